@@ -1,0 +1,557 @@
+meta:
+  id: ckpt_elf_v2
+  title: Checkpoint ELF extension, version 2 - the tables segment
+  license: Apache-2.0
+  endian: le
+  bit-endian: le
+  imports:
+    - x86_64_regs
+doc: |
+  The payload of the one PT_CKPT_TABLES segment of an image: a header, a directory, and tables of fixed-size
+  records. Every offset in the header and the directory counts from the first byte of this segment.
+
+  A row is identified by its index in its table. A reader that knows a smaller record than `len_row` keeps the
+  trailing bytes; one that knows a larger record takes the missing fields as zero (for references: none).
+  Tables of unknown kind are kept as they are.
+
+  Extension keys (read by this project's generator, ignored by the official compiler):
+    -crimg-table: N        the type is the record of table kind N (a directory entry)
+    -crimg-name            the name of that table; its ELF section is ".ckpt." + name
+    -crimg-ref: TABLE      the field is a row index into TABLE; with -crimg-optional 0xffffffff means none
+    -crimg-flags: {n: bit} the field is a set of named bits (bit numbers)
+    -crimg-format: hex|octal|signal|time_ns   how the value is shown
+    types str_ref and blob_ref: text (UTF-8, or arbitrary bytes as the kernel has them) and byte strings
+-crimg-section-prefix: .ckpt.
+seq:
+  - id: header
+    type: tables_header
+  - id: directory
+    type: directory_entry
+    repeat: expr
+    repeat-expr: header.num_tables
+types:
+  tables_header:
+    doc: First bytes of the tables segment.
+    seq:
+      - id: magic
+        contents: [0x43, 0x4b, 0x50, 0x54, 0x45, 0x4c, 0x46, 0x32]
+        doc: "'CKPTELF2'"
+      - id: version_major
+        type: u2
+        valid: 2
+        doc: Readers refuse another major version.
+      - id: version_minor
+        type: u2
+        doc: Grows with every compatible addition.
+      - id: num_tables
+        type: u4
+        doc: Number of directory entries that follow.
+      - id: len_segment
+        type: u8
+        doc: Length of the whole tables segment in bytes; equals p_filesz.
+      - id: reserved
+        type: u8
+        doc: Zero.
+  directory_entry:
+    doc: Where one table is.
+    seq:
+      - id: kind
+        type: u4
+        doc: Table kind (the -crimg-table number).
+      - id: len_row
+        type: u4
+        doc: Size of one record in bytes; 1 for the heaps `strings` and `blobs`.
+      - id: num_rows
+        type: u8
+        doc: Number of records (for the heaps, of bytes).
+      - id: ofs_rows
+        type: u8
+        doc: Offset of the first record from the start of the segment, a multiple of 8.
+      - id: reserved
+        type: u8
+        doc: Zero.
+  str_ref:
+    doc: Offset of a NUL-terminated string in the `strings` heap; offset 0 is the empty string.
+    seq:
+      - id: ofs
+        type: u4
+  blob_ref:
+    doc: A run of bytes in the `blobs` heap. Empty is offset 0, length 0.
+    seq:
+      - id: ofs
+        type: u8
+      - id: len
+        type: u8
+
+  checkpoint:
+    -crimg-table: 1
+    -crimg-name: checkpoint
+    doc: One row. What was dumped, where and by whom.
+    seq:
+      - { id: created_ns, type: s8, -crimg-format: time_ns, doc: "CLOCK_REALTIME at the dump, nanoseconds." }
+      - { id: monotonic_ns, type: s8, doc: "CLOCK_MONOTONIC at the dump as the tasks see it (their time namespace), nanoseconds." }
+      - { id: boottime_ns, type: s8, doc: "CLOCK_BOOTTIME at the dump as the tasks see it, nanoseconds." }
+      - { id: xfeatures, type: u8, -crimg-format: hex, doc: "XCR0 of the CPU: state components that saved xstate areas may use." }
+      - { id: root_task, type: u4, -crimg-ref: tasks, doc: "The root of the tree." }
+      - { id: page_size, type: u4, valid: 4096, doc: "Bytes in a page." }
+      - { id: creator, type: str_ref, doc: "Program and version that wrote this, such as 'crimg 0.1.0'." }
+      - { id: source_format, type: str_ref, doc: "'live' or the id of the format it was converted from." }
+      - { id: machine, type: str_ref, doc: "uname -m: 'x86_64'." }
+      - { id: kernel_release, type: str_ref, doc: "uname -r of the dumping host." }
+      - { id: host_name, type: str_ref, doc: "uname -n of the dumping host." }
+      - { id: reserved, type: u4, doc: "Zero." }
+      - { id: vdso_build_id, type: blob_ref, -crimg-format: hex, doc: "NT_GNU_BUILD_ID of the kernel's vDSO; empty if unknown." }
+
+  task:
+    -crimg-table: 2
+    -crimg-name: tasks
+    doc: A process (thread group), parents before their children.
+    seq:
+      - { id: pid, type: u4, doc: "Process id as the program itself sees it (innermost pid namespace)." }
+      - { id: parent, type: u4, -crimg-ref: tasks, -crimg-optional: true, doc: "Parent in the tree; none for the root." }
+      - { id: ppid, type: u4, doc: "Parent's pid as seen; 0 if outside." }
+      - { id: pgid, type: u4, doc: "Process group; may belong to nobody in the tree." }
+      - { id: sid, type: u4, doc: "Session; may belong to nobody in the tree. 0 if led from outside the pid namespace." }
+      - { id: state, type: u4, enum: task_state, doc: "What the task was doing." }
+      - { id: wait_status, type: u4, -crimg-format: hex, doc: "Zombies: the status wait(2) will give." }
+      - { id: stop_signal, type: u4, -crimg-format: signal, doc: "Stopped tasks: the signal that stopped them." }
+      - { id: exit_signal, type: u4, -crimg-format: signal, doc: "Signal to the parent at exit (clone's low byte)." }
+      - { id: mm, type: u4, -crimg-ref: mms, -crimg-optional: true, doc: "Address space; none for zombies." }
+      - { id: cwd, type: u4, -crimg-ref: objects, -crimg-optional: true, doc: "Current directory." }
+      - { id: root, type: u4, -crimg-ref: objects, -crimg-optional: true, doc: "Root directory; none: that of the dumper." }
+      - { id: umask, type: u4, -crimg-format: octal, doc: "File mode creation mask." }
+      - { id: personality, type: u4, -crimg-format: hex, doc: "personality(2) value." }
+      - { id: task_flags, type: u4, -crimg-format: hex, doc: "PF_* flags from /proc/PID/stat." }
+      - { id: oom_score_adj, type: s4, doc: "/proc/PID/oom_score_adj." }
+      - { id: child_subreaper, type: u1, doc: "PR_GET_CHILD_SUBREAPER." }
+      - { id: keep_caps, type: u1, doc: "PR_GET_KEEPCAPS." }
+      - { id: controls_terminal, type: u1, doc: "1 if the session has a controlling terminal." }
+      - { id: reserved, type: u1, doc: "Zero." }
+      - { id: foreground_pgid, type: s4, doc: "Foreground process group of the controlling terminal (tpgid); -1 for none." }
+      - { id: xcomp_perm, type: u8, -crimg-format: hex, doc: "ARCH_GET_XCOMP_PERM: xstate components the process may use; 0 if unknown." }
+      - { id: shadow_stack_features, type: u8, -crimg-format: hex, doc: "ARCH_SHSTK_STATUS; 0 if none." }
+
+  thread:
+    -crimg-table: 3
+    -crimg-name: threads
+    doc: A thread; the leader is the first row of its task.
+    seq:
+      - { id: task, type: u4, -crimg-ref: tasks, doc: "Its process." }
+      - { id: tid, type: u4, doc: "Thread id as the program sees it." }
+      - { id: regs, type: x86_64_regs::gpregs, doc: "General registers as PTRACE_GETREGS gives them: a task inside an interrupted system call has ip behind the syscall instruction and ax = -ERESTART*; in the restartable form ip is back by two and ax = orig_ax." }
+      - { id: sig_mask, type: u8, -crimg-format: signal_set, doc: "Blocked signals (the saved mask if a system call replaced it)." }
+      - { id: xstate, type: blob_ref, -crimg-format: hex, doc: "NT_X86_XSTATE in the standard (uncompacted) form, or 512 bytes of FXSAVE area; may be shortened to the last component in use." }
+      - { id: comm, type: str_ref, doc: "Thread name, at most 15 bytes." }
+      - { id: creds, type: u4, -crimg-ref: creds, -crimg-optional: true, doc: "Credentials." }
+      - { id: altstack_sp, type: u8, -crimg-format: hex, doc: "sigaltstack ss_sp." }
+      - { id: altstack_size, type: u8, doc: "sigaltstack ss_size." }
+      - { id: altstack_flags, type: u4, -crimg-format: hex, doc: "sigaltstack ss_flags (SS_DISABLE = 2)." }
+      - { id: pdeath_signal, type: u4, -crimg-format: signal, doc: "PR_GET_PDEATHSIG." }
+      - { id: clear_child_tid, type: u8, -crimg-format: hex, doc: "PR_GET_TID_ADDRESS." }
+      - { id: robust_list_head, type: u8, -crimg-format: hex, doc: "get_robust_list head." }
+      - { id: robust_list_len, type: u8, doc: "get_robust_list length; 0 if never set." }
+      - { id: rseq_address, type: u8, -crimg-format: hex, doc: "Registered rseq area; 0 for none." }
+      - { id: rseq_size, type: u4, doc: "Length given to rseq(2)." }
+      - { id: rseq_signature, type: u4, -crimg-format: hex, doc: "Signature given to rseq(2)." }
+      - { id: sched_policy, type: u4, enum: sched_policy, doc: "Scheduling class." }
+      - { id: sched_priority, type: u4, doc: "Real-time priority." }
+      - { id: nice, type: s4, doc: "Nice value." }
+      - { id: sched_flags, type: u4, -crimg-format: hex, doc: "sched_attr flags (SCHED_FLAG_RESET_ON_FORK = 1)." }
+      - { id: sched_runtime_ns, type: u8, doc: "SCHED_DEADLINE runtime." }
+      - { id: sched_deadline_ns, type: u8, doc: "SCHED_DEADLINE deadline." }
+      - { id: sched_period_ns, type: u8, doc: "SCHED_DEADLINE period." }
+      - { id: timer_slack_ns, type: u8, doc: "Timer slack; 0 for unknown." }
+      - { id: io_priority, type: u4, -crimg-format: hex, doc: "ioprio_get value." }
+      - { id: no_new_privs, type: u1, doc: "PR_GET_NO_NEW_PRIVS." }
+      - { id: in_syscall, type: u1, doc: "1 if the task was inside a system call (orig_ax valid)." }
+      - { id: reserved, type: u2, doc: "Zero." }
+      - { id: cpu_affinity, type: blob_ref, -crimg-format: hex, doc: "sched_getaffinity mask; empty if unknown." }
+      - { id: tls_array, type: tls_entry, repeat: expr, repeat-expr: 3, doc: "GDT TLS entries; zero on 64-bit programs." }
+
+  tls_entry:
+    doc: One GDT TLS descriptor as two words.
+    seq:
+      - { id: a, type: u4, -crimg-format: hex, doc: "Low word." }
+      - { id: b, type: u4, -crimg-format: hex, doc: "High word." }
+
+  cred:
+    -crimg-table: 4
+    -crimg-name: creds
+    doc: A set of credentials, shared by the threads that had the same.
+    seq:
+      - { id: uid, type: u4, doc: "Real user." }
+      - { id: euid, type: u4, doc: "Effective user." }
+      - { id: suid, type: u4, doc: "Saved user." }
+      - { id: fsuid, type: u4, doc: "Filesystem user." }
+      - { id: gid, type: u4, doc: "Real group." }
+      - { id: egid, type: u4, doc: "Effective group." }
+      - { id: sgid, type: u4, doc: "Saved group." }
+      - { id: fsgid, type: u4, doc: "Filesystem group." }
+      - { id: cap_inheritable, type: u8, -crimg-format: hex, doc: "CapInh." }
+      - { id: cap_permitted, type: u8, -crimg-format: hex, doc: "CapPrm." }
+      - { id: cap_effective, type: u8, -crimg-format: hex, doc: "CapEff." }
+      - { id: cap_bounding, type: u8, -crimg-format: hex, doc: "CapBnd." }
+      - { id: cap_ambient, type: u8, -crimg-format: hex, doc: "CapAmb." }
+      - { id: securebits, type: u4, -crimg-format: hex, doc: "PR_GET_SECUREBITS." }
+      - { id: reserved, type: u4, doc: "Zero." }
+      - { id: groups, type: blob_ref, -crimg-format: u4_array, doc: "Supplementary groups, u4 each." }
+
+  rlimit:
+    -crimg-table: 5
+    -crimg-name: rlimits
+    doc: One resource limit of a process.
+    seq:
+      - { id: task, type: u4, -crimg-ref: tasks, doc: "Whose." }
+      - { id: resource, type: u4, enum: rlimit_resource, doc: "RLIMIT_* number." }
+      - { id: soft, type: u8, doc: "Soft limit; all ones is infinity." }
+      - { id: hard, type: u8, doc: "Hard limit." }
+
+  signal_action:
+    -crimg-table: 6
+    -crimg-name: signal_actions
+    doc: A signal disposition as rt_sigaction gives it. Signals without a row have the default (handler, flags, mask 0).
+    seq:
+      - { id: task, type: u4, -crimg-ref: tasks, doc: "Whose." }
+      - { id: signal, type: u4, -crimg-format: signal, doc: "1..64." }
+      - { id: handler, type: u8, -crimg-format: hex, doc: "0 SIG_DFL, 1 SIG_IGN, else an address." }
+      - { id: flags, type: u8, -crimg-format: hex, doc: "SA_*." }
+      - { id: restorer, type: u8, -crimg-format: hex, doc: "sa_restorer." }
+      - { id: mask, type: u8, -crimg-format: signal_set, doc: "sa_mask." }
+
+  pending_signal:
+    -crimg-table: 7
+    -crimg-name: pending_signals
+    doc: A queued signal, in the order of the queue.
+    seq:
+      - { id: task, type: u4, -crimg-ref: tasks, doc: "Process." }
+      - { id: thread, type: u4, -crimg-ref: threads, -crimg-optional: true, doc: "Thread it is for; none: the process." }
+      - { id: siginfo, type: blob_ref, -crimg-format: hex, doc: "siginfo_t, 128 bytes." }
+
+  interval_timer:
+    -crimg-table: 8
+    -crimg-name: interval_timers
+    doc: An armed setitimer(2) timer.
+    seq:
+      - { id: task, type: u4, -crimg-ref: tasks, doc: "Whose." }
+      - { id: which, type: u4, enum: itimer_kind, doc: "ITIMER_*." }
+      - { id: value_us, type: u8, doc: "Time left, microseconds." }
+      - { id: interval_us, type: u8, doc: "Period, microseconds." }
+
+  posix_timer:
+    -crimg-table: 9
+    -crimg-name: posix_timers
+    doc: A timer_create(2) timer.
+    seq:
+      - { id: task, type: u4, -crimg-ref: tasks, doc: "Whose." }
+      - { id: timer_id, type: s4, doc: "Kernel timer id." }
+      - { id: clock, type: s4, doc: "clockid_t." }
+      - { id: notify, type: u4, -crimg-format: hex, doc: "sigev_notify (SIGEV_SIGNAL 0, NONE 1, THREAD_ID 4)." }
+      - { id: signal, type: u4, -crimg-format: signal, doc: "sigev_signo." }
+      - { id: notify_tid, type: u4, doc: "Thread for SIGEV_THREAD_ID, else 0." }
+      - { id: sigval, type: u8, -crimg-format: hex, doc: "sigev_value." }
+      - { id: value_ns, type: s8, doc: "Time left, nanoseconds; 0 disarmed." }
+      - { id: interval_ns, type: s8, doc: "Period, nanoseconds." }
+      - { id: overrun, type: u4, doc: "Overrun count." }
+      - { id: reserved, type: u4, doc: "Zero." }
+
+  mm:
+    -crimg-table: 10
+    -crimg-name: mms
+    doc: An address space.
+    seq:
+      - { id: exe, type: u4, -crimg-ref: objects, -crimg-optional: true, doc: "/proc/PID/exe." }
+      - { id: dumpable, type: u4, doc: "PR_GET_DUMPABLE." }
+      - { id: start_code, type: u8, -crimg-format: hex, doc: "mm field." }
+      - { id: end_code, type: u8, -crimg-format: hex, doc: "mm field." }
+      - { id: start_data, type: u8, -crimg-format: hex, doc: "mm field." }
+      - { id: end_data, type: u8, -crimg-format: hex, doc: "mm field." }
+      - { id: start_brk, type: u8, -crimg-format: hex, doc: "mm field." }
+      - { id: brk, type: u8, -crimg-format: hex, doc: "Program break." }
+      - { id: start_stack, type: u8, -crimg-format: hex, doc: "mm field." }
+      - { id: arg_start, type: u8, -crimg-format: hex, doc: "Command line." }
+      - { id: arg_end, type: u8, -crimg-format: hex, doc: "End of it." }
+      - { id: env_start, type: u8, -crimg-format: hex, doc: "Environment." }
+      - { id: env_end, type: u8, -crimg-format: hex, doc: "End of it." }
+      - { id: auxv, type: blob_ref, -crimg-format: hex, doc: "/proc/PID/auxv." }
+      - { id: vdso_base, type: u8, -crimg-format: hex, doc: "Start of [vdso]; 0 for none." }
+      - { id: thp_disabled, type: u4, doc: "PR_GET_THP_DISABLE." }
+      - { id: membarrier, type: u4, -crimg-format: hex, doc: "MEMBARRIER_CMD_GET_REGISTRATIONS." }
+
+  vma:
+    -crimg-table: 11
+    -crimg-name: vmas
+    doc: A memory mapping; the rows of one address space are together and ascending.
+    seq:
+      - { id: mm, type: u4, -crimg-ref: mms, doc: "Address space." }
+      - { id: kind, type: u4, enum: vma_kind, doc: "What it maps." }
+      - { id: start, type: u8, -crimg-format: hex, doc: "First address." }
+      - { id: end, type: u8, -crimg-format: hex, doc: "First address after it." }
+      - { id: offset, type: u8, -crimg-format: hex, doc: "Byte offset in the object mapped; for anonymous private memory as the kernel shows it (0)." }
+      - { id: prot, type: u4, -crimg-flags: { read: 0, write: 1, exec: 2 }, doc: "PROT_READ 1, PROT_WRITE 2, PROT_EXEC 4." }
+      - { id: object, type: u4, -crimg-ref: objects, -crimg-optional: true, doc: "File or shared memory mapped." }
+      - id: vm_flags
+        type: u8
+        doc: "Kernel VmFlags as /proc/PID/smaps names them; 0 if unknown."
+        -crimg-flags: { rd: 0, wr: 1, ex: 2, sh: 3, mr: 4, mw: 5, me: 6, ms: 7, gd: 8, pf: 10, lo: 13, io: 14, sr: 15, rr: 16, dc: 17, de: 18, lf: 19, ac: 20, nr: 21, ht: 22, sf: 23, ar: 24, wf: 25, dd: 26, sd: 27, mm: 28, hg: 29, nh: 30, mg: 31, um: 32, uw: 33, ui: 34, bt: 35, mt: 36, ss: 37, sl: 38, dp: 39, gu: 40 }
+      - { id: is_heap, type: u1, doc: "1 if shown as [heap]." }
+      - { id: is_stack, type: u1, doc: "1 if shown as [stack]." }
+      - { id: reserved, type: u2, doc: "Zero." }
+      - { id: name, type: str_ref, doc: "Anonymous VMA name (PR_SET_VMA_ANON_NAME), without [anon:…]; for kind special the name shown." }
+
+  extent:
+    -crimg-table: 12
+    -crimg-name: extents
+    doc: Stored bytes of an address space or an object. Rows of one owner are together, ascending, disjoint. What has no extent is zero, or the mapped file's.
+    seq:
+      - { id: owner_kind, type: u4, enum: extent_owner, doc: "What `owner` indexes." }
+      - { id: owner, type: u4, doc: "Row of mms or objects." }
+      - { id: address, type: u8, -crimg-format: hex, doc: "Virtual address, or offset in the object." }
+      - { id: length, type: u8, doc: "Bytes." }
+      - { id: file_offset, type: u8, -crimg-format: hex, doc: "Where the bytes are in the source; page-aligned in an image." }
+      - { id: source, type: u4, doc: "0: this file. (Others only in memory: see the model.)" }
+      - { id: reserved, type: u4, doc: "Zero." }
+
+  object:
+    -crimg-table: 13
+    -crimg-name: objects
+    doc: Something with an inode that is mapped, opened, or a working directory.
+    seq:
+      - { id: kind, type: u4, enum: object_kind, doc: "What it is." }
+      - { id: mode, type: u4, -crimg-format: octal, doc: "st_mode." }
+      - { id: path, type: str_ref, doc: "Absolute path, without ' (deleted)'; for a memfd its name; empty for anonymous shared memory." }
+      - { id: dev_major, type: u4, doc: "Device of the filesystem." }
+      - { id: dev_minor, type: u4, doc: "Device of the filesystem." }
+      - { id: rdev_major, type: u4, doc: "Device files: what they name." }
+      - { id: rdev_minor, type: u4, doc: "Device files: what they name." }
+      - { id: uid, type: u4, doc: "Owner." }
+      - { id: gid, type: u4, doc: "Group." }
+      - { id: nlink, type: u4, doc: "Link count; 0 for an unlinked file." }
+      - { id: ino, type: u8, doc: "Inode number (for shared memory, the kernel's id of it)." }
+      - { id: size, type: u8, doc: "Bytes." }
+      - { id: mtime_ns, type: s8, -crimg-format: time_ns, doc: "Modification time, nanoseconds since 1970." }
+      - { id: atime_ns, type: s8, -crimg-format: time_ns, doc: "Access time." }
+      - { id: fs_magic, type: u8, -crimg-format: hex, doc: "statfs f_type." }
+      - { id: seals, type: u4, -crimg-format: hex, doc: "F_GET_SEALS of a memfd." }
+      - { id: memfd_flags, type: u4, -crimg-format: hex, doc: "memfd_create flags that matter (MFD_HUGETLB and size)." }
+      - { id: build_id, type: blob_ref, -crimg-format: hex, doc: "NT_GNU_BUILD_ID of a mapped ELF file; empty if none." }
+
+  open_file:
+    -crimg-table: 14
+    -crimg-name: files
+    doc: An open file description (struct file), however many descriptors name it.
+    seq:
+      - { id: kind, type: u4, enum: file_kind, doc: "What it is." }
+      - { id: detail, type: u4, -crimg-optional: true, doc: "Row in the table that `kind` names (pipes, sockets, eventfds, timerfds, signalfds); for inherited the stdio number; else none." }
+      - { id: object, type: u4, -crimg-ref: objects, -crimg-optional: true, doc: "Path-based kinds: the inode." }
+      - { id: flags, type: u4, -crimg-format: octal, doc: "F_GETFL: access mode and status flags (O_PATH included)." }
+      - { id: pos, type: u8, doc: "File offset." }
+      - { id: owner_type, type: u4, enum: owner_type, doc: "F_GETOWN_EX type." }
+      - { id: owner_pid, type: u4, doc: "F_GETOWN_EX pid; 0 for none." }
+      - { id: owner_signal, type: u4, -crimg-format: signal, doc: "F_GETSIG." }
+      - { id: owner_uid, type: u4, doc: "uid that set the owner." }
+      - { id: owner_euid, type: u4, doc: "euid that set the owner." }
+      - { id: reserved, type: u4, doc: "Zero." }
+
+  descriptor:
+    -crimg-table: 15
+    -crimg-name: descriptors
+    doc: A number in a process's descriptor table.
+    seq:
+      - { id: task, type: u4, -crimg-ref: tasks, doc: "Whose." }
+      - { id: fd, type: u4, doc: "Number." }
+      - { id: file, type: u4, -crimg-ref: files, doc: "Open file description." }
+      - { id: flags, type: u4, -crimg-flags: { cloexec: 0 }, doc: "FD_CLOEXEC." }
+
+  pipe:
+    -crimg-table: 16
+    -crimg-name: pipes
+    doc: A pipe or FIFO; both its ends are files.
+    seq:
+      - { id: ino, type: u8, doc: "Inode." }
+      - { id: capacity, type: u4, doc: "F_GETPIPE_SZ, bytes." }
+      - { id: is_packet, type: u4, doc: "1 if `packets` frames the content (O_DIRECT pipes)." }
+      - { id: data, type: blob_ref, -crimg-format: hex, doc: "Bytes in flight." }
+      - { id: packets, type: blob_ref, -crimg-format: u4_array, doc: "Packet lengths, u4 each; empty if not packets." }
+
+  eventfd:
+    -crimg-table: 17
+    -crimg-name: eventfds
+    doc: An eventfd.
+    seq:
+      - { id: count, type: u8, doc: "Counter." }
+      - { id: is_semaphore, type: u4, doc: "EFD_SEMAPHORE." }
+      - { id: reserved, type: u4, doc: "Zero." }
+
+  timerfd:
+    -crimg-table: 18
+    -crimg-name: timerfds
+    doc: A timerfd.
+    seq:
+      - { id: clock, type: s4, doc: "clockid_t." }
+      - { id: settime_flags, type: u4, -crimg-format: hex, doc: "TFD_TIMER_* of the last timerfd_settime." }
+      - { id: ticks, type: u8, doc: "Expirations not yet read." }
+      - { id: value_ns, type: s8, doc: "Time left, nanoseconds; 0 disarmed." }
+      - { id: interval_ns, type: s8, doc: "Period, nanoseconds." }
+
+  signalfd:
+    -crimg-table: 19
+    -crimg-name: signalfds
+    doc: A signalfd.
+    seq:
+      - { id: mask, type: u8, -crimg-format: signal_set, doc: "Signals it takes." }
+
+  epoll_watch:
+    -crimg-table: 20
+    -crimg-name: epoll_watches
+    doc: An item of an epoll set.
+    seq:
+      - { id: epoll, type: u4, -crimg-ref: files, doc: "The epoll file." }
+      - { id: fd, type: u4, doc: "Descriptor number under which it was added." }
+      - { id: file, type: u4, -crimg-ref: files, -crimg-optional: true, doc: "File watched." }
+      - { id: events, type: u4, -crimg-format: hex, doc: "EPOLL* mask." }
+      - { id: data, type: u8, -crimg-format: hex, doc: "epoll_data." }
+
+  socket:
+    -crimg-table: 21
+    -crimg-name: sockets
+    doc: A socket.
+    seq:
+      - { id: ino, type: u8, doc: "Inode." }
+      - { id: family, type: u4, doc: "AF_*." }
+      - { id: type, type: u4, doc: "SOCK_*." }
+      - { id: protocol, type: u4, doc: "IPPROTO_*." }
+      - { id: state, type: u4, enum: socket_state, doc: "What it is doing." }
+      - { id: peer, type: u4, -crimg-ref: sockets, -crimg-optional: true, doc: "Unix sockets: the connected peer, if in the tree." }
+      - { id: backlog, type: u4, doc: "Listening: the backlog." }
+      - { id: shutdown, type: u4, -crimg-flags: { read: 0, write: 1 }, doc: "SHUT_RD, SHUT_WR done." }
+      - { id: object, type: u4, -crimg-ref: objects, -crimg-optional: true, doc: "Unix sockets bound to a path: the socket inode." }
+      - { id: local_address, type: blob_ref, -crimg-format: sockaddr, doc: "getsockname as sockaddr; empty if unbound." }
+      - { id: peer_address, type: blob_ref, -crimg-format: sockaddr, doc: "getpeername as sockaddr; empty if none." }
+      - { id: peer_pid, type: u4, doc: "SO_PEERCRED pid." }
+      - { id: peer_uid, type: u4, doc: "SO_PEERCRED uid." }
+      - { id: peer_gid, type: u4, doc: "SO_PEERCRED gid." }
+      - { id: is_deleted, type: u1, doc: "Unix: the bound path no longer names it." }
+      - { id: is_paired, type: u1, doc: "Unix: connected with `peer` both ways (socketpair or accepted)." }
+      - { id: reserved, type: u2, doc: "Zero." }
+
+  socket_option:
+    -crimg-table: 22
+    -crimg-name: socket_options
+    doc: An option to set again, in order.
+    seq:
+      - { id: socket, type: u4, -crimg-ref: sockets, doc: "Whose." }
+      - { id: level, type: s4, doc: "SOL_*." }
+      - { id: option, type: s4, doc: "Option number." }
+      - { id: reserved, type: u4, doc: "Zero." }
+      - { id: value, type: blob_ref, -crimg-format: hex, doc: "Value as setsockopt takes it." }
+
+  socket_message:
+    -crimg-table: 23
+    -crimg-name: socket_messages
+    doc: A message waiting in a socket's receive queue, in order (for streams, a run of bytes).
+    seq:
+      - { id: socket, type: u4, -crimg-ref: sockets, doc: "The receiver." }
+      - { id: reserved, type: u4, doc: "Zero." }
+      - { id: sender_address, type: blob_ref, -crimg-format: sockaddr, doc: "As recvmsg gives it; empty if none." }
+      - { id: data, type: blob_ref, -crimg-format: hex, doc: "Bytes." }
+
+  foreign:
+    -crimg-table: 24
+    -crimg-name: foreign
+    doc: What a foreign format said that has no place in the model, kept so that it can be written again.
+    seq:
+      - { id: format, type: str_ref, doc: "Format id." }
+      - { id: table, type: u4, doc: "Table kind of the row it belongs to; 0: the checkpoint." }
+      - { id: row, type: u4, doc: "Row in that table." }
+      - { id: key, type: str_ref, doc: "Name within the format." }
+      - { id: reserved, type: u4, doc: "Zero." }
+      - { id: value, type: blob_ref, -crimg-format: hex, doc: "Bytes." }
+
+  loss:
+    -crimg-table: 25
+    -crimg-name: losses
+    doc: What was knowingly left out when this was made (--ignore, or a lossy conversion).
+    seq:
+      - { id: code, type: str_ref, doc: "Stable code, such as 'fd.io_uring'." }
+      - { id: count, type: u4, doc: "How many." }
+      - { id: text, type: str_ref, doc: "In words, with the object's name." }
+enums:
+  task_state:
+    1: running
+    2: stopped
+    3: zombie
+  sched_policy:
+    0: other
+    1: fifo
+    2: rr
+    3: batch
+    5: idle
+    6: deadline
+    7: ext
+  rlimit_resource:
+    0: cpu
+    1: fsize
+    2: data
+    3: stack
+    4: core
+    5: rss
+    6: nproc
+    7: nofile
+    8: memlock
+    9: as
+    10: locks
+    11: sigpending
+    12: msgqueue
+    13: nice
+    14: rtprio
+    15: rttime
+  itimer_kind:
+    0: real
+    1: virtual
+    2: prof
+  vma_kind:
+    1: anon_private
+    2: anon_shared
+    3: file_private
+    4: file_shared
+    5: vdso
+    6: vvar
+    7: vsyscall
+    8: special
+  extent_owner:
+    0: mm
+    1: object
+  object_kind:
+    1: file
+    2: ghost
+    3: directory
+    4: char_device
+    5: block_device
+    6: fifo
+    7: unix_socket
+    8: symlink
+    9: shared_memory
+    10: memfd
+    11: other
+  file_kind:
+    1: path
+    2: pipe
+    3: socket
+    4: eventfd
+    5: epoll
+    6: timerfd
+    7: signalfd
+    8: memfd
+    9: inherited
+    10: pidfd
+    11: tty
+  owner_type:
+    0: none
+    1: tid
+    2: pid
+    3: pgrp
+  socket_state:
+    1: unconnected
+    2: listening
+    3: connected
+    4: closed

@@ -1,0 +1,78 @@
+/** The contract of a format folder (formats/<id>/index.ts exports one `FormatAdapter` as `format`). */
+import type { Checkpoint } from "../model/checkpoint.js";
+import type { Output } from "./output.js";
+
+/** How a format holds a part of the model. */
+export type FacetSupport =
+  /** Kept bit for bit. */
+  | "exact"
+  /** Not stored, but recomputed from what is. */
+  | "derived"
+  /** Kept in part. */
+  | "lossy"
+  /** Not there. */
+  | "absent";
+
+/** The parts of the model that formats are compared by (`crimg formats`). */
+export const facetNames = [
+  "tree", "threads", "registers", "fpu", "memory", "shared-memory", "mapped-files", "files", "pipes", "sockets",
+  "event-fds", "signals", "timers", "credentials", "limits", "fs", "scheduling", "command-line",
+] as const;
+export type FacetName = (typeof facetNames)[number];
+
+/** Something that the target format cannot hold. Counted; shown one line a kind. */
+export interface Loss {
+  /** Stable: `area.what`, such as `threads.extra`. */
+  readonly code: string;
+  readonly facet: FacetName;
+  readonly count: number;
+  /** In words; names the first objects concerned, such as "fd 7 of 4711 (socket)". */
+  readonly text: string;
+}
+
+/** What detection may look at: never more than the first 64 KiB. */
+export interface ProbeInput {
+  readonly path: string;
+  readonly isDirectory: boolean;
+  /** First bytes of a file (up to 64 KiB); empty for a directory. */
+  readonly head: Uint8Array;
+  /** Names in a directory; empty for a file. */
+  readonly entries: readonly string[];
+}
+
+export interface ReadOptions {
+  /** Only this process, where a format can hold several. */
+  readonly pid?: number;
+  /** Where warnings go (losses while reading, such as "a core holds no descriptors"). */
+  readonly onLoss?: (loss: Loss) => void;
+}
+
+export interface WriteOptions {
+  /** Only this process. */
+  readonly pid?: number;
+  /** Store clean file pages too, so that none of the original files is needed. */
+  readonly bundle?: boolean;
+  /** Format-specific switches, as documented in the adapter's README. */
+  readonly extra?: Readonly<Record<string, string | boolean>>;
+  /** Called between pieces of long work; throws to abort. */
+  readonly onProgress?: (doneBytes: bigint, totalBytes: bigint) => void;
+}
+
+export interface FormatAdapter {
+  /** The folder's name, and what --from and --to take. */
+  readonly id: string;
+  readonly title: string;
+  /** Whether one checkpoint is a file or a directory when written. */
+  readonly shape: "file" | "directory";
+  /** Whether the file written is executable (mode 0700, else 0600). */
+  readonly isExecutable?: boolean;
+  readonly facets: Readonly<Record<FacetName, FacetSupport>>;
+  /** True if the content is of this format. Must not throw. */
+  probe(input: ProbeInput): boolean;
+  /** Reads without loading page payload. Throws located CrimgErrors only. */
+  read?(path: string, options: ReadOptions): Promise<Checkpoint>;
+  /** Losses that a write would have, without writing. */
+  losses?(checkpoint: Checkpoint, options: WriteOptions): readonly Loss[];
+  /** Writes into an output that the caller commits or discards. */
+  write?(checkpoint: Checkpoint, output: Output, options: WriteOptions): Promise<void>;
+}

@@ -1,0 +1,104 @@
+/**
+ * The neutral, immutable model of a checkpointed process tree.
+ *
+ * Its rows are the records that the spec defines (src/gen/tables.ts is generated from spec/ksy/ckpt_elf_v2.ksy):
+ * one description yields the binary tables, the JSON form, the schema and these types, so that no field is
+ * mirrored by hand. What this file adds is what rows alone do not give: page sources, and indices over the rows.
+ */
+import type { DescriptorRow, ExtentRow, Tables, TaskRow, ThreadRow, VmaRow } from "../gen/tables.js";
+import type { PageSource } from "./page-source.js";
+
+/** A table that this version does not know, kept as bytes. */
+export interface UnknownTable {
+  readonly kind: number;
+  readonly rowLength: number;
+  readonly bytes: Uint8Array;
+}
+
+export interface CheckpointParts {
+  readonly tables: Tables;
+  /** `extents[].source` indexes this. */
+  readonly sources: readonly PageSource[];
+  readonly unknownTables?: readonly UnknownTable[];
+}
+
+/** Numeric values of the extent_owner enum that callers need by name. */
+export type ExtentOwner = { readonly mm: number } | { readonly object: number };
+
+/** A checkpoint: rows, page sources, and lookups that are computed once. */
+export class Checkpoint {
+  readonly tables: Tables;
+  readonly sources: readonly PageSource[];
+  readonly unknownTables: readonly UnknownTable[];
+  #threads?: Map<number, number[]>;
+  #children?: Map<number, number[]>;
+  #vmas?: Map<number, number[]>;
+  #descriptors?: Map<number, number[]>;
+  #mmExtents?: Map<number, number[]>;
+  #objectExtents?: Map<number, number[]>;
+
+  constructor(parts: CheckpointParts) {
+    this.tables = parts.tables;
+    this.sources = parts.sources;
+    this.unknownTables = parts.unknownTables ?? [];
+  }
+
+  /** Row index of the task with this pid, or undefined. */
+  taskIndexOf(pid: number): number | undefined {
+    const index = this.tables.tasks.findIndex((task) => task.pid === pid);
+    return index < 0 ? undefined : index;
+  }
+
+  /** Row indices of the children of a task, in table order. */
+  childrenOf(task: number): readonly number[] {
+    this.#children ??= group(this.tables.tasks, (row: TaskRow) => row.parent);
+    return this.#children.get(task) ?? [];
+  }
+
+  /** Row indices of the threads of a task, leader first. */
+  threadsOf(task: number): readonly number[] {
+    this.#threads ??= group(this.tables.threads, (row: ThreadRow) => row.task);
+    return this.#threads.get(task) ?? [];
+  }
+
+  /** Row indices of the VMAs of an address space, ascending. */
+  vmasOf(mm: number): readonly number[] {
+    this.#vmas ??= group(this.tables.vmas, (row: VmaRow) => row.mm);
+    return this.#vmas.get(mm) ?? [];
+  }
+
+  /** Row indices of the descriptors of a task. */
+  descriptorsOf(task: number): readonly number[] {
+    this.#descriptors ??= group(this.tables.descriptors, (row: DescriptorRow) => row.task);
+    return this.#descriptors.get(task) ?? [];
+  }
+
+  /** Stored bytes of an address space or an object, ascending. */
+  extentsOf(owner: ExtentOwner): readonly ExtentRow[] {
+    const isMm = "mm" in owner;
+    const byOwner = isMm
+      ? (this.#mmExtents ??= group(this.tables.extents, (row: ExtentRow) => (row.ownerKind === "mm" ? row.owner : null)))
+      : (this.#objectExtents ??= group(this.tables.extents, (row: ExtentRow) =>
+          row.ownerKind === "object" ? row.owner : null,
+        ));
+    const rows = byOwner.get(isMm ? owner.mm : owner.object) ?? [];
+    return rows.map((index) => this.tables.extents[index] as ExtentRow);
+  }
+
+  /** Releases the page sources. */
+  close(): void {
+    for (const source of this.sources) source.close();
+  }
+}
+
+function group<Row>(rows: readonly Row[], keyOf: (row: Row) => number | null): Map<number, number[]> {
+  const groups = new Map<number, number[]>();
+  rows.forEach((row, index) => {
+    const key = keyOf(row);
+    if (key === null) return;
+    const members = groups.get(key);
+    if (members) members.push(index);
+    else groups.set(key, [index]);
+  });
+  return groups;
+}

@@ -1,0 +1,26 @@
+/**
+ * Where page bytes are. The model never holds pages: an extent names a source and a position in it.
+ */
+
+/** A run of bytes of a source. */
+export interface ByteRange {
+  /** Position in the source, bytes (a file offset, or a virtual address of a live process). */
+  readonly position: bigint;
+  /** Length, bytes. */
+  readonly length: bigint;
+}
+
+export interface PageSource {
+  /** For messages: a file name, or "process 4711". */
+  readonly name: string;
+  /** Fills `into` from `position`. Throws CrimgError `pages.short` where fewer bytes are there. */
+  read(position: bigint, into: Uint8Array): void;
+  /**
+   * Appends the ranges, one after the other, to the open file `fd` at `fileOffset`, without passing them through
+   * JavaScript values one by one: copy_file_range, large reads and writes, or the dumped process itself.
+   * Callers keep one call under some 64 MiB so that they can report progress and be interrupted between calls.
+   */
+  copyTo(fd: number, fileOffset: bigint, ranges: readonly ByteRange[]): void;
+  /** Releases descriptors. The source is unusable afterwards. */
+  close(): void;
+}
