@@ -464,7 +464,6 @@ types:
       - { id: table, type: u4, doc: "Table kind of the row it belongs to; 0: the checkpoint." }
       - { id: row, type: u4, doc: "Row in that table." }
       - { id: key, type: str_ref, doc: "Name within the format." }
-      - { id: reserved, type: u4, doc: "Zero." }
       - { id: value, type: blob_ref, -crimg-format: hex, doc: "Bytes." }
 
   loss:
@@ -475,6 +474,7 @@ types:
       - { id: code, type: str_ref, doc: "Stable code, such as 'fd.io_uring'." }
       - { id: count, type: u4, doc: "How many." }
       - { id: text, type: str_ref, doc: "In words, with the object's name." }
+      - { id: reserved, type: u4, doc: "Zero." }
 enums:
   task_state:
     1: running
