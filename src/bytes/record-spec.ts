@@ -1,0 +1,52 @@
+/**
+ * Descriptions of records as data, so that JSON, show and validate can be generic.
+ * The instances are generated from spec/ksy (src/gen/table-specs.ts).
+ */
+
+/** How a field lies in its record. `str_ref` and `blob_ref` point into the heaps of the tables segment. */
+export type WireType = "u1" | "u2" | "u4" | "u8" | "s1" | "s2" | "s4" | "s8" | "str_ref" | "blob_ref" | "record" | "bytes" | "str";
+
+/** How a value is best shown. */
+export type FieldFormat = "hex" | "octal" | "signal" | "signal_set" | "time_ns" | "u4_array" | "sockaddr";
+
+export interface EnumSpec {
+  /** ksy name, such as `task_state`. */
+  readonly id: string;
+  /** Name → number. */
+  readonly values: Readonly<Record<string, number>>;
+}
+
+export interface FieldSpec {
+  /** ksy name, such as `exit_signal`: what JSON and messages use. */
+  readonly id: string;
+  /** Property of the row, such as `exitSignal`. */
+  readonly name: string;
+  readonly wire: WireType;
+  /** Bytes from the start of the record. */
+  readonly offset: number;
+  /** Bytes of all repetitions. */
+  readonly size: number;
+  /** Number of elements, if the value is an array. */
+  readonly repeat?: number;
+  /** Property of `Tables` that the value is a row index of. */
+  readonly ref?: string;
+  /** The value may be null (0xffffffff on the wire). */
+  readonly optional?: boolean;
+  readonly enum?: EnumSpec;
+  /** Flag name → bit number. */
+  readonly flags?: Readonly<Record<string, number>>;
+  readonly format?: FieldFormat;
+  readonly doc: string;
+  /** Wire type `record`: the fields of the value. */
+  readonly record?: RecordSpec;
+}
+
+export interface RecordSpec {
+  /** ksy name, such as `signal_action`. */
+  readonly id: string;
+  /** Bytes. */
+  readonly size: number;
+  readonly doc: string;
+  /** Without reserved fields. */
+  readonly fields: readonly FieldSpec[];
+}

@@ -1,0 +1,30 @@
+/** Everything that is generated, as paths (from the root of the checkout) and contents. */
+import { readFileSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { emitRecords } from "./emit-records.js";
+import { emitTableSpecs, emitTables, tablesOf } from "./emit-tables.js";
+import type { Spec } from "./ir.js";
+import { SpecLoader } from "./load.js";
+import { kebabCase } from "./names.js";
+
+/** The specs of a checkout. */
+export function loadSpecs(root: string): readonly Spec[] {
+  const folder = join(root, "spec/ksy");
+  const names = readdirSync(folder).filter((name) => name.endsWith(".ksy"));
+  return new SpecLoader(new Map(names.map((name) => [name, readFileSync(join(folder, name), "utf8")]))).load();
+}
+
+/** Contents of every generated file by path. */
+export function generate(root: string): ReadonlyMap<string, string> {
+  const specs = loadSpecs(root);
+  const files = new Map<string, string>();
+  for (const spec of specs) {
+    if (tablesOf(spec).length > 0) {
+      files.set("src/gen/tables.ts", emitTables(spec));
+      files.set("src/gen/table-specs.ts", emitTableSpecs(spec));
+    } else {
+      files.set(`src/gen/${kebabCase(spec.id)}.ts`, emitRecords(spec));
+    }
+  }
+  return files;
+}
