@@ -1,0 +1,89 @@
+/** One turn of the wheel: dump a tree while it is busy, see it gone, resume it by executing its file. */
+import assert from "node:assert/strict";
+import { spawn, type ChildProcess } from "node:child_process";
+import { readFileSync, statSync } from "node:fs";
+import { dirname } from "node:path";
+import type { TestContext } from "node:test";
+import { crimg, endTree, isAlive, treeOf, until } from "./processes.js";
+import { differences, treeState, type TreeState } from "./tree-state.js";
+
+export interface Resumed {
+  /** The process that `./image.elf` became: it waits in the foreground. */
+  readonly waiter: ChildProcess & { readonly pid: number };
+  /** Pid of the resumed root, as seen from here. */
+  readonly pid: number;
+}
+
+export interface CycleOptions {
+  /** Lines of `differences` that this program cannot avoid, with the reason in the caller. */
+  readonly mayDiffer?: RegExp;
+  /** Given to the image, such as a program's own stdin. */
+  readonly stdio?: "ignore" | "inherit";
+}
+
+/**
+ * Dumps the tree under `pid` into `image`, resumes it, and holds what is visible of it before and after against each
+ * other. The state before is taken while the dump has left the tree stopped, so that nothing moves in between.
+ */
+export async function dumpAndResume(t: TestContext, pid: number, image: string, options: CycleOptions = {}): Promise<Resumed> {
+  const before = await dumpAndKill(pid, image);
+  return resume(t, image, before, options);
+}
+
+/** Dumps with --leave-stopped, records the stopped tree, and ends it. */
+export async function dumpAndKill(pid: number, image: string): Promise<TreeState> {
+  const dumped = crimg("dump", String(pid), "-o", image, "--leave-stopped");
+  assert.equal(dumped.status, 0, `crimg dump: ${dumped.stderr}`);
+  assert.equal(statSync(image).mode & 0o777, 0o700);
+  const before = treeState(pid);
+  const tree = treeOf(pid);
+  endTree(pid);
+  await until("the dumped tree is gone", () => tree.every((member) => !isAlive(member)));
+  return before;
+}
+
+/** Executes the image in the foreground and waits until the tree under it looks like `before`. */
+export async function resume(t: TestContext, image: string, before: TreeState, options: CycleOptions = {}): Promise<Resumed> {
+  const waiter = spawn(image, [], { cwd: dirname(image), stdio: [options.stdio ?? "ignore", "ignore", "pipe"] }) as ChildProcess & { pid: number };
+  let complaints = "";
+  waiter.stderr?.on("data", (chunk) => (complaints += String(chunk)));
+  const [root] = before.keys();
+  assert.ok(root !== undefined);
+  t.after(() => endTree(waiter.pid));
+  let left: string[] = [];
+  const look = (): boolean => {
+    assert.equal(waiter.exitCode ?? waiter.signalCode, null, `${image} ended: ${complaints}`);
+    left = differences(before, treeState(root)).filter((line) => !options.mayDiffer?.test(line));
+    return left.length === 0;
+  };
+  await until("the tree is as it was", look, 10).catch((error: unknown) => {
+    throw new Error(`${String(error)}: ${left.join("\n")} ${complaints}`);
+  });
+  return { waiter, pid: root };
+}
+
+/** Numbers of the lines "tick N …" in a log. */
+export function ticks(log: string): number[] {
+  let text = "";
+  try {
+    text = readFileSync(log, "utf8");
+  } catch {
+    return [];
+  }
+  assert.doesNotMatch(text, /broken/, `the program found its state changed: ${text.slice(-200)}`);
+  return [...text.matchAll(/^tick (\d+)/gm)].map((match) => Number(match[1]));
+}
+
+/** Waits for `more` ticks beyond what is there; returns the last. */
+export function moreTicks(log: string, more: number, seconds = 30): Promise<number> {
+  const from = ticks(log).at(-1) ?? 0;
+  return until(`${more} ticks beyond ${from} in ${log}`, () => {
+    const last = ticks(log).at(-1) ?? 0;
+    return last >= from + more && last;
+  }, seconds);
+}
+
+/** Every tick once, in order: nothing was lost and nothing was done twice. */
+export function assertUnbroken(log: string): void {
+  ticks(log).forEach((value, index) => assert.equal(value, index + 1, `tick ${index + 1} is missing or repeated`));
+}

@@ -1,0 +1,107 @@
+/** Starting, watching and ending programs in tests: every wait is bounded, and only own processes are ended. */
+import { spawn, spawnSync, type ChildProcess, type SpawnOptions } from "node:child_process";
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { TestContext } from "node:test";
+import { crimgCommand, projectRoot } from "./project.js";
+
+/** A private directory that goes with the test. */
+export function temporaryDirectory(t: TestContext): string {
+  const directory = mkdtempSync(join(tmpdir(), "crimg-test-"));
+  t.after(() => rmSync(directory, { recursive: true, force: true }));
+  return directory;
+}
+
+/** Compiles a program of test/programs (or an absolute path) into `directory`; returns the executable's path. */
+export function compile(source: string, directory: string, ...flags: string[]): string {
+  const path = source.startsWith("/") ? source : join(projectRoot, "test/programs", source);
+  const output = join(directory, path.replace(/^.*\//, "").replace(/\.c$/, ""));
+  const { status, stderr } = spawnSync("cc", ["-O1", "-o", output, path, ...flags], { encoding: "utf8" });
+  if (status !== 0) throw new Error(`cc ${source}: ${stderr}`);
+  return output;
+}
+
+/** Polls until `condition` gives something true; throws after `seconds` naming `what`. */
+export async function until<T>(what: string, condition: () => T | undefined | false, seconds = 20): Promise<T> {
+  const end = Date.now() + seconds * 1000;
+  for (;;) {
+    const value = condition();
+    if (value !== undefined && value !== false) return value;
+    if (Date.now() > end) throw new Error(`not in ${seconds} s: ${what}`);
+    await new Promise((resume) => setTimeout(resume, 10));
+  }
+}
+
+/** True while the process exists and is no zombie. */
+export function isAlive(pid: number): boolean {
+  try {
+    return !/^\d+ \(.*\) [ZX]/s.test(readFileSync(`/proc/${pid}/stat`, "utf8"));
+  } catch {
+    return false;
+  }
+}
+
+/** The process and everything below it, parents first. */
+export function treeOf(pid: number): number[] {
+  const tree = [pid];
+  for (const member of tree) {
+    let threads: string[] = [];
+    try {
+      threads = readdirSync(`/proc/${member}/task`);
+    } catch {
+      // ended meanwhile
+    }
+    for (const thread of threads) {
+      const path = `/proc/${member}/task/${thread}/children`;
+      if (!existsSync(path)) continue;
+      for (const child of readFileSync(path, "utf8").trim().split(/\s+/).filter(Boolean)) tree.push(Number(child));
+    }
+  }
+  return tree;
+}
+
+/** Ends a tree that the test started, by pid, children first. */
+export function endTree(pid: number): void {
+  for (const member of treeOf(pid).reverse()) {
+    try {
+      process.kill(member, "SIGKILL");
+    } catch {
+      // gone already
+    }
+  }
+}
+
+/** Starts a program in a session of its own; the test ends it. */
+export function start(t: TestContext, command: string, args: readonly string[], options: SpawnOptions = {}): ChildProcess & { pid: number } {
+  const child = spawn(command, args, { stdio: "ignore", detached: true, ...options });
+  child.on("error", () => undefined);
+  if (child.pid === undefined) throw new Error(`cannot start ${command}`);
+  const pid = child.pid;
+  t.after(() => endTree(pid));
+  return child as ChildProcess & { pid: number };
+}
+
+export interface Outcome {
+  readonly status: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs a command to its end, at most `seconds`. */
+export function run(command: string, args: readonly string[], options: { seconds?: number; env?: NodeJS.ProcessEnv; cwd?: string; input?: string } = {}): Outcome {
+  const { seconds = 60, ...rest } = options;
+  const { status, signal, stdout, stderr, error } = spawnSync(command, args, {
+    encoding: "utf8",
+    timeout: seconds * 1000,
+    killSignal: "SIGKILL",
+    maxBuffer: 1 << 28,
+    ...rest,
+  });
+  if (error && (error as NodeJS.ErrnoException).code !== "ETIMEDOUT") throw error;
+  return { status, signal, stdout, stderr };
+}
+
+/** Runs crimg. */
+export const crimg = (...args: string[]): Outcome => run(crimgCommand, args);
