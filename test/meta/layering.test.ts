@@ -1,0 +1,80 @@
+/**
+ * Who may import whom (docs/architecture.md draws it). A folder may import itself and what its row names; nothing else.
+ */
+import assert from "node:assert/strict";
+import { readFileSync, readdirSync } from "node:fs";
+import { dirname, join, relative, resolve } from "node:path";
+import test from "node:test";
+import { projectRoot } from "../support/project.js";
+
+const everything = ["*"];
+const ground = ["src/gen", "src/bytes", "src/errors"];
+const allowed: Readonly<Record<string, readonly string[]>> = {
+  "src/errors": [],
+  "src/bytes": ["src/errors"],
+  "src/gen": ["src/bytes", "src/errors"],
+  "src/elf": ground,
+  "src/model": ground,
+  "src/native": ["src/errors"],
+  "src/pages": ["src/model", "src/native", "src/errors"],
+  "src/adapter": ["src/model", "src/native", ...ground],
+  "src/lower": ["src/model", "src/elf", ...ground],
+  "src/dump": ["src/native", "src/pages", "src/model", "src/elf", ...ground],
+  "src/validate": ["formats", "src/lower", "src/native", "src/adapter", "src/pages", "src/model", "src/elf", ...ground],
+  formats: ["src/adapter", "src/pages", "src/model", "src/elf", ...ground],
+  "formats/ckpt-elf": ["src/lower", "src/adapter", "src/pages", "src/model", "src/elf", ...ground],
+  "src/ops": everything,
+  "src/cli": everything,
+  "src/index.ts": everything,
+};
+
+/** Source files of a folder, generated ones included. */
+function sources(folder: string): string[] {
+  return readdirSync(join(projectRoot, folder), { withFileTypes: true }).flatMap((entry) => {
+    const path = join(folder, entry.name);
+    if (entry.isDirectory()) return sources(path);
+    return entry.name.endsWith(".ts") ? [path] : [];
+  });
+}
+
+/** The row of the table that a file belongs to: the longest that fits; a format folder without one is "formats". */
+function roomOf(file: string): string {
+  const room = Object.keys(allowed)
+    .filter((name) => file === name || file.startsWith(`${name}/`))
+    .sort((a, b) => b.length - a.length)[0];
+  assert.ok(room, `${file} stands in no folder of the table: add a row to test/meta/layering.test.ts and docs/architecture.md`);
+  return room;
+}
+
+/** What is wrong with `file` importing `imported`, or undefined. */
+function breach(file: string, imported: string): string | undefined {
+  const [from, to] = [roomOf(file), roomOf(imported)];
+  const rules = allowed[from] ?? [];
+  const format = /^formats\/[^/]+/.exec(file)?.[0];
+  if (format !== undefined && imported.startsWith("formats/")) {
+    return imported.startsWith(`${format}/`) ? undefined : `${file} imports ${imported}, another format`;
+  }
+  if (from === "src/ops" && to === "src/cli") return `${file} imports ${imported}: operations know no command line`;
+  if (from === to || rules.includes("*") || rules.includes(to) || (to.startsWith("formats/") && rules.includes("formats"))) return undefined;
+  return `${file} imports ${imported}: ${from} may import ${rules.join(", ") || "nothing"}`;
+}
+
+test("imports keep to the table of who may import whom", () => {
+  const breaches: string[] = [];
+  for (const file of [...sources("src"), ...sources("formats")]) {
+    const text = readFileSync(join(projectRoot, file), "utf8");
+    for (const [, target] of text.matchAll(/(?:from|import)\s*\(?\s*"(\.[^"]+)"/g)) {
+      const imported = relative(projectRoot, resolve(projectRoot, dirname(file), target ?? "")).replace(/\.js$/, ".ts");
+      const found = breach(file, imported);
+      if (found) breaches.push(found);
+    }
+  }
+  assert.deepEqual(breaches, []);
+});
+
+test("only src/native opens the addon", () => {
+  for (const file of [...sources("src"), ...sources("formats")]) {
+    if (file.startsWith("src/native/")) continue;
+    assert.doesNotMatch(readFileSync(join(projectRoot, file), "utf8"), /addon\.node/, file);
+  }
+});
