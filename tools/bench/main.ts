@@ -1,0 +1,141 @@
+/**
+ * `npm run bench [-- MEBIBYTES…]`: times crimg beside CRIU (when CRIU_BIN names one) in the same run, in turn, and
+ * prints medians of five and their ratios. Times of this kind mean little alone; the ratios are what to quote.
+ */
+import { spawn, spawnSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const rounds = 5;
+const root = resolve(dirname(fileURLToPath(import.meta.url)), "../../..");
+const crimg = join(root, "bin/crimg");
+const criu = process.env["CRIU_BIN"];
+const directory = mkdtempSync(join(tmpdir(), "crimg-bench-"));
+const hog = join(directory, "hog");
+const clockFile = join(directory, "clock");
+
+/** Milliseconds. */
+interface Round {
+  readonly dump: number;
+  readonly resume: number;
+  /** Peak resident memory of the dumping command, MiB. */
+  readonly peak: number;
+}
+
+interface Engine {
+  readonly name: string;
+  dump(pid: number, image: string): readonly [string, ...string[]];
+  /** The command that resumes; and whether "resumed" is when it ends (a detached restore) or when the program runs. */
+  resume(image: string): readonly [string, ...string[]];
+}
+
+const engines: readonly Engine[] = [
+  {
+    name: "crimg",
+    dump: (pid, image) => [crimg, "dump", String(pid), "-o", join(image, "image.elf")],
+    resume: (image) => [join(image, "image.elf")],
+  },
+  ...(criu === undefined
+    ? []
+    : [
+        {
+          name: "criu",
+          dump: (pid: number, image: string) => [criu, "dump", "-t", String(pid), "-D", image, "-v0", "-o", "dump.log"] as const,
+          resume: (image: string) => [criu, "restore", "-d", "-D", image, "-v0", "-o", "restore.log"] as const,
+        },
+      ]),
+];
+
+const now = (): number => Number(process.hrtime.bigint()) / 1e6;
+const median = (values: readonly number[]): number => [...values].sort((a, b) => a - b)[values.length >> 1] ?? NaN;
+const pause = (): void => void Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
+
+/** A word of the clock file. */
+function clockWord(index: number): bigint {
+  try {
+    return readFileSync(clockFile).readBigUInt64LE(index * 8);
+  } catch {
+    return 0n;
+  }
+}
+
+/** Polls at most 60 s. */
+function until(what: string, condition: () => boolean): void {
+  const end = now() + 60_000;
+  while (!condition()) {
+    if (now() > end) throw new Error(`not in 60 s: ${what}`);
+    pause();
+  }
+}
+
+/** Runs a command to its end under a parent that reports the peak memory of its child. */
+function timed(command: readonly string[]): { ms: number; peak: number } {
+  const script = "import os,resource,subprocess,sys,time\nt=time.monotonic()\nr=subprocess.run(sys.argv[1:],stdout=subprocess.DEVNULL)\nprint((time.monotonic()-t)*1000,resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss/1024,r.returncode)";
+  const { stdout, stderr } = spawnSync("python3", ["-c", script, ...command], { encoding: "utf8", timeout: 120_000 });
+  const [ms, peak, status] = stdout.trim().split(" ").map(Number);
+  if (status !== 0 || ms === undefined || peak === undefined) throw new Error(`${command.join(" ")}: exit status ${status}: ${stderr}`);
+  return { ms, peak };
+}
+
+/** Starts the program, dumps and resumes it once with an engine, and ends it. */
+function round(engine: Engine, mebibytes: number): Round {
+  const image = join(directory, engine.name);
+  rmSync(image, { recursive: true, force: true });
+  rmSync(clockFile, { force: true });
+  mkdirSync(image);
+  const child = spawn("setsid", [hog, String(mebibytes), clockFile], { stdio: "ignore", detached: true });
+  const pid = child.pid;
+  if (pid === undefined) throw new Error("cannot start the program");
+  child.unref();
+  until("the program is ready", () => clockWord(1) === 1n);
+  const { ms: dump, peak } = timed(engine.dump(pid, image));
+  const begin = process.hrtime.bigint();
+  const [command, ...args] = engine.resume(image);
+  const resumed = spawn(command, args, { stdio: "ignore", detached: true });
+  resumed.unref();
+  until("the program runs again", () => clockWord(0) > begin);
+  const resume = Number(clockWord(0) - begin) / 1e6;
+  try {
+    process.kill(pid, "SIGKILL");
+  } catch {
+    // ended by itself: the next round's waits would have said so
+  }
+  return { dump, resume, peak };
+}
+
+function main(sizes: readonly number[]): void {
+  const built = spawnSync("cc", ["-O1", "-static", "-o", hog, join(root, "tools/bench/hog.c")], { stdio: "inherit" });
+  if (built.status !== 0) throw new Error("cannot compile tools/bench/hog.c");
+  for (const size of sizes) {
+    const results = new Map<string, Round[]>(engines.map((engine) => [engine.name, []]));
+    for (let turn = 0; turn <= rounds; turn++) {
+      // The first turn warms caches and memory up and is not counted.
+      for (const engine of engines) {
+        const one = round(engine, size);
+        if (turn > 0) results.get(engine.name)?.push(one);
+      }
+    }
+    console.log(`\n${size} MiB, medians of ${rounds}`);
+    const of = (name: string, field: keyof Round): number => median((results.get(name) ?? []).map((one) => one[field]));
+    for (const field of ["dump", "resume", "peak"] as const) {
+      const unit = field === "peak" ? "MiB" : "ms";
+      const figures = engines.map((engine) => `${engine.name} ${of(engine.name, field).toFixed(1)} ${unit}`).join(", ");
+      const ratio = engines.length > 1 ? `, ratio ${(of("crimg", field) / of("criu", field)).toFixed(2)}` : "";
+      console.log(`  ${field.padEnd(7)} ${figures}${ratio}`);
+    }
+    console.log(`  image   ${(statSync(join(directory, "crimg", "image.elf")).size / 2 ** 20).toFixed(1)} MiB`);
+  }
+  if (criu === undefined) console.log("\nCRIU_BIN is not set: crimg alone was timed, without a ratio");
+}
+
+try {
+  const sizes = process.argv.slice(2).map(Number);
+  main(sizes.length ? sizes : [10, 1024]);
+} catch (error) {
+  console.error(`bench: ${error instanceof Error ? error.message : String(error)}`);
+  process.exitCode = 1;
+} finally {
+  rmSync(directory, { recursive: true, force: true });
+}
