@@ -1,0 +1,324 @@
+/*
+ * The native door of crimg: raw system calls for TypeScript, and the few things that a raw call cannot do
+ * (the address of a buffer, CPUID, a bounded wait). All policy is in src/native.
+ *
+ * Convention: every call returns what the kernel put into rax: a result, or -errno (-4095..-1). errno itself is
+ * never used. `syscall` gives a double (exact up to 2^53), `syscallBig` a BigInt for results that may be larger.
+ *
+ * Fault injection for tests: after setFault(n, e) the n-th following call (1 = the next) does not happen and
+ * returns -e. The environment variable CRIMG_FAULT="n:e" does the same from the first call on.
+ */
+#define _GNU_SOURCE
+#include <cpuid.h>
+#include <errno.h>
+#include <node_api.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static int64_t calls_made;
+static int64_t fault_at; /* number of the call that fails; 0: none */
+static int64_t fault_errno;
+
+/* Counts a call; returns the errno it must fail with, or 0. */
+static int64_t count_call(void)
+{
+	calls_made++;
+	return calls_made == fault_at ? fault_errno : 0;
+}
+
+static int64_t raw_syscall(const int64_t a[7])
+{
+	register int64_t r10 __asm__("r10") = a[4];
+	register int64_t r8 __asm__("r8") = a[5];
+	register int64_t r9 __asm__("r9") = a[6];
+	int64_t result = a[0];
+
+	__asm__ volatile("syscall"
+			 : "+a"(result)
+			 : "D"(a[1]), "S"(a[2]), "d"(a[3]), "r"(r10), "r"(r8), "r"(r9)
+			 : "rcx", "r11", "memory");
+	return result;
+}
+
+static napi_value throw_type(napi_env env, const char *text)
+{
+	napi_throw_type_error(env, NULL, text);
+	return NULL;
+}
+
+/* The address of the first byte of a TypedArray, DataView or ArrayBuffer. Returns 0 if it is none. */
+static int buffer_address(napi_env env, napi_value value, void **address, size_t *length)
+{
+	bool is_it = false;
+
+	if (napi_is_typedarray(env, value, &is_it) == napi_ok && is_it) {
+		napi_typedarray_type type;
+		size_t count;
+		static const uint8_t width[] = { 1, 1, 1, 2, 2, 4, 4, 4, 8, 8, 8 };
+
+		if (napi_get_typedarray_info(env, value, &type, &count, address, NULL, NULL) != napi_ok)
+			return 0;
+		*length = count * ((size_t)type < sizeof(width) ? width[type] : 1);
+		return 1;
+	}
+	if (napi_is_dataview(env, value, &is_it) == napi_ok && is_it)
+		return napi_get_dataview_info(env, value, length, address, NULL, NULL) == napi_ok;
+	if (napi_is_arraybuffer(env, value, &is_it) == napi_ok && is_it)
+		return napi_get_arraybuffer_info(env, value, address, length) == napi_ok;
+	return 0;
+}
+
+/* number (exact integer), bigint (taken modulo 2^64), boolean, null and undefined (0), or a buffer (its address). */
+static int argument(napi_env env, napi_value value, int64_t *out)
+{
+	napi_valuetype type;
+	bool lossless, truth;
+	double number;
+	uint64_t word;
+	void *address;
+	size_t length;
+
+	if (napi_typeof(env, value, &type) != napi_ok)
+		return 0;
+	switch (type) {
+	case napi_number:
+		if (napi_get_value_double(env, value, &number) != napi_ok)
+			return 0;
+		if (!(number >= -9223372036854775808.0 && number < 9223372036854775808.0) ||
+		    (double)(int64_t)number != number)
+			return 0;
+		*out = (int64_t)number;
+		return 1;
+	case napi_bigint:
+		/* Negative values come as their magnitude with a sign from the 64-bit getter: it wraps as wanted. */
+		if (napi_get_value_bigint_uint64(env, value, &word, &lossless) != napi_ok)
+			return 0;
+		*out = (int64_t)word;
+		return 1;
+	case napi_boolean:
+		if (napi_get_value_bool(env, value, &truth) != napi_ok)
+			return 0;
+		*out = truth;
+		return 1;
+	case napi_null:
+	case napi_undefined:
+		*out = 0;
+		return 1;
+	case napi_object:
+		if (!buffer_address(env, value, &address, &length))
+			return 0;
+		*out = (int64_t)(uintptr_t)address;
+		return 1;
+	default:
+		return 0;
+	}
+}
+
+/* Collects the number of the call and up to six arguments, and runs it. */
+static int run_syscall(napi_env env, napi_callback_info info, int64_t *result)
+{
+	size_t count = 7;
+	napi_value values[7];
+	int64_t words[7] = { 0 };
+	int64_t fault;
+
+	if (napi_get_cb_info(env, info, &count, values, NULL, NULL) != napi_ok)
+		return 0;
+	if (count > 7)
+		count = 7;
+	for (size_t i = 0; i < count; i++) {
+		if (!argument(env, values[i], &words[i])) {
+			throw_type(env, "syscall: an argument is not an integer, buffer or null");
+			return 0;
+		}
+	}
+	fault = count_call();
+	*result = fault ? -fault : raw_syscall(words);
+	return 1;
+}
+
+static napi_value js_syscall(napi_env env, napi_callback_info info)
+{
+	int64_t result;
+	napi_value value;
+
+	if (!run_syscall(env, info, &result) || napi_create_int64(env, result, &value) != napi_ok)
+		return NULL;
+	return value;
+}
+
+static napi_value js_syscall_big(napi_env env, napi_callback_info info)
+{
+	int64_t result;
+	napi_value value;
+
+	if (!run_syscall(env, info, &result) || napi_create_bigint_int64(env, result, &value) != napi_ok)
+		return NULL;
+	return value;
+}
+
+/* addressOf(buffer): bigint. Valid as long as the buffer lives. */
+static napi_value js_address_of(napi_env env, napi_callback_info info)
+{
+	size_t count = 1, length;
+	napi_value value, result;
+	void *address;
+
+	if (napi_get_cb_info(env, info, &count, &value, NULL, NULL) != napi_ok || count < 1 ||
+	    !buffer_address(env, value, &address, &length))
+		return throw_type(env, "addressOf: not a buffer");
+	if (napi_create_bigint_uint64(env, (uint64_t)(uintptr_t)address, &result) != napi_ok)
+		return NULL;
+	return result;
+}
+
+/* cpuid(leaf, subleaf, into: Uint32Array of 4): eax, ebx, ecx, edx. */
+static napi_value js_cpuid(napi_env env, napi_callback_info info)
+{
+	size_t count = 3, length;
+	napi_value values[3];
+	uint32_t leaf, subleaf;
+	void *address;
+	uint32_t *out;
+
+	if (napi_get_cb_info(env, info, &count, values, NULL, NULL) != napi_ok || count < 3 ||
+	    napi_get_value_uint32(env, values[0], &leaf) != napi_ok ||
+	    napi_get_value_uint32(env, values[1], &subleaf) != napi_ok ||
+	    !buffer_address(env, values[2], &address, &length) || length < 16)
+		return throw_type(env, "cpuid(leaf, subleaf, Uint32Array(4))");
+	out = address;
+	__cpuid_count(leaf, subleaf, out[0], out[1], out[2], out[3]);
+	return NULL;
+}
+
+static void on_tick(int signal)
+{
+	(void)signal; /* Its only use is that a blocking wait4 returns EINTR. */
+}
+
+/*
+ * waitTimeout(pid, status: Int32Array(1), options, milliseconds): wait4 that gives up.
+ * Returns the pid, 0 (WNOHANG), or -errno; -ETIMEDOUT when time is up. A timer signal to this very thread breaks
+ * the wait; it repeats, so that one that comes just before wait4 sleeps is not the only one.
+ */
+static napi_value js_wait_timeout(napi_env env, napi_callback_info info)
+{
+	static timer_t timer;
+	static int have_timer;
+	size_t count = 4, length;
+	napi_value values[4], value;
+	int32_t pid, options;
+	uint32_t milliseconds;
+	void *status;
+	int64_t result, fault;
+	struct timespec now, end;
+	struct itimerspec period = { 0 };
+
+	if (napi_get_cb_info(env, info, &count, values, NULL, NULL) != napi_ok || count < 4 ||
+	    napi_get_value_int32(env, values[0], &pid) != napi_ok ||
+	    !buffer_address(env, values[1], &status, &length) || length < 4 ||
+	    napi_get_value_int32(env, values[2], &options) != napi_ok ||
+	    napi_get_value_uint32(env, values[3], &milliseconds) != napi_ok)
+		return throw_type(env, "waitTimeout(pid, Int32Array(1), options, milliseconds)");
+
+	fault = count_call();
+	if (fault) {
+		result = -fault;
+		goto out;
+	}
+	if (!have_timer) {
+		struct sigaction action = { .sa_handler = on_tick };
+		struct sigevent event = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGRTMAX - 3 };
+
+		event._sigev_un._tid = (pid_t)syscall(SYS_gettid);
+		sigemptyset(&action.sa_mask);
+		if (sigaction(SIGRTMAX - 3, &action, NULL) || timer_create(CLOCK_MONOTONIC, &event, &timer)) {
+			result = -errno;
+			goto out;
+		}
+		have_timer = 1;
+	}
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	end.tv_sec += milliseconds / 1000;
+	end.tv_nsec += (long)(milliseconds % 1000) * 1000000;
+	if (end.tv_nsec >= 1000000000) {
+		end.tv_nsec -= 1000000000;
+		end.tv_sec++;
+	}
+	period.it_value.tv_nsec = period.it_interval.tv_nsec = 20000000;
+	timer_settime(timer, 0, &period, NULL);
+	for (;;) {
+		const int64_t words[7] = { SYS_wait4, pid, (int64_t)(uintptr_t)status, options };
+
+		result = raw_syscall(words);
+		if (result != -EINTR)
+			break;
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		if (now.tv_sec > end.tv_sec || (now.tv_sec == end.tv_sec && now.tv_nsec >= end.tv_nsec)) {
+			result = -ETIMEDOUT;
+			break;
+		}
+	}
+	memset(&period, 0, sizeof(period));
+	timer_settime(timer, 0, &period, NULL);
+out:
+	return napi_create_int64(env, result, &value) == napi_ok ? value : NULL;
+}
+
+/* setFault(n, errno): the n-th call from now on fails; n = 0 switches it off. */
+static napi_value js_set_fault(napi_env env, napi_callback_info info)
+{
+	size_t count = 2;
+	napi_value values[2];
+	int64_t nth, error;
+
+	if (napi_get_cb_info(env, info, &count, values, NULL, NULL) != napi_ok || count < 2 ||
+	    napi_get_value_int64(env, values[0], &nth) != napi_ok ||
+	    napi_get_value_int64(env, values[1], &error) != napi_ok)
+		return throw_type(env, "setFault(n, errno)");
+	fault_at = nth > 0 ? calls_made + nth : 0;
+	fault_errno = error;
+	return NULL;
+}
+
+/* callCount(): calls made so far. */
+static napi_value js_call_count(napi_env env, napi_callback_info info)
+{
+	napi_value value;
+
+	(void)info;
+	return napi_create_int64(env, calls_made, &value) == napi_ok ? value : NULL;
+}
+
+static void export_function(napi_env env, napi_value exports, const char *name, napi_callback function)
+{
+	napi_value value;
+
+	if (napi_create_function(env, name, NAPI_AUTO_LENGTH, function, NULL, &value) == napi_ok)
+		napi_set_named_property(env, exports, name, value);
+}
+
+NAPI_MODULE_INIT()
+{
+	const char *fault = getenv("CRIMG_FAULT");
+	char *end;
+
+	if (fault) {
+		fault_at = strtoll(fault, &end, 10);
+		fault_errno = *end == ':' ? strtoll(end + 1, NULL, 10) : EIO;
+	}
+	export_function(env, exports, "syscall", js_syscall);
+	export_function(env, exports, "syscallBig", js_syscall_big);
+	export_function(env, exports, "addressOf", js_address_of);
+	export_function(env, exports, "cpuid", js_cpuid);
+	export_function(env, exports, "waitTimeout", js_wait_timeout);
+	export_function(env, exports, "setFault", js_set_fault);
+	export_function(env, exports, "callCount", js_call_count);
+	return exports;
+}
