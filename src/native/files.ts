@@ -1,0 +1,197 @@
+/** Files through raw calls: what Node's fs lacks, or does with a detour through its thread pool. */
+import { errno } from "./errno.js";
+import { call, check, cString, failed, tryCall, tryCallBig } from "./sys.js";
+
+/** open(2) flags. */
+export const openFlag = {
+  RDONLY: 0, WRONLY: 1, RDWR: 2, ACCMODE: 3, CREAT: 0o100, EXCL: 0o200, NOCTTY: 0o400, TRUNC: 0o1000, APPEND: 0o2000,
+  NONBLOCK: 0o4000, DIRECTORY: 0o200000, NOFOLLOW: 0o400000, CLOEXEC: 0o2000000, PATH: 0o10000000, TMPFILE: 0o20200000,
+} as const;
+
+export const AT_FDCWD = -100;
+
+/** Opens a file, close-on-exec. Returns the descriptor or −errno. */
+export function tryOpen(path: string, flags: number, mode = 0): number {
+  for (;;) {
+    const fd = tryCall("openat", AT_FDCWD, cString(path), flags | openFlag.CLOEXEC, mode);
+    if (fd !== -errno.EINTR) return fd;
+  }
+}
+
+/** Opens a file, close-on-exec, or throws. */
+export function open(path: string, flags: number, mode = 0): number {
+  return check(tryOpen(path, flags, mode), "open", path);
+}
+
+/** Closes a descriptor; errors do not matter. */
+export function close(fd: number): void {
+  tryCall("close", fd);
+}
+
+/** Reads at a position. Returns the bytes read (0 at the end), or −errno. */
+export function tryPread(fd: number, into: Uint8Array, position: bigint): number {
+  return tryCall("pread64", fd, into, into.length, position);
+}
+
+/** Writes the whole buffer at a position, or throws (ENOSPC, EFBIG, EIO …). */
+export function pwriteFully(fd: number, from: Uint8Array, position: bigint): void {
+  let done = 0;
+  while (done < from.length) {
+    done += call("pwrite64", fd, from.subarray(done), from.length - done, position + BigInt(done));
+  }
+}
+
+/** copy_file_range. Returns the bytes copied (0 at the end of the source), or −errno. */
+export function tryCopyRange(from: number, fromOffset: bigint, to: number, toOffset: bigint, length: number): number {
+  const source = Buffer.alloc(8);
+  const target = Buffer.alloc(8);
+  source.writeBigUInt64LE(fromOffset);
+  target.writeBigUInt64LE(toOffset);
+  return tryCall("copy_file_range", from, source, to, target, length, 0);
+}
+
+/** SEEK_DATA and SEEK_HOLE: the next start of data or of a hole, or −errno (ENXIO: none). Changes the offset of fd. */
+export function trySeekData(fd: number, from: bigint): bigint {
+  return tryCallBig("lseek", fd, from, 3);
+}
+export function trySeekHole(fd: number, from: bigint): bigint {
+  return tryCallBig("lseek", fd, from, 4);
+}
+
+/**
+ * Reads a small file such as those of /proc to its end. Returns undefined where it cannot be opened or read
+ * (the process may be gone), with the errno in `failure`.
+ */
+export function tryReadSmall(path: string, failure?: { errno: number }, limit = 64 << 20): Buffer | undefined {
+  const fd = tryOpen(path, openFlag.RDONLY);
+  if (failed(fd)) {
+    if (failure) failure.errno = -fd;
+    return undefined;
+  }
+  try {
+    const chunks: Buffer[] = [];
+    let total = 0;
+    let size = 4096;
+    while (total < limit) {
+      const chunk = Buffer.allocUnsafe(size);
+      const got = tryCall("read", fd, chunk, chunk.length);
+      if (got === -errno.EINTR) continue;
+      if (failed(got)) {
+        if (failure) failure.errno = -got;
+        return undefined;
+      }
+      if (got === 0) break;
+      chunks.push(chunk.subarray(0, got));
+      total += got;
+      size = Math.min(size * 2, 1 << 18);
+    }
+    return chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks);
+  } finally {
+    close(fd);
+  }
+}
+
+/** What stat says, times in nanoseconds. */
+export interface FileStat {
+  readonly dev: bigint;
+  readonly devMajor: number;
+  readonly devMinor: number;
+  readonly rdevMajor: number;
+  readonly rdevMinor: number;
+  readonly ino: bigint;
+  readonly mode: number;
+  readonly nlink: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly size: bigint;
+  readonly atimeNs: bigint;
+  readonly mtimeNs: bigint;
+}
+
+/** Major and minor number of a dev_t as the kernel gives it to user space (new_encode_dev and beyond). */
+export function splitDevice(dev: bigint): { major: number; minor: number } {
+  return {
+    major: Number(((dev >> 8n) & 0xfffn) | ((dev >> 32n) & 0xfffff000n)),
+    minor: Number((dev & 0xffn) | ((dev >> 12n) & 0xffffff00n)),
+  };
+}
+
+function parseStat(data: Buffer): FileStat {
+  const dev = data.readBigUInt64LE(0);
+  const device = splitDevice(dev);
+  const rdevice = splitDevice(data.readBigUInt64LE(40));
+  return {
+    dev,
+    devMajor: device.major,
+    devMinor: device.minor,
+    rdevMajor: rdevice.major,
+    rdevMinor: rdevice.minor,
+    ino: data.readBigUInt64LE(8),
+    nlink: Number(data.readBigUInt64LE(16)),
+    mode: data.readUInt32LE(24),
+    uid: data.readUInt32LE(28),
+    gid: data.readUInt32LE(32),
+    size: data.readBigInt64LE(48),
+    atimeNs: data.readBigInt64LE(72) * 1_000_000_000n + data.readBigInt64LE(80),
+    mtimeNs: data.readBigInt64LE(88) * 1_000_000_000n + data.readBigInt64LE(96),
+  };
+}
+
+/** stat of a path (links are followed, magic links of /proc too). Returns −errno when it fails. */
+export function tryStat(path: string): FileStat | number {
+  const data = Buffer.alloc(144);
+  const result = tryCall("stat", cString(path), data);
+  return failed(result) ? result : parseStat(data);
+}
+
+/** stat of a descriptor. Returns −errno when it fails. */
+export function tryFstat(fd: number): FileStat | number {
+  const data = Buffer.alloc(144);
+  const result = tryCall("fstat", fd, data);
+  return failed(result) ? result : parseStat(data);
+}
+
+/** f_type of the file system that a path is on (links followed), or −errno. */
+export function tryStatfsType(path: string): bigint | number {
+  const data = Buffer.alloc(120);
+  const result = tryCall("statfs", cString(path), data);
+  return failed(result) ? result : data.readBigUInt64LE(0);
+}
+
+/** f_type of the file system of a descriptor, or −errno. */
+export function tryFstatfsType(fd: number): bigint | number {
+  const data = Buffer.alloc(120);
+  const result = tryCall("fstatfs", fd, data);
+  return failed(result) ? result : data.readBigUInt64LE(0);
+}
+
+/** Where a symbolic link leads, as bytes; undefined when it cannot be read. */
+export function tryReadlink(path: string): Buffer | undefined {
+  const data = Buffer.alloc(8192);
+  const length = tryCall("readlink", cString(path), data, data.length);
+  return failed(length) ? undefined : Buffer.from(data.subarray(0, length));
+}
+
+/** Names in a directory without "." and "..", or −errno. Meant for /proc: names are ASCII. */
+export function tryListDirectory(path: string): string[] | number {
+  const fd = tryOpen(path, openFlag.RDONLY | openFlag.DIRECTORY);
+  if (failed(fd)) return fd;
+  try {
+    const names: string[] = [];
+    const data = Buffer.alloc(32768);
+    for (;;) {
+      const got = tryCall("getdents64", fd, data, data.length);
+      if (failed(got)) return got;
+      if (got === 0) return names;
+      for (let at = 0; at < got; ) {
+        const length = data.readUInt16LE(at + 16);
+        const end = data.indexOf(0, at + 19);
+        const name = data.toString("latin1", at + 19, end);
+        if (name !== "." && name !== "..") names.push(name);
+        at += length;
+      }
+    }
+  } finally {
+    close(fd);
+  }
+}

@@ -1,0 +1,12 @@
+/** The typed door to the kernel. Conventions: `tryX` returns −errno on failure, `X` throws SysError. */
+export * from "./sys.js";
+export * from "./errno.js";
+export * from "./syscall-numbers.js";
+export * from "./ptrace.js";
+export * from "./wait.js";
+export * from "./memory.js";
+export * from "./files.js";
+export * from "./descriptors.js";
+export * from "./process.js";
+export * from "./sockets.js";
+export type { RawArgument } from "./addon.js";

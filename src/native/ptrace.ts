@@ -1,0 +1,185 @@
+/**
+ * ptrace(2), one function a request. All of it must run on one thread: the kernel knows the tracer by thread,
+ * and JavaScript's main thread is it.
+ */
+import { addressOf, check, tryCall } from "./sys.js";
+
+/** Requests (linux/ptrace.h, asm/ptrace-abi.h). */
+const request = {
+  CONT: 7,
+  KILL: 8,
+  GETREGS: 12,
+  SETREGS: 13,
+  DETACH: 17,
+  SYSCALL: 24,
+  SETOPTIONS: 0x4200,
+  GETEVENTMSG: 0x4201,
+  GETSIGINFO: 0x4202,
+  SETSIGINFO: 0x4203,
+  GETREGSET: 0x4204,
+  SETREGSET: 0x4205,
+  SEIZE: 0x4206,
+  INTERRUPT: 0x4207,
+  LISTEN: 0x4208,
+  PEEKSIGINFO: 0x4209,
+  GETSIGMASK: 0x420a,
+  SETSIGMASK: 0x420b,
+  SECCOMP_GET_FILTER: 0x420c,
+  GET_SYSCALL_INFO: 0x420e,
+  GET_RSEQ_CONFIGURATION: 0x420f,
+  SET_SYSCALL_USER_DISPATCH_CONFIG: 0x4210,
+  GET_SYSCALL_USER_DISPATCH_CONFIG: 0x4211,
+} as const;
+
+/** Options for seize and setOptions. */
+export const ptraceOption = { TRACESYSGOOD: 1, EXITKILL: 0x100000 } as const;
+
+/** Regset numbers (elf.h). */
+export const regset = { PRSTATUS: 1, FPREGSET: 2, X86_XSTATE: 0x202, X86_SHSTK: 0x204 } as const;
+
+/** Bytes of struct user_regs_struct. */
+export const regsLength = 216;
+
+/** Byte offsets in struct user_regs_struct (asm/user_64.h). */
+export const regOffset = {
+  r15: 0, r14: 8, r13: 16, r12: 24, bp: 32, bx: 40, r11: 48, r10: 56, r9: 64, r8: 72, ax: 80, cx: 88, dx: 96, si: 104,
+  di: 112, origAx: 120, ip: 128, cs: 136, flags: 144, sp: 152, ss: 160, fsBase: 168, gsBase: 176, ds: 184, es: 192,
+  fs: 200, gs: 208,
+} as const;
+
+/** Stop status of PTRACE_EVENT_STOP: `status >> 16`. */
+export const ptraceEventStop = 128;
+
+function ptrace(what: keyof typeof request, tid: number, address: bigint | number, data: bigint | number | Uint8Array): number {
+  return check(tryCall("ptrace", request[what], tid, address, data), `ptrace(${what})`, `thread ${tid}`);
+}
+
+/** Starts tracing without stopping. Returns −errno instead of throwing: a thread may be gone meanwhile. */
+export function trySeize(tid: number, options: number): number {
+  return tryCall("ptrace", request.SEIZE, tid, 0, options);
+}
+
+/** Asks a seized thread to stop. Returns −errno instead of throwing. */
+export function tryInterrupt(tid: number): number {
+  return tryCall("ptrace", request.INTERRUPT, tid, 0, 0);
+}
+
+/** Changes the options of a stopped tracee. */
+export function setOptions(tid: number, options: number): void {
+  ptrace("SETOPTIONS", tid, 0, options);
+}
+
+/** General registers of a stopped thread, 216 bytes (user_regs_struct). */
+export function getRegs(tid: number): Buffer {
+  const regs = Buffer.alloc(regsLength);
+  ptrace("GETREGS", tid, 0, regs);
+  return regs;
+}
+
+/** Sets the general registers. */
+export function setRegs(tid: number, regs: Uint8Array): void {
+  if (regs.length !== regsLength) throw new RangeError("setRegs: 216 bytes expected");
+  ptrace("SETREGS", tid, 0, regs);
+}
+
+/** A register set as long as the kernel has it, at most `maximum` bytes. */
+export function getRegset(tid: number, type: number, maximum = 65536): Buffer {
+  const data = Buffer.alloc(maximum);
+  const iov = iovec(data);
+  ptrace("GETREGSET", tid, type, iov);
+  return Buffer.from(data.subarray(0, Number(iov.readBigUInt64LE(8))));
+}
+
+/** Sets a register set. */
+export function setRegset(tid: number, type: number, data: Uint8Array): void {
+  ptrace("SETREGSET", tid, type, iovec(data));
+}
+
+/** Blocked signals, bit n−1 for signal n (the saved mask if a system call replaced it). */
+export function getSigmask(tid: number): bigint {
+  const mask = Buffer.alloc(8);
+  ptrace("GETSIGMASK", tid, 8, mask);
+  return mask.readBigUInt64LE();
+}
+
+/** Sets the blocked signals of a stopped thread. */
+export function setSigmask(tid: number, mask: bigint): void {
+  const bytes = Buffer.alloc(8);
+  bytes.writeBigUInt64LE(mask);
+  ptrace("SETSIGMASK", tid, 8, bytes);
+}
+
+/** Bytes of siginfo_t. */
+export const siginfoLength = 128;
+
+/** Queued signals with their siginfo, in the order of the queue; `shared` for those of the process. */
+export function peekSiginfo(tid: number, shared: boolean): Buffer[] {
+  const found: Buffer[] = [];
+  const batch = 32;
+  for (;;) {
+    const args = Buffer.alloc(16);
+    args.writeBigUInt64LE(BigInt(found.length), 0);
+    args.writeUInt32LE(shared ? 1 : 0, 8);
+    args.writeInt32LE(batch, 12);
+    const data = Buffer.alloc(batch * siginfoLength);
+    const count = ptrace("PEEKSIGINFO", tid, addressOf(args), data);
+    for (let i = 0; i < count; i++) found.push(data.subarray(i * siginfoLength, (i + 1) * siginfoLength));
+    if (count < batch) return found;
+  }
+}
+
+export interface RseqConfiguration {
+  /** Address of the registered struct rseq; 0n for none. */
+  readonly address: bigint;
+  readonly size: number;
+  readonly signature: number;
+  readonly flags: number;
+}
+
+/** The rseq(2) registration (since Linux 5.13). */
+export function getRseqConfiguration(tid: number): RseqConfiguration {
+  const data = Buffer.alloc(24);
+  ptrace("GET_RSEQ_CONFIGURATION", tid, 24, data);
+  return {
+    address: data.readBigUInt64LE(0),
+    size: data.readUInt32LE(8),
+    signature: data.readUInt32LE(12),
+    flags: data.readUInt32LE(16),
+  };
+}
+
+/** Mode of prctl(PR_SET_SYSCALL_USER_DISPATCH): 0 is off. Kernels before 6.4 cannot say: undefined. */
+export function getSyscallUserDispatch(tid: number): number | undefined {
+  const data = Buffer.alloc(32);
+  const result = tryCall("ptrace", request.GET_SYSCALL_USER_DISPATCH_CONFIG, tid, 32, data);
+  return result < 0 ? undefined : Number(data.readBigUInt64LE(0));
+}
+
+/** siginfo of the signal at whose delivery the thread is stopped. */
+export function getSiginfo(tid: number): Buffer {
+  const info = Buffer.alloc(siginfoLength);
+  ptrace("GETSIGINFO", tid, 0, info);
+  return info;
+}
+
+/** Lets a stopped thread run, with a signal (0: none). */
+export function cont(tid: number, signal = 0): void {
+  ptrace("CONT", tid, 0, signal);
+}
+
+/** Lets a stopped thread run to the next entry or exit of a system call. */
+export function contToSyscall(tid: number): void {
+  ptrace("SYSCALL", tid, 0, 0);
+}
+
+/** Ends tracing of a stopped thread. Returns −errno instead of throwing. */
+export function tryDetach(tid: number, signal = 0): number {
+  return tryCall("ptrace", request.DETACH, tid, 0, signal);
+}
+
+function iovec(data: Uint8Array): Buffer {
+  const iov = Buffer.alloc(16);
+  iov.writeBigUInt64LE(addressOf(data), 0);
+  iov.writeBigUInt64LE(BigInt(data.length), 8);
+  return iov;
+}
