@@ -1,0 +1,89 @@
+/** Which format something is in, told by its content and never by its name. */
+import { closeSync, fstatSync, openSync, constants, readSync, readdirSync, statSync } from "node:fs";
+import { CrimgError } from "../errors/crimg-error.js";
+import type { FormatAdapter, ProbeInput } from "./format.js";
+import type { FormatRegistry } from "./registry.js";
+
+const headBytes = 65536;
+/** A directory with more names than this is no image set; listing stops being useful. */
+const maxEntries = 100_000;
+
+/** What the probes may see of a path. Throws CrimgError for what cannot be an image at all. */
+export function probeInputOf(path: string): ProbeInput {
+  let stat;
+  try {
+    stat = statSync(path);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT" || code === "ENOTDIR") {
+      throw new CrimgError("input.missing", `${path} does not exist`, { source: path, hint: "check the name" });
+    }
+    throw error;
+  }
+  if (stat.isDirectory()) {
+    const entries = readdirSync(path);
+    if (entries.length === 0) {
+      throw new CrimgError("input.empty", `${path} is an empty directory`, {
+        source: path,
+        hint: "name the directory that the image files are in",
+      });
+    }
+    return { path, isDirectory: true, head: new Uint8Array(0), entries: entries.slice(0, maxEntries) };
+  }
+  if (!stat.isFile()) {
+    throw new CrimgError("input.kind", `${path} is neither a file nor a directory`, { source: path });
+  }
+  // O_NONBLOCK: should the name have become a FIFO since the stat, the open must not hang.
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    if (fstatSync(fd).size === 0) {
+      throw new CrimgError("input.empty", `${path} is empty`, {
+        source: path,
+        hint: "was the dump interrupted, or the disk full?",
+      });
+    }
+    const head = new Uint8Array(headBytes);
+    let length = 0;
+    while (length < headBytes) {
+      const count = readSync(fd, head, length, headBytes - length, length);
+      if (count === 0) break;
+      length += count;
+    }
+    return { path, isDirectory: false, head: head.subarray(0, length), entries: [] };
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** What an unrecognised file looks like, for the message. */
+function looksLike({ head, isDirectory }: ProbeInput): string {
+  if (isDirectory) return "none of its files begins an image set that crimg knows";
+  const bytes = Buffer.from(head.subarray(0, 18));
+  if (bytes.length >= 18 && bytes.readUInt32BE(0) === 0x7f454c46) {
+    const types: Readonly<Record<number, string>> = { 1: "relocatable object", 2: "executable", 3: "shared object or executable", 4: "core dump" };
+    return `it is an ordinary ELF ${types[bytes.readUInt16LE(16)] ?? "file"}, without a checkpoint in it`;
+  }
+  if (bytes.toString("latin1").startsWith("#!")) return "it is a script";
+  if (bytes[0] === 0x7b) return "it is JSON, but not crimg's";
+  return "its first bytes are those of no checkpoint format";
+}
+
+/** The format of a path, or undefined. */
+export async function probeFormat(input: ProbeInput, registry: FormatRegistry): Promise<FormatAdapter | undefined> {
+  for (const id of registry.ids) {
+    const format = await registry.load(id);
+    if (format.probe(input)) return format;
+  }
+  return undefined;
+}
+
+/** The format of a path. Throws CrimgError `input.unrecognised`. */
+export async function detectFormat(path: string, registry: FormatRegistry): Promise<FormatAdapter> {
+  const input = probeInputOf(path);
+  const format = await probeFormat(input, registry);
+  if (format !== undefined) return format;
+  throw new CrimgError("input.unrecognised", `${path} is in no format that crimg reads: ${looksLike(input)}`, {
+    source: path,
+    hint: "crimg formats lists the formats; --from FORMAT skips detection",
+  });
+}

@@ -1,0 +1,36 @@
+/** Losses as data: collected, merged, counted, and told one line a kind. */
+import type { Loss } from "./format.js";
+
+/** Collects losses; those of the same code and words become one, with their counts added. */
+export class LossReport {
+  readonly #byKey = new Map<string, Loss>();
+
+  add(loss: Loss): void {
+    const key = `${loss.code}\u0000${loss.facet}\u0000${loss.text}`;
+    const known = this.#byKey.get(key);
+    this.#byKey.set(key, known === undefined ? loss : { ...known, count: known.count + loss.count });
+  }
+
+  addAll(losses: readonly Loss[]): void {
+    for (const loss of losses) this.add(loss);
+  }
+
+  /** In the order in which they were met. */
+  get losses(): readonly Loss[] {
+    return [...this.#byKey.values()];
+  }
+
+  get isEmpty(): boolean {
+    return this.#byKey.size === 0;
+  }
+}
+
+/** `lost: 3 × event-fds (fd.kind): fd 7 of 4711 (socket)…`, one line a kind. */
+export function renderLosses(losses: readonly Loss[]): string {
+  return losses
+    .map((loss) => {
+      const count = loss.count === 1 ? "" : `${loss.count} × `;
+      return `lost: ${count}${loss.text} [${loss.facet}, ${loss.code}]\n`;
+    })
+    .join("");
+}

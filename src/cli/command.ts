@@ -1,0 +1,89 @@
+/**
+ * A command is data: what it is called, what it takes, examples, and what it does. The parser, `--help`, the
+ * completion scripts and docs/cli.md are all made from this description, so that they cannot drift apart.
+ */
+import type { Terminal } from "./terminal.js";
+
+/** How an option's value is given. `strings` may be repeated. */
+export type OptionType = "boolean" | "string" | "number" | "strings";
+
+export interface OptionSpec {
+  readonly type: OptionType;
+  readonly describe: string;
+  readonly alias?: string;
+  /** Name of the value in help, such as `FILE`. */
+  readonly value?: string;
+  readonly choices?: readonly string[];
+  /** Heading in help. */
+  readonly group?: string;
+  /** Completed by file names. */
+  readonly isFile?: boolean;
+}
+
+export interface PositionalSpec {
+  readonly describe: string;
+  /** May be left out. */
+  readonly optional?: boolean;
+  /** Takes all that is left. */
+  readonly many?: boolean;
+  readonly choices?: readonly string[];
+  /** Completed by file names. */
+  readonly isFile?: boolean;
+}
+
+type OptionValue<S extends OptionSpec> = S["type"] extends "boolean"
+  ? boolean
+  : S["type"] extends "number"
+    ? number | undefined
+    : S["type"] extends "strings"
+      ? readonly string[]
+      : string | undefined;
+type PositionalValue<S extends PositionalSpec> = S["many"] extends true
+  ? readonly string[]
+  : S["optional"] extends true
+    ? string | undefined
+    : string;
+
+export type OptionSpecs = Readonly<Record<string, OptionSpec>>;
+export type PositionalSpecs = Readonly<Record<string, PositionalSpec>>;
+export type ArgsOf<P extends PositionalSpecs, O extends OptionSpecs> = {
+  readonly [K in keyof P]: PositionalValue<P[K]>;
+} & { readonly [K in keyof O]: OptionValue<O[K]> };
+
+export interface Example {
+  readonly command: string;
+  readonly text: string;
+}
+
+export interface CommandSpec<P extends PositionalSpecs, O extends OptionSpecs> {
+  readonly name: string;
+  /** One sentence for the list of commands. */
+  readonly describe: string;
+  /** Paragraphs below the options in `crimg NAME --help`. */
+  readonly notes?: readonly string[];
+  /** In order. */
+  readonly positionals: P;
+  readonly options: O;
+  readonly examples: readonly Example[];
+  /** Returns the exit status. Throws CrimgError for what users can cause. */
+  run(args: ArgsOf<P, O>, terminal: Terminal): Promise<number>;
+}
+
+/** A command with its argument types forgotten: what the parser handles. */
+export interface Command {
+  readonly name: string;
+  readonly describe: string;
+  readonly notes?: readonly string[];
+  readonly positionals: PositionalSpecs;
+  readonly options: OptionSpecs;
+  readonly examples: readonly Example[];
+  /** `args` has been checked against the specs by the parser. */
+  run(args: Readonly<Record<string, unknown>>, terminal: Terminal): Promise<number>;
+}
+
+/** Declares a command; the types of `run`'s arguments follow from the specs. */
+export function defineCommand<const P extends PositionalSpecs, const O extends OptionSpecs>(
+  spec: CommandSpec<P, O>,
+): Command {
+  return { ...spec, run: (args, terminal) => spec.run(args as ArgsOf<P, O>, terminal) };
+}

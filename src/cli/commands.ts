@@ -1,0 +1,7 @@
+/** The commands, in the order of help. Modules are loaded only when their command is used. */
+import type { CommandEntry } from "./parse.js";
+
+export const commandEntries: readonly CommandEntry[] = [
+  { name: "convert", describe: "Turn a checkpoint into another format", load: async () => (await import("./commands/convert.js")).command },
+  { name: "formats", describe: "List the formats and what each can hold", load: async () => (await import("./commands/formats.js")).command },
+];

@@ -1,0 +1,65 @@
+import { renderLosses } from "../../adapter/losses.js";
+import { exitStatus } from "../../errors/crimg-error.js";
+import { toJsonText } from "../../errors/json.js";
+import { defineCommand } from "../command.js";
+import { parsePid } from "../pid.js";
+import { progressOn } from "../progress.js";
+
+export const command = defineCommand({
+  name: "convert",
+  describe: "Turn a checkpoint into another format",
+  notes: [
+    "IN is recognised by its content. The format of OUT follows from its name (.elf, .json, core.N, …criu…) or from --to.",
+    "What the target format cannot hold is reported, one line a kind; --strict refuses instead (exit status 3).",
+  ],
+  positionals: {
+    in: { describe: "Checkpoint to read, a file or a directory; - is standard input", isFile: true },
+    out: { describe: "What to write; - is standard output for formats that are one file", isFile: true },
+  },
+  options: {
+    from: { type: "string", value: "FORMAT", describe: "Format of IN, instead of recognising it" },
+    to: { type: "string", value: "FORMAT", describe: "Format of OUT" },
+    pid: { type: "string", value: "PID", describe: "Only this process" },
+    strict: { type: "boolean", describe: "Refuse if anything would be lost" },
+    bundle: { type: "boolean", describe: "Store clean file pages too: the image then needs none of the original files" },
+    full: { type: "boolean", describe: "Core files: all memory, not what the kernel's coredump_filter would choose" },
+    inlinePages: { type: "boolean", describe: "JSON: pages in the document, as base64" },
+    force: { type: "boolean", alias: "f", describe: "Replace OUT if it exists" },
+    sync: { type: "boolean", describe: "Make OUT durable before it gets its name" },
+    json: { type: "boolean", describe: "Report as JSON" },
+  },
+  examples: [
+    { command: "crimg convert criu-dir image.elf", text: "make a CRIU image executable" },
+    { command: "crimg convert image.elf core.4711 --pid 4711", text: "open one process in gdb" },
+    { command: "crimg convert image.elf - --to json | jq .", text: "look at it as JSON" },
+  ],
+  async run(args, terminal) {
+    const [{ convert }, { registry }] = await Promise.all([
+      import("../../ops/convert.js"),
+      import("../../../formats/registry.js"),
+    ]);
+    const progress = progressOn(terminal, "converting");
+    try {
+      const report = await convert(args.in, args.out, {
+        registry,
+        ...(args.from === undefined ? {} : { from: args.from }),
+        ...(args.to === undefined ? {} : { to: args.to }),
+        ...(args.pid === undefined ? {} : { pid: parsePid(args.pid) }),
+        strict: args.strict,
+        bundle: args.bundle,
+        force: args.force,
+        sync: args.sync,
+        extra: { full: args.full, "inline-pages": args.inlinePages },
+        onProgress: (done, total) => progress.update(done, total),
+        onLosses: (losses) => {
+          if (!args.json || args.out === "-") terminal.say(renderLosses(losses));
+        },
+      });
+      progress.end();
+      if (args.json && args.out !== "-") terminal.print(toJsonText(report));
+      return exitStatus.ok;
+    } finally {
+      progress.end();
+    }
+  },
+});

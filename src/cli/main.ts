@@ -1,0 +1,57 @@
+/** Entry of the command line: parse, run, and say errors in one place. */
+import { readFileSync } from "node:fs";
+import { CrimgError, exitStatus } from "../errors/crimg-error.js";
+import { toJsonText } from "../errors/json.js";
+import { errorToJson, fromSystemError, renderError } from "../errors/render.js";
+import { commandEntries } from "./commands.js";
+import { parseCommandLine } from "./parse.js";
+import { type Terminal, processTerminal } from "./terminal.js";
+
+/** The version in package.json, two folders above dist/src. */
+export function crimgVersion(): string {
+  const text = readFileSync(new URL("../../../package.json", import.meta.url), "utf8");
+  const parsed: unknown = JSON.parse(text);
+  if (typeof parsed === "object" && parsed !== null && "version" in parsed) return String(parsed.version);
+  return "unknown";
+}
+
+/** A bug of crimg: one line, and the trace only for those who ask. */
+function sayBug(error: unknown, terminal: Terminal): void {
+  const message = error instanceof Error ? error.message : String(error);
+  terminal.say(`crimg: bug in crimg: ${message}\n  hint: please report it, with the output of CRIMG_DEBUG=1 added\n`);
+  if (process.env["CRIMG_DEBUG"] && error instanceof Error && error.stack !== undefined) {
+    terminal.say(`${error.stack.split("\n").slice(1, 9).join("\n")}\n`);
+  }
+}
+
+/** Says an error and returns the exit status that goes with it. */
+export function reportError(error: unknown, terminal: Terminal, asJson: boolean): number {
+  const known = fromSystemError(error);
+  if (!(known instanceof CrimgError)) {
+    if (asJson) {
+      const message = error instanceof Error ? error.message : String(error);
+      terminal.print(toJsonText({ error: { code: "crimg.bug", message } }));
+    }
+    sayBug(error, terminal);
+    return exitStatus.trouble;
+  }
+  if (asJson) terminal.print(toJsonText(errorToJson(known)));
+  else terminal.say(renderError(known, { color: terminal.errColor }));
+  return known.exit;
+}
+
+/** Runs one command line (without `node` and the script) and returns its exit status. */
+export async function runCommandLine(words: readonly string[]): Promise<number> {
+  const terminal = processTerminal();
+  const asJson = words.includes("--json");
+  try {
+    const parsed = await parseCommandLine(words, commandEntries, crimgVersion(), terminal.columns);
+    if (parsed.kind === "text") {
+      terminal.print(parsed.text);
+      return exitStatus.ok;
+    }
+    return await parsed.command.run(parsed.args, terminal);
+  } catch (error) {
+    return reportError(error, terminal, asJson);
+  }
+}

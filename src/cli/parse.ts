@@ -1,0 +1,144 @@
+/** Command descriptions → yargs → checked arguments. The only file that knows yargs. */
+import yargs, { type Argv, type Options, type PositionalOptions } from "yargs";
+import { CrimgError } from "../errors/crimg-error.js";
+import type { Command, OptionSpec } from "./command.js";
+
+export interface CommandEntry {
+  readonly name: string;
+  readonly describe: string;
+  load(): Promise<Command>;
+}
+
+export type Parsed =
+  | { readonly kind: "run"; readonly command: Command; readonly args: Readonly<Record<string, unknown>> }
+  | { readonly kind: "text"; readonly text: string };
+
+/** `dump <pid>`: the positionals in yargs's notation. */
+export function usageOf(command: Command): string {
+  const words = Object.entries(command.positionals).map(([name, spec]) => {
+    const word = spec.many ? `${name}..` : name;
+    return spec.optional ? `[${word}]` : `<${word}>`;
+  });
+  return [command.name, ...words].join(" ");
+}
+
+/** camelCase → --kebab-case. */
+export function optionName(key: string): string {
+  return key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+}
+
+function yargsOption(spec: OptionSpec): Options {
+  const isList = spec.type === "strings";
+  return {
+    describe: spec.describe,
+    // Numbers are taken as text and converted below: yargs would turn "abc" into NaN in silence.
+    ...(spec.type === "boolean" ? { boolean: true } : isList ? { array: true, string: true } : { string: true }),
+    ...(isList || spec.type === "boolean" ? {} : { requiresArg: true }),
+    ...(isList ? { nargs: 1 } : {}),
+    ...(spec.alias === undefined ? {} : { alias: spec.alias }),
+    ...(spec.choices === undefined ? {} : { choices: spec.choices }),
+    ...(spec.group === undefined ? {} : { group: `${spec.group}:` }),
+  };
+}
+
+function describeCommand(argv: Argv, command: Command): Argv {
+  let result = argv;
+  for (const [name, spec] of Object.entries(command.positionals)) {
+    const options: PositionalOptions = {
+      describe: spec.describe,
+      type: "string",
+      ...(spec.choices === undefined ? {} : { choices: spec.choices }),
+    };
+    result = result.positional(name, options);
+  }
+  for (const [key, spec] of Object.entries(command.options)) result = result.option(optionName(key), yargsOption(spec));
+  for (const example of command.examples) result = result.example(example.command, example.text);
+  if (command.notes !== undefined) result = result.epilogue(command.notes.join("\n\n"));
+  return result;
+}
+
+function usageError(message: string, command?: string): CrimgError {
+  return new CrimgError("usage.bad", message, {
+    hint: command === undefined ? "crimg --help lists the commands" : `crimg ${command} --help shows the options`,
+  });
+}
+
+/** Node-style own names only; yargs adds aliases and kebab forms. */
+function pick(command: Command, parsed: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const args: Record<string, unknown> = {};
+  for (const [name, spec] of Object.entries(command.positionals)) {
+    const value = parsed[name];
+    args[name] = spec.many ? (Array.isArray(value) ? value.map(String) : []) : value === undefined ? undefined : String(value);
+  }
+  for (const [key, spec] of Object.entries(command.options)) {
+    const value = parsed[optionName(key)];
+    if (spec.type === "boolean") args[key] = value === true;
+    else if (spec.type === "strings") args[key] = Array.isArray(value) ? value.map(String) : [];
+    else {
+      // Given twice, the last one counts.
+      const last: unknown = Array.isArray(value) ? value[value.length - 1] : value;
+      if (last === undefined) args[key] = undefined;
+      else if (spec.type === "number") args[key] = wholeNumber(`--${optionName(key)}`, String(last), command.name);
+      else args[key] = String(last);
+    }
+  }
+  return args;
+}
+
+function wholeNumber(what: string, text: string, command: string): number {
+  if (!/^\d{1,15}$/.test(text)) throw usageError(`${what} takes a whole number, not "${text}"`, command);
+  return Number(text);
+}
+
+/** Parses a command line. Only the module of the command named is loaded. */
+export async function parseCommandLine(
+  words: readonly string[],
+  entries: readonly CommandEntry[],
+  version: string,
+  columns: number,
+): Promise<Parsed> {
+  const entry = entries.find((one) => one.name === words[0]);
+  const first = words[0];
+  if (entry === undefined && first !== undefined && !first.startsWith("-")) {
+    throw usageError(`there is no command "${first}"`);
+  }
+  const command = entry === undefined ? undefined : await entry.load();
+  let chosen: Readonly<Record<string, unknown>> | undefined;
+  let text = "";
+  let parser = yargs([])
+    .scriptName("crimg")
+    .locale("en")
+    .version(version)
+    .help()
+    .alias("help", "h")
+    .strict()
+    .exitProcess(false)
+    .parserConfiguration({ "boolean-negation": false, "parse-positional-numbers": false, "parse-numbers": false })
+    .wrap(Math.min(columns, 110))
+    .fail((message: string | undefined, error: Error | undefined) => {
+      if (error !== undefined && !(message !== undefined && error.name === "YError")) throw error;
+      throw usageError((message ?? "bad usage").replace(/\s+/g, " "), command?.name);
+    });
+  if (command === undefined) {
+    parser = parser
+      .usage("crimg: freeze a running Linux process tree into one ELF file, and resume it by executing that file")
+      .demandCommand(1, "say what to do: crimg COMMAND")
+      .epilogue("crimg COMMAND --help explains a command. Exit statuses: 0 done; 1 findings; 2 could not; 3 loss refused; 4 dump refused; 125 not resumed.");
+    for (const one of entries) parser = parser.command(one.name, one.describe);
+  } else {
+    parser = parser.command(
+      usageOf(command),
+      command.describe,
+      (argv) => describeCommand(argv, command),
+      (args) => {
+        chosen = args;
+      },
+    );
+  }
+  await parser.parseAsync([...words], {}, (_error, _argv, output) => {
+    text = output;
+  });
+  if (command !== undefined && chosen !== undefined) return { kind: "run", command, args: pick(command, chosen) };
+  if (text !== "") return { kind: "text", text: `${text}\n` };
+  throw usageError("say what to do: crimg COMMAND");
+}

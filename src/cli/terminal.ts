@@ -1,0 +1,65 @@
+/** What a command may write to: standard output for results, standard error for everything said beside them. */
+import { isatty } from "node:tty";
+import { writeSync } from "node:fs";
+
+export interface Terminal {
+  /** Result text. Returns false once the reader has gone away (`| head`). */
+  print(text: string): boolean;
+  /** Words for people: progress, warnings. */
+  say(text: string): void;
+  readonly outIsTerminal: boolean;
+  readonly errIsTerminal: boolean;
+  /** Colour on standard output, on standard error. */
+  readonly color: boolean;
+  readonly errColor: boolean;
+  readonly columns: number;
+}
+
+/** https://no-color.org: any non-empty NO_COLOR wins; FORCE_COLOR asks for it where there is no terminal. */
+export function wantsColor(isTerminal: boolean, env: NodeJS.ProcessEnv): boolean {
+  if (env["NO_COLOR"]) return false;
+  if (env["FORCE_COLOR"] && env["FORCE_COLOR"] !== "0") return true;
+  return isTerminal && env["TERM"] !== "dumb";
+}
+
+/** Writes all of it, synchronously: nothing is lost when the process ends, and a full pipe just waits. */
+function writeAll(fd: number, text: string): boolean {
+  let rest = Buffer.from(text, "utf8");
+  const pause = new Int32Array(new SharedArrayBuffer(4));
+  while (rest.length > 0) {
+    try {
+      rest = rest.subarray(writeSync(fd, rest));
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if (code === "EAGAIN") Atomics.wait(pause, 0, 0, 5);
+      else if (code === "EPIPE") return false;
+      else throw error;
+    }
+  }
+  return true;
+}
+
+/** The terminal of this process. */
+export function processTerminal(env: NodeJS.ProcessEnv = process.env): Terminal {
+  const outIsTerminal = isatty(1);
+  const errIsTerminal = isatty(2);
+  let isOpen = true;
+  return {
+    print(text) {
+      if (isOpen) isOpen = writeAll(1, text);
+      return isOpen;
+    },
+    say(text) {
+      try {
+        writeAll(2, text);
+      } catch {
+        // Standard error may be closed; there is nobody left to tell.
+      }
+    },
+    outIsTerminal,
+    errIsTerminal,
+    color: wantsColor(outIsTerminal, env),
+    errColor: wantsColor(errIsTerminal, env),
+    columns: (outIsTerminal ? process.stdout.columns : undefined) ?? 100,
+  };
+}

@@ -1,0 +1,147 @@
+/** crimg convert: read → losses → write → commit. */
+import { basename } from "node:path";
+import type { FormatAdapter, Loss, WriteOptions } from "../adapter/format.js";
+import { detectFormat, probeFormat, probeInputOf } from "../adapter/detect.js";
+import { LossReport } from "../adapter/losses.js";
+import type { FormatRegistry } from "../adapter/registry.js";
+import { CrimgError, exitStatus } from "../errors/crimg-error.js";
+import type { Checkpoint } from "../model/checkpoint.js";
+import { openOutput } from "./output.js";
+import { type Input, resolveInput } from "./input.js";
+
+export interface ConvertOptions extends WriteOptions {
+  readonly registry: FormatRegistry;
+  /** Format id; by content if absent. */
+  readonly from?: string;
+  /** Format id; by the output's name if absent. */
+  readonly to?: string;
+  /** Refuse (exit status 3) if anything would be lost. */
+  readonly strict?: boolean;
+  readonly force?: boolean;
+  readonly sync?: boolean;
+  /** Called with all losses before anything is written. */
+  readonly onLosses?: (losses: readonly Loss[]) => void;
+}
+
+export interface ConvertReport {
+  readonly input: string;
+  readonly output: string;
+  readonly from: string;
+  readonly to: string;
+  readonly losses: readonly Loss[];
+}
+
+const byName: readonly (readonly [RegExp, string])[] = [
+  [/\.json$/, "json"],
+  [/\.(elf|ckpt|image)$/, "ckpt-elf"],
+  [/^core(\.|$)|\.core$/, "core"],
+  [/criu/, "criu"],
+  [/crtools/, "crtools"],
+];
+
+/** The format that a name asks for, or undefined. */
+export function formatByName(path: string): string | undefined {
+  const name = basename(path);
+  return byName.find(([pattern]) => pattern.test(name))?.[1];
+}
+
+/** The adapter to write with. Throws CrimgError `usage.to` if the name does not say. */
+export async function writerFor(path: string, to: string | undefined, registry: FormatRegistry): Promise<FormatAdapter> {
+  const id = to ?? formatByName(path);
+  if (id === undefined) {
+    throw new CrimgError("usage.to", `which format ${path} should be in is not clear from its name`, {
+      hint: `add --to FORMAT, one of ${registry.ids.join(", ")}`,
+    });
+  }
+  const format = await registry.load(id);
+  if (format.write === undefined) {
+    throw new CrimgError("format.read-only", `crimg reads ${format.id} but does not write it`, {
+      hint: "crimg formats shows what can be written",
+    });
+  }
+  return format;
+}
+
+/** Reads a checkpoint in any format. The caller closes it. */
+export async function readCheckpoint(
+  input: Input,
+  options: { readonly registry: FormatRegistry; readonly from?: string; readonly pid?: number; readonly onLoss?: (loss: Loss) => void },
+): Promise<{ readonly checkpoint: Checkpoint; readonly format: FormatAdapter }> {
+  const format =
+    options.from === undefined ? await detectFormat(input.path, options.registry) : await options.registry.load(options.from);
+  if (format.read === undefined) {
+    throw new CrimgError("format.write-only", `crimg writes ${format.id} but does not read it`, {
+      source: input.name,
+      hint: "crimg formats shows what can be read",
+    });
+  }
+  // Not there or not readable is said in the same words, whether or not detection was skipped.
+  if (options.from !== undefined) probeInputOf(input.path);
+  const checkpoint = await format.read(input.path, { pid: options.pid, onLoss: options.onLoss });
+  return { checkpoint, format };
+}
+
+/** Turns one checkpoint into another format. Throws CrimgError `convert.loss` under `strict`. */
+export async function convert(input: string, output: string, options: ConvertOptions): Promise<ConvertReport> {
+  const { registry } = options;
+  const source = resolveInput(input);
+  try {
+    const target = await writerFor(output, options.to, registry);
+    const report = new LossReport();
+    const { checkpoint, format } = await readCheckpoint(source, {
+      registry,
+      from: options.from,
+      pid: options.pid,
+      onLoss: (loss) => report.add(loss),
+    });
+    try {
+      report.addAll(target.losses?.(checkpoint, options) ?? []);
+      options.onLosses?.(report.losses);
+      if (options.strict === true && !report.isEmpty) {
+        throw new CrimgError(
+          "convert.loss",
+          `${target.id} cannot hold all of ${source.name}, and --strict was given`,
+          { source: source.name, hint: "leave --strict out to convert what can be converted" },
+          exitStatus.loss,
+        );
+      }
+      await writeCheckpoint(checkpoint, output, target, options);
+      return { input: source.name, output, from: format.id, to: target.id, losses: report.losses };
+    } finally {
+      checkpoint.close();
+    }
+  } finally {
+    source.close();
+  }
+}
+
+/** Writes a checkpoint under its final name, whole or not at all. */
+export async function writeCheckpoint(
+  checkpoint: Checkpoint,
+  output: string,
+  target: FormatAdapter,
+  options: WriteOptions & { readonly registry: FormatRegistry; readonly force?: boolean; readonly sync?: boolean },
+): Promise<void> {
+  // Detection is asynchronous and replacing is decided in one step, so it is asked beforehand.
+  const isImageSet = options.force === true && target.shape === "directory" && (await isImage(output, options.registry));
+  const pending = openOutput(output, {
+    shape: target.shape,
+    isExecutable: target.isExecutable,
+    force: options.force,
+    isReplaceable: () => isImageSet,
+  });
+  try {
+    await target.write?.(checkpoint, pending, options);
+    pending.commit({ sync: options.sync });
+  } finally {
+    pending.discard();
+  }
+}
+
+async function isImage(path: string, registry: FormatRegistry): Promise<boolean> {
+  try {
+    return (await probeFormat(probeInputOf(path), registry)) !== undefined;
+  } catch {
+    return false;
+  }
+}
