@@ -1,0 +1,87 @@
+/** What the operations take and give, so that the command line and library agree with them. */
+import type { FormatRegistry } from "../adapter/registry.js";
+import type { Loss } from "../adapter/format.js";
+
+/** Resources that reach outside the tree, and what to do about them (named as CRIU names them). */
+export interface ExternalOptions {
+  /** Keep established TCP connections. */
+  readonly tcpEstablished?: boolean;
+  /** Dump TCP connections as closed. */
+  readonly tcpClose?: boolean;
+  /** Drop connections that nobody has accepted yet. */
+  readonly skipInFlight?: boolean;
+  /** Unix sockets whose peer is outside; with names of those meant. */
+  readonly extUnixSk?: boolean;
+  readonly fileLocks?: boolean;
+  /** The session leader and the terminal are outside. */
+  readonly shellJob?: boolean;
+  /** Unlinked files that still have a name may get a new one. */
+  readonly linkRemap?: boolean;
+  /** Largest unlinked file whose content is kept, bytes. */
+  readonly ghostLimit?: bigint;
+  /** `KIND[ID]:NAME` each. */
+  readonly external?: readonly string[];
+  /** `fd[N]:NAME` each. */
+  readonly inheritFd?: readonly string[];
+  /** `NS:PID` or `NS:FILE` each. */
+  readonly joinNs?: readonly string[];
+  readonly manageCgroups?: string;
+  readonly cgroupRoot?: readonly string[];
+  readonly networkLock?: string;
+}
+
+/** src/ops/dump.ts: `dump(options: DumpOptions): Promise<DumpReport>`. */
+export interface DumpOptions extends ExternalOptions {
+  readonly registry: FormatRegistry;
+  readonly pid: number;
+  /** Final path. */
+  readonly output: string;
+  /** Format id; the executable image if absent. */
+  readonly to?: string;
+  /** What becomes of the tree once the image is complete. */
+  readonly after: "kill" | "leave-running" | "leave-stopped";
+  /** False: only this process, without its descendants. */
+  readonly isTree: boolean;
+  readonly force: boolean;
+  /** fsync file and folder before the tree is ended. */
+  readonly sync: boolean;
+  /** Store clean file pages too. */
+  readonly bundle: boolean;
+  /** Classes of resources to leave out (as recorded losses) instead of refusing. */
+  readonly ignore: readonly string[];
+  readonly onProgress?: (doneBytes: bigint, totalBytes: bigint) => void;
+  readonly onLoss?: (loss: Loss) => void;
+}
+
+export interface DumpReport {
+  readonly output: string;
+  readonly format: string;
+  readonly processes: number;
+  readonly threads: number;
+  /** Page bytes stored. */
+  readonly pageBytes: bigint;
+  /** Time the tree stood still. */
+  readonly frozenMs: number;
+  readonly totalMs: number;
+  readonly losses: readonly Loss[];
+}
+
+/** src/ops/exec.ts: `exec(options: ExecOptions): Promise<number>`, the exit status if it returns at all. */
+export interface ExecOptions extends ExternalOptions {
+  readonly registry: FormatRegistry;
+  /** A checkpoint in any readable format. */
+  readonly image: string;
+  readonly from?: string;
+  readonly detach: boolean;
+  readonly pidfile?: string;
+  /** Absent: the same pids where that is possible, else a new namespace. */
+  readonly pid?: "same" | "namespace" | "any";
+  readonly onLoss?: (loss: Loss) => void;
+}
+
+/** src/ops/explain.ts: `explain(options: ExplainOptions): Promise<Iterable<string>>`, one line an op. */
+export interface ExplainOptions {
+  readonly registry: FormatRegistry;
+  readonly image: string;
+  readonly from?: string;
+}
