@@ -1,0 +1,74 @@
+/**
+ * The files that an address space maps, opened to read their clean pages. A page of a file mapping that a checkpoint
+ * does not store is the file's, so its bytes can be had only while that file is there unchanged.
+ */
+import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
+import { CrimgError } from "../errors/crimg-error.js";
+import type { ObjectRow } from "../gen/tables.js";
+
+/** A file of the host, or why it cannot stand in for the mapped one. */
+export type MappedFile = { readonly fd: number; readonly size: bigint } | { readonly refusal: string };
+
+/** Opens mapped files once each, on first use. */
+export class MappedFiles {
+  readonly #files = new Map<number, MappedFile>();
+
+  constructor(
+    private readonly objects: readonly ObjectRow[],
+    /** Prefix of every path (a directory that holds the files), without a slash at its end. */
+    private readonly rootDirectory = "",
+  ) {}
+
+  /** The file of an `objects` row, or the reason why it may not be used. */
+  get(object: number): MappedFile {
+    const known = this.#files.get(object);
+    if (known) return known;
+    const row = this.objects[object];
+    const file = row ? openMapped(row, this.rootDirectory + row.path) : { refusal: `there is no object ${object}` };
+    this.#files.set(object, file);
+    return file;
+  }
+
+  /**
+   * Fills `into` with bytes of the file from `offset`; bytes behind its end read as zero, as the kernel shows them.
+   * Throws CrimgError `memory.file` where the file cannot be used.
+   */
+  read(object: number, offset: bigint, into: Uint8Array): void {
+    const file = this.get(object);
+    if ("refusal" in file) throw new CrimgError("memory.file", `cannot read the mapped file: ${file.refusal}`, { path: `objects[${object}]` });
+    let done = 0;
+    while (done < into.length) {
+      const got = readSync(file.fd, into, done, into.length - done, offset + BigInt(done));
+      if (got === 0) break;
+      done += got;
+    }
+    into.fill(0, done);
+  }
+
+  close(): void {
+    for (const file of this.#files.values()) if ("fd" in file) closeSync(file.fd);
+    this.#files.clear();
+  }
+}
+
+function openMapped(row: ObjectRow, path: string): MappedFile {
+  if (row.kind !== "file") return { refusal: `${row.path || "an object"} is a ${row.kind}, not a file of the host` };
+  let fd: number;
+  try {
+    // O_NONBLOCK: the path may name a FIFO today, and opening that would wait for a writer.
+    fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
+  } catch (cause) {
+    return { refusal: `${path} cannot be opened (${cause instanceof Error && "code" in cause ? String(cause.code) : String(cause)})` };
+  }
+  const stat = fstatSync(fd, { bigint: true });
+  const refusal = !stat.isFile()
+    ? `${path} is no regular file now`
+    : row.size !== 0n && stat.size !== row.size
+      ? `${path} has ${stat.size} bytes now, ${row.size} when it was mapped`
+      : row.mtimeNs !== 0n && stat.mtimeNs !== row.mtimeNs
+        ? `${path} was modified since`
+        : undefined;
+  if (refusal === undefined) return { fd, size: stat.size };
+  closeSync(fd);
+  return { refusal };
+}

@@ -1,0 +1,235 @@
+/**
+ * An address space of a checkpoint as bytes: which run of addresses comes from where, and reads that load no more
+ * than they are asked for. What has no extent is zero where memory is anonymous, and the file's where it is mapped.
+ */
+import { CrimgError } from "../errors/crimg-error.js";
+import type { ExtentRow, VmaRow } from "../gen/tables.js";
+import type { Checkpoint } from "../model/checkpoint.js";
+import type { PageSource } from "../model/page-source.js";
+import { MappedFiles } from "./mapped-files.js";
+
+const pageSize = 4096n;
+
+/** Where the bytes of a run are. */
+export type RunOrigin =
+  /** In a page source of the checkpoint. */
+  | { readonly kind: "stored"; readonly source: PageSource; readonly position: bigint }
+  /** Nowhere: they are zero. */
+  | { readonly kind: "zero" }
+  /** In the mapped file of the host: `object` is a row of `objects`, `offset` a position in it. */
+  | { readonly kind: "file"; readonly object: number; readonly offset: bigint }
+  /** Not to be had. */
+  | { readonly kind: "absent"; readonly reason: string };
+
+/** A run of addresses of one VMA whose bytes have one origin. */
+export interface MemoryRun {
+  readonly address: bigint;
+  /** Bytes, at least 1. */
+  readonly length: bigint;
+  readonly origin: RunOrigin;
+}
+
+/** The memory of one address space (a row of `mms`). */
+export class MemoryView {
+  readonly #vmas: readonly VmaRow[];
+  readonly #extents: readonly ExtentRow[];
+  readonly #files: MappedFiles;
+
+  constructor(
+    private readonly checkpoint: Checkpoint,
+    readonly mm: number,
+    files?: MappedFiles,
+  ) {
+    this.#vmas = checkpoint.vmasOf(mm).map((index) => checkpoint.tables.vmas[index] as VmaRow);
+    this.#extents = checkpoint.extentsOf({ mm });
+    this.#files = files ?? new MappedFiles(checkpoint.tables.objects);
+  }
+
+  /** The mapping that holds an address, or undefined. */
+  vmaAt(address: bigint): VmaRow | undefined {
+    const vma = this.#vmas[firstEndingAfter(this.#vmas, address)];
+    return vma && vma.start <= address ? vma : undefined;
+  }
+
+  /**
+   * Runs that cover [start, end), ascending, adjacent ones of the same kind not joined. Unmapped addresses yield none.
+   */
+  *runs(start: bigint, end: bigint): Generator<MemoryRun> {
+    for (let index = firstEndingAfter(this.#vmas, start); index < this.#vmas.length; index++) {
+      const vma = this.#vmas[index] as VmaRow;
+      if (vma.start >= end) return;
+      yield* this.#runsOfVma(vma, max(start, vma.start), min(end, vma.end));
+    }
+  }
+
+  /**
+   * Bytes at an address.
+   * @param length bytes, at most 1 GiB
+   * @throws CrimgError `memory.unmapped`, `memory.absent`, `memory.file`, `memory.length`, `pages.short`
+   */
+  read(address: bigint, length: number): Uint8Array {
+    if (!Number.isSafeInteger(length) || length < 0 || length > 2 ** 30) {
+      throw new CrimgError("memory.length", `cannot read ${length} bytes at once: the limit is 1 GiB`, {
+        hint: "read in pieces",
+      });
+    }
+    this.#assertMapped(address, address + BigInt(length));
+    const bytes = new Uint8Array(length);
+    this.readInto(address, bytes);
+    return bytes;
+  }
+
+  /** Like `read`, into memory of the caller's. */
+  readInto(address: bigint, into: Uint8Array): void {
+    let expected = address;
+    const end = address + BigInt(into.length);
+    for (const run of this.runs(address, end)) {
+      if (run.address !== expected) break;
+      const at = Number(run.address - address);
+      this.readRun(run, into.subarray(at, at + Number(run.length)));
+      expected = run.address + run.length;
+    }
+    if (expected !== end) throw unmapped(expected);
+  }
+
+  /** Fills `into` (as long as the run) with the bytes of a run. */
+  readRun(run: MemoryRun, into: Uint8Array): void {
+    const { origin } = run;
+    switch (origin.kind) {
+      case "stored":
+        return origin.source.read(origin.position, into);
+      case "zero":
+        into.fill(0);
+        return;
+      case "file":
+        return this.#files.read(origin.object, origin.offset, into);
+      case "absent":
+        throw new CrimgError("memory.absent", `the checkpoint does not hold the bytes at ${hex(run.address)}: ${origin.reason}`);
+    }
+  }
+
+  /** Closes the mapped files that were opened. */
+  close(): void {
+    this.#files.close();
+  }
+
+  *#runsOfVma(vma: VmaRow, start: bigint, end: bigint): Generator<MemoryRun> {
+    for (const piece of cut(this.#extents, start, end)) {
+      if (piece.extent) yield this.#stored(piece.extent, piece.start, piece.start - piece.extent.address, piece.end);
+      else yield* this.#unstored(vma, piece.start, piece.end);
+    }
+  }
+
+  /** Addresses of a VMA without an extent of the address space. */
+  *#unstored(vma: VmaRow, start: bigint, end: bigint): Generator<MemoryRun> {
+    if (vma.kind === "vdso" || vma.kind === "vvar" || vma.kind === "vsyscall" || vma.kind === "special") {
+      yield { address: start, length: end - start, origin: { kind: "absent", reason: `it is the kernel's ${vma.name || vma.kind}` } };
+      return;
+    }
+    const object = vma.object === null ? undefined : this.checkpoint.tables.objects[vma.object];
+    if (vma.object === null || !object) {
+      yield { address: start, length: end - start, origin: { kind: "zero" } };
+      return;
+    }
+    // Shared memory, memfds and unlinked files: their bytes are extents of the object, and holes in it are zero.
+    const toOffset = vma.offset - vma.start;
+    const extents = this.checkpoint.extentsOf({ object: vma.object });
+    if (object.kind !== "file" || extents.length > 0) {
+      for (const piece of cut(extents, start + toOffset, end + toOffset)) {
+        const address = piece.start - toOffset;
+        if (piece.extent) yield this.#stored(piece.extent, address, piece.start - piece.extent.address, piece.end - toOffset);
+        else if (object.kind === "file") yield* this.#ofFile(vma.object, address, piece.end - toOffset, piece.start);
+        else yield { address, length: piece.end - piece.start, origin: { kind: "zero" } };
+      }
+      return;
+    }
+    yield* this.#ofFile(vma.object, start, end, start + toOffset);
+  }
+
+  /** Clean pages of a mapped file; whole pages behind its end cannot be read by the process either (SIGBUS). */
+  *#ofFile(object: number, start: bigint, end: bigint, offset: bigint): Generator<MemoryRun> {
+    const file = this.#files.get(object);
+    if ("refusal" in file) {
+      yield { address: start, length: end - start, origin: { kind: "absent", reason: file.refusal } };
+      return;
+    }
+    const readable = ((file.size + pageSize - 1n) / pageSize) * pageSize;
+    const split = max(start, min(end, start + (readable - offset)));
+    if (split > start) yield { address: start, length: split - start, origin: { kind: "file", object, offset } };
+    if (end > split) yield { address: split, length: end - split, origin: { kind: "absent", reason: "it lies behind the end of the mapped file" } };
+  }
+
+  #stored(extent: ExtentRow, address: bigint, skip: bigint, end: bigint): MemoryRun {
+    const source = this.checkpoint.sources[extent.source];
+    if (!source) return { address, length: end - address, origin: { kind: "absent", reason: `page source ${extent.source} is not there` } };
+    return { address, length: end - address, origin: { kind: "stored", source, position: extent.fileOffset + skip } };
+  }
+
+  #assertMapped(start: bigint, end: bigint): void {
+    let expected = start;
+    for (let index = firstEndingAfter(this.#vmas, start); expected < end; index++) {
+      const vma = this.#vmas[index];
+      if (!vma || vma.start > expected) throw unmapped(expected);
+      expected = vma.end;
+    }
+  }
+}
+
+interface Piece {
+  readonly start: bigint;
+  readonly end: bigint;
+  readonly extent?: ExtentRow;
+}
+
+/** Cuts [start, end) where sorted extents begin and end. */
+function* cut(extents: readonly ExtentRow[], start: bigint, end: bigint): Generator<Piece> {
+  let at = start;
+  let low = 0;
+  let high = extents.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    const extent = extents[middle] as ExtentRow;
+    if (extent.address + extent.length > start) high = middle;
+    else low = middle + 1;
+  }
+  for (let index = low; at < end; index++) {
+    const extent = extents[index];
+    if (!extent || extent.address >= end) {
+      yield { start: at, end };
+      return;
+    }
+    if (extent.address > at) yield { start: at, end: extent.address };
+    const from = max(at, extent.address);
+    const to = min(end, extent.address + extent.length);
+    if (to > from) yield { start: from, end: to, extent };
+    at = max(at, to);
+  }
+}
+
+/** Index of the first row whose end lies above an address. */
+function firstEndingAfter(rows: readonly VmaRow[], address: bigint): number {
+  let low = 0;
+  let high = rows.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((rows[middle] as VmaRow).end > address) high = middle;
+    else low = middle + 1;
+  }
+  return low;
+}
+
+function unmapped(address: bigint): CrimgError {
+  return new CrimgError("memory.unmapped", `nothing is mapped at ${hex(address)}`, { hint: "list the mappings: crimg show --maps" });
+}
+
+function hex(value: bigint): string {
+  return `0x${value.toString(16)}`;
+}
+
+function min(a: bigint, b: bigint): bigint {
+  return a < b ? a : b;
+}
+
+function max(a: bigint, b: bigint): bigint {
+  return a > b ? a : b;
+}
