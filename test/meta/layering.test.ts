@@ -16,7 +16,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   "src/elf": ground,
   "src/model": ground,
   "src/native": ["src/errors"],
-  "src/pages": ["src/model", "src/native", "src/errors"],
+  "src/pages": ["src/model", "src/native", "src/gen", "src/errors"],
   "src/adapter": ["src/model", "src/native", ...ground],
   "src/lower": ["src/model", "src/elf", ...ground],
   "src/dump": ["src/native", "src/pages", "src/model", "src/elf", ...ground],

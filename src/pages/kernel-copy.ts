@@ -1,0 +1,64 @@
+/** copy_file_range and SEEK_DATA, with the answer "not at all" where the addon or the filesystem lacks them. */
+import type { ByteRange } from "../model/page-source.js";
+import { addon } from "../native/addon.js";
+import { tryCopyRange, trySeekData, trySeekHole } from "../native/files.js";
+import { errno } from "../native/errno.js";
+
+/** One call moves at most this many bytes (MAX_RW_COUNT of the kernel, page-aligned). */
+const maxCallBytes = 0x7ffff000n;
+
+let isThere: boolean | undefined;
+
+/** Whether raw calls can be made: converting works without the addon, only slower. */
+function hasAddon(): boolean {
+  if (isThere === undefined) {
+    try {
+      addon();
+      isThere = true;
+    } catch {
+      isThere = false;
+    }
+  }
+  return isThere;
+}
+
+/**
+ * Copies as much of a range as the kernel does by itself.
+ * @returns bytes copied from the start of the range; less than asked for on EXDEV, EINVAL and the like
+ */
+export function copyRangeInKernel(from: number, position: bigint, to: number, target: bigint, length: bigint): bigint {
+  if (!hasAddon()) return 0n;
+  let done = 0n;
+  while (done < length) {
+    const left = length - done;
+    const count = tryCopyRange(from, position + done, to, target + done, Number(left < maxCallBytes ? left : maxCallBytes));
+    if (count === -errno.EINTR) continue;
+    if (count <= 0) break;
+    done += BigInt(count);
+  }
+  return done;
+}
+
+/**
+ * The parts of a range of a file that hold data.
+ * @returns ascending ranges; the whole range where the filesystem does not say
+ */
+export function dataRanges(fd: number, position: bigint, length: bigint): readonly ByteRange[] {
+  const end = position + length;
+  if (length === 0n || !hasAddon()) return length === 0n ? [] : [{ position, length }];
+  const ranges: ByteRange[] = [];
+  for (let at = position; at < end; ) {
+    const data = trySeekData(fd, at);
+    if (data === BigInt(-errno.ENXIO)) {
+      // No data behind `at`: a hole up to the end of the file, or nothing there at all, which a read must report.
+      break;
+    }
+    if (data < 0n) return [{ position, length }];
+    if (data >= end) break;
+    const hole = trySeekHole(fd, data);
+    if (hole < 0n) return [{ position, length }];
+    ranges.push({ position: data, length: (hole < end ? hole : end) - data });
+    at = hole;
+  }
+  return ranges;
+}
