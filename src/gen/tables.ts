@@ -298,6 +298,52 @@ export function tlsEntry(fields: Partial<TlsEntry> = {}): TlsEntry {
   };
 }
 
+/** First bytes of the tables segment. */
+export interface TablesHeader {
+  /** Readers refuse another major version. */
+  readonly versionMajor: number;
+  /** Grows with every compatible addition. */
+  readonly versionMinor: number;
+  /** Number of directory entries that follow. */
+  readonly numTables: number;
+  /** Length of the whole tables segment in bytes; equals p_filesz. */
+  readonly lenSegment: bigint;
+}
+
+/** A TablesHeader; what is not given is zero, empty or none. */
+export function tablesHeader(fields: Partial<TablesHeader> = {}): TablesHeader {
+  return {
+    versionMajor: 2,
+    versionMinor: 0,
+    numTables: 0,
+    lenSegment: 0n,
+    ...fields,
+  };
+}
+
+/** Where one table is. */
+export interface DirectoryEntry {
+  /** Table kind (the -crimg-table number). */
+  readonly kind: number;
+  /** Size of one record in bytes; 1 for the heaps `strings` and `blobs`. */
+  readonly lenRow: number;
+  /** Number of records (for the heaps, of bytes). */
+  readonly numRows: bigint;
+  /** Offset of the first record from the start of the segment, a multiple of 8. */
+  readonly ofsRows: bigint;
+}
+
+/** A DirectoryEntry; what is not given is zero, empty or none. */
+export function directoryEntry(fields: Partial<DirectoryEntry> = {}): DirectoryEntry {
+  return {
+    kind: 0,
+    lenRow: 0,
+    numRows: 0n,
+    ofsRows: 0n,
+    ...fields,
+  };
+}
+
 /** One row. What was dumped, where and by whom. */
 export interface CheckpointRow {
   /** CLOCK_REALTIME at the dump, nanoseconds. */

@@ -50,6 +50,12 @@ export function rowParts(spec: Spec): readonly RecordType[] {
   return spec.records.filter((record) => !record.table && isRowPart(record, tables));
 }
 
+/** Records that are neither rows nor in rows: the segment's own header and directory. */
+function framingRecords(spec: Spec): readonly RecordType[] {
+  const parts = rowParts(spec);
+  return spec.records.filter((record) => !record.table && !parts.includes(record) && !["str_ref", "blob_ref"].includes(record.id));
+}
+
 export function emitTables(spec: Spec): string {
   const tables = tablesOf(spec);
   const parts = rowParts(spec);
@@ -63,7 +69,7 @@ export function emitTables(spec: Spec): string {
   text += `export { tableSpecs, type TableSpec } from "./table-specs.js";\n\nconst noBytes = new Uint8Array(0);\n\n`;
   text += emitEnumsAndConstants(spec) + "\n";
   for (const record of tables) text += emitFlagMasks(record);
-  text += "\n" + [...parts, ...tables].map(emitRecordType).join("\n");
+  text += "\n" + [...parts, ...framingRecords(spec), ...tables].map(emitRecordType).join("\n");
   text += "\n/** All tables; a row is referred to by its index. */\nexport interface Tables {\n";
   for (const record of tables) text += `  readonly ${tableProperty(record)}: readonly ${recordTypeName(record)}[];\n`;
   text += "}\n\nexport type TableName = keyof Tables;\n\n";

@@ -13,9 +13,19 @@ export function factoryName(record: RecordType): string {
   return camelCase(record.id) + (record.table ? "Row" : "");
 }
 
-/** Fields that are in the TypeScript type. */
+/** Fields whose length or number of elements the field `id` states. */
+export function countUsers(record: RecordType, id: string): readonly Field[] {
+  return record.fields.filter(({ type, repeat }) => {
+    const length = type.kind === "bytes" || type.kind === "str" ? type.length : undefined;
+    return [repeat, length].some((count) => count?.kind === "field" && count.id === id);
+  });
+}
+
+/** Fields that are in the TypeScript type: not reserved ones, constants and counts (which follow from what they count). */
 export function visibleFields(record: RecordType): readonly Field[] {
-  return record.fields.filter((field) => !field.isReserved && field.type.kind !== "contents");
+  return record.fields.filter(
+    (field) => !field.isReserved && field.type.kind !== "contents" && countUsers(record, field.id).length === 0,
+  );
 }
 
 /** Whether enums of a record are names (rows of tables and what is nested in them) or numbers (foreign formats, which may hold any value). */
@@ -103,15 +113,20 @@ export function needsNoBytes(records: readonly RecordType[]): boolean {
   return records.some((record) => visibleFields(record).some((field) => defaultText(record, field) === "noBytes"));
 }
 
+/** Large numbers are type codes, which people know in hex. */
+function numberText(value: number): string {
+  return value < 0x1000 ? String(value) : `0x${value.toString(16)}`;
+}
+
 /** An enum as a map of numbers, a type of names, and a map back. */
 export function emitEnum(type: EnumType): string {
   const camel = camelCase(type.id);
   const pascal = pascalCase(type.id);
   let text = `/** Numbers of ${type.id}. */\nexport const ${camel}Values = {\n`;
-  for (const { id, value, doc } of type.values) text += docComment(doc, "  ") + `  ${id}: ${value},\n`;
+  for (const { id, value, doc } of type.values) text += docComment(doc, "  ") + `  ${id}: ${numberText(value)},\n`;
   text += `} as const;\nexport type ${pascal} = keyof typeof ${camel}Values;\n`;
   text += `/** Names of ${type.id}. */\nexport const ${camel}Names: ReadonlyMap<number, ${pascal}> = new Map([\n`;
-  for (const { id, value } of type.values) text += `  [${value}, ${literal(id)}],\n`;
+  for (const { id, value } of type.values) text += `  [${numberText(value)}, ${literal(id)}],\n`;
   return `${text}]);\n`;
 }
 

@@ -1,7 +1,7 @@
 /** Everything that is generated, as paths (from the root of the checkout) and contents. */
 import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { emitRecords } from "./emit-records.js";
+import { emitRecords, emitTableCodecs, modulesOf } from "./emit-records.js";
 import { emitTableSpecs, emitTables, tablesOf } from "./emit-tables.js";
 import type { Spec } from "./ir.js";
 import { SpecLoader } from "./load.js";
@@ -17,13 +17,15 @@ export function loadSpecs(root: string): readonly Spec[] {
 /** Contents of every generated file by path. */
 export function generate(root: string): ReadonlyMap<string, string> {
   const specs = loadSpecs(root);
+  const modules = modulesOf(specs);
   const files = new Map<string, string>();
   for (const spec of specs) {
     if (tablesOf(spec).length > 0) {
       files.set("src/gen/tables.ts", emitTables(spec));
       files.set("src/gen/table-specs.ts", emitTableSpecs(spec));
+      files.set(`src/gen/${kebabCase(spec.id)}.ts`, emitTableCodecs(spec, modules));
     } else {
-      files.set(`src/gen/${kebabCase(spec.id)}.ts`, emitRecords(spec));
+      files.set(`src/gen/${kebabCase(spec.id)}.ts`, emitRecords(spec, modules));
     }
   }
   return files;

@@ -111,7 +111,7 @@ export class SpecLoader {
     let offset: number | undefined = 0;
     let align = 1;
     for (const [index, item] of asList(raw["seq"], `${where}/seq`).entries()) {
-      const field = this.#field(specId, asMapping(item, `${where}/seq/${index}`), fields, offset, `${where}/seq/${index}`);
+      const field = this.#field(specId, asMapping(item, `${where}/seq/${index}`), fields, offset, raw["-crimg-table"] !== undefined, `${where}/seq/${index}`);
       if (fields.some((other) => other.id === field.id && !field.isReserved)) {
         throw new SpecError(`${where}: field "${field.id}" stands twice`);
       }
@@ -134,7 +134,14 @@ export class SpecLoader {
     return record;
   }
 
-  #field(specId: string, raw: Mapping, before: readonly Field[], offset: number | undefined, where: string): Field {
+  #field(
+    specId: string,
+    raw: Mapping,
+    before: readonly Field[],
+    offset: number | undefined,
+    isTableRecord: boolean,
+    where: string,
+  ): Field {
     const id = asText(raw["id"], `${where}: id`);
     if (!isKsyIdentifier(id)) throw new SpecError(`${where}: "${id}" is not an identifier`);
     const place = `${where} (${id})`;
@@ -151,7 +158,11 @@ export class SpecLoader {
       throw new SpecError(`${place}: a row reference is a u4`);
     }
     const one = sizeOf(type);
-    const size = repeat === undefined ? one : repeat.kind === "fixed" && one !== undefined ? one * repeat.value : undefined;
+    if (repeat && minSizeOf(type) === 0) throw new SpecError(`${place}: repeats something that may have no bytes`);
+    const isReserved = id === "reserved" || id.startsWith("reserved_");
+    const size: number | undefined = repeat === undefined ? one : repeat.kind === "fixed" && one !== undefined ? one * repeat.value : undefined;
+    if (isReserved && size === undefined) throw new SpecError(`${place}: a reserved field has a fixed size`);
+    if ((type.kind === "str_ref" || type.kind === "blob_ref") && !isTableRecord) throw new SpecError(`${place}: ${type.kind} outside a table record`);
     return {
       id,
       name: camelCase(id),
@@ -164,7 +175,7 @@ export class SpecLoader {
       isOptional,
       flags: parseFlags(raw["-crimg-flags"], type, place),
       format: parseFormat(raw["-crimg-format"], place),
-      isReserved: id === "reserved" || id.startsWith("reserved_"),
+      isReserved,
       offset,
       size,
     };
@@ -184,7 +195,9 @@ export class SpecLoader {
     if (int) return { kind: "int", width: Number(int[2]) as IntType["width"], isSigned: int[1] === "s" };
     if (name === "str" || name === "strz") {
       const isTerminated = name === "strz" || raw["terminator"] === 0;
-      return { kind: "str", length: loadLength(raw, before, where), isTerminated };
+      const length = loadLength(raw, before, where);
+      if (isTerminated && length.kind !== "fixed") throw new SpecError(`${where}: terminated text needs a fixed size`);
+      return { kind: "str", length, isTerminated };
     }
     if (raw["size"] !== undefined) throw new SpecError(`${where}: size on a user type is not supported`);
     if (name === "str_ref" || name === "blob_ref") return { kind: name };
@@ -307,4 +320,13 @@ function sizeOf(type: FieldType): number | undefined {
     default:
       return type.length.kind === "fixed" ? type.length.value : undefined;
   }
+}
+
+/** Fewest bytes that one value of a type can have. */
+export function minSizeOf(type: FieldType): number {
+  if (type.kind !== "record") return sizeOf(type) ?? 0;
+  return type.record.fields.reduce((sum, field) => {
+    if (field.size !== undefined) return sum + field.size;
+    return field.repeat ? sum : sum + minSizeOf(field.type);
+  }, 0);
 }

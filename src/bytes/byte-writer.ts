@@ -1,0 +1,156 @@
+/** Writes little-endian fields into bytes that grow. Values that do not fit are CrimgErrors, never cut. */
+import { CrimgError } from "../errors/crimg-error.js";
+import { encodeText } from "./text.js";
+
+export class ByteWriter {
+  #buffer: Uint8Array<ArrayBuffer>;
+  #view: DataView<ArrayBuffer>;
+  #length = 0;
+  #path = "";
+  #index: number | undefined;
+
+  /** @param capacity bytes to start with. */
+  constructor(capacity = 256) {
+    this.#buffer = new Uint8Array(capacity);
+    this.#view = new DataView(this.#buffer.buffer);
+  }
+
+  /** Bytes written so far. */
+  get length(): number {
+    return this.#length;
+  }
+
+  /** What was written, as a view: later writes may or may not show in it. */
+  finish(): Uint8Array {
+    return this.#buffer.subarray(0, this.#length);
+  }
+
+  /** Says what is written next, for messages: `tasks`, or with an index `tasks[3]`. */
+  enter(path: string, index?: number): void {
+    this.#path = path;
+    this.#index = index;
+  }
+
+  /** An error about a value that cannot be written. */
+  error(code: string, field: string, message: string): CrimgError {
+    const here = this.#index === undefined ? this.#path : `${this.#path}[${this.#index}]`;
+    const path = here === "" || field === "" ? here + field : `${here}.${field}`;
+    return new CrimgError(code, message, path === "" ? {} : { path });
+  }
+
+  /** An error about a value that the spec does not allow. */
+  invalid(field: string, value: number | bigint, expected: string): CrimgError {
+    return this.error("bytes.invalid", field, `${field} must be ${expected}, found ${value}`);
+  }
+
+  u1(value: number, field = ""): void {
+    this.#check(value, 0, 0xff, field);
+    this.#view.setUint8(this.#take(1), value);
+  }
+
+  u2(value: number, field = ""): void {
+    this.#check(value, 0, 0xffff, field);
+    this.#view.setUint16(this.#take(2), value, true);
+  }
+
+  u4(value: number, field = ""): void {
+    this.#check(value, 0, 0xffff_ffff, field);
+    this.#view.setUint32(this.#take(4), value, true);
+  }
+
+  u8(value: bigint, field = ""): void {
+    if (value < 0n || value > 0xffff_ffff_ffff_ffffn) throw this.#range(value, "0 to 2^64 - 1", field);
+    this.#view.setBigUint64(this.#take(8), value, true);
+  }
+
+  s1(value: number, field = ""): void {
+    this.#check(value, -0x80, 0x7f, field);
+    this.#view.setInt8(this.#take(1), value);
+  }
+
+  s2(value: number, field = ""): void {
+    this.#check(value, -0x8000, 0x7fff, field);
+    this.#view.setInt16(this.#take(2), value, true);
+  }
+
+  s4(value: number, field = ""): void {
+    this.#check(value, -0x8000_0000, 0x7fff_ffff, field);
+    this.#view.setInt32(this.#take(4), value, true);
+  }
+
+  s8(value: bigint, field = ""): void {
+    if (value < -(1n << 63n) || value >= 1n << 63n) throw this.#range(value, "-2^63 to 2^63 - 1", field);
+    this.#view.setBigInt64(this.#take(8), value, true);
+  }
+
+  bytes(bytes: Uint8Array): void {
+    this.#buffer.set(bytes, this.#take(bytes.length));
+  }
+
+  /** Bytes of a field of exactly `length` bytes. @throws CrimgError `bytes.length` */
+  fixed(bytes: Uint8Array, length: number, field: string): void {
+    if (bytes.length !== length) throw this.error("bytes.length", field, `${field} must have ${length} bytes, found ${bytes.length}`);
+    this.bytes(bytes);
+  }
+
+  /** Text in a field of `length` bytes, filled up with NUL. @throws CrimgError `bytes.length` if it is longer. */
+  text(text: string, length: number, field: string): void {
+    const bytes = encodeText(text);
+    if (bytes.length > length) throw this.error("bytes.length", field, `${field} must have at most ${length} bytes, found ${bytes.length}`);
+    this.bytes(bytes);
+    this.zeros(length - bytes.length);
+  }
+
+  /** A row reference: null is 0xffffffff. */
+  row(value: number | null, field = ""): void {
+    this.#check(value ?? 0, 0, 0xffff_fffe, field);
+    this.u4(value ?? 0xffff_ffff, field);
+  }
+
+  /** Array elements that must be `count`. @throws CrimgError `bytes.length` */
+  elements<Element>(values: readonly Element[], count: number, field: string): readonly Element[] {
+    if (values.length !== count) throw this.error("bytes.length", field, `${field} must have ${count} elements, found ${values.length}`);
+    return values;
+  }
+
+  /** The number of an enum's name. @throws CrimgError `bytes.enum` for a name that is none. */
+  number(name: string, values: Readonly<Record<string, number>>, field: string): number {
+    const value = Object.hasOwn(values, name) ? values[name] : undefined;
+    if (value === undefined) {
+      throw this.error("bytes.enum", field, `${field} must be one of ${Object.keys(values).join(", ")}; found "${name}"`);
+    }
+    return value;
+  }
+
+  zeros(count: number): void {
+    const from = this.#take(count);
+    this.#buffer.fill(0, from, from + count);
+  }
+
+  /** Zeros up to the next multiple of `alignment`. */
+  align(alignment: number): void {
+    this.zeros((alignment - (this.#length % alignment)) % alignment);
+  }
+
+  #check(value: number, least: number, most: number, field: string): void {
+    if (!Number.isInteger(value) || value < least || value > most) throw this.#range(value, `${least} to ${most}`, field);
+  }
+
+  #range(value: number | bigint, expected: string, field: string): CrimgError {
+    return this.error("bytes.range", field, `${field === "" ? "the value" : field} must be ${expected}, found ${value}`);
+  }
+
+  /** Makes room and returns where it starts. */
+  #take(count: number): number {
+    const start = this.#length;
+    const end = start + count;
+    if (end > this.#buffer.length) {
+      const grown = new Uint8Array(Math.max(end, this.#buffer.length * 2));
+      grown.set(this.#buffer.subarray(0, start));
+      this.#buffer = grown;
+      this.#view = new DataView(grown.buffer);
+    }
+    this.#length = end;
+    return start;
+  }
+}
