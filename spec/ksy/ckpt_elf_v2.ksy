@@ -21,7 +21,11 @@ doc: |
     -crimg-flags: {n: bit} the field is a set of named bits (bit numbers)
     -crimg-format: hex|octal|signal|time_ns   how the value is shown
     types str_ref and blob_ref: text (UTF-8, or arbitrary bytes as the kernel has them) and byte strings
--crimg-section-prefix: .ckpt.
+-crimg-constants:
+  tables_version_major: { value: 2, doc: "Major version of the tables segment; readers refuse another." }
+  tables_version_minor: { value: 0, doc: "Minor version that this description is of." }
+  kind_strings: { value: 0xfffe, doc: "Directory kind of the string heap, `strings`; first byte 0." }
+  kind_blobs: { value: 0xffff, doc: "Directory kind of the blob heap, `blobs`." }
 seq:
   - id: header
     type: tables_header
@@ -71,12 +75,16 @@ types:
         type: u8
         doc: Zero.
   str_ref:
-    doc: Offset of a NUL-terminated string in the `strings` heap; offset 0 is the empty string.
+    doc: |
+      Offset of the first byte of a NUL-terminated string in the `strings` heap (0, or a byte after a NUL); offset 0
+      is the empty string. At most 65,535 bytes.
     seq:
       - id: ofs
         type: u4
   blob_ref:
-    doc: A run of bytes in the `blobs` heap. Empty is offset 0, length 0.
+    doc: |
+      A run of bytes in the `blobs` heap. Empty is offset 0, length 0. No byte of the heap belongs to two references
+      (so that a small file cannot describe a large checkpoint).
     seq:
       - id: ofs
         type: u8

@@ -64,15 +64,34 @@ export class HeapReader {
   }
 }
 
-/** Collects strings (each once) and blobs (8-aligned). */
+/**
+ * Collects strings (each once) and blobs (8-aligned).
+ *
+ * Records that this version does not know may refer to the heaps they were read with. To keep them, the heaps are
+ * seeded with those bytes: what was there stays at its offset, and blobs that are views of the seed are found in it.
+ */
 export class HeapWriter {
-  readonly strings = new ByteWriter();
-  readonly blobs = new ByteWriter();
+  readonly strings: ByteWriter;
+  readonly blobs: ByteWriter;
   readonly #offsets = new Map<string, number>([["", 0]]);
+  readonly #seedBlobs: Uint8Array;
+  readonly #reused = new Set<number>();
 
-  constructor() {
-    // Offset 0 is the empty string.
-    this.strings.u1(0);
+  /** @throws CrimgError `tables.string` if the seed is no string heap. */
+  constructor(seedStrings: Uint8Array = Uint8Array.of(0), seedBlobs: Uint8Array = new Uint8Array(0)) {
+    this.strings = new ByteWriter(seedStrings.length + 256);
+    this.strings.bytes(seedStrings);
+    this.blobs = new ByteWriter(seedBlobs.length + 256);
+    this.blobs.bytes(seedBlobs);
+    this.#seedBlobs = seedBlobs;
+    if (seedStrings[0] !== 0 || seedStrings.at(-1) !== 0) {
+      throw this.strings.error("tables.string", "", "a string heap must begin and end with NUL");
+    }
+    for (let start = 1; start < seedStrings.length; ) {
+      const end = seedStrings.indexOf(0, start);
+      this.#offsets.set(decodeText(seedStrings.subarray(start, end)), start);
+      start = end + 1;
+    }
   }
 
   /** Writes a str_ref. @throws CrimgError `tables.string` */
@@ -98,10 +117,22 @@ export class HeapWriter {
       writer.zeros(16);
       return;
     }
-    this.blobs.align(8);
-    writer.u8(BigInt(this.blobs.length), field);
+    let ofs = this.#offsetInSeed(bytes);
+    if (ofs === undefined) {
+      this.blobs.align(8);
+      ofs = this.blobs.length;
+      this.blobs.bytes(bytes);
+    }
+    writer.u8(BigInt(ofs), field);
     writer.u8(BigInt(bytes.length), field);
-    this.blobs.bytes(bytes);
+  }
+
+  /** Where a blob already is, if it is a view of the seed that no other reference has. */
+  #offsetInSeed(bytes: Uint8Array): number | undefined {
+    const seed = this.#seedBlobs;
+    const ofs = bytes.byteOffset - seed.byteOffset;
+    if (bytes.buffer !== seed.buffer || ofs < 0 || ofs + bytes.length > seed.length || this.#reused.has(ofs)) return undefined;
+    this.#reused.add(ofs);
+    return ofs;
   }
 }
-

@@ -109,9 +109,10 @@ export function readSectionNames(source: RandomBytes, header: ElfHeader, section
   const path = `section_headers[${header.eShstrndx}]`;
   const bytes = readRange(source, table.shOffset, table.shSize, path);
   return sections.map(({ shName }) => {
-    const end = bytes.indexOf(0, shName);
-    // Names are short; a table without NULs must not be repeated for every section.
-    return end < 0 || end - shName > 255 ? "" : Buffer.from(bytes.subarray(shName, end)).toString("latin1");
+    // Names are short: a long table without NULs must not be searched again for every section.
+    const start = bytes.subarray(shName, shName + 256);
+    const end = start.indexOf(0);
+    return end < 0 ? "" : Buffer.from(start.subarray(0, end)).toString("latin1");
   });
 }
 

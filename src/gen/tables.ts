@@ -224,6 +224,18 @@ export const socketStateNames: ReadonlyMap<number, SocketState> = new Map([
   [4, "closed"],
 ]);
 
+/** Major version of the tables segment; readers refuse another. */
+export const tablesVersionMajor = 0x2;
+
+/** Minor version that this description is of. */
+export const tablesVersionMinor = 0x0;
+
+/** Directory kind of the string heap, `strings`; first byte 0. */
+export const kindStrings = 0xfffe;
+
+/** Directory kind of the blob heap, `blobs`. */
+export const kindBlobs = 0xffff;
+
 /** Masks of the bits of vma.prot. */
 export const vmaProtBits = {
   read: 0x1,

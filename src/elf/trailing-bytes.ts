@@ -1,0 +1,15 @@
+/**
+ * Bytes behind the fields that this version knows of a row's record. They belong to the row object: a row that is
+ * carried into another checkpoint as it is keeps them; a copy with changed fields loses them, since nobody here can
+ * say whether they would still be true.
+ */
+const trailing = new WeakMap<object, Uint8Array>();
+
+/** What a newer writer put behind the known fields of this row; undefined if nothing. */
+export function trailingBytesOf(row: object): Uint8Array | undefined {
+  return trailing.get(row);
+}
+
+export function setTrailingBytes(row: object, bytes: Uint8Array): void {
+  trailing.set(row, bytes);
+}
