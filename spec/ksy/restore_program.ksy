@@ -1,0 +1,200 @@
+meta:
+  id: restore_program
+  title: Checkpoint ELF extension, version 2 - the restore program
+  license: Apache-2.0
+  endian: le
+doc: |
+  The payload of the one PT_CKPT_PROGRAM segment of an image: a header, a table of ops, and data. It is derived
+  from the tables when the image is linked; the interpreter in the image executes it and decides nothing itself.
+
+  The interpreter loads the whole segment at `addr_program` (in the hole, see SPEC.md) as private anonymous memory,
+  followed by zeroed memory up to `addr_slots + 8 * num_slots` and the stacks; `addr_control` is one shared anonymous
+  area that all tasks of the tree see until they leave.
+types:
+  program_header:
+    doc: First bytes of the program segment.
+    seq:
+      - { id: magic, contents: [0x43, 0x4b, 0x50, 0x54, 0x50, 0x52, 0x47, 0x31], doc: "'CKPTPRG1'" }
+      - { id: version_major, type: u2, valid: 1, doc: "The interpreter refuses another one." }
+      - { id: version_minor, type: u2, doc: "Grows with compatible additions." }
+      - { id: entry, type: u4, doc: "Index of the first op." }
+      - { id: num_ops, type: u4, doc: "Number of ops." }
+      - { id: len_op, type: u4, doc: "Bytes of one op." }
+      - { id: ofs_ops, type: u8, doc: "Offset of the first op from the start of the segment." }
+      - { id: ofs_data, type: u8, doc: "Offset of the data from the start of the segment." }
+      - { id: len_data, type: u8, doc: "Bytes of data in the file." }
+      - { id: hole_base, type: u8, -crimg-format: hex, doc: "First address that the restore occupies in every task." }
+      - { id: hole_size, type: u8, -crimg-format: hex, doc: "Bytes from there; no mapping of any task lies in it." }
+      - { id: addr_program, type: u8, -crimg-format: hex, doc: "Where this segment is loaded." }
+      - { id: len_memory, type: u8, doc: "Bytes from `addr_program` that are private memory (segment, buffers, slots, stacks)." }
+      - { id: addr_slots, type: u8, -crimg-format: hex, doc: "Array of u8 results." }
+      - { id: addr_stack, type: u8, -crimg-format: hex, doc: "Top of the stack of the first process." }
+      - { id: addr_control, type: u8, -crimg-format: hex, doc: "The control area." }
+      - { id: len_control, type: u8, doc: "Bytes of it." }
+      - { id: num_slots, type: u4, doc: "Number of slots." }
+      - { id: num_errors, type: u4, doc: "Number of entries of the error table." }
+      - { id: ofs_errors, type: u4, doc: "Offset in the data of `num_errors` u4: offsets in the data of the text for each errno; 0 for none." }
+      - { id: ofs_usage, type: u4, doc: "Offset in the data of the text for --help." }
+      - { id: ofs_slot_names, type: u4, doc: "Offset in the data of the names of the slots, NUL-terminated, in order; for people." }
+      - { id: ofs_title, type: u4, doc: "Offset in the data of what this is: program, pid, time of the dump; for people." }
+      - { id: num_counters, type: u4, doc: "Number of u4 counters in the control area, behind its header; process ids follow." }
+      - { id: num_pids, type: u4, doc: "Number of u4 process ids in the control area." }
+
+  op:
+    doc: One op. Arguments are evaluated first, each by its mode; then the op is done; its result goes to `store`; then it is judged by `expect`.
+    seq:
+      - { id: kind, type: u1, enum: op_kind, doc: "What it does." }
+      - { id: expect, type: u1, enum: expect, doc: "Which results are right." }
+      - { id: flags, type: u2, -crimg-flags: { else_jump: 0, quiet: 1 }, doc: "else_jump: a wrong result is no failure, go to `target`. quiet: nobody needs to see it in a trace." }
+      - { id: nr, type: u4, doc: "syscall: its number. jump, compute: the operator." }
+      - { id: modes, type: u1, repeat: expr, repeat-expr: 6, doc: "arg_mode of each argument." }
+      - { id: reserved, type: u2, doc: "Zero." }
+      - { id: args, type: u8, repeat: expr, repeat-expr: 6, -crimg-format: hex, doc: "Arguments." }
+      - { id: expect_a, type: s8, doc: "For equals and one_of." }
+      - { id: expect_b, type: s8, doc: "For one_of." }
+      - { id: store, type: u4, doc: "Slot for the result; 0xffffffff for none." }
+      - { id: target, type: u4, doc: "Op index for jumps and threads." }
+      - { id: subject, type: u4, doc: "Offset in the data of text: the task concerned; 0 for none." }
+      - { id: message, type: u4, doc: "Offset in the data of text: what is done and to what; 0 for none." }
+      - { id: hint, type: u4, doc: "Offset in the data of text: what to do if it fails; 0 for none." }
+      - { id: reserved2, type: u4, doc: "Zero." }
+
+  control_header:
+    doc: First bytes of the control area; `num_counters` and `num_pids` u4 follow.
+    seq:
+      - { id: aborted, type: u4, doc: "Not zero: some op failed, everybody ends." }
+      - { id: claimed, type: u4, doc: "Not zero: the fields below belong to the first who failed." }
+      - { id: failed_op, type: u4, doc: "Index of the op that failed." }
+      - { id: failed_tid, type: u4, doc: "Who." }
+      - { id: failed_result, type: s8, doc: "Its result." }
+      - { id: supervisor, type: u4, doc: "Thread id of the process that reports failures." }
+      - { id: reserved, type: u4, doc: "Zero." }
+enums:
+  op_kind:
+    1:
+      id: syscall
+      doc: "result = system call nr(args)."
+    2:
+      id: store4
+      doc: "The u4 at address arg0 becomes arg1."
+    3:
+      id: store8
+      doc: "The u8 at address arg0 becomes arg1."
+    4:
+      id: copy
+      doc: "arg2 bytes from arg1 to arg0."
+    5:
+      id: compare
+      doc: "result = 0 if the arg2 bytes at arg0 and arg1 are equal, else 1."
+    6:
+      id: find
+      doc: "result = address of the arg3 bytes at arg2 within the arg1 bytes at arg0; -ENOENT if they are not there."
+    7:
+      id: compute
+      doc: "result = arg0 operator arg1 (operator: `nr`, see compute_op)."
+    8:
+      id: jump
+      doc: "To `target` if arg0 compares to arg1 as `nr` (jump_if) says."
+    9:
+      id: thread
+      doc: "clone3 with the clone_args at arg0, arg1 bytes; the new thread starts at `target` on the stack that they name. result = its id."
+    10:
+      id: count
+      doc: "Adds arg1 to the counter arg0 of the control area, wakes who waits."
+    11:
+      id: wait
+      doc: "Until the counter arg0 is at least arg1."
+    12:
+      id: format
+      doc: "At arg0: the text at arg1, the number arg2 in decimal, the text at arg3, NUL. result = length without NUL."
+    13:
+      id: print
+      doc: "The message on standard error, prefixed with the program's name."
+    14:
+      id: sigreturn
+      doc: "Leaves by rt_sigreturn with the stack pointer at arg0."
+    15:
+      id: fail
+      doc: "Fails with result arg0."
+    16:
+      id: report
+      doc: "The supervisor says what failed, ends everything, and exits with status 125."
+    17:
+      id: touch
+      doc: "Writes a zero byte to every arg2-th byte of the arg1 bytes at arg0."
+    18:
+      id: cpuid
+      doc: "result = register arg2 (0 ax, 1 bx, 2 cx, 3 dx) of cpuid leaf arg0, subleaf arg1."
+    19:
+      id: xgetbv
+      doc: "result = XCR0."
+    20:
+      id: fill_tiles
+      doc: "Uses AMX once, so that the kernel makes room for its state."
+  arg_mode:
+    0:
+      id: imm
+      doc: "The value."
+    1:
+      id: data
+      doc: "Address of the data plus the value."
+    2:
+      id: slot
+      doc: "Low half: slot; its content plus the high half (signed)."
+    3:
+      id: slot_address
+      doc: "Address of the slot."
+    4:
+      id: mem4
+      doc: "The u4 at address of the data plus the value."
+    5:
+      id: mem8
+      doc: "The u8 at address of the data plus the value."
+    6:
+      id: control
+      doc: "Address of the control area plus the value."
+    7:
+      id: control4
+      doc: "The u4 at address of the control area plus the value."
+    8:
+      id: auxv
+      doc: "The entry of that type of the auxiliary vector that the image was started with."
+    9:
+      id: hole
+      doc: "Address of the hole plus the value."
+    10:
+      id: mem4s
+      doc: "The s4 at address of the data plus the value."
+  expect:
+    0: any
+    1: not_error
+    2: equals
+    3: one_of
+  jump_if:
+    0: always
+    1: eq
+    2: ne
+    3: lt
+    4: ge
+    5: bits
+    6: no_bits
+  compute_op:
+    0: move
+    1: add
+    2: sub
+    3: and
+    4: or
+    5: shift_left
+    6: shift_right
+    7: load4
+    8: load8
+  option_slot:
+    0: detach
+    1: pidfile
+    2: pid_mode
+    3: image_fd
+  pid_mode:
+    0: auto
+    1: same
+    2: namespace
+    3: any
