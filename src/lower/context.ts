@@ -1,0 +1,46 @@
+/**
+ * What the parts of the lowering share. `src/lower/fds` implements `DescriptorLowering`:
+ *
+ * - `openFiles()` adds ops of the first process, before any fork: every open file description is made once, at a high
+ *   descriptor number (`keepHigh`) whose slot it remembers. Forks inherit them, so sharing comes naturally.
+ * - `placeDescriptors(task)` adds ops of that task after its children were forked and its memory is mapped: `dup3` to
+ *   its numbers (all below `firstHighFd`), FD_CLOEXEC as recorded. Afterwards the lowering closes everything at and
+ *   above `firstHighFd` with close_range, and fds that the task must not have below are to be closed here as well
+ *   (the first process may have been started with any).
+ * - `finishDescriptors(task)` adds ops at the end, when every task of the tree exists and has its descriptors, but
+ *   before the credentials are given up: epoll_ctl, F_SETOWN and the like.
+ */
+import type { Checkpoint } from "../model/checkpoint.js";
+import type { Arg, Slot } from "./operands.js";
+import type { ProgramBuilder } from "./program-builder.js";
+
+export interface DescriptorLowering {
+  openFiles(): void;
+  placeDescriptors(task: number): void;
+  finishDescriptors(task: number): void;
+}
+
+export interface LowerContext {
+  readonly checkpoint: Checkpoint;
+  readonly builder: ProgramBuilder;
+  /** Descriptors at and above this number exist only during the restore. */
+  readonly firstHighFd: number;
+  /** Holds the descriptor of the image itself, for payload that is read or sent from it. */
+  readonly imageFd: Slot;
+  /**
+   * Moves the descriptor in a slot to a high number: F_DUPFD_CLOEXEC, close, and the slot holds the new number.
+   * For system calls that store descriptors elsewhere (pipe2, socketpair), load them into slots first.
+   */
+  keepHigh(fd: Slot): void;
+  /**
+   * Opens an object of the model for the first process and returns the slot of its (high) descriptor. Each call makes a
+   * new open file description; ghosts and memfds are created and filled once, whatever number of calls.
+   * Checks that the file is there and, where `isMapped`, that it is unchanged. `flags` as for open(2).
+   * `purpose` ends the message, such as `for fd 8 of task 4711 (redis-server)`.
+   */
+  openObject(object: number, flags: number, purpose: string): Slot;
+  /** `task 4711 (redis-server)`. */
+  taskSubject(task: number): string;
+  /** The task's process id as its siblings see it: an immediate, or what the kernel gave with --pid any. */
+  taskPid(task: number): Arg;
+}

@@ -1,0 +1,241 @@
+/**
+ * Builds a restore program: ops, their data, slots, labels. Pure; linking (link-program.ts) gives it addresses.
+ *
+ *     const b = new ProgramBuilder();
+ *     const fd = b.slot("fd of /etc/motd");
+ *     b.about("task 7 (cat)", () => {
+ *       b.syscall("openat", [AT_FDCWD, b.string("/etc/motd"), O_RDONLY, 0], { store: fd, message: "open /etc/motd for fd 3" });
+ *       b.syscall("dup3", [fd, 3, 0], { message: "put /etc/motd at fd 3" });
+ *       b.syscall("close", [fd]);
+ *     });
+ *
+ * Every op that can fail in the world's hands has a message: an action and its object ("open /x for fd 3"); the
+ * subject ("task 7 (cat)") and the errno text are put around it. A system call's result must not be an error
+ * (`-4095…-1`) unless `expect` says otherwise; with `orElse` a wrong result jumps instead of failing.
+ */
+import { ByteWriter } from "../bytes/byte-writer.js";
+import { encodeText } from "../bytes/text.js";
+import { type ComputeOp, type JumpIf, type OpKind, computeOpValues, jumpIfValues } from "../gen/restore-program.js";
+import { type Arg, DataRef, Label, Shared, Slot } from "./operands.js";
+import { type SyscallName, syscallNumbers } from "./syscall-numbers.js";
+
+/** Which results are right: any; no error; exactly this; one of two. */
+export type Expectation = "any" | "not_error" | number | bigint | readonly [number | bigint, number | bigint];
+
+export interface OpOptions {
+  readonly store?: Slot;
+  readonly expect?: Expectation;
+  /** Where a wrong result goes; without it a wrong result ends the whole restore. */
+  readonly orElse?: Label;
+  /** The action and its object, such as `open /var/x for fd 8`. */
+  readonly message?: string;
+  /** What to do if it fails, one sentence without a full stop. */
+  readonly hint?: string;
+}
+
+/** An op before linking. */
+export interface DraftOp {
+  readonly kind: OpKind;
+  readonly nr: number;
+  readonly args: readonly Arg[];
+  readonly options: OpOptions;
+  readonly target?: Label;
+  readonly subject: string;
+}
+
+/** A u8 in the data that is to hold the address of something. */
+export interface PointerFixup {
+  readonly at: DataRef;
+  readonly target: DataRef | Slot;
+}
+
+export class ProgramBuilder {
+  readonly ops: DraftOp[] = [];
+  readonly data = new ByteWriter(4096);
+  /** Bytes of zeroed memory behind the data. */
+  zeroedSize = 0;
+  readonly slots: Slot[] = [];
+  readonly counters: Shared[] = [];
+  readonly pids: Shared[] = [];
+  readonly pointers: PointerFixup[] = [];
+  readonly #strings = new Map<string, DataRef>();
+  #subject = "";
+
+  constructor() {
+    // Data offset 0 means "no text".
+    this.data.zeros(16);
+    // The option slots stand first, in the order of option_slot in restore_program.ksy.
+    for (const name of ["option detach", "option pidfile", "option pid mode", "image fd"]) this.slot(name);
+  }
+
+  /** A new slot. */
+  slot(name: string): Slot {
+    const slot = new Slot(this.slots.length, name);
+    this.slots.push(slot);
+    return slot;
+  }
+
+  /** A counter that all tasks share, starting at 0. */
+  counter(name: string): Shared {
+    const counter = new Shared("counter", this.counters.length, name);
+    this.counters.push(counter);
+    return counter;
+  }
+
+  /** A shared u4 for a process id; whoever is named there is killed if the restore fails. */
+  pid(name: string): Shared {
+    const pid = new Shared("pid", this.pids.length, name);
+    this.pids.push(pid);
+    return pid;
+  }
+
+  label(name: string): Label {
+    return new Label(name);
+  }
+
+  /** The label stands for the next op. */
+  place(label: Label): void {
+    if (label.position !== undefined) throw new Error(`label ${label.name} is placed twice`);
+    label.position = this.ops.length;
+  }
+
+  /** Puts bytes into the data; `alignment` a power of two up to 64. */
+  bytes(bytes: Uint8Array, alignment = 8): DataRef {
+    this.data.align(alignment);
+    const ref = new DataRef(this.data.length, bytes.length, false);
+    this.data.bytes(bytes);
+    return ref;
+  }
+
+  /** Little-endian integers of 4 bytes. */
+  u4s(...values: readonly number[]): DataRef {
+    return this.bytes(new Uint8Array(Uint32Array.from(values).buffer));
+  }
+
+  /** Little-endian integers of 8 bytes; a place or a slot stands for its address. */
+  u8s(...values: readonly (number | bigint | DataRef | Slot)[]): DataRef {
+    const numbers = values.map((value) => (typeof value === "number" || typeof value === "bigint" ? BigInt(value) : 0n));
+    const ref = this.bytes(new Uint8Array(BigInt64Array.from(numbers).buffer));
+    values.forEach((value, index) => {
+      if (value instanceof DataRef || value instanceof Slot) this.pointer(ref.at(index * 8), value);
+    });
+    return ref;
+  }
+
+  /** A NUL-terminated string; equal strings are stored once. Never written to by ops. */
+  string(text: string): DataRef {
+    let ref = this.#strings.get(text);
+    if (ref === undefined) {
+      const bytes = encodeText(text);
+      const terminated = new Uint8Array(bytes.length + 1);
+      terminated.set(bytes);
+      ref = this.bytes(terminated, 1);
+      this.#strings.set(text, ref);
+    }
+    return ref;
+  }
+
+  /** Zeroed memory that ops may write; takes no room in the file. */
+  buffer(size: number, alignment = 16): DataRef {
+    this.zeroedSize = Math.ceil(this.zeroedSize / alignment) * alignment;
+    const ref = new DataRef(this.zeroedSize, size, true);
+    this.zeroedSize += size;
+    return ref;
+  }
+
+  /** Makes the u8 at `at` hold the address of `target`. */
+  pointer(at: DataRef, target: DataRef | Slot): void {
+    if (at.isZeroed) throw new Error("pointers lie in data that the file holds");
+    this.pointers.push({ at, target });
+  }
+
+  /** Everything that `build` adds concerns `subject`, such as `task 4711 (redis-server)`. */
+  about<Result>(subject: string, build: () => Result): Result {
+    const before = this.#subject;
+    this.#subject = subject;
+    try {
+      return build();
+    } finally {
+      this.#subject = before;
+    }
+  }
+
+  syscall(name: SyscallName, args: readonly Arg[], options: OpOptions = {}): void {
+    this.#add("syscall", syscallNumbers[name], args, { expect: "not_error", ...options });
+  }
+
+  /** The u4 at an address becomes a value. */
+  store4(address: Arg, value: Arg): void {
+    this.#add("store4", 0, [address, value]);
+  }
+
+  /** The u8 at an address becomes a value. */
+  store8(address: Arg, value: Arg): void {
+    this.#add("store8", 0, [address, value]);
+  }
+
+  copy(to: Arg, from: Arg, length: Arg): void {
+    this.#add("copy", 0, [to, from, length]);
+  }
+
+  /** Fails (or jumps to `orElse`) unless two memory ranges are equal. */
+  compare(left: Arg, right: Arg, length: Arg, options: OpOptions): void {
+    this.#add("compare", 0, [left, right, length], { expect: 0, ...options });
+  }
+
+  /** Finds `needle` in `haystack`; the result is its address. */
+  find(haystack: Arg, haystackLength: Arg, needle: Arg, needleLength: Arg, options: OpOptions): void {
+    this.#add("find", 0, [haystack, haystackLength, needle, needleLength], { expect: "not_error", ...options });
+  }
+
+  compute(store: Slot, operator: ComputeOp, left: Arg, right: Arg = 0): void {
+    this.#add("compute", computeOps[operator], [left, right], { store });
+  }
+
+  jump(target: Label): void {
+    this.#add("jump", jumpIfs.always, [], {}, target);
+  }
+
+  /** Jumps if `left condition right` (lt and ge are signed; bits: any common bit). */
+  jumpIf(left: Arg, condition: Exclude<JumpIf, "always">, right: Arg, target: Label): void {
+    this.#add("jump", jumpIfs[condition], [left, right], {}, target);
+  }
+
+  /** Adds to a shared counter and wakes who waits for it. */
+  count(counter: Shared, by = 1): void {
+    this.#add("count", 0, [counter, by]);
+  }
+
+  /** Waits until a shared counter is at least `value`. */
+  wait(counter: Shared, value: number): void {
+    this.#add("wait", 0, [counter, value]);
+  }
+
+  /** At `to`: prefix, number in decimal, suffix, NUL. */
+  format(to: DataRef, prefix: string, value: Arg, suffix = "", options: OpOptions = {}): void {
+    this.#add("format", 0, [to, this.string(prefix), value, this.string(suffix)], options);
+  }
+
+  /** A line on standard error. */
+  print(message: string): void {
+    this.#add("print", 0, [], { message });
+  }
+
+  /** Ends the whole restore with this message; `result` is a negative errno or 0. */
+  fail(message: string, hint?: string, result: Arg = 0): void {
+    this.#add("fail", 0, [result], { message, hint });
+  }
+
+  /** Any other op. */
+  op(kind: OpKind, args: readonly Arg[], options: OpOptions = {}, target?: Label): void {
+    this.#add(kind, 0, args, options, target);
+  }
+
+  #add(kind: OpKind, nr: number, args: readonly Arg[], options: OpOptions = {}, target?: Label): void {
+    if (args.length > 6) throw new Error(`${kind}: more than six arguments`);
+    this.ops.push({ kind, nr, args, options, target: target ?? options.orElse, subject: this.#subject });
+  }
+}
+
+const jumpIfs = jumpIfValues;
+const computeOps = computeOpValues;

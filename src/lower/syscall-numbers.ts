@@ -1,0 +1,26 @@
+/** System calls that restore programs use (numbers of x86-64: syscall_64.tbl of the kernel). */
+export const syscallNumbers = {
+  read: 0, write: 1, open: 2, close: 3, fstat: 5, poll: 7, lseek: 8, mmap: 9, mprotect: 10, munmap: 11, brk: 12,
+  rt_sigaction: 13, rt_sigprocmask: 14, ioctl: 16, pread64: 17, pwrite64: 18, readv: 19, writev: 20, mremap: 25, madvise: 28,
+  dup: 32, dup2: 33, nanosleep: 35, setitimer: 38, getpid: 39, sendfile: 40, socket: 41, connect: 42, accept: 43,
+  sendto: 44, recvfrom: 45, sendmsg: 46, recvmsg: 47, shutdown: 48, bind: 49, listen: 50, getsockname: 51,
+  getpeername: 52, socketpair: 53, setsockopt: 54, getsockopt: 55, exit: 60, wait4: 61, kill: 62, fcntl: 72, flock: 73, truncate: 76,
+  ftruncate: 77, getcwd: 79, chdir: 80, fchdir: 81, rename: 82, mkdir: 83, rmdir: 84, link: 86, unlink: 87, symlink: 88, readlink: 89,
+  fchmod: 91, fchown: 93, umask: 95, ptrace: 101, getuid: 102, getgid: 104, setuid: 105, setgid: 106, geteuid: 107, getegid: 108,
+  setpgid: 109, getppid: 110, getpgrp: 111, setsid: 112, setgroups: 116, setresuid: 117, getresuid: 118, setresgid: 119, getpgid: 121,
+  setfsuid: 122, setfsgid: 123, getsid: 124, capget: 125, capset: 126, rt_sigpending: 127, rt_sigtimedwait: 128, rt_sigqueueinfo: 129,
+  sigaltstack: 131, mknod: 133, personality: 135, statfs: 137, fstatfs: 138, getpriority: 140, setpriority: 141, sched_setparam: 142,
+  sched_setscheduler: 144, mlock: 149, munlock: 150, prctl: 157, arch_prctl: 158, chroot: 161, mount: 165, umount2: 166,
+  gettid: 186, tkill: 200, futex: 202, sched_setaffinity: 203, epoll_create: 213, set_tid_address: 218, fadvise64: 221,
+  timer_create: 222, timer_settime: 223, timer_gettime: 224, timer_getoverrun: 225, timer_delete: 226, clock_gettime: 228, exit_group: 231,
+  epoll_ctl: 233, tgkill: 234, waitid: 247, ioprio_set: 251, inotify_init: 253, inotify_add_watch: 254, openat: 257, mkdirat: 258,
+  mknodat: 259, fchownat: 260, newfstatat: 262, unlinkat: 263, renameat: 264, linkat: 265, symlinkat: 266, readlinkat: 267,
+  fchmodat: 268, unshare: 272, set_robust_list: 273, splice: 275, tee: 276, vmsplice: 278, utimensat: 280, signalfd: 282,
+  timerfd_create: 283, eventfd: 284, fallocate: 285, timerfd_settime: 286, timerfd_gettime: 287, accept4: 288, signalfd4: 289,
+  eventfd2: 290, epoll_create1: 291, dup3: 292, pipe2: 293, inotify_init1: 294, preadv: 295, pwritev: 296, rt_tgsigqueueinfo: 297,
+  fanotify_init: 300, prlimit64: 302, name_to_handle_at: 303, open_by_handle_at: 304, sendmmsg: 307, setns: 308, kcmp: 312,
+  sched_setattr: 314, renameat2: 316, seccomp: 317, memfd_create: 319, userfaultfd: 323, membarrier: 324, mlock2: 325,
+  copy_file_range: 326, preadv2: 327, pwritev2: 328, statx: 332, rseq: 334, pidfd_send_signal: 424, pidfd_open: 434, clone3: 435,
+  close_range: 436, openat2: 437, pidfd_getfd: 438, process_madvise: 440, set_mempolicy_home_node: 450,
+} as const;
+export type SyscallName = keyof typeof syscallNumbers;
