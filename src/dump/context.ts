@@ -1,0 +1,54 @@
+/** What collectors share: the tables they fill, the frozen tasks, the way to refuse. */
+import type { CrimgErrorFields } from "../errors/crimg-error.js";
+import type { MutableTables } from "../gen/tables.js";
+import type { PageSource } from "../model/page-source.js";
+import type { FrozenProcess, FrozenTree } from "./freeze.js";
+import type { Injector } from "./injector.js";
+import { ObjectTable } from "./objects.js";
+import { type IgnorableClass, refusal } from "./refusal.js";
+
+/** A process under dump. */
+export interface DumpedProcess {
+  /** Host pid: what /proc and system calls take. The model has the pid that the program sees. */
+  readonly pid: number;
+  /** Its row in `tables.tasks`. */
+  readonly row: number;
+  /** Its name, for messages. */
+  readonly name: string;
+  readonly frozen: FrozenProcess;
+  /** Runs calls in the first thread; opened at the first call, closed by the dump. Not for zombies. */
+  injector(): Injector;
+}
+
+export class DumpContext {
+  readonly sources: PageSource[] = [];
+  readonly objects: ObjectTable;
+  /** In table order, zombies included. */
+  readonly processes: DumpedProcess[] = [];
+
+  constructor(
+    readonly tables: MutableTables,
+    readonly tree: FrozenTree,
+    readonly ignored: ReadonlySet<IgnorableClass> = new Set(),
+  ) {
+    this.objects = new ObjectTable(tables, this.sources);
+  }
+
+  /** Ends the dump: `dump.<what>`, one sentence that names the object ("fd 7 of 4711 (nginx): …"). */
+  refuse(what: string, text: string, fields: CrimgErrorFields = {}): never {
+    throw refusal(what, text, fields);
+  }
+
+  /** Refuses, or with `--ignore CLASS` records the loss and returns. */
+  leaveOut(kind: IgnorableClass, text: string): void {
+    if (!this.ignored.has(kind)) {
+      throw refusal(kind, text, { hint: `--ignore ${kind} leaves it out and records the loss.` });
+    }
+    const { losses } = this.tables;
+    const code = `dump.${kind}`;
+    const at = losses.findIndex((loss) => loss.code === code);
+    const known = losses[at];
+    if (known) losses[at] = { ...known, count: known.count + 1, text: `${known.text}; ${text}` };
+    else losses.push({ code, count: 1, text });
+  }
+}

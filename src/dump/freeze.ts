@@ -1,0 +1,259 @@
+/**
+ * Freezing: PTRACE_SEIZE and PTRACE_INTERRUPT every thread of the tree until no new thread or child appears.
+ * Seized without options: when crimg dies, the kernel lets every thread run on.
+ */
+import { SysError } from "../native/sys.js";
+import {
+  cont,
+  decodeWaitStatus,
+  errno,
+  failed,
+  getRegs,
+  getSigmask,
+  ptraceEventStop,
+  ptraceOption,
+  setRegs,
+  tryDetach,
+  tryInterrupt,
+  tryKill,
+  trySeize,
+  waitOption,
+  waitTimeout,
+} from "../native/index.js";
+import { assertTraceable } from "./admission.js";
+import { listChildren, listThreads, procPath, readStat, readStatus } from "./procfs.js";
+import { refusal } from "./refusal.js";
+import { isSpuriousEintr, rewound } from "./registers.js";
+
+/** A thread that stands still under our trace. */
+export interface FrozenThread {
+  readonly pid: number;
+  readonly tid: number;
+  /** Registers it goes on with (user_regs_struct). */
+  readonly regs: Buffer;
+  readonly sigmask: bigint;
+  /** Stop signals that arrived while it was held; sent again at the end. */
+  readonly owedSignals: number[];
+}
+
+/** A process of the tree. Zombies have no threads here. */
+export interface FrozenProcess {
+  readonly pid: number;
+  /** Host pid of the parent; 0 for the root of the tree. */
+  readonly parent: number;
+  isZombie: boolean;
+  /** The stop signal if the process was stopped by job control, else 0. */
+  stopSignal: number;
+  /** Leader first. */
+  readonly threads: FrozenThread[];
+}
+
+/** Longest wait for one thread to stop, milliseconds. A thread in uninterruptible sleep does not. */
+const stopTimeoutMs = 5000;
+
+const SIGSTOP = 19;
+
+/** Rounds over the whole tree before we give up on one that forks faster than we look. */
+const maximumRounds = 200;
+
+export interface FreezeOptions {
+  /** Only the process itself; children stay out. */
+  readonly noTree?: boolean;
+}
+
+/** The tree under trace. `release` undoes everything. */
+export class FrozenTree {
+  readonly processes: FrozenProcess[] = [];
+  readonly #held = new Map<number, FrozenThread>();
+  readonly #byPid = new Map<number, FrozenProcess>();
+
+  /** Freezes a tree. On failure everything is let go and the error thrown. */
+  static freeze(rootPid: number, options: FreezeOptions = {}): FrozenTree {
+    const tree = new FrozenTree();
+    try {
+      tree.#freeze(rootPid, options);
+      return tree;
+    } catch (error) {
+      tree.release();
+      throw error;
+    }
+  }
+
+  /** The process with this host pid. */
+  process(pid: number): FrozenProcess | undefined {
+    return this.#byPid.get(pid);
+  }
+
+  #freeze(rootPid: number, options: FreezeOptions): void {
+    this.#add({ pid: rootPid, parent: 0, isZombie: false, stopSignal: 0, threads: [] });
+    for (let round = 0; ; round++) {
+      if (round === maximumRounds) {
+        throw refusal("restless", `process ${rootPid}: new threads or children appear faster than they can be stopped`);
+      }
+      let news = 0;
+      // The list grows while we walk it: children are appended.
+      for (let index = 0; index < this.processes.length; index++) {
+        const process = this.processes[index] as FrozenProcess;
+        if (process.isZombie) continue;
+        news += this.#seizeThreads(process);
+        if (!options.noTree) news += this.#findChildren(process);
+      }
+      if (news === 0) break;
+    }
+    for (const process of this.processes) {
+      process.threads.sort((a, b) => Number(b.tid === process.pid) - Number(a.tid === process.pid) || a.tid - b.tid);
+      if (!process.isZombie && process.threads[0]?.tid !== process.pid) {
+        throw refusal("dead-leader", `process ${process.pid}: its first thread has ended while others run`);
+      }
+    }
+  }
+
+  #add(process: FrozenProcess): void {
+    this.processes.push(process);
+    this.#byPid.set(process.pid, process);
+  }
+
+  /** Seizes threads that are not held yet. Returns how many. */
+  #seizeThreads(process: FrozenProcess): number {
+    const tids = listThreads(process.pid);
+    if (tids === undefined) {
+      if (process.parent === 0) throw refusal("ended", `process ${process.pid}: it ended while being dumped`);
+      // A child that ended and that nobody waits for (SIGCHLD ignored) is simply no longer part of the tree.
+      this.#drop(process);
+      return 1;
+    }
+    const fresh: number[] = [];
+    for (const tid of tids) {
+      if (this.#held.has(tid)) continue;
+      if (this.#seize(process, tid)) fresh.push(tid);
+    }
+    for (const tid of fresh) this.#awaitStop(process, tid);
+    if (fresh.length === 0 && process.threads.length === 0) {
+      const state = readStat(procPath(process.pid))?.state;
+      if (state === "Z" && process.parent !== 0) process.isZombie = true;
+      else if (state === "Z") throw refusal("zombie", `process ${process.pid}: it has ended already and waits for its parent`);
+    }
+    return fresh.length;
+  }
+
+  #drop(process: FrozenProcess): void {
+    this.#byPid.delete(process.pid);
+    this.processes.splice(this.processes.indexOf(process), 1);
+    for (const thread of process.threads) this.#held.delete(thread.tid);
+  }
+
+  #seize(process: FrozenProcess, tid: number): boolean {
+    const path = procPath(process.pid, tid);
+    const stat = readStat(path);
+    if (stat === undefined || stat.state === "Z" || stat.state === "X") return false;
+    assertTraceable(process.pid, tid, stat);
+    const result = trySeize(tid, ptraceOption.TRACESYSGOOD);
+    if (failed(result)) {
+      const now = readStat(path);
+      if (now === undefined || now.state === "Z" || now.state === "X") return false;
+      throw refusal("not-permitted", `process ${process.pid}: not permitted to trace thread ${tid} (${new SysError("ptrace(SEIZE)", -result).message})`, {
+        hint: "Run as the owner of the process, or as root; a program may also have made itself untraceable (PR_SET_DUMPABLE).",
+      });
+    }
+    this.#held.set(tid, { pid: process.pid, tid, regs: Buffer.alloc(0), sigmask: 0n, owedSignals: [] });
+    const interrupted = tryInterrupt(tid);
+    if (failed(interrupted)) {
+      if (interrupted === -errno.ESRCH) return true;
+      throw new SysError("ptrace(INTERRUPT)", -interrupted, `thread ${tid}`);
+    }
+    return true;
+  }
+
+  /** Waits for the stop of a seized thread and takes its registers; a thread that ends is dropped. */
+  #awaitStop(process: FrozenProcess, tid: number): void {
+    for (;;) {
+      const { pid, status } = waitTimeout(tid, waitOption.WALL, stopTimeoutMs);
+      if (pid === -errno.ETIMEDOUT) {
+        const state = readStat(procPath(process.pid, tid))?.state ?? "?";
+        throw refusal("unstoppable", `process ${process.pid}: thread ${tid} does not stop within ${stopTimeoutMs / 1000} s (state ${state})`, {
+          hint: "It waits inside the kernel, for a disk or for a child made by vfork(2). Try again later.",
+        });
+      }
+      if (pid === -errno.ECHILD) {
+        this.#held.delete(tid);
+        return;
+      }
+      if (failed(pid)) throw new SysError("wait4", -pid, `thread ${tid}`);
+      const stop = decodeWaitStatus(status);
+      if (stop.kind === "exited" || stop.kind === "killed") {
+        this.#held.delete(tid);
+        return;
+      }
+      if (stop.kind !== "stopped") continue;
+      if (stop.event !== ptraceEventStop) {
+        // A signal came first: it has left the queue, so it is delivered now; the trap that we asked for follows.
+        cont(tid, stop.event === 0 && (stop.signal & 0x80) === 0 ? stop.signal : 0);
+        continue;
+      }
+      if (stop.signal !== 5) process.stopSignal = stop.signal;
+      const thread: FrozenThread = {
+        pid: process.pid,
+        tid,
+        regs: getRegs(tid),
+        sigmask: getSigmask(tid),
+        owedSignals: [],
+      };
+      // Stopped by job control the call really was interrupted: EINTR is what the program is due.
+      const frozen = stop.signal === 5 ? this.#mendEintr(thread) : thread;
+      this.#held.set(tid, frozen);
+      process.threads.push(frozen);
+      return;
+    }
+  }
+
+  /** epoll_wait and others return EINTR because of our stop alone: let the thread make the call again. */
+  #mendEintr(thread: FrozenThread): FrozenThread {
+    const status = readStatus(procPath(thread.pid, thread.tid));
+    const set = (name: string): bigint => BigInt(`0x${status?.get(name) || "0"}`);
+    const deliverable = (set("SigPnd") | set("ShdPnd")) & ~set("SigBlk");
+    if (!isSpuriousEintr(thread.regs, deliverable)) return thread;
+    const regs = rewound(thread.regs);
+    setRegs(thread.tid, regs);
+    return { ...thread, regs };
+  }
+
+  /** Adds children not seen before. Returns how many. */
+  #findChildren(process: FrozenProcess): number {
+    let news = 0;
+    for (const thread of process.threads) {
+      for (const child of listChildren(process.pid, thread.tid) ?? []) {
+        if (this.#byPid.has(child)) continue;
+        const stat = readStat(procPath(child));
+        if (stat === undefined) continue;
+        this.#add({ pid: child, parent: process.pid, isZombie: stat.state === "Z", stopSignal: 0, threads: [] });
+        news++;
+      }
+    }
+    return news;
+  }
+
+  /** Lets every thread go on as it was. `stopped` leaves the processes stopped by SIGSTOP. */
+  release(stopped = false): void {
+    if (stopped) {
+      for (const process of this.processes) if (!process.isZombie) tryKill(process.pid, SIGSTOP);
+    }
+    for (const thread of this.#held.values()) {
+      if (failed(tryDetach(thread.tid))) this.#detachRunning(thread.tid);
+      for (const signal of thread.owedSignals) tryKill(thread.pid, signal);
+    }
+    this.#held.clear();
+  }
+
+  /** A thread that was seized but has not been seen to stop: stop it, then let it go. */
+  #detachRunning(tid: number): void {
+    for (let i = 0; i < 4; i++) {
+      tryInterrupt(tid);
+      const { pid, status } = waitTimeout(tid, waitOption.WALL, 200);
+      if (failed(pid)) return;
+      const stop = decodeWaitStatus(status);
+      if (stop.kind !== "stopped") return;
+      const signal = stop.event === 0 && (stop.signal & 0x80) === 0 ? stop.signal : 0;
+      if (!failed(tryDetach(tid, signal))) return;
+    }
+  }
+}

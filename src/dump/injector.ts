@@ -1,0 +1,260 @@
+/**
+ * System calls run by a frozen thread.
+ *
+ * An injected call heals itself. Before the first one a signal frame with the thread's whole state is put below its
+ * stack pointer (beyond the red zone, or on its idle alternate stack), and the stack pointer set to it. The call is a
+ * `syscall; ret` of the target's own code: if crimg dies at any moment, the thread runs on, the call returns, `ret`
+ * goes to the C library's rt_sigreturn, and the kernel puts the old registers, floating point state and signal mask
+ * back. Threads are driven with PTRACE_SYSCALL, never SINGLESTEP: a trap flag would survive the tracer.
+ *
+ * Memory, low to high:   [ scratch | guard frame (optional) | state frame ] red zone, stack in use
+ *
+ * Where the target has no rt_sigreturn to return to, or no room for a frame, calls are injected in the plain form:
+ * correct as long as crimg lives.
+ */
+import {
+  cont,
+  contToSyscall,
+  decodeWaitStatus,
+  failed,
+  getRegs,
+  getRegset,
+  nr,
+  ptraceEventStop,
+  readMemory,
+  regset,
+  setRegs,
+  setSigmask,
+  SysError,
+  type SyscallName,
+  tryCont,
+  tryInterrupt,
+  tryWriteMemory,
+  waitOption,
+  waitTimeout,
+  writeMemory,
+} from "../native/index.js";
+import type { FrozenThread } from "./freeze.js";
+import type { Gadgets, MappedRange } from "./gadgets.js";
+import { refusal } from "./refusal.js";
+import { getReg, isRestarting, rewound, setReg } from "./registers.js";
+import { buildSignalFrame, signalFrameLength } from "./sigframe.js";
+
+/** An argument of an injected call: an integer, bytes to pass in, or room for bytes that come back. */
+export type InjectedArgument = number | bigint | { readonly in: Uint8Array } | { readonly out: Uint8Array };
+
+/** Bytes of target memory that arguments may use. */
+export const scratchLength = 4096;
+const redZone = 128n;
+const callTimeoutMs = 60_000;
+const allSignals = 0xffff_ffff_ffff_ffffn;
+
+/** Where a thread's memory may be borrowed. */
+export interface InjectionSite {
+  readonly gadgets: Gadgets;
+  readonly ranges: readonly MappedRange[];
+  /** The alternate signal stack if it is idle. */
+  readonly altstack?: { readonly start: bigint; readonly end: bigint };
+}
+
+/** Runs system calls in one thread, from `open` to `close`. Calls return −errno like the kernel. */
+export class Injector {
+  readonly tid: number;
+  readonly #pid: number;
+  readonly #thread: FrozenThread;
+  readonly #site: InjectionSite;
+  readonly #xstate: Buffer;
+  readonly #area: { start: bigint; saved: Buffer } | undefined;
+  readonly #canHeal: boolean;
+  readonly #frameAddress: bigint;
+  readonly #guardAddress: bigint;
+  readonly #regs: Buffer;
+  #isOpen = false;
+
+  constructor(thread: FrozenThread, site: InjectionSite) {
+    this.#thread = thread;
+    this.#pid = thread.pid;
+    this.tid = thread.tid;
+    this.#site = site;
+    this.#xstate = getRegset(thread.tid, regset.X86_XSTATE);
+    const guardLength = 448;
+    const frameLength = signalFrameLength(this.#xstate);
+    const total = scratchLength + guardLength + frameLength + 64;
+    const top = findRoom(getReg(thread.regs, "sp") - redZone, total, site);
+    this.#canHeal = top !== undefined && site.gadgets.returns && site.gadgets.restorer !== 0n;
+    // (x mod 16 = 8) at the frame, as after a call; the guard frame lies below it.
+    this.#frameAddress = top === undefined ? 0n : ((top - BigInt(frameLength)) & ~15n) - 8n;
+    this.#guardAddress = this.#frameAddress - BigInt(guardLength);
+    if (top !== undefined) {
+      const start = top - BigInt(total);
+      this.#area = { start, saved: Buffer.alloc(total) };
+    }
+    this.#regs = Buffer.from(thread.regs);
+    setReg(this.#regs, "origAx", -1n);
+    setReg(this.#regs, "flags", getReg(thread.regs, "flags") & ~0x10500n); // no RF, TF, DF
+    if (this.#canHeal) setReg(this.#regs, "sp", this.#frameAddress);
+  }
+
+  /** First address of the scratch area; it belongs to the caller between calls that pass buffers. */
+  get scratch(): bigint {
+    if (this.#area === undefined) throw refusal("no-room", `process ${this.#pid}: no writable memory can be borrowed for injected calls`);
+    return this.#area.start;
+  }
+
+  /** Whether the thread returns to its old state by itself if crimg dies. */
+  get canHeal(): boolean {
+    return this.#canHeal;
+  }
+
+  /** Borrows the memory and puts the thread on the frame. Order matters: at every point the thread can go on. */
+  open(): void {
+    if (this.#isOpen) return;
+    if (this.#area !== undefined) readMemory(this.#pid, this.#area.start, this.#area.saved);
+    this.#isOpen = true;
+    if (this.#canHeal) this.#writeFrames(undefined);
+    // From here the thread, if it ran, would make this harmless call and return through the frame.
+    this.#arm(nr.getpid, []);
+    setSigmask(this.tid, allSignals);
+  }
+
+  /**
+   * Gives everything back: the thread stands as it was frozen. Tried again if a call fails; if that does not help,
+   * the thread is left on its frame, which takes it back by itself when it is let go.
+   */
+  close(): void {
+    if (!this.#isOpen) return;
+    this.#isOpen = false;
+    for (let attempt = 0; ; attempt++) {
+      try {
+        // At a system call stop the kernel would not restart an interrupted call: on to a trap, without user code.
+        tryInterrupt(this.tid);
+        tryCont(this.tid);
+        this.#awaitStop(true);
+        setSigmask(this.tid, this.#thread.sigmask);
+        setRegs(this.tid, this.#thread.regs);
+        if (this.#area !== undefined) writeMemory(this.#pid, this.#area.start, this.#area.saved);
+        return;
+      } catch (error) {
+        if (attempt === 3) throw error;
+      }
+    }
+  }
+
+  /**
+   * While set, a death of crimg also makes the thread close this descriptor of its own (one that was put there for
+   * the dump). Set it before the descriptor exists.
+   */
+  guardDescriptor(fd: number | undefined): void {
+    if (this.#canHeal) this.#writeFrames(fd);
+  }
+
+  /** Runs a call. Buffers go through the scratch area and must fit into it together. Returns −errno on failure. */
+  call(name: SyscallName, ...args: InjectedArgument[]): number {
+    return Number(this.callBig(name, ...args));
+  }
+
+  /** As `call`, for results above 2^53. */
+  callBig(name: SyscallName, ...args: InjectedArgument[]): bigint {
+    this.open();
+    let used = 0;
+    const outs: { address: bigint; bytes: Uint8Array }[] = [];
+    const values = args.map((argument) => {
+      if (typeof argument === "number" || typeof argument === "bigint") return BigInt(argument);
+      const bytes = "in" in argument ? argument.in : argument.out;
+      if (used + bytes.length > scratchLength) throw new RangeError("injected call: buffers exceed the scratch area");
+      const address = this.scratch + BigInt(used);
+      used += (bytes.length + 15) & ~15;
+      if ("in" in argument) writeMemory(this.#pid, address, bytes);
+      else outs.push({ address, bytes });
+      return address;
+    });
+    const result = this.#run(nr[name], values);
+    if (result >= 0n || result < -4095n) for (const out of outs) readMemory(this.#pid, out.address, out.bytes);
+    return result;
+  }
+
+  #arm(number: number, values: readonly bigint[]): void {
+    const regs = this.#regs;
+    setReg(regs, "ip", this.#site.gadgets.syscall);
+    setReg(regs, "ax", BigInt(number));
+    const places = ["di", "si", "dx", "r10", "r8", "r9"] as const;
+    places.forEach((place, index) => setReg(regs, place, values[index] ?? 0n));
+    setRegs(this.tid, regs);
+  }
+
+  #run(number: number, values: readonly bigint[]): bigint {
+    this.#arm(number, values);
+    contToSyscall(this.tid);
+    this.#awaitStop(false);
+    contToSyscall(this.tid);
+    this.#awaitStop(false);
+    return getRegs(this.tid).readBigInt64LE(80);
+  }
+
+  /** Waits for a system call stop, or for the trap of an interrupt. Stop signals that come first are kept. */
+  #awaitStop(forTrap: boolean): void {
+    for (;;) {
+      const { pid, status } = waitTimeout(this.tid, waitOption.WALL, callTimeoutMs);
+      if (failed(pid)) throw new SysError("wait4", -pid, `thread ${this.tid}`);
+      const stop = decodeWaitStatus(status);
+      if (stop.kind !== "stopped") {
+        throw refusal("ended", `process ${this.#pid}: thread ${this.tid} ended while being dumped`);
+      }
+      if (stop.event === ptraceEventStop) {
+        if (forTrap) return;
+      } else if (stop.signal === 0x85) {
+        if (!forTrap) return;
+      } else if (stop.event === 0) {
+        // All signals are blocked: this is SIGSTOP (or one that came before the mask), for later.
+        this.#thread.owedSignals.push(stop.signal);
+      }
+      if (forTrap) cont(this.tid);
+      else contToSyscall(this.tid);
+    }
+  }
+
+  #writeFrames(guardedFd: number | undefined): void {
+    const { gadgets } = this.#site;
+    const { regs, sigmask } = this.#thread;
+    // rt_sigreturn ends restarts: the frame makes an interrupted call again instead.
+    const final = buildSignalFrame(this.#frameAddress, gadgets.restorer, {
+      regs: isRestarting(regs) ? rewound(regs) : regs,
+      sigmask,
+      xstate: this.#xstate,
+    });
+    writeMemory(this.#pid, this.#frameAddress, final);
+    if (guardedFd === undefined) {
+      setReg(this.#regs, "sp", this.#frameAddress);
+      return;
+    }
+    // close(fd), with all signals still blocked, then return through the final frame.
+    const closing = Buffer.from(this.#regs);
+    setReg(closing, "ip", gadgets.syscall);
+    setReg(closing, "ax", BigInt(nr.close));
+    setReg(closing, "di", BigInt(guardedFd));
+    setReg(closing, "sp", this.#frameAddress);
+    writeMemory(
+      this.#pid,
+      this.#guardAddress,
+      buildSignalFrame(this.#guardAddress, gadgets.restorer, { regs: closing, sigmask: allSignals }),
+    );
+    setReg(this.#regs, "sp", this.#guardAddress);
+  }
+
+  /** True if bytes can be written at an address of the target (for callers that probe). */
+  canWrite(address: bigint, bytes: Uint8Array): boolean {
+    return tryWriteMemory(this.#pid, address, bytes) === bytes.length;
+  }
+}
+
+/**
+ * The end (exclusive) of `length` bytes that may be borrowed: the idle alternate stack, which is meant to be
+ * overwritten at any time, else the stack below the red zone. undefined if there is neither.
+ */
+function findRoom(below: bigint, length: number, site: InjectionSite): bigint | undefined {
+  const { altstack } = site;
+  if (altstack !== undefined && altstack.end - altstack.start >= BigInt(length)) return altstack.end & ~63n;
+  const top = below & ~63n;
+  const holder = site.ranges.find((range) => top > range.start && top <= range.end);
+  return holder?.isWritable && holder.isReadable && top - BigInt(length) >= holder.start ? top : undefined;
+}

@@ -1,0 +1,86 @@
+/** Registers of a stopped thread, and what becomes of an interrupted system call. */
+import { type Gpregs, gpregs } from "../gen/x86-64-regs.js";
+import { regOffset, syscallName } from "../native/index.js";
+
+const fieldNames = Object.keys(regOffset) as (keyof typeof regOffset)[];
+
+/** user_regs_struct to the model's registers. */
+export function toGpregs(regs: Buffer): Gpregs {
+  return gpregs(Object.fromEntries(fieldNames.map((name) => [name, regs.readBigUInt64LE(regOffset[name])])));
+}
+
+/** One register, unsigned. */
+export function getReg(regs: Buffer, name: keyof typeof regOffset): bigint {
+  return regs.readBigUInt64LE(regOffset[name]);
+}
+
+/** Sets one register; the value is taken modulo 2^64. */
+export function setReg(regs: Buffer, name: keyof typeof regOffset, value: bigint): void {
+  regs.writeBigUInt64LE(BigInt.asUintN(64, value), regOffset[name]);
+}
+
+/** Kernel-internal results: ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND, ERESTART_RESTARTBLOCK. */
+const restartResults: ReadonlySet<bigint> = new Set([-512n, -513n, -514n, -516n]);
+
+/** True if the thread was inside a system call when it stopped (orig_ax ≥ 0 as a signed number). */
+export function inSyscall(regs: Buffer): boolean {
+  return regs.readBigInt64LE(regOffset.origAx) >= 0n;
+}
+
+/** True if the kernel would restart the call by itself when the thread goes on without a signal. */
+export function isRestarting(regs: Buffer): boolean {
+  return inSyscall(regs) && restartResults.has(regs.readBigInt64LE(regOffset.ax));
+}
+
+/** The number of restart_syscall(2). */
+const RESTART_SYSCALL = 219n;
+
+/** Calls that end with ERESTART_RESTARTBLOCK: poll, nanosleep, futex, clock_nanosleep. */
+const restartBlockCalls: ReadonlySet<number> = new Set([7, 35, 202, 230]);
+
+/**
+ * A thread that had been stopped before in, say, nanosleep runs restart_syscall, whose orig_ax no longer says what
+ * is being restarted; the kernel's restart block is not restorable. The code that made the call still says it:
+ * `mov $nr, %eax` shortly before the `syscall` instruction. `code` ends at ip.
+ */
+export function restartedCall(code: Buffer): number | undefined {
+  for (let at = code.length - 7; at >= 0; at--) {
+    if (code[at] !== 0xb8) continue;
+    const number = code.readUInt32LE(at + 1);
+    if (restartBlockCalls.has(number)) return number;
+  }
+  return undefined;
+}
+
+/** True if the call under way is restart_syscall: see restartedCall. */
+export function isRestartSyscall(regs: Buffer): boolean {
+  return regs.readBigUInt64LE(regOffset.origAx) === RESTART_SYSCALL && isRestarting(regs);
+}
+
+/** Calls for which the kernel turns any stop into EINTR: attaching alone makes them fail (signal(7)). */
+const eintrCalls: ReadonlySet<string> = new Set([
+  "epoll_wait", "epoll_pwait", "epoll_pwait2", "rt_sigtimedwait", "semop", "semtimedop", "io_getevents",
+  "io_pgetevents", "read", "readv", "recvfrom", "recvmsg", "recvmmsg", "write", "writev", "sendto", "sendmsg",
+  "sendmmsg", "accept", "accept4",
+]);
+
+/**
+ * True if the stop made the call end with EINTR although no signal is there for the thread: the program would see
+ * an error that nobody sent. `deliverable`: pending signals that are not blocked.
+ */
+export function isSpuriousEintr(regs: Buffer, deliverable: bigint): boolean {
+  return (
+    deliverable === 0n &&
+    inSyscall(regs) &&
+    regs.readBigInt64LE(regOffset.ax) === -4n &&
+    eintrCalls.has(syscallName(Number(regs.readBigUInt64LE(regOffset.origAx))))
+  );
+}
+
+/** The registers with the call about to be made again: ip back on the syscall instruction, ax its number. */
+export function rewound(regs: Buffer, number?: number): Buffer {
+  const copy = Buffer.from(regs);
+  setReg(copy, "ax", number === undefined ? getReg(regs, "origAx") : BigInt(number));
+  setReg(copy, "ip", getReg(regs, "ip") - 2n);
+  return copy;
+}
