@@ -1,0 +1,108 @@
+/** When a dump goes wrong: one clear message, the documented status, the target as before, and no file. */
+import assert from "node:assert/strict";
+import { spawn, spawnSync } from "node:child_process";
+import { readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import test, { type TestContext } from "node:test";
+import { moreTicks } from "../support/cycle.js";
+import { compile, crimg, run, start, temporaryDirectory, until, type Outcome } from "../support/processes.js";
+import { crimgCommand } from "../support/project.js";
+import { differences, treeState } from "../support/tree-state.js";
+
+/** A message names the object, and nobody sees a stack trace. */
+function assertRefused(outcome: Outcome, message: RegExp, status = 4): void {
+  assert.match(outcome.stderr, message);
+  assert.doesNotMatch(outcome.stderr, /^\s+at /m, "a stack trace");
+  assert.equal(outcome.status, status, outcome.stderr);
+}
+
+/** A counting process with its log, in a directory of its own. */
+async function counting(t: TestContext): Promise<{ directory: string; pid: number; log: string }> {
+  const directory = temporaryDirectory(t);
+  const log = join(directory, "log");
+  const { pid } = start(t, compile("counter.c", directory, "-static"), [log], { cwd: directory });
+  await moreTicks(log, 2);
+  return { directory, pid, log };
+}
+
+/** Nothing but what was there before the attempt. */
+const names = (directory: string): string[] => readdirSync(directory).sort();
+
+test("no such process", (t) => {
+  const directory = temporaryDirectory(t);
+  assertRefused(crimg("dump", "4194303", "-o", join(directory, "image.elf")), /no (such )?process.*4194303|4194303.*no (such )?process/i);
+  assert.deepEqual(names(directory), []);
+});
+
+test("a kernel thread", { skip: process.getuid?.() !== 0 && "needs root" }, (t) => {
+  const directory = temporaryDirectory(t);
+  assertRefused(crimg("dump", "2", "-o", join(directory, "image.elf")), /kernel thread/);
+  assert.deepEqual(names(directory), []);
+});
+
+test("crimg's own ancestor", (t) => {
+  const directory = temporaryDirectory(t);
+  assertRefused(crimg("dump", String(process.pid), "-o", join(directory, "image.elf")), /ancestor|parent/);
+  assert.deepEqual(names(directory), []);
+});
+
+test("output exists, and --force replaces it", async (t) => {
+  const { directory, pid, log } = await counting(t);
+  const image = join(directory, "image.elf");
+  writeFileSync(image, "mine");
+  assertRefused(crimg("dump", String(pid), "-o", image), /image\.elf.*exists|exists.*image\.elf/, 2);
+  assert.equal(readFileSync(image, "utf8"), "mine");
+  await moreTicks(log, 2);
+  const forced = crimg("dump", String(pid), "-o", image, "--force", "--leave-running");
+  assert.equal(forced.status, 0, forced.stderr);
+  assert.notEqual(readFileSync(image).length, 4);
+  await moreTicks(log, 2);
+});
+
+test("a task that is traced already", async (t) => {
+  const { directory, pid, log } = await counting(t);
+  if (spawnSync("sh", ["-c", "command -v strace"]).status !== 0) return t.skip("strace is not installed");
+  start(t, "strace", ["-qq", "-o", "/dev/null", "-p", String(pid)]);
+  await until("strace has attached", () => !/^TracerPid:\t0$/m.test(readFileSync(`/proc/${pid}/status`, "utf8")));
+  assertRefused(crimg("dump", String(pid), "-o", join(directory, "image.elf")), /traced.*(strace|\d+)/);
+  await moreTicks(log, 2);
+});
+
+test("what crimg cannot keep is named, and nothing is written", async (t) => {
+  const directory = temporaryDirectory(t);
+  const script = "import ctypes, time\nfd = ctypes.CDLL(None).inotify_init()\nprint(fd, flush=True)\ntime.sleep(600)";
+  const child = start(t, "python3", ["-c", script], { cwd: directory, stdio: ["ignore", "pipe", "ignore"] });
+  await until("the descriptor is there", () => readdirSync(`/proc/${child.pid}/fd`).length >= 4);
+  const before = treeState(child.pid);
+  assertRefused(crimg("dump", String(child.pid), "-o", join(directory, "image.elf")), new RegExp(`fd \\d+ of ${child.pid}.*(inotify|pipe)`));
+  assert.deepEqual(names(directory), []);
+  assert.deepEqual(differences(before, treeState(child.pid)), []);
+});
+
+test("no room for the image", async (t) => {
+  const { directory, pid, log } = await counting(t);
+  const before = names(directory);
+  // A limit on file sizes stops the writing in the middle, as a full disk would.
+  const outcome = run("bash", ["-c", `trap '' XFSZ; ulimit -f 512; exec ${crimgCommand} dump ${pid} -o ${join(directory, "image.elf")}`]);
+  assertRefused(outcome, /image\.elf/, 2);
+  assert.deepEqual(names(directory), before);
+  await moreTicks(log, 2);
+});
+
+test("Ctrl-C in mid-dump", async (t) => {
+  const directory = temporaryDirectory(t);
+  const script = "import os, time\nkept = os.urandom(1 << 20) * 800\nopen('ready', 'w').close()\nn = 0\nwhile True:\n n += 1\n open('log', 'a').write(f'tick {n}\\n')\n time.sleep(0.02)";
+  const child = start(t, "python3", ["-c", script], { cwd: directory });
+  await until("the memory is filled", () => names(directory).includes("ready"), 60);
+  const before = names(directory).concat("log").sort();
+  const dump = spawn(crimgCommand, ["dump", String(child.pid), "-o", join(directory, "image.elf")], { stdio: ["ignore", "ignore", "pipe"] });
+  let words = "";
+  dump.stderr.on("data", (chunk) => (words += String(chunk)));
+  await until("the target is frozen", () => dump.exitCode !== null || !/^TracerPid:\t0$/m.test(readFileSync(`/proc/${child.pid}/status`, "utf8")));
+  dump.kill("SIGINT");
+  await until("the dump has ended", () => (dump.exitCode ?? dump.signalCode) !== null, 30);
+  assert.ok(dump.exitCode === 130 || dump.signalCode === "SIGINT", `${dump.exitCode} ${dump.signalCode} ${words}`);
+  assert.doesNotMatch(words, /^\s+at /m);
+  assert.deepEqual(names(directory).filter((name) => name !== "log"), before.filter((name) => name !== "log"));
+  await moreTicks(join(directory, "log"), 3);
+});
