@@ -20,7 +20,11 @@ doc: |
     -crimg-ref: TABLE      the field is a row index into TABLE; with -crimg-optional 0xffffffff means none
     -crimg-flags: {n: bit} the field is a set of named bits (bit numbers)
     -crimg-format: hex|octal|signal|time_ns   how the value is shown
+    -crimg-constants       named numbers
+    -crimg-c-prefix        a C header (native/gen) is made too; its names begin with this
+    -crimg-skip: true      the type is for the official compiler only
     types str_ref and blob_ref: text (UTF-8, or arbitrary bytes as the kernel has them) and byte strings
+-crimg-c-prefix: ckpt
 -crimg-constants:
   tables_version_major: { value: 2, doc: "Major version of the tables segment; readers refuse another." }
   tables_version_minor: { value: 0, doc: "Minor version that this description is of." }

@@ -103,16 +103,6 @@ enums:
     3: { id: strtab, -orig-id: SHT_STRTAB }
     7: { id: note, -orig-id: SHT_NOTE }
     8: { id: nobits, -orig-id: SHT_NOBITS }
-  core_note_type:
-    1: { id: prstatus, -orig-id: NT_PRSTATUS }
-    2: { id: fpregset, -orig-id: NT_PRFPREG }
-    3: { id: prpsinfo, -orig-id: NT_PRPSINFO }
-    6: { id: auxv, -orig-id: NT_AUXV }
-    0x200: { id: i386_tls, -orig-id: NT_386_TLS, doc: "Note name LINUX." }
-    0x202: { id: x86_xstate, -orig-id: NT_X86_XSTATE, doc: "Note name LINUX." }
-    0x205: { id: x86_xsave_layout, -orig-id: NT_X86_XSAVE_LAYOUT, doc: "Note name LINUX." }
-    0x46494c45: { id: file, -orig-id: NT_FILE }
-    0x53494749: { id: siginfo, -orig-id: NT_SIGINFO }
   gnu_note_type:
     1: { id: abi_tag, -orig-id: NT_GNU_ABI_TAG }
     3: { id: build_id, -orig-id: NT_GNU_BUILD_ID }

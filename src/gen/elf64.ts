@@ -93,35 +93,6 @@ export const sectionTypeNames: ReadonlyMap<number, SectionType> = new Map([
   [8, "nobits"],
 ]);
 
-/** Numbers of core_note_type. */
-export const coreNoteTypeValues = {
-  prstatus: 1,
-  fpregset: 2,
-  prpsinfo: 3,
-  auxv: 6,
-  /** Note name LINUX. */
-  i386_tls: 512,
-  /** Note name LINUX. */
-  x86_xstate: 514,
-  /** Note name LINUX. */
-  x86_xsave_layout: 517,
-  file: 0x46494c45,
-  siginfo: 0x53494749,
-} as const;
-export type CoreNoteType = keyof typeof coreNoteTypeValues;
-/** Names of core_note_type. */
-export const coreNoteTypeNames: ReadonlyMap<number, CoreNoteType> = new Map([
-  [1, "prstatus"],
-  [2, "fpregset"],
-  [3, "prpsinfo"],
-  [6, "auxv"],
-  [512, "i386_tls"],
-  [514, "x86_xstate"],
-  [517, "x86_xsave_layout"],
-  [0x46494c45, "file"],
-  [0x53494749, "siginfo"],
-]);
-
 /** Numbers of gnu_note_type. */
 export const gnuNoteTypeValues = {
   abi_tag: 1,

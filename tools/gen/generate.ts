@@ -1,6 +1,7 @@
 /** Everything that is generated, as paths (from the root of the checkout) and contents. */
 import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
+import { emitCHeader } from "./emit-c.js";
 import { emitRecords, emitTableCodecs, modulesOf } from "./emit-records.js";
 import { emitTableSpecs, emitTables, tablesOf } from "./emit-tables.js";
 import type { Spec } from "./ir.js";
@@ -20,6 +21,7 @@ export function generate(root: string): ReadonlyMap<string, string> {
   const modules = modulesOf(specs);
   const files = new Map<string, string>();
   for (const spec of specs) {
+    if (spec.cPrefix !== undefined) files.set(`native/gen/${spec.id}.h`, emitCHeader(spec));
     if (tablesOf(spec).length > 0) {
       files.set("src/gen/tables.ts", emitTables(spec));
       files.set("src/gen/table-specs.ts", emitTableSpecs(spec));

@@ -90,6 +90,8 @@ export interface Spec {
   readonly doc: string;
   readonly records: readonly RecordType[];
   readonly enums: readonly EnumType[];
+  /** First part of the names in the C header; undefined: no C header. */
+  readonly cPrefix?: string;
   /** Constants that are neither an enum nor a field (-crimg-constants). */
   readonly constants: readonly { readonly id: string; readonly value: bigint; readonly doc: string }[];
 }

@@ -56,6 +56,7 @@ export class SpecLoader {
       id,
       title: optionalText(meta["title"], `${file}: meta/title`),
       doc: optionalText(root["doc"], `${file}: doc`),
+      cPrefix: root["-crimg-c-prefix"] === undefined ? undefined : loadPrefix(root["-crimg-c-prefix"], `${file}: -crimg-c-prefix`),
       records,
       enums: Object.keys(enums).map((name) => this.#enum(id, name, `${file}: enums/${name}`)),
       constants: Object.entries(constants).map(([name, value]) => loadConstant(name, value, `${file}: -crimg-constants/${name}`)),
@@ -218,6 +219,12 @@ function parseYaml(file: string, text: string): unknown {
   } catch (cause) {
     throw new SpecError(`${file}: ${cause instanceof Error ? cause.message : String(cause)}`);
   }
+}
+
+function loadPrefix(value: unknown, where: string): string {
+  const prefix = asText(value, where);
+  if (!isKsyIdentifier(prefix)) throw new SpecError(`${where}: "${prefix}" is not an identifier`);
+  return prefix;
 }
 
 function loadConstant(id: string, value: unknown, where: string): Spec["constants"][number] {
