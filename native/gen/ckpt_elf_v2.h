@@ -105,7 +105,7 @@ struct ckpt_tables_header {
 	uint32_t num_tables; /* Number of directory entries that follow. */
 	uint64_t len_segment; /* Length of the whole tables segment in bytes; equals p_filesz. */
 	uint64_t reserved; /* Zero. */
-} __attribute__((packed));
+};
 _Static_assert(sizeof(struct ckpt_tables_header) == 32, "tables_header");
 _Static_assert(offsetof(struct ckpt_tables_header, magic) == 0, "tables_header.magic");
 _Static_assert(offsetof(struct ckpt_tables_header, version_major) == 8, "tables_header.version_major");
@@ -121,7 +121,7 @@ struct ckpt_directory_entry {
 	uint64_t num_rows; /* Number of records (for the heaps, of bytes). */
 	uint64_t ofs_rows; /* Offset of the first record from the start of the segment, a multiple of 8. */
 	uint64_t reserved; /* Zero. */
-} __attribute__((packed));
+};
 _Static_assert(sizeof(struct ckpt_directory_entry) == 32, "directory_entry");
 _Static_assert(offsetof(struct ckpt_directory_entry, kind) == 0, "directory_entry.kind");
 _Static_assert(offsetof(struct ckpt_directory_entry, len_row) == 4, "directory_entry.len_row");
@@ -132,7 +132,7 @@ _Static_assert(offsetof(struct ckpt_directory_entry, reserved) == 24, "directory
 /* Offset of the first byte of a NUL-terminated string in the `strings` heap (0, or a byte after a NUL); offset 0 is the empty string. At most 65,535 bytes. */
 struct ckpt_str_ref {
 	uint32_t ofs;
-} __attribute__((packed));
+};
 _Static_assert(sizeof(struct ckpt_str_ref) == 4, "str_ref");
 _Static_assert(offsetof(struct ckpt_str_ref, ofs) == 0, "str_ref.ofs");
 
@@ -140,7 +140,7 @@ _Static_assert(offsetof(struct ckpt_str_ref, ofs) == 0, "str_ref.ofs");
 struct ckpt_blob_ref {
 	uint64_t ofs;
 	uint64_t len;
-} __attribute__((packed));
+};
 _Static_assert(sizeof(struct ckpt_blob_ref) == 16, "blob_ref");
 _Static_assert(offsetof(struct ckpt_blob_ref, ofs) == 0, "blob_ref.ofs");
 _Static_assert(offsetof(struct ckpt_blob_ref, len) == 8, "blob_ref.len");
@@ -159,8 +159,8 @@ struct ckpt_checkpoint {
 	uint32_t kernel_release; /* uname -r of the dumping host. */
 	uint32_t host_name; /* uname -n of the dumping host. */
 	uint32_t reserved; /* Zero. */
-	struct { uint64_t ofs, len; } __attribute__((packed)) vdso_build_id; /* NT_GNU_BUILD_ID of the kernel's vDSO; empty if unknown. */
-} __attribute__((packed));
+	struct ckpt_blob_ref vdso_build_id; /* NT_GNU_BUILD_ID of the kernel's vDSO; empty if unknown. */
+};
 _Static_assert(sizeof(struct ckpt_checkpoint) == 80, "checkpoint");
 _Static_assert(offsetof(struct ckpt_checkpoint, created_ns) == 0, "checkpoint.created_ns");
 _Static_assert(offsetof(struct ckpt_checkpoint, monotonic_ns) == 8, "checkpoint.monotonic_ns");
@@ -201,7 +201,7 @@ struct ckpt_task {
 	int32_t foreground_pgid; /* Foreground process group of the controlling terminal (tpgid); -1 for none. */
 	uint64_t xcomp_perm; /* ARCH_GET_XCOMP_PERM: xstate components the process may use; 0 if unknown. */
 	uint64_t shadow_stack_features; /* ARCH_SHSTK_STATUS; 0 if none. */
-} __attribute__((packed));
+};
 _Static_assert(sizeof(struct ckpt_task) == 88, "task");
 _Static_assert(offsetof(struct ckpt_task, pid) == 0, "task.pid");
 _Static_assert(offsetof(struct ckpt_task, parent) == 4, "task.parent");
@@ -256,7 +256,7 @@ struct ckpt_gpregs {
 	uint64_t es;
 	uint64_t fs;
 	uint64_t gs;
-} __attribute__((packed));
+};
 _Static_assert(sizeof(struct ckpt_gpregs) == 216, "gpregs");
 _Static_assert(offsetof(struct ckpt_gpregs, r15) == 0, "gpregs.r15");
 _Static_assert(offsetof(struct ckpt_gpregs, r14) == 8, "gpregs.r14");
@@ -290,7 +290,7 @@ _Static_assert(offsetof(struct ckpt_gpregs, gs) == 208, "gpregs.gs");
 struct ckpt_tls_entry {
 	uint32_t a; /* Low word. */
 	uint32_t b; /* High word. */
-} __attribute__((packed));
+};
 _Static_assert(sizeof(struct ckpt_tls_entry) == 8, "tls_entry");
 _Static_assert(offsetof(struct ckpt_tls_entry, a) == 0, "tls_entry.a");
 _Static_assert(offsetof(struct ckpt_tls_entry, b) == 4, "tls_entry.b");
@@ -301,7 +301,7 @@ struct ckpt_thread {
 	uint32_t tid; /* Thread id as the program sees it. */
 	struct ckpt_gpregs regs; /* General registers as PTRACE_GETREGS gives them: a task inside an interrupted system call has ip behind the syscall instruction and ax = -ERESTART*; in the restartable form ip is back by two and ax = orig_ax. */
 	uint64_t sig_mask; /* Blocked signals (the saved mask if a system call replaced it). */
-	struct { uint64_t ofs, len; } __attribute__((packed)) xstate; /* NT_X86_XSTATE in the standard (uncompacted) form, or 512 bytes of FXSAVE area; may be shortened to the last component in use. */
+	struct ckpt_blob_ref xstate; /* NT_X86_XSTATE in the standard (uncompacted) form, or 512 bytes of FXSAVE area; may be shortened to the last component in use. */
 	uint32_t comm; /* Thread name, at most 15 bytes. */
 	uint32_t creds; /* Credentials. */
 	uint64_t altstack_sp; /* sigaltstack ss_sp. */
@@ -326,9 +326,9 @@ struct ckpt_thread {
 	uint8_t no_new_privs; /* PR_GET_NO_NEW_PRIVS. */
 	uint8_t in_syscall; /* 1 if the task was inside a system call (orig_ax valid). */
 	uint16_t reserved; /* Zero. */
-	struct { uint64_t ofs, len; } __attribute__((packed)) cpu_affinity; /* sched_getaffinity mask; empty if unknown. */
+	struct ckpt_blob_ref cpu_affinity; /* sched_getaffinity mask; empty if unknown. */
 	struct ckpt_tls_entry tls_array[3]; /* GDT TLS entries; zero on 64-bit programs. */
-} __attribute__((packed));
+};
 _Static_assert(sizeof(struct ckpt_thread) == 416, "thread");
 _Static_assert(offsetof(struct ckpt_thread, task) == 0, "thread.task");
 _Static_assert(offsetof(struct ckpt_thread, tid) == 4, "thread.tid");
@@ -379,8 +379,8 @@ struct ckpt_cred {
 	uint64_t cap_ambient; /* CapAmb. */
 	uint32_t securebits; /* PR_GET_SECUREBITS. */
 	uint32_t reserved; /* Zero. */
-	struct { uint64_t ofs, len; } __attribute__((packed)) groups; /* Supplementary groups, u4 each. */
-} __attribute__((packed));
+	struct ckpt_blob_ref groups; /* Supplementary groups, u4 each. */
+};
 _Static_assert(sizeof(struct ckpt_cred) == 96, "cred");
 _Static_assert(offsetof(struct ckpt_cred, uid) == 0, "cred.uid");
 _Static_assert(offsetof(struct ckpt_cred, euid) == 4, "cred.euid");
@@ -405,7 +405,7 @@ struct ckpt_rlimit {
 	uint32_t resource; /* RLIMIT_* number. */
 	uint64_t soft; /* Soft limit; all ones is infinity. */
 	uint64_t hard; /* Hard limit. */
-} __attribute__((packed));
+};
 _Static_assert(sizeof(struct ckpt_rlimit) == 24, "rlimit");
 _Static_assert(offsetof(struct ckpt_rlimit, task) == 0, "rlimit.task");
 _Static_assert(offsetof(struct ckpt_rlimit, resource) == 4, "rlimit.resource");
@@ -420,7 +420,7 @@ struct ckpt_signal_action {
 	uint64_t flags; /* SA_*. */
 	uint64_t restorer; /* sa_restorer. */
 	uint64_t mask; /* sa_mask. */
-} __attribute__((packed));
+};
 _Static_assert(sizeof(struct ckpt_signal_action) == 40, "signal_action");
 _Static_assert(offsetof(struct ckpt_signal_action, task) == 0, "signal_action.task");
 _Static_assert(offsetof(struct ckpt_signal_action, signal) == 4, "signal_action.signal");
@@ -433,8 +433,8 @@ _Static_assert(offsetof(struct ckpt_signal_action, mask) == 32, "signal_action.m
 struct ckpt_pending_signal {
 	uint32_t task; /* Process. */
 	uint32_t thread; /* Thread it is for; none: the process. */
-	struct { uint64_t ofs, len; } __attribute__((packed)) siginfo; /* siginfo_t, 128 bytes. */
-} __attribute__((packed));
+	struct ckpt_blob_ref siginfo; /* siginfo_t, 128 bytes. */
+};
 _Static_assert(sizeof(struct ckpt_pending_signal) == 24, "pending_signal");
 _Static_assert(offsetof(struct ckpt_pending_signal, task) == 0, "pending_signal.task");
 _Static_assert(offsetof(struct ckpt_pending_signal, thread) == 4, "pending_signal.thread");
@@ -446,7 +446,7 @@ struct ckpt_interval_timer {
 	uint32_t which; /* ITIMER_*. */
 	uint64_t value_us; /* Time left, microseconds. */
 	uint64_t interval_us; /* Period, microseconds. */
-} __attribute__((packed));
+};
 _Static_assert(sizeof(struct ckpt_interval_timer) == 24, "interval_timer");
 _Static_assert(offsetof(struct ckpt_interval_timer, task) == 0, "interval_timer.task");
 _Static_assert(offsetof(struct ckpt_interval_timer, which) == 4, "interval_timer.which");
@@ -466,7 +466,7 @@ struct ckpt_posix_timer {
 	int64_t interval_ns; /* Period, nanoseconds. */
 	uint32_t overrun; /* Overrun count. */
 	uint32_t reserved; /* Zero. */
-} __attribute__((packed));
+};
 _Static_assert(sizeof(struct ckpt_posix_timer) == 56, "posix_timer");
 _Static_assert(offsetof(struct ckpt_posix_timer, task) == 0, "posix_timer.task");
 _Static_assert(offsetof(struct ckpt_posix_timer, timer_id) == 4, "posix_timer.timer_id");
@@ -495,11 +495,11 @@ struct ckpt_mm {
 	uint64_t arg_end; /* End of it. */
 	uint64_t env_start; /* Environment. */
 	uint64_t env_end; /* End of it. */
-	struct { uint64_t ofs, len; } __attribute__((packed)) auxv; /* /proc/PID/auxv. */
+	struct ckpt_blob_ref auxv; /* /proc/PID/auxv. */
 	uint64_t vdso_base; /* Start of [vdso]; 0 for none. */
 	uint32_t thp_disabled; /* PR_GET_THP_DISABLE. */
 	uint32_t membarrier; /* MEMBARRIER_CMD_GET_REGISTRATIONS. */
-} __attribute__((packed));
+};
 _Static_assert(sizeof(struct ckpt_mm) == 128, "mm");
 _Static_assert(offsetof(struct ckpt_mm, exe) == 0, "mm.exe");
 _Static_assert(offsetof(struct ckpt_mm, dumpable) == 4, "mm.dumpable");
@@ -533,7 +533,7 @@ struct ckpt_vma {
 	uint8_t is_stack; /* 1 if shown as [stack]. */
 	uint16_t reserved; /* Zero. */
 	uint32_t name; /* Anonymous VMA name (PR_SET_VMA_ANON_NAME), without [anon:…]; for kind special the name shown. */
-} __attribute__((packed));
+};
 _Static_assert(sizeof(struct ckpt_vma) == 56, "vma");
 _Static_assert(offsetof(struct ckpt_vma, mm) == 0, "vma.mm");
 _Static_assert(offsetof(struct ckpt_vma, kind) == 4, "vma.kind");
@@ -598,7 +598,7 @@ struct ckpt_extent {
 	uint64_t file_offset; /* Where the bytes are in the source; page-aligned in an image. */
 	uint32_t source; /* 0: this file. (Others only in memory: see the model.) */
 	uint32_t reserved; /* Zero. */
-} __attribute__((packed));
+};
 _Static_assert(sizeof(struct ckpt_extent) == 40, "extent");
 _Static_assert(offsetof(struct ckpt_extent, owner_kind) == 0, "extent.owner_kind");
 _Static_assert(offsetof(struct ckpt_extent, owner) == 4, "extent.owner");
@@ -627,8 +627,8 @@ struct ckpt_object {
 	uint64_t fs_magic; /* statfs f_type. */
 	uint32_t seals; /* F_GET_SEALS of a memfd. */
 	uint32_t memfd_flags; /* memfd_create flags that matter (MFD_HUGETLB and size). */
-	struct { uint64_t ofs, len; } __attribute__((packed)) build_id; /* NT_GNU_BUILD_ID of a mapped ELF file; empty if none. */
-} __attribute__((packed));
+	struct ckpt_blob_ref build_id; /* NT_GNU_BUILD_ID of a mapped ELF file; empty if none. */
+};
 _Static_assert(sizeof(struct ckpt_object) == 104, "object");
 _Static_assert(offsetof(struct ckpt_object, kind) == 0, "object.kind");
 _Static_assert(offsetof(struct ckpt_object, mode) == 4, "object.mode");
@@ -662,7 +662,7 @@ struct ckpt_open_file {
 	uint32_t owner_uid; /* uid that set the owner. */
 	uint32_t owner_euid; /* euid that set the owner. */
 	uint32_t reserved; /* Zero. */
-} __attribute__((packed));
+};
 _Static_assert(sizeof(struct ckpt_open_file) == 48, "open_file");
 _Static_assert(offsetof(struct ckpt_open_file, kind) == 0, "open_file.kind");
 _Static_assert(offsetof(struct ckpt_open_file, detail) == 4, "open_file.detail");
@@ -682,7 +682,7 @@ struct ckpt_descriptor {
 	uint32_t fd; /* Number. */
 	uint32_t file; /* Open file description. */
 	uint32_t flags; /* FD_CLOEXEC. */
-} __attribute__((packed));
+};
 _Static_assert(sizeof(struct ckpt_descriptor) == 16, "descriptor");
 _Static_assert(offsetof(struct ckpt_descriptor, task) == 0, "descriptor.task");
 _Static_assert(offsetof(struct ckpt_descriptor, fd) == 4, "descriptor.fd");
@@ -695,9 +695,9 @@ struct ckpt_pipe {
 	uint64_t ino; /* Inode. */
 	uint32_t capacity; /* F_GETPIPE_SZ, bytes. */
 	uint32_t is_packet; /* 1 if `packets` frames the content (O_DIRECT pipes). */
-	struct { uint64_t ofs, len; } __attribute__((packed)) data; /* Bytes in flight. */
-	struct { uint64_t ofs, len; } __attribute__((packed)) packets; /* Packet lengths, u4 each; empty if not packets. */
-} __attribute__((packed));
+	struct ckpt_blob_ref data; /* Bytes in flight. */
+	struct ckpt_blob_ref packets; /* Packet lengths, u4 each; empty if not packets. */
+};
 _Static_assert(sizeof(struct ckpt_pipe) == 48, "pipe");
 _Static_assert(offsetof(struct ckpt_pipe, ino) == 0, "pipe.ino");
 _Static_assert(offsetof(struct ckpt_pipe, capacity) == 8, "pipe.capacity");
@@ -710,7 +710,7 @@ struct ckpt_eventfd {
 	uint64_t count; /* Counter. */
 	uint32_t is_semaphore; /* EFD_SEMAPHORE. */
 	uint32_t reserved; /* Zero. */
-} __attribute__((packed));
+};
 _Static_assert(sizeof(struct ckpt_eventfd) == 16, "eventfd");
 _Static_assert(offsetof(struct ckpt_eventfd, count) == 0, "eventfd.count");
 _Static_assert(offsetof(struct ckpt_eventfd, is_semaphore) == 8, "eventfd.is_semaphore");
@@ -723,7 +723,7 @@ struct ckpt_timerfd {
 	uint64_t ticks; /* Expirations not yet read. */
 	int64_t value_ns; /* Time left, nanoseconds; 0 disarmed. */
 	int64_t interval_ns; /* Period, nanoseconds. */
-} __attribute__((packed));
+};
 _Static_assert(sizeof(struct ckpt_timerfd) == 32, "timerfd");
 _Static_assert(offsetof(struct ckpt_timerfd, clock) == 0, "timerfd.clock");
 _Static_assert(offsetof(struct ckpt_timerfd, settime_flags) == 4, "timerfd.settime_flags");
@@ -734,7 +734,7 @@ _Static_assert(offsetof(struct ckpt_timerfd, interval_ns) == 24, "timerfd.interv
 /* A signalfd. */
 struct ckpt_signalfd {
 	uint64_t mask; /* Signals it takes. */
-} __attribute__((packed));
+};
 _Static_assert(sizeof(struct ckpt_signalfd) == 8, "signalfd");
 _Static_assert(offsetof(struct ckpt_signalfd, mask) == 0, "signalfd.mask");
 
@@ -745,7 +745,7 @@ struct ckpt_epoll_watch {
 	uint32_t file; /* File watched. */
 	uint32_t events; /* EPOLL* mask. */
 	uint64_t data; /* epoll_data. */
-} __attribute__((packed));
+};
 _Static_assert(sizeof(struct ckpt_epoll_watch) == 24, "epoll_watch");
 _Static_assert(offsetof(struct ckpt_epoll_watch, epoll) == 0, "epoll_watch.epoll");
 _Static_assert(offsetof(struct ckpt_epoll_watch, fd) == 4, "epoll_watch.fd");
@@ -764,15 +764,15 @@ struct ckpt_socket {
 	uint32_t backlog; /* Listening: the backlog. */
 	uint32_t shutdown; /* SHUT_RD, SHUT_WR done. */
 	uint32_t object; /* Unix sockets bound to a path: the socket inode. */
-	struct { uint64_t ofs, len; } __attribute__((packed)) local_address; /* getsockname as sockaddr; empty if unbound. */
-	struct { uint64_t ofs, len; } __attribute__((packed)) peer_address; /* getpeername as sockaddr; empty if none. */
+	struct ckpt_blob_ref local_address; /* getsockname as sockaddr; empty if unbound. */
+	struct ckpt_blob_ref peer_address; /* getpeername as sockaddr; empty if none. */
 	uint32_t peer_pid; /* SO_PEERCRED pid. */
 	uint32_t peer_uid; /* SO_PEERCRED uid. */
 	uint32_t peer_gid; /* SO_PEERCRED gid. */
 	uint8_t is_deleted; /* Unix: the bound path no longer names it. */
 	uint8_t is_paired; /* Unix: connected with `peer` both ways (socketpair or accepted). */
 	uint16_t reserved; /* Zero. */
-} __attribute__((packed));
+};
 _Static_assert(sizeof(struct ckpt_socket) == 88, "socket");
 _Static_assert(offsetof(struct ckpt_socket, ino) == 0, "socket.ino");
 _Static_assert(offsetof(struct ckpt_socket, family) == 8, "socket.family");
@@ -800,8 +800,8 @@ struct ckpt_socket_option {
 	int32_t level; /* SOL_*. */
 	int32_t option; /* Option number. */
 	uint32_t reserved; /* Zero. */
-	struct { uint64_t ofs, len; } __attribute__((packed)) value; /* Value as setsockopt takes it. */
-} __attribute__((packed));
+	struct ckpt_blob_ref value; /* Value as setsockopt takes it. */
+};
 _Static_assert(sizeof(struct ckpt_socket_option) == 32, "socket_option");
 _Static_assert(offsetof(struct ckpt_socket_option, socket) == 0, "socket_option.socket");
 _Static_assert(offsetof(struct ckpt_socket_option, level) == 4, "socket_option.level");
@@ -813,9 +813,9 @@ _Static_assert(offsetof(struct ckpt_socket_option, value) == 16, "socket_option.
 struct ckpt_socket_message {
 	uint32_t socket; /* The receiver. */
 	uint32_t reserved; /* Zero. */
-	struct { uint64_t ofs, len; } __attribute__((packed)) sender_address; /* As recvmsg gives it; empty if none. */
-	struct { uint64_t ofs, len; } __attribute__((packed)) data; /* Bytes. */
-} __attribute__((packed));
+	struct ckpt_blob_ref sender_address; /* As recvmsg gives it; empty if none. */
+	struct ckpt_blob_ref data; /* Bytes. */
+};
 _Static_assert(sizeof(struct ckpt_socket_message) == 40, "socket_message");
 _Static_assert(offsetof(struct ckpt_socket_message, socket) == 0, "socket_message.socket");
 _Static_assert(offsetof(struct ckpt_socket_message, reserved) == 4, "socket_message.reserved");
@@ -828,8 +828,8 @@ struct ckpt_foreign {
 	uint32_t table; /* Table kind of the row it belongs to; 0: the checkpoint. */
 	uint32_t row; /* Row in that table. */
 	uint32_t key; /* Name within the format. */
-	struct { uint64_t ofs, len; } __attribute__((packed)) value; /* Bytes. */
-} __attribute__((packed));
+	struct ckpt_blob_ref value; /* Bytes. */
+};
 _Static_assert(sizeof(struct ckpt_foreign) == 32, "foreign");
 _Static_assert(offsetof(struct ckpt_foreign, format) == 0, "foreign.format");
 _Static_assert(offsetof(struct ckpt_foreign, table) == 4, "foreign.table");
@@ -843,7 +843,7 @@ struct ckpt_loss {
 	uint32_t count; /* How many. */
 	uint32_t text; /* In words, with the object's name. */
 	uint32_t reserved; /* Zero. */
-} __attribute__((packed));
+};
 _Static_assert(sizeof(struct ckpt_loss) == 16, "loss");
 _Static_assert(offsetof(struct ckpt_loss, code) == 0, "loss.code");
 _Static_assert(offsetof(struct ckpt_loss, count) == 4, "loss.count");

@@ -10,6 +10,7 @@ doc: |
   The interpreter loads the whole segment at `addr_program` (in the hole, see SPEC.md) as private anonymous memory,
   followed by zeroed memory up to `addr_slots + 8 * num_slots` and the stacks; `addr_control` is one shared anonymous
   area that all tasks of the tree see until they leave.
+-crimg-c-prefix: restore
 types:
   program_header:
     doc: First bytes of the program segment.
