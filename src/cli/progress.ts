@@ -1,18 +1,6 @@
 /** Progress of long work on a terminal: bytes, rate, time left. Quiet where standard error is no terminal. */
+import { formatBytes } from "../ops/units.js";
 import type { Terminal } from "./terminal.js";
-
-const units = ["B", "KiB", "MiB", "GiB", "TiB"] as const;
-
-/** `1.5 GiB`. */
-export function formatBytes(bytes: bigint): string {
-  let value = Number(bytes);
-  let unit = 0;
-  while (value >= 1024 && unit < units.length - 1) {
-    value /= 1024;
-    unit += 1;
-  }
-  return `${unit === 0 ? value : value.toFixed(1)} ${units[unit]}`;
-}
 
 export interface Progress {
   update(doneBytes: bigint, totalBytes: bigint): void;

@@ -1,0 +1,50 @@
+/** crimg show: one pass over the model collects what a section is about; text and JSON both render that. */
+import { CrimgError } from "../errors/crimg-error.js";
+import type { Checkpoint } from "../model/checkpoint.js";
+import type { SectionName, ShowDocument } from "./show/document.js";
+import type { Scope } from "./show/scope.js";
+import { fds, files, pipes, sockets } from "./show/section-descriptors.js";
+import { signals, timers } from "./show/section-events.js";
+import { maps, pages } from "./show/section-memory.js";
+import { type Section, creds, limits, overview, regs, threads, tree } from "./show/section-tasks.js";
+
+export { sectionNames, type SectionName, type ShowDocument } from "./show/document.js";
+export { renderText } from "./show/render-text.js";
+export { renderJson } from "./show/render-json.js";
+
+export interface ShowOptions {
+  /** For the heading. */
+  readonly source: string;
+  /** Format id. */
+  readonly format: string;
+  readonly section: SectionName;
+  /** Only this process. */
+  readonly pid?: number;
+}
+
+const sections: Readonly<Record<SectionName, (scope: Scope, options: ShowOptions) => Section>> = {
+  overview: (scope, { source, format }) => overview(scope, source, format),
+  tree, threads, regs, maps, pages, files, fds, pipes, sockets, signals, timers, creds, limits,
+};
+
+/** Collects a section. Throws CrimgError `show.no-such-pid`. */
+export function collect(checkpoint: Checkpoint, options: ShowOptions): ShowDocument {
+  const all = checkpoint.tables.tasks.map((_, index) => index);
+  const tasks = options.pid === undefined ? all : all.filter((index) => checkpoint.tables.tasks[index]?.pid === options.pid);
+  if (options.pid !== undefined && tasks.length === 0) {
+    const pids = checkpoint.tables.tasks.slice(0, 8).map((task) => task.pid).join(", ");
+    throw new CrimgError("show.no-such-pid", `${options.source} holds no process ${options.pid}`, {
+      source: options.source,
+      hint: `it holds ${pids}${checkpoint.tables.tasks.length > 8 ? ", …" : ""}`,
+    });
+  }
+  const { blocks, selected } = sections[options.section]({ checkpoint, tasks, isTree: tasks.length > 1 }, options);
+  return {
+    source: options.source,
+    format: options.format,
+    section: options.section,
+    ...(options.pid === undefined ? {} : { pid: options.pid }),
+    blocks,
+    selected,
+  };
+}
