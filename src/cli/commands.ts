@@ -4,4 +4,5 @@ import type { CommandEntry } from "./parse.js";
 export const commandEntries: readonly CommandEntry[] = [
   { name: "convert", describe: "Turn a checkpoint into another format", load: async () => (await import("./commands/convert.js")).command },
   { name: "formats", describe: "List the formats and what each can hold", load: async () => (await import("./commands/formats.js")).command },
+  { name: "show", describe: "Show what is in a checkpoint, in any format", load: async () => (await import("./commands/show.js")).command },
 ];
