@@ -3,6 +3,7 @@ import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { emitCHeader } from "./emit-c.js";
 import { emitRecords, emitTableCodecs, modulesOf } from "./emit-records.js";
+import { emitSchema } from "./emit-schema.js";
 import { emitTableSpecs, emitTables, tablesOf } from "./emit-tables.js";
 import type { Spec } from "./ir.js";
 import { SpecLoader } from "./load.js";
@@ -25,6 +26,7 @@ export function generate(root: string): ReadonlyMap<string, string> {
     if (tablesOf(spec).length > 0) {
       files.set("src/gen/tables.ts", emitTables(spec));
       files.set("src/gen/table-specs.ts", emitTableSpecs(spec));
+      files.set("spec/schema/checkpoint.schema.json", emitSchema(spec));
       files.set(`src/gen/${kebabCase(spec.id)}.ts`, emitTableCodecs(spec, modules));
     } else {
       files.set(`src/gen/${kebabCase(spec.id)}.ts`, emitRecords(spec, modules));
