@@ -45,46 +45,55 @@ export class ByteWriter {
 
   u1(value: number, field = ""): void {
     this.#check(value, 0, 0xff, field);
-    this.#view.setUint8(this.#take(1), value);
+    const at = this.#take(1);
+    this.#view.setUint8(at, value);
   }
 
   u2(value: number, field = ""): void {
     this.#check(value, 0, 0xffff, field);
-    this.#view.setUint16(this.#take(2), value, true);
+    const at = this.#take(2);
+    this.#view.setUint16(at, value, true);
   }
 
   u4(value: number, field = ""): void {
     this.#check(value, 0, 0xffff_ffff, field);
-    this.#view.setUint32(this.#take(4), value, true);
+    const at = this.#take(4);
+    this.#view.setUint32(at, value, true);
   }
 
   u8(value: bigint, field = ""): void {
     if (value < 0n || value > 0xffff_ffff_ffff_ffffn) throw this.#range(value, "0 to 2^64 - 1", field);
-    this.#view.setBigUint64(this.#take(8), value, true);
+    const at = this.#take(8);
+    this.#view.setBigUint64(at, value, true);
   }
 
   s1(value: number, field = ""): void {
     this.#check(value, -0x80, 0x7f, field);
-    this.#view.setInt8(this.#take(1), value);
+    const at = this.#take(1);
+    this.#view.setInt8(at, value);
   }
 
   s2(value: number, field = ""): void {
     this.#check(value, -0x8000, 0x7fff, field);
-    this.#view.setInt16(this.#take(2), value, true);
+    const at = this.#take(2);
+    this.#view.setInt16(at, value, true);
   }
 
   s4(value: number, field = ""): void {
     this.#check(value, -0x8000_0000, 0x7fff_ffff, field);
-    this.#view.setInt32(this.#take(4), value, true);
+    const at = this.#take(4);
+    this.#view.setInt32(at, value, true);
   }
 
   s8(value: bigint, field = ""): void {
     if (value < -(1n << 63n) || value >= 1n << 63n) throw this.#range(value, "-2^63 to 2^63 - 1", field);
-    this.#view.setBigInt64(this.#take(8), value, true);
+    const at = this.#take(8);
+    this.#view.setBigInt64(at, value, true);
   }
 
   bytes(bytes: Uint8Array): void {
-    this.#buffer.set(bytes, this.#take(bytes.length));
+    const at = this.#take(bytes.length);
+    this.#buffer.set(bytes, at);
   }
 
   /** Bytes of a field of exactly `length` bytes. @throws CrimgError `bytes.length` */
@@ -140,7 +149,7 @@ export class ByteWriter {
     return this.error("bytes.range", field, `${field === "" ? "the value" : field} must be ${expected}, found ${value}`);
   }
 
-  /** Makes room and returns where it starts. */
+  /** Makes room and returns where it starts. Replaces buffer and view: call it before naming them. */
   #take(count: number): number {
     const start = this.#length;
     const end = start + count;
