@@ -17,6 +17,7 @@ doc: |
   Extension keys (read by this project's generator, ignored by the official compiler):
     -crimg-table: N        the type is the record of table kind N (a directory entry)
     -crimg-name            the name of that table; its ELF section is ".ckpt." + name
+    -crimg-row             the record's name, where the official compiler cannot have it (Object is taken in JavaScript)
     -crimg-ref: TABLE      the field is a row index into TABLE; with -crimg-optional 0xffffffff means none
     -crimg-flags: {n: bit} the field is a set of named bits (bit numbers)
     -crimg-format: hex|octal|signal|time_ns   how the value is shown
@@ -323,7 +324,8 @@ types:
       - { id: source, type: u4, doc: "0: this file. (Others only in memory: see the model.)" }
       - { id: reserved, type: u4, doc: "Zero." }
 
-  object:
+  object_record:
+    -crimg-row: object
     -crimg-table: 13
     -crimg-name: objects
     doc: Something with an inode that is mapped, opened, or a working directory.

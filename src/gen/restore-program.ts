@@ -388,8 +388,6 @@ export interface Op {
   readonly message: number;
   /** Offset in the data of text: what to do if it fails; 0 for none. */
   readonly hint: number;
-  /** Zero. */
-  readonly reserved2: number;
 }
 
 /** A Op; what is not given is zero, empty or none. */
@@ -408,7 +406,6 @@ export function op(fields: Partial<Op> = {}): Op {
     subject: 0,
     message: 0,
     hint: 0,
-    reserved2: 0,
     ...fields,
   };
 }
@@ -433,8 +430,8 @@ export function readOp(reader: ByteReader): Op {
   const subject = reader.u4();
   const message = reader.u4();
   const hint = reader.u4();
-  const reserved2 = reader.u4();
-  return { kind, expect, flags, nr, modes, args, expectA, expectB, store, target, subject, message, hint, reserved2 };
+  reader.skip(4);
+  return { kind, expect, flags, nr, modes, args, expectA, expectB, store, target, subject, message, hint };
 }
 
 /** Appends a op record. */
@@ -453,7 +450,7 @@ export function writeOp(writer: ByteWriter, row: Op): void {
   writer.u4(row.subject, "subject");
   writer.u4(row.message, "message");
   writer.u4(row.hint, "hint");
-  writer.u4(row.reserved2, "reserved2");
+  writer.zeros(4);
 }
 
 /** First bytes of the control area; `num_counters` and `num_pids` u4 follow. */

@@ -15,8 +15,15 @@ export interface CodecCase {
   readonly writesWhatItRead: () => void;
   /** Any bytes give a row that survives write and read, or a located CrimgError; nothing else is thrown. */
   readonly judgesAnyBytes: () => void;
+  /** Some rows with the bytes and heaps that they are written to. */
+  readonly samples: (count: number) => readonly Sample[];
   /** Every shorter input is refused with `bytes.*`. */
   readonly refusesShortInput: () => void;
+}
+
+export interface Sample extends Written {
+  /** By property name. */
+  readonly row: Readonly<Record<string, unknown>>;
 }
 
 interface Written {
@@ -83,6 +90,7 @@ export function codecCase<Row>(
         }),
       );
     },
+    samples: (count) => fc.sample(arbitrary, count).map((row) => ({ row: { ...row } as Record<string, unknown>, ...write(row) })),
     refusesShortInput: () => {
       fc.assert(
         fc.property(arbitrary, fc.nat(), (row, cut) => {

@@ -70,8 +70,10 @@ export interface Field {
 }
 
 export interface RecordType {
-  /** ksy name. */
+  /** Name of the record. */
   readonly id: string;
+  /** Name of the type in the .ksy file; the same unless -crimg-row says otherwise. */
+  readonly typeId: string;
   readonly specId: string;
   readonly doc: string;
   readonly docRef?: string;

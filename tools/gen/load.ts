@@ -56,7 +56,7 @@ export class SpecLoader {
       id,
       title: optionalText(meta["title"], `${file}: meta/title`),
       doc: optionalText(root["doc"], `${file}: doc`),
-      cPrefix: root["-crimg-c-prefix"] === undefined ? undefined : loadPrefix(root["-crimg-c-prefix"], `${file}: -crimg-c-prefix`),
+      cPrefix: root["-crimg-c-prefix"] === undefined ? undefined : loadIdentifier(root["-crimg-c-prefix"], `${file}: -crimg-c-prefix`),
       records,
       enums: Object.keys(enums).map((name) => this.#enum(id, name, `${file}: enums/${name}`)),
       constants: Object.entries(constants).map(([name, value]) => loadConstant(name, value, `${file}: -crimg-constants/${name}`)),
@@ -122,7 +122,8 @@ export class SpecLoader {
       if (offset !== undefined && offset > maxRecordBytes) throw new SpecError(`${where}: longer than ${maxRecordBytes} bytes`);
     }
     const record: RecordType = {
-      id,
+      id: raw["-crimg-row"] === undefined ? id : loadIdentifier(raw["-crimg-row"], `${where}: -crimg-row`),
+      typeId: id,
       specId,
       doc: optionalText(raw["doc"], `${where}: doc`),
       docRef: raw["doc-ref"] === undefined ? undefined : [raw["doc-ref"]].flat().map(String).join("; "),
@@ -160,7 +161,7 @@ export class SpecLoader {
     }
     const one = sizeOf(type);
     if (repeat && minSizeOf(type) === 0) throw new SpecError(`${place}: repeats something that may have no bytes`);
-    const isReserved = id === "reserved" || id.startsWith("reserved_");
+    const isReserved = /^reserved(_|\d|$)/.test(id);
     const size: number | undefined = repeat === undefined ? one : repeat.kind === "fixed" && one !== undefined ? one * repeat.value : undefined;
     if (isReserved && size === undefined) throw new SpecError(`${place}: a reserved field has a fixed size`);
     if ((type.kind === "str_ref" || type.kind === "blob_ref") && !isTableRecord) throw new SpecError(`${place}: ${type.kind} outside a table record`);
@@ -221,10 +222,10 @@ function parseYaml(file: string, text: string): unknown {
   }
 }
 
-function loadPrefix(value: unknown, where: string): string {
-  const prefix = asText(value, where);
-  if (!isKsyIdentifier(prefix)) throw new SpecError(`${where}: "${prefix}" is not an identifier`);
-  return prefix;
+function loadIdentifier(value: unknown, where: string): string {
+  const id = asText(value, where);
+  if (!isKsyIdentifier(id)) throw new SpecError(`${where}: "${id}" is not an identifier`);
+  return id;
 }
 
 function loadConstant(id: string, value: unknown, where: string): Spec["constants"][number] {

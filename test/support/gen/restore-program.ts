@@ -58,7 +58,6 @@ export const opArbitrary: fc.Arbitrary<Op> = fc.record({
   subject: u4,
   message: u4,
   hint: u4,
-  reserved2: u4,
 });
 
 export const controlHeaderArbitrary: fc.Arbitrary<ControlHeader> = fc.record({
