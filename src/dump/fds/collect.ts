@@ -1,0 +1,130 @@
+/** Collects every descriptor of a frozen tree into the tables `files`, `descriptors` and those of each kind. */
+import { decodeText } from "../../bytes/text.js";
+import { descriptorRow, openFileRow, type OpenFileRow } from "../../gen/tables.js";
+import { openFlag } from "../../native/index.js";
+import { tryPrlimit } from "../../native/index.js";
+import { tryCall } from "../../native/index.js";
+import type { DumpContext } from "../context.js";
+import { classify, type DescriptorKind } from "./classify.js";
+import { type Collecting, type Description, type DescriptorOptions, nameOf, refuseDescription } from "./context.js";
+import { collectEpollWatches } from "./epoll.js";
+import { collectEventfd, collectPidfd, collectSignalfd, collectTimerfd } from "./events.js";
+import { collectFile } from "./files.js";
+import { Look } from "./look.js";
+import { ownerOf } from "./owner.js";
+import { PipeCollector } from "./pipes.js";
+import { SocketCollector } from "./sockets.js";
+import { collectTerminal } from "./terminals.js";
+
+/**
+ * Collects the descriptors of all live processes of `context`. Throws CrimgError `dump.fd.*` (exit status `refused`)
+ * naming the first descriptor that cannot be kept; with `--ignore descriptor` those of unknown kinds become losses.
+ */
+export function collectDescriptors(context: DumpContext, options: DescriptorOptions = {}): void {
+  raiseLimit();
+  const look = new Look(context);
+  try {
+    collectLooked({ context, options, descriptions: look.descriptions });
+  } finally {
+    look.release();
+  }
+}
+
+/** Our copies may be more than the usual 1024. */
+function raiseLimit(): void {
+  const RLIMIT_NOFILE = 7;
+  const limit = tryPrlimit(0, RLIMIT_NOFILE);
+  if (typeof limit === "number" || limit.soft === limit.hard) return;
+  tryCall("prlimit64", 0, RLIMIT_NOFILE, new BigUint64Array([limit.hard, limit.hard]), null);
+}
+
+interface Sorted {
+  readonly description: Description;
+  readonly kind: DescriptorKind;
+}
+
+function collectLooked(collecting: Collecting): void {
+  const pipes = new PipeCollector(collecting);
+  const sockets = new SocketCollector(collecting);
+  const sorted: Sorted[] = [];
+  for (const description of collecting.descriptions) {
+    const kind = kindOf(collecting, description);
+    if (kind === undefined) continue;
+    refuseLocks(collecting, description);
+    sorted.push({ description, kind });
+    if (kind === "pipe" || kind === "fifo") pipes.note(description);
+    if (kind === "socket") sockets.note(description);
+  }
+  sockets.collectAll();
+  const terminals = sorted.filter(({ kind }) => kind === "terminal").map(({ description }) => description);
+  const collectOne = ({ description, kind }: Sorted): Partial<OpenFileRow> => {
+    switch (kind) {
+      case "pipe":
+      case "fifo":
+        return pipes.collect(description, kind === "fifo");
+      case "socket":
+        return sockets.fileOf(description);
+      case "terminal":
+        return collectTerminal(collecting, description, terminals);
+      case "eventfd":
+        return collectEventfd(collecting, description);
+      case "timerfd":
+        return collectTimerfd(collecting, description);
+      case "signalfd":
+        return collectSignalfd(collecting, description);
+      case "pidfd":
+        return collectPidfd(collecting, description);
+      case "epoll":
+        return { kind: "epoll" };
+      default:
+        return collectFile(collecting, description, kind);
+    }
+  };
+  for (const member of sorted) addFile(collecting, member, collectOne(member));
+  for (const { description, kind } of sorted) if (kind === "epoll") collectEpollWatches(collecting, description);
+  addDescriptors(collecting);
+}
+
+/** The kind; undefined if it was left out by --ignore. */
+function kindOf(collecting: Collecting, description: Description): DescriptorKind | undefined {
+  const { stat, link, fsMagic, flags } = description;
+  const isPath = (flags & openFlag.PATH) !== 0;
+  const found = classify({ link: decodeText(link), mode: stat.mode, rdevMajor: stat.rdevMajor, rdevMinor: stat.rdevMinor, fsMagic, isPath });
+  if ("kind" in found) return isPath && (found.kind === "fifo" || found.kind === "terminal") ? "char_device" : found.kind;
+  const { context } = collecting;
+  if (context.ignored.has("descriptor")) {
+    context.leaveOut("descriptor", `${nameOf(description)}: ${found.refused}`);
+    return undefined;
+  }
+  return refuseDescription(description, found.code, found.refused, "--ignore descriptor leaves it out and records the loss.");
+}
+
+function refuseLocks({ context }: Collecting, description: Description): void {
+  const [lock] = description.info.locks;
+  if (lock !== undefined) context.leaveOut("locks", `${nameOf(description)}: a lock on ${decodeText(description.link)} (${lock})`);
+}
+
+function addFile({ context }: Collecting, { description, kind }: Sorted, fields: Partial<OpenFileRow>): void {
+  const hasPosition = kind === "regular" || kind === "directory" || kind === "memfd" || kind === "char_device";
+  const { pos } = description.info;
+  description.row =
+    context.tables.files.push(
+      openFileRow({
+        flags: description.flags,
+        pos: hasPosition && pos > 0n ? pos : 0n,
+        ...ownerOf(description),
+        ...fields,
+      }),
+    ) - 1;
+}
+
+/** Rows of `descriptors`, ascending by task and number. */
+function addDescriptors({ context, descriptions }: Collecting): void {
+  const rows = descriptions.flatMap(({ holders, row }) =>
+    row === undefined
+      ? []
+      : holders.map(({ process, fd, isCloexec }) => descriptorRow({ task: process.row, fd, file: row, flags: isCloexec ? 1 : 0 })),
+  );
+  rows.sort((a, b) => a.task - b.task || a.fd - b.fd);
+  context.tables.descriptors.push(...rows);
+}

@@ -1,0 +1,79 @@
+/** What the collectors of this folder share. */
+import type { OpenFileRow } from "../../gen/tables.js";
+import type { FileStat } from "../../native/index.js";
+import { tryReadSmall } from "../../native/index.js";
+import type { DumpContext, DumpedProcess } from "../context.js";
+import { refusal } from "../refusal.js";
+import type { FdInfo } from "./fdinfo.js";
+
+/** What the user asked for that concerns descriptors. */
+export interface DescriptorOptions {
+  /** Content of unlinked files up to this many bytes is kept; no limit if absent. */
+  readonly ghostLimit?: bigint;
+  /** Connections nobody has accepted yet may be dropped. */
+  readonly skipInFlight?: boolean;
+  /** Unix datagram sockets may be connected to named sockets outside the tree. */
+  readonly extUnixSk?: boolean;
+}
+
+/** A number in a task's table. */
+export interface Holder {
+  readonly process: DumpedProcess;
+  readonly fd: number;
+  readonly isCloexec: boolean;
+}
+
+/** An open file description of the tree, as looked at through a descriptor of crimg's own. */
+export interface Description {
+  /** Whoever has it, in the order found; never empty. */
+  readonly holders: Holder[];
+  /** Our copy (pidfd_getfd). It shares position and flags with the target: do not change them. */
+  readonly fd: number;
+  readonly stat: FileStat;
+  /** readlink of /proc/PID/fd/N. */
+  readonly link: Buffer;
+  readonly info: FdInfo;
+  /** F_GETFL: the flags of the description, without close-on-exec. */
+  readonly flags: number;
+  readonly fsMagic: bigint;
+  /** Row in `files`, once it is added. */
+  row?: number;
+}
+
+/** The collectors' view of a dump. */
+export interface Collecting {
+  readonly context: DumpContext;
+  readonly options: DescriptorOptions;
+  readonly descriptions: readonly Description[];
+}
+
+/** `fd 12 of 4711 (nginx)`. */
+export function nameOf(description: Description): string {
+  const [holder] = description.holders;
+  return holder ? `fd ${holder.fd} of ${holder.process.pid} (${holder.process.name})` : "a descriptor";
+}
+
+/** Ends the dump: `fd 12 of 4711 (nginx): io_uring`. */
+export function refuseDescription(description: Description, code: string, text: string, hint?: string): never {
+  throw refusal(`fd.${code}`, `${nameOf(description)}: ${text}`, { hint });
+}
+
+/** The number under which a description is standard input, output or error of some task; undefined if it is not. */
+export function stdioNumber(description: Description): number | undefined {
+  const numbers = description.holders.map((holder) => holder.fd).filter((fd) => fd <= 2);
+  return numbers.length > 0 ? Math.min(...numbers) : undefined;
+}
+
+/** Adds the row of a description with what every kind has: flags and, unless given, position. */
+export type AddFile = (description: Description, fields: Partial<OpenFileRow>) => void;
+
+/**
+ * A pid of crimg's own namespace as the tasks see it: the last number of NSpid. Undefined if nobody has it any more.
+ * Works for threads, process group leaders and processes outside the tree too.
+ */
+export function pidAsSeen(pid: number): number | undefined {
+  const text = tryReadSmall(`/proc/${pid}/status`)?.toString("latin1");
+  const numbers = text === undefined ? undefined : /^NSpid:\s*(.*)$/m.exec(text)?.[1]?.trim().split(/\s+/);
+  const last = numbers?.at(-1);
+  return last === undefined || last === "" ? undefined : Number(last);
+}

@@ -1,0 +1,40 @@
+/** Epoll sets: which file each item watches. An item is keyed by number and description; the number may be gone since. */
+import { epollWatchRow } from "../../gen/tables.js";
+import { kcmpType, tryKcmp } from "../../native/index.js";
+import { type Collecting, type Description, refuseDescription } from "./context.js";
+import type { EpollItem } from "./fdinfo.js";
+
+/** Adds the items of an epoll set. Every description must have its row by now. */
+export function collectEpollWatches(collecting: Collecting, epoll: Description): void {
+  const { tables } = collecting.context;
+  const seen = new Map<number, number>();
+  for (const item of epoll.info.epoll) {
+    // Several descriptions may have been added under one number one after the other: they differ in this offset.
+    const offset = seen.get(item.fd) ?? 0;
+    seen.set(item.fd, offset + 1);
+    const target = findTarget(collecting, epoll, item, offset);
+    if (target?.row === undefined) {
+      refuseDescription(epoll, "epoll_target", `an epoll set that watches a file (added as fd ${item.fd}) that no process of the tree has open`);
+    }
+    tables.epollWatches.push(epollWatchRow({ epoll: epoll.row, fd: item.fd, file: target.row, events: item.events, data: item.data }));
+  }
+}
+
+function findTarget({ descriptions }: Collecting, epoll: Description, item: EpollItem, offset: number): Description | undefined {
+  const [owner] = epoll.holders;
+  if (!owner) return undefined;
+  const slot = Buffer.alloc(12);
+  slot.writeUInt32LE(owner.fd, 0);
+  slot.writeUInt32LE(item.fd, 4);
+  slot.writeUInt32LE(offset, 8);
+  // Nearly always a holder of the epoll set still has the file at that number; else any with that inode may be it.
+  const likely = (description: Description): number =>
+    description.holders.some((holder) => holder.fd === item.fd && epoll.holders.some((other) => other.process === holder.process)) ? 0 : 1;
+  return descriptions
+    .filter((description) => item.ino === 0n || description.stat.ino === item.ino)
+    .sort((a, b) => likely(a) - likely(b))
+    .find((description) => {
+      const [holder] = description.holders;
+      return holder !== undefined && tryKcmp(holder.process.pid, owner.process.pid, kcmpType.EPOLL_TFD, holder.fd, slot) === 0;
+    });
+}

@@ -1,0 +1,41 @@
+/** eventfd, timerfd, signalfd, pidfd: what they hold is in fdinfo. */
+import { eventfdRow, type OpenFileRow, signalfdRow, timerfdRow } from "../../gen/tables.js";
+import { type Collecting, type Description, pidAsSeen, refuseDescription } from "./context.js";
+import { decimalField, hexField, timeField } from "./fdinfo.js";
+
+/** An eventfd. A kernel before 6.3 does not say whether it is a semaphore: then it is taken for none. */
+export function collectEventfd({ context }: Collecting, { info }: Description): Partial<OpenFileRow> {
+  const row = eventfdRow({ count: hexField(info, "eventfd-count"), isSemaphore: Number(decimalField(info, "eventfd-semaphore")) });
+  return { kind: "eventfd", detail: context.tables.eventfds.push(row) - 1 };
+}
+
+/** A timerfd; `settime flags` is octal. */
+export function collectTimerfd({ context }: Collecting, { info }: Description): Partial<OpenFileRow> {
+  const row = timerfdRow({
+    clock: Number(decimalField(info, "clockid")),
+    ticks: decimalField(info, "ticks"),
+    settimeFlags: parseInt(info.fields.get("settime flags") ?? "0", 8) || 0,
+    valueNs: timeField(info, "it_value"),
+    intervalNs: timeField(info, "it_interval"),
+  });
+  return { kind: "timerfd", detail: context.tables.timerfds.push(row) - 1 };
+}
+
+/** A signalfd; `sigmask` is the set of signals it takes. */
+export function collectSignalfd({ context }: Collecting, { info }: Description): Partial<OpenFileRow> {
+  return { kind: "signalfd", detail: context.tables.signalfds.push(signalfdRow({ mask: hexField(info, "sigmask") })) - 1 };
+}
+
+/**
+ * A pidfd: `Pid` is -1 when the process is gone and reaped. `detail` is the pid as the tasks see it; it must be of the
+ * tree, or the pidfd would name a stranger in the resumed world.
+ */
+export function collectPidfd({ context }: Collecting, description: Description): Partial<OpenFileRow> {
+  const pid = Number(description.info.fields.get("Pid") ?? "-1");
+  if (pid <= 0) refuseDescription(description, "dead_pidfd", "a pidfd of a process that is gone");
+  const isInside = context.processes.some((process) => process.pid === pid);
+  if (!isInside) refuseDescription(description, "outside_pidfd", `a pidfd of process ${pid}, which is outside the tree`);
+  const seen = pidAsSeen(pid);
+  if (seen === undefined) refuseDescription(description, "dead_pidfd", `a pidfd of process ${pid}, which is gone`);
+  return { kind: "pidfd", detail: seen };
+}

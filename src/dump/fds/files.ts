@@ -1,0 +1,107 @@
+/** Descriptors that have (or had) a path: files, directories, devices, FIFO and socket inodes opened with O_PATH, memfds. */
+import type { ObjectRow, OpenFileRow } from "../../gen/tables.js";
+import {
+  close,
+  failed,
+  fcntlCommand,
+  openFlag,
+  tryFcntl,
+  tryFstat,
+  tryOpen,
+  tryStat,
+  type FileStat,
+} from "../../native/index.js";
+import { decodeText } from "../../bytes/text.js";
+import { type Collecting, type Description, nameOf, refuseDescription } from "./context.js";
+import type { DescriptorKind } from "./classify.js";
+
+const deletedSuffix = " (deleted)";
+
+/** HUGETLBFS_MAGIC: a memfd there was made with MFD_HUGETLB. */
+const hugetlbMagic = 0x958458f6n;
+const MFD_HUGETLB = 4;
+/** What a memfd made without MFD_ALLOW_SEALING has. */
+const F_SEAL_SEAL = 1;
+
+/** Opens the inode of one of our descriptors anew, so that its position is our own. Returns −errno on failure. */
+export function reopen(fd: number, flags: number = openFlag.RDONLY): number {
+  return tryOpen(`/proc/self/fd/${fd}`, flags | openFlag.NONBLOCK | openFlag.NOCTTY);
+}
+
+const isSameInode = (left: FileStat, right: FileStat | number): boolean =>
+  typeof right !== "number" && left.dev === right.dev && left.ino === right.ino;
+
+/** Whether a path leads to that very inode; a symbolic link that is the inode itself is not followed. */
+export function leadsTo(path: string, stat: FileStat, isLink = false): boolean {
+  if (!isLink) return isSameInode(stat, tryStat(path));
+  const fd = tryOpen(path, openFlag.PATH | openFlag.NOFOLLOW);
+  if (failed(fd)) return false;
+  const found = tryFstat(fd);
+  close(fd);
+  return isSameInode(stat, found);
+}
+
+/** The fields of a row for a path-based description. Refuses what has no way back. */
+export function collectFile(collecting: Collecting, description: Description, kind: DescriptorKind): Partial<OpenFileRow> {
+  if (kind === "memfd") return { kind: "memfd", object: internMemfd(collecting, description) };
+  return { kind: "path", object: internPath(collecting, description, kind === "symlink") };
+}
+
+/** The object of a description with a path, checked to be reachable by it, or a ghost. */
+export function internPath(collecting: Collecting, description: Description, isLink: boolean): number {
+  const { stat, link, fsMagic } = description;
+  const text = decodeText(link);
+  const isNamed = leadsTo(text, stat, isLink);
+  if (!isNamed) refuseUnreachable(collecting, description, text, isLink);
+  // A file that is really called "x (deleted)" leads to itself; for the object table that name needs no taking apart.
+  if (isNamed && text.endsWith(deletedSuffix)) {
+    refuseDescription(description, "name", `${text}: a name that ends in " (deleted)"`, "Rename the file.");
+  }
+  const { objects } = collecting.context;
+  const object = objects.add({ stat, link, fsMagic, holder: nameOf(description) });
+  if (objects.needsContents(object)) {
+    const { ghostLimit } = collecting.options;
+    if (ghostLimit !== undefined && stat.size > ghostLimit) {
+      refuseDescription(description, "ghost_limit", `${text}: an unlinked file of ${stat.size} bytes, the limit is ${ghostLimit}`, "Raise --ghost-limit.");
+    }
+    const source = reopen(description.fd);
+    if (failed(source)) refuseDescription(description, "ghost", `${text}: an unlinked file that may not be read`);
+    objects.storeContents(object, source, stat.size);
+  }
+  return object;
+}
+
+function refuseUnreachable(collecting: Collecting, description: Description, text: string, isLink: boolean): void {
+  const { stat } = description;
+  if (!text.startsWith("/")) refuseDescription(description, "unreachable", `${text}: it has no path here`);
+  if (!text.endsWith(deletedSuffix)) {
+    refuseDescription(description, "unreachable", `${text}: the path leads elsewhere now`, "Is it covered by a mount, or in another mount namespace?");
+  }
+  const isDirectory = (stat.mode & 0o170000) === 0o040000;
+  if (stat.nlink > 0 && !isDirectory) {
+    refuseDescription(
+      description,
+      "link_remap",
+      `${text}: it has no name here any more, but ${stat.nlink} elsewhere`,
+      "Put the name back (ln), or close it, and dump again.",
+    );
+  }
+  if (isLink) refuseDescription(description, "removed_link", `${text}: a symbolic link that was removed`);
+}
+
+function internMemfd(collecting: Collecting, description: Description): number {
+  const { stat, link, fsMagic, fd } = description;
+  const { objects } = collecting.context;
+  const seals = tryFcntl(fd, fcntlCommand.GET_SEALS);
+  const fields: Partial<ObjectRow> = {
+    seals: failed(seals) ? F_SEAL_SEAL : seals,
+    memfdFlags: fsMagic === hugetlbMagic ? MFD_HUGETLB : 0,
+  };
+  const object = objects.add({ stat, link, fsMagic, fields, holder: nameOf(description) });
+  if (objects.needsContents(object)) {
+    const source = reopen(fd);
+    if (failed(source)) refuseDescription(description, "memfd", `${decodeText(link)} may not be read`);
+    objects.storeContents(object, source, stat.size);
+  }
+  return object;
+}

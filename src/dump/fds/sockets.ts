@@ -1,0 +1,86 @@
+/** Sockets of every family: rows, options and queues. */
+import { type OpenFileRow, socketOptionRow, type SocketRow } from "../../gen/tables.js";
+import { tryGetsockopt } from "../../native/index.js";
+import { type Collecting, type Description, refuseDescription, stdioNumber } from "./context.js";
+import { InetSocketCollector, type SocketKind } from "./inet-sockets.js";
+import { changedOptions, SO_ATTACH_FILTER, SOL_SOCKET, socketFilter } from "./socket-options.js";
+import { UnixSocketCollector } from "./unix-sockets.js";
+
+const familyNames = new Map<number, string>([
+  [15, "AF_KEY"], [17, "AF_PACKET"], [29, "AF_CAN"], [31, "AF_BLUETOOTH"], [38, "AF_ALG"], [40, "AF_VSOCK"], [44, "AF_XDP"], [43, "AF_SMC"],
+]);
+
+/** Collects the sockets of a tree. Every socket is noted first, then `collectAll` makes the rows. */
+export class SocketCollector {
+  readonly #unix: UnixSocketCollector;
+  readonly #inet: InetSocketCollector;
+  readonly #noted: { readonly description: Description; readonly kind: SocketKind }[] = [];
+  readonly #rows = new Map<number, number>();
+
+  constructor(private readonly collecting: Collecting) {
+    this.#unix = new UnixSocketCollector(collecting);
+    this.#inet = new InetSocketCollector(collecting);
+  }
+
+  note(description: Description): void {
+    const kind = kindOf(description);
+    if (kind.family !== 1 && kind.family !== 2 && kind.family !== 10 && kind.family !== 16) {
+      refuseDescription(description, "socket_family", `a socket of family ${familyNames.get(kind.family) ?? kind.family}`);
+    }
+    if (kind.family === 1) this.#unix.note(description);
+    this.#noted.push({ description, kind });
+  }
+
+  /** Rows of all noted sockets but the inherited ones. */
+  collectAll(): void {
+    const { tables } = this.collecting.context;
+    const kept = this.#noted.filter(({ description, kind }) => kind.family !== 1 || !this.#unix.isInherited(description));
+    kept.forEach(({ description }, index) => this.#rows.set(Number(description.stat.ino), tables.sockets.length + index));
+    for (const { description, kind } of kept) {
+      const row: SocketRow =
+        kind.family === 1 ? this.#unix.collect(description, (ino) => this.#rows.get(ino)) : this.#inet.collect(description, kind);
+      const socket = tables.sockets.push(row) - 1;
+      this.#options(description, kind, socket);
+      if (kind.family === 1) this.#unix.collectMessages(description, socket);
+    }
+  }
+
+  /** Fields of the description's file row; `collectAll` was before. */
+  fileOf(description: Description): Partial<OpenFileRow> {
+    const socket = this.#rows.get(Number(description.stat.ino));
+    return socket === undefined ? { kind: "inherited", detail: stdioNumber(description) ?? 0 } : { kind: "socket", detail: socket };
+  }
+
+  #options(description: Description, kind: SocketKind, socket: number): void {
+    const { socketOptions } = this.collecting.context.tables;
+    for (const option of changedOptions(description.fd, kind.family, kind.type, kind.protocol)) {
+      socketOptions.push(socketOptionRow({ socket, ...option }));
+    }
+    const filter = socketFilter(description.fd);
+    if (filter === undefined) refuseDescription(description, "socket_bpf", "a socket with an eBPF filter");
+    if (filter.length > 0) socketOptions.push(socketOptionRow({ socket, level: SOL_SOCKET, option: SO_ATTACH_FILTER, value: filter }));
+    if (kind.family === 16) this.#memberships(description, socket);
+  }
+
+  /** Groups of a netlink socket beyond the 32 of its address: one row of NETLINK_ADD_MEMBERSHIP each. */
+  #memberships(description: Description, socket: number): void {
+    const mask = tryGetsockopt(description.fd, 270, 9, 64);
+    if (typeof mask === "number") return;
+    for (let group = 33; group <= mask.length * 8; group++) {
+      const byte = mask[(group - 1) >> 3] ?? 0;
+      if ((byte & (1 << ((group - 1) & 7))) === 0) continue;
+      const value = Buffer.alloc(4);
+      value.writeUInt32LE(group);
+      this.collecting.context.tables.socketOptions.push(socketOptionRow({ socket, level: 270, option: 1, value }));
+    }
+  }
+}
+
+function kindOf(description: Description): SocketKind {
+  const read = (option: number): number => {
+    const value = tryGetsockopt(description.fd, SOL_SOCKET, option, 4);
+    if (typeof value === "number") refuseDescription(description, "socket", "a socket that does not tell what it is");
+    return value.readInt32LE(0);
+  };
+  return { family: read(39), type: read(3), protocol: read(38) };
+}

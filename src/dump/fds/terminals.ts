@@ -1,0 +1,30 @@
+/** Terminals: the caller's terminal takes their place, so they must be among the standard streams. */
+import type { OpenFileRow } from "../../gen/tables.js";
+import { decodeText } from "../../bytes/text.js";
+import { type Collecting, type Description, nameOf, refuseDescription, stdioNumber } from "./context.js";
+import { leadsTo } from "./files.js";
+
+/** The terminal's device number as one key. /dev/tty (5:0) is whatever terminal the session has. */
+const deviceOf = ({ stat }: Description): string => `${stat.rdevMajor}:${stat.rdevMinor}`;
+const isOwnTerminal = (description: Description): boolean => deviceOf(description) === "5:0";
+
+/**
+ * The row of a terminal: inherited when it is a standard stream; else a second description of a terminal that is one,
+ * opened again through it.
+ */
+export function collectTerminal(collecting: Collecting, description: Description, terminals: readonly Description[]): Partial<OpenFileRow> {
+  const text = decodeText(description.link);
+  const { objects } = collecting.context;
+  const object = leadsTo(text, description.stat)
+    ? objects.add({ stat: description.stat, link: description.link, fsMagic: description.fsMagic, holder: nameOf(description) })
+    : null;
+  const own = stdioNumber(description);
+  if (own !== undefined) return { kind: "inherited", detail: own, object };
+  const twin = terminals.find(
+    (other) => stdioNumber(other) !== undefined && (isOwnTerminal(description) || isOwnTerminal(other) || deviceOf(other) === deviceOf(description)),
+  );
+  if (!twin) {
+    refuseDescription(description, "terminal", `the terminal ${text}, which is none of the standard streams of the tree`);
+  }
+  return { kind: "tty", detail: stdioNumber(twin) ?? 0, object };
+}

@@ -1,0 +1,253 @@
+/** Unix sockets: who is connected with whom (sock_diag), bound names, and the messages that wait in their queues. */
+import { dirname } from "node:path";
+import { decodeText } from "../../bytes/text.js";
+import { socketMessageRow, type SocketRow, socketRow } from "../../gen/tables.js";
+import {
+  close,
+  failed,
+  messageFlag,
+  tryCall,
+  tryFstat,
+  tryFstatfsType,
+  tryGetsockopt,
+  tryIoctl,
+  tryReadlink,
+  tryReceiveMessage,
+  trySocketAddress,
+  tryStat,
+} from "../../native/index.js";
+import { type Collecting, type Description, nameOf, pidAsSeen, refuseDescription, stdioNumber } from "./context.js";
+import { decimalField } from "./fdinfo.js";
+import { leadsTo } from "./files.js";
+import { type UnixDiag, unixSockets } from "./sock-diag.js";
+import { SOL_SOCKET } from "./socket-options.js";
+
+const SOCK_STREAM = 1;
+const TCP_LISTEN = 10;
+const SO_PEERCRED = 17;
+const SO_PEEK_OFF = 42;
+/** Gives an O_PATH descriptor of the socket file (linux/un.h; CAP_NET_ADMIN). */
+const SIOCUNIXFILE = 0x89e0;
+const FIONREAD = 0x541b;
+/** Largest message that is taken; net.core.wmem_max bounds what a sender can queue as one. */
+const largestMessage = 64 << 20;
+
+/** A unix socket of the tree. */
+interface Member {
+  readonly description: Description;
+  readonly diag: UnixDiag;
+}
+
+/** Collects the unix sockets of a tree; all of them must be noted before the first is collected. */
+export class UnixSocketCollector {
+  readonly #members = new Map<number, Member>();
+  #all: Map<number, UnixDiag> | undefined;
+
+  constructor(private readonly collecting: Collecting) {}
+
+  note(description: Description): void {
+    this.#all ??= unixSockets();
+    const ino = Number(description.stat.ino);
+    const diag = this.#all.get(ino);
+    if (!diag) refuseDescription(description, "foreign_netns", "a unix socket of another network namespace");
+    this.#members.set(ino, { description, diag });
+  }
+
+  /** Inodes of sockets that are part of the tree and get a row, or a refusal. Undefined: inherited. */
+  isInherited(description: Description): boolean {
+    const { diag } = this.#member(description);
+    return diag.peer !== 0 && !this.#members.has(diag.peer) && stdioNumber(description) !== undefined;
+  }
+
+  /** The row; `rowOf` gives the row that a socket of the tree has or will have. */
+  collect(description: Description, rowOf: (ino: number) => number | undefined): SocketRow {
+    const { diag } = this.#member(description);
+    this.#refusePending(description, diag);
+    const local = addressBytes(trySocketAddress(description.fd, "getsockname"));
+    const peerName = trySocketAddress(description.fd, "getpeername");
+    const isListening = diag.state === TCP_LISTEN;
+    const isConnected = !isListening && typeof peerName !== "number";
+    const peer = diag.peer === 0 ? undefined : rowOf(diag.peer);
+    if (diag.peer !== 0 && peer === undefined) this.#refuseOutside(description, diag);
+    const credentials = tryGetsockopt(description.fd, SOL_SOCKET, SO_PEERCRED, 12);
+    const hasCredentials = typeof credentials !== "number" && credentials.length === 12 && credentials.readInt32LE(0) > 0;
+    return socketRow({
+      ino: description.stat.ino,
+      family: 1,
+      type: diag.type,
+      protocol: 0,
+      state: isListening ? "listening" : isConnected ? "connected" : "unconnected",
+      peer: peer ?? null,
+      backlog: isListening ? diag.sendQueue : 0,
+      shutdown: isListening ? 0 : diag.shutdown,
+      localAddress: local,
+      peerAddress: isConnected ? addressBytes(peerName) : new Uint8Array(0),
+      peerPid: hasCredentials ? (pidAsSeen(credentials.readInt32LE(0)) ?? 0) : 0,
+      peerUid: hasCredentials ? credentials.readUInt32LE(4) : 0,
+      peerGid: hasCredentials ? credentials.readUInt32LE(8) : 0,
+      isPaired: peer !== undefined && this.#members.get(diag.peer)?.diag.peer === diag.ino ? 1 : 0,
+      ...(diag.file ? this.#boundFile(description, diag, local) : {}),
+    });
+  }
+
+  /** Appends the rows of the waiting messages. */
+  collectMessages(description: Description, socket: number): void {
+    const { diag } = this.#member(description);
+    if (diag.state === TCP_LISTEN || (diag.type === SOCK_STREAM && diag.receiveQueue === 0)) return;
+    if (decimalField(description.info, "scm_fds") > 0n) {
+      refuseDescription(description, "scm_rights", "a unix socket with descriptors in flight (SCM_RIGHTS)");
+    }
+    const { socketMessages } = this.collecting.context.tables;
+    if (diag.type === SOCK_STREAM) {
+      const data = peekStream(description);
+      if (data.length > 0) socketMessages.push(socketMessageRow({ socket, data }));
+      return;
+    }
+    for (const { data, sender } of peekMessages(description)) {
+      socketMessages.push(socketMessageRow({ socket, data, senderAddress: sender }));
+    }
+  }
+
+  #member(description: Description): Member {
+    return this.#members.get(Number(description.stat.ino)) as Member;
+  }
+
+  #refuseOutside(description: Description, diag: UnixDiag): never {
+    const name = diag.name.length > 0 ? ` (${printable(diag.name)})` : "";
+    refuseDescription(
+      description,
+      "outside_socket",
+      `a unix socket${name} whose peer is outside the tree`,
+      "Dump the tree that holds both ends.",
+    );
+  }
+
+  /** Connections that nobody has accepted yet: neither end can be made again with what is in it. */
+  #refusePending(description: Description, diag: UnixDiag): void {
+    if (diag.state === TCP_LISTEN && diag.pending.length > 0) {
+      refuseDescription(description, "in_flight", `a listening unix socket with ${diag.pending.length} connections that are not accepted yet`, "Dump again in a moment.");
+    }
+    const isWaiting = diag.peer === 0 && [...(this.#all ?? new Map<number, UnixDiag>()).values()].some((other) => other.pending.includes(diag.ino));
+    if (isWaiting) refuseDescription(description, "in_flight", "a unix socket whose connection is not accepted yet", "Dump again in a moment.");
+  }
+
+  /** The socket file that a name stands for, and whether the name still leads to it. */
+  #boundFile(description: Description, diag: UnixDiag, local: Uint8Array): Partial<SocketRow> {
+    const { objects } = this.collecting.context;
+    const holder = nameOf(description);
+    const fd = tryIoctl(description.fd, SIOCUNIXFILE);
+    if (!failed(fd)) {
+      try {
+        const stat = tryFstat(fd);
+        const link = tryReadlink(`/proc/self/fd/${fd}`);
+        if (typeof stat !== "number" && link) {
+          const magic = tryFstatfsType(fd);
+          const object = objects.add({ stat, link, fsMagic: typeof magic === "number" ? 0n : magic, holder });
+          return { object, isDeleted: leadsTo(decodeText(link), stat) ? 0 : 1 };
+        }
+      } finally {
+        close(fd);
+      }
+    }
+    return this.#boundFileByName(description, diag, local);
+  }
+
+  /** Without privilege: the name, taken from where a holder stands, leads to the inode, or nobody knows where it was. */
+  #boundFileByName(description: Description, diag: UnixDiag, local: Uint8Array): Partial<SocketRow> {
+    const name = pathOf(local);
+    for (const { process } of description.holders) {
+      const path = name.startsWith("/") ? name : `${decodeText(tryReadlink(`/proc/${process.pid}/cwd`) ?? Buffer.alloc(0))}/${name}`;
+      const stat = tryStat(path);
+      if (typeof stat === "number" || Number(stat.ino) !== diag.file?.ino) continue;
+      const object = this.collecting.context.objects.add({ stat, link: Buffer.from(path), fsMagic: 0n, holder: nameOf(description) });
+      return { object, isDeleted: 0 };
+    }
+    if (!name.startsWith("/")) {
+      refuseDescription(description, "socket_name", `a unix socket bound to ${name}, of which nobody knows where it was`);
+    }
+    if (typeof tryStat(dirname(name)) === "number") {
+      refuseDescription(description, "socket_name", `a unix socket bound to ${name}, whose directory is gone`);
+    }
+    return { isDeleted: 1 };
+  }
+}
+
+/** sockaddr bytes; empty for an unnamed socket (the family alone). */
+function addressBytes(address: Buffer | number): Uint8Array {
+  return typeof address === "number" || address.length <= 2 ? new Uint8Array(0) : Uint8Array.from(address);
+}
+
+/** sun_path of a sockaddr_un with a path. */
+function pathOf(address: Uint8Array): string {
+  const path = address.subarray(2);
+  const end = path.indexOf(0);
+  return decodeText(end < 0 ? path : path.subarray(0, end));
+}
+
+/** A name for messages: abstract ones with @. */
+function printable(name: Buffer): string {
+  return name[0] === 0 ? `@${decodeText(name.subarray(1))}` : decodeText(name).replace(/\0+$/, "");
+}
+
+/** All bytes of a stream's queue; MSG_PEEK goes on over the boundaries of writes. */
+function peekStream(description: Description): Uint8Array {
+  const count = new Int32Array(1);
+  const failedWith = tryIoctl(description.fd, FIONREAD, count);
+  const length = failed(failedWith) ? 0 : (count[0] ?? 0);
+  return withPeekOffset(description, () => {
+    const data = Buffer.alloc(length);
+    let done = 0;
+    // With an offset each peek goes on where the last one ended; it stops early where the sender's credentials change.
+    while (done < length) {
+      const got = tryReceiveMessage(description.fd, data.subarray(done), messageFlag.PEEK | messageFlag.DONTWAIT, 0);
+      if (typeof got === "number" || got.length === 0) break;
+      done += got.length;
+    }
+    if (done !== length) refuseDescription(description, "socket_queue", `a unix socket with ${length} bytes waiting, of which ${done} can be read`);
+    return data;
+  });
+}
+
+/** All messages of a datagram or seqpacket queue, in order. */
+function peekMessages(description: Description): { data: Uint8Array; sender: Uint8Array }[] {
+  return withPeekOffset(description, () => {
+    const messages: { data: Uint8Array; sender: Uint8Array }[] = [];
+    let buffer = Buffer.alloc(1 << 17);
+    for (;;) {
+      const probe = nextLength(description.fd);
+      if (probe === undefined) return messages;
+      if (probe > largestMessage) refuseDescription(description, "socket_queue", `a unix socket with a message of ${probe} bytes`);
+      if (probe > buffer.length) buffer = Buffer.alloc(probe);
+      const got = tryReceiveMessage(description.fd, buffer, messageFlag.PEEK | messageFlag.DONTWAIT, 0);
+      if (typeof got === "number") return messages;
+      // An empty message does not move the offset: what is behind one cannot be seen.
+      if (got.length === 0) {
+        if (messages.length > 0 || nextLength(description.fd) !== undefined) {
+          refuseDescription(description, "socket_queue", "a unix socket with an empty message waiting");
+        }
+        return messages;
+      }
+      messages.push({ data: Uint8Array.from(buffer.subarray(0, got.length)), sender: addressBytes(got.address) });
+    }
+  });
+}
+
+/** Length of the message at the peek offset, without moving it on; undefined if there is none. */
+function nextLength(fd: number): number | undefined {
+  const before = tryGetsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, 4);
+  const length = tryCall("recvfrom", fd, Buffer.alloc(1), 0, messageFlag.PEEK | messageFlag.DONTWAIT | messageFlag.TRUNC, null, null);
+  if (typeof before !== "number") tryCall("setsockopt", fd, SOL_SOCKET, SO_PEEK_OFF, before, 4);
+  return failed(length) ? undefined : length;
+}
+
+/** Runs with the peek offset at 0 and puts back what it was: it belongs to the target. */
+function withPeekOffset<Result>(description: Description, run: () => Result): Result {
+  const before = tryGetsockopt(description.fd, SOL_SOCKET, SO_PEEK_OFF, 4);
+  tryCall("setsockopt", description.fd, SOL_SOCKET, SO_PEEK_OFF, new Int32Array([0]), 4);
+  try {
+    return run();
+  } finally {
+    const value = typeof before === "number" ? new Int32Array([-1]) : before;
+    tryCall("setsockopt", description.fd, SOL_SOCKET, SO_PEEK_OFF, value, 4);
+  }
+}
