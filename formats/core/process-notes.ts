@@ -1,0 +1,121 @@
+/** What the notes of a core say about the process. */
+import { ByteReader } from "../../src/bytes/byte-reader.js";
+import { decodeText } from "../../src/bytes/text.js";
+import { CrimgError } from "../../src/errors/crimg-error.js";
+import {
+  mappedFileSize, mappedFilesHeaderSize, ntAuxv, ntFile, ntFpregset, ntPrpsinfo, ntPrstatus, ntSiginfo, ntX86Xstate, prpsinfoSize,
+  prstatusSize, readMappedFile, readMappedFilesHeader, readPrpsinfo, readPrstatus, type Prpsinfo, type Prstatus,
+} from "../../src/gen/core-notes.js";
+import type { CoreFile, CoreNote } from "./core-file.js";
+
+/** A thread, in the order of the file. */
+export interface CoreThread {
+  readonly prstatus: Prstatus;
+  /** The note's bytes: what the model does not hold is kept of them. */
+  readonly prstatusBytes: Uint8Array;
+  fpregset?: Uint8Array;
+  xstate?: Uint8Array;
+  siginfo?: Uint8Array;
+}
+
+/** An entry of NT_FILE. */
+export interface CoreMapping {
+  readonly start: bigint;
+  readonly end: bigint;
+  /** Bytes. */
+  readonly offset: bigint;
+  /** As the kernel shows it, " (deleted)" included. */
+  readonly path: string;
+}
+
+export interface CoreProcess {
+  /** First in the file: the one that crashed, or the leader. */
+  readonly threads: readonly CoreThread[];
+  readonly prpsinfo?: Prpsinfo;
+  readonly prpsinfoBytes?: Uint8Array;
+  readonly auxv: Uint8Array;
+  /** Ascending, disjoint. */
+  readonly mappings: readonly CoreMapping[];
+  /** Made by gdb's gcore: signal masks and pending signals are always 0 there, PROT_NONE reads as PROT_READ. */
+  readonly isGcore: boolean;
+}
+
+/** Gathers the notes. Throws CrimgError `core.*`. */
+export function readProcessNotes({ notes }: CoreFile, source: string): CoreProcess {
+  const threads: CoreThread[] = [];
+  let prpsinfo: CoreNote | undefined;
+  let auxv: Uint8Array = new Uint8Array(0);
+  let mappings: readonly CoreMapping[] = [];
+  for (const note of notes) {
+    if (note.owner === "CORE" && note.type === ntPrstatus) {
+      const prstatus = readPrstatus(readerOf(note, prstatusSize, "NT_PRSTATUS", source));
+      threads.push({ prstatus, prstatusBytes: note.bytes.slice(0, prstatusSize) });
+    } else if (note.owner === "CORE" && note.type === ntPrpsinfo) prpsinfo = note;
+    else if (note.owner === "CORE" && note.type === ntAuxv) auxv = note.bytes;
+    else if (note.owner === "CORE" && note.type === ntFile) mappings = readMappings(note, source);
+    else {
+      const thread = threads.at(-1);
+      if (!thread) continue;
+      if (note.owner === "CORE" && note.type === ntFpregset) thread.fpregset = note.bytes;
+      else if (note.owner === "CORE" && note.type === ntSiginfo) thread.siginfo = note.bytes;
+      else if (note.owner === "LINUX" && note.type === ntX86Xstate) thread.xstate = note.bytes;
+    }
+  }
+  if (threads.length === 0) {
+    throw new CrimgError("core.no-threads", "the core has no NT_PRSTATUS note, so no registers", {
+      source,
+      format: "core",
+      hint: "is it the core of a kernel (vmcore)?",
+    });
+  }
+  const seen = new Set<number>();
+  for (const { prstatus } of threads) {
+    if (seen.has(prstatus.pid)) throw new CrimgError("core.thread-twice", `thread ${prstatus.pid} stands twice in the notes`, { source, format: "core" });
+    seen.add(prstatus.pid);
+  }
+  return {
+    threads,
+    prpsinfo: prpsinfo && readPrpsinfo(readerOf(prpsinfo, prpsinfoSize, "NT_PRPSINFO", source)),
+    prpsinfoBytes: prpsinfo?.bytes.slice(0, prpsinfoSize),
+    auxv,
+    mappings,
+    isGcore: notes.some(({ owner }) => owner === "GDB"),
+  };
+}
+
+function readerOf(note: CoreNote, size: number, path: string, source: string): ByteReader {
+  const reader = new ByteReader(note.bytes, { source, base: note.offset, path, format: "core" });
+  reader.need(size, path);
+  return reader;
+}
+
+function readMappings(note: CoreNote, source: string): readonly CoreMapping[] {
+  const reader = readerOf(note, mappedFilesHeaderSize, "NT_FILE", source);
+  const { numEntries, pageSize } = readMappedFilesHeader(reader);
+  const count = reader.count(numEntries, mappedFileSize + 1, "num_entries");
+  if (pageSize === 0n || pageSize > 1n << 30n) throw reader.invalid("page_size", 8, pageSize, "the page size");
+  const entries = Array.from({ length: count }, (_, index) => {
+    reader.enter("NT_FILE.entries", index);
+    const entry = readMappedFile(reader);
+    return { start: entry.start, end: entry.end, offset: entry.pageOffset * pageSize };
+  });
+  const mappings = entries.map((entry, index): CoreMapping => {
+    reader.enter("NT_FILE.names", index);
+    const rest = note.bytes.subarray(reader.pos);
+    const end = rest.indexOf(0);
+    if (end < 0) throw reader.error("core.note", "the name of a mapped file is cut off", reader.pos);
+    reader.skip(end + 1);
+    return { ...entry, path: decodeText(rest.subarray(0, end)) };
+  });
+  mappings.sort((a, b) => (a.start < b.start ? -1 : a.start > b.start ? 1 : 0));
+  let last = 0n;
+  for (const { start, end, offset } of mappings) {
+    if (start < last || end <= start || start % 4096n !== 0n || end % 4096n !== 0n || offset >= 1n << 63n) {
+      throw new CrimgError("core.note", `the file mapping at 0x${start.toString(16)} is not a mapping: pages in ascending order are expected`, {
+        source, format: "core", offset: note.offset, path: "NT_FILE",
+      });
+    }
+    last = end;
+  }
+  return mappings;
+}
