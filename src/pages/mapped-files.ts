@@ -2,12 +2,13 @@
  * The files that an address space maps, opened to read their clean pages. A page of a file mapping that a checkpoint
  * does not store is the file's, so its bytes can be had only while that file is there unchanged.
  */
-import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync } from "node:fs";
 import { CrimgError } from "../errors/crimg-error.js";
 import type { ObjectRow } from "../gen/tables.js";
+import { FilePageSource } from "./file-source.js";
 
 /** A file of the host, or why it cannot stand in for the mapped one. */
-export type MappedFile = { readonly fd: number; readonly size: bigint } | { readonly refusal: string };
+export type MappedFile = { readonly pages: FilePageSource; readonly size: bigint } | { readonly refusal: string };
 
 /** Opens mapped files once each, on first use. */
 export class MappedFiles {
@@ -34,20 +35,27 @@ export class MappedFiles {
    * Throws CrimgError `memory.file` where the file cannot be used.
    */
   read(object: number, offset: bigint, into: Uint8Array): void {
-    const file = this.get(object);
-    if ("refusal" in file) throw new CrimgError("memory.file", `cannot read the mapped file: ${file.refusal}`, { path: `objects[${object}]` });
-    let done = 0;
-    while (done < into.length) {
-      const got = readSync(file.fd, into, done, into.length - done, offset + BigInt(done));
-      if (got === 0) break;
-      done += got;
-    }
-    into.fill(0, done);
+    const { pages, size } = this.#usable(object);
+    const inFile = Number(clamp(size - offset, BigInt(into.length)));
+    pages.read(offset, into.subarray(0, inFile));
+    into.fill(0, inFile);
+  }
+
+  /** Copies bytes of the file into another; what lies behind its end is left a hole. Throws like `read`. */
+  copyTo(object: number, offset: bigint, length: bigint, fd: number, target: bigint): void {
+    const { pages, size } = this.#usable(object);
+    pages.copyTo(fd, target, [{ position: offset, length: clamp(size - offset, length) }]);
   }
 
   close(): void {
-    for (const file of this.#files.values()) if ("fd" in file) closeSync(file.fd);
+    for (const file of this.#files.values()) if ("pages" in file) file.pages.close();
     this.#files.clear();
+  }
+
+  #usable(object: number): Extract<MappedFile, { pages: FilePageSource }> {
+    const file = this.get(object);
+    if ("pages" in file) return file;
+    throw new CrimgError("memory.file", `cannot read the mapped file: ${file.refusal}`, { path: `objects[${object}]` });
   }
 }
 
@@ -68,7 +76,12 @@ function openMapped(row: ObjectRow, path: string): MappedFile {
       : row.mtimeNs !== 0n && stat.mtimeNs !== row.mtimeNs
         ? `${path} was modified since`
         : undefined;
-  if (refusal === undefined) return { fd, size: stat.size };
+  if (refusal === undefined) return { pages: new FilePageSource(path, fd), size: stat.size };
   closeSync(fd);
   return { refusal };
+}
+
+/** `value`, but at least 0 and at most `most`. */
+function clamp(value: bigint, most: bigint): bigint {
+  return value < 0n ? 0n : value < most ? value : most;
 }

@@ -5,7 +5,7 @@
 import { CrimgError } from "../errors/crimg-error.js";
 import type { ExtentRow, VmaRow } from "../gen/tables.js";
 import type { Checkpoint } from "../model/checkpoint.js";
-import type { PageSource } from "../model/page-source.js";
+import type { ByteRange, PageSource } from "../model/page-source.js";
 import { MappedFiles } from "./mapped-files.js";
 
 const pageSize = 4096n;
@@ -105,6 +105,34 @@ export class MemoryView {
         return this.#files.read(origin.object, origin.offset, into);
       case "absent":
         throw new CrimgError("memory.absent", `the checkpoint does not hold the bytes at ${hex(run.address)}: ${origin.reason}`);
+    }
+  }
+
+  /**
+   * Copies runs, one behind the other, into an open file from `fileOffset`. Zero runs become holes: the caller sets the
+   * length of the file in the end.
+   */
+  copyRuns(runs: readonly MemoryRun[], fd: number, fileOffset: bigint): void {
+    let target = fileOffset;
+    for (let index = 0; index < runs.length; ) {
+      const run = runs[index] as MemoryRun;
+      const { origin } = run;
+      let end = index + 1;
+      let length = run.length;
+      if (origin.kind === "stored") {
+        const ranges: ByteRange[] = [{ position: origin.position, length }];
+        for (let next = runs[end]; next?.origin.kind === "stored" && next.origin.source === origin.source; next = runs[++end]) {
+          ranges.push({ position: next.origin.position, length: next.length });
+          length += next.length;
+        }
+        origin.source.copyTo(fd, target, ranges);
+      } else if (origin.kind === "file") {
+        this.#files.copyTo(origin.object, origin.offset, length, fd, target);
+      } else if (origin.kind === "absent") {
+        throw new CrimgError("memory.absent", `the checkpoint does not hold the bytes at ${hex(run.address)}: ${origin.reason}`);
+      }
+      target += length;
+      index = end;
     }
   }
 
