@@ -6,7 +6,8 @@ import {
   mappedFileSize, mappedFilesHeaderSize, ntAuxv, ntFile, ntFpregset, ntPrpsinfo, ntPrstatus, ntSiginfo, ntX86Xstate, prpsinfoSize,
   prstatusSize, readMappedFile, readMappedFilesHeader, readPrpsinfo, readPrstatus, type Prpsinfo, type Prstatus,
 } from "../../src/gen/core-notes.js";
-import type { CoreFile, CoreNote } from "./core-file.js";
+import type { Note } from "../../src/elf/notes.js";
+import type { CoreFile } from "./core-file.js";
 
 /** A thread, in the order of the file. */
 export interface CoreThread {
@@ -43,22 +44,22 @@ export interface CoreProcess {
 /** Gathers the notes. Throws CrimgError `core.*`. */
 export function readProcessNotes({ notes }: CoreFile, source: string): CoreProcess {
   const threads: CoreThread[] = [];
-  let prpsinfo: CoreNote | undefined;
+  let prpsinfo: Note | undefined;
   let auxv: Uint8Array = new Uint8Array(0);
   let mappings: readonly CoreMapping[] = [];
   for (const note of notes) {
-    if (note.owner === "CORE" && note.type === ntPrstatus) {
+    if (note.name === "CORE" && note.type === ntPrstatus) {
       const prstatus = readPrstatus(readerOf(note, prstatusSize, "NT_PRSTATUS", source));
-      threads.push({ prstatus, prstatusBytes: note.bytes.slice(0, prstatusSize) });
-    } else if (note.owner === "CORE" && note.type === ntPrpsinfo) prpsinfo = note;
-    else if (note.owner === "CORE" && note.type === ntAuxv) auxv = note.bytes;
-    else if (note.owner === "CORE" && note.type === ntFile) mappings = readMappings(note, source);
+      threads.push({ prstatus, prstatusBytes: note.desc.slice(0, prstatusSize) });
+    } else if (note.name === "CORE" && note.type === ntPrpsinfo) prpsinfo = note;
+    else if (note.name === "CORE" && note.type === ntAuxv) auxv = note.desc;
+    else if (note.name === "CORE" && note.type === ntFile) mappings = readMappings(note, source);
     else {
       const thread = threads.at(-1);
       if (!thread) continue;
-      if (note.owner === "CORE" && note.type === ntFpregset) thread.fpregset = note.bytes;
-      else if (note.owner === "CORE" && note.type === ntSiginfo) thread.siginfo = note.bytes;
-      else if (note.owner === "LINUX" && note.type === ntX86Xstate) thread.xstate = note.bytes;
+      if (note.name === "CORE" && note.type === ntFpregset) thread.fpregset = note.desc;
+      else if (note.name === "CORE" && note.type === ntSiginfo) thread.siginfo = note.desc;
+      else if (note.name === "LINUX" && note.type === ntX86Xstate) thread.xstate = note.desc;
     }
   }
   if (threads.length === 0) {
@@ -76,20 +77,20 @@ export function readProcessNotes({ notes }: CoreFile, source: string): CoreProce
   return {
     threads,
     prpsinfo: prpsinfo && readPrpsinfo(readerOf(prpsinfo, prpsinfoSize, "NT_PRPSINFO", source)),
-    prpsinfoBytes: prpsinfo?.bytes.slice(0, prpsinfoSize),
+    prpsinfoBytes: prpsinfo?.desc.slice(0, prpsinfoSize),
     auxv,
     mappings,
-    isGcore: notes.some(({ owner }) => owner === "GDB"),
+    isGcore: notes.some(({ name }) => name === "GDB"),
   };
 }
 
-function readerOf(note: CoreNote, size: number, path: string, source: string): ByteReader {
-  const reader = new ByteReader(note.bytes, { source, base: note.offset, path, format: "core" });
+function readerOf(note: Note, size: number, path: string, source: string): ByteReader {
+  const reader = new ByteReader(note.desc, { source, base: note.descOffset, path, format: "core" });
   reader.need(size, path);
   return reader;
 }
 
-function readMappings(note: CoreNote, source: string): readonly CoreMapping[] {
+function readMappings(note: Note, source: string): readonly CoreMapping[] {
   const reader = readerOf(note, mappedFilesHeaderSize, "NT_FILE", source);
   const { numEntries, pageSize } = readMappedFilesHeader(reader);
   const count = reader.count(numEntries, mappedFileSize + 1, "num_entries");
@@ -101,7 +102,7 @@ function readMappings(note: CoreNote, source: string): readonly CoreMapping[] {
   });
   const mappings = entries.map((entry, index): CoreMapping => {
     reader.enter("NT_FILE.names", index);
-    const rest = note.bytes.subarray(reader.pos);
+    const rest = note.desc.subarray(reader.pos);
     const end = rest.indexOf(0);
     if (end < 0) throw reader.error("core.note", "the name of a mapped file is cut off", reader.pos);
     reader.skip(end + 1);
@@ -112,7 +113,7 @@ function readMappings(note: CoreNote, source: string): readonly CoreMapping[] {
   for (const { start, end, offset } of mappings) {
     if (start < last || end <= start || start % 4096n !== 0n || end % 4096n !== 0n || offset >= 1n << 63n) {
       throw new CrimgError("core.note", `the file mapping at 0x${start.toString(16)} is not a mapping: pages in ascending order are expected`, {
-        source, format: "core", offset: note.offset, path: "NT_FILE",
+        source, format: "core", offset: note.descOffset, path: "NT_FILE",
       });
     }
     last = end;

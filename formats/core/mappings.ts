@@ -1,0 +1,149 @@
+/**
+ * The mappings of a process, from two lists that each tell half of it: PT_LOADs (protection, which bytes are there)
+ * and NT_FILE (files). The kernel writes a PT_LOAD for every mapping; gcore leaves out those without bytes; one
+ * mapping may be spread over several PT_LOADs.
+ */
+import { segmentTypeValues, type ProgramHeader } from "../../src/gen/elf64.js";
+import type { CoreMapping } from "./process-notes.js";
+
+/** A mapping before it is known what kind it is. */
+export interface Mapping {
+  readonly start: bigint;
+  readonly end: bigint;
+  /** PROT_* bits. */
+  readonly prot: number;
+  /** The entry of NT_FILE. */
+  readonly file?: CoreMapping;
+  /** The protection is that of the ELF segment on this host. */
+  readonly isGuessed: boolean;
+}
+
+/** Bytes of a core: addresses that it holds. */
+export interface StoredRange {
+  readonly address: bigint;
+  readonly length: bigint;
+  /** File offset. */
+  readonly offset: bigint;
+}
+
+/**
+ * All mappings, ascending.
+ * @param segmentsOf program headers of a mapped ELF file, by name of NT_FILE
+ */
+export function mergeMappings(
+  loads: readonly ProgramHeader[],
+  files: readonly CoreMapping[],
+  segmentsOf: (path: string) => readonly ProgramHeader[] | undefined,
+): Mapping[] {
+  const mappings: Mapping[] = [];
+  const first = new Map<string, bigint>();
+  for (const file of files) if (!first.has(file.path)) first.set(file.path, file.start - file.offset);
+  for (const { load, start, end, file } of pieces(loads, files)) {
+    const prot = load
+      ? protectionOf(load.pFlags)
+      : file
+        ? protectionAt(segmentsOf(file.path) ?? [], file.offset, start - (first.get(file.path) ?? start))
+        : 0;
+    const before = mappings.at(-1);
+    // Pieces of one file mapping are one mapping, whatever the PT_LOADs say about it, unless protections differ.
+    if (before && file && before.file === file && (before.prot === prot || !load || before.isGuessed)) {
+      mappings[mappings.length - 1] = { ...before, end, prot: load ? prot : before.prot, isGuessed: before.isGuessed && !load };
+    } else mappings.push({ start, end, prot, file, isGuessed: !load });
+  }
+  return mappings;
+}
+
+/**
+ * PROT_* bits of the ELF segment that a mapping shows; read-only for anything else.
+ * @param distance of the mapping from where the file's first segment is mapped: segments may share a page of the file
+ */
+function protectionAt(segments: readonly ProgramHeader[], offset: bigint, distance: bigint): number {
+  const loads = segments.filter(({ pType }) => pType === segmentTypeValues.load);
+  const address = pageOf(loads[0]?.pVaddr ?? 0n) + distance;
+  const byAddress = loads.find(({ pVaddr, pMemsz }) => pageOf(pVaddr) <= address && address < pVaddr + pMemsz);
+  const byOffset = loads.find(({ pOffset, pFilesz }) => pageOf(pOffset) <= offset && offset < pOffset + pFilesz);
+  const segment = byAddress && pageOf(byAddress.pOffset) <= offset ? byAddress : byOffset;
+  return segment ? protectionOf(segment.pFlags) : 1;
+}
+
+function pageOf(address: bigint): bigint {
+  return address & ~0xfffn;
+}
+
+/** PF_* to PROT_*, and back: the bits for reading and executing change places. */
+export function protectionOf(flags: number): number {
+  return ((flags >> 2) & 1) | (flags & 2) | ((flags & 1) << 2);
+}
+
+interface MappingPiece {
+  readonly start: bigint;
+  readonly end: bigint;
+  readonly load?: ProgramHeader;
+  readonly file?: CoreMapping;
+}
+
+/** Cuts both lists where either begins or ends. */
+function* pieces(loads: readonly ProgramHeader[], files: readonly CoreMapping[]): Generator<MappingPiece> {
+  let loadIndex = 0;
+  let fileIndex = 0;
+  let at = 0n;
+  for (;;) {
+    let load = loads[loadIndex];
+    while (load && endOf(load) <= at) load = loads[++loadIndex];
+    let file = files[fileIndex];
+    while (file && file.end <= at) file = files[++fileIndex];
+    if (!load && !file) return;
+    const inLoad = load !== undefined && load.pVaddr <= at;
+    const inFile = file !== undefined && file.start <= at;
+    const bounds: bigint[] = [];
+    if (load) bounds.push(inLoad ? endOf(load) : load.pVaddr);
+    if (file) bounds.push(inFile ? file.end : file.start);
+    const end = bounds.reduce((a, b) => (a < b ? a : b));
+    if (inLoad || inFile) yield { start: at, end, load: inLoad ? load : undefined, file: inFile ? file : undefined };
+    at = end;
+  }
+}
+
+function endOf(load: ProgramHeader): bigint {
+  return load.pVaddr + ((load.pMemsz + 4095n) & ~4095n);
+}
+
+/**
+ * The bytes that a core holds, ascending; adjacent ones joined.
+ * @param size of the file: what lies behind its end was cut off and is not counted
+ * @param onCut called with the number of bytes cut off
+ */
+export function storedRanges(loads: readonly ProgramHeader[], size: bigint, onCut: (bytes: bigint) => void): StoredRange[] {
+  const ranges: StoredRange[] = [];
+  for (const { pVaddr, pOffset, pFilesz } of loads) {
+    const left = pOffset >= size ? 0n : size - pOffset;
+    // Whole pages only: half a page of a mapping would look like data followed by zeros.
+    const length = (pFilesz <= left ? pFilesz : left) & ~4095n;
+    if (length < pFilesz) onCut(pFilesz - length);
+    if (length === 0n) continue;
+    const before = ranges.at(-1);
+    if (before && before.address + before.length === pVaddr && before.offset + before.length === pOffset) {
+      ranges[ranges.length - 1] = { ...before, length: before.length + length };
+    } else ranges.push({ address: pVaddr, length, offset: pOffset });
+  }
+  return ranges;
+}
+
+/** Parts of sorted ranges that lie in [start, end). */
+export function rangesWithin(ranges: readonly StoredRange[], start: bigint, end: bigint): StoredRange[] {
+  let low = 0;
+  let high = ranges.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    const range = ranges[middle] as StoredRange;
+    if (range.address + range.length > start) high = middle;
+    else low = middle + 1;
+  }
+  const found: StoredRange[] = [];
+  for (let range = ranges[low]; range && range.address < end; range = ranges[++low]) {
+    const from = range.address > start ? range.address : start;
+    const to = range.address + range.length < end ? range.address + range.length : end;
+    found.push({ address: from, length: to - from, offset: range.offset + (from - range.address) });
+  }
+  return found;
+}

@@ -1,0 +1,197 @@
+/** Core → model. What a core lacks is a loss, and defaulted as README.md says. */
+import { basename } from "node:path";
+import type { ReadOptions } from "../../src/adapter/format.js";
+import { FileBytes } from "../../src/bytes/random-bytes.js";
+import { decodeText } from "../../src/bytes/text.js";
+import {
+  checkpointRow, descriptorRow, emptyTables, foreignRow, mmRow, objectRow, openFileRow, tableSpecs, taskRow, threadRow,
+  type MutableTables,
+} from "../../src/gen/tables.js";
+import { Checkpoint } from "../../src/model/checkpoint.js";
+import { FilePageSource } from "../../src/pages/file-source.js";
+import { auxType, readAuxv } from "./auxv.js";
+import { readCoreFile } from "./core-file.js";
+import { buildIdAt, imagesInCore, findHeap, findProgram, findStack, type ElfImage } from "./derive-mm.js";
+import { deriveStack, type ReadMemory } from "./derive-stack.js";
+import { foreignKey } from "./foreign.js";
+import { HostFiles } from "./host-files.js";
+import { mergeMappings, rangesWithin, storedRanges, type Mapping, type StoredRange } from "./mappings.js";
+import { addMemoryMap } from "./memory-map.js";
+import { readProcessNotes, type CoreProcess, type CoreThread } from "./process-notes.js";
+import { readLosses } from "./losses.js";
+
+/** Largest piece of memory that is looked at to derive something. */
+const maxLookBytes = 9 << 20;
+
+/** The reserve of a malloc arena is 64 MiB, the largest guard that is common. */
+const maxGuardBytes = 128n << 20n;
+const guardChunk = 1n << 20n;
+const zeros = Buffer.alloc(Number(guardChunk));
+
+/** Reads one core. Throws CrimgError `core.*`, `elf.*`, `bytes.*`. */
+export function readCore(path: string, options: ReadOptions): Checkpoint {
+  const file = FileBytes.open(path);
+  try {
+    const core = readCoreFile(file);
+    const process = readProcessNotes(core, path);
+    let bytesCut = 0n;
+    const stored = storedRanges(core.loads, file.size, (bytes) => (bytesCut += bytes));
+    const host = new HostFiles();
+    const read = memoryReader(file, stored);
+    const images = imagesInCore(read, process.mappings);
+    const merged = mergeMappings(core.loads, process.mappings, (path) => images.get(path)?.segments ?? host.get(path)?.segments);
+    const mappings = process.isGcore ? merged.map((one) => (isGuard(file, stored, one) ? { ...one, prot: 0 } : one)) : merged;
+    const tables = toTables(process, mappings, stored, read, host, images);
+    for (const loss of readLosses({ process, mappings, bytesCut, tables, host })) options.onLoss?.(loss);
+    return new Checkpoint({ tables, sources: [FilePageSource.open(path)] });
+  } finally {
+    file.close();
+  }
+}
+
+/** Reads memory that the core holds as a whole. */
+function memoryReader(file: FileBytes, stored: readonly StoredRange[]): ReadMemory {
+  return (address, length) => {
+    if (length > maxLookBytes) return undefined;
+    const bytes = new Uint8Array(length);
+    let expected = address;
+    for (const range of rangesWithin(stored, address, address + BigInt(length))) {
+      if (range.address !== expected) return undefined;
+      bytes.set(file.read(range.offset, Number(range.length)), Number(range.address - address));
+      expected += range.length;
+    }
+    return expected === address + BigInt(length) ? bytes : undefined;
+  };
+}
+
+/**
+ * gcore writes memory without access as readable. Anonymous memory that may only be read and is zero throughout serves
+ * nobody but as a guard, so that is taken for PROT_NONE.
+ */
+function isGuard(file: FileBytes, stored: readonly StoredRange[], { start, end, prot, file: mapped }: Mapping): boolean {
+  if (prot !== 1 || mapped || end - start > maxGuardBytes) return false;
+  for (const { length, offset } of rangesWithin(stored, start, end)) {
+    for (let done = 0n; done < length; done += guardChunk) {
+      const left = length - done;
+      const piece = file.read(offset + done, Number(left < guardChunk ? left : guardChunk));
+      if (!Buffer.from(piece.buffer, piece.byteOffset, piece.length).equals(zeros.subarray(0, piece.length))) return false;
+    }
+  }
+  return true;
+}
+
+function toTables(
+  process: CoreProcess, mappings: readonly Mapping[], stored: readonly StoredRange[], read: ReadMemory, host: HostFiles,
+  images: ReadonlyMap<string, ElfImage>,
+): MutableTables {
+  const tables = emptyTables();
+  const aux = readAuxv(process.auxv);
+  const pid = pidOf(process);
+  const leader = process.threads.find(({ prstatus }) => prstatus.pid === pid) ?? (process.threads[0] as CoreThread);
+  const program = findProgram(read, aux, process.mappings, host);
+  const stack = findStack(mappings, aux, leader.prstatus.regs.sp);
+  const heap = findHeap(read, mappings, program.layout, stack);
+  addMemoryMap(tables, { mappings, stored, aux, host, stack, heap, images, isGcore: process.isGcore });
+
+  const stackFacts = stack && deriveStack(read, stack.start, stack.end, process.auxv, aux);
+  const floor = program.layout ? (program.layout.endBss + 4095n) & ~4095n : 0n;
+  const startBrk = heap ? (heap.start > floor ? heap.start : floor) : floor;
+  const exe = tables.objects.findIndex(({ kind, path }) => kind === "file" && path === program.path);
+  tables.mms.push(
+    mmRow({
+      exe: exe < 0 ? null : exe,
+      dumpable: 1,
+      ...(program.layout && {
+        startCode: program.layout.startCode, endCode: program.layout.endCode,
+        startData: program.layout.startData, endData: program.layout.endData,
+      }),
+      startBrk,
+      brk: heap ? heap.end : floor,
+      startStack: stackFacts?.startStack ?? leader.prstatus.regs.sp,
+      argStart: stackFacts?.argStart ?? 0n, argEnd: stackFacts?.argEnd ?? 0n,
+      envStart: stackFacts?.envStart ?? 0n, envEnd: stackFacts?.envEnd ?? 0n,
+      auxv: process.auxv,
+      vdsoBase: aux.get(auxType.sysinfoEhdr) ?? 0n,
+    }),
+  );
+  addTask(tables, process, pid, leader);
+  addVdso(tables, read);
+  const xfeatures = leader.xstate && leader.xstate.length >= 472 ? u8At(leader.xstate, 464) : 0n;
+  tables.checkpoint.push(
+    checkpointRow({ pageSize: 4096, rootTask: 0, machine: "x86_64", sourceFormat: "core", xfeatures, vdsoBuildId: vdsoBuildId(tables, read) ?? new Uint8Array(0) }),
+  );
+  return tables;
+}
+
+/** The kernel gives the process id in NT_PRPSINFO; without that note the first thread is taken for the leader. */
+function pidOf({ prpsinfo, threads }: CoreProcess): number {
+  return prpsinfo && prpsinfo.pid !== 0 ? prpsinfo.pid : (threads[0]?.prstatus.pid ?? 0);
+}
+
+function addTask(tables: MutableTables, process: CoreProcess, pid: number, leader: CoreThread): void {
+  const { prstatus } = leader;
+  // gcore fills these in NT_PRPSINFO only.
+  const ids = prstatus.sid === 0 && process.prpsinfo ? process.prpsinfo : prstatus;
+  const cwd = tables.objects.push(objectRow({ kind: "directory", path: "/", mode: 0o40755 })) - 1;
+  tables.tasks.push(
+    taskRow({
+      pid, parent: null, ppid: ids.ppid, pgid: ids.pgrp, sid: ids.sid, state: "running", exitSignal: 17, mm: 0, cwd,
+      root: null, umask: 0o022, taskFlags: Number((process.prpsinfo?.flag ?? 0n) & 0xffff_ffffn), foregroundPgid: -1,
+    }),
+  );
+  const comm = process.prpsinfo ? text(process.prpsinfo.fname).slice(0, 15) : basename(tables.objects[0]?.path ?? "");
+  const first = process.threads[0];
+  const ordered = [leader, ...process.threads.filter((thread) => thread !== leader)];
+  for (const thread of ordered) addThread(tables, thread, comm, process.prpsinfo?.nice ?? 0, thread === first);
+  if (process.prpsinfoBytes) keep(tables, "tasks", 0, foreignKey.prpsinfo, process.prpsinfoBytes);
+  for (let fd = 0; fd < 3; fd++) {
+    const file = tables.files.push(openFileRow({ kind: "inherited", detail: fd, flags: fd === 0 ? 0 : 1 })) - 1;
+    tables.descriptors.push(descriptorRow({ task: 0, fd, file }));
+  }
+}
+
+function addThread(tables: MutableTables, thread: CoreThread, comm: string, nice: number, isFirst: boolean): void {
+  const { prstatus } = thread;
+  const row =
+    tables.threads.push(
+      threadRow({
+        task: 0, tid: prstatus.pid, regs: prstatus.regs, sigMask: prstatus.sighold, xstate: xstateOf(thread), comm, creds: null,
+        altstackFlags: 2, schedPolicy: "other", nice, inSyscall: Number(prstatus.regs.origAx < 1n << 63n),
+      }),
+    ) - 1;
+  keep(tables, "threads", row, foreignKey.prstatus, thread.prstatusBytes.slice(0, 112));
+  if (thread.siginfo) keep(tables, "threads", row, foreignKey.siginfo, thread.siginfo);
+  if (isFirst && row !== 0) keep(tables, "threads", row, foreignKey.first, new Uint8Array(0));
+}
+
+/** NT_X86_XSTATE holds the FXSAVE area and more; a core of a CPU without XSAVE has NT_FPREGSET only. */
+function xstateOf({ xstate, fpregset }: CoreThread): Uint8Array {
+  if (xstate && xstate.length >= 576) return xstate;
+  return fpregset && fpregset.length >= 512 ? fpregset.subarray(0, 512) : new Uint8Array(0);
+}
+
+/** The vDSO's bytes belong to the kernel, but a debugger wants them back in a core. */
+function addVdso(tables: MutableTables, read: ReadMemory): void {
+  const vdso = tables.vmas.find(({ kind }) => kind === "vdso");
+  const bytes = vdso && read(vdso.start, Number(vdso.end - vdso.start));
+  if (bytes) keep(tables, "mms", 0, foreignKey.vdso, bytes);
+}
+
+function vdsoBuildId(tables: MutableTables, read: ReadMemory): Uint8Array | undefined {
+  const vdso = tables.vmas.find(({ kind }) => kind === "vdso");
+  return vdso && buildIdAt(read, vdso.start, vdso.end);
+}
+
+function keep(tables: MutableTables, table: "tasks" | "threads" | "mms", row: number, key: string, value: Uint8Array): void {
+  const kind = tableSpecs.find((spec) => spec.table === table)?.kind ?? 0;
+  tables.foreign.push(foreignRow({ format: "core", table: kind, row, key, value }));
+}
+
+function text(bytes: Uint8Array): string {
+  const end = bytes.indexOf(0);
+  return decodeText(end < 0 ? bytes : bytes.subarray(0, end));
+}
+
+function u8At(bytes: Uint8Array, at: number): bigint {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getBigUint64(at, true);
+}
