@@ -29,7 +29,6 @@ import {
   type SyscallName,
   tryCont,
   tryInterrupt,
-  tryWriteMemory,
   waitOption,
   waitTimeout,
   writeMemory,
@@ -45,6 +44,8 @@ export type InjectedArgument = number | bigint | { readonly in: Uint8Array } | {
 
 /** Bytes of target memory that arguments may use. */
 export const scratchLength = 4096;
+/** A frame without floating point state. */
+const guardLength = 448;
 const redZone = 128n;
 const callTimeoutMs = 60_000;
 const allSignals = 0xffff_ffff_ffff_ffffn;
@@ -77,9 +78,8 @@ export class Injector {
     this.tid = thread.tid;
     this.#site = site;
     this.#xstate = getRegset(thread.tid, regset.X86_XSTATE);
-    const guardLength = 448;
     const frameLength = signalFrameLength(this.#xstate);
-    const total = scratchLength + guardLength + frameLength + 64;
+    const total = borrowedLength(this.#xstate);
     const top = findRoom(getReg(thread.regs, "sp") - redZone, total, site);
     this.#canHeal = top !== undefined && site.gadgets.returns && site.gadgets.restorer !== 0n;
     // (x mod 16 = 8) at the frame, as after a call; the guard frame lies below it.
@@ -241,10 +241,14 @@ export class Injector {
     setReg(this.#regs, "sp", this.#guardAddress);
   }
 
-  /** True if bytes can be written at an address of the target (for callers that probe). */
-  canWrite(address: bigint, bytes: Uint8Array): boolean {
-    return tryWriteMemory(this.#pid, address, bytes) === bytes.length;
+  /** Whether a new injector that knows of this idle alternate stack would borrow it instead of the stack. */
+  prefersAltstack(altstack: { readonly start: bigint; readonly end: bigint }): boolean {
+    return altstack.end - altstack.start >= BigInt(borrowedLength(this.#xstate));
   }
+}
+
+function borrowedLength(xstate: Buffer): number {
+  return scratchLength + guardLength + signalFrameLength(xstate) + 64;
 }
 
 /**

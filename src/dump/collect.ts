@@ -1,0 +1,231 @@
+/**
+ * Collects the state of a frozen tree. Nothing of the target changes that is not put back by `close`.
+ *
+ * Order: what can refuse without touching anything comes first; calls are injected after the mappings are known
+ * (they borrow memory); timers before pending signals, so that one that fires meanwhile is seen as the signal it
+ * became; page extents last.
+ */
+import { type Checkpoint as CheckpointModel, Checkpoint } from "../model/checkpoint.js";
+import { checkpointRow, emptyTables, type TaskRow } from "../gen/tables.js";
+import {
+  clockNs,
+  getRegset,
+  getSyscallUserDispatch,
+  regset,
+  tryReadMemory,
+  uname,
+} from "../native/index.js";
+import { ProcessPageSource } from "../pages/process-source.js";
+import { assert64Bit } from "./admission.js";
+import { imageBuildId } from "./build-id.js";
+import { DumpContext, type DumpedProcess } from "./context.js";
+import { collectExtents } from "./extents.js";
+import type { FrozenProcess, FrozenThread, FrozenTree } from "./freeze.js";
+import { findGadgets, type Gadgets, type MappedRange } from "./gadgets.js";
+import { type InjectionSite, Injector } from "./injector.js";
+import { collectMm } from "./mm.js";
+import { collectObjectContents, type MappedProcess } from "./object-contents.js";
+import { type IgnorableClass, refusal } from "./refusal.js";
+import { getReg } from "./registers.js";
+import { assertNamespaces, assertUnshared, checkFilters } from "./sharing.js";
+import { collectPendingSignals, collectSignalActions } from "./signals.js";
+import { type Mapping, readMappings } from "./smaps.js";
+import { collectInnerTask, collectRlimits, outerTaskRow, processName } from "./tasks.js";
+import { collectThread, idleStack, readAlternateStack } from "./threads.js";
+import { collectIntervalTimers, collectPosixTimers } from "./timers.js";
+import { collectVmas } from "./vmas.js";
+
+export interface CollectOptions {
+  readonly ignored?: ReadonlySet<IgnorableClass>;
+  /** "crimg 0.1.0". */
+  readonly creator: string;
+  /** Fills the descriptor tables; runs after tasks, before mappings. */
+  readonly collectDescriptors?: (context: DumpContext) => void;
+}
+
+/** A frozen tree with everything known about it. `close` takes calls and page sources back; the tree stays frozen. */
+export interface Collection {
+  readonly context: DumpContext;
+  readonly checkpoint: CheckpointModel;
+  close(): void;
+}
+
+/** Per process: mappings, gadgets, injectors. */
+class Workbench implements DumpedProcess {
+  readonly name: string;
+  readonly mappings: readonly Mapping[];
+  readonly #site: InjectionSite | undefined;
+  #leader: Injector | undefined;
+
+  constructor(
+    readonly frozen: FrozenProcess,
+    readonly row: number,
+    hint: Gadgets | undefined,
+  ) {
+    this.name = processName(frozen.pid);
+    this.mappings = frozen.isZombie ? [] : readMappings(frozen.pid);
+    if (frozen.isZombie) return;
+    const ranges = this.mappings.map(toRange);
+    const gadgets = findGadgets(frozen.pid, ranges, hint);
+    if (gadgets === undefined) {
+      throw refusal("no-gadget", `process ${frozen.pid} (${this.name}): no system call instruction in its memory; crimg cannot question it`);
+    }
+    this.#site = { gadgets, ranges };
+  }
+
+  get pid(): number {
+    return this.frozen.pid;
+  }
+
+  get gadgets(): Gadgets | undefined {
+    return this.#site?.gadgets;
+  }
+
+  injector(): Injector {
+    const leader = this.frozen.threads[0];
+    if (leader === undefined) throw new Error(`no injector for zombie ${this.pid}`);
+    return (this.#leader ??= this.injectorFor(leader));
+  }
+
+  /** Prefers the idle alternate stack, which the first injected call tells. */
+  injectorFor(thread: FrozenThread): Injector {
+    const site = this.#site as InjectionSite;
+    const first = new Injector(thread, site);
+    try {
+      const altstack = idleStack(readAlternateStack(first));
+      if (altstack === undefined || !first.prefersAltstack(altstack)) return first;
+      first.close();
+      return new Injector(thread, { ...site, altstack });
+    } catch (error) {
+      first.close();
+      throw error;
+    }
+  }
+
+  close(): void {
+    this.#leader?.close();
+  }
+}
+
+function toRange(mapping: Mapping): MappedRange {
+  return {
+    start: mapping.start,
+    end: mapping.end,
+    isReadable: (mapping.prot & 1) !== 0,
+    isWritable: (mapping.prot & 2) !== 0,
+    isExecutable: (mapping.prot & 4) !== 0,
+    name: mapping.name.toString("latin1"),
+  };
+}
+
+/** Collects a frozen tree. On failure everything is put back and the error thrown; the tree stays frozen. */
+export function collect(tree: FrozenTree, options: CollectOptions): Collection {
+  const context = new DumpContext(emptyTables(), tree, options.ignored);
+  const benches: Workbench[] = [];
+  const close = (): void => {
+    const failures: unknown[] = [];
+    for (const bench of benches) {
+      try {
+        bench.close();
+      } catch (error) {
+        failures.push(error);
+      }
+    }
+    for (const source of context.sources) source.close();
+    if (failures.length > 0) throw failures[0];
+  };
+  try {
+    collectAll(context, benches, options);
+  } catch (error) {
+    try {
+      close();
+    } catch {
+      // The first error says what happened; the thread goes back on its own when it is let go.
+    }
+    throw error;
+  }
+  return { context, checkpoint: new Checkpoint({ tables: context.tables, sources: context.sources }), close };
+}
+
+function collectAll(context: DumpContext, benches: Workbench[], options: CollectOptions): void {
+  const { tables, tree } = context;
+  const rowOf = new Map<number, number>();
+  for (const frozen of tree.processes) {
+    for (const thread of frozen.threads) assert64Bit(frozen.pid, getReg(thread.regs, "cs"));
+    const parent = rowOf.get(frozen.parent) ?? null;
+    const row = tables.tasks.push(outerTaskRow(frozen, parent, parent === null ? 0 : (tables.tasks[parent] as TaskRow).pid)) - 1;
+    rowOf.set(frozen.pid, row);
+    const bench = new Workbench(frozen, row, parent === null ? undefined : benches[parent]?.gadgets);
+    benches.push(bench);
+    context.processes.push(bench);
+  }
+  assertUnshared(benches);
+  assertNamespaces(benches);
+  for (const bench of benches) checkFilters(context, bench, getSyscallUserDispatch);
+
+  const live = benches.filter((bench) => !bench.frozen.isZombie);
+  const threadRows = new Map<Workbench, number[]>();
+  for (const bench of live) {
+    collectInnerTask(context, bench);
+    threadRows.set(bench, bench.frozen.threads.map((thread, index) => collectOneThread(context, bench, thread, index)));
+    collectRlimits(context, bench);
+    collectSignalActions(context, bench);
+  }
+  options.collectDescriptors?.(context);
+
+  const mapped: MappedProcess[] = [];
+  const mms: number[] = [];
+  for (const bench of live) {
+    const mm = collectMm(context, bench, bench.mappings);
+    tables.tasks[bench.row] = { ...(tables.tasks[bench.row] as TaskRow), mm };
+    const vmas = collectVmas(context, bench, mm, bench.mappings);
+    const source = context.objects.addSource(new ProcessPageSource(bench.pid));
+    mapped.push({ process: bench, vmas, source });
+    mms.push(mm);
+  }
+  for (const bench of live) {
+    collectIntervalTimers(context, bench);
+    collectPosixTimers(context, bench);
+    collectPendingSignals(context, bench, threadRows.get(bench) ?? []);
+  }
+  mapped.forEach(({ process, vmas, source }, index) => collectExtents(context, process, mms[index] as number, vmas, source));
+  collectObjectContents(context, mapped);
+  addCheckpointRow(context, live[0] as Workbench, options.creator);
+}
+
+function collectOneThread(context: DumpContext, bench: Workbench, thread: FrozenThread, index: number): number {
+  if (index === 0) return collectThread(context, bench, thread, bench.injector());
+  const injector = bench.injectorFor(thread);
+  try {
+    return collectThread(context, bench, thread, injector);
+  } finally {
+    injector.close();
+  }
+}
+
+function addCheckpointRow(context: DumpContext, root: Workbench, creator: string): void {
+  const system = uname();
+  const leader = root.frozen.threads[0] as FrozenThread;
+  const xstate = getRegset(leader.tid, regset.X86_XSTATE);
+  const vdso = root.mappings.find((mapping) => mapping.name.toString("latin1") === "[vdso]");
+  const readMemoryAt = (address: bigint, length: number): Uint8Array | undefined => {
+    const bytes = Buffer.alloc(length);
+    return tryReadMemory(root.pid, address, bytes) === length ? bytes : undefined;
+  };
+  context.tables.checkpoint.push(
+    checkpointRow({
+      createdNs: clockNs(0),
+      monotonicNs: clockNs(1),
+      boottimeNs: clockNs(7),
+      xfeatures: xstate.length >= 576 ? xstate.readBigUInt64LE(464) : 3n,
+      rootTask: 0,
+      pageSize: 4096,
+      creator,
+      sourceFormat: "live",
+      machine: system.machine,
+      kernelRelease: system.release,
+      hostName: system.node,
+      vdsoBuildId: vdso ? imageBuildId(readMemoryAt, vdso.start) : new Uint8Array(0),
+    }),
+  );
+}

@@ -1,0 +1,108 @@
+/** Which pages of an address space must be stored: private ones that exist, in memory or swapped out. */
+import { extentRow } from "../gen/tables.js";
+import { close, errno, failed, open, openFlag, pageIs, scanPages, SysError, tryPread } from "../native/index.js";
+import type { DumpContext, DumpedProcess } from "./context.js";
+import type { VmaInfo } from "./vmas.js";
+
+const page = 4096n;
+
+/** Joins runs of pages into extents that stay within one mapping. */
+class ExtentBuilder {
+  #start = 0n;
+  #end = 0n;
+  #vma = 0;
+
+  constructor(
+    private readonly vmas: readonly VmaInfo[],
+    private readonly emit: (start: bigint, end: bigint) => void,
+  ) {}
+
+  /** Takes the next run; runs come in ascending order. Parts outside private mappings are not stored. */
+  add(start: bigint, end: bigint): void {
+    for (; this.#vma < this.vmas.length; this.#vma++) {
+      const vma = this.vmas[this.#vma] as VmaInfo;
+      if (vma.mapping.end <= start) continue;
+      if (vma.mapping.start >= end) return;
+      const from = start > vma.mapping.start ? start : vma.mapping.start;
+      const to = end < vma.mapping.end ? end : vma.mapping.end;
+      if (vma.kind === "anon_private" || vma.kind === "file_private") this.#join(from, to, from === vma.mapping.start);
+      if (end <= vma.mapping.end) return;
+    }
+  }
+
+  #join(start: bigint, end: bigint, isNewMapping: boolean): void {
+    if (start === this.#end && !isNewMapping) {
+      this.#end = end;
+      return;
+    }
+    this.finish();
+    this.#start = start;
+    this.#end = end;
+  }
+
+  finish(): void {
+    if (this.#end > this.#start) this.emit(this.#start, this.#end);
+    this.#start = this.#end = 0n;
+  }
+}
+
+/** Adds the extents of one address space; their source is the process's memory, positions are addresses. */
+export function collectExtents(
+  context: DumpContext,
+  process: DumpedProcess,
+  mm: number,
+  vmas: readonly VmaInfo[],
+  source: number,
+): void {
+  const builder = new ExtentBuilder(vmas, (start, end) => {
+    context.tables.extents.push(
+      extentRow({ ownerKind: "mm", owner: mm, address: start, length: end - start, fileOffset: start, source }),
+    );
+  });
+  const fd = open(`/proc/${process.pid}/pagemap`, openFlag.RDONLY);
+  try {
+    const first = vmas[0]?.mapping.start ?? 0n;
+    const last = vmas.filter((vma) => vma.mapping.end < 1n << 63n).at(-1)?.mapping.end ?? 0n;
+    const scan = (inverted: bigint): number =>
+      scanPages(
+        fd,
+        { start: first, end: last, inverted, mask: inverted, anyOf: pageIs.PRESENT | pageIs.SWAPPED },
+        (start, end) => builder.add(start, end),
+      );
+    // Guard markers look like swapped pages; kernels before 6.15 do not know the category.
+    let result = scan(pageIs.FILE | pageIs.PFNZERO | pageIs.GUARD);
+    if (result === -errno.EINVAL) result = scan(pageIs.FILE | pageIs.PFNZERO);
+    if (result === -errno.ENOTTY) walkPagemap(fd, vmas, builder);
+    else if (failed(result)) throw new SysError("ioctl(PAGEMAP_SCAN)", -result, `process ${process.pid}`);
+    builder.finish();
+  } finally {
+    close(fd);
+  }
+}
+
+const PRESENT = 1n << 63n;
+const SWAPPED = 1n << 62n;
+const FILE = 1n << 61n;
+
+/** Kernels before 6.7: one word a page (Documentation/admin-guide/mm/pagemap.rst). */
+function walkPagemap(fd: number, vmas: readonly VmaInfo[], builder: ExtentBuilder): void {
+  const words = new BigUint64Array(8192);
+  const bytes = new Uint8Array(words.buffer);
+  for (const { mapping, kind } of vmas) {
+    if (kind !== "anon_private" && kind !== "file_private") continue;
+    for (let at = mapping.start; at < mapping.end; ) {
+      const left = Number((mapping.end - at) / page);
+      const count = Math.min(left, words.length);
+      const got = tryPread(fd, bytes.subarray(0, count * 8), (at / page) * 8n);
+      if (failed(got)) throw new SysError("read", -got, "pagemap");
+      if (got < 8) break;
+      for (let index = 0; index < got >> 3; index++) {
+        const word = words[index] ?? 0n;
+        if ((word & (PRESENT | SWAPPED)) === 0n || (word & FILE) !== 0n) continue;
+        const start = at + BigInt(index) * page;
+        builder.add(start, start + page);
+      }
+      at += BigInt(got >> 3) * page;
+    }
+  }
+}

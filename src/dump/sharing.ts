@@ -1,0 +1,77 @@
+/** What tasks share beyond what crimg can make again, and namespaces that are not crimg's own. */
+import { SysError } from "../native/sys.js";
+import { failed, kcmpType, tryKcmp, tryReadlink } from "../native/index.js";
+import type { DumpContext, DumpedProcess } from "./context.js";
+import { readStatus, procPath } from "./procfs.js";
+import { refusal } from "./refusal.js";
+
+/** Kinds of kernel structures; each must be private to one process. */
+const structures = [
+  [kcmpType.VM, "address space (CLONE_VM)"],
+  [kcmpType.FILES, "descriptor table (CLONE_FILES)"],
+  [kcmpType.FS, "current directory (CLONE_FS)"],
+] as const;
+
+function compare(first: number, second: number, type: number): number {
+  const order = tryKcmp(first, second, type);
+  if (failed(order)) throw new SysError("kcmp", -order, `processes ${first} and ${second}`);
+  return order;
+}
+
+/** Refuses processes that share a structure, and threads that do not share what threads share. */
+export function assertUnshared(processes: readonly DumpedProcess[]): void {
+  const live = processes.filter((process) => !process.frozen.isZombie);
+  for (const [type, what] of structures) {
+    // kcmp gives an order: equal ones meet when sorted, without comparing every pair.
+    const sorted = [...live].sort((a, b) => [0, -1, 1][compare(a.pid, b.pid, type)] ?? 0);
+    for (let index = 1; index < sorted.length; index++) {
+      const [a, b] = [sorted[index - 1] as DumpedProcess, sorted[index] as DumpedProcess];
+      if (compare(a.pid, b.pid, type) === 0) {
+        throw refusal("shared", `processes ${a.pid} (${a.name}) and ${b.pid} (${b.name}) share their ${what}`);
+      }
+    }
+  }
+  for (const { pid, name, frozen } of live) {
+    for (const thread of frozen.threads.slice(1)) {
+      for (const [type, what] of structures.slice(1)) {
+        if (compare(pid, thread.tid, type) !== 0) {
+          throw refusal("unshared", `process ${pid} (${name}): thread ${thread.tid} has its own ${what}`);
+        }
+      }
+    }
+  }
+}
+
+/** Namespaces that must be those of crimg: an image holds nothing of them. */
+const foreignRefused = ["net", "ipc", "uts", "time", "cgroup"] as const;
+/** Namespaces that may differ from crimg's, but not within the tree. */
+const mustAgree = ["mnt", "user", "pid"] as const;
+
+/** Refuses trees that live in other namespaces, or in several. */
+export function assertNamespaces(processes: readonly DumpedProcess[]): void {
+  const read = (pid: number | "self", name: string): string | undefined => tryReadlink(`/proc/${pid}/ns/${name}`)?.toString("latin1");
+  const live = processes.filter((process) => !process.frozen.isZombie);
+  const root = live[0];
+  if (root === undefined) return;
+  for (const { pid, name } of live) {
+    for (const kind of foreignRefused) {
+      if (read(pid, kind) !== read("self", kind)) throw refusal("namespace", `process ${pid} (${name}): it lives in another ${kind} namespace`);
+    }
+    for (const kind of mustAgree) {
+      if (read(pid, kind) !== read(root.pid, kind)) throw refusal("namespace", `processes ${root.pid} and ${pid} (${name}) live in different ${kind} namespaces`);
+    }
+  }
+}
+
+/** Seccomp and syscall user dispatch of every thread. */
+export function checkFilters(context: DumpContext, process: DumpedProcess, dispatchOf: (tid: number) => number | undefined): void {
+  for (const { tid } of process.frozen.threads) {
+    const mode = Number(readStatus(procPath(process.pid, tid))?.get("Seccomp") ?? 0);
+    if (mode !== 0) {
+      context.leaveOut("seccomp", `thread ${tid} of ${process.pid} (${process.name}): seccomp ${mode === 1 ? "strict mode" : "filter"}`);
+    }
+    if ((dispatchOf(tid) ?? 0) !== 0) {
+      context.leaveOut("syscall-user-dispatch", `thread ${tid} of ${process.pid} (${process.name}): syscall user dispatch`);
+    }
+  }
+}

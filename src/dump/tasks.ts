@@ -1,0 +1,96 @@
+/** The tasks table: who is whose child, state, and what belongs to a process as a whole. */
+import { decodeText } from "../bytes/text.js";
+import { type RlimitResource, rlimitResourceNames, rlimitRow, taskRow, type TaskRow } from "../gen/tables.js";
+import { failed, tryPrlimit, tryReadSmall, tryStat } from "../native/index.js";
+import type { DumpContext, DumpedProcess } from "./context.js";
+import type { FrozenProcess } from "./freeze.js";
+import { innermost, procPath, readStat, readStatus } from "./procfs.js";
+import { refusal } from "./refusal.js";
+
+const PR_GET_KEEPCAPS = 7;
+const PR_GET_CHILD_SUBREAPER = 37;
+const ARCH_GET_XCOMP_PERM = 0x1022;
+const ARCH_SHSTK_STATUS = 0x5005;
+
+function readNumber(path: string, radix = 10): number {
+  const text = tryReadSmall(path)?.toString("latin1").trim();
+  return text === undefined || text === "" ? 0 : parseInt(text, radix);
+}
+
+/** What /proc alone says of a process; the rest comes from calls in it. `parent` is a row or null. */
+export function outerTaskRow(process: FrozenProcess, parent: number | null, parentPid: number): TaskRow {
+  const path = procPath(process.pid);
+  const status = readStatus(path);
+  const stat = readStat(path);
+  if (status === undefined || stat === undefined) {
+    throw refusal("ended", `process ${process.pid}: it ended while being dumped`);
+  }
+  return taskRow({
+    pid: innermost(status, "NSpid") ?? process.pid,
+    parent,
+    ppid: parentPid,
+    pgid: innermost(status, "NSpgid") ?? Number(stat.field(5)),
+    sid: innermost(status, "NSsid") ?? Number(stat.field(6)),
+    state: process.isZombie ? "zombie" : process.stopSignal !== 0 ? "stopped" : "running",
+    waitStatus: process.isZombie ? Number(stat.field(52)) : 0,
+    stopSignal: process.stopSignal,
+    exitSignal: Number(BigInt.asUintN(32, stat.field(38))),
+    umask: parseInt(status.get("Umask") ?? "0", 8),
+    personality: readNumber(`${path}/personality`, 16),
+    taskFlags: Number(stat.field(9)),
+    oomScoreAdj: readNumber(`${path}/oom_score_adj`),
+    controlsTerminal: stat.field(7) !== 0n ? 1 : 0,
+    foregroundPgid: Number(stat.field(8)),
+  });
+}
+
+/** What only the process itself can be asked. */
+export function collectInnerTask(context: DumpContext, process: DumpedProcess): void {
+  const { tables } = context;
+  const row = tables.tasks[process.row] as TaskRow;
+  const injector = process.injector();
+  const word = Buffer.alloc(8);
+  const subreaper = Buffer.alloc(8);
+  injector.call("prctl", PR_GET_CHILD_SUBREAPER, { out: subreaper });
+  const permission = injector.call("arch_prctl", ARCH_GET_XCOMP_PERM, { out: word }) === 0 ? word.readBigUInt64LE() : 0n;
+  const shadow = injector.call("arch_prctl", ARCH_SHSTK_STATUS, { out: word }) === 0 ? word.readBigUInt64LE() : 0n;
+  const path = procPath(process.pid);
+  tables.tasks[process.row] = {
+    ...row,
+    // The root's parent is outside: what the program itself would be told.
+    ppid: row.parent === null ? Math.max(injector.call("getppid"), 0) : row.ppid,
+    cwd: context.objects.addLink(`${path}/cwd`, `current directory of ${process.pid} (${process.name})`),
+    root: isOurRoot(`${path}/root`) ? null : context.objects.addLink(`${path}/root`, `root of ${process.pid} (${process.name})`),
+    childSubreaper: subreaper.readUInt32LE(),
+    keepCaps: Math.max(injector.call("prctl", PR_GET_KEEPCAPS), 0),
+    xcompPerm: permission,
+    shadowStackFeatures: shadow,
+  };
+}
+
+/** Whether a task's root directory is that of crimg. */
+function isOurRoot(path: string): boolean {
+  const theirs = tryStat(path);
+  const ours = tryStat("/proc/self/root");
+  return typeof theirs !== "number" && typeof ours !== "number" && theirs.dev === ours.dev && theirs.ino === ours.ino;
+}
+
+/** All resource limits; asked through the process itself where crimg may not. */
+export function collectRlimits(context: DumpContext, process: DumpedProcess): void {
+  for (const [number, resource] of rlimitResourceNames as ReadonlyMap<number, RlimitResource>) {
+    let limit = tryPrlimit(process.pid, number);
+    if (typeof limit === "number") {
+      const out = Buffer.alloc(16);
+      const result = process.injector().call("prlimit64", 0, number, 0, { out });
+      if (failed(result)) continue;
+      limit = { soft: out.readBigUInt64LE(0), hard: out.readBigUInt64LE(8) };
+    }
+    context.tables.rlimits.push(rlimitRow({ task: process.row, resource, ...limit }));
+  }
+}
+
+/** The name of a process for messages. */
+export function processName(pid: number): string {
+  const stat = readStat(procPath(pid));
+  return stat === undefined ? "?" : decodeText(stat.comm);
+}

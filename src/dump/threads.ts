@@ -1,0 +1,155 @@
+/** The threads table: registers, and what the kernel keeps for each thread. */
+import { decodeText } from "../bytes/text.js";
+import { type CredRow, credRow, type SchedPolicy, schedPolicyNames, threadRow } from "../gen/tables.js";
+import {
+  getRegset,
+  getRobustList,
+  getRseqConfiguration,
+  ioprioGet,
+  regset,
+  schedGetaffinity,
+  schedGetattr,
+  tryReadMemory,
+  tryReadSmall,
+} from "../native/index.js";
+import type { DumpContext, DumpedProcess } from "./context.js";
+import type { FrozenThread } from "./freeze.js";
+import type { Injector } from "./injector.js";
+import { innermost, procPath, readStatus } from "./procfs.js";
+import { refusal } from "./refusal.js";
+import { getReg, inSyscall, isRestartSyscall, restartedCall, rewound, toGpregs } from "./registers.js";
+
+const PR_GET_PDEATHSIG = 2;
+const PR_GET_SECUREBITS = 27;
+const PR_GET_TIMERSLACK = 30;
+const PR_GET_TID_ADDRESS = 40;
+
+/** sigaltstack as the thread has it. */
+export interface AlternateStack {
+  readonly sp: bigint;
+  readonly flags: number;
+  readonly size: bigint;
+}
+
+const SS_DISABLE = 2;
+const SS_ONSTACK = 1;
+
+/** Asks a thread for its alternate signal stack. */
+export function readAlternateStack(injector: Injector): AlternateStack {
+  const out = Buffer.alloc(24);
+  injector.call("sigaltstack", 0, { out });
+  return { sp: out.readBigUInt64LE(0), flags: out.readInt32LE(8) >>> 0, size: out.readBigUInt64LE(16) };
+}
+
+/** The range of an alternate stack that nothing runs on, or undefined. */
+export function idleStack(stack: AlternateStack): { start: bigint; end: bigint } | undefined {
+  return (stack.flags & (SS_DISABLE | SS_ONSTACK)) === 0 && stack.size > 0n
+    ? { start: stack.sp, end: stack.sp + stack.size }
+    : undefined;
+}
+
+/** Registers as stored: see the comment of `regs` in the spec. */
+function storedRegs(thread: FrozenThread): Buffer {
+  if (!isRestartSyscall(thread.regs)) return thread.regs;
+  const code = Buffer.alloc(48);
+  const got = tryReadMemory(thread.pid, getReg(thread.regs, "ip") - 50n, code);
+  const number = got === code.length ? restartedCall(code) : undefined;
+  return number === undefined ? thread.regs : rewound(thread.regs, number);
+}
+
+/** Adds the row of one thread. `injector` runs calls in that very thread. */
+export function collectThread(context: DumpContext, process: DumpedProcess, thread: FrozenThread, injector: Injector): number {
+  const { tid } = thread;
+  const path = procPath(process.pid, tid);
+  const status = readStatus(path);
+  if (status === undefined) throw refusal("ended", `process ${process.pid}: thread ${tid} ended while being dumped`);
+  const regs = storedRegs(thread);
+  const sched = schedGetattr(tid);
+  const robust = getRobustList(tid);
+  const rseq = getRseqConfiguration(tid);
+  const altstack = readAlternateStack(injector);
+  const word = Buffer.alloc(8);
+  injector.call("prctl", PR_GET_PDEATHSIG, { out: word });
+  const pdeathSignal = word.readUInt32LE();
+  const address = Buffer.alloc(8);
+  injector.call("prctl", PR_GET_TID_ADDRESS, { out: address });
+  const securebits = injector.call("prctl", PR_GET_SECUREBITS);
+  const slack = injector.call("prctl", PR_GET_TIMERSLACK);
+  const comm = tryReadSmall(`${path}/comm`) ?? Buffer.alloc(0);
+  const creds = addCreds(context, readCreds(status, securebits > 0 ? securebits : 0));
+  return (
+    context.tables.threads.push(
+      threadRow({
+        task: process.row,
+        tid: innermost(status, "NSpid") ?? tid,
+        regs: toGpregs(regs),
+        sigMask: thread.sigmask,
+        xstate: trimXstate(getRegset(tid, regset.X86_XSTATE)),
+        comm: decodeText(comm.at(-1) === 10 ? comm.subarray(0, -1) : comm),
+        creds,
+        altstackSp: altstack.sp,
+        altstackSize: altstack.size,
+        // SS_ONSTACK is computed from the stack pointer, not stored.
+        altstackFlags: (altstack.flags & ~SS_ONSTACK) >>> 0,
+        pdeathSignal,
+        clearChildTid: address.readBigUInt64LE(),
+        robustListHead: robust.head,
+        robustListLen: robust.head === 0n ? 0n : robust.length,
+        rseqAddress: rseq.address,
+        rseqSize: rseq.size,
+        rseqSignature: rseq.signature,
+        schedPolicy: schedPolicyOf(sched.policy, tid),
+        schedPriority: sched.priority,
+        nice: sched.nice,
+        schedFlags: sched.flags,
+        schedRuntimeNs: sched.policy === 6 ? sched.runtimeNs : 0n,
+        schedDeadlineNs: sched.policy === 6 ? sched.deadlineNs : 0n,
+        schedPeriodNs: sched.policy === 6 ? sched.periodNs : 0n,
+        timerSlackNs: slack > 0 ? BigInt(slack) : 0n,
+        ioPriority: ioprioGet(tid),
+        noNewPrivs: Number(status.get("NoNewPrivs") ?? 0),
+        inSyscall: inSyscall(regs) ? 1 : 0,
+        cpuAffinity: schedGetaffinity(tid),
+      }),
+    ) - 1
+  );
+}
+
+function schedPolicyOf(number: number, tid: number): SchedPolicy {
+  const policy = schedPolicyNames.get(number);
+  if (policy === undefined) throw refusal("sched-policy", `thread ${tid}: scheduling class ${number} is unknown`);
+  return policy;
+}
+
+/** Cuts trailing components that are all zero and not in use; header and legacy area stay. */
+function trimXstate(xstate: Buffer): Buffer {
+  let end = xstate.length;
+  while (end > 576 && xstate[end - 1] === 0) end--;
+  return Buffer.from(xstate.subarray(0, Math.min((end + 63) & ~63, xstate.length)));
+}
+
+function readCreds(status: Map<string, string>, securebits: number): CredRow {
+  const numbers = (name: string): number[] => (status.get(name) ?? "").split(/\s+/).filter(Boolean).map(Number);
+  const set = (name: string): bigint => BigInt(`0x${status.get(name) || "0"}`);
+  const [uid = 0, euid = 0, suid = 0, fsuid = 0] = numbers("Uid");
+  const [gid = 0, egid = 0, sgid = 0, fsgid = 0] = numbers("Gid");
+  return credRow({
+    uid, euid, suid, fsuid, gid, egid, sgid, fsgid,
+    capInheritable: set("CapInh"),
+    capPermitted: set("CapPrm"),
+    capEffective: set("CapEff"),
+    capBounding: set("CapBnd"),
+    capAmbient: set("CapAmb"),
+    securebits,
+    groups: new Uint8Array(Uint32Array.from(numbers("Groups")).buffer),
+  });
+}
+
+/** Row of equal credentials, added when new. */
+function addCreds(context: DumpContext, row: CredRow): number {
+  const key = (cred: CredRow): string =>
+    Object.values(cred).map((value) => (value instanceof Uint8Array ? Buffer.from(value).toString("hex") : String(value))).join(",");
+  const wanted = key(row);
+  const known = context.tables.creds.findIndex((cred) => key(cred) === wanted);
+  return known >= 0 ? known : context.tables.creds.push(row) - 1;
+}

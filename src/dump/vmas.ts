@@ -1,0 +1,158 @@
+/** The vmas table, and the objects behind mappings. */
+import { decodeText } from "../bytes/text.js";
+import { vmaRow, type VmaKind } from "../gen/tables.js";
+import { close, failed, openFlag, tryOpen, tryPread, tryStat, tryStatfsType } from "../native/index.js";
+import { elfBuildId } from "./build-id.js";
+import type { DumpContext, DumpedProcess } from "./context.js";
+import { refusal } from "./refusal.js";
+import { type Mapping, vmFlag } from "./smaps.js";
+
+/** A mapping with what was found out about it. */
+export interface VmaInfo {
+  readonly mapping: Mapping;
+  readonly kind: VmaKind;
+  /** Row in objects, or null. */
+  readonly object: number | null;
+}
+
+const special: ReadonlyMap<string, VmaKind> = new Map([
+  ["[vdso]", "vdso"], ["[vvar]", "vvar"], ["[vvar_vclock]", "vvar"], ["[vsyscall]", "vsyscall"],
+]);
+
+const deviceMemory = vmFlag("io") | vmFlag("pf");
+const userfault = vmFlag("um") | vmFlag("uw") | vmFlag("ui");
+
+/** Mappings that crimg cannot make again are refused by name. */
+function assertRestorable(process: DumpedProcess, mapping: Mapping, name: string): void {
+  const where = `${process.pid} (${process.name}): memory at 0x${mapping.start.toString(16)}`;
+  const has = (flag: bigint): boolean => (mapping.vmFlags & flag) !== 0n;
+  if (special.has(name)) return;
+  if (name.startsWith("/SYSV")) throw refusal("sysv-shm", `${where}: System V shared memory`);
+  if (name.startsWith("/[aio]")) throw refusal("aio", `${where}: the ring of an asynchronous I/O context (io_setup)`);
+  if (name.startsWith("anon_inode:[io_uring]")) throw refusal("io_uring", `${where}: io_uring`);
+  if (name.startsWith("anon_inode:") || name.startsWith("/anon_inode:")) {
+    throw refusal("mapping", `${where}: a mapping of ${name.replace(/^\/?anon_inode:/, "")}`);
+  }
+  if (name.startsWith("socket:")) throw refusal("mapping", `${where}: a mapped socket`);
+  if (name === "[uprobes]") throw refusal("uprobes", `${where}: uprobes are attached`);
+  if (has(vmFlag("ht"))) throw refusal("hugetlb", `${where}: hugetlb pages`);
+  if (has(userfault)) throw refusal("userfaultfd", `${where}: registered with userfaultfd`);
+  if (has(vmFlag("ss"))) throw refusal("shadow-stack", `${where}: a shadow stack`);
+  if (has(deviceMemory)) throw refusal("device-memory", `${where}: memory of a device (${name || "no name"})`);
+}
+
+/** Adds the rows of one address space. */
+export function collectVmas(
+  context: DumpContext,
+  process: DumpedProcess,
+  mm: number,
+  mappings: readonly Mapping[],
+): VmaInfo[] {
+  const files = new Map<string, number>();
+  return mappings.map((mapping) => {
+    const name = mapping.name.toString("latin1");
+    assertRestorable(process, mapping, name);
+    const info = classify(context, process, mapping, name, files);
+    context.tables.vmas.push(
+      vmaRow({
+        mm,
+        kind: info.kind,
+        start: mapping.start,
+        end: mapping.end,
+        offset: mapping.offset,
+        prot: mapping.prot,
+        object: info.object,
+        vmFlags: mapping.vmFlags,
+        isHeap: name === "[heap]" ? 1 : 0,
+        isStack: name === "[stack]" ? 1 : 0,
+        name: vmaName(mapping, info.kind),
+      }),
+    );
+    return info;
+  });
+}
+
+/** The name that PR_SET_VMA_ANON_NAME gave, or of special mappings the name shown. */
+function vmaName(mapping: Mapping, kind: VmaKind): string {
+  const match = /^\[anon(?:_shmem)?:(.*)\]$/s.exec(mapping.name.toString("latin1"));
+  if (match) return decodeText(Buffer.from(match[1] ?? "", "latin1"));
+  return kind === "vdso" || kind === "vvar" || kind === "vsyscall" || kind === "special" ? decodeText(mapping.name) : "";
+}
+
+function classify(
+  context: DumpContext,
+  process: DumpedProcess,
+  mapping: Mapping,
+  name: string,
+  files: Map<string, number>,
+): VmaInfo {
+  const known = special.get(name);
+  if (known !== undefined) return { mapping, kind: known, object: null };
+  if (mapping.ino === 0n) return { mapping, kind: "anon_private", object: null };
+  const end = mapping.offset + (mapping.end - mapping.start);
+  if (name === "/dev/zero (deleted)" || name.startsWith("[anon_shmem:")) {
+    const object = context.objects.addSharedMemory(mapping.devMajor, mapping.devMinor, mapping.ino, end);
+    return { mapping, kind: mapping.isShared ? "anon_shared" : "file_private", object };
+  }
+  const key = `${mapping.devMajor}:${mapping.devMinor}:${mapping.ino}:${name}`;
+  let object = files.get(key);
+  if (object === undefined) {
+    object = addMappedFile(context, process, mapping);
+    files.set(key, object);
+  }
+  return { mapping, kind: mapping.isShared ? "file_shared" : "file_private", object };
+}
+
+/** The link in /proc/PID/map_files, which leads to the very file whatever its name says today. */
+export function mapFilesPath(pid: number, mapping: Mapping): string {
+  return `/proc/${pid}/map_files/${mapping.start.toString(16)}-${mapping.end.toString(16)}`;
+}
+
+function addMappedFile(context: DumpContext, process: DumpedProcess, mapping: Mapping): number {
+  const holder = `${process.pid} (${process.name}): file mapped at 0x${mapping.start.toString(16)}`;
+  const link = mapFilesPath(process.pid, mapping);
+  const byLink = tryStat(link);
+  const exact = typeof byLink !== "number";
+  // Following links of map_files takes CAP_CHECKPOINT_RESTORE; the path is as good if it still names that inode.
+  const path = exact ? link : decodeText(mapping.name);
+  const stat = exact ? byLink : tryStat(path);
+  const isSame = typeof stat !== "number" && (exact || (stat.ino === mapping.ino && stat.devMajor === mapping.devMajor && stat.devMinor === mapping.devMinor));
+  if (typeof stat === "number" || !isSame) {
+    if (mapping.name.toString("latin1").endsWith(" (deleted)")) return addUnreachable(context, mapping, holder);
+    throw refusal("mapped-file", `${holder}: ${path} is no longer the file that is mapped`);
+  }
+  const magic = tryStatfsType(path);
+  return context.objects.add({
+    stat,
+    link: mapping.name,
+    fsMagic: typeof magic === "number" ? 0n : magic,
+    holder,
+    fields: { buildId: (stat.mode & 0o170000) === 0o100000 ? fileBuildId(path) : new Uint8Array(0) },
+  });
+}
+
+/** An unlinked file or memfd that an ordinary user sees only through the mapping itself. */
+function addUnreachable(context: DumpContext, mapping: Mapping, holder: string): number {
+  return context.objects.add({
+    stat: {
+      dev: 0n, devMajor: mapping.devMajor, devMinor: mapping.devMinor, rdevMajor: 0, rdevMinor: 0, ino: mapping.ino,
+      mode: 0o100600, nlink: 0, uid: 0, gid: 0, size: 0n, atimeNs: 0n, mtimeNs: 0n,
+    },
+    link: mapping.name,
+    fsMagic: 0n,
+    holder,
+  });
+}
+
+function fileBuildId(path: string): Uint8Array {
+  const fd = tryOpen(path, openFlag.RDONLY);
+  if (failed(fd)) return new Uint8Array(0);
+  try {
+    return elfBuildId((offset, length) => {
+      const bytes = Buffer.alloc(length);
+      return tryPread(fd, bytes, offset) === length ? bytes : undefined;
+    }, path);
+  } finally {
+    close(fd);
+  }
+}
