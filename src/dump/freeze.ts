@@ -51,6 +51,7 @@ export interface FrozenProcess {
 /** Longest wait for one thread to stop, milliseconds. A thread in uninterruptible sleep does not. */
 const stopTimeoutMs = 5000;
 
+const SIGKILL = 9;
 const SIGSTOP = 19;
 
 /** Rounds over the whole tree before we give up on one that forks faster than we look. */
@@ -244,6 +245,17 @@ export class FrozenTree {
     this.#held.clear();
   }
 
+  /** Ends every process and waits until it is gone (reaped by its parent at the latest when that looks). */
+  kill(): void {
+    for (const process of this.processes) if (!process.isZombie) tryKill(process.pid, SIGKILL);
+    for (const tid of this.#held.keys()) {
+      // A leader is reported only after the other threads of its process.
+      if (!this.#byPid.has(tid)) awaitEnd(tid);
+    }
+    for (const process of this.processes) if (!process.isZombie) awaitEnd(process.pid);
+    this.#held.clear();
+  }
+
   /** A thread that was seized but has not been seen to stop: stop it, then let it go. */
   #detachRunning(tid: number): void {
     for (let i = 0; i < 4; i++) {
@@ -255,5 +267,15 @@ export class FrozenTree {
       const signal = stop.event === 0 && (stop.signal & 0x80) === 0 ? stop.signal : 0;
       if (!failed(tryDetach(tid, signal))) return;
     }
+  }
+}
+
+/** Waits for the end of a killed tracee; its memory is free then. */
+function awaitEnd(tid: number): void {
+  for (;;) {
+    const { pid, status } = waitTimeout(tid, waitOption.WALL, 60_000);
+    if (failed(pid)) return;
+    const state = decodeWaitStatus(status);
+    if (state.kind === "exited" || state.kind === "killed") return;
   }
 }

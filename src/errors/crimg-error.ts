@@ -40,6 +40,10 @@ export const exitStatus = {
   refused: 4,
   /** The tree could not be resumed; nothing of it is left running. */
   restoreFailed: 125,
+  /** Ended by Ctrl-C (SIGINT); nothing is left behind. */
+  interrupted: 130,
+  /** Ended by SIGTERM; nothing is left behind. */
+  terminated: 143,
 } as const;
 
 export type ExitStatus = (typeof exitStatus)[keyof typeof exitStatus];

@@ -1,0 +1,119 @@
+/**
+ * crimg dump: freeze → collect → write → commit → kill or let go.
+ *
+ * The target is touched last of all things: an image stands whole under its final name before anything ends. Whatever
+ * fails before, the tree goes on as it was and no file is left.
+ */
+import type { FormatAdapter, Loss } from "../adapter/format.js";
+import { assertDumpable } from "../dump/admission.js";
+import { collect, type Collection } from "../dump/collect.js";
+import { FrozenTree } from "../dump/freeze.js";
+import { type IgnorableClass, ignorableClasses } from "../dump/refusal.js";
+import { CrimgError } from "../errors/crimg-error.js";
+import type { Checkpoint } from "../model/checkpoint.js";
+import { InterruptGuard } from "./interrupt.js";
+import type { DumpOptions, DumpReport } from "./options.js";
+import { openOutput } from "./output.js";
+import { programVersion } from "./version.js";
+
+/** Lets the event loop turn, so that signals are noticed. */
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+function ignoredClasses(names: readonly string[]): Set<IgnorableClass> {
+  const known = Object.keys(ignorableClasses) as IgnorableClass[];
+  return new Set(
+    names.map((name) => {
+      const found = known.find((one) => one === name);
+      if (found === undefined) {
+        throw new CrimgError("usage.ignore", `--ignore ${name}: there is no such class`, { expected: known.join(", ") });
+      }
+      return found;
+    }),
+  );
+}
+
+/**
+ * Dumps a process tree into one image.
+ * @throws CrimgError `dump.*` when refused (the target runs on), `output.*`, `system.*`, `interrupted`
+ */
+export async function dump(options: DumpOptions): Promise<DumpReport> {
+  const started = performance.now();
+  const ignored = ignoredClasses(options.ignore);
+  assertDumpable(options.pid);
+  // Everything that loads code happens while the target still runs.
+  const format = await options.registry.load(options.to ?? "ckpt-elf");
+  if (format.write === undefined) {
+    throw new CrimgError("format.read-only", `crimg reads ${format.id} but does not write it`, {
+      hint: "crimg formats shows what can be written",
+    });
+  }
+  const output = openOutput(options.output, {
+    shape: format.shape,
+    isExecutable: format.isExecutable,
+    force: options.force,
+  });
+  const guard = new InterruptGuard();
+  try {
+    const frozenAt = performance.now();
+    const tree = FrozenTree.freeze(options.pid, { noTree: !options.isTree });
+    let collection: Collection | undefined;
+    try {
+      collection = collect(tree, { ignored, creator: programVersion() });
+      const { checkpoint } = collection;
+      const losses = reportLosses(format, checkpoint, options);
+      await turn();
+      guard.check("dump");
+      await format.write(checkpoint, output, {
+        bundle: options.bundle,
+        onProgress: (done, total) => {
+          guard.check("dump");
+          options.onProgress?.(done, total);
+        },
+      });
+      await turn();
+      guard.check("dump");
+      const report = {
+        output: options.output,
+        format: format.id,
+        processes: checkpoint.tables.tasks.length,
+        threads: checkpoint.tables.threads.length,
+        pageBytes: checkpoint.tables.extents.reduce((sum, extent) => sum + extent.length, 0n),
+        losses,
+      };
+      collection.close();
+      collection = undefined;
+      output.commit({ sync: options.sync });
+      if (options.after === "kill") tree.kill();
+      else tree.release(options.after === "leave-stopped");
+      const now = performance.now();
+      return { ...report, frozenMs: now - frozenAt, totalMs: now - started };
+    } catch (error) {
+      abandon(collection, tree);
+      throw error;
+    }
+  } catch (error) {
+    output.discard();
+    throw error;
+  } finally {
+    guard.close();
+  }
+}
+
+function reportLosses(format: FormatAdapter, checkpoint: Checkpoint, options: DumpOptions): readonly Loss[] {
+  const losses: Loss[] = [
+    ...checkpoint.tables.losses.map(({ code, count, text }): Loss => ({ code, facet: "tree", count, text })),
+    ...(format.losses?.(checkpoint, { bundle: options.bundle }) ?? []),
+  ];
+  for (const loss of losses) options.onLoss?.(loss);
+  return losses;
+}
+
+/** Puts the target back; what fails on the way matters less than the error that brought us here. */
+function abandon(collection: Collection | undefined, tree: FrozenTree): void {
+  try {
+    collection?.close();
+  } catch {
+    // The thread returns to its old state by itself once it is let go.
+  }
+  tree.release();
+}
