@@ -25,6 +25,7 @@ import { findGadgets, type Gadgets, type MappedRange } from "./gadgets.js";
 import { type InjectionSite, Injector } from "./injector.js";
 import { collectMm } from "./mm.js";
 import { collectObjectContents, type MappedProcess } from "./object-contents.js";
+import { unpin } from "./pin.js";
 import { type IgnorableClass, refusal } from "./refusal.js";
 import { getReg } from "./registers.js";
 import { assertNamespaces, assertUnshared, checkFilters } from "./sharing.js";
@@ -132,6 +133,7 @@ export function collect(tree: FrozenTree, options: CollectOptions): Collection {
       }
     }
     for (const source of context.sources) source.close();
+    unpin();
     if (failures.length > 0) throw failures[0];
   };
   try {

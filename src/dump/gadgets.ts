@@ -27,24 +27,36 @@ const syscallOnly = Buffer.from([0x0f, 0x05]);
 /** mov $15, %rax; syscall (glibc, musl) and mov $15, %eax; syscall (others). */
 const restorers = [Buffer.from([0x48, 0xc7, 0xc0, 15, 0, 0, 0, 0x0f, 0x05]), Buffer.from([0xb8, 15, 0, 0, 0, 0x0f, 0x05])];
 
-const chunkLength = 1 << 20;
-/** Text searched for a restorer, bytes: large programs without one in their C library are not read whole. */
+/** Bytes searched at once. */
+const chunkLength = 1 << 18;
+/** Text searched, bytes: large programs without a restorer in their C library are not read whole. */
 const searchLimit = 96 << 20;
 
-/** Searches executable memory; the chunks overlap by the longest pattern. */
-function search(pid: number, range: MappedRange, patterns: readonly Buffer[], budget: { left: number }): bigint | undefined {
-  const buffer = Buffer.allocUnsafe(chunkLength);
+const chunk = Buffer.allocUnsafeSlow(chunkLength);
+
+/** What is still looked for, and where it was found first. */
+interface Wanted {
+  readonly patterns: readonly Buffer[];
+  found?: bigint;
+}
+
+/** Searches executable memory for all that is wanted; the chunks overlap by the longest pattern. */
+function search(pid: number, range: MappedRange, wanted: readonly Wanted[], budget: { left: number }): void {
   for (let at = range.start; at < range.end && budget.left > 0; at += BigInt(chunkLength - 16)) {
     const length = Number(range.end - at < BigInt(chunkLength) ? range.end - at : BigInt(chunkLength));
-    const got = tryReadMemory(pid, at, buffer.subarray(0, length));
-    if (got <= 0) return undefined;
+    const got = tryReadMemory(pid, at, chunk.subarray(0, length));
+    if (got <= 0) return;
     budget.left -= got;
-    for (const pattern of patterns) {
-      const found = buffer.subarray(0, got).indexOf(pattern);
-      if (found >= 0) return at + BigInt(found);
+    const bytes = chunk.subarray(0, got);
+    for (const one of wanted) {
+      if (one.found !== undefined) continue;
+      for (const pattern of one.patterns) {
+        const found = bytes.indexOf(pattern);
+        if (found >= 0) one.found ??= at + BigInt(found);
+      }
     }
+    if (wanted.every((one) => one.found !== undefined)) return;
   }
-  return undefined;
 }
 
 function holds(pid: number, address: bigint, patterns: readonly Buffer[]): boolean {
@@ -68,16 +80,17 @@ export function findGadgets(pid: number, ranges: readonly MappedRange[], hint?: 
   const rank = (range: MappedRange): number =>
     range.name === "[vdso]" ? 0 : /\/(libc|ld-|musl)[^/]*$/.test(range.name) ? 1 : 2;
   const ordered = [...code].sort((a, b) => rank(a) - rank(b));
-  const first = (patterns: readonly Buffer[]): bigint | undefined => {
-    const budget = { left: searchLimit };
-    for (const range of ordered) {
-      const found = search(pid, range, patterns, budget);
-      if (found !== undefined) return found;
-    }
-    return undefined;
-  };
-  const returning = first([syscallRet]);
-  const syscall = returning ?? first([syscallOnly]);
-  if (syscall === undefined) return undefined;
-  return { syscall, returns: returning !== undefined, restorer: first(restorers) ?? 0n };
+  const returning: Wanted = { patterns: [syscallRet] };
+  const restorer: Wanted = { patterns: restorers };
+  const budget = { left: searchLimit };
+  for (const range of ordered) {
+    search(pid, range, [returning, restorer], budget);
+    if (returning.found !== undefined && restorer.found !== undefined) break;
+  }
+  if (returning.found !== undefined) return { syscall: returning.found, returns: true, restorer: restorer.found ?? 0n };
+  const bare: Wanted = { patterns: [syscallOnly] };
+  for (const range of ordered) {
+    if (bare.found === undefined) search(pid, range, [bare], { left: searchLimit });
+  }
+  return bare.found === undefined ? undefined : { syscall: bare.found, returns: false, restorer: 0n };
 }

@@ -35,6 +35,7 @@ import {
 } from "../native/index.js";
 import type { FrozenThread } from "./freeze.js";
 import type { Gadgets, MappedRange } from "./gadgets.js";
+import { pinTo } from "./pin.js";
 import { refusal } from "./refusal.js";
 import { getReg, isRestarting, rewound, setReg } from "./registers.js";
 import { buildSignalFrame, signalFrameLength } from "./sigframe.js";
@@ -109,6 +110,7 @@ export class Injector {
   /** Borrows the memory and puts the thread on the frame. Order matters: at every point the thread can go on. */
   open(): void {
     if (this.#isOpen) return;
+    pinTo(this.#pid, this.tid);
     if (this.#area !== undefined) readMemory(this.#pid, this.#area.start, this.#area.saved);
     this.#isOpen = true;
     if (this.#canHeal) this.#writeFrames(undefined);

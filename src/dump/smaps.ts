@@ -36,12 +36,13 @@ const transientWords: ReadonlySet<string> = new Set(["sd", "??"]);
 
 const header = /^([0-9a-f]+)-([0-9a-f]+) (.)(.)(.)(.) ([0-9a-f]+) ([0-9a-f]+):([0-9a-f]+) (\d+) *(.*)$/s;
 
+const chunk = Buffer.allocUnsafeSlow(1 << 16);
+
 /** Reads all mappings, ascending. Throws SysError when the process cannot be looked into. */
 export function readMappings(pid: number): Mapping[] {
   const path = `/proc/${pid}/smaps`;
   const fd = open(path, openFlag.RDONLY);
   const mappings: Mapping[] = [];
-  const chunk = Buffer.allocUnsafe(1 << 18);
   let rest = "";
   try {
     for (;;) {

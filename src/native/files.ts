@@ -165,12 +165,16 @@ export function tryFstatfsType(fd: number): bigint | number {
   return failed(result) ? result : data.readBigUInt64LE(0);
 }
 
+const linkRoom = Buffer.allocUnsafeSlow(8192);
+
 /** Where a symbolic link leads, as bytes; undefined when it cannot be read. */
 export function tryReadlink(path: string): Buffer | undefined {
-  const data = Buffer.alloc(8192);
+  const data = linkRoom;
   const length = tryCall("readlink", cString(path), data, data.length);
   return failed(length) ? undefined : Buffer.from(data.subarray(0, length));
 }
+
+const directoryRoom = Buffer.allocUnsafeSlow(32768);
 
 /** Names in a directory without "." and "..", or −errno. Meant for /proc: names are ASCII. */
 export function tryListDirectory(path: string): string[] | number {
@@ -178,7 +182,7 @@ export function tryListDirectory(path: string): string[] | number {
   if (failed(fd)) return fd;
   try {
     const names: string[] = [];
-    const data = Buffer.alloc(32768);
+    const data = directoryRoom;
     for (;;) {
       const got = tryCall("getdents64", fd, data, data.length);
       if (failed(got)) return got;

@@ -51,6 +51,10 @@ export const pageIs = {
   WPALLOWED: 1n, WRITTEN: 2n, FILE: 4n, PRESENT: 8n, SWAPPED: 16n, PFNZERO: 32n, HUGE: 64n, SOFT_DIRTY: 128n, GUARD: 256n,
 } as const;
 
+/** Runs asked for at once. */
+const runs = 2048;
+const regions = Buffer.allocUnsafeSlow(runs * 24);
+
 /** _IOWR('f', 16, struct pm_scan_arg) */
 const PAGEMAP_SCAN = 0xc0606610;
 
@@ -71,8 +75,6 @@ export function scanPages(
   scan: PageScan,
   onRun: (start: bigint, end: bigint) => void,
 ): number {
-  const runs = 2048;
-  const regions = Buffer.alloc(runs * 24);
   const arg = Buffer.alloc(96);
   let start = scan.start;
   while (start < scan.end) {

@@ -82,9 +82,12 @@ export function setRegs(tid: number, regs: Uint8Array): void {
   ptrace("SETREGS", tid, 0, regs);
 }
 
-/** A register set as long as the kernel has it, at most `maximum` bytes. */
-export function getRegset(tid: number, type: number, maximum = 65536): Buffer {
-  const data = Buffer.alloc(maximum);
+/** Room for the largest register set (XSAVE with AMX is 11,008 bytes). */
+const regsetRoom = Buffer.allocUnsafeSlow(32768);
+
+/** A register set, as long as the kernel has it. */
+export function getRegset(tid: number, type: number): Buffer {
+  const data = regsetRoom;
   const iov = iovec(data);
   ptrace("GETREGSET", tid, type, iov);
   return Buffer.from(data.subarray(0, Number(iov.readBigUInt64LE(8))));
