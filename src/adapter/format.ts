@@ -64,6 +64,8 @@ export interface FormatAdapter {
   readonly title: string;
   /** Whether one checkpoint is a file or a directory when written. */
   readonly shape: "file" | "directory";
+  /** Where that depends on the checkpoint: a core is a file a process, so a tree is a directory. */
+  shapeOf?(checkpoint: Checkpoint, options: WriteOptions): "file" | "directory";
   /** Whether the file written is executable (mode 0700, else 0600). */
   readonly isExecutable?: boolean;
   readonly facets: Readonly<Record<FacetName, FacetSupport>>;

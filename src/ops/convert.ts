@@ -123,9 +123,10 @@ export async function writeCheckpoint(
   options: WriteOptions & { readonly registry: FormatRegistry; readonly force?: boolean; readonly sync?: boolean },
 ): Promise<void> {
   // Detection is asynchronous and replacing is decided in one step, so it is asked beforehand.
-  const isImageSet = options.force === true && target.shape === "directory" && (await isImage(output, options.registry));
+  const shape = target.shapeOf?.(checkpoint, options) ?? target.shape;
+  const isImageSet = options.force === true && shape === "directory" && (await isImage(output, options.registry));
   const pending = openOutput(output, {
-    shape: target.shape,
+    shape,
     isExecutable: target.isExecutable,
     force: options.force,
     isReplaceable: () => isImageSet,
