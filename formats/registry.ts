@@ -3,4 +3,5 @@
 import { registryOf } from "../src/adapter/registry.js";
 
 export const registry = registryOf({
+  core: () => import("./core/index.js"),
 });
