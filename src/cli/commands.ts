@@ -5,4 +5,5 @@ export const commandEntries: readonly CommandEntry[] = [
   { name: "convert", describe: "Turn a checkpoint into another format", load: async () => (await import("./commands/convert.js")).command },
   { name: "formats", describe: "List the formats and what each can hold", load: async () => (await import("./commands/formats.js")).command },
   { name: "show", describe: "Show what is in a checkpoint, in any format", load: async () => (await import("./commands/show.js")).command },
+  { name: "validate", describe: "Check that images are whole and make sense", load: async () => (await import("./commands/validate.js")).command },
 ];

@@ -1,19 +1,11 @@
 /** Entry of the command line: parse, run, and say errors in one place. */
-import { readFileSync } from "node:fs";
 import { CrimgError, exitStatus } from "../errors/crimg-error.js";
 import { toJsonText } from "../errors/json.js";
 import { errorToJson, fromSystemError, renderError } from "../errors/render.js";
 import { commandEntries } from "./commands.js";
 import { parseCommandLine } from "./parse.js";
 import { type Terminal, processTerminal } from "./terminal.js";
-
-/** The version in package.json, two folders above dist/src. */
-export function crimgVersion(): string {
-  const text = readFileSync(new URL("../../../package.json", import.meta.url), "utf8");
-  const parsed: unknown = JSON.parse(text);
-  if (typeof parsed === "object" && parsed !== null && "version" in parsed) return String(parsed.version);
-  return "unknown";
-}
+import { crimgVersion } from "./version.js";
 
 /** A bug of crimg: one line, and the trace only for those who ask. */
 function sayBug(error: unknown, terminal: Terminal): void {

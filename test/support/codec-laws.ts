@@ -105,7 +105,7 @@ export function codecCase<Row>(
 }
 
 /** fast-check makes objects without a prototype and Buffers are Uint8Arrays; compare contents. */
-function plain(value: unknown): unknown {
+export function plain(value: unknown): unknown {
   if (value instanceof Uint8Array) return Array.from(value);
   if (Array.isArray(value)) return value.map(plain);
   if (typeof value === "object" && value !== null) {

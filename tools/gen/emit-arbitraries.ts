@@ -1,11 +1,11 @@
 /** test/support/gen/<spec>.ts: a fast-check arbitrary and a codec case for every record of a spec. */
-import { recordTypeName, countUsers, sizeName, visibleFields } from "./emit-types.js";
+import { countUsers, hasNamedEnums, recordTypeName, sizeName, visibleFields } from "./emit-types.js";
+import { tableProperty, tablesOf } from "./emit-tables.js";
 import { Imports } from "./imports.js";
 import type { Count, Field, IntType, RecordType, Spec } from "./ir.js";
 import { camelCase, kebabCase } from "./names.js";
 import { header, literal, sourceOf } from "./source.js";
 import type { Modules } from "./emit-codec.js";
-import { hasNamedEnums } from "./emit-types.js";
 
 const support = "../primitive-arbitraries.js";
 
@@ -35,7 +35,15 @@ export function emitArbitraries(spec: Spec, modules: Modules): string {
   }
   imports.value("../codec-laws.js", "codecCase");
   imports.type("../codec-laws.js", "CodecCase");
-  return `${header([sourceOf(spec)])}import fc from "fast-check";\n${imports.emit()}${body}${cases}];\n`;
+  const tables = tablesOf(spec);
+  if (tables.length > 0) {
+    const type = imports.type(fromSource(modules.types(spec.id)), "Tables");
+    cases += `];\n\n/** Rows of each table; references are any numbers. */\n`;
+    cases += `export const rowArbitraries: { readonly [Name in keyof ${type}]: fc.Arbitrary<${type}[Name][number]> } = {\n`;
+    for (const record of tables) cases += `  ${tableProperty(record)}: ${arbitraryName(record)},\n`;
+  }
+  const end = tables.length > 0 ? "};\n" : "];\n";
+  return `${header([sourceOf(spec)])}import fc from "fast-check";\n${imports.emit()}${body}${cases}${end}`;
 }
 
 /** Records after those of the same spec that they contain. */

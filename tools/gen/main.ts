@@ -2,13 +2,14 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { derivedFiles } from "./derived.js";
 import { generate } from "./generate.js";
 import { SpecError } from "./yaml-values.js";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "../../..");
 try {
   let changed = 0;
-  for (const [path, content] of generate(root)) {
+  for (const [path, content] of [...generate(root), ...derivedFiles(root)]) {
     const file = join(root, path);
     if (existsSync(file) && readFileSync(file, "utf8") === content) continue;
     mkdirSync(dirname(file), { recursive: true });

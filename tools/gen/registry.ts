@@ -1,5 +1,5 @@
 /** Makes formats/registry.ts from the folder names under formats/. */
-import { existsSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 
 export const registryPath = "formats/registry.ts";
@@ -30,13 +30,4 @@ import { registryOf } from "../src/adapter/registry.js";
 export const registry = registryOf({
 ${lines.join("\n")}${lines.length > 0 ? "\n" : ""}});
 `;
-}
-
-/** Writes formats/registry.ts if it is stale. Returns whether it was. */
-export function generateRegistry(root: string): boolean {
-  const path = join(root, registryPath);
-  const text = registrySource(formatIds(root));
-  if (existsSync(path) && readFileSync(path, "utf8") === text) return false;
-  writeFileSync(path, text);
-  return true;
 }

@@ -21,18 +21,21 @@ export function recordJson(record: RecordSpec, value: object): { readonly [key: 
   return Object.fromEntries(record.fields.map((field) => [field.id, valueJson(field, members[field.name])]));
 }
 
-/** The document; every row says its number (`index`), which is what references name. */
+/**
+ * The document. `tables` holds the rows concerned and is valid against the checkpoint schema; `rows` says which rows
+ * of their tables they are, since that is what references name.
+ */
 export function renderJson(document: ShowDocument, checkpoint: Checkpoint): JsonValue {
   const tables: Record<string, JsonValue> = {};
+  const numbers: Record<string, JsonValue> = {};
   for (const spec of tableSpecs) {
     const selected = document.selected[spec.table];
     if (selected === undefined) continue;
     const rows: readonly object[] = checkpoint.tables[spec.table];
-    tables[spec.tableId] = selected.flatMap((index) => {
-      const row = rows[index];
-      return row === undefined ? [] : [{ index, ...recordJson(spec, row) }];
-    });
+    const found = selected.filter((index) => rows[index] !== undefined);
+    numbers[spec.tableId] = found;
+    tables[spec.tableId] = found.map((index) => recordJson(spec, rows[index] ?? {}));
   }
   const { source, format, section, pid } = document;
-  return { source, format, section, ...(pid === undefined ? {} : { pid }), tables };
+  return { source, format, section, ...(pid === undefined ? {} : { pid }), rows: numbers, tables };
 }

@@ -1,0 +1,69 @@
+import { CrimgError } from "../../errors/crimg-error.js";
+import { toJsonText } from "../../errors/json.js";
+import { errorToJson, renderError } from "../../errors/render.js";
+import { defineCommand } from "../command.js";
+import { crimgVersion } from "../version.js";
+
+const profiles = ["format", "lkml", "host"] as const;
+
+export const command = defineCommand({
+  name: "validate",
+  describe: "Check that images are whole and make sense",
+  notes: [
+    "Profiles: `format` judges the image itself; `lkml` replays the decisions of the 2011 kernel loader on a ckpt-elf-v1 file; `host` asks whether it would resume here and now.",
+    "Exit status 0: nothing wrong; 1: findings; 2: could not judge. docs/validation-rules.md lists the rules.",
+  ],
+  positionals: { images: { describe: "Images in any readable format, whole sets or single files of one", many: true, isFile: true } },
+  options: {
+    profile: { type: "string", value: "PROFILE", choices: profiles, describe: "What to judge by; `format` if absent" },
+    from: { type: "string", value: "FORMAT", describe: "Format, instead of recognising it" },
+    strict: { type: "boolean", describe: "Warnings count as findings" },
+    json: { type: "boolean", describe: "Findings as JSON" },
+    sarif: { type: "boolean", describe: "Findings as SARIF 2.1.0" },
+  },
+  examples: [
+    { command: "crimg validate image.elf", text: "before you trust it" },
+    { command: "crimg validate --profile host image.elf", text: "would it resume here?" },
+    { command: "crimg validate --sarif *.elf > findings.sarif", text: "for code scanning" },
+  ],
+  async run(args, terminal) {
+    if (args.json && args.sarif) throw new CrimgError("usage.bad", "--json and --sarif cannot both be given");
+    const [{ validate, exitOf }, { registry }] = await Promise.all([
+      import("../../ops/validate.js"),
+      import("../../../formats/registry.js"),
+    ]);
+    const profile = profiles.find((name) => name === (args.profile ?? "format")) ?? "format";
+    const reports = [];
+    for (const image of args.images) {
+      reports.push(await validate(image, { registry, profile, ...(args.from === undefined ? {} : { from: args.from }) }));
+    }
+    if (args.sarif) {
+      const [{ toSarif }, { allRules }] = await Promise.all([
+        import("../../validate/render-sarif.js"),
+        import("../../validate/catalogue.js"),
+      ]);
+      const log = toSarif(reports.flatMap((report) => report.findings), allRules(), crimgVersion());
+      terminal.print(`${JSON.stringify(log, null, 2)}\n`);
+    } else if (args.json) {
+      terminal.print(toJsonText(reports.map(({ unjudged, ...report }) => {
+        return { ...report, ...(unjudged === undefined ? {} : { unjudged: errorToJson(unjudged) }) };
+      })));
+    }
+    const { renderFinding } = await import("../../validate/render-text.js");
+    for (const report of reports) {
+      if (report.unjudged !== undefined) {
+        if (!args.json) terminal.say(renderError(report.unjudged, { color: terminal.errColor }));
+        continue;
+      }
+      if (args.json || args.sarif) continue;
+      for (const finding of report.findings) {
+        terminal.print(renderFinding(finding, { color: terminal.color, excerpt: terminal.outIsTerminal }));
+      }
+      for (const code of report.cutOff) terminal.print(`… and more findings of ${code}\n`);
+      const count = report.findings.length;
+      const verdict = count === 0 ? "nothing wrong" : `${count}${report.cutOff.length > 0 ? "+" : ""} ${count === 1 ? "finding" : "findings"}`;
+      terminal.print(`${report.source}: ${verdict} (${report.format}, profile ${report.profile}, ${report.rules} rules)\n`);
+    }
+    return exitOf(reports, args.strict);
+  },
+});

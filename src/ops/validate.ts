@@ -1,0 +1,127 @@
+/** crimg validate: reads an image, applies the rules of a profile, and says what is wrong and where. */
+import { statSync } from "node:fs";
+import type { FormatAdapter } from "../adapter/format.js";
+import { detectFormat } from "../adapter/detect.js";
+import type { FormatRegistry } from "../adapter/registry.js";
+import { CrimgError, type ExitStatus, exitStatus } from "../errors/crimg-error.js";
+import { fromSystemError } from "../errors/render.js";
+import type { Checkpoint } from "../model/checkpoint.js";
+import { fileRules, modelRules } from "../validate/catalogue.js";
+import type { Finding, Profile } from "../validate/finding.js";
+import { type Locator, imageLocator, pathLocator } from "../validate/locate.js";
+import { runRules, toFinding } from "../validate/run-rules.js";
+import { resolveInput } from "./input.js";
+
+export interface ValidateOptions {
+  readonly registry: FormatRegistry;
+  readonly profile: Profile;
+  /** Format id; by content if absent. */
+  readonly from?: string;
+}
+
+export interface ValidationReport {
+  readonly source: string;
+  /** Format id, once it is known. */
+  readonly format?: string;
+  readonly profile: Profile;
+  readonly findings: readonly Finding[];
+  /** Rules with more findings than are listed. */
+  readonly cutOff: readonly string[];
+  /** Number of rules applied. */
+  readonly rules: number;
+  /** Why no judgement was possible. */
+  readonly unjudged?: CrimgError;
+}
+
+/** Codes of errors that say nothing about the image itself: it is not there, may not be read, or is of no known format. */
+const notTheImage = /^(input|system|format|usage|native)\./;
+
+/** Exit status of one or several reports: 0 clean, 1 findings, 2 could not judge. */
+export function exitOf(reports: readonly ValidationReport[], strict: boolean): ExitStatus {
+  if (reports.some((report) => report.unjudged !== undefined)) return exitStatus.trouble;
+  const counts = reports.flatMap((report) => report.findings).filter(({ severity }) => severity === "error" || (strict && severity === "warning"));
+  return counts.length > 0 ? exitStatus.findings : exitStatus.ok;
+}
+
+/** Whether others than the owner can read the image. */
+function readableByOthers(path: string, source: string, format: string | undefined): Finding[] {
+  const { mode } = statSync(path);
+  if ((mode & 0o044) === 0) return [];
+  const problem = {
+    message: `${source} can be read by others than its owner`,
+    expected: "no permissions for group and others",
+    actual: `mode 0${(mode & 0o777).toString(8)}`,
+    hint: `chmod go= ${source}`,
+  };
+  return [toFinding(fileRules.readable, problem, source, format, pathLocator)];
+}
+
+/** What a reader refused, as a finding at the place that it named. */
+function unreadable(error: CrimgError, source: string, format: string): Finding {
+  const { message, offset, path, expected, actual, hint, specRef, code } = error;
+  return {
+    code: fileRules.unreadable.code,
+    severity: "error",
+    source: error.source ?? source,
+    format,
+    ...(offset === undefined ? {} : { offset }),
+    ...(path === undefined ? {} : { path }),
+    message: `${message} [${code}]`,
+    ...(expected === undefined ? {} : { expected }),
+    ...(actual === undefined ? {} : { actual }),
+    ...(hint === undefined ? {} : { hint }),
+    spec: specRef ?? fileRules.unreadable.spec,
+  };
+}
+
+/** Judges a checkpoint that is already in memory, by the rules of the `format` profile. */
+export function validateCheckpoint(
+  checkpoint: Checkpoint,
+  options: { readonly source: string; readonly format: FormatAdapter; readonly locate?: Locator },
+): Pick<ValidationReport, "findings" | "cutOff" | "rules"> {
+  const { source, format, locate = pathLocator } = options;
+  const context = { checkpoint, tables: checkpoint.tables, format: format.id };
+  const run = runRules(modelRules, context, {
+    source,
+    format: format.id,
+    locate,
+    has: ({ facet }) => facet === undefined || format.facets[facet] !== "absent",
+  });
+  return { findings: run.findings, cutOff: run.cutOff, rules: run.applied };
+}
+
+/** Judges one image. Never throws for what is wrong with it; `unjudged` says why nothing could be said. */
+export async function validate(path: string, options: ValidateOptions): Promise<ValidationReport> {
+  const { profile, registry } = options;
+  const input = resolveInput(path);
+  const source = input.name;
+  let format: FormatAdapter | undefined;
+  try {
+    format = options.from === undefined ? await detectFormat(input.path, registry) : await registry.load(options.from);
+    if (format.read === undefined) {
+      throw new CrimgError("format.write-only", `crimg does not read ${format.id}`, { source });
+    }
+    const findings = path === "-" ? [] : readableByOthers(input.path, source, format.id);
+    const checkpoint = await format.read(input.path, {});
+    try {
+      // Locating needs the tables again: only once something is to be located.
+      let known: Locator | undefined;
+      const locate: Locator = (place) => {
+        known ??= format?.id === "ckpt-elf" ? imageLocator(input.path) : pathLocator;
+        return known(place);
+      };
+      const run = validateCheckpoint(checkpoint, { source, format, locate });
+      return { source, format: format.id, profile, ...run, findings: [...findings, ...run.findings] };
+    } finally {
+      checkpoint.close();
+    }
+  } catch (error) {
+    const known = fromSystemError(error);
+    if (!(known instanceof CrimgError)) throw error;
+    const base = { source, ...(format === undefined ? {} : { format: format.id }), profile, cutOff: [], rules: 1 };
+    if (format === undefined || notTheImage.test(known.code)) return { ...base, findings: [], unjudged: known };
+    return { ...base, findings: [unreadable(known, source, format.id)] };
+  } finally {
+    input.close();
+  }
+}

@@ -1,0 +1,172 @@
+/** Rules about address spaces and their mappings. */
+import type { MmRow, VmaRow } from "../../gen/tables.js";
+import type { Problem } from "../finding.js";
+import { type ModelContext, type ModelRule, hex, modelRule, pageSize, userEnd, vmaRange, vsyscallStart } from "../model-context.js";
+
+/** Every VMA with its row number. */
+function* vmasOf({ tables }: ModelContext): Generator<readonly [number, VmaRow]> {
+  yield* tables.vmas.entries();
+}
+
+const fileKinds: ReadonlySet<VmaRow["kind"]> = new Set(["file_private", "file_shared"]);
+
+function wrongObject({ tables }: ModelContext, vma: VmaRow): string | undefined {
+  const kind = vma.object === null ? undefined : tables.objects[vma.object]?.kind;
+  if (fileKinds.has(vma.kind) && vma.object === null) return "a file mapping names the file";
+  if (vma.kind === "anon_shared" && vma.object === null) return "shared memory names its object";
+  if (vma.kind === "anon_private" && vma.object !== null) return "private anonymous memory has no object";
+  if (kind === undefined) return undefined;
+  if (vma.kind === "anon_shared" && kind !== "shared_memory" && kind !== "memfd") return "shared memory maps an object of kind shared_memory or memfd";
+  if (fileKinds.has(vma.kind) && (kind === "directory" || kind === "fifo" || kind === "unix_socket" || kind === "symlink")) {
+    return `an object of kind ${kind} cannot be mapped`;
+  }
+  return undefined;
+}
+
+const fieldPairs: readonly (readonly [keyof MmRow, keyof MmRow, string, string])[] = [
+  ["startCode", "endCode", "start_code", "end_code"],
+  ["startData", "endData", "start_data", "end_data"],
+  ["startBrk", "brk", "start_brk", "brk"],
+  ["argStart", "argEnd", "arg_start", "arg_end"],
+  ["envStart", "envEnd", "env_start", "env_end"],
+];
+
+/** AT_NULL ends the vector of pairs (getauxval(3)). */
+function auxvProblem(auxv: Uint8Array): string | undefined {
+  if (auxv.length === 0) return undefined;
+  if (auxv.length % 16 !== 0) return `its length ${auxv.length} is no multiple of 16`;
+  const view = Buffer.from(auxv.buffer, auxv.byteOffset, auxv.byteLength);
+  for (let offset = 0; offset < auxv.length; offset += 16) if (view.readBigUInt64LE(offset) === 0n) return undefined;
+  return "no AT_NULL entry ends it";
+}
+
+export const vmaRules: readonly ModelRule[] = [
+  modelRule(
+    { code: "memory.vma-empty", facet: "memory", summary: "A mapping ends after it starts.", spec: "SPEC 5" },
+    function* (context) {
+      for (const [row, vma] of vmasOf(context)) {
+        if (vma.start < vma.end) continue;
+        yield { message: `mapping ${vmaRange(vma)} is empty`, at: { table: "vmas", row, field: "end" }, expected: `above ${hex(vma.start)}`, actual: hex(vma.end) };
+      }
+    },
+  ),
+  modelRule(
+    { code: "memory.vma-alignment", facet: "memory", summary: "Mappings start and end at page boundaries, and so do their offsets in files.", spec: "SPEC 5" },
+    function* (context) {
+      for (const [row, vma] of vmasOf(context)) {
+        for (const [field, value] of [["start", vma.start], ["end", vma.end]] as const) {
+          if (value % pageSize === 0n) continue;
+          yield { message: `${field} of mapping ${vmaRange(vma)} is not at a page boundary`, at: { table: "vmas", row, field }, expected: "a multiple of 4096", actual: hex(value) };
+        }
+        if (vma.object !== null && vma.offset % pageSize !== 0n) {
+          yield { message: `the offset of mapping ${vmaRange(vma)} is not at a page boundary`, at: { table: "vmas", row, field: "offset" }, expected: "a multiple of 4096", actual: hex(vma.offset) };
+        }
+      }
+    },
+  ),
+  modelRule(
+    { code: "memory.vma-range", facet: "memory", summary: "Mappings lie in user addresses, but for the vsyscall page.", spec: "SPEC 5" },
+    function* (context) {
+      for (const [row, vma] of vmasOf(context)) {
+        if (vma.end <= userEnd) continue;
+        if (vma.kind === "vsyscall" && vma.start === vsyscallStart) continue;
+        yield { message: `mapping ${vmaRange(vma)} reaches beyond user addresses`, at: { table: "vmas", row, field: "end" }, expected: `at most ${hex(userEnd)}`, actual: hex(vma.end) };
+      }
+    },
+  ),
+  modelRule(
+    { code: "memory.vma-overlap", facet: "memory", summary: "The mappings of an address space ascend and do not overlap.", spec: "SPEC 5" },
+    function* ({ checkpoint, tables }) {
+      for (let mm = 0; mm < tables.mms.length; mm += 1) {
+        let before: VmaRow | undefined;
+        for (const row of checkpoint.vmasOf(mm)) {
+          const vma = tables.vmas[row] as VmaRow;
+          if (before !== undefined && vma.start < before.end) {
+            const how = vma.end <= before.start ? "comes after" : "overlaps";
+            yield {
+              message: `mapping ${vmaRange(vma)} ${how} ${vmaRange(before)}`, at: { table: "vmas", row, field: "start" },
+              expected: `from ${hex(before.end)} on`, actual: hex(vma.start),
+            };
+          }
+          before = vma;
+        }
+      }
+    },
+  ),
+  modelRule(
+    { code: "memory.vma-prot", facet: "memory", summary: "Protections are made of read, write and exec.", spec: "SPEC 5" },
+    function* (context) {
+      for (const [row, vma] of vmasOf(context)) {
+        if ((vma.prot & ~7) === 0) continue;
+        yield { message: `mapping ${vmaRange(vma)} has unknown protection bits`, at: { table: "vmas", row, field: "prot" }, expected: "0 to 7", actual: hex(vma.prot) };
+      }
+    },
+  ),
+  modelRule(
+    { code: "memory.vma-flags", severity: "warning", facet: "memory", summary: "The kernel's VmFlags agree with kind and protection.", spec: "SPEC 5" },
+    function* (context) {
+      for (const [row, vma] of vmasOf(context)) {
+        if (vma.vmFlags === 0n || vma.kind === "vsyscall") continue;
+        const bits = Number(vma.vmFlags & 7n);
+        const isShared = ((vma.vmFlags >> 3n) & 1n) === 1n;
+        if (bits !== vma.prot) {
+          yield { message: `mapping ${vmaRange(vma)} has rd, wr, ex flags that are not its protection`, at: { table: "vmas", row, field: "vm_flags" }, expected: hex(vma.prot), actual: hex(bits) };
+        }
+        if (isShared && vma.kind === "anon_private") {
+          yield { message: `mapping ${vmaRange(vma)} is private but has the flag sh`, at: { table: "vmas", row, field: "vm_flags" } };
+        }
+      }
+    },
+  ),
+  modelRule(
+    { code: "memory.vma-object", facet: "memory", summary: "File mappings and shared memory name what they map; private anonymous memory names nothing.", spec: "SPEC 5" },
+    function* (context) {
+      for (const [row, vma] of vmasOf(context)) {
+        const wrong = wrongObject(context, vma);
+        if (wrong !== undefined) yield { message: `mapping ${vmaRange(vma)} (${vma.kind}): ${wrong}`, at: { table: "vmas", row, field: "object" } };
+      }
+    },
+  ),
+  modelRule(
+    { code: "memory.mm-unused", severity: "warning", facet: "memory", summary: "Every address space belongs to a task.", spec: "SPEC 5" },
+    function* ({ tables }) {
+      const used = new Set(tables.tasks.map((task) => task.mm));
+      for (const row of tables.mms.keys()) {
+        if (!used.has(row)) yield { message: `no task has address space #${row}`, at: { table: "mms", row } };
+      }
+    },
+  ),
+  modelRule(
+    { code: "memory.mm-fields", severity: "warning", facet: "memory", summary: "Code, data, break, arguments and environment end after they start, below the end of user addresses.", spec: "prctl(2), PR_SET_MM_MAP" },
+    function* ({ tables }): Generator<Problem> {
+      for (const [row, mm] of tables.mms.entries()) {
+        for (const [start, end, startId, endId] of fieldPairs) {
+          const [low, high] = [mm[start] as bigint, mm[end] as bigint];
+          if (low <= high && high <= userEnd) continue;
+          yield { message: `${startId} to ${endId} is no range of user addresses`, at: { table: "mms", row, field: endId }, expected: `${hex(low)} to ${hex(userEnd)}`, actual: hex(high) };
+        }
+      }
+    },
+  ),
+  modelRule(
+    { code: "memory.auxv", severity: "warning", facet: "command-line", summary: "The auxiliary vector is made of pairs, and AT_NULL ends it.", spec: "getauxval(3)" },
+    function* ({ tables }) {
+      for (const [row, mm] of tables.mms.entries()) {
+        const wrong = auxvProblem(mm.auxv);
+        if (wrong !== undefined) yield { message: `the auxiliary vector is damaged: ${wrong}`, at: { table: "mms", row, field: "auxv" } };
+      }
+    },
+  ),
+  modelRule(
+    { code: "memory.vdso", facet: "memory", summary: "vdso_base is the start of the one [vdso] mapping.", spec: "SPEC 5" },
+    function* ({ checkpoint, tables }) {
+      for (const [row, mm] of tables.mms.entries()) {
+        const found = checkpoint.vmasOf(row).map((index) => tables.vmas[index] as VmaRow).filter((vma) => vma.kind === "vdso");
+        if (mm.vdsoBase !== 0n && !found.some((vma) => vma.start === mm.vdsoBase)) {
+          yield { message: "vdso_base is not the start of a mapping of kind vdso", at: { table: "mms", row, field: "vdso_base" }, expected: found.map((vma) => hex(vma.start)).join(" or ") || "0", actual: hex(mm.vdsoBase) };
+        }
+      }
+    },
+  ),
+];
+
