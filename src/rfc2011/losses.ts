@@ -1,0 +1,107 @@
+/** What the formats of 2011 cannot hold of a checkpoint: one loss a kind, with the first objects by name. */
+import type { FacetName, Loss } from "../adapter/format.js";
+import type { FileKind, OpenFileRow } from "../gen/tables.js";
+import { vmaVmFlagsBits } from "../gen/tables.js";
+import type { Checkpoint } from "../model/checkpoint.js";
+
+/** Most objects that a loss names. */
+const maxNamed = 3;
+
+/** Collects losses by kind. */
+export class LossList {
+  readonly losses: Loss[] = [];
+
+  /** Adds a loss unless there is nothing to lose. */
+  add(code: string, facet: FacetName, what: string, objects: readonly string[]): void {
+    if (objects.length === 0) return;
+    const named = [...new Set(objects)];
+    const more = named.length > maxNamed ? ` and ${named.length - maxNamed} more` : "";
+    this.losses.push({ code, facet, count: objects.length, text: `${what}: ${named.slice(0, maxNamed).join(", ")}${more}` });
+  }
+}
+
+/** Losses of the records that both formats share: a task, its one thread, its areas. */
+export function addProcessLosses(list: LossList, checkpoint: Checkpoint, tasks: readonly number[]): void {
+  const { tables } = checkpoint;
+  const isThere = new Set(tasks);
+  const pidOf = (task: number): string => String(tables.tasks[task]?.pid ?? 0);
+  const ofTasks = <Row extends { readonly task: number }>(rows: readonly Row[]): string[] =>
+    rows.filter((row) => isThere.has(row.task)).map((row) => `process ${pidOf(row.task)}`);
+  const threads = tables.threads.filter((thread) => isThere.has(thread.task));
+  const leaders = tasks.flatMap((task) => {
+    const row = tables.threads[checkpoint.threadsOf(task)[0] ?? -1];
+    return row ? [row] : [];
+  });
+  const tids = (filter: (thread: (typeof threads)[number]) => boolean): string[] => leaders.filter(filter).map((thread) => `thread ${thread.tid}`);
+
+  list.add("threads.extra", "threads", "threads besides the first", threads.filter((thread) => !leaders.includes(thread)).map((thread) => `thread ${thread.tid}`));
+  list.add("threads.rseq", "threads", "rseq areas and robust lists", tids((row) => row.rseqAddress !== 0n || row.robustListHead !== 0n || row.clearChildTid !== 0n));
+  list.add("fpu.extended", "fpu", "vector state beyond SSE", tids((row) => usesExtendedState(row.xstate)));
+  list.add("signals.actions", "signals", "signal actions", ofTasks(tables.signalActions));
+  list.add("signals.pending", "signals", "pending signals", ofTasks(tables.pendingSignals));
+  list.add("signals.mask", "signals", "signal masks", tids((row) => row.sigMask !== 0n));
+  list.add("signals.altstack", "signals", "alternate signal stacks", tids((row) => row.altstackSp !== 0n));
+  list.add("timers.interval", "timers", "interval timers", ofTasks(tables.intervalTimers));
+  list.add("timers.posix", "timers", "POSIX timers", ofTasks(tables.posixTimers));
+  list.add("credentials", "credentials", "users, groups and capabilities", tids((row) => row.creds !== null));
+  list.add("limits", "limits", "resource limits", ofTasks(tables.rlimits));
+  list.add("scheduling", "scheduling", "scheduling", tids((row) => row.schedPolicy !== "other" || row.nice !== 0 || row.ioPriority !== 0 || row.cpuAffinity.length > 0));
+  const rows = tasks.flatMap((task) => tables.tasks[task] ?? []);
+  list.add("fs.directories", "fs", "current and root directories", rows.filter((row) => row.cwd !== null || row.root !== null).map((row) => `process ${row.pid}`));
+  list.add("tree.groups", "tree", "sessions and process groups", rows.filter((row) => row.sid !== 0 || row.pgid !== 0).map((row) => `process ${row.pid}`));
+  list.add("tree.stopped", "tree", "that it was stopped", rows.filter((row) => row.state === "stopped").map((row) => `process ${row.pid}`));
+  addMemoryLosses(list, checkpoint, tasks);
+}
+
+function addMemoryLosses(list: LossList, checkpoint: Checkpoint, tasks: readonly number[]): void {
+  const { tables } = checkpoint;
+  const mms = new Set(tasks.map((task) => tables.tasks[task]?.mm));
+  const unusual = vmaVmFlagsBits.lo | vmaVmFlagsBits.hg | vmaVmFlagsBits.nh | vmaVmFlagsBits.dc | vmaVmFlagsBits.wf | vmaVmFlagsBits.dd | vmaVmFlagsBits.mg;
+  const areas = tables.vmas.filter((vma) => mms.has(vma.mm));
+  const named = (filter: (vma: (typeof areas)[number]) => boolean): string[] =>
+    areas.filter(filter).map((vma) => `0x${vma.start.toString(16)}`);
+  list.add("memory.advice", "memory", "locking and advice on areas", named((vma) => (vma.vmFlags & unusual) !== 0n));
+  list.add("memory.names", "memory", "names of areas", named((vma) => vma.name !== "" && vma.kind.startsWith("anon")));
+  list.add("memory.memfd", "shared-memory", "memory of memfd files", named((vma) => vma.object !== null && tables.objects[vma.object]?.kind === "memfd"));
+}
+
+/** Whether components beyond x87 and SSE are in use: bit 2 and above of xstate_bv. */
+function usesExtendedState(xstate: Uint8Array): boolean {
+  if (xstate.length < 520) return false;
+  const used = new DataView(xstate.buffer, xstate.byteOffset, xstate.length).getBigUint64(512, true);
+  // PKRU (bit 9) has its initial value in every process that does not use protection keys.
+  return (used & ~0x203n) !== 0n;
+}
+
+const facetOfFile: Readonly<Partial<Record<FileKind, FacetName>>> = {
+  socket: "sockets",
+  eventfd: "event-fds",
+  epoll: "event-fds",
+  timerfd: "event-fds",
+  signalfd: "event-fds",
+};
+
+/** Losses of descriptors that `isHeld` does not take, one a kind. Standard descriptors are the caller's. */
+export function addDescriptorLosses(
+  list: LossList,
+  checkpoint: Checkpoint,
+  tasks: readonly number[],
+  isHeld: (file: number, fd: number, row: OpenFileRow) => boolean,
+): void {
+  const { tables } = checkpoint;
+  const isThere = new Set(tasks);
+  const byKind = new Map<string, string[]>();
+  for (const descriptor of tables.descriptors) {
+    const file = tables.files[descriptor.file];
+    if (!isThere.has(descriptor.task) || !file || file.kind === "inherited" || isHeld(descriptor.file, descriptor.fd, file)) continue;
+    const object = file.object === null ? undefined : tables.objects[file.object];
+    const kind = file.kind === "path" && object ? `path ${object.kind}` : file.kind;
+    const objects = byKind.get(kind) ?? [];
+    objects.push(`fd ${descriptor.fd} of ${tables.tasks[descriptor.task]?.pid ?? 0}${object?.path ? ` (${object.path})` : ""}`);
+    byKind.set(kind, objects);
+  }
+  for (const [kind, objects] of byKind) {
+    const plain = kind.startsWith("path ") ? kind.slice(5) : kind;
+    list.add(`files.${plain.replaceAll("_", "-")}`, facetOfFile[plain as FileKind] ?? (plain === "pipe" ? "pipes" : "files"), `descriptors of kind ${plain.replaceAll("_", " ")}`, objects);
+  }
+}
