@@ -45,6 +45,8 @@ export interface ReadOptions {
   readonly pid?: number;
   /** Where warnings go (losses while reading, such as "a core holds no descriptors"). */
   readonly onLoss?: (loss: Loss) => void;
+  /** Format-specific switches, as documented in the adapter's README. */
+  readonly extra?: Readonly<Record<string, string | boolean>>;
 }
 
 export interface WriteOptions {

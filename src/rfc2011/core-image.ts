@@ -74,18 +74,7 @@ export function sortPages(list: PageList, vmas: readonly VmaEntry[], isShared: (
       throw new CrimgError("pages.twice", message, { ...place, path: `${place.path}[${run.position / 4096n}].va` });
     }
   }
-  return { privateRuns: joined(privateRuns), sharedRuns };
-}
-
-/** Runs that touch in address and position as one: most areas of a program stand next to each other. */
-function joined(runs: readonly PageRun[]): PageRun[] {
-  const result: { va: bigint; length: bigint; position: bigint }[] = [];
-  for (const run of runs) {
-    const last = result[result.length - 1];
-    if (last && last.va + last.length === run.va && last.position + last.length === run.position) last.length += run.length;
-    else result.push({ ...run });
-  }
-  return result;
+  return { privateRuns, sharedRuns };
 }
 
 /** Index of the area that holds an address; -1 for none. */
