@@ -51,7 +51,7 @@ function roomOf(file: string): string {
 function breach(file: string, imported: string): string | undefined {
   const [from, to] = [roomOf(file), roomOf(imported)];
   const rules = allowed[from] ?? [];
-  const format = /^formats\/[^/]+/.exec(file)?.[0];
+  const format = /^formats\/[^/]+(?=\/)/.exec(file)?.[0];
   if (format !== undefined && imported.startsWith("formats/")) {
     return imported.startsWith(`${format}/`) ? undefined : `${file} imports ${imported}, another format`;
   }
