@@ -13,6 +13,8 @@ export interface OptionSpec {
   readonly alias?: string;
   /** Name of the value in help, such as `FILE`. */
   readonly value?: string;
+  /** The value may be left out; it must then be given as `--option=VALUE`. */
+  readonly valueOptional?: boolean;
   readonly choices?: readonly string[];
   /** Heading in help. */
   readonly group?: string;

@@ -12,7 +12,7 @@ export const externalOptionSpecs = {
   fileLocks: { type: "boolean", group, describe: "Keep file locks" },
   shellJob: { type: "boolean", group, describe: "The session leader and the terminal are outside the tree" },
   external: { type: "strings", group, value: "KIND[ID]:NAME", describe: "A resource that comes from outside; may be repeated" },
-  manageCgroups: { type: "string", group, value: "MODE", describe: "How cgroups are kept (none, props, soft, full, strict, ignore)" },
+  manageCgroups: { type: "string", group, value: "MODE", valueOptional: true, describe: "How cgroups are kept (none, props, soft, full, strict, ignore)" },
   cgroupRoot: { type: "strings", group, value: "[CONTROLLER:]PATH", describe: "Where the cgroups of the tree are; may be repeated" },
 } as const satisfies OptionSpecs;
 

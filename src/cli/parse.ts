@@ -33,7 +33,7 @@ function yargsOption(spec: OptionSpec): Options {
     describe: spec.describe,
     // Numbers are taken as text and converted below: yargs would turn "abc" into NaN in silence.
     ...(spec.type === "boolean" ? { boolean: true } : isList ? { array: true, string: true } : { string: true }),
-    ...(isList || spec.type === "boolean" ? {} : { requiresArg: true }),
+    ...(isList || spec.type === "boolean" || spec.valueOptional ? {} : { requiresArg: true }),
     ...(isList ? { nargs: 1 } : {}),
     ...(spec.alias === undefined ? {} : { alias: spec.alias }),
     ...(spec.choices === undefined ? {} : { choices: spec.choices }),
@@ -83,6 +83,15 @@ function pick(command: Command, parsed: Readonly<Record<string, unknown>>): Reco
     }
   }
   return args;
+}
+
+/**
+ * An option whose value may be left out (`--manage-cgroups`, `--manage-cgroups=MODE`) must not swallow the next word,
+ * which is what yargs would let it do.
+ */
+function ownValues(words: readonly string[], command: Command | undefined): string[] {
+  const bare = Object.entries(command?.options ?? {}).flatMap(([key, spec]) => (spec.valueOptional ? [`--${optionName(key)}`] : []));
+  return words.map((word) => (bare.includes(word) ? `${word}=` : word));
 }
 
 function wholeNumber(what: string, text: string, command: string): number {
@@ -135,7 +144,7 @@ export async function parseCommandLine(
       },
     );
   }
-  await parser.parseAsync([...words], {}, (_error, _argv, output) => {
+  await parser.parseAsync(ownValues(words, command), {}, (_error, _argv, output) => {
     text = output;
   });
   if (command !== undefined && chosen !== undefined) return { kind: "run", command, args: pick(command, chosen) };

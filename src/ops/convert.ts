@@ -6,6 +6,7 @@ import { LossReport } from "../adapter/losses.js";
 import type { FormatRegistry } from "../adapter/registry.js";
 import { CrimgError, exitStatus } from "../errors/crimg-error.js";
 import type { Checkpoint } from "../model/checkpoint.js";
+import { InterruptGuard } from "./interrupt.js";
 import { openOutput } from "./output.js";
 import { type Input, resolveInput } from "./input.js";
 
@@ -131,11 +132,22 @@ export async function writeCheckpoint(
     force: options.force,
     isReplaceable: () => isImageSet,
   });
+  const guard = new InterruptGuard();
   try {
-    await target.write?.(checkpoint, pending, options);
+    await target.write?.(checkpoint, pending, {
+      ...options,
+      onProgress: (done, total) => {
+        guard.check("convert");
+        options.onProgress?.(done, total);
+      },
+    });
+    // Signals are noticed when the event loop turns.
+    await new Promise((resolve) => setImmediate(resolve));
+    guard.check("convert");
     pending.commit({ sync: options.sync });
   } finally {
     pending.discard();
+    guard.close();
   }
 }
 

@@ -60,9 +60,11 @@ export const command = defineCommand({
         terminal.print(renderFinding(finding, { color: terminal.color, excerpt: terminal.outIsTerminal }));
       }
       for (const code of report.cutOff) terminal.print(`… and more findings of ${code}\n`);
-      const count = report.findings.length;
-      const verdict = count === 0 ? "nothing wrong" : `${count}${report.cutOff.length > 0 ? "+" : ""} ${count === 1 ? "finding" : "findings"}`;
-      terminal.print(`${report.source}: ${verdict} (${report.format}, profile ${report.profile}, ${report.rules} rules)\n`);
+      const verdict = (["error", "warning", "note"] as const)
+        .map((severity) => [severity, report.findings.filter((finding) => finding.severity === severity).length] as const)
+        .filter(([, count]) => count > 0)
+        .map(([severity, count]) => `${count} ${severity}${count === 1 ? "" : "s"}`);
+      terminal.print(`${report.source}: ${verdict.join(", ") || "nothing wrong"} (${report.format}, profile ${report.profile}, ${report.rules} rules)\n`);
     }
     return exitOf(reports, args.strict);
   },

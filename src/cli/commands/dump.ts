@@ -1,0 +1,78 @@
+import { CrimgError, exitStatus } from "../../errors/crimg-error.js";
+import { toJsonText } from "../../errors/json.js";
+import { defineCommand } from "../command.js";
+import { dumpOnlyOptionSpecs, externalOptionSpecs, externalOptions } from "../external-options.js";
+import { parsePid } from "../pid.js";
+import { progressOn } from "../progress.js";
+
+export const command = defineCommand({
+  name: "dump",
+  describe: "Freeze a process and its descendants into an image",
+  notes: [
+    "The tree is ended once the image stands whole under its name; --leave-running lets it go on, --leave-stopped leaves it stopped. Whatever fails, the tree runs on and no file is left.",
+    "What cannot be dumped is refused by name (exit status 4). --ignore CLASS leaves such a resource out and records the loss.",
+    "Without --sync the image is whole after a crash of crimg, but not certainly after a power cut.",
+  ],
+  positionals: { pid: { describe: "The root of the tree to dump" } },
+  options: {
+    output: { type: "string", alias: "o", value: "FILE", describe: "The image; PID.elf if absent", isFile: true },
+    leaveRunning: { type: "boolean", describe: "Let the tree go on" },
+    leaveStopped: { type: "boolean", describe: "Leave the tree stopped" },
+    tree: { type: "boolean", describe: "With descendants (the default)" },
+    noTree: { type: "boolean", describe: "Only this process, without its descendants" },
+    force: { type: "boolean", alias: "f", describe: "Replace FILE if it exists" },
+    to: { type: "string", value: "FORMAT", describe: "Another format than the executable image" },
+    sync: { type: "boolean", describe: "Make the image durable before the tree is ended" },
+    bundle: { type: "boolean", describe: "Store clean file pages too: the image then needs none of the original files" },
+    ignore: { type: "strings", value: "CLASS", describe: "Leave resources of this class out instead of refusing; may be repeated" },
+    json: { type: "boolean", describe: "Report as JSON" },
+    ...externalOptionSpecs,
+    ...dumpOnlyOptionSpecs,
+  },
+  examples: [
+    { command: "crimg dump 4711 -o image.elf", text: "freeze; ./image.elf resumes" },
+    { command: "crimg dump $(pidof redis-server) --leave-running", text: "a snapshot, while it runs on" },
+    { command: "crimg dump 4711 -o criu-dir --to criu", text: "for CRIU" },
+  ],
+  async run(args, terminal) {
+    const pid = parsePid(args.pid);
+    if (args.leaveRunning && args.leaveStopped) throw new CrimgError("usage.bad", "--leave-running and --leave-stopped cannot both be given");
+    const [{ dump }, { registry }, { renderLosses }] = await Promise.all([
+      import("../../ops/dump.js"),
+      import("../../../formats/registry.js"),
+      import("../../adapter/losses.js"),
+    ]);
+    const progress = progressOn(terminal, "writing");
+    try {
+      const report = await dump({
+        ...externalOptions(args),
+        registry,
+        pid,
+        output: args.output ?? `${pid}.elf`,
+        ...(args.to === undefined ? {} : { to: args.to }),
+        after: args.leaveRunning ? "leave-running" : args.leaveStopped ? "leave-stopped" : "kill",
+        isTree: !args.noTree,
+        force: args.force,
+        sync: args.sync,
+        bundle: args.bundle,
+        ignore: args.ignore,
+        onProgress: (done, total) => progress.update(done, total),
+      });
+      progress.end();
+      if (args.json) terminal.print(toJsonText(report));
+      else {
+        terminal.say(renderLosses(report.losses));
+        if (terminal.errIsTerminal) {
+          const { counted, formatBytes } = await import("../../ops/units.js");
+          terminal.say(
+            `${report.output}: ${counted(report.processes, "process", "processes")}, ${counted(report.threads, "thread")}, ` +
+              `${formatBytes(report.pageBytes)} of pages, frozen ${Math.round(report.frozenMs)} ms\n`,
+          );
+        }
+      }
+      return exitStatus.ok;
+    } finally {
+      progress.end();
+    }
+  },
+});
