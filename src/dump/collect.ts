@@ -29,6 +29,7 @@ import { unpin } from "./pin.js";
 import { type IgnorableClass, refusal } from "./refusal.js";
 import { getReg } from "./registers.js";
 import { assertNamespaces, assertUnshared, checkFilters } from "./sharing.js";
+import { TargetWriter } from "./self-writer.js";
 import { collectPendingSignals, collectSignalActions } from "./signals.js";
 import { type Mapping, readMappings } from "./smaps.js";
 import { collectInnerTask, collectRlimits, outerTaskRow, processName } from "./tasks.js";
@@ -103,6 +104,11 @@ class Workbench implements DumpedProcess {
     }
   }
 
+  /** See Injector.borrowed. */
+  get borrowed(): Injector["borrowed"] {
+    return this.#leader?.borrowed;
+  }
+
   close(): void {
     this.#leader?.close();
   }
@@ -125,14 +131,14 @@ export function collect(tree: FrozenTree, options: CollectOptions): Collection {
   const benches: Workbench[] = [];
   const close = (): void => {
     const failures: unknown[] = [];
-    for (const bench of benches) {
+    // Page sources first: one may have a descriptor in its process that an injected call closes.
+    for (const closable of [...context.sources, ...benches]) {
       try {
-        bench.close();
+        closable.close();
       } catch (error) {
         failures.push(error);
       }
     }
-    for (const source of context.sources) source.close();
     unpin();
     if (failures.length > 0) throw failures[0];
   };
@@ -181,7 +187,7 @@ function collectAll(context: DumpContext, benches: Workbench[], options: Collect
     const mm = collectMm(context, bench, bench.mappings);
     tables.tasks[bench.row] = { ...(tables.tasks[bench.row] as TaskRow), mm };
     const vmas = collectVmas(context, bench, mm, bench.mappings);
-    const source = context.objects.addSource(new ProcessPageSource(bench.pid));
+    const source = context.objects.addSource(new ProcessPageSource(bench.pid, new TargetWriter(bench), () => bench.borrowed));
     mapped.push({ process: bench, vmas, source });
     mms.push(mm);
   }

@@ -102,6 +102,13 @@ export class Injector {
     return this.#area.start;
   }
 
+  /** The memory in use for calls just now, and what it holds when they are over. */
+  get borrowed(): { readonly start: bigint; readonly end: bigint; readonly bytes: Buffer } | undefined {
+    if (!this.#isOpen || this.#area === undefined) return undefined;
+    const { start, saved } = this.#area;
+    return { start, end: start + BigInt(saved.length), bytes: saved };
+  }
+
   /** Whether the thread returns to its old state by itself if crimg dies. */
   get canHeal(): boolean {
     return this.#canHeal;

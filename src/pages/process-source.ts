@@ -13,17 +13,26 @@ export interface SelfWriter {
   close(): void;
 }
 
+/** Bytes that the image must have instead of those in memory: what calls in the process have borrowed. */
+export interface Overlay {
+  readonly start: bigint;
+  readonly end: bigint;
+  readonly bytes: Uint8Array;
+}
+
 /** The memory of a process that stands still while this is used. */
 export class ProcessPageSource implements PageSource {
   readonly name: string;
   readonly #pid: number;
   readonly #writer: SelfWriter | undefined;
+  readonly #overlay: () => Overlay | undefined;
   #memFd = -1;
   #buffer: Buffer | undefined;
 
-  constructor(pid: number, writer?: SelfWriter) {
+  constructor(pid: number, writer?: SelfWriter, overlay: () => Overlay | undefined = () => undefined) {
     this.#pid = pid;
     this.#writer = writer;
+    this.#overlay = overlay;
     this.name = `process ${pid}`;
   }
 
@@ -35,6 +44,16 @@ export class ProcessPageSource implements PageSource {
       const got = tryReadMemory(this.#pid, address, part);
       done += got > 0 ? got : this.#readForced(address, part);
     }
+    this.#patch(position, into);
+  }
+
+  #patch(position: bigint, into: Uint8Array): void {
+    const overlay = this.#overlay();
+    const end = position + BigInt(into.length);
+    if (overlay === undefined || overlay.end <= position || overlay.start >= end) return;
+    const from = overlay.start > position ? overlay.start : position;
+    const to = overlay.end < end ? overlay.end : end;
+    into.set(overlay.bytes.subarray(Number(from - overlay.start), Number(to - overlay.start)), Number(from - position));
   }
 
   /** /proc/PID/mem reads what protection hides from process_vm_readv (PROT_NONE, execute-only). */
