@@ -19,7 +19,7 @@ export function assertDumpable(pid: number): void {
   if (pid === process.pid) throw refusal("self", `process ${pid} is this very crimg`);
   for (let ancestor = process.ppid; ancestor > 0; ) {
     if (ancestor === pid) {
-      throw refusal("ancestor", `process ${pid}: crimg itself runs below it`, {
+      throw refusal("ancestor", `process ${pid} is an ancestor of crimg itself`, {
         hint: "Start crimg from elsewhere, such as another terminal.",
       });
     }

@@ -7,6 +7,7 @@
 import type { FormatAdapter, Loss } from "../adapter/format.js";
 import { assertDumpable } from "../dump/admission.js";
 import { collect, type Collection } from "../dump/collect.js";
+import { collectDescriptors } from "../dump/fds/collect.js";
 import { FrozenTree } from "../dump/freeze.js";
 import { type IgnorableClass, ignorableClasses } from "../dump/refusal.js";
 import { CrimgError } from "../errors/crimg-error.js";
@@ -58,7 +59,11 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
     const tree = FrozenTree.freeze(options.pid, { noTree: !options.isTree });
     let collection: Collection | undefined;
     try {
-      collection = collect(tree, { ignored, creator: programVersion() });
+      collection = collect(tree, {
+        ignored,
+        creator: programVersion(),
+        collectDescriptors: (context) => collectDescriptors(context, options),
+      });
       const { checkpoint } = collection;
       const losses = reportLosses(format, checkpoint, options);
       await turn();
