@@ -1,0 +1,45 @@
+/** CRIU image directories (3.x and 4.x), and archives of them. */
+import type { FormatAdapter, ProbeInput } from "../../src/adapter/format.js";
+import { looksLikeArchive } from "./archive.js";
+import { inventoryName } from "./image-types.js";
+import { lossesOf } from "./losses.js";
+import { readCriu } from "./read.js";
+import { writeCriu } from "./write.js";
+
+function probe(input: ProbeInput): boolean {
+  if (input.isDirectory) {
+    // A container engine's checkpoint directory keeps the set one level down.
+    return input.entries.includes(inventoryName) && input.entries.includes("pstree.img");
+  }
+  return looksLikeArchive(input.head);
+}
+
+export const format: FormatAdapter = {
+  id: "criu",
+  title: "CRIU image directory",
+  shape: "directory",
+  facets: {
+    tree: "exact",
+    threads: "exact",
+    registers: "exact",
+    fpu: "lossy",
+    memory: "exact",
+    "shared-memory": "exact",
+    "mapped-files": "exact",
+    files: "lossy",
+    pipes: "lossy",
+    sockets: "lossy",
+    "event-fds": "lossy",
+    signals: "exact",
+    timers: "exact",
+    credentials: "lossy",
+    limits: "exact",
+    fs: "exact",
+    scheduling: "lossy",
+    "command-line": "derived",
+  },
+  probe,
+  read: readCriu,
+  losses: lossesOf,
+  write: writeCriu,
+};

@@ -1,0 +1,78 @@
+/** What an image set cannot hold of a model. */
+import type { FacetName, Loss, WriteOptions } from "../../src/adapter/format.js";
+import type { Checkpoint } from "../../src/model/checkpoint.js";
+import { isStorableOption } from "./socket-options.js";
+import { storableXfeatures } from "./map-xstate.js";
+import { vdsoIsKnown } from "./vdso.js";
+
+const shownNames = 3;
+
+class Collector {
+  readonly losses: Loss[] = [];
+
+  /** One loss for all objects of a kind; none if there is none. */
+  add(code: string, facet: FacetName, names: readonly string[], what: string): void {
+    if (names.length === 0) return;
+    const shown = names.slice(0, shownNames).join(", ");
+    const more = names.length > shownNames ? ` and ${names.length - shownNames} more` : "";
+    this.losses.push({ code, facet, count: names.length, text: `${what}: ${shown}${more}` });
+  }
+}
+
+/** Losses of writing `checkpoint` as an image set. */
+export function lossesOf(checkpoint: Checkpoint, _options: WriteOptions): readonly Loss[] {
+  const { tables } = checkpoint;
+  const collector = new Collector();
+  const pidOf = (task: number): number => tables.tasks[task]?.pid ?? 0;
+  const threads = (test: (row: (typeof tables.threads)[number]) => boolean): string[] =>
+    tables.threads.filter(test).map((row) => `thread ${row.tid} of ${pidOf(row.task)}`);
+  const tasks = (test: (row: (typeof tables.tasks)[number]) => boolean): string[] => tables.tasks.filter(test).map((row) => `${row.pid}`);
+
+  collector.add("fpu.components", "fpu", threads((row) => (xstateInUse(row.xstate) & ~storableXfeatures) !== 0n), "extended registers beyond AVX-512 and PKRU (such as AMX tiles) have no place");
+  collector.add("scheduling.affinity", "scheduling", threads((row) => row.cpuAffinity.length > 0 && !isFullMask(row.cpuAffinity)), "the CPU affinity is not kept");
+  collector.add("scheduling.deadline", "scheduling", threads((row) => row.schedPolicy === "deadline" || row.schedPolicy === "ext"), "parameters of this scheduling class are not kept");
+  collector.add("scheduling.io-priority", "scheduling", threads((row) => row.ioPriority !== 0), "the I/O priority is not kept");
+  collector.add("scheduling.timer-slack", "scheduling", threads((row) => row.timerSlackNs !== 0n && row.timerSlackNs !== defaultSlackNs), "the timer slack is not kept");
+  collector.add("tree.exit-signal", "tree", tasks((row) => row.parent !== null && row.exitSignal !== sigchld), "the exit signal becomes SIGCHLD");
+  collector.add("credentials.keep-caps", "credentials", tasks((row) => row.keepCaps !== 0), "PR_SET_KEEPCAPS is not kept");
+  collector.add("memory.shadow-stack", "memory", tasks((row) => row.shadowStackFeatures !== 0n), "the shadow stack is not kept");
+  collector.add("memory.names", "memory", tables.vmas.filter((vma) => vma.kind === "anon_private" && vma.name !== "").map((vma) => `0x${vma.start.toString(16)} (${vma.name})`), "names of anonymous memory are not kept");
+  collector.add("memory.special", "memory", tables.vmas.filter((vma, row) => vma.kind === "special" && !hasForeign(checkpoint, row)).map((vma) => `0x${vma.start.toString(16)} ${vma.name}`), "special areas are not kept");
+  collector.add("memory.vdso", "memory", tables.mms.flatMap((_, mm) => (vdsoIsKnown(checkpoint, mm) ? [] : [`address space ${mm}`])), "the pages of another kernel's vDSO are not in this image; criu restore needs them");
+  collector.add("pipes.packets", "pipes", tables.pipes.filter((pipe) => pipe.isPacket !== 0 && pipe.packets.length > 4).map((pipe) => `pipe ${pipe.ino}`), "packets in flight become one run of bytes");
+  collector.add("event-fds.semaphore", "event-fds", tables.eventfds.flatMap((row, index) => (row.isSemaphore !== 0 ? [`eventfd ${index}`] : [])), "EFD_SEMAPHORE is not kept");
+  collector.add("sockets.options", "sockets", tables.socketOptions.filter((row) => !isStorableOption(row)).map((row) => `level ${row.level} option ${row.option}`), "socket options without a field");
+  collector.add("sockets.sender", "sockets", tables.socketMessages.filter((row) => row.senderAddress.length > 0).map((row) => `a message for socket ${row.socket}`), "the sender's address of waiting messages is not kept");
+  collector.add("files.inherited", "files", inherited(checkpoint), "descriptors of the caller are replaced by /dev/null");
+  collector.add("files.pidfd", "files", tables.files.flatMap((file, row) => (file.kind === "pidfd" && !isKept(checkpoint, 14, row) ? [`file ${row}`] : [])), "process descriptors are not written");
+  return collector.losses;
+}
+
+const sigchld = 17;
+/** The kernel's default, 50 microseconds. */
+const defaultSlackNs = 50_000n;
+
+function xstateInUse(xstate: Uint8Array): bigint {
+  return xstate.length < 520 ? 3n : new DataView(xstate.buffer, xstate.byteOffset).getBigUint64(512, true);
+}
+
+/** True if every CPU up to the highest named one is in the mask: nobody restricted it. */
+function isFullMask(mask: Uint8Array): boolean {
+  const bits = [...mask].map((byte) => byte.toString(2).padStart(8, "0").split("").reverse().join("")).join("").replace(/0+$/, "");
+  return !bits.includes("0");
+}
+
+function isKept(checkpoint: Checkpoint, table: number, row: number): boolean {
+  return checkpoint.tables.foreign.some((foreign) => foreign.format === "criu" && foreign.table === table && foreign.row === row && foreign.key === "file");
+}
+
+function hasForeign(checkpoint: Checkpoint, vma: number): boolean {
+  return checkpoint.tables.foreign.some((foreign) => foreign.format === "criu" && foreign.table === 11 && foreign.row === vma);
+}
+
+function inherited(checkpoint: Checkpoint): string[] {
+  const { tables } = checkpoint;
+  return tables.descriptors.flatMap((row) =>
+    tables.files[row.file]?.kind === "inherited" ? [`fd ${row.fd} of ${tables.tasks[row.task]?.pid ?? 0}`] : [],
+  );
+}

@@ -1,0 +1,44 @@
+/** An unlinked file → ghost-file-ID.img. */
+import { ftruncateSync } from "node:fs";
+import type { Output } from "../../src/adapter/output.js";
+import { objectRow } from "../../src/gen/tables.js";
+import type { Checkpoint } from "../../src/model/checkpoint.js";
+import type { WireContext } from "./context.js";
+import { GhostChunkSchema, GhostFileSchema } from "./gen/payload_pb.js";
+import { ImageWriter } from "./image-writer.js";
+import { ghostToWire } from "./map-object.js";
+import { type CopyProgress, sourceOf } from "./write-pages.js";
+
+const pieceBytes = 64n << 20n;
+
+export function writeGhost(output: Output, checkpoint: Checkpoint, context: WireContext, row: number, progress: CopyProgress): void {
+  const object = checkpoint.tables.objects[row] ?? objectRow();
+  const writer = new ImageWriter(output, `ghost-file-${context.ghostId(row).toString(16)}.img`, "ghost-file");
+  const ghost = context.foreign.apply({ table: "objects", row }, "ghost", GhostFileSchema, ghostToWire(object));
+  const extents = checkpoint.extentsOf({ object: row });
+  writer.entry(GhostFileSchema, ghost);
+  const contentAt = writer.flush();
+  for (const extent of extents) {
+    // The last page of an extent may reach past the end of the file.
+    const end = extent.address + extent.length < object.size ? extent.address + extent.length : object.size;
+    const length = end - extent.address;
+    if (length <= 0n) continue;
+    let at: number;
+    if (ghost.chunks) {
+      writer.add(GhostChunkSchema, { len: length, off: extent.address });
+      at = writer.flush();
+    } else {
+      at = contentAt + Number(extent.address);
+    }
+    for (let done = 0n; done < length; ) {
+      const piece = length - done < pieceBytes ? length - done : pieceBytes;
+      sourceOf(checkpoint, extent).copyTo(writer.fd, BigInt(at) + done, [{ position: extent.fileOffset + done, length: piece }]);
+      done += piece;
+      progress.copied(piece);
+    }
+    if (ghost.chunks) writer.advance(Number(length));
+  }
+  // Holes of a small file are written out: its content simply follows.
+  const isRegular = (object.mode & 0o170000) === 0o100000;
+  if (!ghost.chunks && isRegular) ftruncateSync(writer.fd, contentAt + Number(object.size));
+}

@@ -1,0 +1,164 @@
+/** Extents → pages-N.img and its map. Pages are copied in large ranges, by the kernel where it can. */
+import { ftruncateSync } from "node:fs";
+import type { Output } from "../../src/adapter/output.js";
+import type { WriteOptions } from "../../src/adapter/format.js";
+import { CrimgError } from "../../src/errors/crimg-error.js";
+import { type ExtentRow, type VmaRow, vmaVmFlagsBits } from "../../src/gen/tables.js";
+import type { Checkpoint } from "../../src/model/checkpoint.js";
+import type { ByteRange, PageSource } from "../../src/model/page-source.js";
+import { PagemapEntrySchema, PagemapHeadSchema } from "./gen/memory_pb.js";
+import { ImageWriter } from "./image-writer.js";
+import { pageFlag, pageSize } from "./page-flags.js";
+
+/** Bytes copied between two reports of progress. */
+const batchBytes = 64n << 20n;
+
+/** A run of pages for a map. */
+export interface MapRun {
+  readonly address: bigint;
+  readonly length: bigint;
+  readonly flags: number;
+  readonly source: PageSource;
+  readonly position: bigint;
+}
+
+/** Counts copied bytes over all images of a set. */
+export class CopyProgress {
+  #done = 0n;
+  #total = 0n;
+
+  constructor(readonly options: WriteOptions) {}
+
+  expect(bytes: bigint): void {
+    this.#total += bytes;
+  }
+
+  copied(bytes: bigint): void {
+    this.#done += bytes;
+    this.options.onProgress?.(this.#done, this.#total);
+  }
+}
+
+/** Whether a lazy restore may leave pages of an area for later: private anonymous memory that is not locked. */
+function isLazy(vma: VmaRow): boolean {
+  const pinned = vmaVmFlagsBits.lo | vmaVmFlagsBits.ht;
+  return vma.kind === "anon_private" && (vma.vmFlags & pinned) === 0n;
+}
+
+/** Areas whose pages belong to the address space; those of shared ones belong to their object. */
+function ownsPages(vma: VmaRow): boolean {
+  return vma.kind === "anon_private" || vma.kind === "file_private" || vma.kind === "vdso";
+}
+
+/** The runs of an address space: extents cut at areas, so that each run has one kind of page. */
+export function runsOfMm(checkpoint: Checkpoint, mm: number): MapRun[] {
+  const runs: MapRun[] = [];
+  const vmas = checkpoint.vmasOf(mm).map((row) => checkpoint.tables.vmas[row] as VmaRow);
+  let index = 0;
+  for (const extent of checkpoint.extentsOf({ mm })) {
+    requirePages(extent);
+    const end = extent.address + extent.length;
+    while (index < vmas.length && (vmas[index] as VmaRow).end <= extent.address) index++;
+    for (let at = index; at < vmas.length; at++) {
+      const vma = vmas[at] as VmaRow;
+      if (vma.start >= end) break;
+      if (!ownsPages(vma)) continue;
+      const from = vma.start > extent.address ? vma.start : extent.address;
+      const to = vma.end < end ? vma.end : end;
+      addRun(runs, {
+        address: from,
+        length: to - from,
+        flags: pageFlag.present | (isLazy(vma) ? pageFlag.lazy : 0),
+        source: sourceOf(checkpoint, extent),
+        position: extent.fileOffset + (from - extent.address),
+      });
+    }
+  }
+  return runs;
+}
+
+/** Appends a run, joined to the last one if it continues it in memory and in the source. */
+function addRun(runs: MapRun[], run: MapRun): void {
+  const last = runs.at(-1);
+  const continues =
+    last !== undefined && last.flags === run.flags && last.source === run.source &&
+    last.address + last.length === run.address && last.position + last.length === run.position;
+  if (continues) runs[runs.length - 1] = { ...last, length: last.length + run.length };
+  else if (run.length > 0n) runs.push(run);
+}
+
+/** The runs of a memory file or shared memory, by offset. */
+export function runsOfObject(checkpoint: Checkpoint, object: number): MapRun[] {
+  return checkpoint.extentsOf({ object }).map((extent) => {
+    if (extent.address % pageSize !== 0n) throw misaligned(extent);
+    return { address: extent.address, length: extent.length, flags: pageFlag.present, source: sourceOf(checkpoint, extent), position: extent.fileOffset };
+  });
+}
+
+function requirePages(extent: ExtentRow): void {
+  if (extent.address % pageSize !== 0n || extent.length % pageSize !== 0n) throw misaligned(extent);
+}
+
+function misaligned(extent: ExtentRow): CrimgError {
+  return new CrimgError(
+    "criu.extent", `The extent at 0x${extent.address.toString(16)} of ${extent.length} bytes is not whole pages, which CRIU needs.`, { format: "criu" },
+  );
+}
+
+export function sourceOf(checkpoint: Checkpoint, extent: ExtentRow): PageSource {
+  const source = checkpoint.sources[extent.source];
+  if (!source) throw new CrimgError("criu.source", `An extent names the page source ${extent.source}, which does not exist.`, { format: "criu" });
+  return source;
+}
+
+/** Writes a map and its pages. */
+export function writePages(
+  output: Output, mapName: string, typeId: string, pagesId: number, runs: readonly MapRun[], progress: CopyProgress,
+): void {
+  const map = new ImageWriter(output, mapName, typeId);
+  map.add(PagemapHeadSchema, { pagesId });
+  for (const { address, length, flags } of runs) {
+    map.add(PagemapEntrySchema, { vaddr: address, compatNrPages: 0, flags, nrPages: (length + pageSize - 1n) / pageSize });
+  }
+  map.flush();
+  const { fd } = new ImageWriter(output, `pages-${pagesId}.img`, null);
+  copyRuns(fd, runs, progress);
+}
+
+/** Copies runs one behind the other, each padded to whole pages. */
+function copyRuns(fd: number, runs: readonly MapRun[], progress: CopyProgress): void {
+  let offset = 0n;
+  let batch: ByteRange[] = [];
+  let batchLength = 0n;
+  let batchSource: PageSource | undefined;
+  const flush = (): void => {
+    if (!batchSource || batch.length === 0) return;
+    batchSource.copyTo(fd, offset, batch);
+    offset += batchLength;
+    progress.copied(batchLength);
+    batch = [];
+    batchLength = 0n;
+  };
+  for (const run of runs) {
+    if (run.source !== batchSource) flush();
+    batchSource = run.source;
+    for (let done = 0n; done < run.length; ) {
+      const left = run.length - done;
+      const room = batchBytes - batchLength;
+      const length = left < room ? left : room;
+      const last = batch.at(-1);
+      const position = run.position + done;
+      if (last && last.position + last.length === position) batch[batch.length - 1] = { position: last.position, length: last.length + length };
+      else batch.push({ position, length });
+      batchLength += length;
+      done += length;
+      if (batchLength >= batchBytes) flush();
+    }
+    if (run.length % pageSize !== 0n) {
+      flush();
+      offset += pageSize - (run.length % pageSize);
+    }
+  }
+  flush();
+  ftruncateSync(fd, Number(offset));
+}

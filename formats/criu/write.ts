@@ -1,0 +1,243 @@
+/** The model → an image directory that `criu restore` takes. */
+import { create, fromBinary } from "@bufbuild/protobuf";
+import type { WriteOptions } from "../../src/adapter/format.js";
+import type { Output } from "../../src/adapter/output.js";
+import type { Checkpoint } from "../../src/model/checkpoint.js";
+import { u32Values, WireContext } from "./context.js";
+import { ForeignReader, wholeCheckpoint } from "./foreign.js";
+import { CoreEntrySchema } from "./gen/core_pb.js";
+import { FdinfoEntrySchema, type FileEntry, FileEntrySchema } from "./gen/files_pb.js";
+import { MemfdInodeSchema, MmEntrySchema, VmaEntrySchema } from "./gen/memory_pb.js";
+import { PipeDataSchema, RemapFilePathSchema, SocketPacketSchema } from "./gen/payload_pb.js";
+import { FsEntrySchema, InventorySchema, KernelIdsSchema, SeccompEntrySchema, TimensEntrySchema, TreeEntrySchema } from "./gen/tree_pb.js";
+import { ImageWriter } from "./image-writer.js";
+import { inventoryName, isModelled } from "./image-types.js";
+import { fileToWire, pathFileToWire } from "./map-file.js";
+import { mmToWire, vmasToWire } from "./map-mm.js";
+import { memfdInodeToWire, noOwner, regToWire, remapType } from "./map-object.js";
+import { coreToWire, fsToWire, idsToWire, inventoryToWire, objectFileToWire, packetToWire, rootDirectory, treeToWire } from "./to-wire.js";
+import { writeTerminals } from "./write-tty.js";
+import { withVdso } from "./vdso.js";
+import { writeGhost } from "./write-ghost.js";
+import { CopyProgress, type MapRun, runsOfMm, runsOfObject, writePages } from "./write-pages.js";
+
+/** Writes the whole set. Losses are told by losses.ts. */
+export async function writeCriu(checkpoint: Checkpoint, output: Output, options: WriteOptions): Promise<void> {
+  const context = new WireContext(checkpoint.tables, new ForeignReader(checkpoint.tables));
+  const files = collectFiles(context);
+  writeTree(output, checkpoint, context);
+  writeTasks(output, checkpoint, context, files);
+  writeFiles(output, context, files);
+  writeQueues(output, context);
+  writeCarried(output, context);
+  writeContents(output, checkpoint, context, options);
+}
+
+function writeTree(output: Output, checkpoint: Checkpoint, context: WireContext): void {
+  const { tables, foreign } = context;
+  const inventory = new ImageWriter(output, inventoryName, "inventory");
+  inventory.entry(InventorySchema, foreign.apply(wholeCheckpoint, "inventory", InventorySchema, inventoryToWire()));
+  inventory.flush();
+  const tree = new ImageWriter(output, "pstree.img", "pstree");
+  tables.tasks.forEach((_, row) => {
+    tree.entry(TreeEntrySchema, foreign.apply({ table: "tasks", row }, "tree", TreeEntrySchema, treeToWire(context, row)));
+  });
+  tree.flush();
+  const [main] = tables.checkpoint;
+  const time = (ns: bigint): { tvSec: bigint; tvNsec: bigint } => ({ tvSec: ns / 1_000_000_000n, tvNsec: ns % 1_000_000_000n });
+  const timens = new ImageWriter(output, "timens-0.img", "timens");
+  timens.entry(TimensEntrySchema, create(TimensEntrySchema, { monotonic: time(main?.monotonicNs ?? 0n), boottime: time(main?.boottimeNs ?? 0n) }));
+  timens.flush();
+}
+
+/** Entries of files.img by id, in the order in which they are written. */
+function collectFiles(context: WireContext): Map<number, FileEntry> {
+  const { tables, foreign } = context;
+  const files = new Map<number, FileEntry>();
+  tables.files.forEach((_, row) => {
+    const anchor = { table: "files", row } as const;
+    const entry = foreign.apply(anchor, "file", FileEntrySchema, fileToWire(context, row));
+    files.set(entry.id, entry);
+    const pathId = context.pathFileId(row);
+    if (pathId !== 0) files.set(pathId, foreign.apply(anchor, "path", FileEntrySchema, pathFileToWire(context, row)));
+  });
+  for (const row of context.objectsWithFiles()) {
+    for (const id of context.objectFileIds(row)) {
+      if (files.has(id)) continue;
+      files.set(id, foreign.apply({ table: "objects", row }, `file:${id}`, FileEntrySchema, objectFileToWire(context, row, id)));
+    }
+  }
+  if (!files.has(context.rootDirectoryId)) {
+    files.set(context.rootDirectoryId, regToWire(rootDirectory, context.rootDirectoryId, { ...noOwner, flags: 0, pos: 0n }));
+  }
+  for (const { value } of foreign.whole("file").filter(({ key }) => key === "file")) {
+    const entry = fromBinary(FileEntrySchema, value);
+    if (!files.has(entry.id)) files.set(entry.id, entry);
+  }
+  return files;
+}
+
+function writeTasks(output: Output, checkpoint: Checkpoint, context: WireContext, files: ReadonlyMap<number, FileEntry>): void {
+  const { tables, foreign } = context;
+  const tablesWritten = new Set<number>();
+  tables.tasks.forEach((task, row) => {
+    const anchor = { table: "tasks", row } as const;
+    for (const thread of context.threadsOf(row)) {
+      const tid = tables.threads[thread]?.tid ?? 0;
+      const core = new ImageWriter(output, `core-${tid}.img`, "core");
+      core.entry(CoreEntrySchema, foreign.apply({ table: "threads", row: thread }, "core", CoreEntrySchema, coreToWire(context, thread)));
+      core.flush();
+    }
+    if (task.state === "zombie") return;
+    const ids = new ImageWriter(output, `ids-${task.pid}.img`, "ids");
+    ids.entry(KernelIdsSchema, foreign.apply(anchor, "kernel-ids", KernelIdsSchema, idsToWire(context, row)));
+    ids.flush();
+    const fs = new ImageWriter(output, `fs-${task.pid}.img`, "fs");
+    fs.entry(FsEntrySchema, foreign.apply(anchor, "fs", FsEntrySchema, fsToWire(context, row)));
+    fs.flush();
+    if (task.mm !== null) writeMm(output, checkpoint, context, task.pid, task.mm);
+    const { filesId } = context.task(row);
+    if (tablesWritten.has(filesId)) return;
+    tablesWritten.add(filesId);
+    const fdinfo = new ImageWriter(output, `fdinfo-${filesId}.img`, "fdinfo");
+    for (const index of checkpoint.descriptorsOf(row)) {
+      const descriptor = tables.descriptors[index];
+      if (!descriptor) continue;
+      const id = context.fileId(descriptor.file);
+      fdinfo.add(FdinfoEntrySchema, { id, flags: descriptor.flags, type: files.get(id)?.type ?? 0, fd: descriptor.fd });
+    }
+    for (const value of foreign.all(anchor, "fdinfo")) fdinfo.entry(FdinfoEntrySchema, fromBinary(FdinfoEntrySchema, value));
+    fdinfo.flush();
+  });
+}
+
+function writeMm(output: Output, checkpoint: Checkpoint, context: WireContext, pid: number, mm: number): void {
+  const { foreign } = context;
+  const anchor = { table: "mms", row: mm } as const;
+  const entry = foreign.apply(anchor, "mm", MmEntrySchema, mmToWire(context, mm));
+  entry.vmas = vmasToWire(context, checkpoint.vmasOf(mm));
+  for (const value of foreign.all(anchor, "guard")) entry.vmas.push(fromBinary(VmaEntrySchema, value));
+  const image = new ImageWriter(output, `mm-${pid}.img`, "mm");
+  image.entry(MmEntrySchema, entry);
+  image.flush();
+}
+
+function writeFiles(output: Output, context: WireContext, files: ReadonlyMap<number, FileEntry>): void {
+  const { tables, foreign } = context;
+  const image = new ImageWriter(output, "files.img", "files");
+  for (const entry of files.values()) image.entry(FileEntrySchema, entry);
+  image.flush();
+  const memfds = tables.objects.flatMap((_, row) => (context.isMemoryFile(row) ? [row] : []));
+  if (memfds.length > 0) {
+    const writer = new ImageWriter(output, "memfd.img", "memfd");
+    for (const row of memfds) {
+      writer.entry(MemfdInodeSchema, foreign.apply({ table: "objects", row }, "inode", MemfdInodeSchema, memfdInodeToWire(context, row)));
+    }
+    writer.flush();
+  }
+  const remaps = ghostRemaps(context).map((fields) => create(RemapFilePathSchema, fields));
+  for (const { value } of foreign.whole("remap")) remaps.push(fromBinary(RemapFilePathSchema, value));
+  if (remaps.length > 0) {
+    const writer = new ImageWriter(output, "remap-fpath.img", "remap-fpath");
+    for (const remap of remaps) writer.entry(RemapFilePathSchema, remap);
+    writer.flush();
+  }
+  writeTerminals(output, context);
+}
+
+/** Every entry of an unlinked file refers to its ghost. */
+function ghostRemaps(context: WireContext): { origId: number; remapId: number; remapType: number }[] {
+  const { tables } = context;
+  const remaps: { origId: number; remapId: number; remapType: number }[] = [];
+  const isGhost = (object: number | null): object is number => object !== null && tables.objects[object]?.kind === "ghost";
+  const add = (origId: number, object: number): void => {
+    if (!remaps.some((remap) => remap.origId === origId)) remaps.push({ origId, remapId: context.ghostId(object), remapType: remapType.ghost });
+  };
+  tables.files.forEach((file, row) => {
+    if (file.kind === "path" && isGhost(file.object)) add(context.fileId(row), file.object);
+    if (file.kind === "pipe" && isGhost(file.object)) add(context.pathFileId(row), file.object);
+  });
+  for (const row of context.objectsWithFiles()) {
+    if (isGhost(row)) for (const id of context.objectFileIds(row)) add(id, row);
+  }
+  return remaps;
+}
+
+function writeQueues(output: Output, context: WireContext): void {
+  const { tables, foreign } = context;
+  const fifos = new Set(tables.files.flatMap((file) => (file.kind === "pipe" && file.object !== null && file.detail !== null ? [file.detail] : [])));
+  for (const [name, typeId, isFifo] of [["pipes-data.img", "pipes-data", false], ["fifo-data.img", "fifo-data", true]] as const) {
+    const rows = [...tables.pipes.entries()].filter(([row]) => fifos.has(row) === isFifo);
+    if (rows.length === 0) continue;
+    const writer = new ImageWriter(output, name, typeId);
+    for (const [row, pipe] of rows) {
+      writer.add(PipeDataSchema, { pipeId: context.pipeId(row), bytes: pipe.data.length, ...(pipe.capacity === 0 ? {} : { size: pipe.capacity }) });
+      writer.raw(pipe.data);
+    }
+    writer.flush();
+  }
+  if (tables.socketMessages.length > 0) {
+    const writer = new ImageWriter(output, "sk-queues.img", "sk-queues");
+    tables.socketMessages.forEach((message, row) => {
+      writer.entry(SocketPacketSchema, foreign.apply({ table: "socketMessages", row }, "packet", SocketPacketSchema, packetToWire(context, row)));
+      writer.raw(message.data);
+    });
+    writer.flush();
+  }
+}
+
+/** Names of carried images come from a file that may be hostile: one plain component, and none that is written here. */
+const carriedName = /^[A-Za-z0-9][A-Za-z0-9._-]{0,200}$/;
+
+function writeCarried(output: Output, context: WireContext): void {
+  const written = new Set<string>();
+  for (const { key, value } of context.foreign.whole("image:")) {
+    const name = key.slice("image:".length);
+    if (!carriedName.test(name) || isModelled(name) || name === "tty-info.img" || written.has(name)) continue;
+    written.add(name);
+    const writer = new ImageWriter(output, name, null);
+    writer.raw(value);
+    writer.flush();
+  }
+  if (written.has("seccomp.img")) return;
+  const seccomp = new ImageWriter(output, "seccomp.img", "seccomp");
+  seccomp.add(SeccompEntrySchema, {});
+  seccomp.flush();
+}
+
+/** Pages of address spaces and shared memory, and the content of ghosts. */
+function writeContents(output: Output, checkpoint: Checkpoint, context: WireContext, options: WriteOptions): void {
+  const { tables } = context;
+  const progress = new CopyProgress(options);
+  const jobs: { mapName: string; typeId: string; kept: number | undefined; runs: MapRun[] }[] = [];
+  const keptId = (table: "mms" | "objects", row: number): number | undefined => u32Values(context.foreign.get({ table, row }, "pages-id"))[0];
+  const seen = new Set<number>();
+  for (const task of tables.tasks) {
+    if (task.mm === null) continue;
+    const kept = seen.has(task.mm) ? undefined : keptId("mms", task.mm);
+    seen.add(task.mm);
+    jobs.push({ mapName: `pagemap-${task.pid}.img`, typeId: "pagemap", kept, runs: withVdso(checkpoint, task.mm, runsOfMm(checkpoint, task.mm)) });
+  }
+  tables.objects.forEach((object, row) => {
+    if (object.kind !== "memfd" && object.kind !== "shared_memory") return;
+    const { shmid } = context.sharedMemory(row);
+    jobs.push({ mapName: `pagemap-shmem-${shmid}.img`, typeId: "pagemap-shmem", kept: keptId("objects", row), runs: runsOfObject(checkpoint, row) });
+  });
+  const ghosts = tables.objects.flatMap((object, row) => (object.kind === "ghost" ? [row] : []));
+  for (const { runs } of jobs) progress.expect(runs.reduce((sum, run) => sum + run.length, 0n));
+  for (const row of ghosts) progress.expect(tables.objects[row]?.size ?? 0n);
+  const used = new Set(jobs.flatMap(({ kept }) => (kept === undefined ? [] : [kept])));
+  const taken = new Set<number>();
+  let next = 1;
+  for (const { mapName, typeId, kept, runs } of jobs) {
+    let id = kept;
+    if (id === undefined || taken.has(id)) {
+      while (used.has(next)) next++;
+      id = next;
+      used.add(id);
+    }
+    taken.add(id);
+    writePages(output, mapName, typeId, id, runs, progress);
+  }
+  for (const row of ghosts) writeGhost(output, checkpoint, context, row, progress);
+}
