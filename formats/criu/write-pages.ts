@@ -71,18 +71,16 @@ export function runsOfMm(checkpoint: Checkpoint, mm: number): MapRun[] {
         flags: pageFlag.present | (isLazy(vma) ? pageFlag.lazy : 0),
         source: sourceOf(checkpoint, extent),
         position: extent.fileOffset + (from - extent.address),
-      });
+      }, from === extent.address);
     }
   }
   return runs;
 }
 
-/** Appends a run, joined to the last one if it continues it in memory and in the source. */
-function addRun(runs: MapRun[], run: MapRun): void {
+/** Appends a run; the next area of an extent joins the run of the one before it if its pages are of the same kind. */
+function addRun(runs: MapRun[], run: MapRun, startsExtent: boolean): void {
   const last = runs.at(-1);
-  const continues =
-    last !== undefined && last.flags === run.flags && last.source === run.source &&
-    last.address + last.length === run.address && last.position + last.length === run.position;
+  const continues = !startsExtent && last !== undefined && last.flags === run.flags && last.address + last.length === run.address;
   if (continues) runs[runs.length - 1] = { ...last, length: last.length + run.length };
   else if (run.length > 0n) runs.push(run);
 }

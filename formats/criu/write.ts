@@ -166,8 +166,10 @@ function ghostRemaps(context: WireContext): { origId: number; remapId: number; r
 function writeQueues(output: Output, context: WireContext): void {
   const { tables, foreign } = context;
   const fifos = new Set(tables.files.flatMap((file) => (file.kind === "pipe" && file.object !== null && file.detail !== null ? [file.detail] : [])));
+  // Only who can read a pipe shows what is in it.
+  const readable = new Set(tables.files.flatMap((file) => (file.kind === "pipe" && file.detail !== null && (file.flags & 3) !== 1 ? [file.detail] : [])));
   for (const [name, typeId, isFifo] of [["pipes-data.img", "pipes-data", false], ["fifo-data.img", "fifo-data", true]] as const) {
-    const rows = [...tables.pipes.entries()].filter(([row]) => fifos.has(row) === isFifo);
+    const rows = [...tables.pipes.entries()].filter(([row]) => readable.has(row) && fifos.has(row) === isFifo);
     if (rows.length === 0) continue;
     const writer = new ImageWriter(output, name, typeId);
     for (const [row, pipe] of rows) {
