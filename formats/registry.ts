@@ -6,4 +6,5 @@ export const registry = registryOf({
   crtools: () => import("./crtools/index.js"),
   "ckpt-elf-v1": () => import("./ckpt-elf-v1/index.js"),
   core: () => import("./core/index.js"),
+  criu: () => import("./criu/index.js"),
 });
