@@ -1,0 +1,54 @@
+/** Items of epoll sets. An item belongs to a number and a description; the number need not be open any more. */
+import type { EpollWatchRow } from "../../gen/tables.js";
+import type { Arg } from "../operands.js";
+import { type FileSlots } from "./shared.js";
+
+const EPOLL_CTL_ADD = 1;
+/** Bits of the events that epoll_ctl takes; the kernel shows more (internal ones). */
+const eventMask = 0xf000_ffff;
+
+/** True if the item is added in the first process; items on pidfds wait until these exist. */
+const isEarly = (slots: FileSlots, watch: EpollWatchRow): boolean => watch.file !== null && slots.file(watch.file).kind !== "pidfd";
+
+/**
+ * Adds the items of all epoll sets in the first process: each file is put at the number of its item for the moment.
+ * `free` are numbers below the high ones that must come back: the caller's standard streams.
+ */
+export function addWatches(slots: FileSlots, standardStreams: ReadonlyMap<number, Arg>): void {
+  const { context } = slots;
+  const { builder } = context;
+  for (const watch of context.checkpoint.tables.epollWatches) {
+    if (!isEarly(slots, watch)) continue;
+    const epoll = slots.get(watch.epoll);
+    const file = slots.get(watch.file as number);
+    if (epoll === undefined || file === undefined) continue;
+    const purpose = slots.purposeOf(watch.epoll);
+    builder.syscall("dup3", [file, watch.fd, 0], { message: `put a file at fd ${watch.fd} for the epoll set ${purpose}` });
+    add(slots, watch, epoll, purpose);
+    builder.syscall("close", [watch.fd]);
+    const stream = standardStreams.get(watch.fd);
+    if (stream !== undefined) builder.syscall("dup3", [stream, watch.fd, 0], { message: `put fd ${watch.fd} back` });
+  }
+}
+
+/** Adds the items on pidfds to sets that `task` holds together with the pidfd; `numberOf` gives the task's numbers. */
+export function addLateWatches(slots: FileSlots, task: number): void {
+  const { tables } = slots.context.checkpoint;
+  for (const watch of tables.epollWatches) {
+    if (isEarly(slots, watch) || watch.file === null) continue;
+    const [owner] = slots.holdersOf(watch.file).filter((holder) => slots.holdersOf(watch.epoll).some((other) => other.task === holder.task));
+    if (owner?.task !== task) continue;
+    const epoll = slots.holdersOf(watch.epoll).find((holder) => holder.task === task);
+    if (epoll && owner.fd === watch.fd) add(slots, watch, epoll.fd, slots.purposeOf(watch.epoll));
+  }
+}
+
+function add({ context }: FileSlots, watch: EpollWatchRow, epoll: Arg, purpose: string): void {
+  const { builder } = context;
+  // struct epoll_event is packed: u4 events, u8 data
+  const event = new Uint8Array(12);
+  const view = new DataView(event.buffer);
+  view.setUint32(0, (watch.events & eventMask) >>> 0, true);
+  view.setBigUint64(4, watch.data, true);
+  builder.syscall("epoll_ctl", [epoll, EPOLL_CTL_ADD, watch.fd, builder.bytes(event)], { message: `watch fd ${watch.fd} ${purpose}` });
+}

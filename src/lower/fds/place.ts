@@ -1,0 +1,36 @@
+/** A task's table of descriptors: which number gets which file, and what is closed around them. Pure. */
+
+/** A number of the final table. */
+export interface Placement {
+  readonly fd: number;
+  readonly file: number;
+  readonly isCloexec: boolean;
+}
+
+/** An inclusive range of numbers to close. */
+export interface CloseRange {
+  readonly first: number;
+  readonly last: number;
+}
+
+/**
+ * The ranges below `limit` that hold no number of the final table. Sources of dup3 lie at or above `limit`, so that no
+ * placement can clobber a source of another, whatever the order.
+ */
+export function rangesToClose(numbers: readonly number[], limit: number): CloseRange[] {
+  const ranges: CloseRange[] = [];
+  let next = 0;
+  for (const number of [...numbers].sort((a, b) => a - b)) {
+    if (number > next) ranges.push({ first: next, last: Math.min(number, limit) - 1 });
+    next = Math.max(next, number + 1);
+  }
+  if (next < limit) ranges.push({ first: next, last: limit - 1 });
+  return ranges;
+}
+
+/** The lowest number that no descriptor and no epoll item of the image uses, at least `minimum`. */
+export function firstUnusedNumber(used: Iterable<number>, minimum: number): number {
+  let limit = minimum;
+  for (const number of used) limit = Math.max(limit, number + 1);
+  return limit;
+}

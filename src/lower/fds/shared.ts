@@ -1,0 +1,100 @@
+/** What the parts of the descriptor lowering share: slots by file row, and words for messages. */
+import { CrimgError } from "../../errors/crimg-error.js";
+import type { OpenFileRow } from "../../gen/tables.js";
+import type { LowerContext } from "../context.js";
+import type { DataRef, Slot } from "../operands.js";
+
+/** fcntl commands and flags (asm-generic/fcntl.h). */
+export const fcntl = { SETFL: 4, SETOWN_EX: 15, SETSIG: 10, DUPFD_CLOEXEC: 1030, SETPIPE_SZ: 1031 } as const;
+export const openFlags = {
+  ACCMODE: 3, WRONLY: 1, RDWR: 2, CREAT: 0o100, EXCL: 0o200, NOCTTY: 0o400, TRUNC: 0o1000, APPEND: 0o2000, NONBLOCK: 0o4000,
+  ASYNC: 0o20000, DIRECT: 0o40000, LARGEFILE: 0o100000, DIRECTORY: 0o200000, NOFOLLOW: 0o400000, NOATIME: 0o1000000,
+  CLOEXEC: 0o2000000, PATH: 0o10000000, TMPFILE: 0o20000000,
+} as const;
+export const AT_FDCWD = -100;
+export const errno = { ENOENT: 2, EBADF: 9, EEXIST: 17, EINVAL: 22, EPERM: 1, ENOTCONN: 107, ECONNREFUSED: 111 } as const;
+
+/** Flags that F_SETFL can change (fcntl(2)); O_ASYNC waits until the owner is set. */
+const settableFlags = openFlags.APPEND | openFlags.DIRECT | openFlags.NOATIME | openFlags.NONBLOCK;
+
+/** Lowering state: the slot of every file that has been made in the first process. */
+export class FileSlots {
+  readonly #slots = new Map<number, Slot>();
+  readonly #holders = new Map<number, { readonly task: number; readonly fd: number }[]>();
+
+  constructor(readonly context: LowerContext) {
+    for (const { task, fd, file } of context.checkpoint.tables.descriptors) {
+      const holders = this.#holders.get(file);
+      if (holders) holders.push({ task, fd });
+      else this.#holders.set(file, [{ task, fd }]);
+    }
+  }
+
+  set(file: number, slot: Slot): void {
+    this.#slots.set(file, slot);
+  }
+
+  /** The high descriptor of a file; undefined for those made later or taken from the caller. */
+  get(file: number): Slot | undefined {
+    return this.#slots.get(file);
+  }
+
+  /** Tasks and numbers that hold a file, in table order. */
+  holdersOf(file: number): readonly { readonly task: number; readonly fd: number }[] {
+    return this.#holders.get(file) ?? [];
+  }
+
+  file(index: number): OpenFileRow {
+    const row = this.context.checkpoint.tables.files[index];
+    if (row === undefined) throw badReference(`files[${index}]`);
+    return row;
+  }
+
+  /** `for fd 8 of task 4711 (redis-server)`. */
+  purposeOf(file: number): string {
+    const [holder] = this.holdersOf(file);
+    return holder ? `for fd ${holder.fd} of ${this.context.taskSubject(holder.task)}` : `for file ${file}`;
+  }
+}
+
+/** A reference of the tables that leads nowhere. */
+export function badReference(path: string): CrimgError {
+  return new CrimgError("lower.reference", `expected a row ${path}, found none`, { path });
+}
+
+/** The row that a file's `detail` names. */
+export function detailOf<Row>(rows: readonly Row[], file: OpenFileRow, table: string): Row {
+  const row = file.detail === null ? undefined : rows[file.detail];
+  if (row === undefined) throw badReference(`${table}[${file.detail ?? "none"}]`);
+  return row;
+}
+
+/** A slot that holds the s4 of `ref` (as pipe2 and socketpair store descriptors), moved to a high number. */
+export function takeHigh(context: LowerContext, ref: DataRef, name: string): Slot {
+  const slot = context.builder.slot(name);
+  context.builder.compute(slot, "move", ref.s4);
+  context.keepHigh(slot);
+  return slot;
+}
+
+/** Sets the flags of a file that was not made by open(2) with them. */
+export function setFlags(context: LowerContext, slot: Slot, flags: number, purpose: string): void {
+  const wanted = flags & settableFlags;
+  if (wanted === 0) return;
+  context.builder.syscall("fcntl", [slot, fcntl.SETFL, wanted], { message: `set flags ${purpose}` });
+}
+
+/** Opens the inode of a high descriptor once more: a new description with flags of its own. */
+export function reopen(context: LowerContext, slot: Slot, flags: number, name: string, purpose: string): Slot {
+  const { builder } = context;
+  const path = builder.buffer(40);
+  builder.format(path, "/proc/self/fd/", slot);
+  const again = builder.slot(name);
+  const unwanted = openFlags.CREAT | openFlags.EXCL | openFlags.TRUNC | openFlags.NOFOLLOW | openFlags.ASYNC;
+  builder.syscall("openat", [AT_FDCWD, path, (flags & ~unwanted) | openFlags.CLOEXEC | openFlags.NOCTTY, 0], {
+    store: again,
+    message: `open ${name} ${purpose}`,
+  });
+  context.keepHigh(again);
+  return again;
+}

@@ -1,0 +1,114 @@
+/** Setting socket options again, and making plain sockets. */
+import type { SocketOptionRow, SocketRow } from "../../gen/tables.js";
+import type { LowerContext } from "../context.js";
+import type { Slot } from "../operands.js";
+import { openFlags } from "./shared.js";
+
+const SOL_SOCKET = 1;
+const SO_REUSEADDR = 2;
+const SO_SNDBUF = 7;
+const SO_RCVBUF = 8;
+const SO_ATTACH_FILTER = 26;
+const SO_SNDBUFFORCE = 32;
+const SO_RCVBUFFORCE = 33;
+const SO_BUF_LOCK = 72;
+
+/** Options that wait until the queues are filled: sizes that were set when the bytes were there already, and their locks. */
+const isLate = ({ level, option }: SocketOptionRow): boolean =>
+  level === SOL_SOCKET && (option === SO_SNDBUF || option === SO_RCVBUF || option === SO_BUF_LOCK);
+
+/** The option rows of a socket, in order. */
+export function optionsOf(context: LowerContext, socket: number): SocketOptionRow[] {
+  return context.checkpoint.tables.socketOptions.filter((row) => row.socket === socket);
+}
+
+/** socket(2) into a high slot. */
+export function makeSocket(context: LowerContext, row: SocketRow, name: string, purpose: string): Slot {
+  const slot = context.builder.slot(name);
+  context.builder.syscall("socket", [row.family, row.type | openFlags.CLOEXEC, row.protocol], {
+    store: slot,
+    message: `make a socket ${purpose}`,
+    hint: row.type === 3 ? "raw sockets need CAP_NET_RAW" : undefined,
+  });
+  context.keepHigh(slot);
+  return slot;
+}
+
+/** Options that matter to bind, and all others that do not depend on what is in the queues. */
+export function setEarlyOptions(context: LowerContext, slot: Slot, socket: number, purpose: string): void {
+  for (const row of optionsOf(context, socket)) if (!isLate(row)) setOption(context, slot, row, purpose);
+}
+
+/** Sizes of the queues. */
+export function setLateOptions(context: LowerContext, slot: Slot, socket: number, purpose: string): void {
+  for (const row of optionsOf(context, socket)) if (isLate(row)) setOption(context, slot, row, purpose);
+}
+
+/**
+ * A listening TCP socket gets SO_REUSEADDR while it is bound, whatever it had: connections of the dumped process may
+ * still be in TIME_WAIT. `undoReuse` takes it off again.
+ */
+export function forceReuse(context: LowerContext, slot: Slot): void {
+  context.builder.syscall("setsockopt", [slot, SOL_SOCKET, SO_REUSEADDR, context.builder.u4s(1), 4], { message: "set SO_REUSEADDR" });
+}
+
+export function undoReuse(context: LowerContext, slot: Slot, socket: number): void {
+  const had = optionsOf(context, socket).some(({ level, option }) => level === SOL_SOCKET && option === SO_REUSEADDR);
+  if (had) return;
+  context.builder.syscall("setsockopt", [slot, SOL_SOCKET, SO_REUSEADDR, context.builder.u4s(0), 4], { message: "clear SO_REUSEADDR" });
+}
+
+function setOption(context: LowerContext, slot: Slot, row: SocketOptionRow, purpose: string): void {
+  const { builder } = context;
+  const value = builder.bytes(row.value.length > 0 ? row.value : new Uint8Array(4));
+  const message = `set socket option ${row.level}/${row.option} ${purpose}`;
+  if (row.level === SOL_SOCKET && row.option === SO_ATTACH_FILTER) {
+    // struct sock_fprog: u16 number of instructions, pointer to them
+    const program = builder.u8s(row.value.length / 8, value);
+    builder.syscall("setsockopt", [slot, SOL_SOCKET, SO_ATTACH_FILTER, program, 16], { message });
+    return;
+  }
+  const isSize = row.level === SOL_SOCKET && (row.option === SO_SNDBUF || row.option === SO_RCVBUF);
+  if (isSize) {
+    // The forced form goes beyond the system's limit, and is for CAP_NET_ADMIN; the plain one is for all.
+    const plain = builder.label("plain size");
+    const done = builder.label("size is set");
+    const forced = row.option === SO_SNDBUF ? SO_SNDBUFFORCE : SO_RCVBUFFORCE;
+    builder.syscall("setsockopt", [slot, SOL_SOCKET, forced, value, row.value.length], { orElse: plain });
+    builder.jump(done);
+    builder.place(plain);
+    builder.syscall("setsockopt", [slot, SOL_SOCKET, row.option, value, row.value.length], { message });
+    builder.place(done);
+    return;
+  }
+  builder.syscall("setsockopt", [slot, row.level, row.option, value, row.value.length], { message });
+}
+
+/** Room in a sender's queue for `bytes` of messages that are put back; what it had is set afterwards. */
+export function makeRoom(context: LowerContext, slot: Slot, bytes: number): void {
+  const { builder } = context;
+  builder.syscall("setsockopt", [slot, SOL_SOCKET, SO_SNDBUFFORCE, builder.u4s(bytes), 4], { expect: "any" });
+}
+
+/** Takes `makeRoom` back: the default size, not locked. `setLateOptions` comes after. */
+export function undoRoom(context: LowerContext, slot: Slot, defaultSize: Slot): void {
+  const { builder } = context;
+  const half = builder.slot("half of SO_SNDBUF");
+  const value = builder.buffer(8);
+  builder.compute(half, "shift_right", defaultSize, 1);
+  builder.store4(value, half);
+  builder.syscall("setsockopt", [slot, SOL_SOCKET, SO_SNDBUF, value, 4], { expect: "any" });
+  builder.syscall("setsockopt", [slot, SOL_SOCKET, SO_BUF_LOCK, builder.u4s(0), 4], { expect: "any" });
+}
+
+/** Reads SO_SNDBUF into a slot. */
+export function readSendSize(context: LowerContext, slot: Slot): Slot {
+  const { builder } = context;
+  const size = builder.slot("SO_SNDBUF");
+  const value = builder.buffer(8);
+  const length = builder.buffer(8);
+  builder.store4(length, 4);
+  builder.syscall("getsockopt", [slot, SOL_SOCKET, SO_SNDBUF, value, length], { message: "read SO_SNDBUF" });
+  builder.compute(size, "move", value.u4);
+  return size;
+}

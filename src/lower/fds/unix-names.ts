@@ -1,0 +1,153 @@
+/** Names of unix sockets: paths (absolute, relative, deleted) and abstract ones. */
+import { posix } from "node:path";
+import { decodeText } from "../../bytes/text.js";
+import { CrimgError } from "../../errors/crimg-error.js";
+import type { SocketRow } from "../../gen/tables.js";
+import type { LowerContext } from "../context.js";
+import type { DataRef, Slot } from "../operands.js";
+import { AT_FDCWD, errno, openFlags } from "./shared.js";
+
+const AT_SYMLINK_NOFOLLOW = 0x100;
+const S_IFMT = 0o170000;
+const S_IFSOCK = 0o140000;
+
+/** A socket's name, and where relative ones count from. */
+export interface UnixName {
+  readonly address: Uint8Array;
+  /** Absolute path of the socket file; undefined for abstract names. */
+  readonly path?: string;
+  /** For relative names: the directory they count from. */
+  readonly base?: string;
+}
+
+/** The name of a socket row; undefined if it is not bound. */
+export function nameOfSocket(context: LowerContext, index: number, row: SocketRow): UnixName | undefined {
+  if (row.localAddress.length <= 2) return undefined;
+  if (row.localAddress[2] === 0) return { address: row.localAddress };
+  const end = row.localAddress.indexOf(0, 2);
+  const written = decodeText(row.localAddress.subarray(2, end < 0 ? row.localAddress.length : end));
+  const path = row.object === null ? undefined : context.checkpoint.tables.objects[row.object]?.path;
+  if (written.startsWith("/")) return { address: row.localAddress, path: path ?? written };
+  const base = path === undefined ? undefined : baseOf(context, written, path);
+  if (base === undefined) {
+    throw new CrimgError("lower.unix_name", `socket ${index} is bound to the relative path ${written}, and nothing says where that was`, { path: `sockets[${index}]` });
+  }
+  return { address: row.localAddress, path: path as string, base };
+}
+
+/** The directory from which `written` leads to `path`. */
+function baseOf({ checkpoint }: LowerContext, written: string, path: string): string | undefined {
+  const normal = posix.normalize(written);
+  if (path.endsWith(`/${normal}`)) return path.slice(0, path.length - normal.length);
+  const { tasks, objects } = checkpoint.tables;
+  return tasks.map((task) => (task.cwd === null ? undefined : objects[task.cwd]?.path)).find((cwd) => cwd !== undefined && posix.resolve(cwd, written) === path);
+}
+
+/** Runs `build` with the current directory at the base of a relative name. */
+export function atBase(context: LowerContext, name: UnixName, build: () => void): void {
+  if (name.base === undefined) {
+    build();
+    return;
+  }
+  const { builder } = context;
+  const before = builder.slot("directory before");
+  builder.syscall("openat", [AT_FDCWD, builder.string("."), openFlags.PATH | openFlags.DIRECTORY | openFlags.CLOEXEC, 0], {
+    store: before,
+    message: "remember the current directory",
+  });
+  builder.syscall("chdir", [builder.string(name.base)], { message: `go to ${name.base}` });
+  build();
+  builder.syscall("fchdir", [before], { message: "go back to the directory before" });
+  builder.syscall("close", [before]);
+}
+
+/** Names of deleted sockets that are bound for the moment, to be removed again. */
+export interface TemporaryName {
+  readonly path: string;
+  /** Result of moving another file of that name aside: 0 if there was one. */
+  readonly moved: Slot;
+  readonly aside: string;
+}
+
+/**
+ * Binds a socket to its name. A socket file left behind is replaced if nobody listens there any more. For a deleted
+ * name, what is there now is moved aside until `removeName`.
+ */
+export function bindName(context: LowerContext, slot: Slot, name: UnixName, row: SocketRow, purpose: string): TemporaryName | undefined {
+  const { builder } = context;
+  const { path } = name;
+  let temporary: TemporaryName | undefined;
+  if (path !== undefined) {
+    if (row.isDeleted !== 0) temporary = moveAside(context, path, purpose);
+    else replaceStale(context, name, path, row, purpose);
+  }
+  atBase(context, name, () => {
+    builder.syscall("bind", [slot, builder.bytes(name.address), name.address.length], {
+      message: `bind a unix socket to ${path ?? printable(name)} ${purpose}`,
+      hint: path === undefined ? "is another program using that name?" : "the directory must exist and be writable, as it was at the dump",
+    });
+  });
+  if (path !== undefined && row.object !== null) setOwner(context, path, row.object);
+  return temporary;
+}
+
+/** Removes the name of a deleted socket again and puts back what was moved aside. */
+export function removeName({ builder }: LowerContext, { path, moved, aside }: TemporaryName): void {
+  builder.syscall("unlinkat", [AT_FDCWD, builder.string(path), 0], { message: `remove ${path} again` });
+  const done = builder.label("nothing was there");
+  builder.jumpIf(moved, "ne", 0, done);
+  builder.syscall("renameat", [AT_FDCWD, builder.string(aside), AT_FDCWD, builder.string(path)], { message: `put ${path} back` });
+  builder.place(done);
+}
+
+/** `@name` for abstract names. */
+export function printable(name: UnixName): string {
+  return name.path ?? `@${decodeText(name.address.subarray(3))}`;
+}
+
+function moveAside({ builder }: LowerContext, path: string, purpose: string): TemporaryName {
+  const aside = `${path}.crimg-aside`;
+  const moved = builder.slot(`moved ${path} aside`);
+  builder.syscall("renameat", [AT_FDCWD, builder.string(path), AT_FDCWD, builder.string(aside)], {
+    store: moved,
+    expect: [0, -errno.ENOENT],
+    message: `move ${path} aside ${purpose}`,
+  });
+  return { path, moved, aside };
+}
+
+/** Removes a socket file that the dumped process left, unless somebody answers on it. */
+function replaceStale(context: LowerContext, name: UnixName, path: string, row: SocketRow, purpose: string): void {
+  const { builder } = context;
+  const stat: DataRef = builder.buffer(144);
+  const result = builder.slot(`stat of ${path}`);
+  const free = builder.label("name is free");
+  const stale = builder.label("nobody listens");
+  const isSocket = builder.label("it is a socket");
+  builder.syscall("newfstatat", [AT_FDCWD, builder.string(path), stat, AT_SYMLINK_NOFOLLOW], { store: result, orElse: free });
+  const type = builder.slot("file type");
+  builder.compute(type, "and", stat.at(24).u4, S_IFMT);
+  builder.jumpIf(type, "eq", S_IFSOCK, isSocket);
+  builder.fail(`${path} ${purpose} is now another file, not a socket`, "move it away");
+  builder.place(isSocket);
+  const probe = builder.slot("probe");
+  builder.syscall("socket", [1, row.type | openFlags.CLOEXEC | openFlags.NONBLOCK, 0], { store: probe, message: "make a socket" });
+  const answer = builder.slot("answer");
+  atBase(context, name, () => {
+    builder.syscall("connect", [probe, builder.bytes(name.address), name.address.length], { store: answer, expect: "any" });
+  });
+  builder.syscall("close", [probe]);
+  builder.jumpIf(answer, "eq", -errno.ECONNREFUSED, stale);
+  builder.fail(`another program is using the unix socket ${path} ${purpose}`, "stop it first", answer);
+  builder.place(stale);
+  builder.syscall("unlinkat", [AT_FDCWD, builder.string(path), 0], { message: `remove the stale socket ${path} ${purpose}` });
+  builder.place(free);
+}
+
+/** Mode and owner of the socket file. An ordinary user may not give files away. */
+function setOwner({ builder, checkpoint }: LowerContext, path: string, object: number): void {
+  const row = checkpoint.tables.objects[object];
+  if (row === undefined) return;
+  builder.syscall("fchownat", [AT_FDCWD, builder.string(path), row.uid, row.gid, AT_SYMLINK_NOFOLLOW], { expect: "any" });
+  builder.syscall("fchmodat", [AT_FDCWD, builder.string(path), row.mode & 0o7777], { message: `set the mode of ${path}` });
+}

@@ -1,0 +1,151 @@
+/** Unix sockets in the first process: made, bound, listening, connected, filled, shut down; deleted names removed. */
+import { CrimgError } from "../../errors/crimg-error.js";
+import type { SocketRow } from "../../gen/tables.js";
+import type { Slot } from "../operands.js";
+import { type FileSlots, openFlags, takeHigh } from "./shared.js";
+import { makeSocket, setEarlyOptions, setLateOptions } from "./socket-options.js";
+import { fillQueues } from "./socket-queues.js";
+import { atBase, bindName, nameOfSocket, printable, removeName, type TemporaryName, type UnixName } from "./unix-names.js";
+import { type Origin, planOrigins, SOCK_DGRAM } from "./unix-plan.js";
+
+/** What is known of the unix sockets while they are made. */
+export interface UnixState {
+  readonly slots: FileSlots;
+  /** Slots by row. */
+  readonly made: Map<number, Slot>;
+  /** The other ends of sockets whose peer is gone, by row; closed with everything else at the end. */
+  readonly ghosts: Map<number, Slot>;
+  readonly names: ReadonlyMap<number, UnixName>;
+  purposeOf(socket: number): string;
+}
+
+/** Makes all unix sockets; returns their slots by row. */
+export function openUnixSockets(slots: FileSlots, purposeOf: (socket: number) => string): Map<number, Slot> {
+  const { context } = slots;
+  const { sockets } = context.checkpoint.tables;
+  const rows = sockets.flatMap((row, index) => (row.family === 1 ? [{ row, index }] : []));
+  if (rows.length === 0) return new Map();
+  const names = new Map<number, UnixName>();
+  for (const { row, index } of rows) {
+    const name = nameOfSocket(context, index, row);
+    if (name) names.set(index, name);
+  }
+  const state: UnixState = { slots, made: new Map(), ghosts: new Map(), names, purposeOf };
+  const origins = planOrigins(sockets);
+  for (const { row, index } of rows) makeAlone(state, index, row, origins[index] as Origin);
+  const temporary = rows.flatMap(({ row, index }) => bindOne(state, index, row, origins[index] as Origin) ?? []);
+  for (const { row, index } of rows) {
+    if (row.state !== "listening") continue;
+    const slot = state.made.get(index) as Slot;
+    context.builder.syscall("listen", [slot, row.backlog], { message: `listen on ${nameText(state, index)} ${purposeOf(index)}` });
+  }
+  for (const { row, index } of rows) connectStream(state, index, row, origins[index] as Origin);
+  for (const { row, index } of rows) if (row.type === SOCK_DGRAM) fillQueues(state, index, row);
+  for (const { row, index } of rows) connectDatagram(state, index, row, origins[index] as Origin);
+  for (const { row, index } of rows) if (row.type !== SOCK_DGRAM) fillQueues(state, index, row);
+  for (const { row, index } of rows) finishOne(state, index, row);
+  for (const name of temporary) removeName(context, name);
+  return state.made;
+}
+
+const nameText = ({ names }: UnixState, index: number): string => {
+  const name = names.get(index);
+  return name ? printable(name) : "an unnamed socket";
+};
+
+/** Sockets of their own, clients, and pairs (when their first end comes). */
+function makeAlone(state: UnixState, index: number, row: SocketRow, origin: Origin): void {
+  const { slots, made } = state;
+  const { context } = slots;
+  const purpose = state.purposeOf(index);
+  if (made.has(index) || origin.how === "accepted") return;
+  if (origin.how !== "pair") {
+    made.set(index, makeSocket(context, row, `unix socket ${purpose}`, purpose));
+    return;
+  }
+  const ends = context.builder.buffer(8);
+  context.builder.syscall("socketpair", [1, row.type | openFlags.CLOEXEC, 0, ends], { message: `make a pair of sockets ${purpose}` });
+  made.set(index, takeHigh(context, ends, `unix socket ${purpose}`));
+  const otherEnd = takeHigh(context, ends.at(4), `other end ${purpose}`);
+  if (origin.other !== undefined && !made.has(origin.other)) made.set(origin.other, otherEnd);
+  else state.ghosts.set(index, otherEnd);
+}
+
+/** Accepted sockets have their listener's name from it; all others bind. */
+function bindOne(state: UnixState, index: number, row: SocketRow, origin: Origin): TemporaryName | undefined {
+  const name = state.names.get(index);
+  if (origin.how === "accepted") return undefined;
+  const slot = state.made.get(index) as Slot;
+  const purpose = state.purposeOf(index);
+  // SO_REUSEADDR and the like mean nothing here, but SO_PASSCRED binds a name by itself when the socket connects.
+  if (name) {
+    const temporary = bindName(state.slots.context, slot, name, row, purpose);
+    setEarlyOptions(state.slots.context, slot, index, purpose);
+    return temporary;
+  }
+  setEarlyOptions(state.slots.context, slot, index, purpose);
+  return undefined;
+}
+
+/** Connects a client to its listener and accepts the other end at once. */
+function connectStream(state: UnixState, index: number, row: SocketRow, origin: Origin): void {
+  if (origin.how === "accepted" && origin.client === undefined) {
+    const client = makeSocket(state.slots.context, row, "client that is gone", state.purposeOf(index));
+    state.ghosts.set(index, client);
+    connectAndAccept(state, client, origin.listener, row, index);
+  } else if (origin.how === "client") {
+    connectAndAccept(state, state.made.get(index) as Slot, origin.listener, row, origin.accepted, index);
+  }
+}
+
+function connectAndAccept(state: UnixState, client: Slot, listener: number, row: SocketRow, accepted: number | undefined, clientRow?: number): void {
+  const { context } = state.slots;
+  const { builder } = context;
+  const name = state.names.get(listener) as UnixName;
+  const purpose = state.purposeOf(accepted ?? clientRow ?? listener);
+  atBase(context, name, () => {
+    builder.syscall("connect", [client, builder.bytes(name.address), name.address.length], { message: `connect to ${printable(name)} ${purpose}` });
+  });
+  const slot = builder.slot(`accepted ${purpose}`);
+  builder.syscall("accept4", [state.made.get(listener) as Slot, 0, 0, openFlags.CLOEXEC], { store: slot, message: `accept from ${printable(name)} ${purpose}` });
+  context.keepHigh(slot);
+  if (accepted !== undefined) {
+    state.made.set(accepted, slot);
+    setEarlyOptions(context, slot, accepted, purpose);
+  } else if (clientRow !== undefined) {
+    state.ghosts.set(clientRow, slot);
+  }
+  void row;
+}
+
+/** Datagram sockets connect by name; one end of a pair that is not connected to the other is disconnected. */
+function connectDatagram(state: UnixState, index: number, row: SocketRow, origin: Origin): void {
+  const { context } = state.slots;
+  const { builder } = context;
+  if (row.type !== SOCK_DGRAM) return;
+  const slot = state.made.get(index) as Slot;
+  const purpose = state.purposeOf(index);
+  const peerName = row.peer === null ? undefined : state.names.get(row.peer);
+  const isOtherEnd = origin.how === "pair" && (row.peer === null || origin.other === row.peer);
+  if (row.state === "connected" && !isOtherEnd) {
+    const name = peerName ?? (row.peerAddress.length > 2 ? { address: row.peerAddress } : undefined);
+    if (name === undefined) {
+      throw new CrimgError("lower.unix_peer", `socket ${index} is connected to socket ${row.peer ?? "none"}, which has no name`, { path: `sockets[${index}]` });
+    }
+    atBase(context, name, () => {
+      builder.syscall("connect", [slot, builder.bytes(name.address), name.address.length], { message: `connect to ${printable(name)} ${purpose}` });
+    });
+  } else if (row.state !== "connected" && origin.how === "pair") {
+    const unspecified = new Uint8Array(2);
+    builder.syscall("connect", [slot, builder.bytes(unspecified), 2], { message: `disconnect a socket ${purpose}` });
+  }
+}
+
+/** Buffer sizes and shutdown, once the queue holds what it held. */
+function finishOne(state: UnixState, index: number, row: SocketRow): void {
+  const { context } = state.slots;
+  const slot = state.made.get(index) as Slot;
+  const purpose = state.purposeOf(index);
+  setLateOptions(context, slot, index, purpose);
+  if (row.shutdown !== 0) context.builder.syscall("shutdown", [slot, row.shutdown - 1], { expect: [0, -107], message: `shut a socket down ${purpose}` });
+}
