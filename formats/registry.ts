@@ -7,4 +7,5 @@ export const registry = registryOf({
   "ckpt-elf-v1": () => import("./ckpt-elf-v1/index.js"),
   core: () => import("./core/index.js"),
   criu: () => import("./criu/index.js"),
+  json: () => import("./json/index.js"),
 });

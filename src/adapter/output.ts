@@ -12,6 +12,11 @@ export interface Output {
   readonly path: string;
   /** The file itself, for formats of shape "file". */
   file(): OutputFile;
+  /**
+   * A second file beside the first, named like it with `suffix`, for formats of shape "file" that keep their pages
+   * apart. Absent where there is no beside: standard output.
+   */
+  beside?(suffix: string): OutputFile;
   /** A new file in the directory, for formats of shape "directory". `name` is one path component. */
   create(name: string): OutputFile;
 }

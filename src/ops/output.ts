@@ -71,7 +71,30 @@ export function openOutput(path: string, options: OutputOptions): PendingOutput 
     return standardOutput();
   }
   const existing = existsSync(path) ? lstatSync(path) : undefined;
-  return options.shape === "file" ? fileOutput(path, options, existing?.isDirectory()) : directoryOutput(path, options);
+  if (options.shape === "directory") return directoryOutput(path, options);
+  return withBeside(fileOutput(path, options, existing?.isDirectory()), options);
+}
+
+/** A file output that can have others beside it: they get their names first, so that the main one never lacks them. */
+function withBeside(main: PendingOutput, options: OutputOptions): PendingOutput {
+  const others: PendingOutput[] = [];
+  return {
+    ...main,
+    beside(suffix) {
+      const path = main.path + suffix;
+      const other = fileOutput(path, { shape: "file", force: options.force }, existsSync(path) ? lstatSync(path).isDirectory() : undefined);
+      others.push(other);
+      return other.file();
+    },
+    commit(commitOptions) {
+      for (const other of others) other.commit(commitOptions);
+      main.commit(commitOptions);
+    },
+    discard() {
+      for (const other of others) other.discard();
+      main.discard();
+    },
+  };
 }
 
 /** Unnamed file → undefined where the filesystem cannot. */

@@ -1,0 +1,28 @@
+/** The model as a JSON document that people can read, change and turn back. */
+import type { FacetSupport, FormatAdapter } from "../../src/adapter/format.js";
+import { facetNames, type FacetName } from "../../src/adapter/format.js";
+import { documentFormat } from "./document.js";
+import { readDocument } from "./read.js";
+import { writeDocument } from "./write.js";
+
+const documentStart = new RegExp(`^\\s*\\{[^\\u0000]*"format"\\s*:\\s*"${documentFormat}"`);
+
+export const format: FormatAdapter = {
+  id: "json",
+  title: "JSON document",
+  shape: "file",
+  // The rows as they are: nothing is lost, whatever they say.
+  facets: Object.fromEntries(facetNames.map((name) => [name, "exact"])) as Readonly<Record<FacetName, FacetSupport>>,
+  probe({ isDirectory, head }) {
+    return !isDirectory && head[0] !== undefined && documentStart.test(Buffer.from(head.subarray(0, 4096)).toString("latin1"));
+  },
+  async read(path, options) {
+    return readDocument(path, options);
+  },
+  losses() {
+    return [];
+  },
+  async write(checkpoint, output, options) {
+    writeDocument(checkpoint, output, options);
+  },
+};
