@@ -8,8 +8,8 @@ import { pageBytes, pageEntrySize } from "../gen/ckpt-elf-v1.js";
 import type { ByteRange, PageSource } from "../model/page-source.js";
 import { writeFully } from "../pages/file-source.js";
 
-/** First address above user space with four-level page tables and five (2^56): no page of a process is there. */
-const userEnd = 1n << 56n;
+/** First address behind user space: no page of a process is there. */
+const userEnd = 1n << 47n;
 const pageSize = BigInt(pageBytes);
 const entrySize = BigInt(pageEntrySize);
 
@@ -60,7 +60,7 @@ export function readPageList(place: PageListPlace): PageList {
     const va = addressAt(place.bytes, offset);
     if (va === 0n) return { runs, count, endOffset: offset + entrySize };
     if (va % pageSize !== 0n || va >= userEnd) {
-      const message = `the address of a page must be a multiple of 4096 below 2^56, found 0x${va.toString(16)}`;
+      const message = `the address of a page must be a multiple of 4096 below 2^47, found 0x${va.toString(16)}`;
       throw new CrimgError("pages.address", message, { ...at, path: `${at.path}.va` });
     }
     const last = runs[runs.length - 1];

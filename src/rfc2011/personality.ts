@@ -9,8 +9,11 @@ export function encodePersonality(personality: number): number {
   return Number(/^\d*/.exec(digits)?.[0] || "0");
 }
 
-/** The personality that a stored number stands for; the number itself where no personality gives it. */
+/** Bits that a personality can have: the execution domain, and the flags from UNAME26 to ADDR_LIMIT_3GB. */
+const knownBits = 0x0ffe00ff;
+
+/** The personality that a stored number stands for; 0 where it can be none. */
 export function decodePersonality(stored: number): number {
   const personality = Number.parseInt(String(stored), 16);
-  return personality <= 0xffff_ffff && encodePersonality(personality) === stored ? personality : stored;
+  return personality <= 0xffff_ffff && (personality & ~knownBits) === 0 ? personality : 0;
 }

@@ -5,6 +5,8 @@ import { type VmaEntry, vmaEntryFlagsBits, vmaEntryStatusBits, writeVmaEntry } f
 import { type ObjectRow, type VmaKind, type VmaRow, vmaRow, vmaVmFlagsBits } from "../gen/tables.js";
 
 const status = vmaEntryStatusBits;
+/** First address behind user space (TASK_SIZE_MAX with four-level page tables). */
+const userEnd = 1n << 47n;
 
 /** What an area is, by its status; what the status leaves open, by its flags and inode. */
 export function kindOfEntry(entry: VmaEntry): VmaKind {
@@ -21,7 +23,9 @@ export function kindOfEntry(entry: VmaEntry): VmaKind {
 /** Flags that every mapping has by its protection and kind, as /proc/PID/smaps would show them. */
 function vmFlagsOf(entry: VmaEntry, isStack: boolean): bigint {
   const bits = vmaVmFlagsBits;
-  let flags = bits.mr | bits.mw | bits.me;
+  let flags = bits.mr | bits.me;
+  // Whether a shared mapping that is read-only could become writable, the format does not say: the file may not allow it.
+  if (!(entry.status & status.file_shared) || entry.prot & 2) flags |= bits.mw;
   if (entry.prot & 1) flags |= bits.rd;
   if (entry.prot & 2) flags |= bits.wr;
   if (entry.prot & 4) flags |= bits.ex;
@@ -135,6 +139,7 @@ export function assertEntries(entries: readonly VmaEntry[], placeOf: (index: num
     const place = placeOf(index);
     if (entry.start >= entry.end) throw new CrimgError("vma.range", `an area must end behind its start, found ${range}`, { ...place, path: `${place.path}.end` });
     if ((entry.start | entry.end) & 0xfffn) throw new CrimgError("vma.range", `an area must begin and end at a multiple of 4096, found ${range}`, place);
+    if (entry.end > userEnd && !(entry.status & status.vsyscall)) throw new CrimgError("vma.range", `an area of a process ends at 0x${userEnd.toString(16)} at the latest, found ${range}`, { ...place, path: `${place.path}.end` });
     if (entry.start < lowest) {
       throw new CrimgError("vma.range", `areas must ascend and not overlap: ${range} begins below 0x${lowest.toString(16)}, the end of the one before`, {
         ...place,
