@@ -1,4 +1,4 @@
-/** The two heaps of a tables segment: NUL-terminated strings and byte runs that records refer to (SPEC 5). */
+/** The two heaps of a tables segment: NUL-terminated strings and byte runs that records refer to (SPEC 4). */
 import type { CrimgError } from "../errors/crimg-error.js";
 import type { ByteReader } from "./byte-reader.js";
 import { ByteWriter } from "./byte-writer.js";

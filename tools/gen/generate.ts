@@ -3,6 +3,7 @@ import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { emitArbitraries } from "./emit-arbitraries.js";
 import { emitCHeader } from "./emit-c.js";
+import { emitDocument } from "./emit-docs.js";
 import { emitRecords, emitTableCodecs, modulesOf } from "./emit-records.js";
 import { emitSchema } from "./emit-schema.js";
 import { emitTableSpecs, emitTables, tablesOf } from "./emit-tables.js";
@@ -36,8 +37,13 @@ export function generate(root: string): ReadonlyMap<string, string> {
     }
   }
   files.set("test/support/gen/all.ts", emitAllCases(specs));
+  const document = readFileSync(join(root, specDocument), "utf8");
+  files.set(specDocument, emitDocument(document, specs));
   return files;
 }
+
+/** Hand-written, with generated parts. */
+const specDocument = "spec/SPEC.md";
 
 function emitAllCases(specs: readonly Spec[]): string {
   const used = specs.filter(({ records }) => records.length > 0);
