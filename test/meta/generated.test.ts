@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import test from "node:test";
+import { tableSpecs } from "../../src/gen/tables.js";
 import { generate } from "../../tools/gen/generate.js";
 import { projectRoot } from "../support/project.js";
 
@@ -35,3 +36,23 @@ function difference(found: string, wanted: string): string {
   const excerpt = (lines: readonly string[], sign: string) => lines.slice(at, at + 5).map((line) => `  ${sign}${line}`);
   return [`  line ${at + 1}`, ...excerpt(before, "-"), ...excerpt(after, "+")].join("\n");
 }
+
+test("SPEC.md has a section and a field table for every table, numbered by its kind", () => {
+  const document = readFileSync(join(projectRoot, "spec/SPEC.md"), "utf8");
+  for (const { kind, tableId } of tableSpecs) {
+    assert.ok(document.includes(`\n### 5.${kind} ${tableId}\n`), `SPEC.md lacks the section "5.${kind} ${tableId}"`);
+    assert.ok(document.includes(`<!-- generated: table ${tableId} -->`), `SPEC.md lacks <!-- generated: table ${tableId} --> in section 5.${kind}`);
+  }
+});
+
+test("every section that is cited exists", () => {
+  const sections = new Set([...readFileSync(join(projectRoot, "spec/SPEC.md"), "utf8").matchAll(/^#+ (\d+(?:\.\d+)?)\.? /gm)].map(([, number]) => number));
+  for (const folder of ["src", "formats", "docs"]) {
+    for (const name of readdirSync(join(projectRoot, folder), { recursive: true, encoding: "utf8" })) {
+      if (!/\.(ts|md)$/.test(name)) continue;
+      for (const [cited, number] of readFileSync(join(projectRoot, folder, name), "utf8").matchAll(/\bSPEC (\d+(?:\.\d+)?)\b/g)) {
+        assert.ok(sections.has(number), `${folder}/${name} cites ${cited}, which SPEC.md does not have`);
+      }
+    }
+  }
+});
