@@ -7,4 +7,5 @@ export const commandEntries: readonly CommandEntry[] = [
   { name: "formats", describe: "List the formats and what each can hold", load: async () => (await import("./commands/formats.js")).command },
   { name: "show", describe: "Show what is in a checkpoint, in any format", load: async () => (await import("./commands/show.js")).command },
   { name: "validate", describe: "Check that images are whole and make sense", load: async () => (await import("./commands/validate.js")).command },
+  { name: "check", describe: "Check whether this host can dump and resume", load: async () => (await import("./commands/check.js")).command },
 ];

@@ -1,13 +1,14 @@
 /** crimg validate: reads an image, applies the rules of a profile, and says what is wrong and where. */
 import { statSync } from "node:fs";
 import type { FormatAdapter } from "../adapter/format.js";
-import { detectFormat } from "../adapter/detect.js";
+import { detectFormat, probeInputOf } from "../adapter/detect.js";
 import type { FormatRegistry } from "../adapter/registry.js";
 import { CrimgError, type ExitStatus, exitStatus } from "../errors/crimg-error.js";
 import { fromSystemError } from "../errors/render.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import { fileRules, modelRules } from "../validate/catalogue.js";
-import type { Finding, Profile } from "../validate/finding.js";
+import type { Finding, Profile, RuleInfo } from "../validate/finding.js";
+import { lkmlRules, replayLkml } from "../validate/lkml.js";
 import { type Locator, imageLocator, pathLocator } from "../validate/locate.js";
 import { runRules, toFinding } from "../validate/run-rules.js";
 import { resolveInput } from "./input.js";
@@ -78,16 +79,42 @@ function unreadable(error: CrimgError, source: string, format: string): Finding 
 export function validateCheckpoint(
   checkpoint: Checkpoint,
   options: { readonly source: string; readonly format: FormatAdapter; readonly locate?: Locator },
-): Pick<ValidationReport, "findings" | "cutOff" | "rules"> {
+): Judgement {
   const { source, format, locate = pathLocator } = options;
   const context = { checkpoint, tables: checkpoint.tables, format: format.id };
-  const run = runRules(modelRules, context, {
-    source,
-    format: format.id,
-    locate,
-    has: ({ facet }) => facet === undefined || format.facets[facet] !== "absent",
-  });
+  const run = runRules(modelRules, context, { source, format: format.id, locate, has: holds(format) });
   return { findings: run.findings, cutOff: run.cutOff, rules: run.applied };
+}
+
+/** Whether a format holds what a rule is about. */
+function holds(format: FormatAdapter): (rule: RuleInfo) => boolean {
+  return ({ facet }) => facet === undefined || format.facets[facet] !== "absent";
+}
+
+/** Would it resume here and now? The host's own rules first, then those of the image on it. */
+async function judgeOnHost(checkpoint: Checkpoint, source: string, format: FormatAdapter, locate: Locator): Promise<Judgement> {
+  const [{ hostFacts }, { hostRules }, { imageRules }] = await Promise.all([
+    import("../validate/host/facts.js"),
+    import("../validate/host/host-rules.js"),
+    import("../validate/host/image-rules.js"),
+  ]);
+  const facts = hostFacts();
+  const host = runRules(hostRules, facts, { source: "this host", locate: pathLocator });
+  const image = runRules(imageRules, { checkpoint, tables: checkpoint.tables, facts }, { source, format: format.id, locate, has: holds(format) });
+  return {
+    findings: [...host.findings, ...image.findings],
+    cutOff: [...host.cutOff, ...image.cutOff],
+    rules: host.applied + image.applied,
+  };
+}
+
+type Judgement = Pick<ValidationReport, "findings" | "cutOff" | "rules">;
+
+/** The 2011 loader's verdict; it looks at any file, whatever is in it. */
+async function judgeByLoader(path: string, source: string): Promise<ValidationReport> {
+  const found = await replayLkml(path);
+  const findings = found.map(([rule, problem]) => toFinding(rule, problem, source, undefined, pathLocator));
+  return { source, format: "ckpt-elf-v1", profile: "lkml", findings, cutOff: [], rules: Object.keys(lkmlRules).length };
 }
 
 /** Judges one image. Never throws for what is wrong with it; `unjudged` says why nothing could be said. */
@@ -97,11 +124,20 @@ export async function validate(path: string, options: ValidateOptions): Promise<
   const source = input.name;
   let format: FormatAdapter | undefined;
   try {
+    if (profile === "lkml") {
+      if (probeInputOf(input.path).isDirectory) {
+        throw new CrimgError("input.kind", `${source} is a directory: the loader takes one ET_CKPT file`, {
+          source,
+          hint: "crimg convert makes one of any checkpoint: --to ckpt-elf-v1",
+        });
+      }
+      return await judgeByLoader(input.path, source);
+    }
     format = options.from === undefined ? await detectFormat(input.path, registry) : await registry.load(options.from);
     if (format.read === undefined) {
       throw new CrimgError("format.write-only", `crimg does not read ${format.id}`, { source });
     }
-    const findings = path === "-" ? [] : readableByOthers(input.path, source, format.id);
+    const findings = path === "-" || profile !== "format" ? [] : readableByOthers(input.path, source, format.id);
     const checkpoint = await format.read(input.path, {});
     try {
       // Locating needs the tables again: only once something is to be located.
@@ -110,7 +146,10 @@ export async function validate(path: string, options: ValidateOptions): Promise<
         known ??= format?.id === "ckpt-elf" ? imageLocator(input.path) : pathLocator;
         return known(place);
       };
-      const run = validateCheckpoint(checkpoint, { source, format, locate });
+      const run =
+        profile === "host"
+          ? await judgeOnHost(checkpoint, source, format, locate)
+          : validateCheckpoint(checkpoint, { source, format, locate });
       return { source, format: format.id, profile, ...run, findings: [...findings, ...run.findings] };
     } finally {
       checkpoint.close();

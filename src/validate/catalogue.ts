@@ -1,6 +1,9 @@
 /** All rules there are. docs/validation-rules.md is generated from this. */
 import type { RuleInfo } from "./finding.js";
 import type { ModelRule } from "./model-context.js";
+import { hostRules } from "./host/host-rules.js";
+import { imageRules } from "./host/image-rules.js";
+import { lkmlRules } from "./lkml.js";
 import { descriptorRules } from "./rules/descriptors.js";
 import { identityRules } from "./rules/identity.js";
 import { extentRules } from "./rules/memory-extents.js";
@@ -29,5 +32,5 @@ export const fileRules = {
 
 /** Everything, for the documentation. */
 export function allRules(): readonly RuleInfo[] {
-  return [...Object.values(fileRules), ...modelRules];
+  return [...Object.values(fileRules), ...modelRules, ...Object.values(lkmlRules), ...hostRules, ...imageRules];
 }

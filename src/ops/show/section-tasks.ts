@@ -80,9 +80,8 @@ export function overview(scope: Scope, source: string, format: string): Section 
   if (head !== undefined) {
     const host = [head.hostName && `on ${head.hostName}`, head.kernelRelease && `Linux ${head.kernelRelease}`, head.machine];
     const made = [head.createdNs === 0n ? "" : timeText(head.createdNs), ...host].filter((part) => part !== "");
-    if (made.length > 0) lines.push(`dumped ${made.join(", ")}`);
-    const creator = [head.creator, head.sourceFormat && `from ${head.sourceFormat}`].filter((part) => part !== "");
-    if (creator.length > 0) lines.push(`made by ${creator.join(", ")}`);
+    if (made.length > 1) lines.push(`dumped ${made.join(", ")}`);
+    if (head.creator !== "") lines.push(`made by ${head.creator}${head.sourceFormat === "" ? "" : ` from ${head.sourceFormat}`}`);
   }
   if (tables.losses.length > 0) lines.push(...tables.losses.map((loss) => `left out: ${loss.count} × ${loss.text} [${loss.code}]`));
   const blocks: Block[] = [{ heading: `${source} (${format})`, lines }, ...tree(scope).blocks];

@@ -1,38 +1,34 @@
 /** VMA status as the 2011 formats store it, in the letters that `crtools -s` printed. */
-import { tableSpecs } from "../../gen/tables.js";
+import { readVmaEntry, vmaEntryStatusBits } from "../../gen/ckpt-elf-v1.js";
+import { ByteReader } from "../../bytes/byte-reader.js";
 import type { Checkpoint } from "../../model/checkpoint.js";
+import { ForeignIndex, foreignKeys } from "../../rfc2011/foreign.js";
+import { vmaToWire } from "../../rfc2011/vma.js";
 
-const vmaTableKind = tableSpecs.find((spec) => spec.table === "vmas")?.kind ?? 0;
+const bits = vmaEntryStatusBits;
+const mappingLetters = [[bits.file_private, "FP"], [bits.file_shared, "FS"], [bits.anon_shared, "AS"], [bits.anon_private, "AP"]] as const;
+const placeNames = [[bits.stack, "stack"], [bits.vsyscall, "vsyscall"], [bits.vdso, "vdso"], [bits.heap, "heap"]] as const;
 
-// Status bits of vma_entry (ckpt_elf_v1.ksy): 1 stack, 2 vsyscall, 3 vdso, 5 heap; 6..9 the four kinds of mapping.
-const mappingLetters: readonly (readonly [number, string])[] = [[6, "FP"], [7, "FS"], [8, "AS"], [9, "AP"]];
-const placeNames: readonly (readonly [number, string])[] = [[1, "stack"], [2, "vsyscall"], [3, "vdso"], [5, "heap"]];
-
-/** `AP stack`: kind of mapping, special place. */
+/** `y AP stack`: whether it is dumped (`vf`), kind of mapping (`st`), special place (`spc`, `n` for none). */
 export function statusText(status: number): string {
-  const has = (bit: number): boolean => ((status >> bit) & 1) === 1;
-  const mapping = mappingLetters.filter(([bit]) => has(bit)).map(([, letters]) => letters);
-  const places = placeNames.filter(([bit]) => has(bit)).map(([, name]) => name);
-  return [has(0) ? "" : "not dumped", mapping.join("+") || "none", places.join("+")].filter((word) => word !== "").join(" ");
+  const mapping = mappingLetters.filter(([bit]) => (status & bit) !== 0).map(([, letters]) => letters);
+  const places = placeNames.filter(([bit]) => (status & bit) !== 0).map(([, name]) => name);
+  return `${(status & bits.regular) === 0 ? "n" : "y"} ${mapping.join("+") || "-"} ${places.join("+") || "n"}`;
 }
 
-const cache = new WeakMap<Checkpoint, ReadonlyMap<number, number>>();
+const formats2011: ReadonlySet<string> = new Set(["crtools", "ckpt-elf-v1"]);
+const indices = new WeakMap<Checkpoint, ForeignIndex>();
 
-/** Status of every VMA of which a 2011 format said one: row → status word. */
-function statusRows(checkpoint: Checkpoint): ReadonlyMap<number, number> {
-  const known = cache.get(checkpoint);
-  if (known !== undefined) return known;
-  const rows = new Map<number, number>();
-  for (const row of checkpoint.tables.foreign) {
-    if (row.table !== vmaTableKind || row.key !== "status" || row.value.length !== 4) continue;
-    rows.set(row.row, Buffer.from(row.value).readUInt32LE(0));
-  }
-  cache.set(checkpoint, rows);
-  return rows;
-}
-
-/** The status of a VMA in letters, or undefined if no 2011 format said it. */
-export function vma2011Text(checkpoint: Checkpoint, vma: number): string | undefined {
-  const status = statusRows(checkpoint).get(vma);
-  return status === undefined ? undefined : statusText(status);
+/** The status of a VMA in letters, or undefined if the checkpoint came from no 2011 format. */
+export function vma2011Text(checkpoint: Checkpoint, row: number): string | undefined {
+  const { tables } = checkpoint;
+  if (!formats2011.has(tables.checkpoint[0]?.sourceFormat ?? "")) return undefined;
+  const vma = tables.vmas[row];
+  if (vma === undefined) return undefined;
+  let index = indices.get(checkpoint);
+  if (index === undefined) indices.set(checkpoint, (index = new ForeignIndex(tables)));
+  // The entry is kept where it says more than the row; otherwise it is what the row is written as.
+  const kept = index.get("vmas", row, foreignKeys.vma);
+  const entry = kept === undefined ? vmaToWire(vma, undefined, 0) : readVmaEntry(new ByteReader(kept, { source: "vma_entry" }));
+  return statusText(entry.status);
 }

@@ -1,0 +1,40 @@
+import { exitStatus } from "../../errors/crimg-error.js";
+import { toJsonText } from "../../errors/json.js";
+import { defineCommand } from "../command.js";
+
+export const command = defineCommand({
+  name: "check",
+  describe: "Check whether this host can dump and resume",
+  notes: [
+    "Asks the kernel and changes nothing. `crimg validate --profile host IMAGE` asks the same about one image.",
+    "Exit status 0: it can; 1: it cannot, or with --strict: not without limits.",
+  ],
+  positionals: {},
+  options: {
+    strict: { type: "boolean", describe: "Warnings count" },
+    json: { type: "boolean", describe: "As JSON" },
+  },
+  examples: [{ command: "crimg check", text: "what works here, and what would help" }],
+  async run(args, terminal) {
+    const [{ hostFacts }, { hostRules }, { runRules }, { pathLocator }, { renderFinding }] = await Promise.all([
+      import("../../validate/host/facts.js"),
+      import("../../validate/host/host-rules.js"),
+      import("../../validate/run-rules.js"),
+      import("../../validate/locate.js"),
+      import("../../validate/render-text.js"),
+    ]);
+    const facts = hostFacts();
+    const { findings } = runRules(hostRules, facts, { source: "this host", locate: pathLocator });
+    if (args.json) terminal.print(toJsonText({ facts, findings }));
+    else {
+      for (const rule of hostRules) {
+        const found = findings.filter((finding) => finding.code === rule.code);
+        const ok = terminal.color ? "\u001b[32mok\u001b[0m" : "ok";
+        if (found.length === 0) terminal.print(`${ok} ${rule.summary}\n`);
+        for (const { source: _source, ...finding } of found) terminal.print(renderFinding(finding, { color: terminal.color, excerpt: false }));
+      }
+    }
+    const isBad = findings.some(({ severity }) => severity === "error" || (args.strict && severity === "warning"));
+    return isBad ? exitStatus.findings : exitStatus.ok;
+  },
+});

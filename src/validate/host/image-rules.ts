@@ -1,0 +1,165 @@
+/** Rules about an image on this host: would it resume here and now? */
+import { existsSync, lstatSync, statSync } from "node:fs";
+import { elfBuildId } from "../../elf/build-id.js";
+import { FileBytes } from "../../bytes/random-bytes.js";
+import type { ObjectRow, Tables } from "../../gen/tables.js";
+import type { Checkpoint } from "../../model/checkpoint.js";
+import { ownVdso } from "../../pages/own-vdso.js";
+import type { Problem, Rule, RuleInfo } from "../finding.js";
+import { hex } from "../model-context.js";
+import { type HostFacts, capability, hasCapability } from "./facts.js";
+
+export interface ImageOnHost {
+  readonly checkpoint: Checkpoint;
+  readonly tables: Tables;
+  readonly facts: HostFacts;
+}
+
+export type ImageRule = Rule<ImageOnHost>;
+
+function imageRule(rule: Pick<RuleInfo, "code" | "severity" | "facet" | "summary" | "spec">, check: (context: ImageOnHost) => Iterable<Problem>): ImageRule {
+  return { ...rule, profile: "host", check };
+}
+
+/** Objects that must be found under their names: mapped, opened, or directories that tasks are in. */
+function wantedObjects({ tables }: ImageOnHost): Map<number, "mapped" | "opened"> {
+  const wanted = new Map<number, "mapped" | "opened">();
+  const add = (row: number | null, how: "mapped" | "opened"): void => {
+    if (row !== null && wanted.get(row) !== "mapped") wanted.set(row, how);
+  };
+  for (const vma of tables.vmas) if (vma.kind === "file_private" || vma.kind === "file_shared") add(vma.object, "mapped");
+  for (const mm of tables.mms) add(mm.exe, "mapped");
+  for (const file of tables.files) if (file.kind === "path") add(file.object, "opened");
+  for (const task of tables.tasks) {
+    add(task.cwd, "opened");
+    add(task.root, "opened");
+  }
+  return wanted;
+}
+
+/** Kinds that live in the filesystem under their path; the others are made again from the image. */
+const named: ReadonlySet<ObjectRow["kind"]> = new Set(["file", "directory", "char_device", "block_device", "fifo", "symlink"]);
+const typeBits = 0o170000;
+
+function* objectsOnHost(context: ImageOnHost): Generator<readonly [number, ObjectRow, "mapped" | "opened"]> {
+  for (const [row, how] of wantedObjects(context)) {
+    const object = context.tables.objects[row];
+    if (object !== undefined && named.has(object.kind) && object.path.startsWith("/")) yield [row, object, how];
+  }
+}
+
+function buildIdOfFile(path: string): string {
+  let file: FileBytes | undefined;
+  try {
+    file = FileBytes.open(path);
+    const source = file;
+    return Buffer.from(elfBuildId((offset, length) => (offset + BigInt(length) <= source.size ? source.read(offset, length) : undefined), path)).toString("hex");
+  } catch {
+    return "";
+  } finally {
+    file?.close();
+  }
+}
+
+/** What has changed about a file that must be as it was, or undefined. */
+function* changes(object: ObjectRow, how: "mapped" | "opened"): Generator<{ readonly field: string; readonly what: string; readonly expected: string; readonly actual: string }> {
+  const stat = statSync(object.path, { bigint: true });
+  if (object.buildId.length > 0) {
+    const expected = Buffer.from(object.buildId).toString("hex");
+    const actual = buildIdOfFile(object.path);
+    if (actual !== expected) yield { field: "build_id", what: "is another build", expected, actual: actual || "none" };
+  }
+  if (object.size === 0n && object.mtimeNs === 0n) return;
+  if (stat.size < object.size) yield { field: "size", what: "is shorter", expected: `${object.size} bytes`, actual: `${stat.size} bytes` };
+  else if (how === "mapped" && stat.size !== object.size) yield { field: "size", what: "is longer", expected: `${object.size} bytes`, actual: `${stat.size} bytes` };
+  else if (object.mtimeNs !== 0n && stat.size === object.size && stat.mtimeNs !== object.mtimeNs) {
+    yield { field: "mtime_ns", what: "has been written since", expected: String(object.mtimeNs), actual: String(stat.mtimeNs) };
+  }
+}
+
+/** Components in use by a thread: xstate_bv, or x87 and SSE of the legacy area. */
+function componentsOf(xstate: Uint8Array): bigint {
+  if (xstate.length === 0) return 0n;
+  if (xstate.length < 520) return 3n;
+  return Buffer.from(xstate.buffer, xstate.byteOffset, xstate.byteLength).readBigUInt64LE(512);
+}
+
+export const imageRules: readonly ImageRule[] = [
+  imageRule(
+    { code: "host.file-missing", severity: "error", facet: "files", summary: "Every file, directory and device that the tree maps, opened or is in exists, and is of the same type.", spec: "SPEC 7" },
+    function* (context) {
+      for (const [row, object, how] of objectsOnHost(context)) {
+        const at = { table: "objects", row, field: "path" } as const;
+        if (!existsSync(object.path)) {
+          yield { message: `${object.path}, which the tree has ${how}, is not there`, at, hint: "put the file back, or dump with --bundle so that it is not needed" };
+        } else if (object.mode !== 0 && (statSync(object.path).mode & typeBits) !== (object.mode & typeBits) && (lstatSync(object.path).mode & typeBits) !== (object.mode & typeBits)) {
+          yield { message: `${object.path} is of another type than at the dump`, at, expected: `mode 0${(object.mode & typeBits).toString(8)}`, actual: `mode 0${(statSync(object.path).mode & typeBits).toString(8)}` };
+        }
+      }
+    },
+  ),
+  imageRule(
+    { code: "host.file-changed", severity: "error", facet: "files", summary: "Mapped and opened files are those of the dump: build-id, size and modification time.", spec: "SPEC 7" },
+    function* (context) {
+      const written = new Set(context.tables.files.flatMap((file) => ((file.flags & 3) !== 0 && file.object !== null ? [file.object] : [])));
+      for (const [row, object, how] of objectsOnHost(context)) {
+        if (object.kind !== "file" || !existsSync(object.path)) continue;
+        for (const change of changes(object, how)) {
+          // What the tree itself writes may have been written since by others; only a shorter file is refused then.
+          if (how === "opened" && written.has(row) && change.field === "mtime_ns") continue;
+          yield { message: `${object.path}, which the tree has ${how}, ${change.what}`, at: { table: "objects", row, field: change.field }, expected: change.expected, actual: change.actual, hint: "put the file back as it was" };
+        }
+      }
+    },
+  ),
+  imageRule(
+    { code: "host.pid-taken", severity: "warning", facet: "tree", summary: "The pids of the tree are free: else it cannot have the same ones.", spec: "clone3(2)" },
+    function* ({ checkpoint, tables, facts }) {
+      if (!hasCapability(facts, capability.CHECKPOINT_RESTORE) && !hasCapability(facts, capability.SYS_ADMIN)) return;
+      const ids = [...tables.tasks.keys()].flatMap((row) => checkpoint.threadsOf(row).map((thread) => [thread, tables.threads[thread]?.tid ?? 0] as const));
+      for (const [row, tid] of ids) {
+        if (tid > 0 && existsSync(`/proc/${tid}`)) {
+          yield { message: `id ${tid} is taken by a process that runs`, at: { table: "threads", row, field: "tid" }, hint: "end that process, or resume with --pid namespace" };
+        }
+      }
+    },
+  ),
+  imageRule(
+    { code: "host.cpu", severity: "error", facet: "fpu", summary: "This CPU has every register set that a thread uses.", spec: "Intel SDM 1, 13.4" },
+    function* ({ tables, facts }) {
+      if (facts.xfeatures === 0n) return;
+      for (const [row, thread] of tables.threads.entries()) {
+        const used = componentsOf(thread.xstate);
+        if ((used & ~facts.xfeatures) === 0n) continue;
+        yield { message: `thread ${thread.tid} uses registers that this CPU lacks`, at: { table: "threads", row, field: "xstate" }, expected: `among ${hex(facts.xfeatures)}`, actual: hex(used), hint: "resume it on a machine with the same CPU features" };
+      }
+    },
+  ),
+  imageRule(
+    { code: "host.vdso", severity: "error", facet: "memory", summary: "The kernel's vDSO is that of the dump.", spec: "SPEC 7" },
+    function* ({ tables }) {
+      for (const [row, { vdsoBuildId, kernelRelease }] of tables.checkpoint.entries()) {
+        if (vdsoBuildId.length === 0 || ownVdso(vdsoBuildId) !== undefined) continue;
+        yield { message: "this kernel's vDSO is another one", at: { table: "checkpoint", row, field: "vdso_build_id" }, expected: Buffer.from(vdsoBuildId).toString("hex"), hint: `resume it under the kernel that it was dumped on${kernelRelease === "" ? "" : ` (${kernelRelease})`}` };
+      }
+    },
+  ),
+  imageRule(
+    { code: "host.memory", severity: "warning", facet: "memory", summary: "There is enough free memory for the stored pages.", spec: "proc(5), meminfo" },
+    function* ({ tables, facts }) {
+      const wanted = tables.extents.reduce((sum, extent) => sum + extent.length, 0n);
+      if (facts.availableBytes === 0n || wanted <= facts.availableBytes) return;
+      yield { message: "the pages do not fit into free memory and swap", place: { path: "extents" }, expected: `${wanted} bytes free`, actual: `${facts.availableBytes} bytes` };
+    },
+  ),
+  imageRule(
+    { code: "host.user", severity: "error", facet: "credentials", summary: "Whoever resumes may become the users of the tree.", spec: "credentials(7)" },
+    function* ({ tables, facts }) {
+      if (facts.uid === 0) return;
+      for (const [row, cred] of tables.creds.entries()) {
+        const others = [cred.uid, cred.euid, cred.suid].filter((uid) => uid !== facts.uid);
+        if (others.length > 0) yield { message: `the tree runs as user ${others[0]}, and crimg as ${facts.uid}`, at: { table: "creds", row, field: "uid" }, expected: String(facts.uid), actual: String(others[0]), hint: "resume it as root, or as that user" };
+      }
+    },
+  ),
+];
