@@ -10,7 +10,7 @@ import type { ReadOptions } from "../../src/adapter/format.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
 import { FilePageSource } from "../../src/pages/file-source.js";
 import { type SortedPages, addSortedPages, readVmaList, sortPages } from "../../src/rfc2011/core-image.js";
-import { parseCore } from "../../src/rfc2011/core.js";
+import { parseCore, readCoreBytes } from "../../src/rfc2011/core.js";
 import { encodeRanges, foreignKeys, sameBytes } from "../../src/rfc2011/foreign.js";
 import { ModelBuilder, type ProcessRows } from "../../src/rfc2011/model-builder.js";
 import { InterleavedPages, type PageList, readPageList } from "../../src/rfc2011/page-list.js";
@@ -112,7 +112,7 @@ function readProcess(builder: ModelBuilder, directory: string, node: TreeNode): 
   const paths = new Map(fdinfo.filter(({ type }) => type === fdinfoTypeValues.map).map(({ addr, path }) => [addr, decodeText(path)]));
   const bytes = openImage(directory, "core", pid);
   try {
-    const raw = bytes.read(bodyOffset, coreEntrySize);
+    const raw = readCoreBytes(bytes, bodyOffset, formatId);
     const core = parseCore(raw, { source: bytes.name, base: bodyOffset, path: "core", format: formatId });
     const { vmas, endOffset } = readVmaList(bytes, bodyOffset + BigInt(coreEntrySize), formatId);
     const list = readPageList({ bytes, offset: endOffset, limit: bytes.size, format: formatId, path: "pages" });

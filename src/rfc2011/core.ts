@@ -1,6 +1,7 @@
 /** core_entry ↔ task, thread and address space. */
 import { ByteReader } from "../bytes/byte-reader.js";
 import { ByteWriter } from "../bytes/byte-writer.js";
+import type { RandomBytes } from "../bytes/random-bytes.js";
 import { decodeText, encodeText } from "../bytes/text.js";
 import { CrimgError } from "../errors/crimg-error.js";
 import {
@@ -24,6 +25,19 @@ const fpregsBytes = 512;
 const commBytes = 16;
 /** SS_DISABLE of sigaltstack(2): no alternate stack. */
 const ssDisable = 2;
+
+/** The bytes of a core_entry. @throws CrimgError `core.short` */
+export function readCoreBytes(bytes: RandomBytes, offset: bigint, format: string): Uint8Array {
+  const left = bytes.size - offset;
+  if (left >= BigInt(coreEntrySize)) return bytes.read(offset, coreEntrySize);
+  throw new CrimgError("core.short", `expected a core entry of ${coreEntrySize} bytes, found ${left < 0n ? 0n : left}`, {
+    source: bytes.name,
+    offset,
+    path: "core",
+    format,
+    hint: "the file was cut off; was the disk full?",
+  });
+}
 
 /** Reads and judges a core_entry. @throws CrimgError `core.version`, `core.arch`, `bytes.short` */
 export function parseCore(bytes: Uint8Array, place: { source: string; base: bigint; path: string; format: string }): CoreEntry {
