@@ -1,10 +1,11 @@
 /** The records of one task as both formats write them: its core, and its areas. */
+import { ByteReader } from "../bytes/byte-reader.js";
 import { CrimgError } from "../errors/crimg-error.js";
-import { coreEntrySize, vmaEntrySize } from "../gen/ckpt-elf-v1.js";
+import { coreEntrySize, readVmaEntry, vmaEntrySize } from "../gen/ckpt-elf-v1.js";
 import { threadRow } from "../gen/tables.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import { coreBytes, coreToWire } from "./core.js";
-import { type ForeignIndex, foreignKeys } from "./foreign.js";
+import { ForeignIndex, foreignKeys } from "./foreign.js";
 import { areasOf } from "./stored-pages.js";
 import { vmaEntryBytes, vmaToWire } from "./vma.js";
 
@@ -51,6 +52,18 @@ export function recordsOf(checkpoint: Checkpoint, task: number, foreign: Foreign
       vmaEntryBytes(vmaToWire(vma, vma.object === null ? undefined : tables.objects[vma.object], row.pid)),
   );
   return { pid: row.pid, core, vmas };
+}
+
+const indices = new WeakMap<Checkpoint, ForeignIndex>();
+
+/** The status word that an area has in the formats of 2011: what the image said, or what follows from the row. */
+export function statusOfVma(checkpoint: Checkpoint, vma: number): number {
+  let foreign = indices.get(checkpoint);
+  if (!foreign) indices.set(checkpoint, (foreign = new ForeignIndex(checkpoint.tables)));
+  const kept = ofLength(foreign.get("vmas", vma, foreignKeys.vma), vmaEntrySize);
+  if (kept) return readVmaEntry(new ByteReader(kept)).status;
+  const row = checkpoint.tables.vmas[vma];
+  return row ? vmaToWire(row, undefined, 0).status : 0;
 }
 
 /** Kept bytes, unless they cannot be what they are said to be. */

@@ -64,6 +64,7 @@ function mmLines(scope: Scope, mm: MmRow, task: TaskRow): string[] {
     `code ${hex(mm.startCode)}-${hex(mm.endCode)}  data ${hex(mm.startData)}-${hex(mm.endData)}  ` +
       `brk ${hex(mm.startBrk)}-${hex(mm.brk)}  stack ${hex(mm.startStack)}`,
   );
+  lines.push(`personality ${task.personality.toString(16)}  flags ${task.taskFlags.toString(16)}`);
   return lines;
 }
 
@@ -152,7 +153,8 @@ export function regs(scope: Scope): Section {
       });
     });
     const columns = Array.from({ length: 6 }, () => ({ title: "" }));
-    const lines = [`flags: ${flagBits(thread.regs.flags)}`, `xstate: ${xstateText(thread.xstate)}`];
+    const tls = thread.tlsArray.map(({ a, b }) => `${a.toString(16)} ${b.toString(16)}`);
+    const lines = [`flags: ${flagBits(thread.regs.flags)}`, `xstate: ${xstateText(thread.xstate)}`, `tls: ${tls.join(", ")}`];
     if (syscallText(thread) !== "-") {
       const error = BigInt.asIntN(64, thread.regs.ax);
       lines.push(`stopped in ${syscallText(thread)}${error < 0n ? `, to be restarted (ax ${error})` : ""}`);
