@@ -628,8 +628,10 @@ struct ckpt_object {
 	uint32_t seals; /* F_GET_SEALS of a memfd. */
 	uint32_t memfd_flags; /* memfd_create flags that matter (MFD_HUGETLB and size). */
 	struct ckpt_blob_ref build_id; /* NT_GNU_BUILD_ID of a mapped ELF file; empty if none. */
+	uint32_t link_target; /* Symbolic links without a name: where they lead. */
+	uint32_t reserved; /* Zero. */
 };
-_Static_assert(sizeof(struct ckpt_object) == 104, "object");
+_Static_assert(sizeof(struct ckpt_object) == 112, "object");
 _Static_assert(offsetof(struct ckpt_object, kind) == 0, "object.kind");
 _Static_assert(offsetof(struct ckpt_object, mode) == 4, "object.mode");
 _Static_assert(offsetof(struct ckpt_object, path) == 8, "object.path");
@@ -648,6 +650,8 @@ _Static_assert(offsetof(struct ckpt_object, fs_magic) == 72, "object.fs_magic");
 _Static_assert(offsetof(struct ckpt_object, seals) == 80, "object.seals");
 _Static_assert(offsetof(struct ckpt_object, memfd_flags) == 84, "object.memfd_flags");
 _Static_assert(offsetof(struct ckpt_object, build_id) == 88, "object.build_id");
+_Static_assert(offsetof(struct ckpt_object, link_target) == 104, "object.link_target");
+_Static_assert(offsetof(struct ckpt_object, reserved) == 108, "object.reserved");
 
 /* An open file description (struct file), however many descriptors name it. */
 struct ckpt_open_file {
@@ -821,6 +825,15 @@ _Static_assert(offsetof(struct ckpt_socket_message, socket) == 0, "socket_messag
 _Static_assert(offsetof(struct ckpt_socket_message, reserved) == 4, "socket_message.reserved");
 _Static_assert(offsetof(struct ckpt_socket_message, sender_address) == 8, "socket_message.sender_address");
 _Static_assert(offsetof(struct ckpt_socket_message, data) == 24, "socket_message.data");
+
+/* A descriptor that travels with a waiting message (SCM_RIGHTS), in order. */
+struct ckpt_message_file {
+	uint32_t message; /* The message. */
+	uint32_t file; /* The open file description that its receiver will get. */
+};
+_Static_assert(sizeof(struct ckpt_message_file) == 8, "message_file");
+_Static_assert(offsetof(struct ckpt_message_file, message) == 0, "message_file.message");
+_Static_assert(offsetof(struct ckpt_message_file, file) == 4, "message_file.file");
 
 /* What a foreign format said that has no place in the model, kept so that it can be written again. */
 struct ckpt_foreign {

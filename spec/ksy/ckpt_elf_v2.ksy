@@ -348,6 +348,8 @@ types:
       - { id: seals, type: u4, -crimg-format: hex, doc: "F_GET_SEALS of a memfd." }
       - { id: memfd_flags, type: u4, -crimg-format: hex, doc: "memfd_create flags that matter (MFD_HUGETLB and size)." }
       - { id: build_id, type: blob_ref, -crimg-format: hex, doc: "NT_GNU_BUILD_ID of a mapped ELF file; empty if none." }
+      - { id: link_target, type: str_ref, doc: "Symbolic links without a name: where they lead." }
+      - { id: reserved, type: u4, doc: "Zero." }
 
   open_file:
     -crimg-table: 14
@@ -468,6 +470,14 @@ types:
       - { id: reserved, type: u4, doc: "Zero." }
       - { id: sender_address, type: blob_ref, -crimg-format: sockaddr, doc: "As recvmsg gives it; empty if none." }
       - { id: data, type: blob_ref, -crimg-format: hex, doc: "Bytes." }
+
+  message_file:
+    -crimg-table: 26
+    -crimg-name: message_files
+    doc: A descriptor that travels with a waiting message (SCM_RIGHTS), in order.
+    seq:
+      - { id: message, type: u4, -crimg-ref: socket_messages, doc: "The message." }
+      - { id: file, type: u4, -crimg-ref: files, doc: "The open file description that its receiver will get." }
 
   foreign:
     -crimg-table: 24

@@ -33,6 +33,7 @@ import {
   type ForeignRow,
   type IntervalTimerRow,
   type LossRow,
+  type MessageFileRow,
   type MmRow,
   type ObjectRow,
   type OpenFileRow,
@@ -575,7 +576,7 @@ export function writeExtentRow(writer: ByteWriter, row: ExtentRow, heaps: HeapWr
 }
 
 /** Bytes of a object record. */
-export const objectRowSize = 104;
+export const objectRowSize = 112;
 
 /** Reads a object record at the reader's position. */
 export function readObjectRow(reader: ByteReader, heaps: HeapReader): ObjectRow {
@@ -598,7 +599,9 @@ export function readObjectRow(reader: ByteReader, heaps: HeapReader): ObjectRow 
   const seals = reader.u4();
   const memfdFlags = reader.u4();
   const buildId = heaps.blob(reader, "build_id");
-  return { kind, mode, path, devMajor, devMinor, rdevMajor, rdevMinor, uid, gid, nlink, ino, size, mtimeNs, atimeNs, fsMagic, seals, memfdFlags, buildId };
+  const linkTarget = heaps.text(reader, "link_target");
+  reader.skip(4);
+  return { kind, mode, path, devMajor, devMinor, rdevMajor, rdevMinor, uid, gid, nlink, ino, size, mtimeNs, atimeNs, fsMagic, seals, memfdFlags, buildId, linkTarget };
 }
 
 /** Appends a object record. */
@@ -621,6 +624,8 @@ export function writeObjectRow(writer: ByteWriter, row: ObjectRow, heaps: HeapWr
   writer.u4(row.seals, "seals");
   writer.u4(row.memfdFlags, "memfd_flags");
   heaps.blob(writer, row.buildId, "build_id");
+  heaps.text(writer, row.linkTarget, "link_target");
+  writer.zeros(4);
 }
 
 /** Bytes of a open_file record. */
@@ -873,6 +878,23 @@ export function writeSocketMessageRow(writer: ByteWriter, row: SocketMessageRow,
   heaps.blob(writer, row.data, "data");
 }
 
+/** Bytes of a message_file record. */
+export const messageFileRowSize = 8;
+
+/** Reads a message_file record at the reader's position. */
+export function readMessageFileRow(reader: ByteReader, heaps: HeapReader): MessageFileRow {
+  reader.need(messageFileRowSize, "message_file");
+  const message = reader.u4();
+  const file = reader.u4();
+  return { message, file };
+}
+
+/** Appends a message_file record. */
+export function writeMessageFileRow(writer: ByteWriter, row: MessageFileRow, heaps: HeapWriter): void {
+  writer.u4(row.message, "message");
+  writer.u4(row.file, "file");
+}
+
 /** Bytes of a foreign record. */
 export const foreignRowSize = 32;
 
@@ -949,4 +971,5 @@ export const rowCodecs: { readonly [Name in keyof Tables]: RowCodec<Tables[Name]
   socketMessages: { read: readSocketMessageRow, write: writeSocketMessageRow },
   foreign: { read: readForeignRow, write: writeForeignRow },
   losses: { read: readLossRow, write: writeLossRow },
+  messageFiles: { read: readMessageFileRow, write: writeMessageFileRow },
 };

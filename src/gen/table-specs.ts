@@ -338,7 +338,7 @@ export const tableSpecs: readonly TableSpec[] = [
     tableId: "objects",
     table: "objects",
     id: "object",
-    size: 104,
+    size: 112,
     doc: "Something with an inode that is mapped, opened, or a working directory.",
     fields: [
       { id: "kind", name: "kind", wire: "u4", offset: 0, size: 4, enum: objectKindEnum, doc: "What it is." },
@@ -359,6 +359,7 @@ export const tableSpecs: readonly TableSpec[] = [
       { id: "seals", name: "seals", wire: "u4", offset: 80, size: 4, format: "hex", doc: "F_GET_SEALS of a memfd." },
       { id: "memfd_flags", name: "memfdFlags", wire: "u4", offset: 84, size: 4, format: "hex", doc: "memfd_create flags that matter (MFD_HUGETLB and size)." },
       { id: "build_id", name: "buildId", wire: "blob_ref", offset: 88, size: 16, format: "hex", doc: "NT_GNU_BUILD_ID of a mapped ELF file; empty if none." },
+      { id: "link_target", name: "linkTarget", wire: "str_ref", offset: 104, size: 4, doc: "Symbolic links without a name: where they lead." },
     ],
   },
   {
@@ -542,6 +543,18 @@ export const tableSpecs: readonly TableSpec[] = [
       { id: "code", name: "code", wire: "str_ref", offset: 0, size: 4, doc: "Stable code, such as 'fd.io_uring'." },
       { id: "count", name: "count", wire: "u4", offset: 4, size: 4, doc: "How many." },
       { id: "text", name: "text", wire: "str_ref", offset: 8, size: 4, doc: "In words, with the object's name." },
+    ],
+  },
+  {
+    kind: 26,
+    tableId: "message_files",
+    table: "messageFiles",
+    id: "message_file",
+    size: 8,
+    doc: "A descriptor that travels with a waiting message (SCM_RIGHTS), in order.",
+    fields: [
+      { id: "message", name: "message", wire: "u4", offset: 0, size: 4, ref: "socketMessages", doc: "The message." },
+      { id: "file", name: "file", wire: "u4", offset: 4, size: 4, ref: "files", doc: "The open file description that its receiver will get." },
     ],
   },
 ];

@@ -946,6 +946,8 @@ export interface ObjectRow {
   readonly memfdFlags: number;
   /** NT_GNU_BUILD_ID of a mapped ELF file; empty if none. */
   readonly buildId: Uint8Array;
+  /** Symbolic links without a name: where they lead. */
+  readonly linkTarget: string;
 }
 
 /** A ObjectRow; what is not given is zero, empty or none. */
@@ -969,6 +971,7 @@ export function objectRow(fields: Partial<ObjectRow> = {}): ObjectRow {
     seals: 0,
     memfdFlags: 0,
     buildId: noBytes,
+    linkTarget: "",
     ...fields,
   };
 }
@@ -1294,6 +1297,23 @@ export function lossRow(fields: Partial<LossRow> = {}): LossRow {
   };
 }
 
+/** A descriptor that travels with a waiting message (SCM_RIGHTS), in order. */
+export interface MessageFileRow {
+  /** The message. */
+  readonly message: number;
+  /** The open file description that its receiver will get. */
+  readonly file: number;
+}
+
+/** A MessageFileRow; what is not given is zero, empty or none. */
+export function messageFileRow(fields: Partial<MessageFileRow> = {}): MessageFileRow {
+  return {
+    message: 0,
+    file: 0,
+    ...fields,
+  };
+}
+
 /** All tables; a row is referred to by its index. */
 export interface Tables {
   readonly checkpoint: readonly CheckpointRow[];
@@ -1321,6 +1341,7 @@ export interface Tables {
   readonly socketMessages: readonly SocketMessageRow[];
   readonly foreign: readonly ForeignRow[];
   readonly losses: readonly LossRow[];
+  readonly messageFiles: readonly MessageFileRow[];
 }
 
 export type TableName = keyof Tables;
@@ -1356,5 +1377,6 @@ export function emptyTables(): MutableTables {
     socketMessages: [],
     foreign: [],
     losses: [],
+    messageFiles: [],
   };
 }

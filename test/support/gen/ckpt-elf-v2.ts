@@ -11,6 +11,7 @@ import {
   foreignRowSize,
   intervalTimerRowSize,
   lossRowSize,
+  messageFileRowSize,
   mmRowSize,
   objectRowSize,
   openFileRowSize,
@@ -27,6 +28,7 @@ import {
   readForeignRow,
   readIntervalTimerRow,
   readLossRow,
+  readMessageFileRow,
   readMmRow,
   readObjectRow,
   readOpenFileRow,
@@ -67,6 +69,7 @@ import {
   writeForeignRow,
   writeIntervalTimerRow,
   writeLossRow,
+  writeMessageFileRow,
   writeMmRow,
   writeObjectRow,
   writeOpenFileRow,
@@ -97,6 +100,7 @@ import type {
   ForeignRow,
   IntervalTimerRow,
   LossRow,
+  MessageFileRow,
   MmRow,
   ObjectRow,
   OpenFileRow,
@@ -335,6 +339,7 @@ export const objectArbitrary: fc.Arbitrary<ObjectRow> = fc.record({
   seals: u4,
   memfdFlags: u4,
   buildId: bytes(0, 20),
+  linkTarget: text(20),
 });
 
 export const openFileArbitrary: fc.Arbitrary<OpenFileRow> = fc.record({
@@ -422,6 +427,11 @@ export const socketMessageArbitrary: fc.Arbitrary<SocketMessageRow> = fc.record(
   data: bytes(0, 20),
 });
 
+export const messageFileArbitrary: fc.Arbitrary<MessageFileRow> = fc.record({
+  message: u4,
+  file: u4,
+});
+
 export const foreignArbitrary: fc.Arbitrary<ForeignRow> = fc.record({
   format: text(20),
   table: u4,
@@ -464,6 +474,7 @@ export const codecCases: readonly CodecCase[] = [
   codecCase("ckpt_elf_v2::socket", socketRowSize, socketArbitrary, readSocketRow, writeSocketRow),
   codecCase("ckpt_elf_v2::socket_option", socketOptionRowSize, socketOptionArbitrary, readSocketOptionRow, writeSocketOptionRow),
   codecCase("ckpt_elf_v2::socket_message", socketMessageRowSize, socketMessageArbitrary, readSocketMessageRow, writeSocketMessageRow),
+  codecCase("ckpt_elf_v2::message_file", messageFileRowSize, messageFileArbitrary, readMessageFileRow, writeMessageFileRow),
   codecCase("ckpt_elf_v2::foreign", foreignRowSize, foreignArbitrary, readForeignRow, writeForeignRow),
   codecCase("ckpt_elf_v2::loss", lossRowSize, lossArbitrary, readLossRow, writeLossRow),
 ];
@@ -495,4 +506,5 @@ export const rowArbitraries: { readonly [Name in keyof Tables]: fc.Arbitrary<Tab
   socketMessages: socketMessageArbitrary,
   foreign: foreignArbitrary,
   losses: lossArbitrary,
+  messageFiles: messageFileArbitrary,
 };
