@@ -27,6 +27,11 @@ export function assertRange(name: string, size: bigint, offset: bigint, length: 
   });
 }
 
+/** What a system error says, without its name and the call: "no such file or directory". */
+function reasonOf(cause: unknown): string {
+  return cause instanceof Error ? cause.message.replace(/^[A-Z]+: |, (open|read|fstat)\b.*$/g, "") : String(cause);
+}
+
 /** A file, by descriptor. */
 export class FileBytes implements RandomBytes {
   readonly name: string;
@@ -48,8 +53,7 @@ export class FileBytes implements RandomBytes {
     try {
       fd = openSync(path, "r");
     } catch (cause) {
-      const reason = cause instanceof Error ? cause.message.replace(/^[A-Z]+: |, open .*$/g, "") : String(cause);
-      throw new CrimgError("file.open", `cannot open ${path}: ${reason}`, { source: path, cause });
+      throw new CrimgError("file.open", `cannot open ${path}: ${reasonOf(cause)}`, { source: path, cause });
     }
     try {
       return new FileBytes(path, fd, true);
@@ -67,12 +71,21 @@ export class FileBytes implements RandomBytes {
     const bytes = new Uint8Array(length);
     let done = 0;
     while (done < length) {
-      const count = readSync(this.fd, bytes, done, length - done, offset + BigInt(done));
+      const count = this.#readAt(bytes, done, offset);
       // The file shrank after its size was taken.
       if (count === 0) assertRange(this.name, offset + BigInt(done), offset, BigInt(length));
       done += count;
     }
     return bytes;
+  }
+
+  /** Reads some of what is missing of `bytes`, which begin at `offset`. @throws CrimgError `file.read` */
+  #readAt(bytes: Uint8Array, done: number, offset: bigint): number {
+    try {
+      return readSync(this.fd, bytes, done, bytes.length - done, offset + BigInt(done));
+    } catch (cause) {
+      throw new CrimgError("file.read", `cannot read ${this.name}: ${reasonOf(cause)}`, { source: this.name, offset, cause });
+    }
   }
 
   close(): void {

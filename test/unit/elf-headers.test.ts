@@ -13,6 +13,7 @@ import {
 } from "../../src/elf/headers.js";
 import { iterateNotes, noteSize, writeNote } from "../../src/elf/notes.js";
 import { StringTableWriter, imageHeader } from "../../src/elf/writing.js";
+import { projectRoot } from "../support/project.js";
 import {
   type ElfHeader,
   elfTypeValues,
@@ -144,4 +145,14 @@ test("a file that is not there", () => {
     code: "file.open",
     message: "cannot open /nonexistent/x: no such file or directory",
   });
+});
+
+test("a folder is no file", () => {
+  const folder = FileBytes.open(projectRoot);
+  try {
+    // A folder has a size, but nothing that can be read.
+    assert.throws(() => folder.read(0n, 1), { name: "CrimgError", code: /^(file\.read|bytes\.short)$/ });
+  } finally {
+    folder.close();
+  }
 });
