@@ -8,4 +8,5 @@ export const registry = registryOf({
   core: () => import("./core/index.js"),
   criu: () => import("./criu/index.js"),
   json: () => import("./json/index.js"),
+  dmtcp: () => import("./dmtcp/index.js"),
 });

@@ -14,6 +14,7 @@ import { maxDocumentBytes } from "./document.js";
 import type { ProcessStrings } from "./process-strings.js";
 import { decodeBlob, decodeRow, type JsonValue } from "./row-codec.js";
 import { assertDocument } from "./schema.js";
+import { findSyntaxError } from "./syntax.js";
 
 /** What the schema has accepted. */
 interface Document {
@@ -74,11 +75,11 @@ function parseDocument(path: string): Document {
 }
 
 function syntaxError(cause: unknown, text: string, path: string): CrimgError {
-  const reason = cause instanceof Error ? cause.message : String(cause);
-  const at = / at position ([0-9]+)/.exec(reason)?.[1];
-  const before = at === undefined ? text : text.slice(0, Number(at));
+  const at = findSyntaxError(text);
+  const before = text.slice(0, at);
   const line = before.split("\n").length;
-  return new CrimgError("json.syntax", `line ${line} is not JSON: ${reason.replace(/ at position .*$/s, "").replace(/, \.\.\..*$/s, "")}`, {
+  const found = at >= text.length ? "the end of the document" : JSON.stringify(text.slice(at, at + 20));
+  return new CrimgError("json.syntax", `line ${line}, column ${at - before.lastIndexOf("\n")} is not JSON: found ${found}`, {
     source: path,
     format: "json",
     offset: BigInt(Buffer.byteLength(before)),

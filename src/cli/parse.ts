@@ -63,12 +63,17 @@ function usageError(message: string, command?: string): CrimgError {
   });
 }
 
+/** yargs turns the positional `-` into an empty text, which nobody can mean otherwise. */
+function pathText(value: unknown): string {
+  return value === "" ? "-" : String(value);
+}
+
 /** Node-style own names only; yargs adds aliases and kebab forms. */
 function pick(command: Command, parsed: Readonly<Record<string, unknown>>): Record<string, unknown> {
   const args: Record<string, unknown> = {};
   for (const [name, spec] of Object.entries(command.positionals)) {
     const value = parsed[name];
-    args[name] = spec.many ? (Array.isArray(value) ? value.map(String) : []) : value === undefined ? undefined : String(value);
+    args[name] = spec.many ? (Array.isArray(value) ? value.map(pathText) : []) : value === undefined ? undefined : pathText(value);
   }
   for (const [key, spec] of Object.entries(command.options)) {
     const value = parsed[optionName(key)];

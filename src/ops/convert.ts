@@ -6,6 +6,7 @@ import { LossReport } from "../adapter/losses.js";
 import type { FormatRegistry } from "../adapter/registry.js";
 import { CrimgError, exitStatus } from "../errors/crimg-error.js";
 import type { Checkpoint } from "../model/checkpoint.js";
+import { assertResumable } from "../model/resumable.js";
 import { InterruptGuard } from "./interrupt.js";
 import { openOutput } from "./output.js";
 import { type Input, resolveInput } from "./input.js";
@@ -96,6 +97,7 @@ export async function convert(input: string, output: string, options: ConvertOpt
       onLoss: (loss) => report.add(loss),
     });
     try {
+      if (target.isExecutable === true) assertResumable(checkpoint);
       report.addAll(target.losses?.(checkpoint, options) ?? []);
       options.onLosses?.(report.losses);
       if (options.strict === true && !report.isEmpty) {

@@ -1,0 +1,20 @@
+/** What a checkpoint must have before anybody tries to resume it, whatever format it came from. */
+import { CrimgError } from "../errors/crimg-error.js";
+import type { Checkpoint } from "./checkpoint.js";
+
+/**
+ * Throws CrimgError `model.registers` where threads have no registers: some formats (DMTCP) keep them where only
+ * their own tools find them. The code segment selector of a thread in user space is never 0.
+ */
+export function assertResumable(checkpoint: Checkpoint): void {
+  const { tables } = checkpoint;
+  const without = tables.threads.filter(({ task, regs }) => tables.tasks[task]?.state !== "zombie" && regs.cs === 0n);
+  const first = without[0];
+  if (!first) return;
+  const format = tables.checkpoint[0]?.sourceFormat ?? "";
+  throw new CrimgError(
+    "model.registers",
+    `the ${format || "image"} holds no registers of thread ${first.tid}${without.length > 1 ? ` and ${without.length - 1} others` : ""}, so the process cannot be resumed from it`,
+    { hint: format === "dmtcp" ? "dmtcp_restart resumes it; crimg shows it and converts it to core and json" : "it can be shown, and converted to core and json" },
+  );
+}
