@@ -2,7 +2,7 @@
 import { FileBytes } from "../bytes/random-bytes.js";
 import type { Problem, RuleInfo } from "./finding.js";
 
-const step = (code: string, summary: string): RuleInfo => ({ code, severity: "error", profile: "lkml", spec: "docs/formats/ckpt-elf-v1", summary });
+const step = (code: string, summary: string): RuleInfo => ({ code, severity: "error", profile: "lkml", spec: "SPEC 12", summary });
 
 /** One rule a step of the loader, in its order. */
 export const lkmlRules = {
@@ -14,7 +14,7 @@ export const lkmlRules = {
   pages: step("lkml.pages", "Pages lie in mapped VMAs, and an entry with va 0 ends them; else the process is killed."),
   finish: step("lkml.finish", "Name, mm fields, vDSO, registers and TLS are put back."),
   remark: {
-    code: "lkml.remark", severity: "warning", profile: "lkml", spec: "docs/formats/ckpt-elf-v1",
+    code: "lkml.remark", severity: "warning", profile: "lkml", spec: "SPEC 12",
     summary: "The loader does in silence what is hardly meant, such as mapping anonymous memory for a file without a descriptor.",
   },
 } as const satisfies Readonly<Record<string, RuleInfo>>;

@@ -86,7 +86,7 @@ function componentsOf(xstate: Uint8Array): bigint {
 
 export const imageRules: readonly ImageRule[] = [
   imageRule(
-    { code: "host.file-missing", severity: "error", facet: "files", summary: "Every file, directory and device that the tree maps, opened or is in exists, and is of the same type.", spec: "SPEC 7" },
+    { code: "host.file-missing", severity: "error", facet: "files", summary: "Every file, directory and device that the tree maps, opened or is in exists, and is of the same type.", spec: "SPEC 10" },
     function* (context) {
       for (const [row, object, how] of objectsOnHost(context)) {
         const at = { table: "objects", row, field: "path" } as const;
@@ -99,7 +99,7 @@ export const imageRules: readonly ImageRule[] = [
     },
   ),
   imageRule(
-    { code: "host.file-changed", severity: "error", facet: "files", summary: "Mapped and opened files are those of the dump: build-id, size and modification time.", spec: "SPEC 7" },
+    { code: "host.file-changed", severity: "error", facet: "files", summary: "Mapped and opened files are those of the dump: build-id, size and modification time.", spec: "SPEC 10" },
     function* (context) {
       const written = new Set(context.tables.files.flatMap((file) => ((file.flags & 3) !== 0 && file.object !== null ? [file.object] : [])));
       for (const [row, object, how] of objectsOnHost(context)) {
@@ -136,7 +136,7 @@ export const imageRules: readonly ImageRule[] = [
     },
   ),
   imageRule(
-    { code: "host.vdso", severity: "error", facet: "memory", summary: "The kernel's vDSO is that of the dump.", spec: "SPEC 7" },
+    { code: "host.vdso", severity: "error", facet: "memory", summary: "The kernel's vDSO is that of the dump.", spec: "SPEC 10" },
     function* ({ tables }) {
       for (const [row, { vdsoBuildId, kernelRelease }] of tables.checkpoint.entries()) {
         if (vdsoBuildId.length === 0 || ownVdso(vdsoBuildId) !== undefined) continue;

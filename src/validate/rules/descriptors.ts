@@ -30,7 +30,7 @@ function socketsInUse({ tables }: ModelContext): Set<number> {
 
 export const descriptorRules: readonly ModelRule[] = [
   modelRule(
-    { code: "fd.twice", facet: "files", summary: "A process has each descriptor number once.", spec: "SPEC 5" },
+    { code: "fd.twice", facet: "files", summary: "A process has each descriptor number once.", spec: "SPEC 5.15" },
     function* (context) {
       const seen = new Map<string, number>();
       for (const [row, { task, fd }] of context.tables.descriptors.entries()) {
@@ -50,7 +50,7 @@ export const descriptorRules: readonly ModelRule[] = [
     },
   ),
   modelRule(
-    { code: "fd.detail", facet: "files", summary: "Each kind of open file names what that kind needs.", spec: "SPEC 5" },
+    { code: "fd.detail", facet: "files", summary: "Each kind of open file names what that kind needs.", spec: "SPEC 5.14" },
     function* ({ tables }) {
       for (const [row, file] of tables.files.entries()) {
         const wrong = detailProblem(file);
@@ -59,7 +59,7 @@ export const descriptorRules: readonly ModelRule[] = [
     },
   ),
   modelRule(
-    { code: "fd.object-kind", facet: "files", summary: "The object of an open file is of a kind that such files have.", spec: "SPEC 5" },
+    { code: "fd.object-kind", facet: "files", summary: "The object of an open file is of a kind that such files have.", spec: "SPEC 5.14" },
     function* ({ tables }) {
       for (const [row, file] of tables.files.entries()) {
         const allowed = objectKinds[file.kind];
@@ -70,14 +70,14 @@ export const descriptorRules: readonly ModelRule[] = [
     },
   ),
   modelRule(
-    { code: "fd.unheld", severity: "warning", facet: "files", summary: "Every open file is held by a descriptor.", spec: "SPEC 5" },
+    { code: "fd.unheld", severity: "warning", facet: "files", summary: "Every open file is held by a descriptor.", spec: "SPEC 5.15" },
     function* ({ tables }) {
       const held = new Set(tables.descriptors.map((row) => row.file));
       for (const row of tables.files.keys()) if (!held.has(row)) yield { message: `no descriptor holds open file #${row}`, at: { table: "files", row } };
     },
   ),
   modelRule(
-    { code: "fd.pipe-content", facet: "pipes", summary: "A pipe holds no more than its capacity, and its packets add up to its content.", spec: "SPEC 5" },
+    { code: "fd.pipe-content", facet: "pipes", summary: "A pipe holds no more than its capacity, and its packets add up to its content.", spec: "SPEC 5.16" },
     function* ({ tables }) {
       for (const [row, pipe] of tables.pipes.entries()) {
         if (pipe.capacity !== 0 && pipe.data.length > pipe.capacity) {
@@ -91,7 +91,7 @@ export const descriptorRules: readonly ModelRule[] = [
     },
   ),
   modelRule(
-    { code: "fd.epoll", facet: "event-fds", summary: "Watches belong to open files of kind epoll.", spec: "SPEC 5" },
+    { code: "fd.epoll", facet: "event-fds", summary: "Watches belong to open files of kind epoll.", spec: "SPEC 5.20" },
     function* ({ tables }) {
       for (const [row, watch] of tables.epollWatches.entries()) {
         const file = tables.files[watch.epoll];
@@ -101,7 +101,7 @@ export const descriptorRules: readonly ModelRule[] = [
     },
   ),
   modelRule(
-    { code: "fd.socket-pair", facet: "sockets", summary: "Paired unix sockets name each other.", spec: "SPEC 5" },
+    { code: "fd.socket-pair", facet: "sockets", summary: "Paired unix sockets name each other.", spec: "SPEC 5.21" },
     function* ({ tables }) {
       for (const [row, socket] of tables.sockets.entries()) {
         if (socket.isPaired === 0) continue;
@@ -115,7 +115,7 @@ export const descriptorRules: readonly ModelRule[] = [
     },
   ),
   modelRule(
-    { code: "fd.socket-unheld", severity: "warning", facet: "sockets", summary: "Every socket belongs to an open file.", spec: "SPEC 5" },
+    { code: "fd.socket-unheld", severity: "warning", facet: "sockets", summary: "Every socket belongs to an open file.", spec: "SPEC 5.21" },
     function* (context) {
       const used = socketsInUse(context);
       for (const [row, socket] of context.tables.sockets.entries()) {

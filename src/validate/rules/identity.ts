@@ -32,7 +32,7 @@ export const identityRules: readonly ModelRule[] = [
     },
   ),
   modelRule(
-    { code: "limit.twice", facet: "limits", summary: "A process has each limit once.", spec: "SPEC 5" },
+    { code: "limit.twice", facet: "limits", summary: "A process has each limit once.", spec: "SPEC 5.5" },
     function* (context) {
       const seen = new Set<string>();
       for (const [row, { task, resource }] of context.tables.rlimits.entries()) {

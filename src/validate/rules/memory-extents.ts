@@ -48,7 +48,7 @@ function reaches({ checkpoint }: ModelContext, extent: ExtentRow): boolean {
 
 export const extentRules: readonly ModelRule[] = [
   modelRule(
-    { code: "pages.empty", facet: "memory", summary: "An extent of pages has a length.", spec: "SPEC 5" },
+    { code: "pages.empty", facet: "memory", summary: "An extent of pages has a length.", spec: "SPEC 5.12" },
     function* ({ tables }) {
       for (const [row, extent] of tables.extents.entries()) {
         if (extent.length === 0n) yield { message: `extent at ${hex(extent.address)} is empty`, at: { table: "extents", row, field: "length" } };
@@ -56,7 +56,7 @@ export const extentRules: readonly ModelRule[] = [
     },
   ),
   modelRule(
-    { code: "pages.alignment", facet: "memory", summary: "Extents of an address space begin at a page boundary and hold whole pages.", spec: "SPEC 5" },
+    { code: "pages.alignment", facet: "memory", summary: "Extents of an address space begin at a page boundary and hold whole pages.", spec: "SPEC 5.12" },
     function* ({ tables }) {
       for (const [row, extent] of tables.extents.entries()) {
         if (extent.address % pageSize !== 0n) {
@@ -69,7 +69,7 @@ export const extentRules: readonly ModelRule[] = [
     },
   ),
   modelRule(
-    { code: "pages.file-alignment", facet: "memory", summary: "In an executable image, pages lie at page boundaries of the file.", spec: "SPEC 3" },
+    { code: "pages.file-alignment", facet: "memory", summary: "In an executable image, pages lie at page boundaries of the file.", spec: "SPEC 7" },
     function* ({ tables, format }) {
       if (format !== "ckpt-elf") return;
       for (const [row, extent] of tables.extents.entries()) {
@@ -79,7 +79,7 @@ export const extentRules: readonly ModelRule[] = [
     },
   ),
   modelRule(
-    { code: "pages.twice", facet: "memory", summary: "The extents of one owner are together, ascend, and store every page once.", spec: "SPEC 5" },
+    { code: "pages.twice", facet: "memory", summary: "The extents of one owner are together, ascend, and store every page once.", spec: "SPEC 5.12" },
     function* (context) {
       for (const members of byOwner(context).values()) {
         let end = 0n;
@@ -97,7 +97,7 @@ export const extentRules: readonly ModelRule[] = [
     },
   ),
   modelRule(
-    { code: "pages.file-twice", facet: "memory", summary: "No byte of the file is the content of two extents.", spec: "SPEC 3" },
+    { code: "pages.file-twice", facet: "memory", summary: "No byte of the file is the content of two extents.", spec: "SPEC 7" },
     function* ({ tables, format }) {
       if (format !== "ckpt-elf") return;
       const sorted = [...tables.extents.entries()].sort(([, a], [, b]) => (a.fileOffset < b.fileOffset ? -1 : a.fileOffset > b.fileOffset ? 1 : 0));
@@ -111,7 +111,7 @@ export const extentRules: readonly ModelRule[] = [
     },
   ),
   modelRule(
-    { code: "pages.outside-mapping", facet: "memory", summary: "Pages of an address space lie in its mappings.", spec: "SPEC 5" },
+    { code: "pages.outside-mapping", facet: "memory", summary: "Pages of an address space lie in its mappings.", spec: "SPEC 5.12" },
     function* (context) {
       const { checkpoint, tables } = context;
       const sorted = new Map<number, VmaRow[]>();
@@ -128,7 +128,7 @@ export const extentRules: readonly ModelRule[] = [
     },
   ),
   modelRule(
-    { code: "pages.outside-object", facet: "shared-memory", summary: "Stored bytes of an object lie within its size.", spec: "SPEC 5" },
+    { code: "pages.outside-object", facet: "shared-memory", summary: "Stored bytes of an object lie within its size.", spec: "SPEC 5.12" },
     function* ({ tables }) {
       for (const [row, extent] of tables.extents.entries()) {
         const object = extent.ownerKind === "object" ? tables.objects[extent.owner] : undefined;
@@ -140,7 +140,7 @@ export const extentRules: readonly ModelRule[] = [
     },
   ),
   modelRule(
-    { code: "pages.source", facet: "memory", summary: "Every extent names a file that is there.", spec: "SPEC 5" },
+    { code: "pages.source", facet: "memory", summary: "Every extent names a file that is there.", spec: "SPEC 5.12" },
     function* ({ checkpoint, tables }) {
       for (const [row, extent] of tables.extents.entries()) {
         if (extent.source < checkpoint.sources.length) continue;
@@ -149,7 +149,7 @@ export const extentRules: readonly ModelRule[] = [
     },
   ),
   modelRule(
-    { code: "pages.outside-file", facet: "memory", summary: "The bytes of every extent are in the file.", spec: "SPEC 3" },
+    { code: "pages.outside-file", facet: "memory", summary: "The bytes of every extent are in the file.", spec: "SPEC 7" },
     function* (context) {
       const { tables, checkpoint } = context;
       // The file is contiguous, so for each source only extents behind the farthest good one need asking.

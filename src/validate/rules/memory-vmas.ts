@@ -42,7 +42,7 @@ function auxvProblem(auxv: Uint8Array): string | undefined {
 
 export const vmaRules: readonly ModelRule[] = [
   modelRule(
-    { code: "memory.vma-empty", facet: "memory", summary: "A mapping ends after it starts.", spec: "SPEC 5" },
+    { code: "memory.vma-empty", facet: "memory", summary: "A mapping ends after it starts.", spec: "SPEC 5.11" },
     function* (context) {
       for (const [row, vma] of vmasOf(context)) {
         if (vma.start < vma.end) continue;
@@ -51,7 +51,7 @@ export const vmaRules: readonly ModelRule[] = [
     },
   ),
   modelRule(
-    { code: "memory.vma-alignment", facet: "memory", summary: "Mappings start and end at page boundaries, and so do their offsets in files.", spec: "SPEC 5" },
+    { code: "memory.vma-alignment", facet: "memory", summary: "Mappings start and end at page boundaries, and so do their offsets in files.", spec: "SPEC 5.11" },
     function* (context) {
       for (const [row, vma] of vmasOf(context)) {
         for (const [field, value] of [["start", vma.start], ["end", vma.end]] as const) {
@@ -65,7 +65,7 @@ export const vmaRules: readonly ModelRule[] = [
     },
   ),
   modelRule(
-    { code: "memory.vma-range", facet: "memory", summary: "Mappings lie in user addresses, but for the vsyscall page.", spec: "SPEC 5" },
+    { code: "memory.vma-range", facet: "memory", summary: "Mappings lie in user addresses, but for the vsyscall page.", spec: "SPEC 5.11" },
     function* (context) {
       for (const [row, vma] of vmasOf(context)) {
         if (vma.end <= userEnd) continue;
@@ -75,7 +75,7 @@ export const vmaRules: readonly ModelRule[] = [
     },
   ),
   modelRule(
-    { code: "memory.vma-overlap", facet: "memory", summary: "The mappings of an address space ascend and do not overlap.", spec: "SPEC 5" },
+    { code: "memory.vma-overlap", facet: "memory", summary: "The mappings of an address space ascend and do not overlap.", spec: "SPEC 5.11" },
     function* ({ checkpoint, tables }) {
       for (let mm = 0; mm < tables.mms.length; mm += 1) {
         let before: VmaRow | undefined;
@@ -94,7 +94,7 @@ export const vmaRules: readonly ModelRule[] = [
     },
   ),
   modelRule(
-    { code: "memory.vma-prot", facet: "memory", summary: "Protections are made of read, write and exec.", spec: "SPEC 5" },
+    { code: "memory.vma-prot", facet: "memory", summary: "Protections are made of read, write and exec.", spec: "SPEC 5.11" },
     function* (context) {
       for (const [row, vma] of vmasOf(context)) {
         if ((vma.prot & ~7) === 0) continue;
@@ -103,7 +103,7 @@ export const vmaRules: readonly ModelRule[] = [
     },
   ),
   modelRule(
-    { code: "memory.vma-flags", severity: "warning", facet: "memory", summary: "The kernel's VmFlags agree with kind and protection.", spec: "SPEC 5" },
+    { code: "memory.vma-flags", severity: "warning", facet: "memory", summary: "The kernel's VmFlags agree with kind and protection.", spec: "SPEC 5.11" },
     function* (context) {
       for (const [row, vma] of vmasOf(context)) {
         if (vma.vmFlags === 0n || vma.kind === "vsyscall") continue;
@@ -119,7 +119,7 @@ export const vmaRules: readonly ModelRule[] = [
     },
   ),
   modelRule(
-    { code: "memory.vma-object", facet: "memory", summary: "File mappings and shared memory name what they map; private anonymous memory names nothing.", spec: "SPEC 5" },
+    { code: "memory.vma-object", facet: "memory", summary: "File mappings and shared memory name what they map; private anonymous memory names nothing.", spec: "SPEC 5.11" },
     function* (context) {
       for (const [row, vma] of vmasOf(context)) {
         const wrong = wrongObject(context, vma);
@@ -128,7 +128,7 @@ export const vmaRules: readonly ModelRule[] = [
     },
   ),
   modelRule(
-    { code: "memory.mm-unused", severity: "warning", facet: "memory", summary: "Every address space belongs to a task.", spec: "SPEC 5" },
+    { code: "memory.mm-unused", severity: "warning", facet: "memory", summary: "Every address space belongs to a task.", spec: "SPEC 5.10" },
     function* ({ tables }) {
       const used = new Set(tables.tasks.map((task) => task.mm));
       for (const row of tables.mms.keys()) {
@@ -158,7 +158,7 @@ export const vmaRules: readonly ModelRule[] = [
     },
   ),
   modelRule(
-    { code: "memory.vdso", facet: "memory", summary: "vdso_base is the start of the one [vdso] mapping.", spec: "SPEC 5" },
+    { code: "memory.vdso", facet: "memory", summary: "vdso_base is the start of the one [vdso] mapping.", spec: "SPEC 5.10" },
     function* ({ checkpoint, tables }) {
       for (const [row, mm] of tables.mms.entries()) {
         const found = checkpoint.vmasOf(row).map((index) => tables.vmas[index] as VmaRow).filter((vma) => vma.kind === "vdso");

@@ -46,7 +46,7 @@ function* xstateProblems(row: number, { tid, xstate }: ThreadRow, cpuFeatures: b
 
 export const registerRules: readonly ModelRule[] = [
   modelRule(
-    { code: "register.canonical", facet: "registers", summary: "ip, sp, fs_base and gs_base are user addresses.", spec: "SPEC 5" },
+    { code: "register.canonical", facet: "registers", summary: "ip, sp, fs_base and gs_base are user addresses.", spec: "SPEC 8" },
     function* (context) {
       for (const [row, { tid, regs }] of livingThreads(context)) {
         for (const [field, value] of [["ip", regs.ip], ["sp", regs.sp], ["fs_base", regs.fsBase], ["gs_base", regs.gsBase]] as const) {
@@ -57,7 +57,7 @@ export const registerRules: readonly ModelRule[] = [
     },
   ),
   modelRule(
-    { code: "register.ip", facet: "registers", summary: "The instruction pointer lies in an executable mapping.", spec: "SPEC 5" },
+    { code: "register.ip", facet: "registers", summary: "The instruction pointer lies in an executable mapping.", spec: "SPEC 8" },
     function* (context) {
       for (const [row, thread] of livingThreads(context)) {
         const mm = mmOfThread(context, thread);
@@ -71,7 +71,7 @@ export const registerRules: readonly ModelRule[] = [
     },
   ),
   modelRule(
-    { code: "register.sp", severity: "warning", facet: "registers", summary: "The stack pointer lies in a writable mapping.", spec: "SPEC 5" },
+    { code: "register.sp", severity: "warning", facet: "registers", summary: "The stack pointer lies in a writable mapping.", spec: "SPEC 8" },
     function* (context) {
       for (const [row, thread] of livingThreads(context)) {
         const mm = mmOfThread(context, thread);

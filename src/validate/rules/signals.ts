@@ -11,7 +11,7 @@ const isSignal = (signal: number): boolean => signal >= 1 && signal <= 64;
 
 export const signalRules: readonly ModelRule[] = [
   modelRule(
-    { code: "signal.number", facet: "signals", summary: "Signal actions are for signals 1 to 64.", spec: "SPEC 5" },
+    { code: "signal.number", facet: "signals", summary: "Signal actions are for signals 1 to 64.", spec: "SPEC 5.6" },
     function* ({ tables }) {
       for (const [row, { signal }] of tables.signalActions.entries()) {
         if (!isSignal(signal)) yield { message: "there is no such signal", at: { table: "signalActions", row, field: "signal" }, expected: "1 to 64", actual: String(signal) };
@@ -19,7 +19,7 @@ export const signalRules: readonly ModelRule[] = [
     },
   ),
   modelRule(
-    { code: "signal.action-twice", facet: "signals", summary: "A process has one action for a signal.", spec: "SPEC 5" },
+    { code: "signal.action-twice", facet: "signals", summary: "A process has one action for a signal.", spec: "SPEC 5.6" },
     function* (context) {
       const seen = new Set<string>();
       for (const [row, { task, signal }] of context.tables.signalActions.entries()) {
@@ -39,7 +39,7 @@ export const signalRules: readonly ModelRule[] = [
     },
   ),
   modelRule(
-    { code: "signal.handler", severity: "warning", facet: "signals", summary: "Handlers lie in executable memory.", spec: "SPEC 5" },
+    { code: "signal.handler", severity: "warning", facet: "signals", summary: "Handlers lie in executable memory.", spec: "SPEC 5.6" },
     function* (context) {
       for (const [row, { task, signal, handler }] of context.tables.signalActions.entries()) {
         const mm = context.tables.tasks[task]?.mm ?? null;
@@ -59,7 +59,7 @@ export const signalRules: readonly ModelRule[] = [
     },
   ),
   modelRule(
-    { code: "signal.siginfo", facet: "signals", summary: "A queued signal has a siginfo of 128 bytes that names a signal.", spec: "SPEC 5" },
+    { code: "signal.siginfo", facet: "signals", summary: "A queued signal has a siginfo of 128 bytes that names a signal.", spec: "SPEC 5.7" },
     function* ({ tables }): Generator<Problem> {
       for (const [row, { siginfo }] of tables.pendingSignals.entries()) {
         const at = { table: "pendingSignals", row, field: "siginfo" } as const;
@@ -73,7 +73,7 @@ export const signalRules: readonly ModelRule[] = [
     },
   ),
   modelRule(
-    { code: "signal.pending-thread", facet: "signals", summary: "A signal queued for a thread is queued for one of that process.", spec: "SPEC 5" },
+    { code: "signal.pending-thread", facet: "signals", summary: "A signal queued for a thread is queued for one of that process.", spec: "SPEC 5.7" },
     function* (context) {
       for (const [row, { task, thread }] of context.tables.pendingSignals.entries()) {
         const target = thread === null ? undefined : context.tables.threads[thread];
@@ -96,7 +96,7 @@ export const signalRules: readonly ModelRule[] = [
     },
   ),
   modelRule(
-    { code: "timer.id-twice", facet: "timers", summary: "A process has each POSIX timer id once.", spec: "SPEC 5" },
+    { code: "timer.id-twice", facet: "timers", summary: "A process has each POSIX timer id once.", spec: "SPEC 5.9" },
     function* (context) {
       const seen = new Set<string>();
       for (const [row, { task, timerId }] of context.tables.posixTimers.entries()) {
@@ -120,7 +120,7 @@ export const signalRules: readonly ModelRule[] = [
     },
   ),
   modelRule(
-    { code: "timer.negative", facet: "timers", summary: "Times left and periods are not negative.", spec: "SPEC 5" },
+    { code: "timer.negative", facet: "timers", summary: "Times left and periods are not negative.", spec: "SPEC 5.9, 5.18" },
     function* ({ tables }) {
       for (const table of ["posixTimers", "timerfds"] as const) {
         for (const [row, timer] of tables[table].entries()) {

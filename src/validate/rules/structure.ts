@@ -4,14 +4,14 @@ import { type ModelRule, modelRule } from "../model-context.js";
 
 export const structureRules: readonly ModelRule[] = [
   modelRule(
-    { code: "checkpoint.one-row", summary: "There is exactly one checkpoint row.", spec: "SPEC 5" },
+    { code: "checkpoint.one-row", summary: "There is exactly one checkpoint row.", spec: "SPEC 5.1" },
     function* ({ tables }) {
       if (tables.checkpoint.length === 1) return;
       yield { message: "the table `checkpoint` must have one row", expected: "1", actual: String(tables.checkpoint.length), place: { path: "checkpoint" } };
     },
   ),
   modelRule(
-    { code: "checkpoint.page-size", summary: "Pages have 4096 bytes.", spec: "SPEC 5" },
+    { code: "checkpoint.page-size", summary: "Pages have 4096 bytes.", spec: "SPEC 5.1" },
     function* ({ tables }) {
       for (const [row, { pageSize }] of tables.checkpoint.entries()) {
         if (pageSize === 4096) continue;

@@ -17,7 +17,7 @@ function* twice(context: ModelContext, numbers: Iterable<readonly [number, numbe
 
 export const treeRules: readonly ModelRule[] = [
   modelRule(
-    { code: "tree.one-root", facet: "tree", summary: "One task has no parent, and it is the checkpoint's root task.", spec: "SPEC 5" },
+    { code: "tree.one-root", facet: "tree", summary: "One task has no parent, and it is the checkpoint's root task.", spec: "SPEC 5.1, 5.2" },
     function* ({ tables }) {
       const roots = [...tables.tasks.entries()].filter(([, task]) => task.parent === null).map(([row]) => row);
       if (roots.length === 0) {
@@ -34,7 +34,7 @@ export const treeRules: readonly ModelRule[] = [
     },
   ),
   modelRule(
-    { code: "tree.parent-first", facet: "tree", summary: "Parents come before their children, so that there are no cycles.", spec: "SPEC 5" },
+    { code: "tree.parent-first", facet: "tree", summary: "Parents come before their children, so that there are no cycles.", spec: "SPEC 5.2" },
     function* (context) {
       for (const [row, task] of context.tables.tasks.entries()) {
         if (task.parent === null || task.parent < row) continue;
@@ -43,7 +43,7 @@ export const treeRules: readonly ModelRule[] = [
     },
   ),
   modelRule(
-    { code: "tree.pid-range", facet: "tree", summary: "Process and thread ids are numbers that the kernel gives.", spec: "SPEC 5" },
+    { code: "tree.pid-range", facet: "tree", summary: "Process and thread ids are numbers that the kernel gives.", spec: "SPEC 5.2, 5.3" },
     function* ({ tables }) {
       for (const [row, { pid }] of tables.tasks.entries()) {
         if (pid < 1 || pid > pidLimit) yield { message: "this is no process id", at: { table: "tasks", row, field: "pid" }, expected: `1 to ${pidLimit}`, actual: String(pid) };
@@ -54,19 +54,19 @@ export const treeRules: readonly ModelRule[] = [
     },
   ),
   modelRule(
-    { code: "tree.pid-twice", facet: "tree", summary: "No two tasks have the same pid.", spec: "SPEC 5" },
+    { code: "tree.pid-twice", facet: "tree", summary: "No two tasks have the same pid.", spec: "SPEC 5.2" },
     function* (context) {
       yield* twice(context, [...context.tables.tasks.entries()].map(([row, { pid }]) => [row, pid, "tasks"] as const), "pid");
     },
   ),
   modelRule(
-    { code: "tree.tid-twice", facet: "threads", summary: "No two threads have the same tid.", spec: "SPEC 5" },
+    { code: "tree.tid-twice", facet: "threads", summary: "No two threads have the same tid.", spec: "SPEC 5.3" },
     function* (context) {
       yield* twice(context, [...context.tables.threads.entries()].map(([row, { tid }]) => [row, tid, "threads"] as const), "tid");
     },
   ),
   modelRule(
-    { code: "tree.ppid", severity: "warning", facet: "tree", summary: "ppid is the pid of the parent in the tree.", spec: "SPEC 5" },
+    { code: "tree.ppid", severity: "warning", facet: "tree", summary: "ppid is the pid of the parent in the tree.", spec: "SPEC 5.2" },
     function* (context) {
       const { tables } = context;
       for (const [row, task] of tables.tasks.entries()) {
@@ -107,7 +107,7 @@ export const treeRules: readonly ModelRule[] = [
     },
   ),
   modelRule(
-    { code: "tree.zombie", facet: "tree", summary: "A zombie has neither memory nor descriptors; every other task has an address space.", spec: "SPEC 5" },
+    { code: "tree.zombie", facet: "tree", summary: "A zombie has neither memory nor descriptors; every other task has an address space.", spec: "SPEC 5.2" },
     function* (context) {
       const { checkpoint, tables, format } = context;
       for (const [row, task] of tables.tasks.entries()) {
@@ -121,7 +121,7 @@ export const treeRules: readonly ModelRule[] = [
     },
   ),
   modelRule(
-    { code: "tree.stop-signal", facet: "tree", summary: "A stopped task says which signal stopped it.", spec: "SPEC 5", severity: "warning" },
+    { code: "tree.stop-signal", facet: "tree", summary: "A stopped task says which signal stopped it.", spec: "SPEC 5.2", severity: "warning" },
     function* (context) {
       for (const [row, task] of context.tables.tasks.entries()) {
         if (task.state !== "stopped" || (task.stopSignal >= 1 && task.stopSignal <= 64)) continue;
@@ -130,7 +130,7 @@ export const treeRules: readonly ModelRule[] = [
     },
   ),
   modelRule(
-    { code: "tree.leader", facet: "threads", summary: "Every task that is no zombie has threads, and the first is its leader, with the pid as tid.", spec: "SPEC 5" },
+    { code: "tree.leader", facet: "threads", summary: "Every task that is no zombie has threads, and the first is its leader, with the pid as tid.", spec: "SPEC 5.3" },
     function* (context) {
       const { checkpoint, tables } = context;
       for (const [row, task] of tables.tasks.entries()) {
