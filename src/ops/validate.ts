@@ -3,11 +3,13 @@ import { statSync } from "node:fs";
 import type { FormatAdapter } from "../adapter/format.js";
 import { detectFormat, probeInputOf } from "../adapter/detect.js";
 import type { FormatRegistry } from "../adapter/registry.js";
+import { FileBytes } from "../bytes/random-bytes.js";
 import { CrimgError, type ExitStatus, exitStatus } from "../errors/crimg-error.js";
 import { fromSystemError } from "../errors/render.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import { fileRules, modelRules } from "../validate/catalogue.js";
 import type { Finding, Profile, RuleInfo } from "../validate/finding.js";
+import { containerRules, readContainer } from "../validate/rules/container.js";
 import { lkmlRules, replayLkml } from "../validate/lkml.js";
 import { type Locator, imageLocator, pathLocator } from "../validate/locate.js";
 import { runRules, toFinding } from "../validate/run-rules.js";
@@ -86,6 +88,23 @@ export function validateCheckpoint(
   return { findings: run.findings, cutOff: run.cutOff, rules: run.applied };
 }
 
+/** An image and, for executable ones, the file that it is. */
+function judgeImage(path: string, checkpoint: Checkpoint, options: { readonly source: string; readonly format: FormatAdapter; readonly locate: Locator }): Judgement {
+  const model = validateCheckpoint(checkpoint, options);
+  if (options.format.id !== "ckpt-elf") return model;
+  const file = FileBytes.open(path);
+  try {
+    const container = runRules(containerRules, readContainer(file, checkpoint), { source: options.source, format: "ckpt-elf", locate: options.locate });
+    return {
+      findings: [...container.findings, ...model.findings],
+      cutOff: [...container.cutOff, ...model.cutOff],
+      rules: container.applied + model.rules,
+    };
+  } finally {
+    file.close();
+  }
+}
+
 /** Whether a format holds what a rule is about. */
 function holds(format: FormatAdapter): (rule: RuleInfo) => boolean {
   return ({ facet }) => facet === undefined || format.facets[facet] !== "absent";
@@ -149,7 +168,7 @@ export async function validate(path: string, options: ValidateOptions): Promise<
       const run =
         profile === "host"
           ? await judgeOnHost(checkpoint, source, format, locate)
-          : validateCheckpoint(checkpoint, { source, format, locate });
+          : judgeImage(input.path, checkpoint, { source, format, locate });
       return { source, format: format.id, profile, ...run, findings: [...findings, ...run.findings] };
     } finally {
       checkpoint.close();

@@ -4,6 +4,7 @@ import type { ModelRule } from "./model-context.js";
 import { hostRules } from "./host/host-rules.js";
 import { imageRules } from "./host/image-rules.js";
 import { lkmlRules } from "./lkml.js";
+import { containerRules } from "./rules/container.js";
 import { descriptorRules } from "./rules/descriptors.js";
 import { identityRules } from "./rules/identity.js";
 import { extentRules } from "./rules/memory-extents.js";
@@ -32,5 +33,5 @@ export const fileRules = {
 
 /** Everything, for the documentation. */
 export function allRules(): readonly RuleInfo[] {
-  return [...Object.values(fileRules), ...modelRules, ...Object.values(lkmlRules), ...hostRules, ...imageRules];
+  return [...Object.values(fileRules), ...containerRules, ...modelRules, ...Object.values(lkmlRules), ...hostRules, ...imageRules];
 }
