@@ -1,6 +1,6 @@
 /** native/gen/<spec>.h: structures (packed where that makes a difference) with size and offset asserts, enums, flag masks. */
 import type { EnumType, Field, RecordType, Spec } from "./ir.js";
-import { alignOf } from "./load.js";
+import { alignOf } from "./layout.js";
 import { upperCase } from "./names.js";
 import { commentText, header, sourceOf } from "./source.js";
 import { SpecError } from "./yaml-values.js";

@@ -2,7 +2,7 @@
 import type { Count, EnumType, Field, RecordType } from "./ir.js";
 import { countUsers, hasNamedEnums, recordTypeName, sizeName, visibleFields } from "./emit-types.js";
 import type { Imports } from "./imports.js";
-import { minSizeOf } from "./load.js";
+import { minSizeOf } from "./layout.js";
 import { camelCase, localName } from "./names.js";
 import { literal } from "./source.js";
 

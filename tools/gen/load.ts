@@ -1,13 +1,11 @@
 /** Reads .ksy files into the generator's IR. Whatever the generator cannot express is an error that names file and field. */
 import { parse } from "yaml";
-import type { Count, EnumType, Field, FieldType, IntType, RecordType, Spec } from "./ir.js";
+import type { EnumType, Field, FieldType, IntType, RecordType, Spec } from "./ir.js";
 import { camelCase, isKsyIdentifier } from "./names.js";
+import { alignOf, assertTableLayout, minSizeOf, sizeOf } from "./layout.js";
+import { loadContents, loadLength, loadRepeat, maxRecordBytes } from "./load-counts.js";
 import { parseFlags, parseFormat, parseValid } from "./load-attributes.js";
 import { type Mapping, SpecError, asInteger, asList, asMapping, asText, optionalText } from "./yaml-values.js";
-
-/** Largest record and repetition that a spec may ask for: a guard against slips, not a limit of the format. */
-const maxRecordBytes = 1 << 20;
-const maxRepeat = 1 << 16;
 
 /** A set of .ksy texts that may import each other, by meta/id. */
 export class SpecLoader {
@@ -240,101 +238,4 @@ function loadTable(raw: Mapping, where: string): RecordType["table"] {
   const name = asText(raw["-crimg-name"], `${where}: -crimg-name`);
   if (kind < 1 || kind > 0xffff || !isKsyIdentifier(name)) throw new SpecError(`${where}: bad table kind or name`);
   return { kind, name };
-}
-
-/** Records of tables are read in place by C: fields naturally aligned, the whole a multiple of 8. */
-function assertTableLayout(record: RecordType, where: string): void {
-  if (record.size === undefined) throw new SpecError(`${where}: a table record has a fixed size`);
-  if (record.size === 0 || record.size % 8 !== 0) throw new SpecError(`${where}: ${record.size} bytes are not a multiple of 8`);
-  for (const field of record.fields) {
-    if ((field.offset ?? 0) % alignOf(field.type) !== 0) {
-      throw new SpecError(`${where}: ${field.id} at ${field.offset} is not aligned to ${alignOf(field.type)}`);
-    }
-  }
-}
-
-function loadRepeat(raw: Mapping, before: readonly Field[], where: string): Count | undefined {
-  switch (raw["repeat"]) {
-    case undefined:
-      if (raw["repeat-expr"] !== undefined) throw new SpecError(`${where}: repeat-expr without repeat`);
-      return undefined;
-    case "eos":
-      return { kind: "eos" };
-    case "expr": {
-      const count = loadCount(raw["repeat-expr"], before, `${where}: repeat-expr`);
-      if (count.kind === "fixed" && count.value > maxRepeat) throw new SpecError(`${where}: repeated more than ${maxRepeat} times`);
-      return count;
-    }
-    default:
-      throw new SpecError(`${where}: repeat: ${String(raw["repeat"])} is not supported`);
-  }
-}
-
-function loadLength(raw: Mapping, before: readonly Field[], where: string): Count {
-  if (raw["size-eos"] === true) return { kind: "eos" };
-  if (raw["size"] === undefined) throw new SpecError(`${where}: needs a type, contents or a size`);
-  return loadCount(raw["size"], before, `${where}: size`);
-}
-
-/** A number, or the id of an integer field before. */
-function loadCount(value: unknown, before: readonly Field[], where: string): Count {
-  if (typeof value === "number") {
-    const fixed = asInteger(value, where);
-    if (fixed < 0 || fixed > maxRecordBytes) throw new SpecError(`${where}: ${fixed} is out of range`);
-    return { kind: "fixed", value: fixed };
-  }
-  const id = asText(value, where);
-  const field = before.find((other) => other.id === id);
-  if (!field || field.type.kind !== "int" || field.repeat) throw new SpecError(`${where}: "${id}" is not an integer field before it`);
-  return { kind: "field", id };
-}
-
-function loadContents(value: unknown, where: string): readonly number[] {
-  if (typeof value === "string") return [...Buffer.from(value, "utf8")];
-  const bytes = asList(value, `${where}: contents`).map((byte) => asInteger(byte, `${where}: contents`));
-  if (bytes.length === 0 || bytes.some((byte) => byte < 0 || byte > 255)) throw new SpecError(`${where}: contents are bytes`);
-  return bytes;
-}
-
-/** Natural alignment, bytes. */
-export function alignOf(type: FieldType): number {
-  switch (type.kind) {
-    case "int":
-      return type.width;
-    case "record":
-      return type.record.align;
-    case "str_ref":
-      return 4;
-    case "blob_ref":
-      return 8;
-    default:
-      return 1;
-  }
-}
-
-/** Bytes of one repetition, if fixed. */
-function sizeOf(type: FieldType): number | undefined {
-  switch (type.kind) {
-    case "int":
-      return type.width;
-    case "record":
-      return type.record.size;
-    case "str_ref":
-      return 4;
-    case "blob_ref":
-      return 16;
-    case "contents":
-      return type.bytes.length;
-    default:
-      return type.length.kind === "fixed" ? type.length.value : undefined;
-  }
-}
-
-/** Fewest bytes that one value of a type can have. */
-export function minSizeOf(type: FieldType): number {
-  if (type.kind !== "record") return sizeOf(type) ?? 0;
-  return type.record.fields.reduce((sum, field) => {
-    if (field.size !== undefined) return sum + field.size;
-    return field.repeat ? sum : sum + minSizeOf(field.type);
-  }, 0);
 }
