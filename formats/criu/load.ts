@@ -14,6 +14,7 @@ import {
 import { ImageReader } from "./image-reader.js";
 import type { ImageSet } from "./image-set.js";
 import { inventoryName, isModelled } from "./image-types.js";
+import { taskStateFromWire } from "./map-core.js";
 
 /** Pipe and socket contents: a pipe holds at most 1 MiB without privilege, far less than this with it. */
 const maxPayload = 64 * 1024 * 1024;
@@ -70,7 +71,12 @@ export function loadSet(set: ImageSet): WireSet {
   const fs = new Map<number, FsEntry>();
   const fdinfo = new Map<number, readonly FdinfoEntry[]>();
   for (const { pid, threads } of tree) {
-    for (const tid of threads) {
+    // The thread list of a dead process is not initialised by the tool: one core, under the pid, is all there is.
+    const leader = one(set, `core-${pid}.img`, "core", CoreEntrySchema);
+    const isDead = taskStateFromWire(leader.tc?.taskState ?? 0) === "zombie";
+    cores.set(pid, leader);
+    for (const tid of isDead ? [] : threads) {
+      if (tid === pid) continue;
       if (cores.has(tid)) {
         throw new CrimgError("criu.tid", `Thread ${tid} occurs twice.`, { source: set.labelOf("pstree.img"), format: "criu" });
       }
