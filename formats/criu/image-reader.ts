@@ -149,11 +149,14 @@ export class ImageReader {
   }
 }
 
-/** Opens a regular file for reading. A FIFO in a hostile directory must not block, a link must not lead out. */
-export function openImage(path: string, label: string): number {
+/**
+ * Opens a regular file for reading. A FIFO in a hostile directory must not block; a link in it must not lead out
+ * (the path that the user named may be one).
+ */
+export function openImage(path: string, label: string, mayBeLink = false): number {
   let fd: number;
   try {
-    fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW);
+    fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | (mayBeLink ? 0 : constants.O_NOFOLLOW));
   } catch (cause) {
     const code = (cause as NodeJS.ErrnoException).code ?? "error";
     throw new CrimgError("criu.open", `The image cannot be opened (${code}).`, {

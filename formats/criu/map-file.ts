@@ -227,7 +227,8 @@ function epollToWire(context: WireContext, row: number, id: number, file: OpenFi
       id,
       flags: file.flags,
       fown: ownerToWire(file),
-      tfd: watches.map(({ fd, events, data }) => ({ id, tfd: fd, events, data })),
+      // The restorer finds the watched file by its descriptor number alone.
+      tfd: watches.map(({ fd, events, data }) => ({ id: 0, tfd: fd, events, data })),
     },
   });
 }

@@ -1,18 +1,57 @@
 /** Reads an image set: a directory, or an archive of one. */
+import { closeSync, readSync, statSync } from "node:fs";
 import type { ReadOptions } from "../../src/adapter/format.js";
+import { CrimgError } from "../../src/errors/crimg-error.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
+import { compressionOf } from "./archive.js";
+import { extractSet } from "./extract.js";
 import { fromWire } from "./from-wire.js";
+import { openImage } from "./image-reader.js";
 import { ImageSet } from "./image-set.js";
+import { inventoryName } from "./image-types.js";
 import { loadSet } from "./load.js";
 
-/** Reads the set at `path`. Page files are opened, not read. Throws located CrimgErrors. */
+/**
+ * Reads the set at `path`. Page files are opened, not read; those of an archive are unpacked into a private directory
+ * that is gone as soon as they are open. Throws located CrimgErrors.
+ */
 export async function readCriu(path: string, options: ReadOptions): Promise<Checkpoint> {
-  const set = new ImageSet(path, path);
+  const set = await openSet(path);
   try {
     const { checkpoint, losses } = fromWire(loadSet(set));
     for (const loss of losses) options.onLoss?.(loss);
     return checkpoint;
   } finally {
     set.close();
+  }
+}
+
+async function openSet(path: string): Promise<ImageSet> {
+  if (!statSync(path).isDirectory()) {
+    const head = headOf(path);
+    const compression = compressionOf(head);
+    if (compression === undefined) {
+      throw new CrimgError("criu.archive", "This is neither an image directory nor a tar of one.", { source: path, format: "criu" });
+    }
+    const { directory, temporary } = await extractSet(path, compression, head);
+    return new ImageSet(directory, path, temporary);
+  }
+  const set = new ImageSet(path, path);
+  if (set.has(inventoryName)) return set;
+  // An unpacked checkpoint of a container engine keeps the set one level down.
+  if (set.has(engineFolder)) return new ImageSet(set.path(engineFolder), set.path(engineFolder));
+  throw new CrimgError("criu.open", `The directory has no ${inventoryName}.`, { source: path, format: "criu", hint: "Name the directory that criu dump wrote (-D)." });
+}
+
+const engineFolder = "checkpoint";
+const headSize = 64 * 1024;
+
+function headOf(path: string): Uint8Array {
+  const fd = openImage(path, path, true);
+  try {
+    const head = new Uint8Array(headSize);
+    return head.subarray(0, readSync(fd, head, 0, headSize, 0));
+  } finally {
+    closeSync(fd);
   }
 }

@@ -183,17 +183,14 @@ export function inetOptionsToWire(rows: readonly SocketOptionRow[], entry: InetS
   if ((find(level.ip, ip.packetInfo) ?? 0) !== 0) entry.ipOpts.pktinfo = true;
   const tos = find(level.ip, ip.tos);
   if (tos !== undefined && tos !== 0) entry.ipOpts.tos = tos;
-  const ttl = find(level.ip, ip.ttl);
-  if (ttl !== undefined) entry.ipOpts.ttl = ttl;
+  entry.ipOpts.ttl = find(level.ip, ip.ttl) ?? defaultTtl;
   entry.tcpOpts = create(TcpOptionsSchema, {});
   if (!isTcp) return;
-  entry.tcpOpts.cork = (find(level.tcp, tcp.cork) ?? 0) !== 0;
-  entry.tcpOpts.nodelay = (find(level.tcp, tcp.noDelay) ?? 0) !== 0;
-  const keep = { keepcnt: tcp.keepCount, keepidle: tcp.keepIdle, keepintvl: tcp.keepInterval } as const;
-  for (const name of ["keepcnt", "keepidle", "keepintvl"] as const) {
-    const value = find(level.tcp, keep[name]);
-    if (value !== undefined) entry.tcpOpts[name] = value;
-  }
+  if ((find(level.tcp, tcp.cork) ?? 0) !== 0) entry.tcpOpts.cork = true;
+  if ((find(level.tcp, tcp.noDelay) ?? 0) !== 0) entry.tcpOpts.nodelay = true;
+  entry.tcpOpts.keepcnt = find(level.tcp, tcp.keepCount) ?? defaultKeep.count;
+  entry.tcpOpts.keepidle = find(level.tcp, tcp.keepIdle) ?? defaultKeep.idle;
+  entry.tcpOpts.keepintvl = find(level.tcp, tcp.keepInterval) ?? defaultKeep.interval;
 }
 
 /** True if an image has a field for the option. */

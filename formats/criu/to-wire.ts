@@ -89,8 +89,6 @@ export function objectFileToWire(context: WireContext, row: number, id: number):
   return create(FileEntrySchema, {
     type: fileType.memfd,
     id,
-    memfd: { id, flags: readWrite, pos: 0n, fown: { uid: 0, euid: 0, signum: 0, pidType: 0, pid: 0 }, inodeId: inodeId ?? 0 },
+    memfd: { id, flags: 0, pos: 0n, fown: { uid: 0, euid: 0, signum: 0, pidType: 0, pid: 0 }, inodeId: inodeId ?? 0 },
   });
 }
-
-const readWrite = 2;
