@@ -118,7 +118,7 @@ class Folders {
 }
 
 /** The content of a member. */
-type Member = AsyncIterable<Uint8Array>;
+type Member = AsyncIterable<unknown>;
 
 async function drain(stream: Member): Promise<void> {
   for await (const piece of stream) void piece;
@@ -133,6 +133,7 @@ async function store(path: string, stream: Member): Promise<void> {
   try {
     let at = 0;
     for await (const piece of stream) {
+      if (!(piece instanceof Uint8Array)) throw new TypeError("a member is not bytes");
       writeSparse(fd, Buffer.from(piece.buffer, piece.byteOffset, piece.byteLength), at);
       at += piece.length;
     }
