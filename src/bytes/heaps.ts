@@ -75,7 +75,8 @@ export class HeapWriter {
   readonly blobs: ByteWriter;
   readonly #offsets = new Map<string, number>([["", 0]]);
   readonly #seedBlobs: Uint8Array;
-  readonly #reused = new Set<number>();
+  /** Bytes of the seed that a reference has already: not 0. */
+  readonly #taken: Uint8Array;
 
   /** @throws CrimgError `tables.string` if the seed is no string heap. */
   constructor(seedStrings: Uint8Array = Uint8Array.of(0), seedBlobs: Uint8Array = new Uint8Array(0)) {
@@ -84,6 +85,7 @@ export class HeapWriter {
     this.blobs = new ByteWriter(seedBlobs.length + 256);
     this.blobs.bytes(seedBlobs);
     this.#seedBlobs = seedBlobs;
+    this.#taken = new Uint8Array(seedBlobs.length);
     if (seedStrings[0] !== 0 || seedStrings.at(-1) !== 0) {
       throw this.strings.error("tables.string", "", "a string heap must begin and end with NUL");
     }
@@ -131,8 +133,10 @@ export class HeapWriter {
   #offsetInSeed(bytes: Uint8Array): number | undefined {
     const seed = this.#seedBlobs;
     const ofs = bytes.byteOffset - seed.byteOffset;
-    if (bytes.buffer !== seed.buffer || ofs < 0 || ofs + bytes.length > seed.length || this.#reused.has(ofs)) return undefined;
-    this.#reused.add(ofs);
+    if (bytes.buffer !== seed.buffer || ofs < 0 || ofs + bytes.length > seed.length) return undefined;
+    const taken = this.#taken.subarray(ofs, ofs + bytes.length);
+    if (taken.includes(1)) return undefined;
+    taken.fill(1);
     return ofs;
   }
 }

@@ -135,3 +135,19 @@ test("references that name no row are found", () => {
     message: "tasks[0].parent must be a row of tasks (1 rows), found 3",
   });
 });
+
+test("a blob that two rows show as a view of a kept heap is stored twice", () => {
+  const tables = emptyTables();
+  const heap = Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8);
+  tables.foreign.push(foreignRow({ value: heap }), foreignRow({ value: heap.subarray(2, 5) }), foreignRow({ value: heap }));
+  const bytes = writeTables(tables, [
+    { kind: 200, rowLength: 8, bytes: new Uint8Array(8) },
+    { kind: 0xffff, rowLength: 1, bytes: heap },
+  ]);
+  const found = readTables(bytes, place);
+  assert.deepEqual(
+    found.tables.foreign.map(({ value }) => [...value]),
+    [[1, 2, 3, 4, 5, 6, 7, 8], [3, 4, 5], [1, 2, 3, 4, 5, 6, 7, 8]],
+  );
+  assert.deepEqual([...(found.unknownTables.find(({ kind }) => kind === 0xffff)?.bytes.subarray(0, 8) ?? [])], [...heap]);
+});
