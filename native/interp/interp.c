@@ -1,0 +1,630 @@
+/*
+ * The interpreter that an image carries: it executes the restore program (spec/ksy/restore_program.ksy), a table of
+ * ops that was made when the image was linked, and decides nothing itself.
+ *
+ * Freestanding: no libc, no startup files, no data or bss segment, no relocations (position-independent code and
+ * constants only), so that build/interp.bin can be loaded at any address. All writable memory comes from the program.
+ *
+ * The address space while it runs, all of it in the hole, a range that no task of the image uses:
+ *
+ *   hole_base      page 0 of the image (ELF and program headers), then this code     R-X
+ *   addr_program   program header, ops, data, zeroed buffers, slots, stacks           RW-  private: forks get copies
+ *   addr_control   control header, counters, process ids                             RW-  shared by the whole tree
+ *   hole_end
+ *
+ * Stages:
+ *   1. enter(): just after execve. Code is mapped from the image file, the stack is the kernel's. Everything may still
+ *      be touched. Loads the program, then replaces its own code by an anonymous copy.
+ *   2. run(): the ops. From here nothing outside the hole may be relied on, since the first op that wants to will
+ *      unmap it: no pointer into the old stack, argv, envp or vDSO is kept (auxv and --pidfile are copied before).
+ *   3. leaving: by ptrace from the first process (no code here at all), or by the sigreturn op.
+ *
+ * All signals are blocked by the first op, so no system call here is interrupted, and EINTR needs no care.
+ */
+#include "restore_program.h"
+
+typedef __UINT8_TYPE__ u8_t;
+typedef __UINT32_TYPE__ u32_t;
+typedef __UINT64_TYPE__ u64_t;
+typedef __INT32_TYPE__ s32_t;
+typedef __INT64_TYPE__ s64_t;
+
+enum {
+	SYS_write = 1, SYS_mmap = 9, SYS_mprotect = 10, SYS_rt_sigreturn = 15, SYS_pread64 = 17, SYS_mremap = 25, SYS_exit = 60, SYS_wait4 = 61,
+	SYS_kill = 62, SYS_fcntl = 72, SYS_gettid = 186, SYS_futex = 202, SYS_exit_group = 231, SYS_openat = 257, SYS_close = 3,
+	SYS_clone3 = 435,
+	EINVAL = 22, ENOENT = 2, ENOEXEC = 8, ECHILD = 10, EIO = 5,
+	PAGE = 4096,
+	AT_NULL = 0, AT_PHDR = 3, AT_PHNUM = 5, NUM_AUXV = 64,
+	PT_CKPT_PROGRAM = 0x61010106,
+	EXIT_RESTORE_FAILED = 125, EXIT_USAGE = 126, EXIT_NOT_AN_IMAGE = 127,
+	SIGKILL = 9, WALL = 0x40000000,
+};
+
+/* What run() needs to know of the process or thread that executes it. */
+struct context {
+	struct program_header *program;
+	struct control_header *control;
+	u64_t *slots;
+	u8_t *data;
+	u64_t *auxv;
+};
+
+/* ---- system calls: nothing but the instruction, as no errno exists here ---- */
+
+static inline __attribute__((always_inline)) s64_t syscall6(u64_t nr, u64_t a, u64_t b, u64_t c, u64_t d, u64_t e, u64_t f)
+{
+	register u64_t r10 __asm__("r10") = d;
+	register u64_t r8 __asm__("r8") = e;
+	register u64_t r9 __asm__("r9") = f;
+	s64_t result;
+	__asm__ volatile("syscall" : "=a"(result) : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9) : "rcx", "r11", "memory");
+	return result;
+}
+
+static s64_t sys(u64_t nr, u64_t a, u64_t b, u64_t c)
+{
+	return syscall6(nr, a, b, c, 0, 0, 0);
+}
+
+static inline int is_error(s64_t result)
+{
+	return result < 0 && result >= -4095;
+}
+
+/* ---- memory and text: the compiler may call memcpy and memset itself, so they exist under those names ---- */
+
+void *memcpy(void *to, const void *from, u64_t length)
+{
+	void *start = to;
+	__asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(length) : : "memory");
+	return start;
+}
+
+void *memset(void *to, int byte, u64_t length)
+{
+	void *start = to;
+	__asm__ volatile("rep stosb" : "+D"(to), "+c"(length) : "a"(byte) : "memory");
+	return start;
+}
+
+int memcmp(const void *left, const void *right, u64_t length)
+{
+	const u8_t *a = left, *b = right;
+	for (u64_t i = 0; i < length; i++)
+		if (a[i] != b[i]) return a[i] < b[i] ? -1 : 1;
+	return 0;
+}
+
+static u64_t length_of(const char *text)
+{
+	u64_t length = 0;
+	while (text[length]) length++;
+	return length;
+}
+
+static int starts_with(const char *text, const char *prefix)
+{
+	while (*prefix)
+		if (*text++ != *prefix++) return 0;
+	return 1;
+}
+
+static int is_text(const char *text, const char *other)
+{
+	return starts_with(text, other) && length_of(text) == length_of(other);
+}
+
+static char *append(char *to, const char *text)
+{
+	while (*text) *to++ = *text++;
+	*to = 0;
+	return to;
+}
+
+static char *append_number(char *to, u64_t number)
+{
+	char digits[20];
+	int count = 0;
+	do digits[count++] = (char)('0' + number % 10); while (number /= 10);
+	while (count) *to++ = digits[--count];
+	*to = 0;
+	return to;
+}
+
+/* Text longer than the line is cut: messages hold at most one path of 4096 bytes. */
+struct line {
+	char text[6144];
+	u64_t length;
+};
+
+static void add(struct line *line, const char *text)
+{
+	while (*text && line->length < sizeof line->text - 1) line->text[line->length++] = *text++;
+	line->text[line->length] = 0;
+}
+
+static void say(struct line *line)
+{
+	add(line, "\n");
+	sys(SYS_write, 2, (u64_t)line->text, line->length);
+}
+
+/* ---- failing ---- */
+
+static const char *text_at(struct context *context, u32_t offset)
+{
+	return (const char *)context->data + offset;
+}
+
+static struct op *op_at(struct context *context, u32_t index)
+{
+	return (struct op *)((u8_t *)context->program + context->program->ofs_ops) + index;
+}
+
+static u32_t *counter_at(struct context *context, u32_t index)
+{
+	return (u32_t *)(context->control + 1) + index;
+}
+
+static void futex_wake_all(u32_t *word)
+{
+	sys(SYS_futex, (u64_t)word, 1, 0x7fffffff);
+}
+
+static void wake_everybody(struct context *context)
+{
+	for (u32_t i = 0; i < context->program->num_counters; i++) futex_wake_all(counter_at(context, i));
+}
+
+/*
+ * Only the process that the caller started does this. It is the child subreaper of everything it made, so when the
+ * last wait says ECHILD, nothing of the tree is left.
+ */
+static __attribute__((noreturn)) void report(struct context *context)
+{
+	struct program_header *program = context->program;
+	struct control_header *control = context->control;
+	u32_t *pids = counter_at(context, program->num_counters);
+	s64_t waited;
+	__atomic_store_n(&control->aborted, 1, __ATOMIC_SEQ_CST);
+	wake_everybody(context);
+	do {
+		for (u32_t i = 0; i < program->num_pids; i++)
+			if (pids[i]) sys(SYS_kill, pids[i], SIGKILL, 0);
+		waited = sys(SYS_wait4, (u64_t)-1, 0, WALL);
+	} while (waited > 0);
+
+	struct line line;
+	line.length = 0;
+	add(&line, "crimg: ");
+	if (!control->claimed) {
+		add(&line, "the restored tree ended before it ran");
+	} else {
+		struct op *op = op_at(context, control->failed_op);
+		if (op->subject) {
+			add(&line, text_at(context, op->subject));
+			add(&line, ": ");
+		}
+		if (op->message) {
+			add(&line, text_at(context, op->message));
+		} else {
+			char number[32] = "op ";
+			append_number(number + 3, control->failed_op);
+			add(&line, number);
+		}
+		s64_t error = -control->failed_result;
+		u32_t *errors = (u32_t *)(context->data + program->ofs_errors);
+		if (error > 0 && error < program->num_errors && errors[error]) {
+			add(&line, ": ");
+			add(&line, text_at(context, errors[error]));
+		} else if (control->failed_result && op->kind == OP_KIND_SYSCALL) {
+			char number[32];
+			add(&line, ": unexpected result ");
+			append_number(number, (u64_t)control->failed_result);
+			add(&line, number);
+		}
+		if (op->hint) {
+			add(&line, "\n  ");
+			add(&line, text_at(context, op->hint));
+		}
+	}
+	say(&line);
+	for (;;) sys(SYS_exit_group, EXIT_RESTORE_FAILED, 0, 0);
+}
+
+/* An op failed: the first one is remembered for the report, everybody else who notices just ends. */
+static __attribute__((noreturn)) void fail(struct context *context, u32_t index, s64_t result)
+{
+	struct control_header *control = context->control;
+	u32_t tid = (u32_t)sys(SYS_gettid, 0, 0, 0);
+	if (!__atomic_exchange_n(&control->claimed, 1, __ATOMIC_SEQ_CST)) {
+		control->failed_op = index;
+		control->failed_tid = tid;
+		control->failed_result = result;
+	}
+	__atomic_store_n(&control->aborted, 1, __ATOMIC_SEQ_CST);
+	wake_everybody(context);
+	if (tid == control->supervisor) report(context);
+	for (;;) sys(SYS_exit_group, EXIT_RESTORE_FAILED, 0, 0);
+}
+
+/* ---- the ops ---- */
+
+static u64_t argument(struct context *context, struct op *op, int i)
+{
+	u64_t value = op->args[i];
+	switch (op->modes[i]) {
+	case ARG_MODE_DATA: return (u64_t)context->data + value;
+	case ARG_MODE_SLOT: return context->slots[(u32_t)value] + (u64_t)((s64_t)value >> 32);
+	case ARG_MODE_SLOT_ADDRESS: return (u64_t)(context->slots + value);
+	case ARG_MODE_MEM4: return *(u32_t *)(context->data + value);
+	case ARG_MODE_MEM4S: return (u64_t)(s64_t)*(s32_t *)(context->data + value);
+	case ARG_MODE_MEM8: return *(u64_t *)(context->data + value);
+	case ARG_MODE_CONTROL: return (u64_t)context->control + value;
+	case ARG_MODE_CONTROL4: return __atomic_load_n((u32_t *)((u8_t *)context->control + value), __ATOMIC_SEQ_CST);
+	case ARG_MODE_AUXV: return value < NUM_AUXV ? context->auxv[value] : 0;
+	case ARG_MODE_HOLE: return context->program->hole_base + value;
+	default: return value;
+	}
+}
+
+static u64_t compute(u32_t operator, u64_t a, u64_t b)
+{
+	switch (operator) {
+	case COMPUTE_OP_ADD: return a + b;
+	case COMPUTE_OP_SUB: return a - b;
+	case COMPUTE_OP_AND: return a & b;
+	case COMPUTE_OP_OR: return a | b;
+	case COMPUTE_OP_SHIFT_LEFT: return a << (b & 63);
+	case COMPUTE_OP_SHIFT_RIGHT: return a >> (b & 63);
+	case COMPUTE_OP_LOAD4: return *(u32_t *)(a + b);
+	case COMPUTE_OP_LOAD8: return *(u64_t *)(a + b);
+	default: return a;
+	}
+}
+
+static int jumps(u32_t condition, u64_t a, u64_t b)
+{
+	switch (condition) {
+	case JUMP_IF_EQ: return a == b;
+	case JUMP_IF_NE: return a != b;
+	case JUMP_IF_LT: return (s64_t)a < (s64_t)b;
+	case JUMP_IF_GE: return (s64_t)a >= (s64_t)b;
+	case JUMP_IF_BITS: return (a & b) != 0;
+	case JUMP_IF_NO_BITS: return (a & b) == 0;
+	default: return 1;
+	}
+}
+
+static int is_right(struct op *op, s64_t result)
+{
+	switch (op->expect) {
+	case EXPECT_NOT_ERROR: return !is_error(result);
+	case EXPECT_EQUALS: return result == op->expect_a;
+	case EXPECT_ONE_OF: return result == op->expect_a || result == op->expect_b;
+	default: return 1;
+	}
+}
+
+static s64_t find(const u8_t *haystack, u64_t length, const u8_t *needle, u64_t needle_length)
+{
+	for (u64_t i = 0; i + needle_length <= length; i++)
+		if (!memcmp(haystack + i, needle, needle_length)) return (s64_t)(haystack + i);
+	return -ENOENT;
+}
+
+static s64_t format(u64_t *args)
+{
+	char *end = append((char *)args[0], (const char *)args[1]);
+	end = append_number(end, args[2]);
+	end = append(end, (const char *)args[3]);
+	return end - (char *)args[0];
+}
+
+/*
+ * Sleeps at most a quarter of a second at a time: whoever fails wakes all waiters, but a process that is killed from
+ * outside wakes nobody.
+ */
+static s64_t wait_for(struct context *context, u32_t *counter, u32_t value)
+{
+	for (;;) {
+		u64_t quarter[2] = { 0, 250000000 };
+		u32_t now = __atomic_load_n(counter, __ATOMIC_SEQ_CST);
+		if (__atomic_load_n(&context->control->aborted, __ATOMIC_SEQ_CST) || now >= value) return now;
+		syscall6(SYS_futex, (u64_t)counter, 0, now, (u64_t)quarter, 0, 0);
+	}
+}
+
+static s64_t cpuid(u32_t leaf, u32_t subleaf, u64_t which)
+{
+	u32_t a, b, c, d;
+	__asm__ volatile("cpuid" : "=a"(a), "=b"(b), "=c"(c), "=d"(d) : "0"(leaf), "2"(subleaf));
+	return which == 0 ? a : which == 1 ? b : which == 2 ? c : d;
+}
+
+static s64_t xgetbv(void)
+{
+	u32_t low, high;
+	__asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+	return (s64_t)((u64_t)high << 32 | low);
+}
+
+/* ldtilecfg, tilezero tmm0, tilerelease: asking for AMX is not enough, its first use makes the kernel's buffer grow. */
+static void fill_tiles(void)
+{
+	u8_t config[64] __attribute__((aligned(64)));
+	memset(config, 0, sizeof config);
+	config[0] = 1;
+	config[16] = 64;
+	config[48] = 1;
+	__asm__ volatile(".byte 0xc4,0xe2,0x78,0x49,0x00\n\t.byte 0xc4,0xe2,0x7b,0x49,0xc0\n\t.byte 0xc4,0xe2,0x78,0x49,0xc0" : : "a"(config) : "memory");
+}
+
+static __attribute__((noreturn, used)) void run(struct context *context, u64_t pc);
+
+/*
+ * clone3 with CLONE_VM: the child comes back on another stack, where nothing of this function's frame is. It takes
+ * what it needs from callee-saved registers, which the kernel copies.
+ */
+static s64_t start_thread(struct context *context, u64_t clone_args, u64_t size, u64_t target)
+{
+	register s64_t result __asm__("rax") = SYS_clone3;
+	register u64_t first __asm__("rdi") = clone_args;
+	register u64_t second __asm__("rsi") = size;
+	register u64_t keep_context __asm__("r12") = (u64_t)context;
+	register u64_t keep_target __asm__("r13") = target;
+	__asm__ volatile("syscall\n\t"
+		"test %%rax, %%rax\n\t"
+		"jnz 1f\n\t"
+		"xor %%ebp, %%ebp\n\t"
+		"and $-16, %%rsp\n\t"
+		"mov %%r12, %%rdi\n\t"
+		"mov %%r13, %%rsi\n\t"
+		"call run\n"
+		"1:"
+		: "+r"(result), "+r"(first), "+r"(second)
+		: "r"(keep_context), "r"(keep_target)
+		: "rcx", "r11", "memory");
+	return result;
+}
+
+static __attribute__((noreturn)) void leave_by_sigreturn(u64_t stack)
+{
+	__asm__ volatile("mov %0, %%rsp\n\tmov $15, %%eax\n\tsyscall" : : "r"(stack) : "memory");
+	__builtin_unreachable();
+}
+
+static void print(struct context *context, struct op *op)
+{
+	struct line line;
+	line.length = 0;
+	add(&line, "crimg: ");
+	add(&line, text_at(context, op->message));
+	say(&line);
+}
+
+static __attribute__((noreturn, used)) void run(struct context *context, u64_t pc)
+{
+	for (;;) {
+		struct op *op = op_at(context, (u32_t)pc);
+		u64_t a[6];
+		s64_t result = 0;
+		if (__atomic_load_n(&context->control->aborted, __ATOMIC_RELAXED)) {
+			if (sys(SYS_gettid, 0, 0, 0) == context->control->supervisor) report(context);
+			for (;;) sys(SYS_exit_group, EXIT_RESTORE_FAILED, 0, 0);
+		}
+		for (int i = 0; i < 6; i++) a[i] = argument(context, op, i);
+		switch (op->kind) {
+		case OP_KIND_SYSCALL: result = syscall6(op->nr, a[0], a[1], a[2], a[3], a[4], a[5]); break;
+		case OP_KIND_STORE4: *(u32_t *)a[0] = (u32_t)a[1]; break;
+		case OP_KIND_STORE8: *(u64_t *)a[0] = a[1]; break;
+		case OP_KIND_COPY: memcpy((void *)a[0], (void *)a[1], a[2]); break;
+		case OP_KIND_COMPARE: result = memcmp((void *)a[0], (void *)a[1], a[2]) != 0; break;
+		case OP_KIND_FIND: result = find((u8_t *)a[0], a[1], (u8_t *)a[2], a[3]); break;
+		case OP_KIND_COMPUTE: result = (s64_t)compute(op->nr, a[0], a[1]); break;
+		case OP_KIND_JUMP:
+			pc = jumps(op->nr, a[0], a[1]) ? op->target : pc + 1;
+			continue;
+		case OP_KIND_THREAD: result = start_thread(context, a[0], a[1], op->target); break;
+		case OP_KIND_COUNT:
+			__atomic_add_fetch((u32_t *)a[0], (u32_t)a[1], __ATOMIC_SEQ_CST);
+			futex_wake_all((u32_t *)a[0]);
+			break;
+		case OP_KIND_WAIT: result = wait_for(context, (u32_t *)a[0], (u32_t)a[1]); break;
+		case OP_KIND_FORMAT: result = format(a); break;
+		case OP_KIND_PRINT: print(context, op); break;
+		case OP_KIND_SIGRETURN: leave_by_sigreturn(a[0]);
+		case OP_KIND_FAIL: fail(context, (u32_t)pc, (s64_t)a[0]);
+		case OP_KIND_REPORT: report(context);
+		case OP_KIND_TOUCH:
+			for (u64_t at = 0; at < a[1]; at += a[2]) *(volatile u8_t *)(a[0] + at) = 0;
+			break;
+		case OP_KIND_CPUID: result = cpuid((u32_t)a[0], (u32_t)a[1], a[2]); break;
+		case OP_KIND_XGETBV: result = xgetbv(); break;
+		case OP_KIND_FILL_TILES: fill_tiles(); break;
+		default: fail(context, (u32_t)pc, -EINVAL);
+		}
+		if (op->store != 0xffffffff) context->slots[op->store] = (u64_t)result;
+		if (is_right(op, result)) {
+			pc++;
+		} else if (op->flags & OP_FLAGS_ELSE_JUMP) {
+			pc = op->target;
+		} else {
+			fail(context, (u32_t)pc, result);
+		}
+	}
+}
+
+/* ---- stage 1 ---- */
+
+static __attribute__((noreturn)) void die(const char *text, int status)
+{
+	struct line line;
+	line.length = 0;
+	add(&line, "crimg: ");
+	add(&line, text);
+	say(&line);
+	for (;;) sys(SYS_exit_group, (u64_t)status, 0, 0);
+}
+
+static u64_t pid_mode_of(const char *name)
+{
+	if (is_text(name, "auto")) return PID_MODE_AUTO;
+	if (is_text(name, "same")) return PID_MODE_SAME;
+	if (is_text(name, "namespace")) return PID_MODE_NAMESPACE;
+	if (is_text(name, "any")) return PID_MODE_ANY;
+	die("--pid takes same, namespace, any or auto", EXIT_USAGE);
+}
+
+/* An option's value: `--name=value`, or the next argument. */
+static const char *value_of(const char *name, char ***argv)
+{
+	const char *argument = **argv;
+	u64_t length = length_of(name);
+	if (argument[length] == '=') return argument + length + 1;
+	if (!(*argv)[1]) die("an option lacks its value; --help shows the options", EXIT_USAGE);
+	return *++*argv;
+}
+
+static int is_option(const char *argument, const char *name)
+{
+	u64_t length = length_of(name);
+	return starts_with(argument, name) && (argument[length] == 0 || argument[length] == '=');
+}
+
+/* Where the copies of what lies on the kernel's stack go: behind the stack of run(). */
+struct startup {
+	struct context context;
+	u64_t auxv[NUM_AUXV];
+	char pidfile[PAGE];
+};
+
+static void parse_options(struct context *context, struct startup *startup, char **argv)
+{
+	for (; *argv; argv++) {
+		if (is_text(*argv, "--detach") || is_text(*argv, "-d")) {
+			context->slots[OPTION_SLOT_DETACH] = 1;
+		} else if (is_option(*argv, "--pidfile")) {
+			const char *path = value_of("--pidfile", &argv);
+			if (length_of(path) >= sizeof startup->pidfile) die("--pidfile: the name is too long", EXIT_USAGE);
+			append(startup->pidfile, path);
+			context->slots[OPTION_SLOT_PIDFILE] = (u64_t)startup->pidfile;
+		} else if (is_option(*argv, "--pid")) {
+			context->slots[OPTION_SLOT_PID_MODE] = pid_mode_of(value_of("--pid", &argv));
+		} else if (is_text(*argv, "--help") || is_text(*argv, "-h")) {
+			const char *usage = text_at(context, context->program->ofs_usage);
+			sys(SYS_write, 1, (u64_t)usage, length_of(usage));
+			for (;;) sys(SYS_exit_group, 0, 0, 0);
+		} else {
+			struct line line;
+			line.length = 0;
+			add(&line, "crimg: unknown option ");
+			add(&line, *argv);
+			add(&line, "; --help shows the options");
+			say(&line);
+			for (;;) sys(SYS_exit_group, EXIT_USAGE, 0, 0);
+		}
+	}
+}
+
+struct program_segment {
+	u32_t type, flags;
+	u64_t offset, vaddr, paddr, filesz, memsz, align;
+};
+
+static s64_t open_image(const char *path)
+{
+	enum { AT_FDCWD = -100, O_CLOEXEC = 02000000, F_DUPFD_CLOEXEC = 1030 };
+	s64_t fd = syscall6(SYS_openat, (u64_t)AT_FDCWD, (u64_t)path, O_CLOEXEC, 0, 0, 0);
+	if (is_error(fd) || fd > 2) return fd;
+	/* Descriptors 0 to 2 may be closed: they belong to the tree. */
+	s64_t high = sys(SYS_fcntl, (u64_t)fd, F_DUPFD_CLOEXEC, 3);
+	sys(SYS_close, (u64_t)fd, 0, 0);
+	return high;
+}
+
+static __attribute__((noreturn)) void switch_stack(u64_t stack, struct context *context, u64_t pc)
+{
+	__asm__ volatile("mov %0, %%rsp\n\txor %%ebp, %%ebp\n\tcall run" : : "r"(stack), "D"(context), "S"(pc) : "memory");
+	__builtin_unreachable();
+}
+
+/*
+ * Replaces the code that runs by an anonymous copy of itself: a task's exe link cannot be changed while a page of the
+ * old executable is mapped (EBUSY from PR_SET_MM_MAP). mremap swaps the pages while its own instruction is in them;
+ * that works because the bytes are the same.
+ */
+static s64_t make_code_anonymous(u64_t base, u64_t length)
+{
+	s64_t copy = syscall6(SYS_mmap, 0, length, 3, 0x22, (u64_t)-1, 0);
+	if (is_error(copy)) return copy;
+	memcpy((void *)copy, (void *)base, length);
+	s64_t result = sys(SYS_mprotect, (u64_t)copy, length, 5);
+	if (is_error(result)) return result;
+	return syscall6(SYS_mremap, (u64_t)copy, length, length, 3, base, 0);
+}
+
+__attribute__((noreturn, used)) void enter(u64_t *stack)
+{
+	char **argv = (char **)(stack + 1);
+	u64_t *auxv = stack + 1 + stack[0] + 1;
+	while (*auxv++) ; /* the environment */
+	u64_t phdr = 0, phnum = 0;
+	for (u64_t *entry = auxv; entry[0] != AT_NULL; entry += 2) {
+		if (entry[0] == AT_PHDR) phdr = entry[1];
+		if (entry[0] == AT_PHNUM) phnum = entry[1];
+	}
+	struct program_segment *segment = (struct program_segment *)phdr, *load = segment;
+	u64_t left = phnum;
+	for (; left && segment->type != PT_CKPT_PROGRAM; left--) segment++;
+	if (!phdr || !left) die("this file is not a checkpoint image", EXIT_NOT_AN_IMAGE);
+	while (load->type != 1) load++;
+
+	s64_t fd = open_image("/proc/self/exe");
+	/* AT_EXECFN, for places without /proc. */
+	if (is_error(fd))
+		for (u64_t *entry = auxv; entry[0] != AT_NULL; entry += 2)
+			if (entry[0] == 31) fd = open_image((const char *)entry[1]);
+	if (is_error(fd)) die("cannot open the image for reading (is /proc mounted?)", EXIT_RESTORE_FAILED);
+
+	s64_t memory = syscall6(SYS_mmap, segment->vaddr, segment->memsz, 3, 0x100022, (u64_t)-1, 0);
+	if (memory != (s64_t)segment->vaddr) die("not enough memory for the restore program", EXIT_RESTORE_FAILED);
+	for (u64_t done = 0; done < segment->filesz;) {
+		s64_t count = syscall6(SYS_pread64, (u64_t)fd, segment->vaddr + done, segment->filesz - done, segment->offset + done, 0, 0);
+		if (count <= 0) die("the image is truncated: its restore program is incomplete", EXIT_NOT_AN_IMAGE);
+		done += (u64_t)count;
+	}
+	struct program_header *program = (struct program_header *)segment->vaddr;
+	if (memcmp(program->magic, "CKPTPRG1", 8) || program->version_major != 1 || program->len_op != sizeof(struct op))
+		die("the restore program is of another version: relink the image with `crimg convert`", EXIT_NOT_AN_IMAGE);
+	s64_t control = syscall6(SYS_mmap, program->addr_control, program->len_control, 3, 0x100021, (u64_t)-1, 0);
+	if (control != (s64_t)program->addr_control) die("not enough memory for the control area", EXIT_RESTORE_FAILED);
+
+	struct startup *startup = (struct startup *)program->addr_stack;
+	struct context *context = &startup->context;
+	context->program = program;
+	context->control = (struct control_header *)control;
+	context->slots = (u64_t *)program->addr_slots;
+	context->data = (u8_t *)program + program->ofs_data;
+	context->auxv = startup->auxv;
+	for (u64_t *entry = auxv; entry[0] != AT_NULL; entry += 2)
+		if (entry[0] < NUM_AUXV) startup->auxv[entry[0]] = entry[1];
+	context->control->supervisor = (u32_t)sys(SYS_gettid, 0, 0, 0);
+	context->slots[OPTION_SLOT_IMAGE_FD] = (u64_t)fd;
+	parse_options(context, startup, argv + 1);
+
+	if (is_error(make_code_anonymous(program->hole_base, program->addr_program - program->hole_base)))
+		die("not enough memory for the interpreter", EXIT_RESTORE_FAILED);
+	switch_stack(program->addr_stack, context, program->entry);
+}
+
+/* The first instruction of the image: the kernel's stack pointer points to argc. */
+__asm__(".section .text.start,\"ax\"\n"
+	".globl start\n"
+	"start:\n"
+	"	xor %ebp, %ebp\n"
+	"	mov %rsp, %rdi\n"
+	"	and $-16, %rsp\n"
+	"	call enter\n"
+	".previous\n");
