@@ -23,11 +23,6 @@
  */
 #include "restore_program.h"
 
-typedef __UINT8_TYPE__ u8_t;
-typedef __UINT32_TYPE__ u32_t;
-typedef __UINT64_TYPE__ u64_t;
-typedef __INT32_TYPE__ s32_t;
-typedef __INT64_TYPE__ s64_t;
 
 enum {
 	SYS_write = 1, SYS_mmap = 9, SYS_mprotect = 10, SYS_rt_sigreturn = 15, SYS_pread64 = 17, SYS_mremap = 25, SYS_exit = 60, SYS_wait4 = 61,
@@ -43,62 +38,62 @@ enum {
 
 /* What run() needs to know of the process or thread that executes it. */
 struct context {
-	struct program_header *program;
-	struct control_header *control;
-	u64_t *slots;
-	u8_t *data;
-	u64_t *auxv;
+	struct restore_program_header *program;
+	struct restore_control_header *control;
+	uint64_t *slots;
+	uint8_t *data;
+	uint64_t *auxv;
 };
 
 /* ---- system calls: nothing but the instruction, as no errno exists here ---- */
 
-static inline __attribute__((always_inline)) s64_t syscall6(u64_t nr, u64_t a, u64_t b, u64_t c, u64_t d, u64_t e, u64_t f)
+static inline __attribute__((always_inline)) int64_t syscall6(uint64_t nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f)
 {
-	register u64_t r10 __asm__("r10") = d;
-	register u64_t r8 __asm__("r8") = e;
-	register u64_t r9 __asm__("r9") = f;
-	s64_t result;
+	register uint64_t r10 __asm__("r10") = d;
+	register uint64_t r8 __asm__("r8") = e;
+	register uint64_t r9 __asm__("r9") = f;
+	int64_t result;
 	__asm__ volatile("syscall" : "=a"(result) : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9) : "rcx", "r11", "memory");
 	return result;
 }
 
-static s64_t sys(u64_t nr, u64_t a, u64_t b, u64_t c)
+static int64_t sys(uint64_t nr, uint64_t a, uint64_t b, uint64_t c)
 {
 	return syscall6(nr, a, b, c, 0, 0, 0);
 }
 
-static inline int is_error(s64_t result)
+static inline int is_error(int64_t result)
 {
 	return result < 0 && result >= -4095;
 }
 
 /* ---- memory and text: the compiler may call memcpy and memset itself, so they exist under those names ---- */
 
-void *memcpy(void *to, const void *from, u64_t length)
+void *memcpy(void *to, const void *from, uint64_t length)
 {
 	void *start = to;
 	__asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(length) : : "memory");
 	return start;
 }
 
-void *memset(void *to, int byte, u64_t length)
+void *memset(void *to, int byte, uint64_t length)
 {
 	void *start = to;
 	__asm__ volatile("rep stosb" : "+D"(to), "+c"(length) : "a"(byte) : "memory");
 	return start;
 }
 
-int memcmp(const void *left, const void *right, u64_t length)
+int memcmp(const void *left, const void *right, uint64_t length)
 {
-	const u8_t *a = left, *b = right;
-	for (u64_t i = 0; i < length; i++)
+	const uint8_t *a = left, *b = right;
+	for (uint64_t i = 0; i < length; i++)
 		if (a[i] != b[i]) return a[i] < b[i] ? -1 : 1;
 	return 0;
 }
 
-static u64_t length_of(const char *text)
+static uint64_t length_of(const char *text)
 {
-	u64_t length = 0;
+	uint64_t length = 0;
 	while (text[length]) length++;
 	return length;
 }
@@ -122,7 +117,7 @@ static char *append(char *to, const char *text)
 	return to;
 }
 
-static char *append_number(char *to, u64_t number)
+static char *append_number(char *to, uint64_t number)
 {
 	char digits[20];
 	int count = 0;
@@ -135,7 +130,7 @@ static char *append_number(char *to, u64_t number)
 /* Text longer than the line is cut: messages hold at most one path of 4096 bytes. */
 struct line {
 	char text[6144];
-	u64_t length;
+	uint64_t length;
 };
 
 static void add(struct line *line, const char *text)
@@ -147,34 +142,34 @@ static void add(struct line *line, const char *text)
 static void say(struct line *line)
 {
 	add(line, "\n");
-	sys(SYS_write, 2, (u64_t)line->text, line->length);
+	sys(SYS_write, 2, (uint64_t)line->text, line->length);
 }
 
 /* ---- failing ---- */
 
-static const char *text_at(struct context *context, u32_t offset)
+static const char *text_at(struct context *context, uint32_t offset)
 {
 	return (const char *)context->data + offset;
 }
 
-static struct op *op_at(struct context *context, u32_t index)
+static struct restore_op *op_at(struct context *context, uint32_t index)
 {
-	return (struct op *)((u8_t *)context->program + context->program->ofs_ops) + index;
+	return (struct restore_op *)((uint8_t *)context->program + context->program->ofs_ops) + index;
 }
 
-static u32_t *counter_at(struct context *context, u32_t index)
+static uint32_t *counter_at(struct context *context, uint32_t index)
 {
-	return (u32_t *)(context->control + 1) + index;
+	return (uint32_t *)(context->control + 1) + index;
 }
 
-static void futex_wake_all(u32_t *word)
+static void futex_wake_all(uint32_t *word)
 {
-	sys(SYS_futex, (u64_t)word, 1, 0x7fffffff);
+	sys(SYS_futex, (uint64_t)word, 1, 0x7fffffff);
 }
 
 static void wake_everybody(struct context *context)
 {
-	for (u32_t i = 0; i < context->program->num_counters; i++) futex_wake_all(counter_at(context, i));
+	for (uint32_t i = 0; i < context->program->num_counters; i++) futex_wake_all(counter_at(context, i));
 }
 
 /*
@@ -183,16 +178,16 @@ static void wake_everybody(struct context *context)
  */
 static __attribute__((noreturn)) void report(struct context *context)
 {
-	struct program_header *program = context->program;
-	struct control_header *control = context->control;
-	u32_t *pids = counter_at(context, program->num_counters);
-	s64_t waited;
+	struct restore_program_header *program = context->program;
+	struct restore_control_header *control = context->control;
+	uint32_t *pids = counter_at(context, program->num_counters);
+	int64_t waited;
 	__atomic_store_n(&control->aborted, 1, __ATOMIC_SEQ_CST);
 	wake_everybody(context);
 	do {
-		for (u32_t i = 0; i < program->num_pids; i++)
+		for (uint32_t i = 0; i < program->num_pids; i++)
 			if (pids[i]) sys(SYS_kill, pids[i], SIGKILL, 0);
-		waited = sys(SYS_wait4, (u64_t)-1, 0, WALL);
+		waited = sys(SYS_wait4, (uint64_t)-1, 0, WALL);
 	} while (waited > 0);
 
 	struct line line;
@@ -201,7 +196,7 @@ static __attribute__((noreturn)) void report(struct context *context)
 	if (!control->claimed) {
 		add(&line, "the restored tree ended before it ran");
 	} else {
-		struct op *op = op_at(context, control->failed_op);
+		struct restore_op *op = op_at(context, control->failed_op);
 		if (op->subject) {
 			add(&line, text_at(context, op->subject));
 			add(&line, ": ");
@@ -213,15 +208,15 @@ static __attribute__((noreturn)) void report(struct context *context)
 			append_number(number + 3, control->failed_op);
 			add(&line, number);
 		}
-		s64_t error = -control->failed_result;
-		u32_t *errors = (u32_t *)(context->data + program->ofs_errors);
+		int64_t error = -control->failed_result;
+		uint32_t *errors = (uint32_t *)(context->data + program->ofs_errors);
 		if (error > 0 && error < program->num_errors && errors[error]) {
 			add(&line, ": ");
 			add(&line, text_at(context, errors[error]));
-		} else if (control->failed_result && op->kind == OP_KIND_SYSCALL) {
+		} else if (control->failed_result && op->kind == RESTORE_OP_KIND_SYSCALL) {
 			char number[32];
 			add(&line, ": unexpected result ");
-			append_number(number, (u64_t)control->failed_result);
+			append_number(number, (uint64_t)control->failed_result);
 			add(&line, number);
 		}
 		if (op->hint) {
@@ -234,10 +229,10 @@ static __attribute__((noreturn)) void report(struct context *context)
 }
 
 /* An op failed: the first one is remembered for the report, everybody else who notices just ends. */
-static __attribute__((noreturn)) void fail(struct context *context, u32_t index, s64_t result)
+static __attribute__((noreturn)) void fail(struct context *context, uint32_t index, int64_t result)
 {
-	struct control_header *control = context->control;
-	u32_t tid = (u32_t)sys(SYS_gettid, 0, 0, 0);
+	struct restore_control_header *control = context->control;
+	uint32_t tid = (uint32_t)sys(SYS_gettid, 0, 0, 0);
 	if (!__atomic_exchange_n(&control->claimed, 1, __ATOMIC_SEQ_CST)) {
 		control->failed_op = index;
 		control->failed_tid = tid;
@@ -251,70 +246,70 @@ static __attribute__((noreturn)) void fail(struct context *context, u32_t index,
 
 /* ---- the ops ---- */
 
-static u64_t argument(struct context *context, struct op *op, int i)
+static uint64_t argument(struct context *context, struct restore_op *op, int i)
 {
-	u64_t value = op->args[i];
+	uint64_t value = op->args[i];
 	switch (op->modes[i]) {
-	case ARG_MODE_DATA: return (u64_t)context->data + value;
-	case ARG_MODE_SLOT: return context->slots[(u32_t)value] + (u64_t)((s64_t)value >> 32);
-	case ARG_MODE_SLOT_ADDRESS: return (u64_t)(context->slots + value);
-	case ARG_MODE_MEM4: return *(u32_t *)(context->data + value);
-	case ARG_MODE_MEM4S: return (u64_t)(s64_t)*(s32_t *)(context->data + value);
-	case ARG_MODE_MEM8: return *(u64_t *)(context->data + value);
-	case ARG_MODE_CONTROL: return (u64_t)context->control + value;
-	case ARG_MODE_CONTROL4: return __atomic_load_n((u32_t *)((u8_t *)context->control + value), __ATOMIC_SEQ_CST);
-	case ARG_MODE_AUXV: return value < NUM_AUXV ? context->auxv[value] : 0;
-	case ARG_MODE_HOLE: return context->program->hole_base + value;
+	case RESTORE_ARG_MODE_DATA: return (uint64_t)context->data + value;
+	case RESTORE_ARG_MODE_SLOT: return context->slots[(uint32_t)value] + (uint64_t)((int64_t)value >> 32);
+	case RESTORE_ARG_MODE_SLOT_ADDRESS: return (uint64_t)(context->slots + value);
+	case RESTORE_ARG_MODE_MEM4: return *(uint32_t *)(context->data + value);
+	case RESTORE_ARG_MODE_MEM4S: return (uint64_t)(int64_t)*(int32_t *)(context->data + value);
+	case RESTORE_ARG_MODE_MEM8: return *(uint64_t *)(context->data + value);
+	case RESTORE_ARG_MODE_CONTROL: return (uint64_t)context->control + value;
+	case RESTORE_ARG_MODE_CONTROL4: return __atomic_load_n((uint32_t *)((uint8_t *)context->control + value), __ATOMIC_SEQ_CST);
+	case RESTORE_ARG_MODE_AUXV: return value < NUM_AUXV ? context->auxv[value] : 0;
+	case RESTORE_ARG_MODE_HOLE: return context->program->hole_base + value;
 	default: return value;
 	}
 }
 
-static u64_t compute(u32_t operator, u64_t a, u64_t b)
+static uint64_t compute(uint32_t operator, uint64_t a, uint64_t b)
 {
 	switch (operator) {
-	case COMPUTE_OP_ADD: return a + b;
-	case COMPUTE_OP_SUB: return a - b;
-	case COMPUTE_OP_AND: return a & b;
-	case COMPUTE_OP_OR: return a | b;
-	case COMPUTE_OP_SHIFT_LEFT: return a << (b & 63);
-	case COMPUTE_OP_SHIFT_RIGHT: return a >> (b & 63);
-	case COMPUTE_OP_LOAD4: return *(u32_t *)(a + b);
-	case COMPUTE_OP_LOAD8: return *(u64_t *)(a + b);
+	case RESTORE_COMPUTE_OP_ADD: return a + b;
+	case RESTORE_COMPUTE_OP_SUB: return a - b;
+	case RESTORE_COMPUTE_OP_AND: return a & b;
+	case RESTORE_COMPUTE_OP_OR: return a | b;
+	case RESTORE_COMPUTE_OP_SHIFT_LEFT: return a << (b & 63);
+	case RESTORE_COMPUTE_OP_SHIFT_RIGHT: return a >> (b & 63);
+	case RESTORE_COMPUTE_OP_LOAD4: return *(uint32_t *)(a + b);
+	case RESTORE_COMPUTE_OP_LOAD8: return *(uint64_t *)(a + b);
 	default: return a;
 	}
 }
 
-static int jumps(u32_t condition, u64_t a, u64_t b)
+static int jumps(uint32_t condition, uint64_t a, uint64_t b)
 {
 	switch (condition) {
-	case JUMP_IF_EQ: return a == b;
-	case JUMP_IF_NE: return a != b;
-	case JUMP_IF_LT: return (s64_t)a < (s64_t)b;
-	case JUMP_IF_GE: return (s64_t)a >= (s64_t)b;
-	case JUMP_IF_BITS: return (a & b) != 0;
-	case JUMP_IF_NO_BITS: return (a & b) == 0;
+	case RESTORE_JUMP_IF_EQ: return a == b;
+	case RESTORE_JUMP_IF_NE: return a != b;
+	case RESTORE_JUMP_IF_LT: return (int64_t)a < (int64_t)b;
+	case RESTORE_JUMP_IF_GE: return (int64_t)a >= (int64_t)b;
+	case RESTORE_JUMP_IF_BITS: return (a & b) != 0;
+	case RESTORE_JUMP_IF_NO_BITS: return (a & b) == 0;
 	default: return 1;
 	}
 }
 
-static int is_right(struct op *op, s64_t result)
+static int is_right(struct restore_op *op, int64_t result)
 {
 	switch (op->expect) {
-	case EXPECT_NOT_ERROR: return !is_error(result);
-	case EXPECT_EQUALS: return result == op->expect_a;
-	case EXPECT_ONE_OF: return result == op->expect_a || result == op->expect_b;
+	case RESTORE_EXPECT_NOT_ERROR: return !is_error(result);
+	case RESTORE_EXPECT_EQUALS: return result == op->expect_a;
+	case RESTORE_EXPECT_ONE_OF: return result == op->expect_a || result == op->expect_b;
 	default: return 1;
 	}
 }
 
-static s64_t find(const u8_t *haystack, u64_t length, const u8_t *needle, u64_t needle_length)
+static int64_t find(const uint8_t *haystack, uint64_t length, const uint8_t *needle, uint64_t needle_length)
 {
-	for (u64_t i = 0; i + needle_length <= length; i++)
-		if (!memcmp(haystack + i, needle, needle_length)) return (s64_t)(haystack + i);
+	for (uint64_t i = 0; i + needle_length <= length; i++)
+		if (!memcmp(haystack + i, needle, needle_length)) return (int64_t)(haystack + i);
 	return -ENOENT;
 }
 
-static s64_t format(u64_t *args)
+static int64_t format(uint64_t *args)
 {
 	char *end = append((char *)args[0], (const char *)args[1]);
 	end = append_number(end, args[2]);
@@ -326,34 +321,34 @@ static s64_t format(u64_t *args)
  * Sleeps at most a quarter of a second at a time: whoever fails wakes all waiters, but a process that is killed from
  * outside wakes nobody.
  */
-static s64_t wait_for(struct context *context, u32_t *counter, u32_t value)
+static int64_t wait_for(struct context *context, uint32_t *counter, uint32_t value)
 {
 	for (;;) {
-		u64_t quarter[2] = { 0, 250000000 };
-		u32_t now = __atomic_load_n(counter, __ATOMIC_SEQ_CST);
+		uint64_t quarter[2] = { 0, 250000000 };
+		uint32_t now = __atomic_load_n(counter, __ATOMIC_SEQ_CST);
 		if (__atomic_load_n(&context->control->aborted, __ATOMIC_SEQ_CST) || now >= value) return now;
-		syscall6(SYS_futex, (u64_t)counter, 0, now, (u64_t)quarter, 0, 0);
+		syscall6(SYS_futex, (uint64_t)counter, 0, now, (uint64_t)quarter, 0, 0);
 	}
 }
 
-static s64_t cpuid(u32_t leaf, u32_t subleaf, u64_t which)
+static int64_t cpuid(uint32_t leaf, uint32_t subleaf, uint64_t which)
 {
-	u32_t a, b, c, d;
+	uint32_t a, b, c, d;
 	__asm__ volatile("cpuid" : "=a"(a), "=b"(b), "=c"(c), "=d"(d) : "0"(leaf), "2"(subleaf));
 	return which == 0 ? a : which == 1 ? b : which == 2 ? c : d;
 }
 
-static s64_t xgetbv(void)
+static int64_t xgetbv(void)
 {
-	u32_t low, high;
+	uint32_t low, high;
 	__asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-	return (s64_t)((u64_t)high << 32 | low);
+	return (int64_t)((uint64_t)high << 32 | low);
 }
 
 /* ldtilecfg, tilezero tmm0, tilerelease: asking for AMX is not enough, its first use makes the kernel's buffer grow. */
 static void fill_tiles(void)
 {
-	u8_t config[64] __attribute__((aligned(64)));
+	uint8_t config[64] __attribute__((aligned(64)));
 	memset(config, 0, sizeof config);
 	config[0] = 1;
 	config[16] = 64;
@@ -361,19 +356,19 @@ static void fill_tiles(void)
 	__asm__ volatile(".byte 0xc4,0xe2,0x78,0x49,0x00\n\t.byte 0xc4,0xe2,0x7b,0x49,0xc0\n\t.byte 0xc4,0xe2,0x78,0x49,0xc0" : : "a"(config) : "memory");
 }
 
-static __attribute__((noreturn, used)) void run(struct context *context, u64_t pc);
+static __attribute__((noreturn, used)) void run(struct context *context, uint64_t pc);
 
 /*
  * clone3 with CLONE_VM: the child comes back on another stack, where nothing of this function's frame is. It takes
  * what it needs from callee-saved registers, which the kernel copies.
  */
-static s64_t start_thread(struct context *context, u64_t clone_args, u64_t size, u64_t target)
+static int64_t start_thread(struct context *context, uint64_t clone_args, uint64_t size, uint64_t target)
 {
-	register s64_t result __asm__("rax") = SYS_clone3;
-	register u64_t first __asm__("rdi") = clone_args;
-	register u64_t second __asm__("rsi") = size;
-	register u64_t keep_context __asm__("r12") = (u64_t)context;
-	register u64_t keep_target __asm__("r13") = target;
+	register int64_t result __asm__("rax") = SYS_clone3;
+	register uint64_t first __asm__("rdi") = clone_args;
+	register uint64_t second __asm__("rsi") = size;
+	register uint64_t keep_context __asm__("r12") = (uint64_t)context;
+	register uint64_t keep_target __asm__("r13") = target;
 	__asm__ volatile("syscall\n\t"
 		"test %%rax, %%rax\n\t"
 		"jnz 1f\n\t"
@@ -389,13 +384,13 @@ static s64_t start_thread(struct context *context, u64_t clone_args, u64_t size,
 	return result;
 }
 
-static __attribute__((noreturn)) void leave_by_sigreturn(u64_t stack)
+static __attribute__((noreturn)) void leave_by_sigreturn(uint64_t stack)
 {
 	__asm__ volatile("mov %0, %%rsp\n\tmov $15, %%eax\n\tsyscall" : : "r"(stack) : "memory");
 	__builtin_unreachable();
 }
 
-static void print(struct context *context, struct op *op)
+static void print(struct context *context, struct restore_op *op)
 {
 	struct line line;
 	line.length = 0;
@@ -404,54 +399,54 @@ static void print(struct context *context, struct op *op)
 	say(&line);
 }
 
-static __attribute__((noreturn, used)) void run(struct context *context, u64_t pc)
+static __attribute__((noreturn, used)) void run(struct context *context, uint64_t pc)
 {
 	for (;;) {
-		struct op *op = op_at(context, (u32_t)pc);
-		u64_t a[6];
-		s64_t result = 0;
+		struct restore_op *op = op_at(context, (uint32_t)pc);
+		uint64_t a[6];
+		int64_t result = 0;
 		if (__atomic_load_n(&context->control->aborted, __ATOMIC_RELAXED)) {
 			if (sys(SYS_gettid, 0, 0, 0) == context->control->supervisor) report(context);
 			for (;;) sys(SYS_exit_group, EXIT_RESTORE_FAILED, 0, 0);
 		}
 		for (int i = 0; i < 6; i++) a[i] = argument(context, op, i);
 		switch (op->kind) {
-		case OP_KIND_SYSCALL: result = syscall6(op->nr, a[0], a[1], a[2], a[3], a[4], a[5]); break;
-		case OP_KIND_STORE4: *(u32_t *)a[0] = (u32_t)a[1]; break;
-		case OP_KIND_STORE8: *(u64_t *)a[0] = a[1]; break;
-		case OP_KIND_COPY: memcpy((void *)a[0], (void *)a[1], a[2]); break;
-		case OP_KIND_COMPARE: result = memcmp((void *)a[0], (void *)a[1], a[2]) != 0; break;
-		case OP_KIND_FIND: result = find((u8_t *)a[0], a[1], (u8_t *)a[2], a[3]); break;
-		case OP_KIND_COMPUTE: result = (s64_t)compute(op->nr, a[0], a[1]); break;
-		case OP_KIND_JUMP:
+		case RESTORE_OP_KIND_SYSCALL: result = syscall6(op->nr, a[0], a[1], a[2], a[3], a[4], a[5]); break;
+		case RESTORE_OP_KIND_STORE4: *(uint32_t *)a[0] = (uint32_t)a[1]; break;
+		case RESTORE_OP_KIND_STORE8: *(uint64_t *)a[0] = a[1]; break;
+		case RESTORE_OP_KIND_COPY: memcpy((void *)a[0], (void *)a[1], a[2]); break;
+		case RESTORE_OP_KIND_COMPARE: result = memcmp((void *)a[0], (void *)a[1], a[2]) != 0; break;
+		case RESTORE_OP_KIND_FIND: result = find((uint8_t *)a[0], a[1], (uint8_t *)a[2], a[3]); break;
+		case RESTORE_OP_KIND_COMPUTE: result = (int64_t)compute(op->nr, a[0], a[1]); break;
+		case RESTORE_OP_KIND_JUMP:
 			pc = jumps(op->nr, a[0], a[1]) ? op->target : pc + 1;
 			continue;
-		case OP_KIND_THREAD: result = start_thread(context, a[0], a[1], op->target); break;
-		case OP_KIND_COUNT:
-			__atomic_add_fetch((u32_t *)a[0], (u32_t)a[1], __ATOMIC_SEQ_CST);
-			futex_wake_all((u32_t *)a[0]);
+		case RESTORE_OP_KIND_THREAD: result = start_thread(context, a[0], a[1], op->target); break;
+		case RESTORE_OP_KIND_COUNT:
+			__atomic_add_fetch((uint32_t *)a[0], (uint32_t)a[1], __ATOMIC_SEQ_CST);
+			futex_wake_all((uint32_t *)a[0]);
 			break;
-		case OP_KIND_WAIT: result = wait_for(context, (u32_t *)a[0], (u32_t)a[1]); break;
-		case OP_KIND_FORMAT: result = format(a); break;
-		case OP_KIND_PRINT: print(context, op); break;
-		case OP_KIND_SIGRETURN: leave_by_sigreturn(a[0]);
-		case OP_KIND_FAIL: fail(context, (u32_t)pc, (s64_t)a[0]);
-		case OP_KIND_REPORT: report(context);
-		case OP_KIND_TOUCH:
-			for (u64_t at = 0; at < a[1]; at += a[2]) *(volatile u8_t *)(a[0] + at) = 0;
+		case RESTORE_OP_KIND_WAIT: result = wait_for(context, (uint32_t *)a[0], (uint32_t)a[1]); break;
+		case RESTORE_OP_KIND_FORMAT: result = format(a); break;
+		case RESTORE_OP_KIND_PRINT: print(context, op); break;
+		case RESTORE_OP_KIND_SIGRETURN: leave_by_sigreturn(a[0]);
+		case RESTORE_OP_KIND_FAIL: fail(context, (uint32_t)pc, (int64_t)a[0]);
+		case RESTORE_OP_KIND_REPORT: report(context);
+		case RESTORE_OP_KIND_TOUCH:
+			for (uint64_t at = 0; at < a[1]; at += a[2]) *(volatile uint8_t *)(a[0] + at) = 0;
 			break;
-		case OP_KIND_CPUID: result = cpuid((u32_t)a[0], (u32_t)a[1], a[2]); break;
-		case OP_KIND_XGETBV: result = xgetbv(); break;
-		case OP_KIND_FILL_TILES: fill_tiles(); break;
-		default: fail(context, (u32_t)pc, -EINVAL);
+		case RESTORE_OP_KIND_CPUID: result = cpuid((uint32_t)a[0], (uint32_t)a[1], a[2]); break;
+		case RESTORE_OP_KIND_XGETBV: result = xgetbv(); break;
+		case RESTORE_OP_KIND_FILL_TILES: fill_tiles(); break;
+		default: fail(context, (uint32_t)pc, -EINVAL);
 		}
-		if (op->store != 0xffffffff) context->slots[op->store] = (u64_t)result;
+		if (op->store != 0xffffffff) context->slots[op->store] = (uint64_t)result;
 		if (is_right(op, result)) {
 			pc++;
-		} else if (op->flags & OP_FLAGS_ELSE_JUMP) {
+		} else if (op->flags & RESTORE_OP_FLAGS_ELSE_JUMP) {
 			pc = op->target;
 		} else {
-			fail(context, (u32_t)pc, result);
+			fail(context, (uint32_t)pc, result);
 		}
 	}
 }
@@ -465,15 +460,15 @@ static __attribute__((noreturn)) void die(const char *text, int status)
 	add(&line, "crimg: ");
 	add(&line, text);
 	say(&line);
-	for (;;) sys(SYS_exit_group, (u64_t)status, 0, 0);
+	for (;;) sys(SYS_exit_group, (uint64_t)status, 0, 0);
 }
 
-static u64_t pid_mode_of(const char *name)
+static uint64_t pid_mode_of(const char *name)
 {
-	if (is_text(name, "auto")) return PID_MODE_AUTO;
-	if (is_text(name, "same")) return PID_MODE_SAME;
-	if (is_text(name, "namespace")) return PID_MODE_NAMESPACE;
-	if (is_text(name, "any")) return PID_MODE_ANY;
+	if (is_text(name, "auto")) return RESTORE_PID_MODE_AUTO;
+	if (is_text(name, "same")) return RESTORE_PID_MODE_SAME;
+	if (is_text(name, "namespace")) return RESTORE_PID_MODE_NAMESPACE;
+	if (is_text(name, "any")) return RESTORE_PID_MODE_ANY;
 	die("--pid takes same, namespace, any or auto", EXIT_USAGE);
 }
 
@@ -481,7 +476,7 @@ static u64_t pid_mode_of(const char *name)
 static const char *value_of(const char *name, char ***argv)
 {
 	const char *argument = **argv;
-	u64_t length = length_of(name);
+	uint64_t length = length_of(name);
 	if (argument[length] == '=') return argument + length + 1;
 	if (!(*argv)[1]) die("an option lacks its value; --help shows the options", EXIT_USAGE);
 	return *++*argv;
@@ -489,14 +484,14 @@ static const char *value_of(const char *name, char ***argv)
 
 static int is_option(const char *argument, const char *name)
 {
-	u64_t length = length_of(name);
+	uint64_t length = length_of(name);
 	return starts_with(argument, name) && (argument[length] == 0 || argument[length] == '=');
 }
 
 /* Where the copies of what lies on the kernel's stack go: behind the stack of run(). */
 struct startup {
 	struct context context;
-	u64_t auxv[NUM_AUXV];
+	uint64_t auxv[NUM_AUXV];
 	char pidfile[PAGE];
 };
 
@@ -504,17 +499,17 @@ static void parse_options(struct context *context, struct startup *startup, char
 {
 	for (; *argv; argv++) {
 		if (is_text(*argv, "--detach") || is_text(*argv, "-d")) {
-			context->slots[OPTION_SLOT_DETACH] = 1;
+			context->slots[RESTORE_OPTION_SLOT_DETACH] = 1;
 		} else if (is_option(*argv, "--pidfile")) {
 			const char *path = value_of("--pidfile", &argv);
 			if (length_of(path) >= sizeof startup->pidfile) die("--pidfile: the name is too long", EXIT_USAGE);
 			append(startup->pidfile, path);
-			context->slots[OPTION_SLOT_PIDFILE] = (u64_t)startup->pidfile;
+			context->slots[RESTORE_OPTION_SLOT_PIDFILE] = (uint64_t)startup->pidfile;
 		} else if (is_option(*argv, "--pid")) {
-			context->slots[OPTION_SLOT_PID_MODE] = pid_mode_of(value_of("--pid", &argv));
+			context->slots[RESTORE_OPTION_SLOT_PID_MODE] = pid_mode_of(value_of("--pid", &argv));
 		} else if (is_text(*argv, "--help") || is_text(*argv, "-h")) {
 			const char *usage = text_at(context, context->program->ofs_usage);
-			sys(SYS_write, 1, (u64_t)usage, length_of(usage));
+			sys(SYS_write, 1, (uint64_t)usage, length_of(usage));
 			for (;;) sys(SYS_exit_group, 0, 0, 0);
 		} else {
 			struct line line;
@@ -529,22 +524,22 @@ static void parse_options(struct context *context, struct startup *startup, char
 }
 
 struct program_segment {
-	u32_t type, flags;
-	u64_t offset, vaddr, paddr, filesz, memsz, align;
+	uint32_t type, flags;
+	uint64_t offset, vaddr, paddr, filesz, memsz, align;
 };
 
-static s64_t open_image(const char *path)
+static int64_t open_image(const char *path)
 {
 	enum { AT_FDCWD = -100, O_CLOEXEC = 02000000, F_DUPFD_CLOEXEC = 1030 };
-	s64_t fd = syscall6(SYS_openat, (u64_t)AT_FDCWD, (u64_t)path, O_CLOEXEC, 0, 0, 0);
+	int64_t fd = syscall6(SYS_openat, (uint64_t)AT_FDCWD, (uint64_t)path, O_CLOEXEC, 0, 0, 0);
 	if (is_error(fd) || fd > 2) return fd;
 	/* Descriptors 0 to 2 may be closed: they belong to the tree. */
-	s64_t high = sys(SYS_fcntl, (u64_t)fd, F_DUPFD_CLOEXEC, 3);
-	sys(SYS_close, (u64_t)fd, 0, 0);
+	int64_t high = sys(SYS_fcntl, (uint64_t)fd, F_DUPFD_CLOEXEC, 3);
+	sys(SYS_close, (uint64_t)fd, 0, 0);
 	return high;
 }
 
-static __attribute__((noreturn)) void switch_stack(u64_t stack, struct context *context, u64_t pc)
+static __attribute__((noreturn)) void switch_stack(uint64_t stack, struct context *context, uint64_t pc)
 {
 	__asm__ volatile("mov %0, %%rsp\n\txor %%ebp, %%ebp\n\tcall run" : : "r"(stack), "D"(context), "S"(pc) : "memory");
 	__builtin_unreachable();
@@ -555,63 +550,63 @@ static __attribute__((noreturn)) void switch_stack(u64_t stack, struct context *
  * old executable is mapped (EBUSY from PR_SET_MM_MAP). mremap swaps the pages while its own instruction is in them;
  * that works because the bytes are the same.
  */
-static s64_t make_code_anonymous(u64_t base, u64_t length)
+static int64_t make_code_anonymous(uint64_t base, uint64_t length)
 {
-	s64_t copy = syscall6(SYS_mmap, 0, length, 3, 0x22, (u64_t)-1, 0);
+	int64_t copy = syscall6(SYS_mmap, 0, length, 3, 0x22, (uint64_t)-1, 0);
 	if (is_error(copy)) return copy;
 	memcpy((void *)copy, (void *)base, length);
-	s64_t result = sys(SYS_mprotect, (u64_t)copy, length, 5);
+	int64_t result = sys(SYS_mprotect, (uint64_t)copy, length, 5);
 	if (is_error(result)) return result;
-	return syscall6(SYS_mremap, (u64_t)copy, length, length, 3, base, 0);
+	return syscall6(SYS_mremap, (uint64_t)copy, length, length, 3, base, 0);
 }
 
-__attribute__((noreturn, used)) void enter(u64_t *stack)
+__attribute__((noreturn, used)) void enter(uint64_t *stack)
 {
 	char **argv = (char **)(stack + 1);
-	u64_t *auxv = stack + 1 + stack[0] + 1;
+	uint64_t *auxv = stack + 1 + stack[0] + 1;
 	while (*auxv++) ; /* the environment */
-	u64_t phdr = 0, phnum = 0;
-	for (u64_t *entry = auxv; entry[0] != AT_NULL; entry += 2) {
+	uint64_t phdr = 0, phnum = 0;
+	for (uint64_t *entry = auxv; entry[0] != AT_NULL; entry += 2) {
 		if (entry[0] == AT_PHDR) phdr = entry[1];
 		if (entry[0] == AT_PHNUM) phnum = entry[1];
 	}
 	struct program_segment *segment = (struct program_segment *)phdr, *load = segment;
-	u64_t left = phnum;
+	uint64_t left = phnum;
 	for (; left && segment->type != PT_CKPT_PROGRAM; left--) segment++;
 	if (!phdr || !left) die("this file is not a checkpoint image", EXIT_NOT_AN_IMAGE);
 	while (load->type != 1) load++;
 
-	s64_t fd = open_image("/proc/self/exe");
+	int64_t fd = open_image("/proc/self/exe");
 	/* AT_EXECFN, for places without /proc. */
 	if (is_error(fd))
-		for (u64_t *entry = auxv; entry[0] != AT_NULL; entry += 2)
+		for (uint64_t *entry = auxv; entry[0] != AT_NULL; entry += 2)
 			if (entry[0] == 31) fd = open_image((const char *)entry[1]);
 	if (is_error(fd)) die("cannot open the image for reading (is /proc mounted?)", EXIT_RESTORE_FAILED);
 
-	s64_t memory = syscall6(SYS_mmap, segment->vaddr, segment->memsz, 3, 0x100022, (u64_t)-1, 0);
-	if (memory != (s64_t)segment->vaddr) die("not enough memory for the restore program", EXIT_RESTORE_FAILED);
-	for (u64_t done = 0; done < segment->filesz;) {
-		s64_t count = syscall6(SYS_pread64, (u64_t)fd, segment->vaddr + done, segment->filesz - done, segment->offset + done, 0, 0);
+	int64_t memory = syscall6(SYS_mmap, segment->vaddr, segment->memsz, 3, 0x100022, (uint64_t)-1, 0);
+	if (memory != (int64_t)segment->vaddr) die("not enough memory for the restore program", EXIT_RESTORE_FAILED);
+	for (uint64_t done = 0; done < segment->filesz;) {
+		int64_t count = syscall6(SYS_pread64, (uint64_t)fd, segment->vaddr + done, segment->filesz - done, segment->offset + done, 0, 0);
 		if (count <= 0) die("the image is truncated: its restore program is incomplete", EXIT_NOT_AN_IMAGE);
-		done += (u64_t)count;
+		done += (uint64_t)count;
 	}
-	struct program_header *program = (struct program_header *)segment->vaddr;
-	if (memcmp(program->magic, "CKPTPRG1", 8) || program->version_major != 1 || program->len_op != sizeof(struct op))
+	struct restore_program_header *program = (struct restore_program_header *)segment->vaddr;
+	if (memcmp(program->magic, "CKPTPRG1", 8) || program->version_major != 1 || program->len_op != sizeof(struct restore_op))
 		die("the restore program is of another version: relink the image with `crimg convert`", EXIT_NOT_AN_IMAGE);
-	s64_t control = syscall6(SYS_mmap, program->addr_control, program->len_control, 3, 0x100021, (u64_t)-1, 0);
-	if (control != (s64_t)program->addr_control) die("not enough memory for the control area", EXIT_RESTORE_FAILED);
+	int64_t control = syscall6(SYS_mmap, program->addr_control, program->len_control, 3, 0x100021, (uint64_t)-1, 0);
+	if (control != (int64_t)program->addr_control) die("not enough memory for the control area", EXIT_RESTORE_FAILED);
 
 	struct startup *startup = (struct startup *)program->addr_stack;
 	struct context *context = &startup->context;
 	context->program = program;
-	context->control = (struct control_header *)control;
-	context->slots = (u64_t *)program->addr_slots;
-	context->data = (u8_t *)program + program->ofs_data;
+	context->control = (struct restore_control_header *)control;
+	context->slots = (uint64_t *)program->addr_slots;
+	context->data = (uint8_t *)program + program->ofs_data;
 	context->auxv = startup->auxv;
-	for (u64_t *entry = auxv; entry[0] != AT_NULL; entry += 2)
+	for (uint64_t *entry = auxv; entry[0] != AT_NULL; entry += 2)
 		if (entry[0] < NUM_AUXV) startup->auxv[entry[0]] = entry[1];
-	context->control->supervisor = (u32_t)sys(SYS_gettid, 0, 0, 0);
-	context->slots[OPTION_SLOT_IMAGE_FD] = (u64_t)fd;
+	context->control->supervisor = (uint32_t)sys(SYS_gettid, 0, 0, 0);
+	context->slots[RESTORE_OPTION_SLOT_IMAGE_FD] = (uint64_t)fd;
 	parse_options(context, startup, argv + 1);
 
 	if (is_error(make_code_anonymous(program->hole_base, program->addr_program - program->hole_base)))
