@@ -13,13 +13,16 @@ import {
 } from "../gen/restore-program.js";
 import { errorTexts } from "./error-texts.js";
 import { type Arg, DataRef, Label, Shared, Slot } from "./operands.js";
-import type { DraftOp, Expectation, ProgramBuilder } from "./program-builder.js";
+import type { DraftOp, Expectation, PointerFixup, ProgramBuilder } from "./program-builder.js";
 
 const pageSize = 4096n;
 /** The first process's stack; run() needs about 8 KiB when it reports. */
 const stackSize = 32768;
 /** Behind the stack: copies of the auxiliary vector and of --pidfile (struct startup in interp.c). */
 const startupSize = 8192;
+
+/** control_header.supervisor. */
+const supervisorOffset = 24n;
 
 export interface LinkedProgram {
   /** The program segment as it lies in the file. */
@@ -163,6 +166,8 @@ function linkArg(arg: Arg, layout: Layout): readonly [keyof typeof argModeValues
       return ["control4", sharedOffset(arg.shared, layout)];
     case "control_aborted":
       return ["control4", 0n];
+    case "control_supervisor":
+      return ["control", supervisorOffset];
     case "auxv":
       return ["auxv", BigInt(arg.type)];
     case "hole_base":
@@ -183,7 +188,9 @@ function sharedOffset(shared: Shared, layout: Layout): bigint {
   return BigInt(controlHeaderSize + 4 * (shared.index + (shared.kind === "pid" ? layout.numCounters : 0)));
 }
 
-function addressOf(target: DataRef | Slot, layout: Layout): bigint {
+function addressOf(target: PointerFixup["target"], layout: Layout): bigint {
+  if (target === "hole_size") return layout.holeSize;
+  if ("hole" in target) return layout.holeBase + target.hole;
   if (target instanceof Slot) return layout.addrSlots + BigInt(target.index * 8);
   return layout.addrProgram + layout.dataOffset + dataOffsetOf(target, layout);
 }

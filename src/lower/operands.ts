@@ -77,7 +77,7 @@ export type Operand =
   /** An entry of the auxiliary vector that the image was started with (AT_*). */
   | { readonly mode: "auxv"; readonly type: number }
   /** Addresses and sizes that linking decides. */
-  | { readonly mode: "hole_base" | "hole_end" | "hole_size" | "control_aborted" };
+  | { readonly mode: "hole_base" | "hole_end" | "hole_size" | "control_aborted" | "control_supervisor" };
 
 export type Arg = number | bigint | Slot | DataRef | Shared | Operand;
 
@@ -89,5 +89,7 @@ export function auxv(type: number): Operand {
 export const holeBase: Operand = { mode: "hole_base" };
 export const holeEnd: Operand = { mode: "hole_end" };
 export const holeSize: Operand = { mode: "hole_size" };
+/** Address of the u4 that names the thread that reports failures. */
+export const supervisor: Operand = { mode: "control_supervisor" };
 /** The u4 that says that some op failed. */
 export const aborted: Operand = { mode: "control_aborted" };

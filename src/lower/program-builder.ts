@@ -43,10 +43,15 @@ export interface DraftOp {
   readonly subject: string;
 }
 
+/** An address in the hole: that many bytes from its base. */
+export interface HoleAddress {
+  readonly hole: bigint;
+}
+
 /** A u8 in the data that is to hold the address of something. */
 export interface PointerFixup {
   readonly at: DataRef;
-  readonly target: DataRef | Slot;
+  readonly target: DataRef | Slot | HoleAddress | "hole_size";
 }
 
 export class ProgramBuilder {
@@ -144,7 +149,7 @@ export class ProgramBuilder {
   }
 
   /** Makes the u8 at `at` hold the address of `target`. */
-  pointer(at: DataRef, target: DataRef | Slot): void {
+  pointer(at: DataRef, target: PointerFixup["target"]): void {
     if (at.isZeroed) throw new Error("pointers lie in data that the file holds");
     this.pointers.push({ at, target });
   }

@@ -1,0 +1,73 @@
+/**
+ * Credentials of a thread: the last of its state, as whatever comes later could not be done any more.
+ *
+ * Order (capabilities(7)): the bounding set and securebits need CAP_SETPCAP; ids need CAP_SETUID and CAP_SETGID and would
+ * drop capabilities, which SECBIT_NO_SETUID_FIXUP prevents; the capability sets themselves; then what needs nothing.
+ */
+import type { CredRow, ThreadRow } from "../gen/tables.js";
+import { ERRNO, PR, PR_CAP_AMBIENT } from "./constants.js";
+import type { Slot } from "./operands.js";
+import type { ProgramBuilder } from "./program-builder.js";
+
+const lastCapability = 63;
+const noSetuidFixup = 1 << 2;
+const keepCaps = 1 << 4;
+const LINUX_CAPABILITY_VERSION_3 = 0x20080522;
+
+/** `isPrivileged` holds 1 for root, or in a user namespace of our own; else an ordinary user keeps what it is. */
+export function lowerCredentials(b: ProgramBuilder, thread: ThreadRow, creds: CredRow | undefined, isPrivileged: Slot, isNamespaced: Slot): void {
+  if (creds !== undefined) {
+    const plain = b.label("without privilege");
+    const after = b.label("credentials are set");
+    b.jumpIf(isPrivileged, "eq", 0, plain);
+    privileged(b, creds, isNamespaced);
+    b.jump(after);
+    b.place(plain);
+    setIds(b, creds);
+    b.place(after);
+    setCapabilities(b, creds);
+  }
+  if (thread.noNewPrivs === 1) b.syscall("prctl", [PR.setNoNewPrivs, 1, 0, 0, 0], { message: "set no_new_privs" });
+}
+
+function privileged(b: ProgramBuilder, creds: CredRow, isNamespaced: Slot): void {
+  for (let capability = 0; capability <= lastCapability; capability++) {
+    if ((creds.capBounding & (1n << BigInt(capability))) !== 0n) continue;
+    // EINVAL: this kernel has no such capability, and none above it.
+    if (capability > 40) break;
+    b.syscall("prctl", [PR.capbsetDrop, capability, 0, 0, 0], { expect: [0, -ERRNO.inval], message: `drop capability ${capability} from the bounding set` });
+  }
+  b.syscall("prctl", [PR.setSecurebits, noSetuidFixup | keepCaps, 0, 0, 0], { message: "keep capabilities while ids change" });
+  const groups = creds.groups.length > 0 ? b.bytes(creds.groups, 4) : 0;
+  const groupsDone = b.label("groups are set");
+  // A user namespace of an ordinary user must not change groups (setgroups is denied there); they are still its own.
+  b.jumpIf(isNamespaced, "ne", 0, groupsDone);
+  b.syscall("setgroups", [creds.groups.length / 4, groups], { message: "set supplementary groups" });
+  b.place(groupsDone);
+  setIds(b, creds);
+  b.syscall("setfsgid", [creds.fsgid], { expect: "any" });
+  b.syscall("setfsuid", [creds.fsuid], { expect: "any" });
+  b.syscall("prctl", [PR.setSecurebits, creds.securebits, 0, 0, 0], { message: "set securebits" });
+}
+
+function setIds(b: ProgramBuilder, creds: CredRow): void {
+  const hint = `resume as root, or as user ${creds.uid}`;
+  b.syscall("setresgid", [creds.gid, creds.egid, creds.sgid], { message: `become group ${creds.egid}`, hint });
+  b.syscall("setresuid", [creds.uid, creds.euid, creds.suid], { message: `become user ${creds.euid}`, hint });
+}
+
+function setCapabilities(b: ProgramBuilder, creds: CredRow): void {
+  const low = (set: bigint) => Number(set & 0xffff_ffffn);
+  const high = (set: bigint) => Number(set >> 32n);
+  const header = b.u4s(LINUX_CAPABILITY_VERSION_3, 0);
+  const { capEffective: eff, capPermitted: prm, capInheritable: inh, capAmbient: amb } = creds;
+  const data = b.u4s(low(eff), low(prm), low(inh), high(eff), high(prm), high(inh));
+  b.syscall("capset", [header, data], {
+    message: "set capabilities",
+    hint: `the image must be started with at least the capabilities ${prm.toString(16)}`,
+  });
+  for (let capability = 0; capability <= lastCapability; capability++) {
+    if ((amb & (1n << BigInt(capability))) === 0n) continue;
+    b.syscall("prctl", [PR.capAmbient, PR_CAP_AMBIENT.raise, capability, 0, 0], { message: `raise ambient capability ${capability}` });
+  }
+}

@@ -1,0 +1,146 @@
+/**
+ * The last steps: every thread says that it is ready and waits; the first process then takes each by ptrace, lets one
+ * thread of each address space unmap the hole (it stops at the exit of that system call, before any instruction of
+ * what is gone), gives registers, extended state and signal mask, and lets go. Nothing of the restore is left.
+ *
+ * Where ptrace is not possible (the image itself runs under strace -f, or a security module forbids it), the threads
+ * leave by rt_sigreturn, and the hole stays mapped.
+ */
+import { NT_X86_XSTATE, PR, PTRACE, SIG, WAIT } from "./constants.js";
+import type { Lowering } from "./lowering.js";
+import type { DataRef, Label } from "./operands.js";
+import { putSignalFrame, putUserRegs, putXstate, tracedRegisters } from "./registers.js";
+import { gpregs } from "../gen/tables.js";
+import { syscallNumbers } from "./syscall-numbers.js";
+
+/** No CPU's xstate is larger; the kernel takes what it needs (PTRACE_SETREGSET clips to its own size). */
+const xstateRoom = 16384;
+/** Stop of a seized thread: PTRACE_EVENT_STOP with SIGTRAP (the low byte says "stopped"). */
+const stoppedByte = 0x7f;
+const user64 = { cs: 0x33n, ss: 0x2bn, flags: 0x202n };
+
+/** Ops of a thread: ready, then gone. */
+export function lowerLeaving(l: Lowering, index: number): void {
+  const b = l.builder;
+  const thread = l.thread(index);
+  b.count(l.ready);
+  const dumpable = dumpableOf(l, thread.task);
+  if (dumpable !== undefined && l.checkpoint.threadsOf(thread.task)[0] === index) {
+    // Last of all, since a task that is not dumpable cannot be traced by an ordinary user.
+    b.wait(l.seized, 1);
+    b.syscall("prctl", [PR.setDumpable, dumpable, 0, 0, 0], { message: `set dumpable to ${dumpable}` });
+    b.count(l.settled);
+  }
+  b.wait(l.go, 1);
+  const xstate = putXstate(b, thread, l.xfeatures);
+  l.xstates.set(index, xstate);
+  b.op("sigreturn", [putSignalFrame(b, thread, xstate?.ref)]);
+}
+
+/** PR_SET_DUMPABLE value to set at the very end, or undefined if it is what a fresh process has. */
+export function dumpableOf(l: Lowering, task: number): number | undefined {
+  const { mm } = l.task(task);
+  const dumpable = mm === null ? undefined : l.checkpoint.tables.mms[mm]?.dumpable;
+  // A change of credentials makes it the value of fs.suid_dumpable, so 1 has to be set as well; 2 cannot be set.
+  return dumpable === 0 || dumpable === 1 ? dumpable : undefined;
+}
+
+/** Ops of the first process: takes every thread and lets all go. Continues at `done`. */
+export function lowerSupervision(l: Lowering, codeSyscallOffset: bigint, done: Label): void {
+  const b = l.builder;
+  const threads = l.checkpoint.tables.threads.map((_, index) => index).filter((index) => l.task(l.thread(index).task).state !== "zombie");
+  const leaders = new Set(l.checkpoint.tables.tasks.map((_, task) => l.checkpoint.threadsOf(task)[0]).filter((index) => index !== undefined));
+  const cannotTrace = b.label("cannot trace");
+  const numSettled = l.checkpoint.tables.tasks.filter((row, task) => row.state !== "zombie" && dumpableOf(l, task) !== undefined).length;
+  const status = b.buffer(8);
+  const tid = (index: number) => l.threadShared(index).u4;
+  const name = (index: number) => `thread ${l.thread(index).tid} of ${l.taskName(l.thread(index).task)}`;
+  const stop = (index: number): void => {
+    b.syscall("wait4", [tid(index), status, WAIT.wall, 0], { message: `wait for ${name(index)} to stop` });
+    const stopped = b.slot("is stopped");
+    b.compute(stopped, "and", status.u4, 0xff);
+    const ok = b.label("stopped");
+    b.jumpIf(stopped, "eq", stoppedByte, ok);
+    b.fail(`${name(index)} died before it ran`, "there may not be enough memory");
+    b.place(ok);
+  };
+  b.wait(l.ready, threads.length);
+  threads.forEach((index, position) => {
+    b.syscall("ptrace", [PTRACE.seize, tid(index), 0, 0], position === 0 ? { orElse: cannotTrace } : { message: `take hold of ${name(index)}` });
+  });
+  b.count(l.seized);
+  if (numSettled > 0) b.wait(l.settled, numSettled);
+  for (const index of threads) b.syscall("ptrace", [PTRACE.interrupt, tid(index), 0, 0], { message: `stop ${name(index)}` });
+  for (const index of threads) stop(index);
+
+  // Every thread is stopped, so no thread is in the hole of an address space that loses it.
+  const unmap = putUserRegs(b, gpregs({ ...user64, ax: BigInt(syscallNumbers.munmap), origAx: 0xffff_ffff_ffff_ffffn }));
+  b.pointer(unmap.at(14 * 8), { hole: 0n }); // di
+  b.pointer(unmap.at(13 * 8), "hole_size"); // si
+  b.pointer(unmap.at(16 * 8), { hole: codeSyscallOffset }); // ip
+  for (const index of threads) {
+    if (!leaders.has(index)) continue;
+    b.syscall("ptrace", [PTRACE.setregs, tid(index), 0, unmap], { message: `make ${name(index)} unmap the hole` });
+    for (const when of ["entry", "exit"]) {
+      b.syscall("ptrace", [PTRACE.syscall, tid(index), 0, 0], { message: `run ${name(index)} to the ${when} of munmap` });
+      stop(index);
+    }
+    // Once more into the kernel's signal code, which is where interrupted system calls are restarted.
+    b.syscall("ptrace", [PTRACE.interrupt, tid(index), 0, 0], { message: `stop ${name(index)}` });
+    b.syscall("ptrace", [PTRACE.cont, tid(index), 0, 0], { message: `run ${name(index)} out of munmap` });
+    stop(index);
+  }
+  const scratch = b.buffer(xstateRoom, 64);
+  const vector = b.u8s(scratch, xstateRoom);
+  const largest = Math.max(0, ...[...l.xstates.values()].map((xstate) => xstate?.size ?? 0));
+  const zeros = b.buffer(largest, 64);
+  for (const index of threads) giveState(l, index, { scratch, vector, zeros, largest });
+  b.about("", () => {
+    for (const index of threads) {
+      const { task } = l.thread(index);
+      if (leaders.has(index) && l.task(task).state === "stopped") {
+        b.syscall("kill", [l.taskPid(task), SIG.stop], { message: `stop ${l.taskName(task)}, as it was` });
+      }
+    }
+    for (const index of threads) b.syscall("ptrace", [PTRACE.detach, tid(index), 0, 0], { message: `let ${name(index)} go` });
+  });
+  b.count(l.running);
+  b.jump(done);
+
+  b.place(cannotTrace);
+  b.print("cannot trace the restored processes (is this running under strace?): some memory of the restore stays mapped in them");
+  b.count(l.seized);
+  if (numSettled > 0) b.wait(l.settled, numSettled);
+  for (const [task, row] of l.checkpoint.tables.tasks.entries()) {
+    if (row.state === "stopped") b.syscall("kill", [l.taskPid(task), SIG.stop], { message: `stop ${l.taskName(task)}, as it was` });
+  }
+  b.count(l.running);
+  b.count(l.go);
+  b.jump(done);
+}
+
+interface XstateRoom {
+  readonly scratch: DataRef;
+  readonly vector: DataRef;
+  readonly zeros: DataRef;
+  readonly largest: number;
+}
+
+function giveState(l: Lowering, index: number, room: XstateRoom): void {
+  const b = l.builder;
+  const thread = l.thread(index);
+  const tid = l.threadShared(index).u4;
+  const name = `thread ${thread.tid} of ${l.taskName(thread.task)}`;
+  const xstate = l.xstates.get(index);
+  if (xstate !== undefined) {
+    b.copy(room.scratch, xstate.ref, xstate.size);
+    if (xstate.size < room.largest) b.copy(room.scratch.at(xstate.size), room.zeros, room.largest - xstate.size);
+    b.syscall("ptrace", [PTRACE.setregset, tid, NT_X86_XSTATE, room.vector], {
+      message: `give ${name} its extended registers`,
+      hint: "the processor may lack a feature that the program used",
+    });
+    b.store8(room.vector.at(8), xstateRoom);
+  }
+  b.syscall("ptrace", [PTRACE.setsigmask, tid, 8, b.u8s(thread.sigMask)], { message: `give ${name} its signal mask` });
+  b.syscall("ptrace", [PTRACE.setregs, tid, 0, putUserRegs(b, tracedRegisters(thread.regs))], { message: `give ${name} its registers` });
+}

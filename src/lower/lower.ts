@@ -1,0 +1,242 @@
+/**
+ * Lowering: a checkpoint becomes a restore program. Pure; the only places where the outcome depends on the machine are
+ * jumps in the program itself.
+ *
+ * The first process (what the caller's execve became) prepares everything that is shared, forks the root, which forks
+ * the rest; when all are ready it lets them go and ends or waits.
+ */
+import { CrimgError } from "../errors/crimg-error.js";
+import type { Checkpoint } from "../model/checkpoint.js";
+import { findRoom, usedRanges } from "./address-space.js";
+import { AUXV, ERRNO, PR, RLIMIT_NOFILE, SIG_SETMASK, pageSize, sigsetSize, taskSize } from "./constants.js";
+import type { DescriptorLowering, LowerContext } from "./context.js";
+import { lowerForeground, lowerPidfile } from "./foreground.js";
+import { lowerSupervision } from "./leave.js";
+import { type LinkedProgram, linkProgram } from "./link-program.js";
+import { Lowering } from "./lowering.js";
+import { openMappedObjects } from "./memory.js";
+import { lowerNamespaces } from "./namespaces.js";
+import { type Label, type Slot, auxv, holeBase, holeEnd } from "./operands.js";
+import { resetSignalActions } from "./signals.js";
+import { type Directories, type TreeLowering, lowerTask } from "./task.js";
+import { planTree } from "./tree-plan.js";
+import { pidModeValues } from "../gen/restore-program.js";
+
+export interface LowerOptions {
+  /** Bytes of page 0 and the interpreter, a multiple of the page size. */
+  readonly codeSize: bigint;
+  /** Offset from the hole's base of a `syscall` instruction of the interpreter. */
+  readonly codeSyscallOffset: bigint;
+  /** Makes the part that restores descriptors. */
+  readonly lowerDescriptors: (context: LowerContext) => DescriptorLowering;
+}
+
+/** @throws CrimgError `lower.*` for what no restore program can do. */
+export function lowerCheckpoint(checkpoint: Checkpoint, options: LowerOptions): LinkedProgram {
+  assertLowerable(checkpoint);
+  const l = new Lowering(checkpoint);
+  const b = l.builder;
+  const { tables } = checkpoint;
+  const row = tables.checkpoint[0];
+  const tree = planTree(tables.tasks, row?.rootTask ?? 0);
+  const entry = b.label("start");
+  const makeTree = b.label("make the tree");
+  const leaveInit = b.label("init stays");
+  const finish = b.label("the tree runs");
+  const anyPids = b.label("take any pids");
+  const [detach, , pidMode] = b.slots;
+  if (detach === undefined || pidMode === undefined) throw new Error("no option slots");
+  const descriptors = options.lowerDescriptors(l);
+
+  b.place(entry);
+  const euid = prepareFirstProcess(l, row?.vdsoBuildId ?? new Uint8Array(0));
+  const namespaced = b.label("in namespaces");
+  b.jumpIf(pidMode, "eq", pidModeValues.any, anyPids);
+  b.jumpIf(pidMode, "eq", pidModeValues.same, makeTree);
+  b.jumpIf(pidMode, "eq", pidModeValues.namespace, namespaced);
+  b.jumpIf(euid, "eq", 0, makeTree);
+  b.place(namespaced);
+  const init = lowerNamespaces(l, euid, makeTree);
+  b.wait(l.running, 1);
+  end(l, init, false);
+
+  b.place(makeTree);
+  const t: TreeLowering = {
+    l,
+    tree,
+    descriptors,
+    directories: openDirectories(l),
+    labels: tables.tasks.map((_, task) => b.label(`task ${l.taskName(task)}`)),
+    counts: {
+      placed: tree.tasks.length + tree.tasks.filter(({ group }) => group.kind === "revive").length,
+      joined: tree.tasks.filter(({ group }) => group.kind !== "inherit" && group.kind !== "lead").length,
+      living: tables.tasks.filter((task) => task.state !== "zombie").length,
+    },
+  };
+  tables.tasks.forEach((task, index) => {
+    if (task.mm === null || task.state === "zombie") return;
+    openMappedObjects({ checkpoint, builder: b, objects: l.objects, staged: l.staged, imageFd: l.imageFd }, task.mm, l.taskSubject(index));
+  });
+  l.staged.make(b, l.imageFd);
+  descriptors.openFiles();
+  l.objects.seal();
+  const rootRow = l.task(tree.root);
+  const rootLabel = t.labels[tree.root];
+  if (rootLabel === undefined) throw new Error("no root");
+  l.processes.fork(
+    { pid: rootRow.pid, flags: 0, exitSignal: rootRow.exitSignal || 17, shared: l.taskShared(tree.root), what: `process ${l.taskName(tree.root)}` },
+    rootLabel,
+  );
+  // Whatever this process kept open would hide the end of pipes and sockets from the tree.
+  b.syscall("close_range", [l.firstHighFd, 0xffff_ffff, 0], { message: "close what the restore had open" });
+  if (l.staged.range !== undefined) b.syscall("munmap", [l.staged.range.start, l.staged.range.end - l.staged.range.start]);
+  const supervise = b.label("supervise");
+  b.jump(supervise);
+
+  for (const plan of tree.tasks) lowerTask(t, plan);
+
+  b.place(supervise);
+  lowerSupervision(l, options.codeSyscallOffset, finish);
+  b.place(finish);
+  b.syscall("prctl", [PR.setChildSubreaper, 0, 0, 0, 0]);
+  b.jumpIf(l.isNamespaced, "ne", 0, leaveInit);
+  end(l, l.taskPid(tree.root), false);
+  b.place(leaveInit);
+  b.syscall("prctl", [PR.setPdeathsig, 0, 0, 0, 0]);
+  lowerForeground(l, { child: l.taskPid(tree.root), isInit: true, tree });
+
+  b.place(anyPids);
+  l.processes.takeAnyPids();
+  b.jump(makeTree);
+  return link(l, entry, options);
+
+  function end(lowering: Lowering, child: Slot | ReturnType<Lowering["taskPid"]>, isInit: boolean): void {
+    const stay = b.label("stay in the foreground");
+    lowerPidfile(lowering, child);
+    b.jumpIf(detach ?? 0, "eq", 0, stay);
+    b.syscall("exit_group", [0]);
+    b.place(stay);
+    lowerForeground(lowering, { child, isInit, tree });
+  }
+}
+
+/** Blocks signals, checks what can be checked before anything is made, and clears this process. */
+function prepareFirstProcess(l: Lowering, vdsoBuildId: Uint8Array): Slot {
+  const b = l.builder;
+  const euid = b.slot("effective user");
+  b.syscall("rt_sigprocmask", [SIG_SETMASK, b.u8s(0xffff_ffff_ffff_ffffn), 0, sigsetSize], { message: "block signals" });
+  b.syscall("prctl", [PR.setChildSubreaper, 1, 0, 0, 0], { message: "become a child subreaper" });
+  checkMachine(l, vdsoBuildId);
+  b.syscall("geteuid", [], { store: euid });
+  const notRoot = b.label("not root");
+  b.jumpIf(euid, "ne", 0, notRoot);
+  b.compute(l.isPrivileged, "move", 1);
+  b.place(notRoot);
+  resetSignalActions(b);
+  b.syscall("umask", [0], { expect: "any" });
+  const limit = b.buffer(16);
+  b.syscall("prlimit64", [0, RLIMIT_NOFILE, 0, limit], { message: "read the limit on open files" });
+  b.copy(limit, limit.at(8), 8);
+  b.syscall("prlimit64", [0, RLIMIT_NOFILE, limit, 0], { message: "raise the limit on open files" });
+  // Only 0 to 2 may be the tree's; the image's own descriptor moves out of the way.
+  l.keepHigh(l.imageFd);
+  b.syscall("close_range", [3, l.firstHighFd - 1, 0], { message: "close inherited descriptors" });
+  b.syscall("close_range", [l.imageFd.plus(1), 0xffff_ffff, 0], { message: "close inherited descriptors" });
+  b.syscall("munmap", [0, holeBase], { message: "unmap what is below the hole" });
+  const above = b.slot("bytes above the hole");
+  b.compute(above, "sub", taskSize, holeEnd);
+  b.syscall("munmap", [holeEnd, above], { message: "unmap what is above the hole" });
+  return euid;
+}
+
+/** The program was using this kernel's vDSO and this processor's features. */
+function checkMachine(l: Lowering, vdsoBuildId: Uint8Array): void {
+  const b = l.builder;
+  const hasVdso = l.checkpoint.tables.vmas.some((vma) => vma.kind === "vdso");
+  if (hasVdso && vdsoBuildId.length > 0) {
+    b.find(auxv(AUXV.sysinfoEhdr), pageSize, b.bytes(vdsoBuildId), vdsoBuildId.length, {
+      message: "this kernel's vDSO is another than at the dump, and the program may hold addresses in it",
+      hint: "resume on the kernel build that it was dumped on",
+      expect: "not_error",
+    });
+  }
+  const used = l.checkpoint.tables.threads.reduce((all, { xstate }) => {
+    if (xstate.length < 520) return all;
+    return all | new DataView(xstate.buffer, xstate.byteOffset).getBigUint64(512, true);
+  }, 0n);
+  if (used === 0n) return;
+  const available = b.slot("xstate features of this processor");
+  const missing = b.slot("missing xstate features");
+  const fits = b.label("processor has all features");
+  b.op("xgetbv", [], { store: available });
+  b.compute(missing, "and", available, used);
+  b.jumpIf(missing, "eq", used, fits);
+  b.fail(
+    `this processor lacks register state that the program uses (xstate components ${used.toString(2)} in binary)`,
+    "resume on a processor with the same vector extensions as at the dump",
+    -ERRNO.nosys,
+  );
+  b.place(fits);
+}
+
+function openDirectories(l: Lowering): readonly Directories[] {
+  return l.checkpoint.tables.tasks.map((row, task) => {
+    if (row.state === "zombie") return {};
+    return l.builder.about(l.taskSubject(task), () => ({
+      cwd: row.cwd === null ? undefined : l.openDirectory(row.cwd, "as current directory"),
+      root: row.root === null ? undefined : l.openDirectory(row.root, "as root directory"),
+    }));
+  });
+}
+
+function link(l: Lowering, entry: Label, options: LowerOptions): LinkedProgram {
+  const { tables } = l.checkpoint;
+  const used = usedRanges([...tables.vmas, ...(l.staged.range === undefined ? [] : [l.staged.range])]);
+  const row = tables.checkpoint[0];
+  const root = row?.rootTask ?? 0;
+  const when = new Date(Number((row?.createdNs ?? 0n) / 1_000_000n)).toISOString();
+  const title = `${l.taskSubject(root)}, dumped ${when}`;
+  return linkProgram(l.builder, entry, {
+    codeSize: options.codeSize,
+    chooseHole: (size) => findRoom(used, size),
+    title,
+    usage:
+      `This file is a checkpoint of ${title}. Running it resumes the program.\n\n` +
+      "  --detach, -d       end when the program runs, instead of waiting for it\n" +
+      "  --pidfile FILE     write its process id to FILE\n" +
+      "  --pid MODE         same: its old process ids (root); namespace: the same, in a new pid namespace; any: new ones;\n" +
+      "                     auto (default): same for root, else namespace\n" +
+      "  --help, -h         this text\n\n" +
+      "Exit status: that of the program; 125 if it could not be resumed (nothing of it is left running then);\n" +
+      "126 for a wrong option; 127 if this file is damaged.\n",
+  });
+}
+
+function assertLowerable(checkpoint: Checkpoint): void {
+  const { tasks, threads, mms, vmas, objects } = checkpoint.tables;
+  const fail = (code: string, message: string, path: string): never => {
+    throw new CrimgError(code, message, { path });
+  };
+  if (tasks.length === 0) fail("lower.empty", "the checkpoint has no task", "tasks");
+  const owners = new Map<number, number>();
+  tasks.forEach((row, index) => {
+    if (row.parent !== null && row.parent >= index) fail("lower.parent", `task ${row.pid} comes before its parent`, `tasks[${index}].parent`);
+    if (row.state === "zombie") return;
+    if (row.mm === null || mms[row.mm] === undefined) fail("lower.reference", `task ${row.pid} has no address space`, `tasks[${index}].mm`);
+    const other = owners.get(row.mm ?? -1);
+    if (other !== undefined) fail("lower.shared-mm", `tasks ${row.pid} and ${tasks[other]?.pid} share an address space`, `tasks[${index}].mm`);
+    owners.set(row.mm ?? -1, index);
+    if (checkpoint.threadsOf(index).length === 0) fail("lower.reference", `task ${row.pid} has no thread`, `tasks[${index}]`);
+  });
+  threads.forEach((row, index) => {
+    if (tasks[row.task] === undefined) fail("lower.reference", `thread ${row.tid} has no task`, `threads[${index}].task`);
+  });
+  vmas.forEach((row, index) => {
+    const isAligned = row.start % pageSize === 0n && row.end % pageSize === 0n;
+    const isInUserSpace = row.end <= taskSize || row.kind === "vsyscall";
+    if (!isAligned || !isInUserSpace || row.start >= row.end) {
+      fail("lower.vma", `the mapping ${row.start.toString(16)}-${row.end.toString(16)} is not a range of pages in user space`, `vmas[${index}]`);
+    }
+    if (row.object !== null && objects[row.object] === undefined) fail("lower.reference", `there is no object ${row.object}`, `vmas[${index}].object`);
+  });
+}

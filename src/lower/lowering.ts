@@ -1,0 +1,131 @@
+/** What the parts of one lowering have in common: builder, objects, counters, ids, names. */
+import { CrimgError } from "../errors/crimg-error.js";
+import type { TaskRow, ThreadRow } from "../gen/tables.js";
+import type { Checkpoint } from "../model/checkpoint.js";
+import { O } from "./constants.js";
+import type { LowerContext } from "./context.js";
+import { ObjectOpener } from "./objects.js";
+import type { Arg, DataRef, Shared, Slot } from "./operands.js";
+import { ProcessMaker } from "./process.js";
+import { ProgramBuilder } from "./program-builder.js";
+import { usedRanges } from "./address-space.js";
+import { StagedMemory } from "./shared-memory.js";
+
+export class Lowering implements LowerContext {
+  readonly builder = new ProgramBuilder();
+  readonly imageFd: Slot;
+  readonly firstHighFd: number;
+  readonly objects: ObjectOpener;
+  readonly staged: StagedMemory;
+  readonly processes: ProcessMaker;
+  /** 1 for root and in a user namespace of our own. */
+  readonly isPrivileged: Slot;
+  /** 1 in namespaces of our own. */
+  readonly isNamespaced: Slot;
+  readonly threadPids: readonly Shared[];
+  readonly taskPids: readonly Shared[];
+  /** Every task (zombies too) and helper exists and leads or is in its session. */
+  readonly placed: Shared;
+  /** Those who join a process group of another did. */
+  readonly joined: Shared;
+  /** Every task has its descriptors at their numbers. */
+  readonly furnished: Shared;
+  /** Every thread is ready to leave. */
+  readonly ready: Shared;
+  /** The tracer has every thread. */
+  readonly seized: Shared;
+  /** Every task that had to set something after that did. */
+  readonly settled: Shared;
+  /** Leave without a tracer. */
+  readonly go: Shared;
+  /** The whole tree runs. */
+  readonly running: Shared;
+
+  /** XCR0 of the dump. */
+  readonly xfeatures: bigint;
+  /** Row of threads → its extended state in the data. */
+  readonly xstates = new Map<number, { readonly ref: DataRef; readonly size: number } | undefined>();
+
+  constructor(readonly checkpoint: Checkpoint) {
+    this.xfeatures = checkpoint.tables.checkpoint[0]?.xfeatures ?? 3n;
+    const b = this.builder;
+    const { tasks, threads, descriptors } = checkpoint.tables;
+    const imageFd = b.slots[3];
+    if (imageFd === undefined) throw new Error("no image fd slot");
+    this.imageFd = imageFd;
+    this.isPrivileged = b.slot("is privileged");
+    this.isNamespaced = b.slot("is in own namespaces");
+    const lastFd = descriptors.reduce((most, row) => Math.max(most, row.fd), 63);
+    this.firstHighFd = lastFd + 1;
+    this.objects = new ObjectOpener(checkpoint, b, this.firstHighFd, this.imageFd);
+    this.staged = new StagedMemory(checkpoint, usedRanges(checkpoint.tables.vmas));
+    this.processes = new ProcessMaker(b);
+    this.taskPids = tasks.map((row) => b.pid(`pid of ${row.pid}`));
+    this.threadPids = threads.map((row) => {
+      const leader = tasks[row.task];
+      const own = this.taskPids[row.task];
+      return leader !== undefined && own !== undefined && leader.pid === row.tid ? own : b.pid(`tid of ${row.tid}`);
+    });
+    this.placed = b.counter("placed");
+    this.joined = b.counter("joined");
+    this.furnished = b.counter("furnished");
+    this.ready = b.counter("ready");
+    this.seized = b.counter("seized");
+    this.settled = b.counter("settled");
+    this.go = b.counter("go");
+    this.running = b.counter("running");
+  }
+
+  keepHigh(fd: Slot): void {
+    this.objects.keepHigh(fd);
+  }
+
+  openObject(object: number, flags: number, purpose: string): Slot {
+    return this.objects.open(object, { flags, purpose });
+  }
+
+  task(index: number): TaskRow {
+    const row = this.checkpoint.tables.tasks[index];
+    if (row === undefined) throw new CrimgError("lower.reference", `there is no task ${index}`, { path: `tasks[${index}]` });
+    return row;
+  }
+
+  thread(index: number): ThreadRow {
+    const row = this.checkpoint.tables.threads[index];
+    if (row === undefined) throw new CrimgError("lower.reference", `there is no thread ${index}`, { path: `threads[${index}]` });
+    return row;
+  }
+
+  /** `4711 (redis-server)`. */
+  taskName(task: number): string {
+    const leader = this.checkpoint.threadsOf(task)[0];
+    const comm = leader === undefined ? "" : this.thread(leader).comm;
+    return `${this.task(task).pid}${comm === "" ? "" : ` (${comm})`}`;
+  }
+
+  taskSubject(task: number): string {
+    return `task ${this.taskName(task)}`;
+  }
+
+  taskPid(task: number): Arg {
+    return this.taskShared(task).u4;
+  }
+
+  taskShared(task: number): Shared {
+    const shared = this.taskPids[task];
+    if (shared === undefined) throw new RangeError(`no task ${task}`);
+    return shared;
+  }
+
+  threadShared(thread: number): Shared {
+    const shared = this.threadPids[thread];
+    if (shared === undefined) throw new RangeError(`no thread ${thread}`);
+    return shared;
+  }
+
+  /** Opens a directory for chroot or fchdir. Ops of the first process. */
+  openDirectory(object: number, purpose: string): Slot {
+    return this.objects.open(object, { flags: O.path | O.directory, purpose });
+  }
+
+}

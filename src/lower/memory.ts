@@ -1,0 +1,183 @@
+/**
+ * The address space of a task. When its ops start, only the hole and the staged shared memory are mapped, so every
+ * MAP_FIXED_NOREPLACE must succeed; when they end, every mapping of the model is there and the staging area is gone.
+ */
+import type { MmRow, VmaRow } from "../gen/tables.js";
+import type { Checkpoint } from "../model/checkpoint.js";
+import { ARCH, MADV, MAP, MREMAP, O, PR, PR_SET_MM_MAP, PR_SET_VMA_ANON_NAME, PROT, pageSize, taskSize } from "./constants.js";
+import type { ObjectOpener } from "./objects.js";
+import type { Slot } from "./operands.js";
+import { collapse, hugeRuns, readExtents } from "./page-loading.js";
+import type { ProgramBuilder } from "./program-builder.js";
+import type { StagedMemory } from "./shared-memory.js";
+import { type VmaPlan, planVmas } from "./vma-plan.js";
+
+/** vm.mmap_min_addr; PR_SET_MM_MAP refuses lower addresses. */
+const mmapMinAddr = 0x10000n;
+
+export interface MemoryParts {
+  readonly checkpoint: Checkpoint;
+  readonly builder: ProgramBuilder;
+  readonly objects: ObjectOpener;
+  readonly staged: StagedMemory;
+  readonly imageFd: Slot;
+}
+
+/** Opens what the mappings and the exe link of an address space need. Ops of the first process. */
+export function openMappedObjects(parts: MemoryParts, mm: number, subject: string): void {
+  for (const index of parts.checkpoint.vmasOf(mm)) mappedFd(parts, vmaAt(parts, index), subject);
+  const exe = parts.checkpoint.tables.mms[mm]?.exe ?? null;
+  if (exe !== null) exeFd(parts, exe, subject);
+}
+
+/** Makes the address space. Ops of the task. */
+export function lowerMemory(parts: MemoryParts, mmIndex: number, subject: string): void {
+  const { checkpoint, builder: b } = parts;
+  const mm = checkpoint.tables.mms[mmIndex];
+  if (mm === undefined) return;
+  const vmas = checkpoint.vmasOf(mmIndex).map((index) => vmaAt(parts, index));
+  const extents = checkpoint.extentsOf({ mm: mmIndex });
+  const plans = planVmas(vmas, (vma) => extents.some(({ address, length }) => address < vma.end && address + length > vma.start));
+
+  const kernelStart = vmas.find((vma) => vma.kind === "vdso" || vma.kind === "vvar")?.start;
+  if (kernelStart !== undefined) {
+    // The lowest address of [vvar] is honoured exactly, provided that no vDSO is mapped.
+    b.syscall("arch_prctl", [ARCH.mapVdso64, kernelStart], { message: `map the vDSO at ${hex(kernelStart)}` });
+  }
+  let before: VmaPlan | undefined;
+  for (const plan of plans) {
+    mapVma(parts, plan, before, subject);
+    before = plan;
+  }
+  for (const { vma, loadProt, source, isSeparate } of plans) {
+    if (source !== "mmap" || vma.kind !== "anon_private" || isSeparate || (loadProt & PROT.write) === 0) continue;
+    for (const run of hugeRuns(extents, vma.start, vma.end)) collapse(b, run);
+  }
+  readExtents(b, parts.imageFd, extents, (address) => address, "memory");
+  finishVmas(b, plans);
+  if (parts.staged.range !== undefined) {
+    const { start, end } = parts.staged.range;
+    b.syscall("munmap", [start, end - start], { message: "unmap the staging area" });
+  }
+  setMmFields(parts, mm, subject);
+}
+
+function mapVma(parts: MemoryParts, plan: VmaPlan, before: VmaPlan | undefined, subject: string): void {
+  const { builder: b } = parts;
+  const { vma } = plan;
+  const length = vma.end - vma.start;
+  const where = `${hex(vma.start)}-${hex(vma.end)}`;
+  switch (plan.source) {
+    case "kernel":
+      return;
+    case "staging": {
+      const staging = vma.object === null ? undefined : parts.staged.addresses.get(vma.object);
+      if (staging === undefined) return;
+      b.syscall("mremap", [staging + vma.offset, 0, length, MREMAP.maymove | MREMAP.fixed, vma.start], {
+        expect: vma.start,
+        message: `map shared memory at ${where}`,
+      });
+      break;
+    }
+    case "mmap": {
+      const fd = mappedFd(parts, vma, subject);
+      // Unlike the mapping before it for as long as both get pages: see VmaPlan.isSeparate.
+      const prot = plan.isSeparate ? (before?.loadProt === 0 ? PROT.read : 0) : plan.loadProt;
+      b.syscall("mmap", [vma.start, length, prot, plan.mapFlags | MAP.fixedNoreplace, fd ?? -1, vma.kind === "anon_private" ? 0 : vma.offset], {
+        expect: vma.start,
+        message: `map ${describe(parts, vma)} at ${where}`,
+        hint: vma.kind === "anon_private" ? "there is not enough memory, or a limit (ulimit -v, vm.max_map_count) is lower than at the dump" : undefined,
+      });
+      if (plan.isSeparate) {
+        b.syscall("madvise", [vma.start, length, MADV.random], { message: `set ${where} apart` });
+        b.syscall("mprotect", [vma.start, length, plan.loadProt], { message: `protect ${where}` });
+      }
+    }
+  }
+  for (const advice of plan.advice) {
+    b.syscall("madvise", [vma.start, length, advice], { message: `give advice ${advice} on ${where}` });
+  }
+  if (vma.name !== "" && (vma.kind === "anon_private" || vma.kind === "anon_shared")) {
+    // Kernels without CONFIG_ANON_VMA_NAME refuse; names are for people only.
+    b.syscall("prctl", [PR.setVma, PR_SET_VMA_ANON_NAME, vma.start, length, b.string(vma.name)], { expect: "any" });
+  }
+}
+
+/** What comes after the pages. */
+function finishVmas(b: ProgramBuilder, plans: readonly VmaPlan[]): void {
+  plans.forEach((plan, index) => {
+    if (!plan.isSeparate) return;
+    for (const { vma } of [plans[index - 1], plan].filter((one) => one !== undefined)) {
+      b.syscall("madvise", [vma.start, pageSize, MADV.populateWrite], { expect: "any" });
+    }
+    const { start, end } = plan.vma;
+    const isAdvised = plan.advice.includes(MADV.random) || plan.advice.includes(MADV.sequential);
+    if (!isAdvised) b.syscall("madvise", [start, end - start, MADV.normal], { message: `take the advice on ${hex(start)} back` });
+  });
+  for (const { vma, source, lock, loadProt, prot } of plans) {
+    if (source === "kernel") continue;
+    const length = vma.end - vma.start;
+    const where = `${hex(vma.start)}-${hex(vma.end)}`;
+    if (lock !== undefined) {
+      b.syscall("mlock2", [vma.start, length, lock], { message: `lock ${where} in memory`, hint: "raise the limit on locked memory (ulimit -l)" });
+    }
+    if (loadProt !== prot) b.syscall("mprotect", [vma.start, length, prot], { message: `protect ${where}` });
+  }
+}
+
+/** Command line, environment, brk, auxiliary vector and the exe link, as /proc shows them. */
+function setMmFields(parts: MemoryParts, mm: MmRow, subject: string): void {
+  const { builder: b } = parts;
+  if (mm.startStack < mmapMinAddr) return;
+  // Formats that do not know a field leave it 0, which the kernel refuses: the stack's start stands in.
+  const known = (value: bigint) => (value < mmapMinAddr ? mm.startStack : value);
+  const [startCode, endCode] = mm.endCode > mm.startCode ? [known(mm.startCode), known(mm.endCode)] : [mm.startStack, mm.startStack + 1n];
+  const auxv = mm.auxv.length > 0 ? b.bytes(mm.auxv) : 0;
+  const map = b.u8s(
+    startCode, endCode, known(mm.startData), known(mm.endData), known(mm.startBrk), known(mm.brk), mm.startStack,
+    known(mm.argStart), known(mm.argEnd), known(mm.envStart), known(mm.envEnd), auxv, BigInt(mm.auxv.length) | (0xffff_ffffn << 32n),
+  );
+  const withoutExe = b.label("mm fields without exe link");
+  const done = b.label("mm fields are set");
+  if (mm.exe !== null) {
+    b.store4(map.at(100), exeFd(parts, mm.exe, subject));
+    b.syscall("prctl", [PR.setMm, PR_SET_MM_MAP, map, 104, 0], { orElse: withoutExe });
+    b.jump(done);
+    b.place(withoutExe);
+    b.store4(map.at(100), 0xffff_ffff);
+  }
+  b.syscall("prctl", [PR.setMm, PR_SET_MM_MAP, map, 104, 0], { message: "set the memory fields (brk, command line, auxiliary vector)" });
+  b.place(done);
+}
+
+function exeFd(parts: MemoryParts, exe: number, subject: string): Slot {
+  return parts.objects.openToMap(exe, false, { flags: O.rdonly, purpose: `as program of ${subject}`, mustBeUnchanged: true });
+}
+
+function mappedFd(parts: MemoryParts, vma: VmaRow, subject: string): Slot | undefined {
+  if (vma.kind !== "file_private" && vma.kind !== "file_shared") return undefined;
+  if (vma.object === null) return undefined;
+  const isWritable = vma.kind === "file_shared" && ((vma.prot & PROT.write) !== 0 || (vma.vmFlags & vmMayWrite) !== 0n);
+  return parts.objects.openToMap(vma.object, isWritable, {
+    flags: isWritable ? O.rdwr : O.rdonly,
+    purpose: `mapped by ${subject}`,
+    // Shared writable pages are the file's own business: its time may change at any writeback.
+    mustBeUnchanged: vma.kind === "file_private",
+  });
+}
+const vmMayWrite = 1n << 5n;
+
+function describe(parts: MemoryParts, vma: VmaRow): string {
+  if (vma.object === null) return vma.isStack === 1 ? "[stack]" : vma.isHeap === 1 ? "[heap]" : "memory";
+  return parts.checkpoint.tables.objects[vma.object]?.path || "memory";
+}
+
+function vmaAt(parts: MemoryParts, index: number): VmaRow {
+  const vma = parts.checkpoint.tables.vmas[index];
+  if (vma === undefined || vma.end <= vma.start || (vma.end > taskSize && vma.kind !== "vsyscall")) throw new RangeError(`vmas[${index}]`);
+  return vma;
+}
+
+function hex(value: bigint): string {
+  return value.toString(16);
+}

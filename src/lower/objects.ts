@@ -1,0 +1,228 @@
+/** Opening what the model calls objects (files, ghosts, memfds …) in the first process. */
+import { CrimgError } from "../errors/crimg-error.js";
+import type { ObjectRow } from "../gen/tables.js";
+import type { ExtentRow } from "../gen/tables.js";
+import type { Checkpoint } from "../model/checkpoint.js";
+import { AT, ERRNO, F, O } from "./constants.js";
+import { Slot } from "./operands.js";
+import type { ProgramBuilder } from "./program-builder.js";
+
+/** sendfile moves at most this many bytes a call (MAX_RW_COUNT), rounded down to something even. */
+export const maxTransfer = 0x4000_0000n;
+/** struct stat: st_size and st_mtim. */
+const statSize = 144;
+const statOffset = { size: 48, mtime: 88 } as const;
+const stillThere = "put the file back, or resume where it is; `crimg dump --bundle` makes images that need no other file";
+
+export interface OpenOptions {
+  /** open(2) flags. */
+  readonly flags: number;
+  /** Ends messages, such as `for fd 8 of task 7 (cat)`. */
+  readonly purpose: string;
+  /** The content is relied on: size and modification time must be those of the dump. */
+  readonly mustBeUnchanged?: boolean;
+}
+
+/** Opens objects; makes ghosts and memfds once. All ops are those of the first process. */
+export class ObjectOpener {
+  readonly #checkpoint: Checkpoint;
+  readonly #builder: ProgramBuilder;
+  readonly #firstHighFd: number;
+  readonly #imageFd: Slot;
+  /** Descriptor of the first opening of something that has no name to open. */
+  readonly #nameless = new Map<number, Slot>();
+  readonly #mapped = new Map<string, Slot>();
+  #isSealed = false;
+
+  constructor(checkpoint: Checkpoint, builder: ProgramBuilder, firstHighFd: number, imageFd: Slot) {
+    this.#checkpoint = checkpoint;
+    this.#builder = builder;
+    this.#firstHighFd = firstHighFd;
+    this.#imageFd = imageFd;
+  }
+
+  /** The first process's ops end: whatever is not open now cannot be opened any more. */
+  seal(): void {
+    this.#isSealed = true;
+  }
+
+  /** Moves the descriptor in a slot to a high number. */
+  keepHigh(fd: Slot): void {
+    const b = this.#builder;
+    const low = b.slot(`${fd.name}, low`);
+    b.compute(low, "move", fd);
+    b.syscall("fcntl", [low, F.dupfdCloexec, this.#firstHighFd], {
+      store: fd,
+      message: "keep a descriptor for later",
+      hint: "raise the hard limit on open files (ulimit -Hn)",
+    });
+    b.syscall("close", [low]);
+  }
+
+  /** A new open file description of the object, at a high number. */
+  open(index: number, options: OpenOptions): Slot {
+    if (this.#isSealed) throw new Error(`object ${index} is opened too late`);
+    const object = this.#object(index);
+    switch (object.kind) {
+      case "ghost":
+      case "memfd":
+        return this.#reopen(this.#makeNameless(index, object, options.purpose), object, options);
+      case "shared_memory":
+        throw new CrimgError("lower.object", `objects[${index}] is anonymous shared memory, which cannot be opened`, { path: `objects[${index}]` });
+      default:
+        return this.#openNamed(object, options);
+    }
+  }
+
+  /** A descriptor to map an object with; the same one for all mappings of the same access. */
+  openToMap(index: number, isWritable: boolean, options: OpenOptions): Slot {
+    const key = `${index}:${isWritable}`;
+    let fd = this.#mapped.get(key);
+    if (fd === undefined) {
+      if (this.#isSealed) throw new Error(`object ${index} is opened too late`);
+      const object = this.#object(index);
+      fd =
+        object.kind === "ghost" || object.kind === "memfd"
+          ? isWritable
+            ? this.#makeNameless(index, object, options.purpose)
+            : this.#reopen(this.#makeNameless(index, object, options.purpose), object, options)
+          : this.open(index, options);
+      this.#mapped.set(key, fd);
+    }
+    return fd;
+  }
+
+  #object(index: number): ObjectRow {
+    const object = this.#checkpoint.tables.objects[index];
+    if (object === undefined) throw new CrimgError("lower.reference", `there is no object ${index}`, { path: `objects[${index}]` });
+    return object;
+  }
+
+  #openNamed(object: ObjectRow, { flags, purpose, mustBeUnchanged }: OpenOptions): Slot {
+    const b = this.#builder;
+    const fd = b.slot(`fd of ${object.path}`);
+    b.syscall("openat", [AT.fdcwd, b.string(object.path), flags | O.cloexec | O.noctty, 0], {
+      store: fd,
+      message: `open ${object.path} ${purpose}`,
+      hint: object.kind === "file" ? stillThere : undefined,
+    });
+    this.keepHigh(fd);
+    if (mustBeUnchanged && object.kind === "file") this.#checkUnchanged(fd, object, purpose);
+    return fd;
+  }
+
+  #checkUnchanged(fd: Slot, object: ObjectRow, purpose: string): void {
+    // Images of formats that record neither size nor time.
+    if (object.size === 0n && object.mtimeNs === 0n) return;
+    const b = this.#builder;
+    const stat = b.buffer(statSize);
+    b.syscall("fstat", [fd, stat], { message: `examine ${object.path} ${purpose}` });
+    b.compare(stat.at(statOffset.size), b.u8s(object.size), 8, {
+      message: `${object.path} ${purpose} has changed since the dump: its size is no longer ${object.size} bytes`,
+      hint: stillThere,
+    });
+    if (object.mtimeNs === 0n) return;
+    const [seconds, nanoseconds] = [object.mtimeNs / 1_000_000_000n, object.mtimeNs % 1_000_000_000n];
+    b.compare(stat.at(statOffset.mtime), b.u8s(seconds, nanoseconds), 16, {
+      message: `${object.path} ${purpose} has changed since the dump: its modification time is another`,
+      hint: stillThere,
+    });
+  }
+
+  /** Opens the inode behind a descriptor again. */
+  #reopen(fd: Slot, object: ObjectRow, { flags, purpose }: OpenOptions): Slot {
+    const b = this.#builder;
+    const path = b.buffer(32);
+    b.format(path, "/proc/self/fd/", fd);
+    const again = b.slot(`another fd of ${object.path}`);
+    b.syscall("openat", [AT.fdcwd, path, (flags & ~(O.creat | O.excl | O.nofollow)) | O.cloexec, 0], {
+      store: again,
+      message: `open ${object.path} (deleted) ${purpose}`,
+    });
+    this.keepHigh(again);
+    return again;
+  }
+
+  #makeNameless(index: number, object: ObjectRow, purpose: string): Slot {
+    let fd = this.#nameless.get(index);
+    if (fd === undefined) {
+      fd = object.kind === "memfd" ? this.#makeMemfd(object, purpose) : this.#makeGhost(index, object, purpose);
+      this.keepHigh(fd);
+      this.#nameless.set(index, fd);
+      this.#fill(fd, object, this.#checkpoint.extentsOf({ object: index }), purpose);
+      this.#finish(fd, object, purpose);
+    }
+    return fd;
+  }
+
+  #makeMemfd(object: ObjectRow, purpose: string): Slot {
+    const b = this.#builder;
+    const fd = b.slot(`memfd ${object.path}`);
+    const allowSealing = 2;
+    b.syscall("memfd_create", [b.string(object.path), (object.memfdFlags | allowSealing) >>> 0], {
+      store: fd,
+      message: `make memfd ${object.path} ${purpose}`,
+    });
+    return fd;
+  }
+
+  /**
+   * A file whose name is gone: made under that name, so that /proc shows the same, and unlinked at once. If the name is
+   * taken by another file now, one beside it is used.
+   */
+  #makeGhost(index: number, object: ObjectRow, purpose: string): Slot {
+    const b = this.#builder;
+    const fd = b.slot(`fd of ${object.path} (deleted)`);
+    const isTaken = b.label("name is taken");
+    const isMade = b.label("ghost is made");
+    const flags = O.rdwr | O.creat | O.excl | O.cloexec | O.nofollow;
+    const mode = object.mode & 0o7777;
+    const hint = "the directory must exist and be writable, as it was at the dump";
+    b.syscall("openat", [AT.fdcwd, b.string(object.path), flags, mode], { store: fd, orElse: isTaken });
+    b.syscall("unlinkat", [AT.fdcwd, b.string(object.path), 0], { message: `unlink ${object.path} again` });
+    b.jump(isMade);
+    b.place(isTaken);
+    const other = b.string(`${object.path}.crimg-${index}`);
+    const message = `make the deleted file ${object.path} again ${purpose}`;
+    const isOtherTrouble = b.label("other trouble");
+    b.jumpIf(fd, "ne", -ERRNO.exist, isOtherTrouble);
+    b.syscall("openat", [AT.fdcwd, other, flags, mode], { store: fd, message, hint });
+    b.syscall("unlinkat", [AT.fdcwd, other, 0], { message: `unlink ${object.path}.crimg-${index} again` });
+    b.jump(isMade);
+    b.place(isOtherTrouble);
+    b.fail(message, hint, fd);
+    b.place(isMade);
+    return fd;
+  }
+
+  #fill(fd: Slot, object: ObjectRow, extents: readonly ExtentRow[], purpose: string): void {
+    const b = this.#builder;
+    const message = `fill ${object.path} ${purpose}`;
+    const hint = "there must be room on its filesystem";
+    b.syscall("ftruncate", [fd, object.size], { message, hint });
+    for (const { address, length, fileOffset } of extents) {
+      const wanted = address + length > object.size ? object.size - address : length;
+      for (let done = 0n; done < wanted; done += maxTransfer) {
+        const count = wanted - done < maxTransfer ? wanted - done : maxTransfer;
+        b.syscall("lseek", [fd, address + done, 0], { message });
+        b.syscall("sendfile", [fd, this.#imageFd, b.u8s(fileOffset + done), count], { expect: count, message, hint });
+      }
+    }
+    b.syscall("lseek", [fd, 0, 0], { message });
+  }
+
+  #finish(fd: Slot, object: ObjectRow, purpose: string): void {
+    const b = this.#builder;
+    if (object.kind === "memfd") {
+      if (object.seals !== 0) b.syscall("fcntl", [fd, F.addSeals, object.seals], { message: `seal memfd ${object.path} ${purpose}` });
+      if ((object.mode & 0o7777) !== 0o777) b.syscall("fchmod", [fd, object.mode & 0o7777], { message: `set the mode of memfd ${object.path}` });
+      return;
+    }
+    // An ordinary user owns what it makes, and may not give it away.
+    b.syscall("fchown", [fd, object.uid, object.gid], { expect: "any" });
+    b.syscall("fchmod", [fd, object.mode & 0o7777], { message: `set the mode of ${object.path} (deleted)` });
+    const second = 1_000_000_000n;
+    const times = b.u8s(object.atimeNs / second, object.atimeNs % second, object.mtimeNs / second, object.mtimeNs % second);
+    b.syscall("utimensat", [fd, 0, times, 0], { message: `set the times of ${object.path} (deleted)` });
+  }
+}

@@ -1,0 +1,94 @@
+/**
+ * Loading stored pages: extents that follow each other in the file go in one preadv, so that a restore is a few large
+ * reads. Huge pages make big areas much cheaper to fault in; MADV_COLLAPSE makes them without leaving a flag behind.
+ */
+import type { ExtentRow } from "../gen/tables.js";
+import { MADV, hugePageSize } from "./constants.js";
+import type { Slot } from "./operands.js";
+import type { ProgramBuilder } from "./program-builder.js";
+
+/** UIO_MAXIOV. */
+const maxVectors = 1024;
+/** Below MAX_RW_COUNT (0x7ffff000), so that every read is done in one piece. */
+const maxBytes = 0x4000_0000n;
+
+interface Piece {
+  readonly address: bigint;
+  readonly length: bigint;
+}
+
+/** Ops that read the extents to where `place` says. */
+export function readExtents(
+  b: ProgramBuilder,
+  imageFd: Slot,
+  extents: readonly Pick<ExtentRow, "address" | "length" | "fileOffset">[],
+  place: (address: bigint) => bigint,
+  what: string,
+): void {
+  let pieces: Piece[] = [];
+  let start = 0n;
+  let total = 0n;
+  const flush = (): void => {
+    if (pieces.length === 0) return;
+    const vectors = b.u8s(...pieces.flatMap(({ address, length }) => [address, length]));
+    b.syscall("preadv", [imageFd, vectors, pieces.length, start, 0], {
+      expect: total,
+      message: `read ${total} bytes of ${what} from the image at offset ${start}`,
+      hint: "the image is truncated, or there is not enough memory",
+    });
+    pieces = [];
+  };
+  for (const extent of extents) {
+    for (let done = 0n; done < extent.length; ) {
+      if (pieces.length === maxVectors || total >= maxBytes || extent.fileOffset + done !== start + total) flush();
+      if (pieces.length === 0) {
+        start = extent.fileOffset + done;
+        total = 0n;
+      }
+      const room = maxBytes - total;
+      const length = extent.length - done < room ? extent.length - done : room;
+      pieces.push({ address: place(extent.address + done), length });
+      total += length;
+      done += length;
+    }
+  }
+  flush();
+}
+
+/** The runs of whole huge pages that the extents cover completely, within [start, end). */
+export function hugeRuns(extents: readonly Pick<ExtentRow, "address" | "length">[], start: bigint, end: bigint): readonly Piece[] {
+  const runs: Piece[] = [];
+  let from = -1n;
+  let to = -1n;
+  const flush = (): void => {
+    const first = ((max(from, start) + hugePageSize - 1n) / hugePageSize) * hugePageSize;
+    const last = (min(to, end) / hugePageSize) * hugePageSize;
+    if (from >= 0n && last > first) runs.push({ address: first, length: last - first });
+  };
+  for (const { address, length } of extents) {
+    if (address === to) {
+      to = address + length;
+      continue;
+    }
+    flush();
+    from = address;
+    to = address + length;
+  }
+  flush();
+  return runs;
+}
+
+/** Makes huge pages in an area that is about to be filled. Where the kernel has none to give, small ones do. */
+export function collapse(b: ProgramBuilder, run: Piece): void {
+  // Only what has a page can be collapsed.
+  b.op("touch", [run.address, run.length, hugePageSize]);
+  b.syscall("madvise", [run.address, run.length, MADV.collapse], { expect: "any" });
+}
+
+function max(a: bigint, b: bigint): bigint {
+  return a > b ? a : b;
+}
+
+function min(a: bigint, b: bigint): bigint {
+  return a < b ? a : b;
+}

@@ -1,0 +1,91 @@
+/** Ops that make processes and threads: clone3 with the old id, ids published to the whole tree, tidy endings. */
+import { CLONE, SIG, SIG_SETMASK, sigsetSize } from "./constants.js";
+import type { DataRef, Label, Shared } from "./operands.js";
+import type { ProgramBuilder } from "./program-builder.js";
+
+/** struct clone_args up to cgroup. */
+const cloneArgsSize = 88;
+const setTidSizeOffset = 72;
+
+export interface CloneRequest {
+  /** The id wanted, in the pid namespace of the restore. */
+  readonly pid: number;
+  readonly flags: number;
+  readonly exitSignal: number;
+  /** Where the id is published. */
+  readonly shared: Shared;
+  /** What is made: `process 4711 (bash)`. */
+  readonly what: string;
+}
+
+export class ProcessMaker {
+  /** clone_args whose set_tid_size becomes 0 with --pid any. */
+  readonly cloneArgs: DataRef[] = [];
+  readonly #builder: ProgramBuilder;
+
+  constructor(builder: ProgramBuilder) {
+    this.#builder = builder;
+  }
+
+  /** Ops of the parent: makes a process that continues at `child`. */
+  fork(request: CloneRequest, child: Label): void {
+    const b = this.#builder;
+    const result = b.slot(`pid of ${request.what}`);
+    const args = this.#cloneArgs(request, undefined);
+    b.syscall("clone3", [args, cloneArgsSize], { store: result, ...this.#texts(request) });
+    b.jumpIf(result, "eq", 0, child);
+    b.store4(request.shared, result);
+  }
+
+  /** Ops of a thread of the process: makes another thread, on a stack of its own in the hole. */
+  thread(request: CloneRequest, stackSize: number, start: Label): void {
+    const b = this.#builder;
+    const result = b.slot(`tid of ${request.what}`);
+    const stack = b.buffer(stackSize, 64);
+    const args = this.#cloneArgs(request, { stack, stackSize });
+    b.op("thread", [args, cloneArgsSize], { store: result, expect: "not_error", ...this.#texts(request) }, start);
+    b.store4(request.shared, result);
+  }
+
+  /** With --pid any: every clone3 takes whatever id the kernel gives. */
+  takeAnyPids(): void {
+    for (const args of this.cloneArgs) this.#builder.store8(args.at(setTidSizeOffset), 0);
+  }
+
+  #texts({ what, pid }: CloneRequest): { readonly message: string; readonly hint: string } {
+    return {
+      message: `make ${what}`,
+      hint: `id ${pid} may be in use, also as a session, a process group or an unreaped child; --pid namespace or --pid any avoid that`,
+    };
+  }
+
+  #cloneArgs(request: CloneRequest, place: { readonly stack: DataRef; readonly stackSize: number } | undefined): DataRef {
+    const b = this.#builder;
+    const wanted = b.u4s(request.pid);
+    const args = b.u8s(request.flags, 0, 0, 0, request.exitSignal, place?.stack ?? 0, place?.stackSize ?? 0, 0, wanted, 1, 0);
+    this.cloneArgs.push(args);
+    return args;
+  }
+}
+
+export const threadFlags = CLONE.vm | CLONE.fs | CLONE.files | CLONE.sighand | CLONE.thread | CLONE.sysvsem;
+
+/** Ends the process so that its parent gets this wait(2) status. */
+export function endWithStatus(b: ProgramBuilder, status: number): void {
+  const signal = status & 0x7f;
+  if (signal === 0) {
+    b.syscall("exit_group", [(status >> 8) & 0xff]);
+    return;
+  }
+  const self = b.slot("own pid");
+  if (signal !== SIG.kill) {
+    b.syscall("rt_sigaction", [signal, b.u8s(0, 0, 0, 0), 0, sigsetSize], { expect: "any" });
+    const unblocked = b.u8s(BigInt.asUintN(64, ~(1n << BigInt(signal - 1))));
+    b.syscall("getpid", [], { store: self });
+    b.syscall("kill", [self, signal], { expect: "any" });
+    b.syscall("rt_sigprocmask", [SIG_SETMASK, unblocked, 0, sigsetSize], { expect: "any" });
+  }
+  b.syscall("getpid", [], { store: self });
+  b.syscall("kill", [self, SIG.kill], { expect: "any" });
+}
+

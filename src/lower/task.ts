@@ -1,0 +1,231 @@
+/** One process: its place in the tree, memory, descriptors, process-wide state, threads. */
+import type { DescriptorLowering } from "./context.js";
+import { AT, CLONE, O, P_PID, PR, SIG, WAIT } from "./constants.js";
+import { lowerLeaving } from "./leave.js";
+import type { Lowering } from "./lowering.js";
+import { lowerMemory } from "./memory.js";
+import type { Label, Slot } from "./operands.js";
+import { endWithStatus, threadFlags } from "./process.js";
+import { lowerPendingSignals, lowerSignalActions } from "./signals.js";
+import { lowerLimits, lowerThreadState } from "./thread-state.js";
+import { lowerTimers } from "./timers.js";
+import type { TaskPlan, TreePlan } from "./tree-plan.js";
+
+/** run() of the interpreter needs a few hundred bytes. */
+const threadStackSize = 4096;
+
+export interface Directories {
+  readonly cwd?: Slot;
+  readonly root?: Slot;
+}
+
+export interface TreeLowering {
+  readonly l: Lowering;
+  readonly tree: TreePlan;
+  readonly descriptors: DescriptorLowering;
+  /** By task, opened in the first process. */
+  readonly directories: readonly Directories[];
+  readonly labels: readonly Label[];
+  readonly counts: {
+    /** Who counts on `placed`: tasks and stand-ins for leaders of groups. */
+    readonly placed: number;
+    readonly joined: number;
+    readonly living: number;
+  };
+}
+
+/** The ops of a task, from its first (as a fresh fork of its parent) to leaving. */
+export function lowerTask(t: TreeLowering, plan: TaskPlan): void {
+  const { l } = t;
+  const b = l.builder;
+  const label = t.labels[plan.task];
+  if (label === undefined) throw new RangeError(`no task ${plan.task}`);
+  b.place(label);
+  b.about(l.taskSubject(plan.task), () => {
+    // If the parent dies before everything runs, so does the child: nothing half-alive remains.
+    b.syscall("prctl", [PR.setPdeathsig, SIG.kill, 0, 0, 0], { message: "ask to die with the parent" });
+    const helpers = makeRelatives(t, plan);
+    b.count(l.placed);
+    joinGroup(t, plan);
+    if (plan.row.state === "zombie") {
+      if (t.counts.joined > 0) b.wait(l.joined, t.counts.joined);
+      endWithStatus(b, plan.row.waitStatus);
+      return;
+    }
+    for (const child of [...plan.early, ...plan.late]) awaitZombie(l, child);
+    for (const { members } of plan.goneLeaders) for (const member of members) awaitZombie(l, member);
+    if (plan.row.mm !== null) {
+      lowerMemory({ checkpoint: l.checkpoint, builder: b, objects: l.objects, staged: l.staged, imageFd: l.imageFd }, plan.row.mm, l.taskSubject(plan.task));
+    }
+    t.descriptors.placeDescriptors(plan.task);
+    enterDirectories(t, plan);
+    b.syscall("close_range", [l.firstHighFd, 0xffff_ffff, 0], { message: "close what the restore had open" });
+    b.count(l.furnished);
+    if (t.counts.living > 1) b.wait(l.furnished, t.counts.living);
+    t.descriptors.finishDescriptors(plan.task);
+    for (const helper of helpers) {
+      b.syscall("wait4", [helper, 0, WAIT.wall, 0], { message: "reap the stand-in for a leader that is gone" });
+    }
+    lowerProcessState(t, plan);
+    lowerThreads(t, plan);
+  });
+}
+
+/** Forks children before and after setsid, and the stand-ins. Returns the pid slots of stand-ins to reap. */
+function makeRelatives(t: TreeLowering, plan: TaskPlan): Slot[] {
+  const { l } = t;
+  const b = l.builder;
+  const helpers: Slot[] = [];
+  for (const child of plan.early) fork(t, child, 0);
+  if (plan.isSessionLeader) b.syscall("setsid", [], { message: "lead a new session" });
+  for (const child of plan.late) fork(t, child, 0);
+  for (const sibling of plan.siblings) fork(t, sibling, CLONE.parent);
+  for (const { sid, members } of plan.goneLeaders) {
+    helpers.push(
+      standIn(t, sid, () => {
+        b.syscall("setsid", [], { message: `lead session ${sid} again` });
+        for (const member of members) fork(t, member, CLONE.parent);
+      }),
+    );
+  }
+  if (plan.group.kind === "lead") b.syscall("setpgid", [0, 0], { message: "lead a process group" });
+  if (plan.group.kind === "revive") {
+    helpers.push(
+      standIn(t, plan.group.pgid, () => {
+        b.syscall("setpgid", [0, 0], { message: `lead process group ${plan.row.pgid} again` });
+        b.count(l.placed);
+        b.wait(l.joined, t.counts.joined);
+      }),
+    );
+  }
+  return helpers;
+}
+
+function fork(t: TreeLowering, child: number, flags: number): void {
+  const { l } = t;
+  const row = l.task(child);
+  const label = t.labels[child];
+  if (label === undefined) throw new RangeError(`no task ${child}`);
+  l.processes.fork(
+    {
+      pid: row.pid,
+      flags,
+      // With CLONE_PARENT the kernel takes that of the caller.
+      exitSignal: flags === 0 ? row.exitSignal : 0,
+      shared: l.taskShared(child),
+      what: `process ${l.taskName(child)}`,
+    },
+    label,
+  );
+}
+
+/** A process that only lends its id to a session or a group whose leader is gone, does `build`, and ends. */
+function standIn(t: TreeLowering, pid: number, build: () => void): Slot {
+  const { l } = t;
+  const b = l.builder;
+  const child = b.label(`stand-in ${pid}`);
+  const after = b.label(`after stand-in ${pid}`);
+  const shared = b.pid(`stand-in for ${pid}`);
+  const result = b.slot(`pid of stand-in ${pid}`);
+  l.processes.fork({ pid, flags: 0, exitSignal: SIG.chld, shared, what: `a stand-in for ${pid}, which is gone` }, child);
+  b.compute(result, "move", shared.u4);
+  b.jump(after);
+  b.place(child);
+  b.about(`stand-in for ${pid}`, () => {
+    b.syscall("prctl", [PR.setPdeathsig, SIG.kill, 0, 0, 0]);
+    build();
+    b.syscall("exit_group", [0]);
+  });
+  b.place(after);
+  return result;
+}
+
+function joinGroup(t: TreeLowering, { group }: TaskPlan): void {
+  const { l } = t;
+  const b = l.builder;
+  if (group.kind === "inherit" || group.kind === "lead") return;
+  b.wait(l.placed, t.counts.placed);
+  const pgid = group.kind === "join" ? l.taskPid(group.leader) : group.pgid;
+  b.syscall("setpgid", [0, pgid], { message: `join process group ${group.pgid}` });
+  b.count(l.joined);
+}
+
+function awaitZombie(l: Lowering, child: number): void {
+  const row = l.task(child);
+  if (row.state !== "zombie") return;
+  l.builder.syscall("waitid", [P_PID, l.taskPid(child), 0, WAIT.exited | WAIT.nowait, 0], { message: `see ${row.pid} end as a zombie` });
+}
+
+function enterDirectories(t: TreeLowering, plan: TaskPlan): void {
+  const b = t.l.builder;
+  const { cwd, root } = t.directories[plan.task] ?? {};
+  if (root !== undefined) {
+    b.syscall("fchdir", [root], { message: "enter the root directory" });
+    b.syscall("chroot", [b.string(".")], { message: "change the root directory", hint: "resume as root" });
+  }
+  if (cwd !== undefined) b.syscall("fchdir", [cwd], { message: "enter the current directory" });
+}
+
+function lowerProcessState(t: TreeLowering, plan: TaskPlan): void {
+  const { l } = t;
+  const b = l.builder;
+  const { row } = plan;
+  const mm = row.mm === null ? undefined : l.checkpoint.tables.mms[row.mm];
+  b.syscall("umask", [row.umask], { message: "set the umask" });
+  b.syscall("personality", [row.personality], { message: `set personality ${row.personality.toString(16)}` });
+  if (row.childSubreaper === 1) b.syscall("prctl", [PR.setChildSubreaper, 1, 0, 0, 0], { message: "become a child subreaper" });
+  if (mm !== undefined && mm.thpDisabled !== 0) b.syscall("prctl", [PR.setThpDisable, 1, 0, 0, 0], { message: "disable transparent huge pages" });
+  if (mm !== undefined) registerMembarrier(l, mm.membarrier);
+  setOomScore(l, row.oomScoreAdj);
+  lowerLimits(l, plan.task);
+  lowerSignalActions(b, l.checkpoint, plan.task);
+}
+
+/** membarrier(2): each registration is its query bit; the commands to register are the odd-numbered ones. */
+function registerMembarrier(l: Lowering, registrations: number): void {
+  for (const command of [1 << 2, 1 << 4, 1 << 6, 1 << 8]) {
+    if ((registrations & command) === 0) continue;
+    l.builder.syscall("membarrier", [command, 0, 0], { message: `register membarrier command ${command}` });
+  }
+}
+
+function setOomScore(l: Lowering, score: number): void {
+  if (score === 0) return;
+  const b = l.builder;
+  const fd = b.slot("fd of oom_score_adj");
+  const message = `set oom_score_adj to ${score}`;
+  b.syscall("openat", [AT.fdcwd, b.string("/proc/self/oom_score_adj"), O.wronly | O.cloexec, 0], { store: fd, message });
+  b.syscall("write", [fd, b.string(String(score)), String(score).length], { message, hint: "lowering it needs CAP_SYS_RESOURCE" });
+  b.syscall("close", [fd], { message });
+}
+
+function lowerThreads(t: TreeLowering, plan: TaskPlan): void {
+  const { l } = t;
+  const b = l.builder;
+  const [leader, ...others] = l.checkpoint.threadsOf(plan.task);
+  if (leader === undefined) return;
+  const starts = others.map((index) => {
+    const thread = l.thread(index);
+    const start = b.label(`thread ${thread.tid}`);
+    l.processes.thread(
+      { pid: thread.tid, flags: threadFlags, exitSignal: 0, shared: l.threadShared(index), what: `thread ${thread.tid} (${thread.comm})` },
+      threadStackSize,
+      start,
+    );
+    return { index, thread, start };
+  });
+  lowerPendingSignals(b, l.checkpoint, plan.task, undefined, l.taskPid(plan.task), l.threadShared(leader).u4);
+  lowerTimers(b, l.checkpoint, plan.task, (tid) => {
+    const index = l.checkpoint.threadsOf(plan.task).find((candidate) => l.thread(candidate).tid === tid);
+    return index === undefined ? tid : l.threadShared(index).u4;
+  });
+  lowerThreadState(l, leader);
+  lowerLeaving(l, leader);
+  for (const { index, thread, start } of starts) {
+    b.place(start);
+    b.about(`thread ${thread.tid} of ${l.taskSubject(plan.task)}`, () => {
+      lowerThreadState(l, index);
+      lowerLeaving(l, index);
+    });
+  }
+}

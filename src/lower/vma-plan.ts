@@ -1,0 +1,89 @@
+/** What it takes to make one mapping again, as data; memory.ts turns plans into ops, tests judge them without a kernel. */
+import type { VmaRow } from "../gen/tables.js";
+import { vmaProtBits, vmaVmFlagsBits as vm } from "../gen/tables.js";
+import { MADV, MAP, PROT } from "./constants.js";
+
+/** Flags that come and go by themselves and so must not tell mappings apart: soft-dirty. */
+const volatileFlags = vm.sd;
+
+export interface VmaPlan {
+  readonly vma: VmaRow;
+  /** How it comes to be: a new mapping, a window of staged shared memory, or not by us (vDSO and kin). */
+  readonly source: "mmap" | "staging" | "kernel";
+  /** Flags for mmap, without MAP_FIXED_NOREPLACE. */
+  readonly mapFlags: number;
+  /** Protection while pages are loaded. */
+  readonly loadProt: number;
+  readonly prot: number;
+  /** madvise values, in order. */
+  readonly advice: readonly number[];
+  /** mlock2 flags, or undefined. */
+  readonly lock: number | undefined;
+  /**
+   * The kernel would merge it with the mapping before it, which was separate at the dump. It stays separate if both
+   * have pages of their own (different anon_vma) before they become alike: see memory.ts.
+   */
+  readonly isSeparate: boolean;
+}
+
+/** Plans the mappings of one address space. `vmas` ascending; `hasPages` says whether stored pages lie in one. */
+export function planVmas(vmas: readonly VmaRow[], hasPages: (vma: VmaRow) => boolean): readonly VmaPlan[] {
+  return vmas.map((vma, index) => planVma(vma, hasPages(vma), isSeparateFrom(vmas[index - 1], vma)));
+}
+
+function planVma(vma: VmaRow, hasPages: boolean, isSeparate: boolean): VmaPlan {
+  const has = (flag: bigint) => (vma.vmFlags & flag) !== 0n;
+  const prot = vma.prot & (vmaProtBits.read | vmaProtBits.write | vmaProtBits.exec);
+  const isPrivate = vma.kind === "anon_private" || vma.kind === "file_private";
+  let mapFlags: number = isPrivate ? MAP.private : MAP.shared;
+  if (vma.kind === "anon_private") mapFlags |= MAP.anonymous;
+  if (has(vm.gd) || (vma.vmFlags === 0n && vma.isStack === 1)) mapFlags |= MAP.growsdown;
+  if (has(vm.nr)) mapFlags |= MAP.noreserve;
+  if (has(vm.ht)) mapFlags |= MAP.hugetlb;
+  if (has(vm.dp)) mapFlags = (mapFlags & ~MAP.private) | MAP.droppable;
+  // Memory that is or once was writable is accounted (ac); so is what we make writable to fill it.
+  const mustWrite = hasPages || (isPrivate && has(vm.ac)) || isSeparate;
+  const advice: number[] = [];
+  if (has(vm.hg)) advice.push(MADV.hugepage);
+  if (has(vm.nh)) advice.push(MADV.nohugepage);
+  if (has(vm.rr)) advice.push(MADV.random);
+  if (has(vm.sr)) advice.push(MADV.sequential);
+  if (has(vm.dc) && !has(vm.io)) advice.push(MADV.dontfork);
+  if (has(vm.wf)) advice.push(MADV.wipeonfork);
+  if (has(vm.dd) && !has(vm.io) && !has(vm.dp)) advice.push(MADV.dontdump);
+  if (has(vm.mg)) advice.push(MADV.mergeable);
+  return {
+    vma,
+    source: sourceOf(vma),
+    mapFlags,
+    // A window of staged memory is born readable and writable.
+    loadProt: vma.kind === "anon_shared" ? PROT.read | PROT.write : mustWrite ? prot | PROT.read | PROT.write : prot,
+    prot,
+    advice,
+    lock: has(vm.lo) ? (has(vm.lf) ? 1 : 0) : undefined,
+    isSeparate,
+  };
+}
+
+function sourceOf(vma: VmaRow): VmaPlan["source"] {
+  switch (vma.kind) {
+    case "vdso":
+    case "vvar":
+    case "vsyscall":
+    case "special":
+      return "kernel";
+    case "anon_shared":
+      return "staging";
+    default:
+      return "mmap";
+  }
+}
+
+/** True if the kernel would make one mapping of both, though they were two. */
+function isSeparateFrom(before: VmaRow | undefined, vma: VmaRow): boolean {
+  if (before === undefined || before.end !== vma.start || before.kind !== vma.kind) return false;
+  if (vma.kind !== "anon_private" && vma.kind !== "file_private") return false;
+  if (before.prot !== vma.prot || before.name !== vma.name || before.object !== vma.object) return false;
+  if ((before.vmFlags & ~volatileFlags) !== (vma.vmFlags & ~volatileFlags)) return false;
+  return vma.kind === "anon_private" || before.offset + (before.end - before.start) === vma.offset;
+}
