@@ -3,6 +3,7 @@
 import { registryOf } from "../src/adapter/registry.js";
 
 export const registry = registryOf({
+  "ckpt-elf": () => import("./ckpt-elf/index.js"),
   crtools: () => import("./crtools/index.js"),
   "ckpt-elf-v1": () => import("./ckpt-elf-v1/index.js"),
   core: () => import("./core/index.js"),

@@ -1,0 +1,36 @@
+/** The interpreter that images carry: build/interp.bin, made by native/Makefile. */
+import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { CrimgError } from "../../src/errors/crimg-error.js";
+
+/** Room for it in every image, so that images differ in little else when it changes. */
+const interpreterSize = 8192;
+
+export interface Interpreter {
+  /** Padded to whole pages; the first byte is the entry. */
+  readonly bytes: Uint8Array;
+  /** Where in it a `syscall` instruction is. */
+  readonly syscallOffset: number;
+}
+
+let loaded: Interpreter | undefined;
+
+/** Throws CrimgError `build.interpreter` if it was not built. */
+export function readInterpreter(): Interpreter {
+  if (loaded !== undefined) return loaded;
+  const path = fileURLToPath(new URL("../../../build/interp.bin", import.meta.url));
+  let code: Buffer;
+  try {
+    code = readFileSync(path);
+  } catch (cause) {
+    throw new CrimgError("build.interpreter", `the interpreter of images is missing: ${path}`, { source: path, cause, hint: "run: npm run build" });
+  }
+  const syscallOffset = code.indexOf(Buffer.from([0x0f, 0x05]));
+  if (syscallOffset < 0 || code.length > interpreterSize) {
+    throw new CrimgError("build.interpreter", `${path} is not the interpreter of this version`, { source: path, hint: "run: npm run build" });
+  }
+  const bytes = new Uint8Array(interpreterSize);
+  bytes.set(code);
+  loaded = { bytes, syscallOffset };
+  return loaded;
+}

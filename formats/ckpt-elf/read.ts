@@ -1,0 +1,51 @@
+/** Image → model. Page payload is never read here: extents refer to the file. */
+import { openSync } from "node:fs";
+import type { ReadOptions } from "../../src/adapter/format.js";
+import { FileBytes } from "../../src/bytes/random-bytes.js";
+import { readElfHeader, readProgramHeaders, readSegment } from "../../src/elf/headers.js";
+import { CrimgError } from "../../src/errors/crimg-error.js";
+import type { MutableTables } from "../../src/gen/tables.js";
+import { Checkpoint } from "../../src/model/checkpoint.js";
+import { assertReferences } from "../../src/model/references.js";
+import { FilePageSource } from "../../src/pages/file-source.js";
+import { formatId, segmentsOf } from "./image-header.js";
+import { readTablesSegment } from "./tables.js";
+
+/** Reads an image. Throws CrimgError `elf.*`, `tables.*`, `model.reference`, `ckpt-elf.*`. */
+export function readImage(path: string, _options: ReadOptions): Checkpoint {
+  const file = FileBytes.open(path);
+  try {
+    const header = readElfHeader(file, formatId);
+    const headers = readProgramHeaders(file, header);
+    const { tables: segment } = segmentsOf(headers);
+    if (segment === undefined) {
+      throw new CrimgError("ckpt-elf.no-tables", "the file has no PT_CKPT_TABLES segment", { source: path, format: formatId });
+    }
+    const bytes = readSegment(file, segment, `program_headers[${headers.indexOf(segment)}]`);
+    const { tables, unknownTables } = readTablesSegment(bytes, { source: path, base: segment.pOffset });
+    if (tables.checkpoint.length !== 1) {
+      throw new CrimgError("ckpt-elf.checkpoint", `the table checkpoint must have one row, found ${tables.checkpoint.length}`, {
+        source: path, format: formatId, path: "checkpoint",
+      });
+    }
+    assertReferences(tables, { source: path, format: formatId });
+    assertExtents(tables, file.size, path);
+    const source = new FilePageSource(path, openSync(path, "r"));
+    return new Checkpoint({ tables, sources: [source], unknownTables });
+  } finally {
+    file.close();
+  }
+}
+
+function assertExtents(tables: MutableTables, size: bigint, path: string): void {
+  tables.extents.forEach((extent, index) => {
+    const place = { source: path, format: formatId, path: `extents[${index}]`, offset: extent.fileOffset };
+    if (extent.source !== 0) throw new CrimgError("ckpt-elf.source", `extents[${index}].source must be 0, found ${extent.source}`, place);
+    if (extent.fileOffset + extent.length > size) {
+      throw new CrimgError("pages.short", `extents[${index}] ends at ${extent.fileOffset + extent.length}, but the file has ${size} bytes`, {
+        ...place,
+        hint: "the image was cut off; was the disk full?",
+      });
+    }
+  });
+}

@@ -1,0 +1,162 @@
+/**
+ * Model → executable image. The layout:
+ *
+ *   0                ELF header, program headers (page 0)
+ *   0x1000           the interpreter; page 0 and it are the one PT_LOAD segment
+ *   then             stored pages, page-aligned, in the order of the extents (PT_CKPT_EXTENTS)
+ *   then             tables (PT_CKPT_TABLES), restore program (PT_CKPT_PROGRAM), section names, section headers
+ *
+ * Pages come first, so that a dump can write them while the tree is frozen, and everything else when it knows all.
+ */
+import { ftruncateSync } from "node:fs";
+import type { WriteOptions } from "../../src/adapter/format.js";
+import type { Output } from "../../src/adapter/output.js";
+import { ByteWriter } from "../../src/bytes/byte-writer.js";
+import { imageHeader, StringTableWriter } from "../../src/elf/writing.js";
+import { elfTypeValues, programHeader, programHeaderSize, sectionHeader, segmentTypeValues, writeElfHeader, writeProgramHeader, writeSectionHeader, type ProgramHeader, type SectionHeader } from "../../src/gen/elf64.js";
+import type { ExtentRow } from "../../src/gen/tables.js";
+import { DescriptorProgram } from "../../src/lower/fds/lowering.js";
+import { lowerCheckpoint } from "../../src/lower/lower.js";
+import { Checkpoint } from "../../src/model/checkpoint.js";
+import type { ByteRange } from "../../src/model/page-source.js";
+import { writeFully } from "../../src/pages/file-source.js";
+import { alignUp, pageSize } from "./image-header.js";
+import { readInterpreter } from "./interpreter.js";
+import { writeTablesSegment } from "./tables.js";
+
+/** Bytes that one PageSource.copyTo moves at most, so that progress shows and Ctrl-C works. */
+const copyPiece = 64n << 20n;
+const SHT = { null: 0, progbits: 1, strtab: 3, nobits: 8 } as const;
+const SHF = { write: 1n, alloc: 2n, exec: 4n } as const;
+const PF = { x: 1, w: 2, r: 4 } as const;
+
+/** Writes an image into the output. Throws CrimgError `lower.*`, `pages.*`. */
+export function writeImage(checkpoint: Checkpoint, output: Output, options: WriteOptions): void {
+  const interpreter = readInterpreter();
+  const { fd } = output.file();
+  const firstPage = pageSize + BigInt(interpreter.bytes.length);
+  const extents = layOut(checkpoint.tables.extents, firstPage);
+  const endOfPages = copyPages(checkpoint, extents, fd, firstPage, options);
+  // The program refers to pages by their place in this file.
+  const placed = new Checkpoint({ tables: { ...checkpoint.tables, extents }, sources: checkpoint.sources, unknownTables: checkpoint.unknownTables });
+  writeRest(placed, fd, endOfPages, interpreter);
+}
+
+/** Where each extent will be in the file: page-aligned, one after the other. */
+function layOut(extents: readonly ExtentRow[], start: bigint): ExtentRow[] {
+  let next = start;
+  return extents.map((extent) => {
+    const fileOffset = next;
+    next += alignUp(extent.length, pageSize);
+    return { ...extent, source: 0, fileOffset };
+  });
+}
+
+function copyPages(checkpoint: Checkpoint, placed: readonly ExtentRow[], fd: number, start: bigint, options: WriteOptions): bigint {
+  const total = placed.reduce((sum, extent) => sum + extent.length, 0n);
+  let done = 0n;
+  let ranges: ByteRange[] = [];
+  let from = 0;
+  let target = start;
+  let pending = 0n;
+  const flush = (): void => {
+    if (ranges.length === 0) return;
+    checkpoint.sources[from]?.copyTo(fd, target, ranges);
+    target += pending;
+    done += pending;
+    ranges = [];
+    pending = 0n;
+    options.onProgress?.(done, total);
+  };
+  checkpoint.tables.extents.forEach((extent, index) => {
+    const at = placed[index]?.fileOffset ?? 0n;
+    if (extent.source !== from || target + pending !== at) flush();
+    from = extent.source;
+    if (ranges.length === 0) target = at;
+    for (let offset = 0n; offset < extent.length; ) {
+      const left = extent.length - offset;
+      const length = left < copyPiece - pending ? left : copyPiece - pending;
+      ranges.push({ position: extent.fileOffset + offset, length });
+      pending += length;
+      offset += length;
+      if (pending >= copyPiece) flush();
+    }
+  });
+  flush();
+  const last = placed.at(-1);
+  return last === undefined ? start : last.fileOffset + alignUp(last.length, pageSize);
+}
+
+function writeRest(checkpoint: Checkpoint, fd: number, endOfPages: bigint, interpreter: ReturnType<typeof readInterpreter>): void {
+  const codeSize = pageSize + BigInt(interpreter.bytes.length);
+  const tables = writeTablesSegment(checkpoint.tables, checkpoint.unknownTables);
+  const program = lowerCheckpoint(checkpoint, {
+    codeSize,
+    codeSyscallOffset: pageSize + BigInt(interpreter.syscallOffset),
+    lowerDescriptors: (context) => new DescriptorProgram(context),
+  });
+  const tablesOffset = endOfPages;
+  const programOffset = alignUp(tablesOffset + BigInt(tables.bytes.length), pageSize);
+  const namesOffset = programOffset + BigInt(program.bytes.length);
+  const names = new StringTableWriter();
+  const { header } = program;
+  const section = (name: string, fields: Partial<SectionHeader>): SectionHeader => sectionHeader({ shName: names.add(name), shAddralign: 1n, ...fields });
+  const sections: SectionHeader[] = [
+    sectionHeader({}),
+    section(".text", {
+      shType: SHT.progbits, shFlags: SHF.alloc | SHF.exec, shAddr: header.holeBase + pageSize, shOffset: pageSize,
+      shSize: codeSize - pageSize, shAddralign: 16n,
+    }),
+  ];
+  if (endOfPages > codeSize) {
+    sections.push(section(".ckpt.pages", { shType: SHT.progbits, shOffset: codeSize, shSize: endOfPages - codeSize, shAddralign: pageSize }));
+  }
+  for (const table of tables.tables) {
+    if (table.length === 0) continue;
+    sections.push(
+      section(`.ckpt.${table.name}`, {
+        shType: SHT.progbits, shOffset: tablesOffset + BigInt(table.offset), shSize: BigInt(table.length),
+        shAddralign: 8n, shEntsize: table.rowLength === 1 ? 0n : BigInt(table.rowLength),
+      }),
+    );
+  }
+  sections.push(section(".ckpt.program", { shType: SHT.progbits, shOffset: programOffset, shSize: BigInt(program.bytes.length), shAddralign: 8n }));
+  const nameOfNames = names.add(".shstrtab");
+  const nameBytes = names.finish();
+  sections.push(sectionHeader({ shName: nameOfNames, shType: SHT.strtab, shOffset: namesOffset, shSize: BigInt(nameBytes.length), shAddralign: 1n }));
+  const headersOffset = alignUp(namesOffset + BigInt(nameBytes.length), 8n);
+
+  const segment = (pType: number, pFlags: number, pOffset: bigint, pFilesz: bigint, more: Partial<ProgramHeader> = {}): ProgramHeader =>
+    programHeader({ pType, pFlags, pOffset, pFilesz, pMemsz: pFilesz, pAlign: 8n, ...more });
+  const segments = [
+    segment(segmentTypeValues.load, PF.r | PF.x, 0n, codeSize, { pVaddr: header.holeBase, pPaddr: header.holeBase, pAlign: pageSize }),
+    segment(segmentTypeValues.ckpt_extents, PF.r, codeSize, endOfPages - codeSize, { pAlign: pageSize }),
+    segment(segmentTypeValues.ckpt_tables, PF.r, tablesOffset, BigInt(tables.bytes.length)),
+    segment(segmentTypeValues.ckpt_program, PF.r | PF.w, programOffset, BigInt(program.bytes.length), {
+      pVaddr: header.addrProgram, pPaddr: header.addrProgram, pMemsz: header.lenMemory, pAlign: pageSize,
+    }),
+    segment(segmentTypeValues.gnu_stack, PF.r | PF.w, 0n, 0n, { pAlign: 16n }),
+  ];
+  const front = new ByteWriter(Number(codeSize));
+  writeElfHeader(
+    front,
+    imageHeader({
+      eType: elfTypeValues.exec, eEntry: header.holeBase + pageSize, ePhnum: segments.length, eShoff: headersOffset, eShnum: sections.length,
+      eShstrndx: sections.length - 1,
+    }),
+  );
+  for (const one of segments) writeProgramHeader(front, one);
+  if (front.length !== 64 + segments.length * programHeaderSize) throw new Error("program headers do not follow the ELF header");
+  front.zeros(Number(pageSize) - front.length);
+  front.bytes(interpreter.bytes);
+  const back = new ByteWriter(Number(headersOffset - programOffset) + sections.length * 64);
+  back.bytes(program.bytes);
+  back.bytes(nameBytes);
+  back.align(8);
+  for (const one of sections) writeSectionHeader(back, one);
+  writeFully(fd, tables.bytes, tablesOffset);
+  writeFully(fd, back.finish(), programOffset);
+  writeFully(fd, front.finish(), 0n);
+  // An output that was longer before (a reused file) must end here.
+  ftruncateSync(fd, Number(programOffset) + back.length);
+}
