@@ -81,6 +81,7 @@ function collectLooked(collecting: Collecting): void {
     }
   };
   for (const member of sorted) addFile(collecting, member, collectOne(member));
+  sockets.addMessageFiles();
   for (const { description, kind } of sorted) if (kind === "epoll") collectEpollWatches(collecting, description);
   addDescriptors(collecting);
 }

@@ -25,8 +25,10 @@ export interface Holder {
 
 /** An open file description of the tree, as looked at through a descriptor of crimg's own. */
 export interface Description {
-  /** Whoever has it, in the order found; never empty. */
+  /** Whoever has it, in the order found; empty only for one that travels in a message. */
   readonly holders: Holder[];
+  /** The socket in whose queue it was found (SCM_RIGHTS). */
+  readonly inFlightIn?: Description;
   /** Our copy (pidfd_getfd). It shares position and flags with the target: do not change them. */
   readonly fd: number;
   readonly stat: FileStat;
@@ -36,8 +38,19 @@ export interface Description {
   /** F_GETFL: the flags of the description, without close-on-exec. */
   readonly flags: number;
   readonly fsMagic: bigint;
+  /** Unix sockets: the waiting messages, once they were looked at. */
+  queue?: readonly QueuedMessage[];
   /** Row in `files`, once it is added. */
   row?: number;
+}
+
+/** A message in the queue of a unix socket; for streams, a run of bytes. */
+export interface QueuedMessage {
+  readonly data: Uint8Array;
+  /** sockaddr of the sender; empty if it has no name. */
+  readonly sender: Uint8Array;
+  /** Descriptions that travel with it. */
+  readonly files: readonly Description[];
 }
 
 /** The collectors' view of a dump. */
@@ -50,7 +63,8 @@ export interface Collecting {
 /** `fd 12 of 4711 (nginx)`. */
 export function nameOf(description: Description): string {
   const [holder] = description.holders;
-  return holder ? `fd ${holder.fd} of ${holder.process.pid} (${holder.process.name})` : "a descriptor";
+  if (holder) return `fd ${holder.fd} of ${holder.process.pid} (${holder.process.name})`;
+  return description.inFlightIn ? `a descriptor in flight to ${nameOf(description.inFlightIn)}` : "a descriptor";
 }
 
 /** Ends the dump: `fd 12 of 4711 (nginx): io_uring`. */

@@ -21,10 +21,9 @@ export function collectEpollWatches(collecting: Collecting, epoll: Description):
 }
 
 function findTarget({ descriptions }: Collecting, epoll: Description, item: EpollItem, offset: number): Description | undefined {
-  const [owner] = epoll.holders;
-  if (!owner) return undefined;
+  // An item is found by number and offset in the set itself, so our own copies serve as well as the target's.
   const slot = Buffer.alloc(12);
-  slot.writeUInt32LE(owner.fd, 0);
+  slot.writeUInt32LE(epoll.fd, 0);
   slot.writeUInt32LE(item.fd, 4);
   slot.writeUInt32LE(offset, 8);
   // Nearly always a holder of the epoll set still has the file at that number; else any with that inode may be it.
@@ -33,8 +32,5 @@ function findTarget({ descriptions }: Collecting, epoll: Description, item: Epol
   return descriptions
     .filter((description) => item.ino === 0n || description.stat.ino === item.ino)
     .sort((a, b) => likely(a) - likely(b))
-    .find((description) => {
-      const [holder] = description.holders;
-      return holder !== undefined && tryKcmp(holder.process.pid, owner.process.pid, kcmpType.EPOLL_TFD, holder.fd, slot) === 0;
-    });
+    .find((description) => tryKcmp(process.pid, process.pid, kcmpType.EPOLL_TFD, description.fd, slot) === 0);
 }

@@ -31,6 +31,7 @@ export function collectSignalfd({ context }: Collecting, { info }: Description):
  * tree, or the pidfd would name a stranger in the resumed world.
  */
 export function collectPidfd({ context }: Collecting, description: Description): Partial<OpenFileRow> {
+  if (description.holders.length === 0) refuseDescription(description, "scm_pidfd", "a pidfd");
   const pid = Number(description.info.fields.get("Pid") ?? "-1");
   if (pid <= 0) refuseDescription(description, "dead_pidfd", "a pidfd of a process that is gone");
   const isInside = context.processes.some((process) => process.pid === pid);

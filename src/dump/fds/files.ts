@@ -2,9 +2,11 @@
 import type { ObjectRow, OpenFileRow } from "../../gen/tables.js";
 import {
   close,
+  cString,
   failed,
   fcntlCommand,
   openFlag,
+  tryCall,
   tryFcntl,
   tryFstat,
   tryOpen,
@@ -58,7 +60,8 @@ export function internPath(collecting: Collecting, description: Description, isL
     refuseDescription(description, "name", `${text}: a name that ends in " (deleted)"`, "Rename the file.");
   }
   const { objects } = collecting.context;
-  const object = objects.add({ stat, link, fsMagic, holder: nameOf(description) });
+  const fields = isLink && !isNamed ? { linkTarget: targetOf(description) } : undefined;
+  const object = objects.add({ stat, link, fsMagic, fields, holder: nameOf(description) });
   if (objects.needsContents(object)) {
     const { ghostLimit } = collecting.options;
     if (ghostLimit !== undefined && stat.size > ghostLimit) {
@@ -86,7 +89,14 @@ function refuseUnreachable(collecting: Collecting, description: Description, tex
       "Put the name back (ln), or close it, and dump again.",
     );
   }
-  if (isLink) refuseDescription(description, "removed_link", `${text}: a symbolic link that was removed`);
+}
+
+/** Where a symbolic link leads that is open itself (O_PATH | O_NOFOLLOW). */
+function targetOf(description: Description): string {
+  const target = Buffer.alloc(4096);
+  const length = tryCall("readlinkat", description.fd, cString(""), target, target.length);
+  if (failed(length)) refuseDescription(description, "removed_link", `${decodeText(description.link)}: a symbolic link that was removed`);
+  return decodeText(target.subarray(0, length));
 }
 
 function internMemfd(collecting: Collecting, description: Description): number {

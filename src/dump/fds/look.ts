@@ -19,9 +19,10 @@ import {
 } from "../../native/index.js";
 import type { DumpContext, DumpedProcess } from "../context.js";
 import { refusal } from "../refusal.js";
-import type { Description, Holder } from "./context.js";
+import { type Description, type Holder, nameOf } from "./context.js";
 import { DescriptionIndex } from "./description-index.js";
-import { parseFdInfo } from "./fdinfo.js";
+import { decimalField, parseFdInfo } from "./fdinfo.js";
+import { peekQueue } from "./unix-queue.js";
 
 /** O_CLOEXEC in fdinfo's flags is the descriptor's own flag. */
 const O_CLOEXEC = 0o2000000;
@@ -37,6 +38,7 @@ export class Look {
       for (const process of context.processes) {
         if (!process.frozen.isZombie) this.#lookAt(process, index);
       }
+      this.#lookIntoQueues(index);
     } catch (error) {
       this.release();
       throw error;
@@ -62,46 +64,55 @@ export class Look {
 
   #lookAtOne(process: DumpedProcess, pidfd: number, number: number, index: DescriptionIndex<Description>): void {
     const name = `fd ${number} of ${process.pid} (${process.name})`;
-    const text = tryReadSmall(`/proc/${process.pid}/fdinfo/${number}`)?.toString("latin1");
-    const info = text === undefined ? undefined : parseFdInfo(text);
-    const link = tryReadlink(`/proc/${process.pid}/fd/${number}`);
-    if (info === undefined || link === undefined) {
-      throw refusal("fd.unreadable", `${name}: /proc does not tell what it is`);
-    }
     const fd = check(tryPidfdGetfd(pidfd, number), "pidfd_getfd", name);
-    let isKept = false;
-    try {
-      const stat = tryFstat(fd);
-      if (typeof stat === "number") throw new SysError("fstat", -stat, name);
-      const magic = tryFstatfsType(fd);
-      const holder: Holder = { process, fd: number, isCloexec: (info.flags & O_CLOEXEC) !== 0 };
-      const description: Description = {
-        holders: [holder],
-        fd,
-        stat,
-        link,
-        info,
-        flags: check(tryFcntl(fd, fcntlCommand.GETFL), "fcntl(F_GETFL)", name),
-        fsMagic: typeof magic === "number" ? 0n : magic,
-      };
-      const key = `${stat.dev}:${stat.ino}:${info.pos}:${description.flags}:${link.toString("latin1")}`;
-      const known = index.findOrAdd(key, description);
-      if (known) {
-        known.holders.push(holder);
-      } else {
-        this.descriptions.push(description);
-        isKept = true;
-      }
-    } finally {
-      if (!isKept) close(fd);
+    const seen = describe(fd, `/proc/${process.pid}`, number, name);
+    const holder: Holder = { process, fd: number, isCloexec: (seen.info.flags & O_CLOEXEC) !== 0 };
+    this.#keep({ ...seen, holders: [holder] }, index)?.holders.push(holder);
+  }
+
+  /** Adds a new description, or closes our copy of a known one and returns that. */
+  #keep(description: Description, index: DescriptionIndex<Description>): Description | undefined {
+    const { stat, info, flags, link, fd } = description;
+    const known = index.findOrAdd(`${stat.dev}:${stat.ino}:${info.pos}:${flags}:${link.toString("latin1")}`, description);
+    if (known) close(fd);
+    else this.descriptions.push(description);
+    return known;
+  }
+
+  /** Descriptors that travel in messages are descriptions too; what travels in those, in turn, is found as well. */
+  #lookIntoQueues(index: DescriptionIndex<Description>): void {
+    for (const socket of this.descriptions) {
+      if (decimalField(socket.info, "scm_fds") <= 0n) continue;
+      const name = `a descriptor in flight to ${nameOf(socket)}`;
+      socket.queue = peekQueue(socket, (fd) => {
+        const description: Description = { ...describe(fd, "/proc/self", fd, name), holders: [], inFlightIn: socket };
+        return this.#keep(description, index) ?? description;
+      });
     }
   }
 }
 
+/** What our copy `fd` and /proc (`number` of the process at `proc`) tell. Closes the copy when it fails. */
+function describe(fd: number, proc: string, number: number, name: string): Omit<Description, "holders"> {
+  try {
+    const text = tryReadSmall(`${proc}/fdinfo/${number}`)?.toString("latin1");
+    const info = text === undefined ? undefined : parseFdInfo(text);
+    const link = tryReadlink(`${proc}/fd/${number}`);
+    if (info === undefined || link === undefined) throw refusal("fd.unreadable", `${name}: /proc does not tell what it is`);
+    const stat = tryFstat(fd);
+    if (typeof stat === "number") throw new SysError("fstat", -stat, name);
+    const magic = tryFstatfsType(fd);
+    const flags = check(tryFcntl(fd, fcntlCommand.GETFL), "fcntl(F_GETFL)", name);
+    return { fd, stat, link, info, flags, fsMagic: typeof magic === "number" ? 0n : magic };
+  } catch (error) {
+    close(fd);
+    throw error;
+  }
+}
+
+/** Our copies are the very same descriptions as the target's, so they are what is compared. */
 function sameFile(left: Description, right: Description): number {
-  const a = left.holders[0] as Holder;
-  const b = right.holders[0] as Holder;
-  return check(tryKcmp(a.process.pid, b.process.pid, kcmpType.FILE, a.fd, b.fd), "kcmp", `fd ${a.fd} of ${a.process.pid}`);
+  return check(tryKcmp(process.pid, process.pid, kcmpType.FILE, left.fd, right.fd), "kcmp", nameOf(left));
 }
 
 /** Tasks that share one descriptor table (CLONE_FILES without CLONE_THREAD) cannot be made again yet. */

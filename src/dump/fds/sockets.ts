@@ -1,5 +1,5 @@
 /** Sockets of every family: rows, options and queues. */
-import { type OpenFileRow, socketOptionRow, type SocketRow } from "../../gen/tables.js";
+import { messageFileRow, type OpenFileRow, socketOptionRow, type SocketRow } from "../../gen/tables.js";
 import { tryGetsockopt } from "../../native/index.js";
 import { type Collecting, type Description, refuseDescription, stdioNumber } from "./context.js";
 import { InetSocketCollector, type SocketKind } from "./inet-sockets.js";
@@ -16,6 +16,7 @@ export class SocketCollector {
   readonly #inet: InetSocketCollector;
   readonly #noted: { readonly description: Description; readonly kind: SocketKind }[] = [];
   readonly #rows = new Map<number, number>();
+  readonly #inFlight: { readonly message: number; readonly files: readonly Description[] }[] = [];
 
   constructor(private readonly collecting: Collecting) {
     this.#unix = new UnixSocketCollector(collecting);
@@ -41,7 +42,17 @@ export class SocketCollector {
         kind.family === 1 ? this.#unix.collect(description, (ino) => this.#rows.get(ino)) : this.#inet.collect(description, kind);
       const socket = tables.sockets.push(row) - 1;
       this.#options(description, kind, socket);
-      if (kind.family === 1) this.#unix.collectMessages(description, socket);
+      if (kind.family === 1) this.#unix.collectMessages(description, socket, (message, files) => this.#inFlight.push({ message, files }));
+    }
+  }
+
+  /** Rows of descriptors in flight; every description has its row by now. */
+  addMessageFiles(): void {
+    const { messageFiles } = this.collecting.context.tables;
+    for (const { message, files } of this.#inFlight) {
+      for (const file of files) {
+        if (file.row !== undefined) messageFiles.push(messageFileRow({ message, file: file.row }));
+      }
     }
   }
 

@@ -5,32 +5,25 @@ import { socketMessageRow, type SocketRow, socketRow } from "../../gen/tables.js
 import {
   close,
   failed,
-  messageFlag,
-  tryCall,
   tryFstat,
   tryFstatfsType,
   tryGetsockopt,
   tryIoctl,
   tryReadlink,
-  tryReceiveMessage,
   trySocketAddress,
   tryStat,
 } from "../../native/index.js";
 import { type Collecting, type Description, nameOf, pidAsSeen, refuseDescription, stdioNumber } from "./context.js";
-import { decimalField } from "./fdinfo.js";
 import { leadsTo } from "./files.js";
 import { type UnixDiag, unixSockets } from "./sock-diag.js";
 import { SOL_SOCKET } from "./socket-options.js";
+import { addressBytes, peekQueue } from "./unix-queue.js";
 
 const SOCK_STREAM = 1;
 const TCP_LISTEN = 10;
 const SO_PEERCRED = 17;
-const SO_PEEK_OFF = 42;
 /** Gives an O_PATH descriptor of the socket file (linux/un.h; CAP_NET_ADMIN). */
 const SIOCUNIXFILE = 0x89e0;
-const FIONREAD = 0x541b;
-/** Largest message that is taken; net.core.wmem_max bounds what a sender can queue as one. */
-const largestMessage = 64 << 20;
 
 /** A unix socket of the tree. */
 interface Member {
@@ -90,21 +83,14 @@ export class UnixSocketCollector {
     });
   }
 
-  /** Appends the rows of the waiting messages. */
-  collectMessages(description: Description, socket: number): void {
+  /** Appends the rows of the waiting messages; `noteFiles` gets what travels with one. */
+  collectMessages(description: Description, socket: number, noteFiles: (message: number, files: readonly Description[]) => void): void {
     const { diag } = this.#member(description);
     if (diag.state === TCP_LISTEN || (diag.type === SOCK_STREAM && diag.receiveQueue === 0)) return;
-    if (decimalField(description.info, "scm_fds") > 0n) {
-      refuseDescription(description, "scm_rights", "a unix socket with descriptors in flight (SCM_RIGHTS)");
-    }
     const { socketMessages } = this.collecting.context.tables;
-    if (diag.type === SOCK_STREAM) {
-      const data = peekStream(description);
-      if (data.length > 0) socketMessages.push(socketMessageRow({ socket, data }));
-      return;
-    }
-    for (const { data, sender } of peekMessages(description)) {
-      socketMessages.push(socketMessageRow({ socket, data, senderAddress: sender }));
+    for (const { data, sender, files } of (description.queue ??= peekQueue(description, () => refuseDescription(description, "scm_rights", "a descriptor arrived in its queue")))) {
+      const message = socketMessages.push(socketMessageRow({ socket, data, senderAddress: sender })) - 1;
+      if (files.length > 0) noteFiles(message, files);
     }
   }
 
@@ -172,10 +158,6 @@ export class UnixSocketCollector {
   }
 }
 
-/** sockaddr bytes; empty for an unnamed socket (the family alone). */
-function addressBytes(address: Buffer | number): Uint8Array {
-  return typeof address === "number" || address.length <= 2 ? new Uint8Array(0) : Uint8Array.from(address);
-}
 
 /** sun_path of a sockaddr_un with a path. */
 function pathOf(address: Uint8Array): string {
@@ -187,67 +169,4 @@ function pathOf(address: Uint8Array): string {
 /** A name for messages: abstract ones with @. */
 function printable(name: Buffer): string {
   return name[0] === 0 ? `@${decodeText(name.subarray(1))}` : decodeText(name).replace(/\0+$/, "");
-}
-
-/** All bytes of a stream's queue; MSG_PEEK goes on over the boundaries of writes. */
-function peekStream(description: Description): Uint8Array {
-  const count = new Int32Array(1);
-  const failedWith = tryIoctl(description.fd, FIONREAD, count);
-  const length = failed(failedWith) ? 0 : (count[0] ?? 0);
-  return withPeekOffset(description, () => {
-    const data = Buffer.alloc(length);
-    let done = 0;
-    // With an offset each peek goes on where the last one ended; it stops early where the sender's credentials change.
-    while (done < length) {
-      const got = tryReceiveMessage(description.fd, data.subarray(done), messageFlag.PEEK | messageFlag.DONTWAIT, 0);
-      if (typeof got === "number" || got.length === 0) break;
-      done += got.length;
-    }
-    if (done !== length) refuseDescription(description, "socket_queue", `a unix socket with ${length} bytes waiting, of which ${done} can be read`);
-    return data;
-  });
-}
-
-/** All messages of a datagram or seqpacket queue, in order. */
-function peekMessages(description: Description): { data: Uint8Array; sender: Uint8Array }[] {
-  return withPeekOffset(description, () => {
-    const messages: { data: Uint8Array; sender: Uint8Array }[] = [];
-    let buffer = Buffer.alloc(1 << 17);
-    for (;;) {
-      const probe = nextLength(description.fd);
-      if (probe === undefined) return messages;
-      if (probe > largestMessage) refuseDescription(description, "socket_queue", `a unix socket with a message of ${probe} bytes`);
-      if (probe > buffer.length) buffer = Buffer.alloc(probe);
-      const got = tryReceiveMessage(description.fd, buffer, messageFlag.PEEK | messageFlag.DONTWAIT, 0);
-      if (typeof got === "number") return messages;
-      // An empty message does not move the offset: what is behind one cannot be seen.
-      if (got.length === 0) {
-        if (messages.length > 0 || nextLength(description.fd) !== undefined) {
-          refuseDescription(description, "socket_queue", "a unix socket with an empty message waiting");
-        }
-        return messages;
-      }
-      messages.push({ data: Uint8Array.from(buffer.subarray(0, got.length)), sender: addressBytes(got.address) });
-    }
-  });
-}
-
-/** Length of the message at the peek offset, without moving it on; undefined if there is none. */
-function nextLength(fd: number): number | undefined {
-  const before = tryGetsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, 4);
-  const length = tryCall("recvfrom", fd, Buffer.alloc(1), 0, messageFlag.PEEK | messageFlag.DONTWAIT | messageFlag.TRUNC, null, null);
-  if (typeof before !== "number") tryCall("setsockopt", fd, SOL_SOCKET, SO_PEEK_OFF, before, 4);
-  return failed(length) ? undefined : length;
-}
-
-/** Runs with the peek offset at 0 and puts back what it was: it belongs to the target. */
-function withPeekOffset<Result>(description: Description, run: () => Result): Result {
-  const before = tryGetsockopt(description.fd, SOL_SOCKET, SO_PEEK_OFF, 4);
-  tryCall("setsockopt", description.fd, SOL_SOCKET, SO_PEEK_OFF, new Int32Array([0]), 4);
-  try {
-    return run();
-  } finally {
-    const value = typeof before === "number" ? new Int32Array([-1]) : before;
-    tryCall("setsockopt", description.fd, SOL_SOCKET, SO_PEEK_OFF, value, 4);
-  }
 }

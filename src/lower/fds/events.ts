@@ -1,6 +1,6 @@
 /** eventfd, signalfd, timerfd, epoll sets. */
 import type { TimerfdRow } from "../../gen/tables.js";
-import type { DataRef, Slot } from "../operands.js";
+import type { Arg, DataRef, Slot } from "../operands.js";
 import { detailOf, type FileSlots, openFlags } from "./shared.js";
 
 const EFD_SEMAPHORE = 1;
@@ -68,11 +68,11 @@ export function openTimerfd(slots: FileSlots, index: number): void {
   slots.set(index, slot);
 }
 
-/** Arms a timerfd that the current task has at number `fd`. */
-export function armTimerfd(slots: FileSlots, index: number, fd: number): void {
+/** Arms a timerfd that the current task has at `fd`. */
+export function armTimerfd(slots: FileSlots, index: number, fd: Arg): void {
   const { builder, checkpoint } = slots.context;
   const row = detailOf(checkpoint.tables.timerfds, slots.file(index), "timerfds");
-  const message = `arm timerfd ${fd}`;
+  const message = `arm a timerfd ${slots.purposeOf(index)}`;
   if (row.valueNs > 0n || row.settimeFlags !== 0) {
     const spec = builder.u8s(row.intervalNs / second, row.intervalNs % second, row.valueNs / second, row.valueNs % second);
     const isAbsolute = (row.settimeFlags & TFD_TIMER_ABSTIME) !== 0 && row.valueNs > 0n;
@@ -81,7 +81,7 @@ export function armTimerfd(slots: FileSlots, index: number, fd: number): void {
   }
   if (row.ticks > 0n) {
     builder.syscall("ioctl", [fd, TFD_IOC_SET_TICKS, builder.u8s(row.ticks)], {
-      message: `set the expirations of timerfd ${fd}`,
+      message: `set the expirations of a timerfd ${slots.purposeOf(index)}`,
       hint: "this needs a kernel with CONFIG_CHECKPOINT_RESTORE",
     });
   }

@@ -10,7 +10,7 @@ import { openPath } from "./paths.js";
 import { openPipe } from "./pipes.js";
 import { rangesToClose } from "./place.js";
 import { AT_FDCWD, badReference, fcntl, FileSlots, openFlags, reopen, setFlags } from "./shared.js";
-import { openUnixSockets } from "./unix-sockets.js";
+import { fillUnixSockets, openUnixSockets } from "./unix-sockets.js";
 
 const CLOSE_RANGE_NONE = 0;
 
@@ -32,6 +32,16 @@ export class DescriptorProgram implements DescriptorLowering {
     this.#openPipes(members("pipe"));
     this.#openSockets(members("socket"));
     addWatches(this.#slots, this.#streams);
+    this.#finishInFlight();
+  }
+
+  /** What only a message holds has no task that would finish it. */
+  #finishInFlight(): void {
+    this.context.checkpoint.tables.files.forEach((file, index) => {
+      const slot = this.#slots.get(index);
+      if (slot === undefined || this.#slots.holdersOf(index).length > 0) return;
+      if (file.kind === "timerfd") armTimerfd(this.#slots, index, slot);
+    });
   }
 
   placeDescriptors(task: number): void {
@@ -153,15 +163,21 @@ export class DescriptorProgram implements DescriptorLowering {
       const file = holderOf.get(socket);
       return file === undefined ? `for socket ${socket}` : this.#slots.purposeOf(file);
     };
-    const made = openUnixSockets(this.#slots, purposeOf);
+    const state = openUnixSockets(this.#slots, purposeOf);
+    const { made } = state;
     sockets.forEach((row, socket) => {
       if (row.family !== 1) made.set(socket, openInetSocket(this.#slots, socket, row, purposeOf(socket)));
     });
     for (const index of members) {
       const file = this.#slots.file(index);
       const slot = made.get(file.detail as number) as Slot;
-      setFlags(this.context, slot, file.flags, this.#slots.purposeOf(index));
       this.#slots.set(index, slot);
+    }
+    fillUnixSockets(state);
+    // at last: connecting and accepting were to wait
+    for (const index of members) {
+      const file = this.#slots.file(index);
+      setFlags(this.context, this.#slots.get(index) as Slot, file.flags, this.#slots.purposeOf(index));
     }
   }
 

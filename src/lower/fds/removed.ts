@@ -12,7 +12,7 @@ const AT_REMOVEDIR = 0x200;
 
 /** True for what `makeRemoved` makes. (Regular files that are gone are of kind `ghost`.) */
 export function isRemoved(object: ObjectRow): boolean {
-  return object.nlink === 0 && (object.kind === "directory" || object.kind === "char_device" || object.kind === "block_device" || object.kind === "fifo" || object.kind === "unix_socket");
+  return object.nlink === 0 && (object.kind === "directory" || object.kind === "char_device" || object.kind === "block_device" || object.kind === "fifo" || object.kind === "unix_socket" || object.kind === "symlink");
 }
 
 /** dev_t as mknod takes it. */
@@ -51,6 +51,10 @@ function makeAt({ builder }: LowerContext, object: ObjectRow, path: string, resu
     builder.syscall("mkdirat", [AT_FDCWD, builder.string(path), object.mode & 0o7777], { store: result, orElse });
     return;
   }
+  if (object.kind === "symlink") {
+    builder.syscall("symlinkat", [builder.string(object.linkTarget), AT_FDCWD, builder.string(path)], { store: result, orElse });
+    return;
+  }
   const device = object.kind === "char_device" || object.kind === "block_device" ? deviceNumber(object.rdevMajor, object.rdevMinor) : 0n;
   builder.syscall("mknodat", [AT_FDCWD, builder.string(path), object.mode, device], { store: result, orElse });
 }
@@ -68,7 +72,7 @@ function openAndRemove(
   const name = builder.string(path);
   // An ordinary user owns what it makes, and may not give it away.
   builder.syscall("fchownat", [AT_FDCWD, name, object.uid, object.gid, 0x100], { expect: "any" });
-  builder.syscall("fchmodat", [AT_FDCWD, name, object.mode & 0o7777], { message: `set the mode of ${path}` });
+  if (object.kind !== "symlink") builder.syscall("fchmodat", [AT_FDCWD, name, object.mode & 0o7777], { message: `set the mode of ${path}` });
   builder.syscall("openat", [AT_FDCWD, name, flags | openFlags.CLOEXEC | openFlags.NOCTTY | (object.kind === "fifo" ? openFlags.NONBLOCK : 0), 0], {
     store: slot,
     message: `open ${path} ${purpose}`,

@@ -5,6 +5,7 @@ import { makeRoom, makeSocket, readSendSize, undoRoom } from "./socket-options.j
 import { atBase, type UnixName } from "./unix-names.js";
 import { SOCK_DGRAM } from "./unix-plan.js";
 import type { UnixState } from "./unix-sockets.js";
+import { badReference } from "./shared.js";
 
 /** MSG_DONTWAIT | MSG_NOSIGNAL: what does not fit must be an error, not a hang. */
 const sendFlags = 0x4040;
@@ -12,17 +13,20 @@ const sendFlags = 0x4040;
 const comfortable = 64 << 10;
 
 /** Puts the messages of socket `index` back into its queue. */
-export function fillQueues(state: UnixState, index: number, row: SocketRow): void {
+export function fillQueue(state: UnixState, index: number, row: SocketRow): void {
   const { socketMessages } = state.slots.context.checkpoint.tables;
-  const messages = socketMessages.filter((message) => message.socket === index);
+  const messages = socketMessages.flatMap((message, row) => (message.socket === index ? [{ ...message, row }] : []));
   if (messages.length === 0) return;
   const runs = row.type === SOCK_DGRAM ? bySender(messages) : [messages];
   for (const run of runs) sendRun(state, index, row, run);
 }
 
+/** A message and its row. */
+type Message = SocketMessageRow & { readonly row: number };
+
 /** Neighbours with the same sender go together; the order stays. */
-function bySender(messages: readonly SocketMessageRow[]): SocketMessageRow[][] {
-  const runs: SocketMessageRow[][] = [];
+function bySender(messages: readonly Message[]): Message[][] {
+  const runs: Message[][] = [];
   for (const message of messages) {
     const last = runs.at(-1);
     if (last?.[0] && Buffer.from(last[0].senderAddress).equals(message.senderAddress)) last.push(message);
@@ -31,28 +35,48 @@ function bySender(messages: readonly SocketMessageRow[]): SocketMessageRow[][] {
   return runs;
 }
 
-function sendRun(state: UnixState, index: number, row: SocketRow, run: readonly SocketMessageRow[]): void {
+function sendRun(state: UnixState, index: number, row: SocketRow, run: readonly Message[]): void {
   const { context } = state.slots;
   const { builder } = context;
-  const { sender, isPeer } = senderOf(state, index, row, run[0] as SocketMessageRow);
+  const { sender, isPeer } = senderOf(state, index, row, run[0] as Message);
   const total = run.reduce((sum, message) => sum + message.data.length, 0);
   const before = total > comfortable ? readSendSize(context, sender) : undefined;
   // twice for the kernel's own overhead, which counts too
   if (before) makeRoom(context, sender, total * 2 + (64 << 10));
   const name = isPeer ? undefined : state.names.get(index);
   const send = (): void => {
-    for (const { data } of run) {
-      const bytes = builder.bytes(data, 1);
-      const address = name ? builder.bytes(name.address) : 0;
-      builder.syscall("sendto", [sender, bytes, data.length, sendFlags, address, name?.address.length ?? 0], {
-        expect: data.length,
-        message: `put a waiting message back ${state.purposeOf(index)}`,
-      });
-    }
+    for (const { data, row: message } of run) sendOne(state, sender, name, data, message, state.purposeOf(index));
   };
   if (name) atBase(context, name, send);
   else send();
   if (before) undoRoom(context, sender, before);
+}
+
+/** Sends one message, with the descriptors that travel with it. */
+function sendOne(state: UnixState, sender: Slot, name: UnixName | undefined, data: Uint8Array, message: number, purpose: string): void {
+  const { context } = state.slots;
+  const { builder } = context;
+  const bytes = builder.bytes(data, 1);
+  const address = name ? builder.bytes(name.address) : 0;
+  const files = context.checkpoint.tables.messageFiles.filter((row) => row.message === message).map(({ file }) => state.slots.get(file));
+  const options = { expect: data.length, message: `put a waiting message back ${purpose}` };
+  if (files.length === 0) {
+    builder.syscall("sendto", [sender, bytes, data.length, sendFlags, address, name?.address.length ?? 0], options);
+    return;
+  }
+  // struct cmsghdr (u8 length, s4 level SOL_SOCKET, s4 type SCM_RIGHTS) and the descriptors, which are known only then
+  const header = 16;
+  const control = builder.bytes(new Uint8Array((header + files.length * 4 + 7) & ~7));
+  builder.store8(control, header + files.length * 4);
+  builder.store8(control.at(8), (1n << 32n) | 1n);
+  files.forEach((slot, index) => {
+    if (slot === undefined) throw badReference(`files of socket_messages[${message}]`);
+    builder.store4(control.at(header + index * 4), slot);
+  });
+  const iov = builder.u8s(bytes, data.length);
+  const nameLength = name?.address.length ?? 0;
+  const msghdr = builder.u8s(address, nameLength, iov, 1, control, header + files.length * 4, 0);
+  builder.syscall("sendmsg", [sender, msghdr, sendFlags], options);
 }
 
 interface Sender {

@@ -4,7 +4,7 @@ import type { SocketRow } from "../../gen/tables.js";
 import type { Slot } from "../operands.js";
 import { type FileSlots, openFlags, takeHigh } from "./shared.js";
 import { makeSocket, setEarlyOptions, setLateOptions } from "./socket-options.js";
-import { fillQueues } from "./socket-queues.js";
+import { fillQueue } from "./socket-queues.js";
 import { atBase, bindName, nameOfSocket, printable, removeName, type TemporaryName, type UnixName } from "./unix-names.js";
 import { type Origin, planOrigins, SOCK_DGRAM } from "./unix-plan.js";
 
@@ -16,36 +16,47 @@ export interface UnixState {
   /** The other ends of sockets whose peer is gone, by row; closed with everything else at the end. */
   readonly ghosts: Map<number, Slot>;
   readonly names: ReadonlyMap<number, UnixName>;
+  readonly origins: readonly (Origin | undefined)[];
+  /** Names of deleted sockets, bound for the moment. */
+  readonly temporary: TemporaryName[];
   purposeOf(socket: number): string;
 }
 
-/** Makes all unix sockets; returns their slots by row. */
-export function openUnixSockets(slots: FileSlots, purposeOf: (socket: number) => string): Map<number, Slot> {
+/** Makes all unix sockets: bound, listening, and streams connected. `fillUnixSockets` does the rest. */
+export function openUnixSockets(slots: FileSlots, purposeOf: (socket: number) => string): UnixState {
   const { context } = slots;
   const { sockets } = context.checkpoint.tables;
   const rows = sockets.flatMap((row, index) => (row.family === 1 ? [{ row, index }] : []));
-  if (rows.length === 0) return new Map();
   const names = new Map<number, UnixName>();
   for (const { row, index } of rows) {
     const name = nameOfSocket(context, index, row);
     if (name) names.set(index, name);
   }
-  const state: UnixState = { slots, made: new Map(), ghosts: new Map(), names, purposeOf };
   const origins = planOrigins(sockets);
+  const state: UnixState = { slots, made: new Map(), ghosts: new Map(), names, origins, temporary: [], purposeOf };
   for (const { row, index } of rows) makeAlone(state, index, row, origins[index] as Origin);
-  const temporary = rows.flatMap(({ row, index }) => bindOne(state, index, row, origins[index] as Origin) ?? []);
+  for (const { row, index } of rows) bindOne(state, index, row, origins[index] as Origin);
   for (const { row, index } of rows) {
     if (row.state !== "listening") continue;
     const slot = state.made.get(index) as Slot;
     context.builder.syscall("listen", [slot, row.backlog], { message: `listen on ${nameText(state, index)} ${purposeOf(index)}` });
   }
   for (const { row, index } of rows) connectStream(state, index, row, origins[index] as Origin);
-  for (const { row, index } of rows) if (row.type === SOCK_DGRAM) fillQueues(state, index, row);
-  for (const { row, index } of rows) connectDatagram(state, index, row, origins[index] as Origin);
-  for (const { row, index } of rows) if (row.type !== SOCK_DGRAM) fillQueues(state, index, row);
+  return state;
+}
+
+/**
+ * Fills the queues, connects datagram sockets, shuts down, removes deleted names. Every file that may travel in a
+ * message exists by now. Datagrams are sent before their receiver connects: then it takes them from its peer only.
+ */
+export function fillUnixSockets(state: UnixState): void {
+  const { context } = state.slots;
+  const rows = context.checkpoint.tables.sockets.flatMap((row, index) => (row.family === 1 ? [{ row, index }] : []));
+  for (const { row, index } of rows) if (row.type === SOCK_DGRAM) fillQueue(state, index, row);
+  for (const { row, index } of rows) connectDatagram(state, index, row, state.origins[index] as Origin);
+  for (const { row, index } of rows) if (row.type !== SOCK_DGRAM) fillQueue(state, index, row);
   for (const { row, index } of rows) finishOne(state, index, row);
-  for (const name of temporary) removeName(context, name);
-  return state.made;
+  for (const name of state.temporary) removeName(context, name);
 }
 
 const nameText = ({ names }: UnixState, index: number): string => {
@@ -72,19 +83,16 @@ function makeAlone(state: UnixState, index: number, row: SocketRow, origin: Orig
 }
 
 /** Accepted sockets have their listener's name from it; all others bind. */
-function bindOne(state: UnixState, index: number, row: SocketRow, origin: Origin): TemporaryName | undefined {
+function bindOne(state: UnixState, index: number, row: SocketRow, origin: Origin): void {
+  const { context } = state.slots;
   const name = state.names.get(index);
-  if (origin.how === "accepted") return undefined;
+  if (origin.how === "accepted") return;
   const slot = state.made.get(index) as Slot;
   const purpose = state.purposeOf(index);
-  // SO_REUSEADDR and the like mean nothing here, but SO_PASSCRED binds a name by itself when the socket connects.
-  if (name) {
-    const temporary = bindName(state.slots.context, slot, name, row, purpose);
-    setEarlyOptions(state.slots.context, slot, index, purpose);
-    return temporary;
-  }
-  setEarlyOptions(state.slots.context, slot, index, purpose);
-  return undefined;
+  const temporary = name ? bindName(context, slot, name, row, purpose) : undefined;
+  if (temporary) state.temporary.push(temporary);
+  // After bind: with SO_PASSCRED a socket without a name gets one by itself when it connects.
+  setEarlyOptions(context, slot, index, purpose);
 }
 
 /** Connects a client to its listener and accepts the other end at once. */
@@ -92,13 +100,13 @@ function connectStream(state: UnixState, index: number, row: SocketRow, origin: 
   if (origin.how === "accepted" && origin.client === undefined) {
     const client = makeSocket(state.slots.context, row, "client that is gone", state.purposeOf(index));
     state.ghosts.set(index, client);
-    connectAndAccept(state, client, origin.listener, row, index);
+    connectAndAccept(state, client, origin.listener, index);
   } else if (origin.how === "client") {
-    connectAndAccept(state, state.made.get(index) as Slot, origin.listener, row, origin.accepted, index);
+    connectAndAccept(state, state.made.get(index) as Slot, origin.listener, origin.accepted, index);
   }
 }
 
-function connectAndAccept(state: UnixState, client: Slot, listener: number, row: SocketRow, accepted: number | undefined, clientRow?: number): void {
+function connectAndAccept(state: UnixState, client: Slot, listener: number, accepted: number | undefined, clientRow?: number): void {
   const { context } = state.slots;
   const { builder } = context;
   const name = state.names.get(listener) as UnixName;
@@ -115,7 +123,6 @@ function connectAndAccept(state: UnixState, client: Slot, listener: number, row:
   } else if (clientRow !== undefined) {
     state.ghosts.set(clientRow, slot);
   }
-  void row;
 }
 
 /** Datagram sockets connect by name; one end of a pair that is not connected to the other is disconnected. */
