@@ -3,7 +3,7 @@ import type { Loss, WriteOptions } from "../../src/adapter/format.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
 import { LossList, addDescriptorLosses, addProcessLosses } from "../../src/rfc2011/losses.js";
 import { areasOf, sharedRuns } from "../../src/rfc2011/stored-pages.js";
-import { storesShared, taskToWrite } from "./write.js";
+import { pagesToWrite, storesShared, taskToWrite } from "./write.js";
 
 export function lossesOfCkptElfV1(checkpoint: Checkpoint, options: WriteOptions): readonly Loss[] {
   const { tables } = checkpoint;
@@ -20,6 +20,9 @@ export function lossesOfCkptElfV1(checkpoint: Checkpoint, options: WriteOptions)
       return path !== "" && kind(path) ? [path] : [];
     });
   list.add("memory.file-names", "mapped-files", "names of mapped files", namesOf(() => true));
+  const { files } = pagesToWrite(checkpoint, task, options);
+  list.add("memory.file-pages", "mapped-files", "pages of mapped files that cannot be had", (files?.missing ?? []).map(({ start, reason }) => `0x${start.toString(16)} of ${pid} (${reason})`));
+  files?.close();
   if (!storesShared(checkpoint, options)) {
     list.add("memory.shared-pages", "shared-memory", "pages of anonymous shared memory", sharedRuns(checkpoint, task).map(({ va }) => `0x${va.toString(16)} of ${pid}`));
   }

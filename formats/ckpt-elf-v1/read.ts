@@ -3,17 +3,18 @@ import { basename } from "node:path";
 import { ByteReader } from "../../src/bytes/byte-reader.js";
 import { FileBytes } from "../../src/bytes/random-bytes.js";
 import { CrimgError } from "../../src/errors/crimg-error.js";
-import { coreEntrySize, type VmaEntry, readVmaEntry, vmaEntrySize } from "../../src/gen/ckpt-elf-v1.js";
+import { type VmaEntry, readVmaEntry, vmaEntrySize } from "../../src/gen/ckpt-elf-v1.js";
 import type { ReadOptions } from "../../src/adapter/format.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
 import { FilePageSource } from "../../src/pages/file-source.js";
+import { classifyAreas } from "../../src/rfc2011/classify.js";
 import { addSortedPages, sortPages } from "../../src/rfc2011/core-image.js";
-import { parseCore } from "../../src/rfc2011/core.js";
+import { parseCore, readCoreBytes } from "../../src/rfc2011/core.js";
 import { encodeRanges, foreignKeys } from "../../src/rfc2011/foreign.js";
 import { ModelBuilder } from "../../src/rfc2011/model-builder.js";
 import { InterleavedPages, type PageList, readPageList } from "../../src/rfc2011/page-list.js";
 import { privateRuns, rangesOf, sameRanges, sharedRuns } from "../../src/rfc2011/stored-pages.js";
-import { assertEntries, kindOfEntry } from "../../src/rfc2011/vma.js";
+import { assertEntries } from "../../src/rfc2011/vma.js";
 import { type CkptHeaders, formatId, readCkptHeaders } from "./headers.js";
 import { pathResolver } from "./resolve-files.js";
 
@@ -26,7 +27,7 @@ export function readCkptElfV1(path: string, options: ReadOptions): Checkpoint {
   try {
     const headers = readCkptHeaders(bytes);
     const coreOffset = headers.core.header.pOffset;
-    const raw = bytes.read(coreOffset, coreEntrySize);
+    const raw = readCoreBytes(bytes, coreOffset, formatId);
     const core = parseCore(raw, { source: path, base: coreOffset, path: "core", format: formatId });
     const vmas = readVmas(bytes, headers);
     const pid = pidOf(vmas, path);
@@ -35,13 +36,10 @@ export function readCkptElfV1(path: string, options: ReadOptions): Checkpoint {
     }
     const { pOffset: offset, pFilesz } = headers.pages.header;
     const list = readPageList({ bytes, offset, limit: offset + pFilesz, format: formatId, path: "pages" });
-    const isShared = (vma: number): boolean => {
-      const entry = vmas[vma];
-      return entry !== undefined && kindOfEntry(entry) === "anon_shared";
-    };
-    const pages = sortPages(list, vmas, isShared, { source: path, path: "pages", format: formatId });
     const pathOf = pathResolver(path, pid, options.extra?.["map-fd"] === true);
-    const rows = builder.addProcess({ pid, parent: null, core, coreBytes: raw, vmas, pathOf });
+    const areas = classifyAreas(vmas, list.runs, pathOf, { source: path, format: formatId });
+    const pages = sortPages(list, vmas, (vma) => areas[vma]?.kind === "anon_shared", { source: path, path: "pages", format: formatId });
+    const rows = builder.addProcess({ pid, parent: null, core, coreBytes: raw, vmas, areas });
     if (list.count > 0) {
       const source = builder.addSource(new InterleavedPages(FilePageSource.open(path), offset));
       addSortedPages(builder, rows, pages, source);

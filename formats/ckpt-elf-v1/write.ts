@@ -9,6 +9,7 @@ import { coreEntrySize, maxPages, maxVmas, readCoreEntry, readVmaEntry, vmaEntry
 import { type ProgramHeader, elfHeaderSize, elfTypeValues, programHeaderSize, segmentTypeValues, writeElfHeader, writeProgramHeader } from "../../src/gen/elf64.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
 import { writeFully } from "../../src/pages/file-source.js";
+import { type FilePages, filePagesOf } from "../../src/rfc2011/file-pages.js";
 import { ForeignIndex, foreignKeys } from "../../src/rfc2011/foreign.js";
 import { type StoredRun, countPages, pageListBytes, writePageList } from "../../src/rfc2011/page-list.js";
 import { type ProcessRecords, pidsOf, recordsOf, writableTasks } from "../../src/rfc2011/process-records.js";
@@ -31,15 +32,30 @@ export function taskToWrite(checkpoint: Checkpoint, pid: number | undefined): nu
   });
 }
 
+/** Pages of a task, and what must be closed when they are written. */
+export interface PagesToWrite {
+  readonly runs: readonly StoredRun[];
+  readonly files: FilePages | undefined;
+}
+
 /**
- * Pages of a task. The converter of 2011 wrote private pages only; the restorer appended those of shared memory.
- * A set is converted as the converter did; from anywhere else shared memory comes along, since nothing else holds it.
+ * Pages of a task. The converter of 2011 wrote the private pages that the set had; the restorer appended those of
+ * shared memory. A set is converted as the converter did. From anywhere else, shared memory and the clean pages of
+ * mapped files come along: an image cannot name files, so that without them nobody could resume it.
  */
-export function pagesToWrite(checkpoint: Checkpoint, task: number, options: WriteOptions): readonly StoredRun[] {
+export function pagesToWrite(checkpoint: Checkpoint, task: number, options: WriteOptions): PagesToWrite {
   const foreign = new ForeignIndex(checkpoint.tables);
-  const privately = privateRuns(checkpoint, task);
+  const files = storesFiles(checkpoint, options) ? filePagesOf(checkpoint, task, true) : undefined;
+  const privately = mergeRuns(mergeRuns(privateRuns(checkpoint, task), files?.privately ?? []), files?.shared ?? []);
   const shared = storesShared(checkpoint, options) ? sharedRuns(checkpoint, task) : [];
-  return inKeptOrder(foreign, task, foreignKeys.corePages, [...privately, ...shared], mergeRuns(privately, shared));
+  const usual = [...privately, ...shared];
+  if (options.bundle === true) return { runs: usual, files };
+  return { runs: inKeptOrder(foreign, task, foreignKeys.corePages, usual, mergeRuns(privately, shared)), files };
+}
+
+function storesFiles(checkpoint: Checkpoint, options: WriteOptions): boolean {
+  const source = checkpoint.tables.checkpoint[0]?.sourceFormat ?? "";
+  return options.bundle === true || !(source === "crtools" || source === formatId);
 }
 
 export function storesShared(checkpoint: Checkpoint, options: WriteOptions): boolean {
@@ -51,16 +67,20 @@ export function storesShared(checkpoint: Checkpoint, options: WriteOptions): boo
 export function writeCkptElfV1(checkpoint: Checkpoint, output: Output, options: WriteOptions): void {
   const task = taskToWrite(checkpoint, options.pid);
   const records = recordsOf(checkpoint, task, new ForeignIndex(checkpoint.tables));
-  const runs = pagesToWrite(checkpoint, task, options);
-  const pages = countPages(runs);
-  assertLimits(records, pages);
-  const file = output.file();
-  const head = headOf(records, pages);
-  writeFully(file.fd, head, 0n);
-  const total = bytesOf(runs);
-  let done = 0n;
-  options.onProgress?.(0n, total);
-  writePageList(file.fd, BigInt(head.length), runs, (bytes) => options.onProgress?.((done += bytes), total));
+  const { runs, files } = pagesToWrite(checkpoint, task, options);
+  try {
+    const pages = countPages(runs);
+    assertLimits(records, pages);
+    const file = output.file();
+    const head = headOf(records, pages);
+    writeFully(file.fd, head, 0n);
+    const total = bytesOf(runs);
+    let done = 0n;
+    options.onProgress?.(0n, total);
+    writePageList(file.fd, BigInt(head.length), runs, (bytes) => options.onProgress?.((done += bytes), total));
+  } finally {
+    files?.close();
+  }
 }
 
 function assertLimits({ pid, vmas }: ProcessRecords, pages: number): void {

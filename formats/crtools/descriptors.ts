@@ -111,7 +111,8 @@ export function isHeldByFdinfo(checkpoint: Checkpoint, file: number, fd: number)
   const row = checkpoint.tables.files[file];
   const object = row?.object == null ? undefined : checkpoint.tables.objects[row.object];
   if (row?.kind !== "path" || !object || fd < 3) return false;
-  return (object.kind === "file" || object.kind === "ghost") && kernelPath(object).length <= maxPathBytes;
+  // An unlinked file cannot be opened again, and its bytes are not in the set.
+  return object.kind === "file" && kernelPath(object).length <= maxPathBytes;
 }
 
 /** fdinfo of a task: descriptors, then mapped files, each ascending. */

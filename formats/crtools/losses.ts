@@ -20,6 +20,5 @@ export function lossesOfCrtools(checkpoint: Checkpoint, options: WriteOptions): 
   list.add("files.cloexec", "files", "close-on-exec of files", named(({ flags }) => (flags & 1) !== 0));
   list.add("files.position", "files", "file offsets above 4 GiB", named(({ file }) => (tables.files[file]?.pos ?? 0n) > 0xffff_ffffn));
   list.add("files.flags", "files", "open flags above 16 bits", named(({ file }) => ((tables.files[file]?.flags ?? 0) & ~0xffff) !== 0));
-  list.add("files.unlinked", "files", "contents of unlinked files", tables.objects.filter(({ kind }) => kind === "ghost").map(({ path }) => path));
   return list.losses;
 }

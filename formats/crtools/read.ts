@@ -9,13 +9,13 @@ import { type FdinfoEntry, type PipeEntry, fdinfoTypeValues } from "../../src/ge
 import type { ReadOptions } from "../../src/adapter/format.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
 import { FilePageSource } from "../../src/pages/file-source.js";
+import { classifyAreas } from "../../src/rfc2011/classify.js";
 import { type SortedPages, addSortedPages, readVmaList, sortPages } from "../../src/rfc2011/core-image.js";
 import { parseCore, readCoreBytes } from "../../src/rfc2011/core.js";
 import { encodeRanges, foreignKeys, sameBytes } from "../../src/rfc2011/foreign.js";
 import { ModelBuilder, type ProcessRows } from "../../src/rfc2011/model-builder.js";
 import { InterleavedPages, type PageList, readPageList } from "../../src/rfc2011/page-list.js";
 import { mergeRuns, privateRuns, rangesOf, sameRanges, sharedRuns } from "../../src/rfc2011/stored-pages.js";
-import { kindOfEntry } from "../../src/rfc2011/vma.js";
 import { addDescriptors, fdinfoBytes, pipesBytes, readFdinfo, readPipes } from "./descriptors.js";
 import { type ImageKind, bodyOffset, entriesOf, formatId, imageName, openImage, pidsWith, readSmallImage } from "./image-files.js";
 import { type TreeNode, pstreeBytes, readPstree, treeOf } from "./pstree.js";
@@ -116,11 +116,11 @@ function readProcess(builder: ModelBuilder, directory: string, node: TreeNode): 
     const core = parseCore(raw, { source: bytes.name, base: bodyOffset, path: "core", format: formatId });
     const { vmas, endOffset } = readVmaList(bytes, bodyOffset + BigInt(coreEntrySize), formatId);
     const list = readPageList({ bytes, offset: endOffset, limit: bytes.size, format: formatId, path: "pages" });
-    const rows = builder.addProcess({ pid, parent: node.parent, core, coreBytes: raw, vmas, pathOf: (vma) => paths.get(vma.start) });
-    const isShared = (vma: number): boolean => {
-      const entry = vmas[vma];
-      return entry !== undefined && kindOfEntry(entry) === "anon_shared";
-    };
+    const shmem = readPagesImage(directory, "pages-shmem", pid);
+    const place = { source: bytes.name, format: formatId };
+    const areas = classifyAreas(vmas, [...list.runs, ...shmem.runs], (vma) => paths.get(vma.start), place);
+    const rows = builder.addProcess({ pid, parent: node.parent, core, coreBytes: raw, vmas, areas });
+    const isShared = (vma: number): boolean => areas[vma]?.kind === "anon_shared";
     const sort = (pages: PageList, source: string): SortedPages => sortPages(pages, vmas, isShared, { source, path: "pages", format: formatId });
     const add = (kind: ImageKind, pages: PageList, offset: bigint): void => {
       const path = join(directory, imageName(kind, pid));
@@ -129,7 +129,6 @@ function readProcess(builder: ModelBuilder, directory: string, node: TreeNode): 
       addSortedPages(builder, rows, sort(pages, path), source);
     };
     add("core", list, endOffset);
-    const shmem = readPagesImage(directory, "pages-shmem", pid);
     add("pages-shmem", shmem, bodyOffset);
     // The working file holds the pages of the two others once more: its addresses are read, its pages are not used.
     const working = existsSync(join(directory, imageName("pages", pid))) ? readPagesImage(directory, "pages", pid) : undefined;

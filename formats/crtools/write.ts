@@ -6,6 +6,7 @@ import { ByteWriter } from "../../src/bytes/byte-writer.js";
 import { coreEntrySize, vmaEntrySize } from "../../src/gen/ckpt-elf-v1.js";
 import { imageMagicSize } from "../../src/gen/crtools-2011.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
+import { type FilePages, filePagesOf } from "../../src/rfc2011/file-pages.js";
 import { ForeignIndex, foreignKeys } from "../../src/rfc2011/foreign.js";
 import { type StoredRun, writePageList } from "../../src/rfc2011/page-list.js";
 import { recordsOf, writableTasks } from "../../src/rfc2011/process-records.js";
@@ -28,15 +29,21 @@ export function writeCrtools(checkpoint: Checkpoint, output: Output, options: Wr
   const foreign = new ForeignIndex(checkpoint.tables);
   const tasks = writableTasks(checkpoint, options.pid);
   const withWorking = options.extra?.["working-pages"] !== false;
-  const pages = tasks.map((task) => pagesOf(checkpoint, task, foreign, withWorking));
+  const bundle = options.bundle === true;
+  const filePages = tasks.map((task) => filePagesOf(checkpoint, task, bundle));
+  const pages = tasks.map((task, index) => pagesOf(checkpoint, task, foreign, { withWorking, bundle, files: filePages[index] }));
   const total = pages.reduce((sum, { core, shmem, working }) => sum + bytesOf(core) + bytesOf(shmem) + bytesOf(working ?? []), 0n);
   let done = 0n;
   const onPages = (bytes: bigint): void => options.onProgress?.((done += bytes), total);
-  options.onProgress?.(0n, total);
-  tasks.forEach((task, index) => {
-    const lists = pages[index];
-    if (lists) writeProcess(checkpoint, output, task, lists, foreign, onPages);
-  });
+  try {
+    options.onProgress?.(0n, total);
+    tasks.forEach((task, index) => {
+      const lists = pages[index];
+      if (lists) writeProcess(checkpoint, output, task, lists, foreign, onPages);
+    });
+  } finally {
+    for (const { close } of filePages) close();
+  }
   const root = tasks[0];
   if (root === undefined) return;
   // The tree comes last: a set without it is not whole.
@@ -45,11 +52,18 @@ export function writeCrtools(checkpoint: Checkpoint, output: Output, options: Wr
   writeSmall(output, "pstree", checkpoint.tables.tasks[root]?.pid ?? 0, kept ?? pstreeBytes(checkpoint, tasks));
 }
 
-function pagesOf(checkpoint: Checkpoint, task: number, foreign: ForeignIndex, withWorking: boolean): ProcessPages {
-  const privately = privateRuns(checkpoint, task);
+interface PageOptions {
+  readonly withWorking: boolean;
+  readonly bundle: boolean;
+  readonly files: FilePages | undefined;
+}
+
+function pagesOf(checkpoint: Checkpoint, task: number, foreign: ForeignIndex, { withWorking, bundle, files }: PageOptions): ProcessPages {
+  const privately = mergeRuns(mergeRuns(privateRuns(checkpoint, task), files?.privately ?? []), files?.shared ?? []);
   const shared = sharedRuns(checkpoint, task);
   const all = mergeRuns(privately, shared);
   const hasWorking = withWorking && !foreign.has("tasks", task, foreignKeys.noWorkingPages);
+  if (bundle) return { core: privately, shmem: shared, working: hasWorking ? all : undefined };
   return {
     core: inKeptOrder(foreign, task, foreignKeys.corePages, privately, all),
     shmem: inKeptOrder(foreign, task, foreignKeys.shmemPages, shared, all),

@@ -2,6 +2,7 @@
 import type { FacetName, Loss } from "../adapter/format.js";
 import type { FileKind, OpenFileRow } from "../gen/tables.js";
 import { vmaVmFlagsBits } from "../gen/tables.js";
+import { isRegular } from "./vma.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 
 /** Most objects that a loss names. */
@@ -60,7 +61,7 @@ function addMemoryLosses(list: LossList, checkpoint: Checkpoint, tasks: readonly
   const areas = tables.vmas.filter((vma) => mms.has(vma.mm));
   const named = (filter: (vma: (typeof areas)[number]) => boolean): string[] =>
     areas.filter(filter).map((vma) => `0x${vma.start.toString(16)}`);
-  list.add("memory.advice", "memory", "locking and advice on areas", named((vma) => (vma.vmFlags & unusual) !== 0n));
+  list.add("memory.advice", "memory", "locking and advice on areas", named((vma) => isRegular(vma) && (vma.vmFlags & unusual) !== 0n));
   list.add("memory.names", "memory", "names of areas", named((vma) => vma.name !== "" && vma.kind.startsWith("anon")));
   list.add("memory.memfd", "shared-memory", "memory of memfd files", named((vma) => vma.object !== null && tables.objects[vma.object]?.kind === "memfd"));
 }

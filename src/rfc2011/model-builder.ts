@@ -13,12 +13,13 @@ import {
 } from "../gen/tables.js";
 import { Checkpoint } from "../model/checkpoint.js";
 import type { PageSource } from "../model/page-source.js";
+import type { ClassifiedArea } from "./classify.js";
 import { coreBytes, coreToWire, mmFromWire, taskFromWire, threadFromWire } from "./core.js";
 import { type ForeignKey, foreignKeys, foreignOf, sameBytes } from "./foreign.js";
 import { type ReadMemory, argumentsFromStack, exeOf, fieldsFromAreas, isPlausible } from "./mm-fields.js";
 import type { PageRun } from "./page-list.js";
 import { RangeSet } from "./range-set.js";
-import { kindOfEntry, namesOfEntries, vmaEntryBytes, vmaFromWire, vmaToWire } from "./vma.js";
+import { namesOfEntries, vmaEntryBytes, vmaFromWire, vmaToWire } from "./vma.js";
 
 /** Capacity of a new pipe, bytes. */
 const pipeCapacity = 65536;
@@ -32,8 +33,8 @@ export interface WireProcess {
   /** The 16,384 bytes of `core`. */
   readonly coreBytes: Uint8Array;
   readonly vmas: readonly VmaEntry[];
-  /** Path of the file that an area maps, if it is known. */
-  readonly pathOf: (vma: VmaEntry) => string | undefined;
+  /** What each of `vmas` becomes. */
+  readonly areas: readonly ClassifiedArea[];
 }
 
 /** Rows that a process got. */
@@ -75,16 +76,19 @@ export class ModelBuilder {
     tables.mms.push(mmRow);
     if (!sameBytes(coreBytes(coreToWire(taskRow, thread, mmRow)), process.coreBytes)) this.keep("tasks", task, foreignKeys.core, process.coreBytes);
     const names = namesOfEntries(process.vmas);
-    process.vmas.forEach((entry, index) => this.#addVma(entry, mm, names[index] ?? "", process));
+    process.vmas.forEach((entry, index) => {
+      const area = process.areas[index];
+      if (area) this.#addVma(entry, area, mm, names[index] ?? "", pid);
+    });
     this.#settleMm(mm, firstVma, process);
     return { task, mm, firstVma };
   }
 
-  #addVma(entry: VmaEntry, mm: number, name: string, process: WireProcess): void {
+  #addVma(entry: VmaEntry, area: ClassifiedArea, mm: number, name: string, pid: number): void {
     const { tables } = this;
-    const row = vmaFromWire(entry, mm, this.#objectOf(entry, process.pathOf(entry)), name);
+    const row = vmaFromWire(entry, area.kind, mm, this.#objectOf(entry, area), name);
     const index = tables.vmas.push(row) - 1;
-    const derived = vmaToWire(row, row.object === null ? undefined : tables.objects[row.object], process.pid);
+    const derived = vmaToWire(row, row.object === null ? undefined : tables.objects[row.object], pid);
     const bytes = vmaEntryBytes(entry);
     if (!sameBytes(vmaEntryBytes(derived), bytes)) this.keep("vmas", index, foreignKeys.vma, bytes);
   }
@@ -104,8 +108,7 @@ export class ModelBuilder {
     tables.mms[mm] = { ...row, vdsoBase, exe: exeOf(row, vmas, tables.objects) };
   }
 
-  #objectOf(entry: VmaEntry, path: string | undefined): number | null {
-    const kind = kindOfEntry(entry);
+  #objectOf(entry: VmaEntry, { kind, path }: ClassifiedArea): number | null {
     const inode = { devMajor: entry.devMaj, devMinor: entry.devMin, ino: entry.ino };
     const key = `${entry.devMaj}:${entry.devMin}:${entry.ino}`;
     if (kind === "anon_shared") {

@@ -35,9 +35,8 @@ function vmFlagsOf(entry: VmaEntry, isStack: boolean): bigint {
 }
 
 /** The row of an entry. `object` is the row of its file or shared memory. */
-export function vmaFromWire(entry: VmaEntry, mm: number, object: number | null, name: string): VmaRow {
+export function vmaFromWire(entry: VmaEntry, kind: VmaKind, mm: number, object: number | null, name: string): VmaRow {
   const isStack = (entry.status & status.stack) !== 0;
-  const kind = kindOfEntry(entry);
   return vmaRow({
     mm,
     kind,
