@@ -21,7 +21,7 @@ import { tiePeers } from "./map-socket.js";
 import { credsFromWire, processFromWire, queueFromWire } from "./map-task.js";
 import { xfeaturesOf } from "./map-xstate.js";
 import { PagemapReader } from "./pagemap.js";
-import { coreToWire, fsToWire, idsToWire, inventoryToWire, objectFileToWire, packetToWire, treeToWire } from "./to-wire.js";
+import { coreToWire, deadCoreToWire, fsToWire, idsToWire, inventoryToWire, objectFileToWire, packetToWire, treeToWire } from "./to-wire.js";
 
 /** Builds the checkpoint. Page and ghost files are opened, their content is not read. */
 export function fromWire(wire: WireSet): { checkpoint: Checkpoint; losses: ModelBuilder["losses"] } {
@@ -106,13 +106,15 @@ function addTask(builder: ModelBuilder, entry: TreeEntry, mmsByVm: Map<number, n
     }),
   );
   processFromWire(builder, task, core.tc);
+  // The model has no threads of dead processes.
   const leaderFirst = [entry.pid, ...entry.threads.filter((tid) => tid !== entry.pid)];
-  for (const tid of isZombie ? [entry.pid] : leaderFirst) addThread(builder, task, tid, entry.pid, isZombie);
+  for (const tid of isZombie ? [] : leaderFirst) addThread(builder, task, tid, entry.pid);
   if (ids) builder.foreign.add({ table: "tasks", row: task }, "ids", u32Bytes(ids.filesId, ids.fsId, ids.sighandId));
   if (ids && !isZombie) addDescriptors(builder, task, ids.filesId);
   builder.rests.push((context, foreign) => {
     const anchor = { table: "tasks", row: task } as const;
     foreign.addRest(anchor, "tree", TreeEntrySchema, entry, treeToWire(context, task));
+    if (isZombie) foreign.addRest(anchor, "core", CoreEntrySchema, core, deadCoreToWire(context, task));
     if (fs) foreign.addRest(anchor, "fs", FsEntrySchema, fs, fsToWire(context, task));
     if (ids) foreign.addRest(anchor, "kernel-ids", KernelIdsSchema, ids, idsToWire(context, task));
   });
@@ -150,13 +152,13 @@ function addMm(
   return mm;
 }
 
-function addThread(builder: ModelBuilder, task: number, tid: number, pid: number, isZombie: boolean): void {
+function addThread(builder: ModelBuilder, task: number, tid: number, pid: number): void {
   const core = coreOf(builder, tid, pid);
   const isLeader = tid === pid;
-  if (!isZombie && !core.threadInfo?.gpregs) {
+  if (!core.threadInfo?.gpregs) {
     throw builder.error("criu.core", `The core of thread ${tid} has no registers.`, `core-${tid}.img`, "entry 0 thread_info.gpregs");
   }
-  if (core.threadInfo?.gpregs?.mode === compatMode) {
+  if (core.threadInfo.gpregs.mode === compatMode) {
     throw builder.error("criu.compat", `Thread ${tid} is a 32-bit program, which the model does not hold.`, `core-${tid}.img`, "entry 0 thread_info.gpregs.mode");
   }
   const thread = builder.tables.threads.length;

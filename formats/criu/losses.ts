@@ -2,6 +2,7 @@
 import type { FacetName, Loss, WriteOptions } from "../../src/adapter/format.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
 import { isStorableOption } from "./socket-options.js";
+import { maxAuxvWords } from "./map-mm.js";
 import { storableXfeatures } from "./map-xstate.js";
 import { vdsoIsKnown } from "./vdso.js";
 
@@ -38,6 +39,7 @@ export function lossesOf(checkpoint: Checkpoint, _options: WriteOptions): readon
   collector.add("memory.shadow-stack", "memory", tasks((row) => row.shadowStackFeatures !== 0n), "the shadow stack is not kept");
   collector.add("memory.names", "memory", tables.vmas.filter((vma) => vma.kind === "anon_private" && vma.name !== "").map((vma) => `0x${vma.start.toString(16)} (${vma.name})`), "names of anonymous memory are not kept");
   collector.add("memory.special", "memory", tables.vmas.filter((vma, row) => vma.kind === "special" && !hasForeign(checkpoint, row)).map((vma) => `0x${vma.start.toString(16)} ${vma.name}`), "special areas are not kept");
+  collector.add("memory.auxv", "command-line", tables.mms.flatMap(({ auxv }, mm) => (auxvIsLong(auxv) ? [`address space ${mm}`] : [])), "the auxiliary vector is cut to 22 entries in /proc/PID/auxv (the program's own copy is whole)");
   collector.add("memory.vdso", "memory", tables.mms.flatMap((_, mm) => (vdsoIsKnown(checkpoint, mm) ? [] : [`address space ${mm}`])), "the pages of another kernel's vDSO are not in this image; criu restore needs them");
   collector.add("pipes.packets", "pipes", tables.pipes.filter((pipe) => pipe.isPacket !== 0 && pipe.packets.length > 4).map((pipe) => `pipe ${pipe.ino}`), "packets in flight become one run of bytes");
   collector.add("event-fds.semaphore", "event-fds", tables.eventfds.flatMap((row, index) => (row.isSemaphore !== 0 ? [`eventfd ${index}`] : [])), "EFD_SEMAPHORE is not kept");
@@ -51,6 +53,11 @@ export function lossesOf(checkpoint: Checkpoint, _options: WriteOptions): readon
 const sigchld = 17;
 /** The kernel's default, 50 microseconds. */
 const defaultSlackNs = 50_000n;
+
+/** True if entries other than the terminating AT_NULL do not fit. */
+function auxvIsLong(auxv: Uint8Array): boolean {
+  return auxv.subarray(maxAuxvWords * 8).some((byte) => byte !== 0);
+}
 
 function xstateInUse(xstate: Uint8Array): bigint {
   return xstate.length < 520 ? 3n : new DataView(xstate.buffer, xstate.byteOffset).getBigUint64(512, true);

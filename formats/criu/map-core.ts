@@ -74,9 +74,8 @@ const resetOnForkPolicy = 0x40000000;
 const schedFlagResetOnFork = 1;
 
 /** The core entry of a thread, without credentials, signals and what belongs to the process. */
-export function threadToWire(row: ThreadRow, isLeader: boolean, groupLeaderDead: boolean): CoreEntry {
+export function threadToWire(row: ThreadRow, isLeader: boolean): CoreEntry {
   const core = create(CoreEntrySchema, { mtype: machineX86 });
-  if (groupLeaderDead) return core;
   const regs = rewound(row.regs);
   const wireRegs = create(X86RegsSchema, { mode: modeNative });
   for (const name of registerNames) wireRegs[name] = regs[name];

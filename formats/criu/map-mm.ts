@@ -122,6 +122,12 @@ export function objectOfFileId(builder: ModelBuilder, id: number, image: string,
   return object;
 }
 
+/**
+ * Words of an auxiliary vector that the restorer takes (AT_VECTOR_SIZE when it was written); more is "corrupted".
+ * Kernels since 6.3 have more, of which its own dumps keep the first 22 pairs.
+ */
+export const maxAuxvWords = 44;
+
 /** mm without its areas. */
 export function mmToWire(context: WireContext, row: number): MmEntry {
   const mm = context.tables.mms[row] ?? mmRow();
@@ -139,7 +145,7 @@ export function mmToWire(context: WireContext, row: number): MmEntry {
     mmEnvStart: mm.envStart,
     mmEnvEnd: mm.envEnd,
     exeFileId: context.objectFileId(mm.exe),
-    mmSavedAuxv: Array.from({ length: Math.floor(mm.auxv.length / 8) }, (_, index) => view.getBigUint64(index * 8, true)),
+    mmSavedAuxv: Array.from({ length: Math.min(maxAuxvWords, Math.floor(mm.auxv.length / 8)) }, (_, index) => view.getBigUint64(index * 8, true)),
     dumpable: mm.dumpable,
     thpDisabled: mm.thpDisabled !== 0,
   });

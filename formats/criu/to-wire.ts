@@ -2,7 +2,7 @@
 import { create } from "@bufbuild/protobuf";
 import { objectRow, socketMessageRow, taskRow, threadRow } from "../../src/gen/tables.js";
 import { hostNamespaces, type WireContext } from "./context.js";
-import type { CoreEntry } from "./gen/core_pb.js";
+import { type CoreEntry, CoreEntrySchema } from "./gen/core_pb.js";
 import { type FileEntry, FileEntrySchema } from "./gen/files_pb.js";
 import { type SocketPacket, SocketPacketSchema } from "./gen/payload_pb.js";
 import {
@@ -10,7 +10,7 @@ import {
   TreeEntrySchema,
 } from "./gen/tree_pb.js";
 import { fileType } from "./file-types.js";
-import { threadToWire } from "./map-core.js";
+import { machineX86, threadToWire } from "./map-core.js";
 import { noOwner, regToWire } from "./map-object.js";
 import { credsToWire, queueToWire, taskCoreToWire } from "./map-task.js";
 
@@ -37,6 +37,7 @@ export function treeToWire(context: WireContext, row: number): TreeEntry {
   const task = context.tables.tasks[row] ?? taskRow();
   const threads = context.threadsOf(row).map((thread) => context.tables.threads[thread]?.tid ?? 0);
   const parent = task.parent === null ? undefined : context.tables.tasks[task.parent];
+  if (threads.length === 0) threads.push(task.pid);
   return create(TreeEntrySchema, { pid: task.pid, ppid: parent?.pid ?? 0, pgid: task.pgid, sid: task.sid, threads });
 }
 
@@ -64,14 +65,20 @@ export function coreToWire(context: WireContext, row: number): CoreEntry {
   const thread = tables.threads[row] ?? threadRow();
   const task = tables.tasks[thread.task] ?? taskRow();
   const isLeader = thread.tid === task.pid;
-  const isZombie = task.state === "zombie";
-  const core = threadToWire(thread, isLeader, isZombie);
+  const core = threadToWire(thread, isLeader);
   if (isLeader) core.tc = taskCoreToWire(tables, thread.task, task, thread);
   if (!core.threadCore) return core;
   core.threadCore.signalsP = queueToWire(tables, thread.task, row);
   const creds = thread.creds === null ? undefined : tables.creds[thread.creds];
   if (creds) core.threadCore.creds = credsToWire(creds, thread.noNewPrivs);
   return core;
+}
+
+/** The core entry of a dead process: nothing but its state and status. */
+export function deadCoreToWire(context: WireContext, row: number): CoreEntry {
+  const task = context.tables.tasks[row] ?? taskRow();
+  const tc = taskCoreToWire(context.tables, row, task, undefined);
+  return create(CoreEntrySchema, { mtype: machineX86, tc });
 }
 
 export function packetToWire(context: WireContext, row: number): SocketPacket {

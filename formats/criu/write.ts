@@ -15,7 +15,7 @@ import { inventoryName, isModelled } from "./image-types.js";
 import { fileToWire, pathFileToWire } from "./map-file.js";
 import { mmToWire, vmasToWire } from "./map-mm.js";
 import { memfdInodeToWire, noOwner, regToWire, remapType } from "./map-object.js";
-import { coreToWire, fsToWire, idsToWire, inventoryToWire, objectFileToWire, packetToWire, rootDirectory, treeToWire } from "./to-wire.js";
+import { coreToWire, deadCoreToWire, fsToWire, idsToWire, inventoryToWire, objectFileToWire, packetToWire, rootDirectory, treeToWire } from "./to-wire.js";
 import { writeTerminals } from "./write-tty.js";
 import { withVdso } from "./vdso.js";
 import { writeGhost } from "./write-ghost.js";
@@ -88,7 +88,12 @@ function writeTasks(output: Output, checkpoint: Checkpoint, context: WireContext
       core.entry(CoreEntrySchema, foreign.apply({ table: "threads", row: thread }, "core", CoreEntrySchema, coreToWire(context, thread)));
       core.flush();
     }
-    if (task.state === "zombie") return;
+    if (task.state === "zombie") {
+      const core = new ImageWriter(output, `core-${task.pid}.img`, "core");
+      core.entry(CoreEntrySchema, foreign.apply(anchor, "core", CoreEntrySchema, deadCoreToWire(context, row)));
+      core.flush();
+      return;
+    }
     const ids = new ImageWriter(output, `ids-${task.pid}.img`, "ids");
     ids.entry(KernelIdsSchema, foreign.apply(anchor, "kernel-ids", KernelIdsSchema, idsToWire(context, row)));
     ids.flush();
