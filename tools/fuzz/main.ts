@@ -1,0 +1,78 @@
+/**
+ * Mutates images and reads them: node dist/tools/fuzz/main.js [--count N] [--seed S] [--only INDEX] [--json FILE]
+ * Every case must end in a model or a located error, within two seconds and 64 MB.
+ */
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { existsSync } from "node:fs";
+import { Worker } from "node:worker_threads";
+import { FuzzTally } from "./tally.js";
+import type { WorkerMessage, WorkerOptions } from "./worker.js";
+
+const root = resolve(dirname(fileURLToPath(import.meta.url)), "../../..");
+const hangMs = 2000;
+const { values } = parseArgs({
+  options: { count: { type: "string", default: "20000" }, seed: { type: "string", default: "1" }, only: { type: "string" }, json: { type: "string" } },
+});
+const fixtures = [process.env["CRIMG_FIXTURES"], resolve(root, "../shared/fixtures")].find((path) => path !== undefined && existsSync(path));
+if (fixtures === undefined) {
+  console.log("fuzz: no fixtures (../shared/fixtures is absent): nothing to mutate");
+  process.exit(0);
+}
+
+const seedNumber = Number(values.seed);
+const first = values.only === undefined ? 0 : Number(values.only);
+const count = values.only === undefined ? Number(values.count) : 1;
+const tally = new FuzzTally(seedNumber);
+const base = existsSync("/dev/shm") ? "/dev/shm" : tmpdir();
+
+/** Runs cases from `from` on until the end, or until one hangs. Returns the index to go on with. */
+function runWorker(from: number): Promise<number> {
+  const work = mkdtempSync(join(base, "crimg-fuzz-"));
+  const clock = new SharedArrayBuffer(8);
+  const ticks = new Int32Array(clock);
+  const data: WorkerOptions = { fixtures: fixtures ?? "", work, seedNumber, first: from, count: first + count - from, clock };
+  const worker = new Worker(new URL("./worker.js", import.meta.url), { workerData: data, resourceLimits: { maxOldGenerationSizeMb: 1024 } });
+  return new Promise<number>((done) => {
+    let next = from;
+    const finish = (index: number): void => {
+      clearInterval(watch);
+      rmSync(work, { recursive: true, force: true });
+      done(index);
+    };
+    const watch = setInterval(() => {
+      const running = Atomics.load(ticks, 0);
+      const started = Atomics.load(ticks, 1);
+      const now = Math.floor(performance.timeOrigin + performance.now()) & 0x7fffffff;
+      if (running === 0 || now - started < hangMs) return;
+      clearInterval(watch);
+      tally.hang(running - 1);
+      void worker.terminate().then(() => finish(running));
+    }, 250);
+    worker.on("message", (message: WorkerMessage) => {
+      if (message.kind === "say") console.log(`fuzz: ${message.text}`);
+      else if (message.kind === "ready") {
+        if (from === first) console.log(`fuzz: seed ${seedNumber}, ${count} cases over ${message.seeds} images with ${message.files} files`);
+      } else {
+        next = message.index + 1;
+        tally.add(message);
+      }
+    });
+    worker.on("error", (error) => {
+      tally.death(Math.max(Atomics.load(ticks, 0) - 1, next), error.message);
+      finish(Math.max(Atomics.load(ticks, 0), next + 1));
+    });
+    worker.on("exit", () => {
+      if (next >= first + count) finish(next);
+    });
+  });
+}
+
+let next = first;
+while (next < first + count) next = await runWorker(next);
+console.log(tally.text());
+if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(tally.summary(), null, 2)}\n`);
+process.exitCode = tally.isClean ? 0 : 1;

@@ -1,0 +1,100 @@
+/** Counts what became of the cases, and keeps the first examples of what must not happen. */
+import type { CaseResult, Outcome } from "./run-case.js";
+
+export interface FuzzSummary {
+  readonly seed: number;
+  readonly cases: number;
+  readonly outcomes: Readonly<Record<Outcome, number>>;
+  readonly hangs: number;
+  readonly deaths: number;
+  readonly slowestMs: number;
+  readonly worstBytes: number;
+  /** Share of the mutations that changed meaning that were refused or found, 0 to 1. */
+  readonly detection: number;
+  readonly byFormat: Readonly<Record<string, Readonly<Record<Outcome, number>>>>;
+}
+
+const maxExamples = 25;
+const limitBytes = 64 << 20;
+const noOutcomes = (): Record<Outcome, number> => ({ refused: 0, same: 0, found: 0, unnoticed: 0, crash: 0, unlocated: 0 });
+
+export class FuzzTally {
+  readonly #outcomes = noOutcomes();
+  readonly #byFormat = new Map<string, Record<Outcome, number>>();
+  readonly #examples = new Map<string, string>();
+  #hangs = 0;
+  #deaths = 0;
+  #large = 0;
+  #slowestMs = 0;
+  #worstBytes = 0;
+
+  constructor(private readonly seed: number) {}
+
+  add({ index, result, ms, bytes }: { readonly index: number; readonly result: CaseResult; readonly ms: number; readonly bytes: number }): void {
+    this.#outcomes[result.outcome] += 1;
+    const kind = result.seed.startsWith("own/") ? `own ${result.seed.slice(result.seed.lastIndexOf(".") + 1)}` : (result.seed.split("/")[0] ?? "");
+    const own = this.#byFormat.get(kind) ?? noOutcomes();
+    own[result.outcome] += 1;
+    this.#byFormat.set(kind, own);
+    this.#slowestMs = Math.max(this.#slowestMs, ms);
+    this.#worstBytes = Math.max(this.#worstBytes, bytes);
+    if (result.outcome === "crash" || result.outcome === "unlocated") {
+      this.#example(`${result.outcome} ${result.detail ?? ""}`, `case ${index}: ${result.outcome} in ${result.seed} (${result.file}): ${result.detail ?? ""}`);
+    }
+    if (bytes > limitBytes) {
+      this.#large += 1;
+      this.#example(`memory ${result.seed}`, `case ${index}: ${(bytes / 1048576).toFixed(0)} MB in ${result.seed} (${result.file})`);
+    }
+  }
+
+  hang(index: number): void {
+    this.#hangs += 1;
+    this.#example(`hang ${index}`, `case ${index}: hangs`);
+  }
+
+  death(index: number, message: string): void {
+    this.#deaths += 1;
+    this.#example(`death ${message}`, `case ${index}: ended the thread: ${message}`);
+  }
+
+  #example(key: string, text: string): void {
+    const short = key.slice(0, 160).replace(/[0-9]+/g, "N");
+    if (this.#examples.size < maxExamples && !this.#examples.has(short)) this.#examples.set(short, text);
+  }
+
+  get isClean(): boolean {
+    return this.#hangs + this.#deaths + this.#large + this.#outcomes.crash + this.#outcomes.unlocated === 0;
+  }
+
+  summary(): FuzzSummary {
+    const { refused, found, unnoticed } = this.#outcomes;
+    const changed = refused + found + unnoticed;
+    return {
+      seed: this.seed,
+      cases: Object.values(this.#outcomes).reduce((sum, count) => sum + count, 0) + this.#hangs + this.#deaths,
+      outcomes: { ...this.#outcomes },
+      hangs: this.#hangs,
+      deaths: this.#deaths,
+      slowestMs: Math.round(this.#slowestMs),
+      worstBytes: this.#worstBytes,
+      detection: changed === 0 ? 1 : (refused + found) / changed,
+      byFormat: Object.fromEntries(this.#byFormat),
+    };
+  }
+
+  text(): string {
+    const summary = this.summary();
+    const lines = [
+      `fuzz: ${summary.cases} mutations: ${summary.outcomes.crash + summary.deaths} crashes, ${summary.hangs} hangs, ${summary.outcomes.unlocated} errors without a place`,
+      `fuzz: slowest ${summary.slowestMs} ms, worst memory ${(summary.worstBytes / 1048576).toFixed(1)} MB`,
+      `fuzz: refused ${summary.outcomes.refused}, found ${summary.outcomes.found}, unnoticed ${summary.outcomes.unnoticed}, no change ${summary.outcomes.same}`,
+      `fuzz: ${(100 * summary.detection).toFixed(1)} % of the mutations that changed meaning were detected`,
+      ...Object.entries(summary.byFormat).map(([kind, own]) => {
+        const changed = own.refused + own.found + own.unnoticed;
+        return `fuzz:   ${kind.padEnd(16)} ${changed === 0 ? "-" : `${((100 * (own.refused + own.found)) / changed).toFixed(1)} %`} of ${changed}`;
+      }),
+      ...[...this.#examples.values()].map((text) => `fuzz: ${text}`),
+    ];
+    return lines.join("\n");
+  }
+}
