@@ -27,10 +27,10 @@ export function optionName(key: string): string {
   return key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 }
 
-function yargsOption(spec: OptionSpec): Options {
+function yargsOption(spec: OptionSpec, forHelp: boolean): Options {
   const isList = spec.type === "strings";
   return {
-    describe: spec.describe,
+    ...(forHelp ? { describe: spec.describe } : { hidden: true }),
     // Numbers are taken as text and converted below: yargs would turn "abc" into NaN in silence.
     ...(spec.type === "boolean" ? { boolean: true } : isList ? { array: true, string: true } : { string: true }),
     ...(isList || spec.type === "boolean" || spec.valueOptional ? {} : { requiresArg: true }),
@@ -41,17 +41,22 @@ function yargsOption(spec: OptionSpec): Options {
   };
 }
 
-function describeCommand(argv: Argv, command: Command): Argv {
+/**
+ * yargs lays out the help text of a command on every run of it, which takes longer than a small dump: only when help
+ * is asked for does it get anything to lay out.
+ */
+function describeCommand(argv: Argv, command: Command, forHelp: boolean): Argv {
   let result = argv;
   for (const [name, spec] of Object.entries(command.positionals)) {
     const options: PositionalOptions = {
-      describe: spec.describe,
+      ...(forHelp ? { describe: spec.describe } : {}),
       type: "string",
       ...(spec.choices === undefined ? {} : { choices: spec.choices }),
     };
     result = result.positional(name, options);
   }
-  for (const [key, spec] of Object.entries(command.options)) result = result.option(optionName(key), yargsOption(spec));
+  for (const [key, spec] of Object.entries(command.options)) result = result.option(optionName(key), yargsOption(spec, forHelp));
+  if (!forHelp) return result;
   for (const example of command.examples) result = result.example(example.command, example.text);
   if (command.notes !== undefined) result = result.epilogue(command.notes.join("\n\n"));
   return result;
@@ -117,6 +122,7 @@ export async function parseCommandLine(
     throw usageError(`there is no command "${first}"`);
   }
   const command = entry === undefined ? undefined : await entry.load();
+  const forHelp = words.includes("--help") || words.includes("-h");
   let chosen: Readonly<Record<string, unknown>> | undefined;
   let text = "";
   let parser = yargs([])
@@ -143,7 +149,7 @@ export async function parseCommandLine(
     parser = parser.command(
       usageOf(command),
       command.describe,
-      (argv) => describeCommand(argv, command),
+      (argv) => describeCommand(argv, command, forHelp),
       (args) => {
         chosen = args;
       },
