@@ -8,4 +8,6 @@ export const commandEntries: readonly CommandEntry[] = [
   { name: "show", describe: "Show what is in a checkpoint, in any format", load: async () => (await import("./commands/show.js")).command },
   { name: "validate", describe: "Check that images are whole and make sense", load: async () => (await import("./commands/validate.js")).command },
   { name: "check", describe: "Check whether this host can dump and resume", load: async () => (await import("./commands/check.js")).command },
+  { name: "binfmt", describe: "Let the kernel execute images of 2011 (ET_CKPT) as they are", load: async () => (await import("./commands/binfmt.js")).command },
+  { name: "completion", describe: "Print a completion script for bash, zsh or fish", load: async () => (await import("./commands/completion.js")).command },
 ];

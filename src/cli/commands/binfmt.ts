@@ -1,0 +1,34 @@
+import { realpathSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { CrimgError, exitStatus } from "../../errors/crimg-error.js";
+import { defineCommand } from "../command.js";
+
+export const command = defineCommand({
+  name: "binfmt",
+  describe: "Let the kernel execute images of 2011 (ET_CKPT) as they are",
+  notes: [
+    "Images of version 2 need none of this: any kernel executes them. With the rule installed, ./old.elf runs `crimg exec old.elf`.",
+    "--install lasts until the next boot. To keep it, put the line that --print gives into /etc/binfmt.d/crimg.conf.",
+  ],
+  positionals: {},
+  options: {
+    install: { type: "boolean", describe: "Register the rule with the kernel (root)" },
+    remove: { type: "boolean", describe: "Take it back (root)" },
+    print: { type: "boolean", describe: "Print the rule" },
+  },
+  examples: [
+    { command: "crimg binfmt --install", text: "then ./old.elf works" },
+    { command: "crimg binfmt --print > /etc/binfmt.d/crimg.conf", text: "at every boot, where systemd reads that folder" },
+  ],
+  async run(args, terminal) {
+    if ([args.install, args.remove, args.print].filter(Boolean).length !== 1) {
+      throw new CrimgError("usage.bad", "say one of --install, --remove and --print");
+    }
+    const { binfmtRule, installBinfmt, removeBinfmt } = await import("../../ops/binfmt.js");
+    const interpreter = realpathSync(fileURLToPath(new URL("../../../../bin/crimg-exec", import.meta.url)));
+    if (args.print) terminal.print(`${binfmtRule(interpreter)}\n`);
+    else if (args.install) installBinfmt(interpreter);
+    else if (!removeBinfmt()) terminal.say("there was no rule\n");
+    return exitStatus.ok;
+  },
+});
