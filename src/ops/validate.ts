@@ -9,10 +9,11 @@ import { fromSystemError } from "../errors/render.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import { fileRules, modelRules } from "../validate/catalogue.js";
 import type { Finding, Profile, RuleInfo } from "../validate/finding.js";
-import { containerRules, readContainer } from "../validate/rules/container.js";
+import { type Container, containerRules, readContainer } from "../validate/rules/container.js";
+import { programRules, programUnreadable, readProgram } from "../validate/rules/program.js";
 import { lkmlRules, replayLkml } from "../validate/lkml.js";
 import { type Locator, imageLocator, pathLocator } from "../validate/locate.js";
-import { runRules, toFinding } from "../validate/run-rules.js";
+import { type RuleRun, runRules, toFinding } from "../validate/run-rules.js";
 import { resolveInput } from "./input.js";
 
 export interface ValidateOptions {
@@ -89,19 +90,34 @@ export function validateCheckpoint(
 }
 
 /** An image and, for executable ones, the file that it is. */
-function judgeImage(path: string, checkpoint: Checkpoint, options: { readonly source: string; readonly format: FormatAdapter; readonly locate: Locator }): Judgement {
+export function validateImage(path: string, checkpoint: Checkpoint, options: { readonly source: string; readonly format: FormatAdapter; readonly locate: Locator }): Judgement {
   const model = validateCheckpoint(checkpoint, options);
   if (options.format.id !== "ckpt-elf") return model;
   const file = FileBytes.open(path);
   try {
-    const container = runRules(containerRules, readContainer(file, checkpoint), { source: options.source, format: "ckpt-elf", locate: options.locate });
+    const container = readContainer(file, checkpoint);
+    const rest = { source: options.source, format: "ckpt-elf", locate: options.locate };
+    const runs = [runRules(containerRules, container, rest), ...judgeProgram(container, rest), model];
     return {
-      findings: [...container.findings, ...model.findings],
-      cutOff: [...container.cutOff, ...model.cutOff],
-      rules: container.applied + model.rules,
+      findings: runs.flatMap((run) => run.findings),
+      cutOff: runs.flatMap((run) => run.cutOff),
+      rules: runs.reduce((sum, run) => sum + ("applied" in run ? run.applied : run.rules), 0),
     };
   } finally {
     file.close();
+  }
+}
+
+/** The restore program, if there is one: an image without it is still a document. */
+function judgeProgram(container: Container, options: { readonly source: string; readonly format: string; readonly locate: Locator }): RuleRun[] {
+  try {
+    const program = readProgram(container);
+    return program === undefined ? [] : [runRules(programRules, program, options)];
+  } catch (error) {
+    if (!(error instanceof CrimgError)) throw error;
+    const { message, offset, path, expected, actual } = error;
+    const finding = toFinding(programUnreadable, { message, place: { offset, path }, expected, actual }, options.source, options.format, options.locate);
+    return [{ findings: [finding], cutOff: [], applied: 1 }];
   }
 }
 
@@ -168,7 +184,7 @@ export async function validate(path: string, options: ValidateOptions): Promise<
       const run =
         profile === "host"
           ? await judgeOnHost(checkpoint, source, format, locate)
-          : judgeImage(input.path, checkpoint, { source, format, locate });
+          : validateImage(input.path, checkpoint, { source, format, locate });
       return { source, format: format.id, profile, ...run, findings: [...findings, ...run.findings] };
     } finally {
       checkpoint.close();

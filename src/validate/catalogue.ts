@@ -9,6 +9,7 @@ import { descriptorRules } from "./rules/descriptors.js";
 import { identityRules } from "./rules/identity.js";
 import { extentRules } from "./rules/memory-extents.js";
 import { vmaRules } from "./rules/memory-vmas.js";
+import { programRules, programUnreadable } from "./rules/program.js";
 import { registerRules } from "./rules/registers.js";
 import { signalRules } from "./rules/signals.js";
 import { structureRules } from "./rules/structure.js";
@@ -33,5 +34,5 @@ export const fileRules = {
 
 /** Everything, for the documentation. */
 export function allRules(): readonly RuleInfo[] {
-  return [...Object.values(fileRules), ...containerRules, ...modelRules, ...Object.values(lkmlRules), ...hostRules, ...imageRules];
+  return [...Object.values(fileRules), ...containerRules, programUnreadable, ...programRules, ...modelRules, ...Object.values(lkmlRules), ...hostRules, ...imageRules];
 }

@@ -4,7 +4,8 @@ import { serialize } from "node:v8";
 import { CrimgError } from "../../src/errors/crimg-error.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
 import { collect, renderJson, renderText, sectionNames } from "../../src/ops/show.js";
-import { validateCheckpoint } from "../../src/ops/validate.js";
+import { validateImage } from "../../src/ops/validate.js";
+import { pathLocator } from "../../src/validate/locate.js";
 import type { FormatAdapter } from "../../src/adapter/format.js";
 import type { Seed } from "./corpus.js";
 import { mutate } from "./mutate.js";
@@ -42,8 +43,8 @@ const largeBytes = 1 << 19;
 /** Page bytes looked at in each case: accessors must stand hostile extents. */
 const touchedExtents = 8;
 
-function touch(checkpoint: Checkpoint, format: FormatAdapter, writers: readonly FormatAdapter[]): number {
-  const { findings } = validateCheckpoint(checkpoint, { source: "case", format });
+function touch(path: string, checkpoint: Checkpoint, format: FormatAdapter, writers: readonly FormatAdapter[]): number {
+  const { findings } = validateImage(path, checkpoint, { source: "case", format, locate: pathLocator });
   for (const section of sectionNames) {
     const document = collect(checkpoint, { source: "case", format: format.id, section });
     renderText(document, { color: false });
@@ -71,7 +72,7 @@ export async function baselineOf(seed: Seed, writers: readonly FormatAdapter[]):
   const checkpoint = await seed.format.read?.(seed.path, {});
   if (checkpoint === undefined) throw new Error(`${seed.name} cannot be read`);
   try {
-    return { tables: serialize(checkpoint.tables), findings: touch(checkpoint, seed.format, writers) };
+    return { tables: serialize(checkpoint.tables), findings: touch(seed.path, checkpoint, seed.format, writers) };
   } finally {
     checkpoint.close();
   }
@@ -120,7 +121,7 @@ export async function runCase(
     checkpoint = await seed.format.read?.(seed.path, {});
     if (checkpoint === undefined) return { outcome: "same", ...base };
     const baseline = baselines.get(seed.name);
-    const findings = touch(checkpoint, seed.format, writers);
+    const findings = touch(seed.path, checkpoint, seed.format, writers);
     if (baseline !== undefined && serialize(checkpoint.tables).equals(baseline.tables)) return { outcome: "same", ...base };
     return { outcome: findings > (baseline?.findings ?? 0) ? "found" : "unnoticed", ...base };
   } catch (error) {

@@ -57,7 +57,7 @@ const broken: Readonly<Record<string, readonly ((tables: MutableTables) => void)
   "memory.vma-object": [set("vmas", 0, { object: null }), set("vmas", 2, { object: 0 }), set("vmas", 3, { object: 0 }), set("vmas", 0, { object: 1 })],
   "memory.mm-unused": [copy("mms", 0)],
   "memory.mm-fields": [set("mms", 0, { endCode: 1n }), set("mms", 0, { brk: notCanonical })],
-  "memory.auxv": [set("mms", 0, { auxv: new Uint8Array(7) }), set("mms", 0, { auxv: new Uint8Array(16).fill(1) })],
+  "memory.auxv": [set("mms", 0, { auxv: new Uint8Array(7) })],
   "memory.vdso": [set("mms", 0, { vdsoBase: 0x1000n })],
   "pages.empty": [set("extents", 0, { length: 0n })],
   "pages.alignment": [set("extents", 0, { address: 0x403001n }), set("extents", 0, { length: 5n })],

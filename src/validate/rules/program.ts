@@ -1,0 +1,249 @@
+/**
+ * Rules about the restore program of an image (SPEC 10): that it is well formed, that the tables yield it, and that it
+ * maps what the tables say and nothing else.
+ */
+import { readInterpreter } from "../../../formats/ckpt-elf/interpreter.js";
+import { ByteReader } from "../../bytes/byte-reader.js";
+import { CrimgError } from "../../errors/crimg-error.js";
+import { type ProgramHeader as Segment, segmentTypeValues } from "../../gen/elf64.js";
+import {
+  type Op, type ProgramHeader, argModeValues, opFlagsBits, opKindValues, opSize, programHeaderSize, readOp, readProgramHeader,
+} from "../../gen/restore-program.js";
+import { DescriptorProgram } from "../../lower/fds/lowering.js";
+import { lowerCheckpoint } from "../../lower/lower.js";
+import type { VmaRow } from "../../gen/tables.js";
+import type { Problem, Rule } from "../finding.js";
+import { hex } from "../model-context.js";
+import type { Container } from "./container.js";
+import { type Span, normalised, uncovered } from "./spans.js";
+
+export interface Program {
+  readonly container: Container;
+  readonly segment: Segment;
+  readonly index: number;
+  readonly bytes: Uint8Array;
+  readonly header: ProgramHeader;
+  readonly ops: readonly Op[];
+  /** Bytes of page 0 and the interpreter, as the image has them. */
+  readonly code: Segment | undefined;
+}
+
+type ProgramRule = Rule<Program>;
+
+function programRule(rule: Pick<ProgramRule, "code" | "severity" | "summary" | "spec">, check: (program: Program) => Iterable<Problem>): ProgramRule {
+  return { ...rule, profile: "format", check };
+}
+
+/** The rule that reading itself applies. */
+export const programUnreadable = {
+  code: "program.unreadable", severity: "error", profile: "format", spec: "SPEC 10",
+  summary: "The header and the ops of the restore program can be read.",
+} as const;
+
+/** Largest program that is read: some thousand tasks. */
+const maxProgramBytes = 1n << 28n;
+
+/** The program of an image; undefined if it has none. Throws CrimgError. */
+export function readProgram(container: Container): Program | undefined {
+  const index = container.segments.findIndex(({ pType }) => pType === segmentTypeValues.ckpt_program);
+  const segment = container.segments[index];
+  if (segment === undefined) return undefined;
+  const path = `program_headers[${index}]`;
+  if (segment.pFilesz > maxProgramBytes) {
+    throw new CrimgError("program.size", "the restore program is too large", { source: container.file.name, path, expected: `at most ${maxProgramBytes} bytes`, actual: String(segment.pFilesz) });
+  }
+  const bytes = container.file.read(segment.pOffset, Number(segment.pFilesz));
+  const reader = new ByteReader(bytes, { source: container.file.name, base: segment.pOffset });
+  reader.enter("program_header");
+  const header = readProgramHeader(reader);
+  const end = header.ofsOps + BigInt(header.numOps) * BigInt(opSize);
+  if (header.lenOp !== opSize || header.ofsOps < BigInt(programHeaderSize) || end > BigInt(bytes.length)) {
+    throw new CrimgError("program.ops", "the ops do not lie in the program", {
+      source: container.file.name, path: "program_header.ofs_ops", offset: segment.pOffset + 16n, expected: `${header.numOps} ops of ${opSize} bytes`, actual: `${bytes.length} bytes`,
+    });
+  }
+  const ops: Op[] = [];
+  reader.pos = Number(header.ofsOps);
+  for (let place = 0; place < header.numOps; place += 1) {
+    reader.enter("ops", place);
+    ops.push(readOp(reader));
+  }
+  return { container, segment, index, bytes, header, ops, code: container.segments.find(({ pType }) => pType === segmentTypeValues.load) };
+}
+
+function opPlace({ segment, header }: Program, index: number, field: string, offset: number): Problem["place"] {
+  return { path: `ops[${index}].${field}`, offset: segment.pOffset + header.ofsOps + BigInt(index * opSize + offset) };
+}
+
+/** A text of the data; empty for 0 and for what lies outside. */
+function textAt({ bytes, header }: Program, offset: number): string {
+  const start = Number(header.ofsData) + offset;
+  if (offset === 0 || start >= bytes.length) return "";
+  const end = bytes.indexOf(0, start);
+  return Buffer.from(bytes.buffer, bytes.byteOffset + start, (end < 0 ? bytes.length : end) - start).toString("utf8");
+}
+
+const mode = argModeValues;
+const none = 0xffff_ffff;
+const knownKinds: ReadonlySet<number> = new Set(Object.values(opKindValues));
+const call = { mmap: 9, munmap: 11, mremap: 25 } as const;
+const mapFixed = 0x10n;
+const mapFixedNoReplace = 0x100000n;
+/** Ops that go to `target` whatever happens, or may. */
+const targeted: ReadonlySet<number> = new Set([opKindValues.jump, opKindValues.thread]);
+
+function* operandProblems(program: Program, op: Op, index: number): Generator<Problem> {
+  const { header } = program;
+  const dataEnd = header.addrProgram + header.lenMemory - (header.addrProgram + header.ofsData);
+  for (const [place, kind] of op.modes.entries()) {
+    const value = op.args[place] ?? 0n;
+    const at = (actual: string, expected: string): Problem => ({
+      message: `argument ${place} of op ${index} lies outside what the program has`, place: opPlace(program, index, `args[${place}]`, 16 + 8 * place), expected, actual,
+    });
+    if (kind === mode.slot || kind === mode.slot_address) {
+      const slot = Number(value & 0xffffffffn);
+      if (slot >= header.numSlots) yield at(`slot ${slot}`, `below ${header.numSlots}`);
+    } else if (kind === mode.data || kind === mode.mem4 || kind === mode.mem4s || kind === mode.mem8) {
+      if (value > dataEnd) yield at(hex(value), `at most ${hex(dataEnd)}`);
+    } else if ((kind === mode.control || kind === mode.control4) && value >= header.lenControl) yield at(hex(value), `below ${hex(header.lenControl)}`);
+  }
+}
+
+/** Mapping calls with fixed addresses, by the task that they are made for. */
+interface Mapped {
+  readonly maps: Map<string, Span[]>;
+  readonly unmaps: Span[];
+}
+
+function mappedSpans(program: Program): Mapped {
+  const maps = new Map<string, Span[]>();
+  const unmaps: Span[] = [];
+  for (const op of program.ops) {
+    if (op.kind !== opKindValues.syscall) continue;
+    const imm = (place: number): bigint | undefined => (op.modes[place] === mode.imm ? (op.args[place] ?? 0n) : undefined);
+    const [address, length] = op.nr === call.mremap ? [imm(4), imm(2)] : [imm(0), imm(1)];
+    if (address === undefined || length === undefined) continue;
+    const span = { start: address, end: address + length };
+    if (op.nr === call.munmap) unmaps.push(span);
+    const isFixedMap = op.nr === call.mmap && ((imm(3) ?? 0n) & (mapFixed | mapFixedNoReplace)) !== 0n;
+    if (!isFixedMap && op.nr !== call.mremap) continue;
+    const subject = textAt(program, op.subject);
+    maps.set(subject, [...(maps.get(subject) ?? []), span]);
+  }
+  return { maps, unmaps };
+}
+
+const byKernel: ReadonlySet<VmaRow["kind"]> = new Set(["vdso", "vvar", "vsyscall", "special"]);
+
+function* mappingProblems(program: Program): Generator<Problem> {
+  const { checkpoint } = program.container;
+  const { tables } = checkpoint;
+  const { maps, unmaps } = mappedSpans(program);
+  const { holeBase, holeSize } = program.header;
+  // What is mapped for a while and unmapped again (the staging area) is no part of a task.
+  const passing = normalised([...unmaps, { start: holeBase, end: holeBase + holeSize }]);
+  const place = { path: "ops" };
+  for (const [subject, spans] of maps) {
+    const pid = /^task (\d+)\b/.exec(subject)?.[1];
+    const mm = tables.tasks.find((task) => String(task.pid) === pid)?.mm ?? null;
+    const vmas = mm === null ? [] : checkpoint.vmasOf(mm).map((row) => tables.vmas[row] as VmaRow);
+    const stray = uncovered(normalised(spans), normalised([...vmas, ...passing]));
+    if (stray !== undefined) yield { message: `the program maps memory that ${subject || "no task"} does not have`, place, actual: `${hex(stray.start)}-${hex(stray.end)}` };
+  }
+  for (const task of tables.tasks) {
+    if (task.mm === null || task.state === "zombie") continue;
+    const spans = [...maps].filter(([subject]) => new RegExp(`^task ${task.pid}\\b`).test(subject)).flatMap(([, found]) => found);
+    const vmas = checkpoint.vmasOf(task.mm).map((row) => tables.vmas[row] as VmaRow).filter((vma) => !byKernel.has(vma.kind));
+    const missing = uncovered(normalised(vmas), normalised(spans));
+    if (missing !== undefined) yield { message: `the program does not map all of task ${task.pid}`, place, expected: `${hex(missing.start)}-${hex(missing.end)}` };
+  }
+}
+
+export const programRules: readonly ProgramRule[] = [
+  programRule(
+    { code: "program.ops", severity: "error", summary: "Ops are of known kinds, jump to ops, and use slots, data and counters that are there.", spec: "SPEC 10" },
+    function* (program) {
+      const { header, ops } = program;
+      if (header.entry >= header.numOps) yield { message: "the entry is no op", place: { path: "program_header.entry", offset: program.segment.pOffset + 12n }, expected: `below ${header.numOps}`, actual: String(header.entry) };
+      for (const [index, op] of ops.entries()) {
+        if (!knownKinds.has(op.kind)) yield { message: `op ${index} is of no known kind`, place: opPlace(program, index, "kind", 0), actual: String(op.kind) };
+        const jumps = targeted.has(op.kind) || (op.flags & opFlagsBits.else_jump) !== 0;
+        if (jumps && op.target >= header.numOps) yield { message: `op ${index} goes to an op that is not there`, place: opPlace(program, index, "target", 84), expected: `below ${header.numOps}`, actual: String(op.target) };
+        if (op.store !== none && op.store >= header.numSlots) yield { message: `op ${index} stores into a slot that is not there`, place: opPlace(program, index, "store", 80), expected: `below ${header.numSlots}`, actual: String(op.store) };
+        for (const [field, offset, text] of [["subject", 88, op.subject], ["message", 92, op.message], ["hint", 96, op.hint]] as const) {
+          if (BigInt(text) >= header.lenData && text !== 0) yield { message: `the ${field} of op ${index} lies outside the data`, place: opPlace(program, index, field, offset), expected: `below ${header.lenData}`, actual: String(text) };
+        }
+        yield* operandProblems(program, op, index);
+      }
+    },
+  ),
+  programRule(
+    { code: "program.place", severity: "error", summary: "The program is loaded where it was linked for, inside the hole, and no task has a mapping there.", spec: "SPEC 10" },
+    function* ({ container, segment, index, header, code }) {
+      const path = `program_headers[${index}].p_vaddr`;
+      if (segment.pVaddr !== header.addrProgram) yield { message: "the program is loaded elsewhere than it was linked for", place: { path }, expected: hex(header.addrProgram), actual: hex(segment.pVaddr) };
+      const end = header.holeBase + header.holeSize;
+      const inHole = (start: bigint, length: bigint): boolean => start >= header.holeBase && length <= header.holeSize && start + length <= end;
+      if (!inHole(header.addrProgram, header.lenMemory) || !inHole(header.addrControl, header.lenControl) || (code !== undefined && !inHole(code.pVaddr, code.pMemsz))) {
+        yield { message: "interpreter, program and control area do not lie in the hole", place: { path: "program_header.hole_size" }, actual: `${hex(header.holeBase)}-${hex(end)}` };
+      }
+      const row = container.checkpoint.tables.vmas.findIndex((vma) => vma.start < end && vma.end > header.holeBase);
+      if (row >= 0) yield { message: "the hole is not free in every task", at: { table: "vmas", row, field: "start" }, expected: `outside ${hex(header.holeBase)}-${hex(end)}` };
+    },
+  ),
+  programRule(
+    { code: "program.maps", severity: "error", summary: "The program maps exactly the mappings of each task, and nothing else that stays.", spec: "SPEC 10" },
+    mappingProblems,
+  ),
+  programRule(
+    { code: "program.interpreter", severity: "warning", summary: "The interpreter is the one that this crimg was built with.", spec: "SPEC 10" },
+    function* ({ container, code }) {
+      if (code === undefined || isOwnInterpreter(container, code)) return;
+      yield { message: "the interpreter is another one than this crimg's: the image was made by another build, or changed", place: { offset: code.pOffset + 4096n, path: "program_headers[0]" }, hint: "crimg convert OLD NEW links the image anew" };
+    },
+  ),
+  programRule(
+    { code: "program.differs", severity: "error", summary: "The tables yield a program, and it is the one that is stored (judged if the interpreter is this crimg's own).", spec: "SPEC 10" },
+    function* ({ container, code, bytes, segment, header }) {
+      if (code === undefined || !isOwnInterpreter(container, code)) return;
+      let derived: Uint8Array;
+      try {
+        derived = lowerCheckpoint(container.checkpoint, {
+          codeSize: code.pFilesz,
+          codeSyscallOffset: 4096n + BigInt(readInterpreter().syscallOffset),
+          lowerDescriptors: (context) => new DescriptorProgram(context),
+        }).bytes;
+      } catch (error) {
+        if (!(error instanceof CrimgError)) throw error;
+        yield { message: `the tables yield no program: ${error.message}`, place: { path: error.path ?? "tables" } };
+        return;
+      }
+      const first = firstDifference(derived, bytes);
+      if (first === undefined) return;
+      const op = first < Number(header.ofsData) ? Math.floor((first - Number(header.ofsOps)) / opSize) : undefined;
+      yield {
+        message: "the program is not the one that the tables yield",
+        place: { offset: segment.pOffset + BigInt(first), path: op === undefined || op < 0 ? "program" : `ops[${op}]` },
+        hint: "crimg convert OLD NEW links the image anew; run it only if you trust where it comes from",
+      };
+    },
+  ),
+];
+
+function isOwnInterpreter({ file }: Container, code: Segment): boolean {
+  let own: Uint8Array;
+  try {
+    own = readInterpreter().bytes;
+  } catch {
+    return false; // not built: nothing to compare with
+  }
+  if (code.pFilesz !== BigInt(own.length) + 4096n || code.pOffset + code.pFilesz > file.size) return false;
+  return Buffer.compare(file.read(code.pOffset + 4096n, own.length), own) === 0;
+}
+
+/** Offset of the first byte that differs, or undefined. */
+function firstDifference(a: Uint8Array, b: Uint8Array): number | undefined {
+  const shorter = Math.min(a.length, b.length);
+  for (let index = 0; index < shorter; index += 1) if (a[index] !== b[index]) return index;
+  return a.length === b.length ? undefined : shorter;
+}
