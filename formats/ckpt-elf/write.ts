@@ -15,13 +15,12 @@ import { ByteWriter } from "../../src/bytes/byte-writer.js";
 import { imageHeader, StringTableWriter } from "../../src/elf/writing.js";
 import { elfTypeValues, programHeader, programHeaderSize, sectionHeader, segmentTypeValues, writeElfHeader, writeProgramHeader, writeSectionHeader, type ProgramHeader, type SectionHeader } from "../../src/gen/elf64.js";
 import type { ExtentRow } from "../../src/gen/tables.js";
-import { DescriptorProgram } from "../../src/lower/fds/lowering.js";
-import { lowerCheckpoint } from "../../src/lower/lower.js";
 import { Checkpoint } from "../../src/model/checkpoint.js";
 import type { ByteRange } from "../../src/model/page-source.js";
 import { writeFully } from "../../src/pages/file-source.js";
 import { alignUp, pageSize } from "./image-header.js";
-import { readInterpreter } from "./interpreter.js";
+import { linkProgramOf } from "./link.js";
+import { type Interpreter, readInterpreter } from "./interpreter.js";
 import { writeTablesSegment } from "./tables.js";
 
 /** Bytes that one PageSource.copyTo moves at most, so that progress shows and Ctrl-C works. */
@@ -87,14 +86,10 @@ function copyPages(checkpoint: Checkpoint, placed: readonly ExtentRow[], fd: num
   return last === undefined ? start : last.fileOffset + alignUp(last.length, pageSize);
 }
 
-function writeRest(checkpoint: Checkpoint, fd: number, endOfPages: bigint, interpreter: ReturnType<typeof readInterpreter>): void {
+function writeRest(checkpoint: Checkpoint, fd: number, endOfPages: bigint, interpreter: Interpreter): void {
   const codeSize = pageSize + BigInt(interpreter.bytes.length);
   const tables = writeTablesSegment(checkpoint.tables, checkpoint.unknownTables);
-  const program = lowerCheckpoint(checkpoint, {
-    codeSize,
-    codeSyscallOffset: pageSize + BigInt(interpreter.syscallOffset),
-    lowerDescriptors: (context) => new DescriptorProgram(context),
-  });
+  const program = linkProgramOf(checkpoint);
   const tablesOffset = endOfPages;
   const programOffset = alignUp(tablesOffset + BigInt(tables.bytes.length), pageSize);
   const namesOffset = programOffset + BigInt(program.bytes.length);

@@ -99,7 +99,7 @@ struct restore_program_header {
 	uint32_t num_errors; /* Number of entries of the error table. */
 	uint32_t ofs_errors; /* Offset in the data of `num_errors` u4: offsets in the data of the text for each errno; 0 for none. */
 	uint32_t ofs_usage; /* Offset in the data of the text for --help. */
-	uint32_t ofs_slot_names; /* Offset in the data of the names of the slots, NUL-terminated, in order; for people. */
+	uint32_t ofs_slot_names; /* Offset in the data of the names of the slots, then of the counters and process ids, a line each, ended by NUL; for people. */
 	uint32_t ofs_title; /* Offset in the data of what this is: program, pid, time of the dump; for people. */
 	uint32_t num_counters; /* Number of u4 counters in the control area, behind its header; process ids follow. */
 	uint32_t num_pids; /* Number of u4 process ids in the control area. */

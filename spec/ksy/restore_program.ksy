@@ -36,7 +36,7 @@ types:
       - { id: num_errors, type: u4, doc: "Number of entries of the error table." }
       - { id: ofs_errors, type: u4, doc: "Offset in the data of `num_errors` u4: offsets in the data of the text for each errno; 0 for none." }
       - { id: ofs_usage, type: u4, doc: "Offset in the data of the text for --help." }
-      - { id: ofs_slot_names, type: u4, doc: "Offset in the data of the names of the slots, NUL-terminated, in order; for people." }
+      - { id: ofs_slot_names, type: u4, doc: "Offset in the data of the names of the slots, then of the counters and process ids, a line each, ended by NUL; for people." }
       - { id: ofs_title, type: u4, doc: "Offset in the data of what this is: program, pid, time of the dump; for people." }
       - { id: num_counters, type: u4, doc: "Number of u4 counters in the control area, behind its header; process ids follow." }
       - { id: num_pids, type: u4, doc: "Number of u4 process ids in the control area." }

@@ -3,6 +3,8 @@ import type { CommandEntry } from "./parse.js";
 
 export const commandEntries: readonly CommandEntry[] = [
   { name: "dump", describe: "Freeze a process and its descendants into an image", load: async () => (await import("./commands/dump.js")).command },
+  { name: "exec", describe: "Resume a checkpoint, in any format", load: async () => (await import("./commands/exec.js")).command },
+  { name: "explain", describe: "Show what an image does when it is run, one line an operation", load: async () => (await import("./commands/explain.js")).command },
   { name: "convert", describe: "Turn a checkpoint into another format", load: async () => (await import("./commands/convert.js")).command },
   { name: "formats", describe: "List the formats and what each can hold", load: async () => (await import("./commands/formats.js")).command },
   { name: "show", describe: "Show what is in a checkpoint, in any format", load: async () => (await import("./commands/show.js")).command },

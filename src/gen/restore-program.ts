@@ -254,7 +254,7 @@ export interface ProgramHeader {
   readonly ofsErrors: number;
   /** Offset in the data of the text for --help. */
   readonly ofsUsage: number;
-  /** Offset in the data of the names of the slots, NUL-terminated, in order; for people. */
+  /** Offset in the data of the names of the slots, then of the counters and process ids, a line each, ended by NUL; for people. */
   readonly ofsSlotNames: number;
   /** Offset in the data of what this is: program, pid, time of the dump; for people. */
   readonly ofsTitle: number;

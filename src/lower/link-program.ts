@@ -63,7 +63,7 @@ export function linkProgram(builder: ProgramBuilder, entry: Label, options: Link
   const errors = builder.u4s(...errorTable(builder));
   const usage = builder.string(options.usage);
   const title = builder.string(options.title);
-  const slotNames = builder.string(builder.slots.map((slot) => slot.name.replaceAll("\0", "")).join("\n"));
+  const slotNames = builder.string([...builder.slots, ...builder.counters, ...builder.pids].map(({ name }) => name.replaceAll(/[\0\n]/g, " ")).join("\n"));
   builder.data.align(64);
 
   const opsOffset = BigInt(programHeaderSize);

@@ -1,0 +1,17 @@
+/** The restore program of a checkpoint whose extents say where their pages are in the image. */
+import { DescriptorProgram } from "../../src/lower/fds/lowering.js";
+import type { LinkedProgram } from "../../src/lower/link-program.js";
+import { lowerCheckpoint } from "../../src/lower/lower.js";
+import type { Checkpoint } from "../../src/model/checkpoint.js";
+import { pageSize } from "./image-header.js";
+import { readInterpreter } from "./interpreter.js";
+
+/** Lowers and links for the interpreter of this version. Throws CrimgError `lower.*`. */
+export function linkProgramOf(checkpoint: Checkpoint): LinkedProgram {
+  const interpreter = readInterpreter();
+  return lowerCheckpoint(checkpoint, {
+    codeSize: pageSize + BigInt(interpreter.bytes.length),
+    codeSyscallOffset: pageSize + BigInt(interpreter.syscallOffset),
+    lowerDescriptors: (context) => new DescriptorProgram(context),
+  });
+}

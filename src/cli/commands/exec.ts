@@ -1,0 +1,43 @@
+import { CrimgError } from "../../errors/crimg-error.js";
+import { defineCommand } from "../command.js";
+import { execOnlyOptionSpecs, externalOptionSpecs, externalOptions } from "../external-options.js";
+
+const modes = ["same", "namespace", "any"] as const;
+
+export const command = defineCommand({
+  name: "exec",
+  describe: "Resume a checkpoint, in any format",
+  notes: [
+    "In the foreground the terminal, signals and the exit status are those of the program. An executable image does the same when it is run by itself, with the same options.",
+    "Exit status: that of the program; 125 if it could not be resumed, and then nothing of it is left running.",
+  ],
+  positionals: { image: { describe: "An image in any format" } },
+  options: {
+    detach: { type: "boolean", alias: "d", describe: "End when the program runs" },
+    pidfile: { type: "string", value: "FILE", describe: "Write the process id of the root to FILE", isFile: true },
+    pid: { type: "string", value: "MODE", describe: "same: the old process ids (the default for root); namespace: the same in a new pid namespace (the default for others); any: new ones" },
+    from: { type: "string", value: "FORMAT", describe: "The format, if it cannot be told" },
+    ...externalOptionSpecs,
+    ...execOnlyOptionSpecs,
+  },
+  examples: [
+    { command: "crimg exec image.elf", text: "like ./image.elf" },
+    { command: "crimg exec criu-dir --detach --pidfile run.pid", text: "resume what CRIU dumped" },
+  ],
+  async run(args) {
+    const pid = modes.find((mode) => mode === args.pid);
+    if (args.pid !== undefined && pid === undefined) {
+      throw new CrimgError("usage.pid", `--pid ${args.pid}: there is no such mode`, { expected: modes.join(", ") });
+    }
+    const [{ exec }, { registry }] = await Promise.all([import("../../ops/exec.js"), import("../../../formats/registry.js")]);
+    return exec({
+      ...externalOptions(args),
+      registry,
+      image: args.image,
+      ...(args.from === undefined ? {} : { from: args.from }),
+      detach: args.detach,
+      ...(args.pidfile === undefined ? {} : { pidfile: args.pidfile }),
+      ...(pid === undefined ? {} : { pid }),
+    });
+  },
+});

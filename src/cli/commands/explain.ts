@@ -1,0 +1,23 @@
+import { exitStatus } from "../../errors/crimg-error.js";
+import { defineCommand } from "../command.js";
+
+export const command = defineCommand({
+  name: "explain",
+  describe: "Show what an image does when it is run, one line an operation",
+  notes: ["Lines read like strace: $name is an earlier result, <name> a number that all tasks share, > marks where jumps go."],
+  positionals: { image: { describe: "An image in any format" } },
+  options: { from: { type: "string", value: "FORMAT", describe: "The format, if it cannot be told" } },
+  examples: [{ command: "crimg explain image.elf | less", text: "before running it" }],
+  async run(args, terminal) {
+    const [{ explain }, { registry }] = await Promise.all([import("../../ops/explain.js"), import("../../../formats/registry.js")]);
+    let text = "";
+    for (const line of await explain({ registry, image: args.image, ...(args.from === undefined ? {} : { from: args.from }) })) {
+      text += `${line}\n`;
+      if (text.length < 1 << 16) continue;
+      terminal.print(text);
+      text = "";
+    }
+    terminal.print(text);
+    return exitStatus.ok;
+  },
+});

@@ -1,0 +1,112 @@
+/**
+ * crimg exec: resumes a checkpoint of any readable format. An executable image is executed as it is; everything else is
+ * linked into a nameless file first, so that both behave the same: foreground, terminal, signals, exit status.
+ */
+import { accessSync, closeSync, constants, openSync, readlinkSync, unlinkSync } from "node:fs";
+import { randomBytes } from "node:crypto";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { probeFormat, probeInputOf } from "../adapter/detect.js";
+import type { FormatAdapter } from "../adapter/format.js";
+import type { Output } from "../adapter/output.js";
+import { CrimgError, exitStatus } from "../errors/crimg-error.js";
+import type { Checkpoint } from "../model/checkpoint.js";
+import { addressOf, cString, failed, memfdCreate, tryCall } from "../native/index.js";
+import { readCheckpoint } from "./convert.js";
+import { resolveInput } from "./input.js";
+import type { ExecOptions } from "./options.js";
+
+/** Up to this much is linked in memory; more goes to a nameless file in $TMPDIR. */
+const memoryLimit = 256n << 20n;
+const imageFormat = "ckpt-elf";
+
+/**
+ * Replaces this process by the resumed program (or, with `detach`, by a process that ends when the program runs).
+ * Returns only by throwing: CrimgError `exec.*`, or what reading and lowering throw.
+ */
+export async function exec(options: ExecOptions): Promise<number> {
+  const input = resolveInput(options.image);
+  const isImage = options.from === undefined || options.from === imageFormat;
+  const format = isImage ? await probeFormat(probeInputOf(input.path), options.registry) : undefined;
+  if (format?.id === imageFormat && isExecutable(input.path)) {
+    // A name of ours would be that of a descriptor that execve closes.
+    const path = input.path.startsWith("/proc/self/fd/") ? readlinkIfNamed(input.path) : input.path;
+    replaceProcess(path, options);
+  }
+  const { checkpoint } = await readCheckpoint(input, { registry: options.registry, from: options.from, onLoss: options.onLoss });
+  let fd: number;
+  try {
+    fd = await linkImage(checkpoint, await options.registry.load(imageFormat));
+  } finally {
+    checkpoint.close();
+  }
+  replaceProcess(`/proc/self/fd/${fd}`, options);
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function readlinkIfNamed(path: string): string {
+  const target = readlinkSync(path);
+  return target.startsWith("/") && !target.endsWith(" (deleted)") ? target : path;
+}
+
+/** Writes an executable image into a nameless file; returns a descriptor that can be executed. */
+async function linkImage(checkpoint: Checkpoint, format: FormatAdapter): Promise<number> {
+  if (format.write === undefined) throw new CrimgError("exec.format", `${format.id} cannot be written`);
+  const total = checkpoint.tables.extents.reduce((sum, extent) => sum + extent.length, 0n);
+  const fd = total <= memoryLimit ? memfdCreate("crimg-image", 0) : openNameless();
+  const output: Output = {
+    path: "the linked image",
+    file: () => ({ fd, path: "the linked image" }),
+    create: () => {
+      throw new CrimgError("exec.format", `${format.id} is not one file`);
+    },
+  };
+  await format.write(checkpoint, output, {});
+  if (total <= memoryLimit) return fd;
+  // execve refuses a file that somebody has open for writing (ETXTBSY).
+  const again = openSync(`/proc/self/fd/${fd}`, "r");
+  closeSync(fd);
+  return again;
+}
+
+function openNameless(): number {
+  const path = join(tmpdir(), `.crimg-${process.pid}-${randomBytes(8).toString("hex")}.elf`);
+  const fd = openSync(path, "wx+", 0o700);
+  unlinkSync(path);
+  return fd;
+}
+
+/** execve. The options reach the image as its arguments; the environment is passed on but not used. */
+function replaceProcess(path: string, options: ExecOptions): never {
+  const argv = [path];
+  if (options.detach) argv.push("--detach");
+  if (options.pidfile !== undefined) argv.push("--pidfile", options.pidfile);
+  if (options.pid !== undefined) argv.push("--pid", options.pid);
+  const environment = Object.entries(process.env).map(([name, value]) => `${name}=${value ?? ""}`);
+  const result = tryCall("execve", cString(path), pointers(argv), pointers(environment));
+  const errno = failed(result) ? -result : 0;
+  throw new CrimgError(
+    "exec.failed",
+    `cannot execute the image ${path}: ${errno === 13 ? "permission denied, or its filesystem is mounted noexec" : `error ${errno}`}`,
+    { source: options.image, hint: "copy the image to a filesystem where programs may run" },
+    exitStatus.restoreFailed,
+  );
+}
+
+/** Keeps the strings of an argument vector alive as long as the vector. */
+const kept: Uint8Array[] = [];
+
+/** A NULL-terminated array of pointers to C strings. */
+function pointers(texts: readonly string[]): BigUint64Array {
+  const strings = texts.map((text) => cString(text));
+  kept.push(...strings);
+  return BigUint64Array.from([...strings.map((string) => addressOf(string)), 0n]);
+}
