@@ -1,6 +1,7 @@
 // usage: hog MEBIBYTES CLOCKFILE
 // Holds that much incompressible memory and stores CLOCK_MONOTONIC (ns) in CLOCKFILE every 100 µs, so that a bench
 // sees to a tenth of a millisecond when it runs. Says "ready" in the second word of the file when the memory is filled.
+#define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -12,6 +13,7 @@ int main(int argc, char **argv)
 {
     if (argc < 3)
         return 2;
+    close_range(3, ~0U, 0); // what a shell or a build system leaked to us is not ours to keep
     size_t size = strtoul(argv[1], NULL, 10) << 20;
     uint64_t *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     int fd = open(argv[2], O_RDWR | O_CREAT, 0600);
