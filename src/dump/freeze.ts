@@ -192,30 +192,13 @@ export class FrozenTree {
         continue;
       }
       if (stop.signal !== 5) process.stopSignal = stop.signal;
-      const thread: FrozenThread = {
-        pid: process.pid,
-        tid,
-        regs: getRegs(tid),
-        sigmask: getSigmask(tid),
-        owedSignals: [],
-      };
       // Stopped by job control the call really was interrupted: EINTR is what the program is due.
-      const frozen = stop.signal === 5 ? this.#mendEintr(thread) : thread;
-      this.#held.set(tid, frozen);
-      process.threads.push(frozen);
+      const regs = stop.signal === 5 ? mendedRegs(process.pid, tid) : getRegs(tid);
+      const thread: FrozenThread = { pid: process.pid, tid, regs, sigmask: getSigmask(tid), owedSignals: [] };
+      this.#held.set(tid, thread);
+      process.threads.push(thread);
       return;
     }
-  }
-
-  /** epoll_wait and others return EINTR because of our stop alone: let the thread make the call again. */
-  #mendEintr(thread: FrozenThread): FrozenThread {
-    const status = readStatus(procPath(thread.pid, thread.tid));
-    const set = (name: string): bigint => BigInt(`0x${status?.get(name) || "0"}`);
-    const deliverable = (set("SigPnd") | set("ShdPnd")) & ~set("SigBlk");
-    if (!isSpuriousEintr(thread.regs, deliverable)) return thread;
-    const regs = rewound(thread.regs);
-    setRegs(thread.tid, regs);
-    return { ...thread, regs };
   }
 
   /** Adds children not seen before. Returns how many. */
@@ -239,7 +222,8 @@ export class FrozenTree {
       for (const process of this.processes) if (!process.isZombie) tryKill(process.pid, SIGSTOP);
     }
     for (const thread of this.#held.values()) {
-      if (failed(tryDetach(thread.tid))) this.#detachRunning(thread.tid);
+      const isTaken = thread.regs.length > 0;
+      if (!isTaken || failed(tryDetach(thread.tid))) detachEarly(thread);
       for (const signal of thread.owedSignals) tryKill(thread.pid, signal);
     }
     this.#held.clear();
@@ -255,18 +239,42 @@ export class FrozenTree {
     for (const process of this.processes) if (!process.isZombie) awaitEnd(process.pid);
     this.#held.clear();
   }
+}
 
-  /** A thread that was seized but has not been seen to stop: stop it, then let it go. */
-  #detachRunning(tid: number): void {
-    for (let i = 0; i < 4; i++) {
-      tryInterrupt(tid);
-      const { pid, status } = waitTimeout(tid, waitOption.WALL, 200);
-      if (failed(pid)) return;
-      const stop = decodeWaitStatus(status);
-      if (stop.kind !== "stopped") return;
-      const signal = stop.event === 0 && (stop.signal & 0x80) === 0 ? stop.signal : 0;
-      if (!failed(tryDetach(tid, signal))) return;
+/**
+ * Registers of a thread that has just stopped for us. epoll_wait and others return EINTR because of the stop alone:
+ * such a thread is set to make the call again.
+ */
+function mendedRegs(pid: number, tid: number): Buffer {
+  const regs = getRegs(tid);
+  const status = readStatus(procPath(pid, tid));
+  const set = (name: string): bigint => BigInt(`0x${status?.get(name) || "0"}`);
+  const deliverable = (set("SigPnd") | set("ShdPnd")) & ~set("SigBlk");
+  if (!isSpuriousEintr(regs, deliverable)) return regs;
+  const mended = rewound(regs);
+  setRegs(tid, mended);
+  return mended;
+}
+
+/** Lets go of a thread that was seized but not, or not successfully, seen to stop. */
+function detachEarly(thread: FrozenThread): void {
+  const { pid, tid } = thread;
+  for (let attempt = 0; attempt < 8; attempt++) {
+    try {
+      // Works once it stands still; the trap that our interrupt causes must not leave EINTR behind.
+      if (thread.regs.length === 0) mendedRegs(pid, tid);
+      if (!failed(tryDetach(tid))) return;
+    } catch {
+      // Not stopped yet.
     }
+    tryInterrupt(tid);
+    const waited = waitTimeout(tid, waitOption.WALL, 200);
+    if (waited.pid === -errno.ECHILD) return;
+    if (failed(waited.pid)) continue;
+    const stop = decodeWaitStatus(waited.status);
+    if (stop.kind !== "stopped") return;
+    const isSignal = stop.event === 0 && (stop.signal & 0x80) === 0;
+    if (isSignal && !failed(tryDetach(tid, stop.signal))) return;
   }
 }
 

@@ -13,9 +13,11 @@
  * correct as long as crimg lives.
  */
 import {
+  check,
   cont,
   contToSyscall,
   decodeWaitStatus,
+  errno,
   failed,
   getRegs,
   getRegset,
@@ -38,6 +40,7 @@ import type { Gadgets, MappedRange } from "./gadgets.js";
 import { pinTo } from "./pin.js";
 import { refusal } from "./refusal.js";
 import { getReg, isRestarting, rewound, setReg } from "./registers.js";
+import { restartNumber } from "./restart.js";
 import { buildSignalFrame, signalFrameLength } from "./sigframe.js";
 
 /** An argument of an injected call: an integer, bytes to pass in, or room for bytes that come back. */
@@ -48,7 +51,9 @@ export const scratchLength = 4096;
 /** A frame without floating point state. */
 const guardLength = 448;
 const redZone = 128n;
+/** A call may write to a slow disk. */
 const callTimeoutMs = 60_000;
+const trapTimeoutMs = 3000;
 const allSignals = 0xffff_ffff_ffff_ffffn;
 
 /** Where a thread's memory may be borrowed. */
@@ -136,8 +141,9 @@ export class Injector {
     for (let attempt = 0; ; attempt++) {
       try {
         // At a system call stop the kernel would not restart an interrupted call: on to a trap, without user code.
-        tryInterrupt(this.tid);
-        tryCont(this.tid);
+        check(tryInterrupt(this.tid), "ptrace(INTERRUPT)", `thread ${this.tid}`);
+        const continued = tryCont(this.tid);
+        if (continued !== -errno.ESRCH) check(continued, "ptrace(CONT)", `thread ${this.tid}`);
         this.#awaitStop(true);
         setSigmask(this.tid, this.#thread.sigmask);
         setRegs(this.tid, this.#thread.regs);
@@ -203,7 +209,7 @@ export class Injector {
   /** Waits for a system call stop, or for the trap of an interrupt. Stop signals that come first are kept. */
   #awaitStop(forTrap: boolean): void {
     for (;;) {
-      const { pid, status } = waitTimeout(this.tid, waitOption.WALL, callTimeoutMs);
+      const { pid, status } = waitTimeout(this.tid, waitOption.WALL, forTrap ? trapTimeoutMs : callTimeoutMs);
       if (failed(pid)) throw new SysError("wait4", -pid, `thread ${this.tid}`);
       const stop = decodeWaitStatus(status);
       if (stop.kind !== "stopped") {
@@ -227,7 +233,7 @@ export class Injector {
     const { regs, sigmask } = this.#thread;
     // rt_sigreturn ends restarts: the frame makes an interrupted call again instead.
     const final = buildSignalFrame(this.#frameAddress, gadgets.restorer, {
-      regs: isRestarting(regs) ? rewound(regs) : regs,
+      regs: isRestarting(regs) ? rewound(regs, restartNumber(this.#pid, regs)) : regs,
       sigmask,
       xstate: this.#xstate,
     });

@@ -32,31 +32,6 @@ export function isRestarting(regs: Buffer): boolean {
   return inSyscall(regs) && restartResults.has(regs.readBigInt64LE(regOffset.ax));
 }
 
-/** The number of restart_syscall(2). */
-const RESTART_SYSCALL = 219n;
-
-/** Calls that end with ERESTART_RESTARTBLOCK: poll, nanosleep, futex, clock_nanosleep. */
-const restartBlockCalls: ReadonlySet<number> = new Set([7, 35, 202, 230]);
-
-/**
- * A thread that had been stopped before in, say, nanosleep runs restart_syscall, whose orig_ax no longer says what
- * is being restarted; the kernel's restart block is not restorable. The code that made the call still says it:
- * `mov $nr, %eax` shortly before the `syscall` instruction. `code` ends at ip.
- */
-export function restartedCall(code: Buffer): number | undefined {
-  for (let at = code.length - 7; at >= 0; at--) {
-    if (code[at] !== 0xb8) continue;
-    const number = code.readUInt32LE(at + 1);
-    if (restartBlockCalls.has(number)) return number;
-  }
-  return undefined;
-}
-
-/** True if the call under way is restart_syscall: see restartedCall. */
-export function isRestartSyscall(regs: Buffer): boolean {
-  return regs.readBigUInt64LE(regOffset.origAx) === RESTART_SYSCALL && isRestarting(regs);
-}
-
 /** Calls for which the kernel turns any stop into EINTR: attaching alone makes them fail (signal(7)). */
 const eintrCalls: ReadonlySet<string> = new Set([
   "epoll_wait", "epoll_pwait", "epoll_pwait2", "rt_sigtimedwait", "semop", "semtimedop", "io_getevents",

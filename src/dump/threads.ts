@@ -9,7 +9,6 @@ import {
   regset,
   schedGetaffinity,
   schedGetattr,
-  tryReadMemory,
   tryReadSmall,
 } from "../native/index.js";
 import type { DumpContext, DumpedProcess } from "./context.js";
@@ -17,7 +16,8 @@ import type { FrozenThread } from "./freeze.js";
 import type { Injector } from "./injector.js";
 import { innermost, procPath, readStatus } from "./procfs.js";
 import { refusal } from "./refusal.js";
-import { getReg, inSyscall, isRestartSyscall, restartedCall, rewound, toGpregs } from "./registers.js";
+import { inSyscall, rewound, toGpregs } from "./registers.js";
+import { restartNumber } from "./restart.js";
 
 const PR_GET_PDEATHSIG = 2;
 const PR_GET_SECUREBITS = 27;
@@ -50,10 +50,7 @@ export function idleStack(stack: AlternateStack): { start: bigint; end: bigint }
 
 /** Registers as stored: see the comment of `regs` in the spec. */
 function storedRegs(thread: FrozenThread): Buffer {
-  if (!isRestartSyscall(thread.regs)) return thread.regs;
-  const code = Buffer.alloc(48);
-  const got = tryReadMemory(thread.pid, getReg(thread.regs, "ip") - 50n, code);
-  const number = got === code.length ? restartedCall(code) : undefined;
+  const number = restartNumber(thread.pid, thread.regs);
   return number === undefined ? thread.regs : rewound(thread.regs, number);
 }
 
