@@ -55,7 +55,9 @@ export class Lowering implements LowerContext {
     this.imageFd = imageFd;
     this.isPrivileged = b.slot("is privileged");
     this.isNamespaced = b.slot("is in own namespaces");
-    const lastFd = descriptors.reduce((most, row) => Math.max(most, row.fd), 63);
+    // Items of epoll sets are added under their numbers, which may be of descriptors that are gone.
+    const { epollWatches } = checkpoint.tables;
+    const lastFd = [...descriptors, ...epollWatches].reduce((most, row) => Math.max(most, row.fd), 63);
     this.firstHighFd = lastFd + 1;
     this.objects = new ObjectOpener(checkpoint, b, this.firstHighFd, this.imageFd);
     this.staged = new StagedMemory(checkpoint, usedRanges(checkpoint.tables.vmas));

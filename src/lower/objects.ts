@@ -5,6 +5,7 @@ import type { ExtentRow } from "../gen/tables.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import { AT, ERRNO, F, O } from "./constants.js";
 import { Slot } from "./operands.js";
+import { isRemoved, makeRemoved, withParents } from "./fds/removed.js";
 import type { ProgramBuilder } from "./program-builder.js";
 
 /** sendfile moves at most this many bytes a call (MAX_RW_COUNT), rounded down to something even. */
@@ -70,7 +71,9 @@ export class ObjectOpener {
       case "shared_memory":
         throw new CrimgError("lower.object", `objects[${index}] is anonymous shared memory, which cannot be opened`, { path: `objects[${index}]` });
       default:
-        return this.#openNamed(object, options);
+        return isRemoved(object)
+          ? makeRemoved({ builder: this.#builder, keepHigh: (fd) => this.keepHigh(fd) }, object, options.flags, options.purpose)
+          : this.#openNamed(object, options);
     }
   }
 
@@ -178,20 +181,23 @@ export class ObjectOpener {
     const flags = O.rdwr | O.creat | O.excl | O.cloexec | O.nofollow;
     const mode = object.mode & 0o7777;
     const hint = "the directory must exist and be writable, as it was at the dump";
-    b.syscall("openat", [AT.fdcwd, b.string(object.path), flags, mode], { store: fd, orElse: isTaken });
-    b.syscall("unlinkat", [AT.fdcwd, b.string(object.path), 0], { message: `unlink ${object.path} again` });
-    b.jump(isMade);
-    b.place(isTaken);
-    const other = b.string(`${object.path}.crimg-${index}`);
-    const message = `make the deleted file ${object.path} again ${purpose}`;
-    const isOtherTrouble = b.label("other trouble");
-    b.jumpIf(fd, "ne", -ERRNO.exist, isOtherTrouble);
-    b.syscall("openat", [AT.fdcwd, other, flags, mode], { store: fd, message, hint });
-    b.syscall("unlinkat", [AT.fdcwd, other, 0], { message: `unlink ${object.path}.crimg-${index} again` });
-    b.jump(isMade);
-    b.place(isOtherTrouble);
-    b.fail(message, hint, fd);
-    b.place(isMade);
+    const build = (): void => {
+      b.syscall("openat", [AT.fdcwd, b.string(object.path), flags, mode], { store: fd, orElse: isTaken });
+      b.syscall("unlinkat", [AT.fdcwd, b.string(object.path), 0], { message: `unlink ${object.path} again` });
+      b.jump(isMade);
+      b.place(isTaken);
+      const other = b.string(`${object.path}.crimg-${index}`);
+      const message = `make the deleted file ${object.path} again ${purpose}`;
+      const isOtherTrouble = b.label("other trouble");
+      b.jumpIf(fd, "ne", -ERRNO.exist, isOtherTrouble);
+      b.syscall("openat", [AT.fdcwd, other, flags, mode], { store: fd, message, hint });
+      b.syscall("unlinkat", [AT.fdcwd, other, 0], { message: `unlink ${object.path}.crimg-${index} again` });
+      b.jump(isMade);
+      b.place(isOtherTrouble);
+      b.fail(message, hint, fd);
+      b.place(isMade);
+    };
+    withParents({ builder: b, keepHigh: (slot) => this.keepHigh(slot) }, object.path, build);
     return fd;
   }
 

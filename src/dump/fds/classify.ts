@@ -3,7 +3,7 @@
 /** A kind that this folder collects. */
 export type DescriptorKind =
   | "regular" | "directory" | "symlink" | "char_device" | "terminal" | "block_device" | "memfd" | "fifo" | "pipe"
-  | "socket" | "bound_socket_path" | "eventfd" | "timerfd" | "signalfd" | "epoll" | "pidfd";
+  | "socket" | "namespace" | "bound_socket_path" | "eventfd" | "timerfd" | "signalfd" | "epoll" | "pidfd";
 
 export interface Look {
   /** readlink of /proc/PID/fd/N. */
@@ -19,11 +19,12 @@ export interface Look {
 
 export type Classified = { readonly kind: DescriptorKind } | { readonly refused: string; readonly code: string };
 
+/** NSFS_MAGIC */
+const namespaceFileSystem = 0x6e736673n;
+
 /** f_type values (linux/magic.h) of file systems whose files are views of the kernel, not data. */
 const kernelFileSystems = new Map<bigint, string>([
-  [0x6e736673n, "a namespace"],
   [0xcafe4a11n, "a bpf object"],
-  [0x9fa0n, "a /proc file"],
 ]);
 
 /** Anonymous inodes that are kept, by the name in the link. */
@@ -75,8 +76,9 @@ export function classify(look: Look): Classified {
     return { refused: word, code: word.replace(/^an? /, "").replaceAll(/\W+/g, "_") };
   }
   if (look.link.startsWith("pidfd:")) return { kind: "pidfd" };
+  if (look.fsMagic === namespaceFileSystem && !look.isPath) return { kind: "namespace" };
   const view = kernelFileSystems.get(look.fsMagic);
-  if (view !== undefined && !look.isPath && (look.mode & fileType.mask) === fileType.regular && look.fsMagic !== 0x9fa0n) {
+  if (view !== undefined && !look.isPath && (look.mode & fileType.mask) === fileType.regular) {
     return { refused: view, code: view.replace(/^an? /, "").replaceAll(/\W+/g, "_") };
   }
   switch (look.mode & fileType.mask) {

@@ -10,6 +10,7 @@ import {
   tryFcntl,
   tryFstat,
   tryOpen,
+  tryReadlink,
   tryStat,
   type FileStat,
 } from "../../native/index.js";
@@ -45,6 +46,7 @@ export function leadsTo(path: string, stat: FileStat, isLink = false): boolean {
 
 /** The fields of a row for a path-based description. Refuses what has no way back. */
 export function collectFile(collecting: Collecting, description: Description, kind: DescriptorKind): Partial<OpenFileRow> {
+  if (kind === "namespace") return { kind: "path", object: internNamespace(collecting, description) };
   if (kind === "memfd") return { kind: "memfd", object: internMemfd(collecting, description) };
   return { kind: "path", object: internPath(collecting, description, kind === "symlink") };
 }
@@ -89,6 +91,16 @@ function refuseUnreachable(collecting: Collecting, description: Description, tex
       "Put the name back (ln), or close it, and dump again.",
     );
   }
+}
+
+/** A namespace that its holders live in themselves; it is opened again as /proc/self/ns/NAME. */
+function internNamespace(collecting: Collecting, description: Description): number {
+  const { stat, link, fsMagic, holders } = description;
+  const text = decodeText(link);
+  const name = text.slice(0, text.indexOf(":"));
+  const isOwn = ({ process }: Description["holders"][number]): boolean => tryReadlink(`/proc/${process.pid}/ns/${name}`)?.equals(link) ?? false;
+  if (holders.length === 0 || !holders.every(isOwn)) refuseDescription(description, "namespace", `the namespace ${text}, which is not its own`);
+  return collecting.context.objects.add({ stat, link: Buffer.from(`/proc/self/ns/${name}`), fsMagic, holder: nameOf(description) });
 }
 
 /** Where a symbolic link leads that is open itself (O_PATH | O_NOFOLLOW). */

@@ -36,8 +36,11 @@ export class SocketCollector {
   collectAll(): void {
     const { tables } = this.collecting.context;
     const kept = this.#noted.filter(({ description, kind }) => kind.family !== 1 || !this.#unix.isInherited(description));
-    kept.forEach(({ description }, index) => this.#rows.set(Number(description.stat.ino), tables.sockets.length + index));
-    for (const { description, kind } of kept) {
+    const byInode = new Map(kept.map((noted) => [Number(noted.description.stat.ino), noted]));
+    const order = this.#unix.inOrder([...byInode.keys()]);
+    order.forEach((ino, index) => this.#rows.set(ino, tables.sockets.length + index));
+    for (const ino of order) {
+      const { description, kind } = byInode.get(ino) as (typeof kept)[number];
       const row: SocketRow =
         kind.family === 1 ? this.#unix.collect(description, (ino) => this.#rows.get(ino)) : this.#inet.collect(description, kind);
       const socket = tables.sockets.push(row) - 1;

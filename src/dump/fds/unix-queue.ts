@@ -71,9 +71,8 @@ function peekMessages(description: Description, take: TakeFile): QueuedMessage[]
     if (length > buffer.length) buffer = Buffer.alloc(length);
     const got = tryReceiveMessage(description.fd, buffer, peekFlags);
     if (typeof got === "number") return messages;
-    // An empty message does not move the offset: what is behind it cannot be seen, and it looks like the end of a
-    // connection.
-    if (got.length === 0) return messages.length > 0 || !isAtEnd(description.fd) ? refuseEmpty(description) : messages;
+    // An empty message does not move the offset: what is behind it cannot be seen. The end of a connection looks alike.
+    if (got.length === 0) return isAtEnd(description.fd) ? messages : refuseEmpty(description);
     messages.push({
       data: Uint8Array.from(buffer.subarray(0, got.length)),
       sender: addressBytes(got.address),

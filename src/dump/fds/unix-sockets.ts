@@ -20,6 +20,7 @@ import { SOL_SOCKET } from "./socket-options.js";
 import { addressBytes, peekQueue } from "./unix-queue.js";
 
 const SOCK_STREAM = 1;
+const SOCK_DGRAM = 2;
 const TCP_LISTEN = 10;
 const SO_PEERCRED = 17;
 /** Gives an O_PATH descriptor of the socket file (linux/un.h; CAP_NET_ADMIN). */
@@ -49,6 +50,7 @@ export class UnixSocketCollector {
   /** Inodes of sockets that are part of the tree and get a row, or a refusal. Undefined: inherited. */
   isInherited(description: Description): boolean {
     const { diag } = this.#member(description);
+    if (diag.type === SOCK_DGRAM && this.collecting.options.extUnixSk) return false;
     return diag.peer !== 0 && !this.#members.has(diag.peer) && stdioNumber(description) !== undefined;
   }
 
@@ -60,8 +62,11 @@ export class UnixSocketCollector {
     const peerName = trySocketAddress(description.fd, "getpeername");
     const isListening = diag.state === TCP_LISTEN;
     const isConnected = !isListening && typeof peerName !== "number";
-    const peer = diag.peer === 0 ? undefined : rowOf(diag.peer);
-    if (diag.peer !== 0 && peer === undefined) this.#refuseOutside(description, diag);
+    const listener = this.#listenerOf(diag);
+    const peerIno = listener?.ino ?? diag.peer;
+    const peer = peerIno === 0 ? undefined : rowOf(peerIno);
+    const isExternal = this.collecting.options.extUnixSk === true && diag.type === SOCK_DGRAM && typeof peerName !== "number" && peerName.length > 2;
+    if (peerIno !== 0 && peer === undefined && !isExternal) this.#refuseOutside(description, diag);
     const credentials = tryGetsockopt(description.fd, SOL_SOCKET, SO_PEERCRED, 12);
     const hasCredentials = typeof credentials !== "number" && credentials.length === 12 && credentials.readInt32LE(0) > 0;
     return socketRow({
@@ -78,7 +83,7 @@ export class UnixSocketCollector {
       peerPid: hasCredentials ? (pidAsSeen(credentials.readInt32LE(0)) ?? 0) : 0,
       peerUid: hasCredentials ? credentials.readUInt32LE(4) : 0,
       peerGid: hasCredentials ? credentials.readUInt32LE(8) : 0,
-      isPaired: peer !== undefined && this.#members.get(diag.peer)?.diag.peer === diag.ino ? 1 : 0,
+      isPaired: peer !== undefined && !listener && this.#members.get(diag.peer)?.diag.peer === diag.ino ? 1 : 0,
       ...(diag.file ? this.#boundFile(description, diag, local) : {}),
     });
   }
@@ -108,13 +113,40 @@ export class UnixSocketCollector {
     );
   }
 
-  /** Connections that nobody has accepted yet: neither end can be made again with what is in it. */
+  /**
+   * Connections that nobody has accepted yet are made again if their client is of the tree and has sent nothing: what it
+   * has sent lies in a socket that no process can look into.
+   */
   #refusePending(description: Description, diag: UnixDiag): void {
-    if (diag.state === TCP_LISTEN && diag.pending.length > 0) {
-      refuseDescription(description, "in_flight", `a listening unix socket with ${diag.pending.length} connections that are not accepted yet`, "Dump again in a moment.");
+    if (diag.state !== TCP_LISTEN || this.collecting.options.skipInFlight) return;
+    for (const ino of diag.pending) {
+      const client = this.#members.get(ino);
+      if (!client) {
+        refuseDescription(
+          description,
+          "in_flight",
+          "a listening unix socket with connections from outside the tree that are not accepted yet",
+          "Dump again in a moment, or give --skip-in-flight to drop them.",
+        );
+      }
+      if (client.diag.sendQueue > 0) {
+        refuseDescription(client.description, "in_flight", "a unix socket that has sent data and is not accepted yet", "Dump again in a moment.");
+      }
     }
-    const isWaiting = diag.peer === 0 && [...(this.#all ?? new Map<number, UnixDiag>()).values()].some((other) => other.pending.includes(diag.ino));
-    if (isWaiting) refuseDescription(description, "in_flight", "a unix socket whose connection is not accepted yet", "Dump again in a moment.");
+  }
+
+  /** The listener that a client waits at. */
+  #listenerOf(diag: UnixDiag): UnixDiag | undefined {
+    if (diag.peer !== 0 || diag.state === TCP_LISTEN) return undefined;
+    for (const other of this.#all?.values() ?? []) if (other.pending.includes(diag.ino)) return other;
+    return undefined;
+  }
+
+  /** Inodes in the order in which rows are wanted: clients that wait at a listener in the order of its queue. */
+  inOrder(inodes: readonly number[]): number[] {
+    const waiting = [...this.#members.values()].flatMap(({ diag }) => (diag.state === TCP_LISTEN ? diag.pending : []));
+    const last = new Set(waiting);
+    return [...inodes.filter((ino) => !last.has(ino)), ...waiting.filter((ino) => inodes.includes(ino))];
   }
 
   /** The socket file that a name stands for, and whether the name still leads to it. */

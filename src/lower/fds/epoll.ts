@@ -1,18 +1,19 @@
 /** Items of epoll sets. An item belongs to a number and a description; the number need not be open any more. */
 import type { EpollWatchRow } from "../../gen/tables.js";
 import type { Arg } from "../operands.js";
-import { type FileSlots } from "./shared.js";
+import { isLate } from "./late-files.js";
+import type { FileSlots } from "./shared.js";
 
 const EPOLL_CTL_ADD = 1;
 /** Bits of the events that epoll_ctl takes; the kernel shows more (internal ones). */
 const eventMask = 0xf000_ffff;
 
-/** True if the item is added in the first process; items on pidfds wait until these exist. */
-const isEarly = (slots: FileSlots, watch: EpollWatchRow): boolean => watch.file !== null && slots.file(watch.file).kind !== "pidfd";
+/** True if the item is added in the first process; items on late files wait until these are open. */
+const isEarly = (slots: FileSlots, watch: EpollWatchRow): boolean => watch.file !== null && !isLate(slots, slots.file(watch.file));
 
 /**
  * Adds the items of all epoll sets in the first process: each file is put at the number of its item for the moment.
- * `free` are numbers below the high ones that must come back: the caller's standard streams.
+ * `standardStreams` are the caller's, whose numbers must come back.
  */
 export function addWatches(slots: FileSlots, standardStreams: ReadonlyMap<number, Arg>): void {
   const { context } = slots;
@@ -31,7 +32,7 @@ export function addWatches(slots: FileSlots, standardStreams: ReadonlyMap<number
   }
 }
 
-/** Adds the items on pidfds to sets that `task` holds together with the pidfd; `numberOf` gives the task's numbers. */
+/** Adds the items on late files to sets that `task` holds together with the file. */
 export function addLateWatches(slots: FileSlots, task: number): void {
   const { tables } = slots.context.checkpoint;
   for (const watch of tables.epollWatches) {

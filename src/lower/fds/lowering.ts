@@ -5,6 +5,7 @@ import type { Slot } from "../operands.js";
 import { addLateWatches, addWatches } from "./epoll.js";
 import { armTimerfd, openEpoll, openEventfd, openSignalfd, openTimerfd } from "./events.js";
 import { openInetSocket } from "./inet-sockets.js";
+import { isLate, openLate } from "./late-files.js";
 import { setAsync, setOwner } from "./owner.js";
 import { openPath } from "./paths.js";
 import { openPipe } from "./pipes.js";
@@ -52,7 +53,7 @@ export class DescriptorProgram implements DescriptorLowering {
       if (row === undefined) continue;
       numbers.push(row.fd);
       const source = this.#sourceOf(row.file, row.fd);
-      // pidfds are opened when their processes exist
+      // late files are opened when the processes of the tree exist
       if (source === undefined) continue;
       builder.syscall("dup3", [source, row.fd, row.flags !== 0 ? openFlags.CLOEXEC : 0], { message: `put a file at fd ${row.fd}` });
     }
@@ -67,7 +68,7 @@ export class DescriptorProgram implements DescriptorLowering {
       const row = checkpoint.tables.descriptors[index];
       if (row === undefined) continue;
       const file = this.#slots.file(row.file);
-      if (file.kind === "pidfd") this.#openPidfd(row.fd, row.flags !== 0, file);
+      if (isLate(this.#slots, file)) openLate(this.#slots, row.file, row.fd, row.flags !== 0);
       const [first] = this.#slots.holdersOf(row.file);
       if (first?.task !== task || first.fd !== row.fd) continue;
       if (file.kind === "timerfd") armTimerfd(this.#slots, row.file, row.fd);
@@ -106,6 +107,7 @@ export class DescriptorProgram implements DescriptorLowering {
     switch (file.kind) {
       case "path":
       case "memfd":
+        if (isLate(this.#slots, file)) break;
         openPath(this.#slots, index);
         break;
       case "eventfd":
@@ -185,27 +187,5 @@ export class DescriptorProgram implements DescriptorLowering {
   #sourceOf(file: number, fd: number): Slot | undefined {
     const stream = this.#slots.file(file).kind === "inherited" && fd <= 2 ? this.#streams.get(fd) : undefined;
     return stream ?? this.#slots.get(file);
-  }
-
-  #openPidfd(fd: number, isCloexec: boolean, file: OpenFileRow): void {
-    const { builder, checkpoint } = this.context;
-    const pid = file.detail ?? 0;
-    const task = checkpoint.taskIndexOf(pid);
-    const slot = builder.slot(`pidfd at fd ${fd}`);
-    builder.syscall("pidfd_open", [task === undefined ? pid : this.context.taskPid(task), file.flags & openFlags.NONBLOCK], {
-      store: slot,
-      message: `open a pidfd of process ${pid} for fd ${fd}`,
-    });
-    // The lowest free number may be the very one it is for, with close-on-exec set already.
-    const inPlace = builder.label("in place");
-    const done = builder.label("done");
-    builder.jumpIf(slot, "eq", fd, inPlace);
-    builder.syscall("dup3", [slot, fd, isCloexec ? openFlags.CLOEXEC : 0], { message: `put a pidfd at fd ${fd}` });
-    builder.syscall("close", [slot]);
-    builder.jump(done);
-    builder.place(inPlace);
-    const F_SETFD = 2;
-    builder.syscall("fcntl", [fd, F_SETFD, isCloexec ? 1 : 0], { message: `set the flags of fd ${fd}` });
-    builder.place(done);
   }
 }

@@ -2,7 +2,6 @@
 import type { ObjectRow, OpenFileRow } from "../../gen/tables.js";
 import type { Slot } from "../operands.js";
 import { badReference, type FileSlots, openFlags } from "./shared.js";
-import { isRemoved, makeRemoved } from "./removed.js";
 
 /** struct stat: st_size at 48, st_mtim at 88. */
 const statLength = 144;
@@ -24,7 +23,7 @@ export function openPath(slots: FileSlots, index: number): void {
   const object = objectOf(slots, file);
   const purpose = slots.purposeOf(index);
   const flags = flagsToOpen(file, object);
-  const slot = isRemoved(object) ? makeRemoved(context, object, flags, purpose) : context.openObject(file.object as number, flags, purpose);
+  const slot = context.openObject(file.object as number, flags, purpose);
   const isPath = (file.flags & openFlags.PATH) !== 0;
   if (object.kind === "file" && !isPath) checkFile(slots, index, file, object, slot, purpose);
   if (file.pos > 0n && !isPath) {

@@ -3,7 +3,6 @@ import type { OpenFileRow, PipeRow } from "../../gen/tables.js";
 import type { Slot } from "../operands.js";
 import { detailOf, fcntl, type FileSlots, openFlags, reopen, setFlags, takeHigh } from "./shared.js";
 import { objectOf } from "./paths.js";
-import { isRemoved, makeRemoved } from "./removed.js";
 
 /** Makes a pipe and all files that are ends of it. `members` are the rows of `files` whose detail names the pipe. */
 export function openPipe(slots: FileSlots, members: readonly number[]): void {
@@ -54,9 +53,7 @@ function openFifo(slots: FileSlots, members: readonly number[], pipe: PipeRow): 
   const purpose = slots.purposeOf(first);
   // An opening for both ends never blocks, and keeps the content while the real ends are opened.
   const keeperFlags = openFlags.RDWR | openFlags.NONBLOCK;
-  const keeper = isRemoved(object)
-    ? makeRemoved(context, object, keeperFlags, purpose)
-    : context.openObject(slots.file(first).object as number, keeperFlags, purpose);
+  const keeper = context.openObject(slots.file(first).object as number, keeperFlags, purpose);
   fill(slots, keeper, pipe, purpose);
   for (const index of members) {
     const file = slots.file(index);

@@ -27,10 +27,3 @@ export function rangesToClose(numbers: readonly number[], limit: number): CloseR
   if (next < limit) ranges.push({ first: next, last: limit - 1 });
   return ranges;
 }
-
-/** The lowest number that no descriptor and no epoll item of the image uses, at least `minimum`. */
-export function firstUnusedNumber(used: Iterable<number>, minimum: number): number {
-  let limit = minimum;
-  for (const number of used) limit = Math.max(limit, number + 1);
-  return limit;
-}

@@ -2,7 +2,7 @@
 import type { SocketMessageRow, SocketRow } from "../../gen/tables.js";
 import type { Slot } from "../operands.js";
 import { makeRoom, makeSocket, readSendSize, undoRoom } from "./socket-options.js";
-import { atBase, type UnixName } from "./unix-names.js";
+import type { Door } from "./unix-names.js";
 import { SOCK_DGRAM } from "./unix-plan.js";
 import type { UnixState } from "./unix-sockets.js";
 import { badReference } from "./shared.js";
@@ -43,25 +43,22 @@ function sendRun(state: UnixState, index: number, row: SocketRow, run: readonly 
   const before = total > comfortable ? readSendSize(context, sender) : undefined;
   // twice for the kernel's own overhead, which counts too
   if (before) makeRoom(context, sender, total * 2 + (64 << 10));
-  const name = isPeer ? undefined : state.names.get(index);
-  const send = (): void => {
-    for (const { data, row: message } of run) sendOne(state, sender, name, data, message, state.purposeOf(index));
-  };
-  if (name) atBase(context, name, send);
-  else send();
+  const door = isPeer ? undefined : state.doors.get(index);
+  for (const { data, row: message } of run) sendOne(state, sender, door, data, message, state.purposeOf(index));
   if (before) undoRoom(context, sender, before);
 }
 
 /** Sends one message, with the descriptors that travel with it. */
-function sendOne(state: UnixState, sender: Slot, name: UnixName | undefined, data: Uint8Array, message: number, purpose: string): void {
+function sendOne(state: UnixState, sender: Slot, door: Door | undefined, data: Uint8Array, message: number, purpose: string): void {
   const { context } = state.slots;
   const { builder } = context;
   const bytes = builder.bytes(data, 1);
-  const address = name ? builder.bytes(name.address) : 0;
+  const address = door?.address ?? 0;
+  const addressLength = door?.length ?? 0;
   const files = context.checkpoint.tables.messageFiles.filter((row) => row.message === message).map(({ file }) => state.slots.get(file));
   const options = { expect: data.length, message: `put a waiting message back ${purpose}` };
   if (files.length === 0) {
-    builder.syscall("sendto", [sender, bytes, data.length, sendFlags, address, name?.address.length ?? 0], options);
+    builder.syscall("sendto", [sender, bytes, data.length, sendFlags, address, addressLength], options);
     return;
   }
   // struct cmsghdr (u8 length, s4 level SOL_SOCKET, s4 type SCM_RIGHTS) and the descriptors, which are known only then
@@ -74,8 +71,7 @@ function sendOne(state: UnixState, sender: Slot, name: UnixName | undefined, dat
     builder.store4(control.at(header + index * 4), slot);
   });
   const iov = builder.u8s(bytes, data.length);
-  const nameLength = name?.address.length ?? 0;
-  const msghdr = builder.u8s(address, nameLength, iov, 1, control, header + files.length * 4, 0);
+  const msghdr = builder.u8s(address, addressLength, iov, 1, control, header + files.length * 4, 0);
   builder.syscall("sendmsg", [sender, msghdr, sendFlags], options);
 }
 
@@ -93,7 +89,7 @@ function senderOf(state: UnixState, index: number, row: SocketRow, message: Sock
   const named = message.senderAddress.length <= 2 ? -1 : sockets.findIndex(
     (other) => other.family === 1 && other.type === SOCK_DGRAM && Buffer.from(other.localAddress).equals(message.senderAddress),
   );
-  const isOtherEnd = !state.names.has(index);
+  const isOtherEnd = !state.doors.has(index);
   if (isOtherEnd && (peer ?? ghost)) return { sender: (peer ?? ghost) as Slot, isPeer: true };
   const known = named < 0 ? undefined : state.made.get(named);
   return { sender: known ?? standIn(state, index, row, message), isPeer: false };
@@ -106,8 +102,7 @@ function standIn(state: UnixState, index: number, row: SocketRow, message: Socke
   const purpose = state.purposeOf(index);
   const slot = makeSocket(context, row, `sender of a waiting message ${purpose}`, purpose);
   if (message.senderAddress.length <= 2) return slot;
-  const name: UnixName = { address: message.senderAddress };
-  builder.syscall("bind", [slot, builder.bytes(name.address), name.address.length], {
+  builder.syscall("bind", [slot, builder.bytes(message.senderAddress), message.senderAddress.length], {
     message: `take the name of the sender of a waiting message ${purpose}`,
     hint: "the sender was outside the tree and still has its name",
   });

@@ -5,8 +5,10 @@ import { CrimgError } from "../../errors/crimg-error.js";
 import type { SocketRow } from "../../gen/tables.js";
 import type { LowerContext } from "../context.js";
 import type { DataRef, Slot } from "../operands.js";
+import { withParents } from "./removed.js";
 import { AT_FDCWD, errno, openFlags } from "./shared.js";
 
+const AF_UNIX = 1;
 const AT_SYMLINK_NOFOLLOW = 0x100;
 const S_IFMT = 0o170000;
 const S_IFSOCK = 0o140000;
@@ -44,7 +46,7 @@ function baseOf({ checkpoint }: LowerContext, written: string, path: string): st
 }
 
 /** Runs `build` with the current directory at the base of a relative name. */
-export function atBase(context: LowerContext, name: UnixName, build: () => void): void {
+function atBase(context: LowerContext, name: UnixName, build: () => void): void {
   if (name.base === undefined) {
     build();
     return;
@@ -61,43 +63,67 @@ export function atBase(context: LowerContext, name: UnixName, build: () => void)
   builder.syscall("close", [before]);
 }
 
-/** Names of deleted sockets that are bound for the moment, to be removed again. */
-export interface TemporaryName {
-  readonly path: string;
-  /** Result of moving another file of that name aside: 0 if there was one. */
-  readonly moved: Slot;
-  readonly aside: string;
+/** An address by which a socket can be reached, whatever has become of its name. */
+export interface Door {
+  readonly address: DataRef;
+  readonly length: number;
+}
+
+/** The address as it was given. */
+export function plainDoor({ builder }: LowerContext, address: Uint8Array): Door {
+  return { address: builder.bytes(address), length: address.length };
 }
 
 /**
- * Binds a socket to its name. A socket file left behind is replaced if nobody listens there any more. For a deleted
- * name, what is there now is moved aside until `removeName`.
+ * Binds a socket to its name. A socket file left behind is replaced if nobody answers on it any more. A deleted name is
+ * gone again afterwards, and what has that name now is untouched. Several sockets may have had one name, one after the
+ * other; so the door leads through a descriptor of the socket file: connect(2) and sendto(2) find the socket by inode.
  */
-export function bindName(context: LowerContext, slot: Slot, name: UnixName, row: SocketRow, purpose: string): TemporaryName | undefined {
+export function bindName(context: LowerContext, slot: Slot, name: UnixName, row: SocketRow, purpose: string): Door {
   const { builder } = context;
   const { path } = name;
-  let temporary: TemporaryName | undefined;
-  if (path !== undefined) {
-    if (row.isDeleted !== 0) temporary = moveAside(context, path, purpose);
-    else replaceStale(context, name, path, row, purpose);
-  }
-  atBase(context, name, () => {
+  const isDeleted = row.isDeleted !== 0;
+  const bind = (): void => {
     builder.syscall("bind", [slot, builder.bytes(name.address), name.address.length], {
-      message: `bind a unix socket to ${path ?? printable(name)} ${purpose}`,
+      message: `bind a unix socket to ${printable(name)} ${purpose}`,
       hint: path === undefined ? "is another program using that name?" : "the directory must exist and be writable, as it was at the dump",
     });
-  });
-  if (path !== undefined && row.object !== null) setOwner(context, path, row.object);
-  return temporary;
+  };
+  if (path === undefined) {
+    bind();
+    return plainDoor(context, name.address);
+  }
+  let door: Door | undefined;
+  const bindAtPath = (): void => {
+    const aside = isDeleted ? moveAside(context, path, purpose) : undefined;
+    if (!isDeleted) replaceStale(context, name, path, row, purpose);
+    atBase(context, name, bind);
+    if (row.object !== null) setOwner(context, path, row.object);
+    door = openDoor(context, path, purpose);
+    if (aside) {
+      builder.syscall("unlinkat", [AT_FDCWD, builder.string(path), 0], { message: `remove ${path} again` });
+      putBack(context, path, aside);
+    }
+  };
+  if (isDeleted) withParents(context, path, bindAtPath);
+  else bindAtPath();
+  return door as unknown as Door;
 }
 
-/** Removes the name of a deleted socket again and puts back what was moved aside. */
-export function removeName({ builder }: LowerContext, { path, moved, aside }: TemporaryName): void {
-  builder.syscall("unlinkat", [AT_FDCWD, builder.string(path), 0], { message: `remove ${path} again` });
-  const done = builder.label("nothing was there");
-  builder.jumpIf(moved, "ne", 0, done);
-  builder.syscall("renameat", [AT_FDCWD, builder.string(aside), AT_FDCWD, builder.string(path)], { message: `put ${path} back` });
-  builder.place(done);
+/** A sockaddr_un of /proc/self/fd/N, N being an O_PATH descriptor of the socket file. */
+function openDoor(context: LowerContext, path: string, purpose: string): Door {
+  const { builder } = context;
+  const file = builder.slot(`socket file ${path}`);
+  builder.syscall("openat", [AT_FDCWD, builder.string(path), openFlags.PATH | openFlags.NOFOLLOW | openFlags.CLOEXEC, 0], {
+    store: file,
+    message: `open the socket file ${path} ${purpose}`,
+  });
+  context.keepHigh(file);
+  const length = 48;
+  const address = builder.buffer(length);
+  builder.store4(address, AF_UNIX);
+  builder.format(address.at(2), "/proc/self/fd/", file);
+  return { address, length };
 }
 
 /** `@name` for abstract names. */
@@ -105,7 +131,13 @@ export function printable(name: UnixName): string {
   return name.path ?? `@${decodeText(name.address.subarray(3))}`;
 }
 
-function moveAside({ builder }: LowerContext, path: string, purpose: string): TemporaryName {
+interface Aside {
+  readonly path: string;
+  /** 0 if there was a file of that name. */
+  readonly moved: Slot;
+}
+
+function moveAside({ builder }: LowerContext, path: string, purpose: string): Aside {
   const aside = `${path}.crimg-aside`;
   const moved = builder.slot(`moved ${path} aside`);
   builder.syscall("renameat", [AT_FDCWD, builder.string(path), AT_FDCWD, builder.string(aside)], {
@@ -113,7 +145,14 @@ function moveAside({ builder }: LowerContext, path: string, purpose: string): Te
     expect: [0, -errno.ENOENT],
     message: `move ${path} aside ${purpose}`,
   });
-  return { path, moved, aside };
+  return { path: aside, moved };
+}
+
+function putBack({ builder }: LowerContext, path: string, aside: Aside): void {
+  const done = builder.label("nothing was there");
+  builder.jumpIf(aside.moved, "ne", 0, done);
+  builder.syscall("renameat", [AT_FDCWD, builder.string(aside.path), AT_FDCWD, builder.string(path)], { message: `put ${path} back` });
+  builder.place(done);
 }
 
 /** Removes a socket file that the dumped process left, unless somebody answers on it. */

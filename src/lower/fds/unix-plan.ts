@@ -11,6 +11,8 @@ export type Origin =
   | { readonly how: "pair"; readonly other?: number }
   /** Accepted from `listener`; `client` connects to it (undefined: a client that is gone). */
   | { readonly how: "accepted"; readonly listener: number; readonly client?: number }
+  /** Connects to `listener` and is not accepted. */
+  | { readonly how: "pending"; readonly listener: number }
   /** Connects to `listener`; `accepted` is the other end (undefined: it is gone). */
   | { readonly how: "client"; readonly listener: number; readonly accepted?: number };
 
@@ -33,6 +35,10 @@ export function planOrigins(sockets: readonly SocketRow[]): (Origin | undefined)
     const other = row.isPaired !== 0 && row.peer !== null ? row.peer : undefined;
     if (row.type === SOCK_DGRAM) {
       planDatagram(sockets, origins, index, row, other);
+      return;
+    }
+    if (row.peer !== null && sockets[row.peer]?.state === "listening") {
+      origins[index] = { how: "pending", listener: row.peer };
       return;
     }
     const own = listenerNamed(row.localAddress, row.type);

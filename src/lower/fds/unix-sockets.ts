@@ -2,10 +2,10 @@
 import { CrimgError } from "../../errors/crimg-error.js";
 import type { SocketRow } from "../../gen/tables.js";
 import type { Slot } from "../operands.js";
-import { type FileSlots, openFlags, takeHigh } from "./shared.js";
+import { badReference, type FileSlots, openFlags, takeHigh } from "./shared.js";
 import { makeSocket, setEarlyOptions, setLateOptions } from "./socket-options.js";
 import { fillQueue } from "./socket-queues.js";
-import { atBase, bindName, nameOfSocket, printable, removeName, type TemporaryName, type UnixName } from "./unix-names.js";
+import { bindName, type Door, nameOfSocket, plainDoor, printable, type UnixName } from "./unix-names.js";
 import { type Origin, planOrigins, SOCK_DGRAM } from "./unix-plan.js";
 
 /** What is known of the unix sockets while they are made. */
@@ -17,8 +17,8 @@ export interface UnixState {
   readonly ghosts: Map<number, Slot>;
   readonly names: ReadonlyMap<number, UnixName>;
   readonly origins: readonly (Origin | undefined)[];
-  /** Names of deleted sockets, bound for the moment. */
-  readonly temporary: TemporaryName[];
+  /** How to reach a socket that has a name, by row. */
+  readonly doors: Map<number, Door>;
   purposeOf(socket: number): string;
 }
 
@@ -33,7 +33,7 @@ export function openUnixSockets(slots: FileSlots, purposeOf: (socket: number) =>
     if (name) names.set(index, name);
   }
   const origins = planOrigins(sockets);
-  const state: UnixState = { slots, made: new Map(), ghosts: new Map(), names, origins, temporary: [], purposeOf };
+  const state: UnixState = { slots, made: new Map(), ghosts: new Map(), names, origins, doors: new Map(), purposeOf };
   for (const { row, index } of rows) makeAlone(state, index, row, origins[index] as Origin);
   for (const { row, index } of rows) bindOne(state, index, row, origins[index] as Origin);
   for (const { row, index } of rows) {
@@ -42,21 +42,21 @@ export function openUnixSockets(slots: FileSlots, purposeOf: (socket: number) =>
     context.builder.syscall("listen", [slot, row.backlog], { message: `listen on ${nameText(state, index)} ${purposeOf(index)}` });
   }
   for (const { row, index } of rows) connectStream(state, index, row, origins[index] as Origin);
+  // Those that are not accepted stay in the queue, so they come last.
+  for (const { index } of rows) connectPending(state, index, origins[index] as Origin);
   return state;
 }
 
 /**
- * Fills the queues, connects datagram sockets, shuts down, removes deleted names. Every file that may travel in a
+ * Fills the queues, connects datagram sockets, shuts down. Every file that may travel in a
  * message exists by now. Datagrams are sent before their receiver connects: then it takes them from its peer only.
  */
 export function fillUnixSockets(state: UnixState): void {
-  const { context } = state.slots;
-  const rows = context.checkpoint.tables.sockets.flatMap((row, index) => (row.family === 1 ? [{ row, index }] : []));
+  const rows = state.slots.context.checkpoint.tables.sockets.flatMap((row, index) => (row.family === 1 ? [{ row, index }] : []));
   for (const { row, index } of rows) if (row.type === SOCK_DGRAM) fillQueue(state, index, row);
   for (const { row, index } of rows) connectDatagram(state, index, row, state.origins[index] as Origin);
   for (const { row, index } of rows) if (row.type !== SOCK_DGRAM) fillQueue(state, index, row);
   for (const { row, index } of rows) finishOne(state, index, row);
-  for (const name of state.temporary) removeName(context, name);
 }
 
 const nameText = ({ names }: UnixState, index: number): string => {
@@ -89,8 +89,7 @@ function bindOne(state: UnixState, index: number, row: SocketRow, origin: Origin
   if (origin.how === "accepted") return;
   const slot = state.made.get(index) as Slot;
   const purpose = state.purposeOf(index);
-  const temporary = name ? bindName(context, slot, name, row, purpose) : undefined;
-  if (temporary) state.temporary.push(temporary);
+  if (name) state.doors.set(index, bindName(context, slot, name, row, purpose));
   // After bind: with SO_PASSCRED a socket without a name gets one by itself when it connects.
   setEarlyOptions(context, slot, index, purpose);
 }
@@ -109,13 +108,10 @@ function connectStream(state: UnixState, index: number, row: SocketRow, origin: 
 function connectAndAccept(state: UnixState, client: Slot, listener: number, accepted: number | undefined, clientRow?: number): void {
   const { context } = state.slots;
   const { builder } = context;
-  const name = state.names.get(listener) as UnixName;
   const purpose = state.purposeOf(accepted ?? clientRow ?? listener);
-  atBase(context, name, () => {
-    builder.syscall("connect", [client, builder.bytes(name.address), name.address.length], { message: `connect to ${printable(name)} ${purpose}` });
-  });
+  connectTo(state, client, listener, purpose);
   const slot = builder.slot(`accepted ${purpose}`);
-  builder.syscall("accept4", [state.made.get(listener) as Slot, 0, 0, openFlags.CLOEXEC], { store: slot, message: `accept from ${printable(name)} ${purpose}` });
+  builder.syscall("accept4", [state.made.get(listener) as Slot, 0, 0, openFlags.CLOEXEC], { store: slot, message: `accept from ${nameText(state, listener)} ${purpose}` });
   context.keepHigh(slot);
   if (accepted !== undefined) {
     state.made.set(accepted, slot);
@@ -125,6 +121,18 @@ function connectAndAccept(state: UnixState, client: Slot, listener: number, acce
   }
 }
 
+/** A client whose connection waits to be accepted. */
+function connectPending(state: UnixState, index: number, origin: Origin): void {
+  if (origin.how !== "pending") return;
+  connectTo(state, state.made.get(index) as Slot, origin.listener, state.purposeOf(index));
+}
+
+function connectTo(state: UnixState, slot: Slot, target: number, purpose: string): void {
+  const door = state.doors.get(target);
+  if (door === undefined) throw badReference(`name of sockets[${target}]`);
+  state.slots.context.builder.syscall("connect", [slot, door.address, door.length], { message: `connect to ${nameText(state, target)} ${purpose}` });
+}
+
 /** Datagram sockets connect by name; one end of a pair that is not connected to the other is disconnected. */
 function connectDatagram(state: UnixState, index: number, row: SocketRow, origin: Origin): void {
   const { context } = state.slots;
@@ -132,15 +140,19 @@ function connectDatagram(state: UnixState, index: number, row: SocketRow, origin
   if (row.type !== SOCK_DGRAM) return;
   const slot = state.made.get(index) as Slot;
   const purpose = state.purposeOf(index);
-  const peerName = row.peer === null ? undefined : state.names.get(row.peer);
   const isOtherEnd = origin.how === "pair" && (row.peer === null || origin.other === row.peer);
   if (row.state === "connected" && !isOtherEnd) {
-    const name = peerName ?? (row.peerAddress.length > 2 ? { address: row.peerAddress } : undefined);
-    if (name === undefined) {
+    if (row.peer !== null && state.doors.has(row.peer)) {
+      connectTo(state, slot, row.peer, purpose);
+      return;
+    }
+    if (row.peer !== null || row.peerAddress.length <= 2) {
       throw new CrimgError("lower.unix_peer", `socket ${index} is connected to socket ${row.peer ?? "none"}, which has no name`, { path: `sockets[${index}]` });
     }
-    atBase(context, name, () => {
-      builder.syscall("connect", [slot, builder.bytes(name.address), name.address.length], { message: `connect to ${printable(name)} ${purpose}` });
+    const door = plainDoor(context, row.peerAddress);
+    builder.syscall("connect", [slot, door.address, door.length], {
+      message: `connect to ${printable({ address: row.peerAddress })} ${purpose}`,
+      hint: "that socket is of another program, which must be running",
     });
   } else if (row.state !== "connected" && origin.how === "pair") {
     const unspecified = new Uint8Array(2);
