@@ -18,6 +18,8 @@ export class ModelBuilder {
   readonly foreign = new ForeignWriter(this.tables.foreign);
   readonly rests: KeepRest[] = [];
   readonly losses: Loss[] = [];
+  /** NT_GNU_BUILD_ID of the dumped kernel's vDSO. */
+  vdsoBuildId: Uint8Array | undefined;
   /** Rows by the set's own identifiers. */
   readonly taskRows = new Map<number, number>();
   readonly fileRows = new Map<number, number>();

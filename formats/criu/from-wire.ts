@@ -31,6 +31,8 @@ export function fromWire(wire: WireSet): { checkpoint: Checkpoint; losses: Model
     const pages = new PagemapReader(builder);
     const mmsByVm = new Map<number, number>();
     for (const entry of wire.tree) addTask(builder, entry, mmsByVm, pages);
+    const [main] = builder.tables.checkpoint;
+    if (main && builder.vdsoBuildId) builder.tables.checkpoint[0] = { ...main, vdsoBuildId: builder.vdsoBuildId };
     watchesFromWire(builder);
     tiePeers(builder);
     addMessages(builder);

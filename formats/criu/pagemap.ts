@@ -1,5 +1,5 @@
 /** pagemap-*.img and pages-N.img → extents; what an incremental image leaves to its parent is looked up there. */
-import { extentRow, type ExtentOwner } from "../../src/gen/tables.js";
+import { extentRow, type ExtentOwner, type VmaRow } from "../../src/gen/tables.js";
 import { FilePageSource } from "../../src/pages/file-source.js";
 import type { ModelBuilder } from "./builder.js";
 import { u32Bytes } from "./context.js";
@@ -7,6 +7,7 @@ import { PagemapEntrySchema, PagemapHeadSchema } from "./gen/memory_pb.js";
 import { openImage } from "./image-reader.js";
 import type { ImageSet } from "./image-set.js";
 import { pageFlag, pageSize } from "./page-flags.js";
+import { buildIdOfNotes, vdsoKey } from "./vdso.js";
 
 /** A run of pages of one image. */
 export interface PageRun {
@@ -18,6 +19,9 @@ export interface PageRun {
   /** Offset of its entry, for messages. */
   readonly entryOffset: number;
 }
+
+/** Pages of the vDSO that are taken: it has two on current kernels. */
+const maxVdso = 64n * 1024n;
 
 /** More runs than this in one map are refused; the kernel's own limit of areas is 65,530. */
 const maxRuns = 50_000_000;
@@ -37,9 +41,33 @@ export class PagemapReader {
     if (pagesId !== undefined) {
       this.builder.foreign.add({ table: ownerKind === "mm" ? "mms" : "objects", row: owner }, "pages-id", u32Bytes(pagesId));
     }
-    for (const { address, length, source, fileOffset } of runs) {
+    const vdso = ownerKind === "mm" ? this.#vdsoOf(owner) : undefined;
+    for (const run of vdso ? this.#takeVdso(owner, runs, vdso) : runs) {
+      const { address, length, source, fileOffset } = run;
       this.builder.tables.extents.push(extentRow({ ownerKind, owner, address, length, fileOffset, source }));
     }
+  }
+
+  #vdsoOf(mm: number): VmaRow | undefined {
+    return this.builder.tables.vmas.find((vma) => vma.mm === mm && vma.kind === "vdso");
+  }
+
+  /**
+   * The vDSO is the kernel's, so the model has no pages of it; an image has. They are kept aside, for writing the set
+   * again, and for telling whether a restoring kernel has the same. Returns the other runs.
+   */
+  #takeVdso(mm: number, runs: readonly PageRun[], vdso: VmaRow): readonly PageRun[] {
+    const length = vdso.end - vdso.start;
+    const inside = cut(runs, vdso.start, length);
+    if (inside.length === 0 || length > maxVdso || covered(inside) !== length) return runs;
+    const pages = new Uint8Array(Number(length));
+    for (const run of inside) {
+      const at = Number(run.address - vdso.start);
+      this.builder.sources[run.source]?.read(run.fileOffset, pages.subarray(at, at + Number(run.length)));
+    }
+    this.builder.foreign.add({ table: "mms", row: mm }, vdsoKey, pages);
+    this.builder.vdsoBuildId ??= buildIdOfNotes(pages);
+    return [...cut(runs, 0n, vdso.start), ...cut(runs, vdso.end, (1n << 64n) - vdso.end)];
   }
 
   #runs(set: ImageSet, name: string): { runs: PageRun[]; pagesId: number | undefined } {

@@ -1,13 +1,31 @@
 /**
- * A restore reads the symbols of the saved vDSO from its pages. Images made by crimg do not store them, because the
- * kernel provides them; if this kernel's vDSO is the same, its pages are used.
+ * A restore reads the symbols of the saved vDSO from its pages. The model does not have them, because the kernel
+ * provides them: those of an image set are kept aside; else, if this kernel's vDSO is the same, its pages are used.
  */
 import { closeSync, openSync, readFileSync, readSync } from "node:fs";
+import { tableSpecs } from "../../src/gen/tables.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
 import type { PageSource } from "../../src/model/page-source.js";
 import { BufferPageSource } from "../../src/pages/buffer-source.js";
+import { formatId } from "./foreign.js";
 import { pageFlag } from "./page-flags.js";
 import type { MapRun } from "./write-pages.js";
+
+/** Foreign row of an address space with the pages of its vDSO. */
+export const vdsoKey = "vdso";
+
+/** An ELF note: name size 4, description size 20, type NT_GNU_BUILD_ID, name "GNU". */
+const buildIdNote = Buffer.from("040000001400000003000000474e5500", "hex");
+
+/** The build-id in the pages of a vDSO; undefined if there is none of the usual 20 bytes. */
+export function buildIdOfNotes(pages: Uint8Array): Uint8Array | undefined {
+  const bytes = Buffer.from(pages.buffer, pages.byteOffset, pages.length);
+  const at = bytes.indexOf(buildIdNote);
+  const from = at + buildIdNote.length;
+  return at < 0 || from + 20 > bytes.length ? undefined : Uint8Array.from(bytes.subarray(from, from + 20));
+}
+
+const mmTable = tableSpecs.find((spec) => spec.table === "mms")?.kind ?? 0;
 
 let ownPages: Uint8Array | undefined;
 
@@ -44,8 +62,10 @@ function missingVdso(checkpoint: Checkpoint, mm: number): { start: bigint; lengt
   const vma = checkpoint.vmasOf(mm).map((row) => tables.vmas[row]).find((row) => row?.kind === "vdso");
   if (!vma) return undefined;
   if (checkpoint.extentsOf({ mm }).some((extent) => extent.address < vma.end && extent.address + extent.length > vma.start)) return undefined;
-  const pages = runningVdso();
   const length = vma.end - vma.start;
+  const kept = tables.foreign.find((row) => row.format === formatId && row.table === mmTable && row.row === mm && row.key === vdsoKey)?.value;
+  if (kept && BigInt(kept.length) === length) return { start: vma.start, length, pages: kept };
+  const pages = runningVdso();
   const isSame = BigInt(pages.length) === length && hasBuildId(pages, tables.checkpoint[0]?.vdsoBuildId ?? new Uint8Array(0));
   return { start: vma.start, length, pages: isSame ? pages : undefined };
 }
