@@ -231,12 +231,14 @@ export class FrozenTree {
 
   /** Ends every process and waits until it is gone (reaped by its parent at the latest when that looks). */
   kill(): void {
-    for (const process of this.processes) if (!process.isZombie) tryKill(process.pid, SIGKILL);
-    for (const tid of this.#held.keys()) {
+    // Parents come first in the list: from its end, a child is gone before its parent is touched.
+    for (const process of [...this.processes].reverse()) {
+      if (process.isZombie) continue;
+      tryKill(process.pid, SIGKILL);
       // A leader is reported only after the other threads of its process.
-      if (!this.#byPid.has(tid)) awaitEnd(tid);
+      for (const thread of process.threads) if (thread.tid !== process.pid) awaitEnd(thread.tid);
+      awaitEnd(process.pid);
     }
-    for (const process of this.processes) if (!process.isZombie) awaitEnd(process.pid);
     this.#held.clear();
   }
 }

@@ -7,7 +7,9 @@
 import type { FormatAdapter, Loss } from "../adapter/format.js";
 import { assertDumpable } from "../dump/admission.js";
 import { collect, type Collection } from "../dump/collect.js";
+import type { DumpedProcess } from "../dump/context.js";
 import { collectDescriptors } from "../dump/fds/collect.js";
+import { disownChildren } from "../dump/disown.js";
 import { FrozenTree } from "../dump/freeze.js";
 import { type IgnorableClass, ignorableClasses } from "../dump/refusal.js";
 import { CrimgError } from "../errors/crimg-error.js";
@@ -85,10 +87,11 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
         pageBytes: checkpoint.tables.extents.reduce((sum, extent) => sum + extent.length, 0n),
         losses,
       };
+      const { processes } = collection.context;
       collection.close();
       collection = undefined;
       output.commit({ sync: options.sync });
-      if (options.after === "kill") tree.kill();
+      if (options.after === "kill") end(tree, processes);
       else tree.release(options.after === "leave-stopped");
       const now = performance.now();
       return { ...report, frozenMs: now - frozenAt, totalMs: now - started };
@@ -111,6 +114,16 @@ function reportLosses(format: FormatAdapter, checkpoint: Checkpoint, options: Du
   ];
   for (const loss of losses) options.onLoss?.(loss);
   return losses;
+}
+
+/** Kills the tree, children first, so that no zombie of it keeps a pid. */
+function end(tree: FrozenTree, processes: readonly DumpedProcess[]): void {
+  try {
+    disownChildren(processes);
+  } catch {
+    // Zombies may stay until the first process of the system waits for them: no reason not to end the tree.
+  }
+  tree.kill();
 }
 
 /** Puts the target back; what fails on the way matters less than the error that brought us here. */
