@@ -14,6 +14,7 @@ import { programRules, programUnreadable, readProgram } from "../validate/rules/
 import { lkmlRules, replayLkml } from "../validate/lkml.js";
 import { type Locator, imageLocator, pathLocator } from "../validate/locate.js";
 import { type RuleRun, runRules, toFinding } from "../validate/run-rules.js";
+import { type SingleFile, singleFileOf } from "../validate/single/index.js";
 import { resolveInput } from "./input.js";
 
 export interface ValidateOptions {
@@ -27,6 +28,8 @@ export interface ValidationReport {
   readonly source: string;
   /** Format id, once it is known. */
   readonly format?: string;
+  /** Kind of image, if it is one file of a set. */
+  readonly part?: string;
   readonly profile: Profile;
   readonly findings: readonly Finding[];
   /** Rules with more findings than are listed. */
@@ -152,6 +155,18 @@ async function judgeByLoader(path: string, source: string): Promise<ValidationRe
   return { source, format: "ckpt-elf-v1", profile: "lkml", findings, cutOff: [], rules: Object.keys(lkmlRules).length };
 }
 
+/** One file of a set, by itself. */
+async function judgeSingle(single: SingleFile, path: string, source: string): Promise<ValidationReport> {
+  const findings = readableByOthers(path, source, single.format);
+  try {
+    await single.check();
+  } catch (error) {
+    if (!(error instanceof CrimgError)) throw error;
+    findings.push(unreadable(error, source, single.format));
+  }
+  return { source, format: single.format, part: single.kind, profile: "format", findings, cutOff: [], rules: 2 };
+}
+
 /** Judges one image. Never throws for what is wrong with it; `unjudged` says why nothing could be said. */
 export async function validate(path: string, options: ValidateOptions): Promise<ValidationReport> {
   const { profile, registry } = options;
@@ -167,6 +182,10 @@ export async function validate(path: string, options: ValidateOptions): Promise<
         });
       }
       return await judgeByLoader(input.path, source);
+    }
+    if (options.from === undefined && profile === "format") {
+      const single = await singleFileOf(probeInputOf(input.path));
+      if (single !== undefined) return await judgeSingle(single, input.path, source);
     }
     format = options.from === undefined ? await detectFormat(input.path, registry) : await registry.load(options.from);
     if (format.read === undefined) {

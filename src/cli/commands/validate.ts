@@ -64,7 +64,7 @@ export const command = defineCommand({
         .map((severity) => [severity, report.findings.filter((finding) => finding.severity === severity).length] as const)
         .filter(([, count]) => count > 0)
         .map(([severity, count]) => `${count} ${severity}${count === 1 ? "" : "s"}`);
-      terminal.print(`${report.source}: ${verdict.join(", ") || "nothing wrong"} (${report.format}, profile ${report.profile}, ${report.rules} rules)\n`);
+      terminal.print(`${report.source}: ${verdict.join(", ") || "nothing wrong"} (${report.format}${report.part === undefined ? "" : `, a ${report.part} image`}, profile ${report.profile}, ${report.rules} rules)\n`);
     }
     return exitOf(reports, args.strict);
   },
