@@ -4,6 +4,7 @@ import type { ObjectRow } from "../gen/tables.js";
 import type { ExtentRow } from "../gen/tables.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import { AT, ERRNO, F, O } from "./constants.js";
+import type { LowerContext } from "./context.js";
 import { Slot } from "./operands.js";
 import { isRemoved, makeRemoved, withParents } from "./fds/removed.js";
 import type { ProgramBuilder } from "./program-builder.js";
@@ -71,9 +72,10 @@ export class ObjectOpener {
       case "shared_memory":
         throw new CrimgError("lower.object", `objects[${index}] is anonymous shared memory, which cannot be opened`, { path: `objects[${index}]` });
       default:
-        return isRemoved(object)
-          ? makeRemoved({ builder: this.#builder, keepHigh: (fd) => this.keepHigh(fd) }, object, options.flags, options.purpose)
-          : this.#openNamed(object, options);
+        if (!isRemoved(object)) return this.#openNamed(object, options);
+        // A link cannot be opened through another descriptor of it.
+        if (object.kind === "symlink") return makeRemoved(this.#making, object, options.flags, options.purpose);
+        return this.#reopen(this.#makeRemovedOnce(index, object, options.purpose), object, options);
     }
   }
 
@@ -146,6 +148,20 @@ export class ObjectOpener {
     return again;
   }
 
+  get #making(): Pick<LowerContext, "builder" | "keepHigh"> {
+    return { builder: this.#builder, keepHigh: (fd) => this.keepHigh(fd) };
+  }
+
+  /** One inode for all openings of a removed directory, device or FIFO. */
+  #makeRemovedOnce(index: number, object: ObjectRow, purpose: string): Slot {
+    let fd = this.#nameless.get(index);
+    if (fd === undefined) {
+      fd = makeRemoved(this.#making, object, O.path, purpose);
+      this.#nameless.set(index, fd);
+    }
+    return fd;
+  }
+
   #makeNameless(index: number, object: ObjectRow, purpose: string): Slot {
     let fd = this.#nameless.get(index);
     if (fd === undefined) {
@@ -197,7 +213,7 @@ export class ObjectOpener {
       b.fail(message, hint, fd);
       b.place(isMade);
     };
-    withParents({ builder: b, keepHigh: (slot) => this.keepHigh(slot) }, object.path, build);
+    withParents(this.#making, object.path, build);
     return fd;
   }
 

@@ -1,7 +1,8 @@
 /** eventfd, timerfd, signalfd, pidfd: what they hold is in fdinfo. */
 import { eventfdRow, type OpenFileRow, signalfdRow, timerfdRow } from "../../gen/tables.js";
+import { tryCall, tryReadSmall } from "../../native/index.js";
 import { type Collecting, type Description, pidAsSeen, refuseDescription } from "./context.js";
-import { decimalField, hexField, timeField } from "./fdinfo.js";
+import { decimalField, hexField, parseFdInfo, timeField } from "./fdinfo.js";
 
 /** An eventfd. A kernel before 6.3 does not say whether it is a semaphore: then it is taken for none. */
 export function collectEventfd({ context }: Collecting, { info }: Description): Partial<OpenFileRow> {
@@ -9,8 +10,14 @@ export function collectEventfd({ context }: Collecting, { info }: Description): 
   return { kind: "eventfd", detail: context.tables.eventfds.push(row) - 1 };
 }
 
-/** A timerfd; `settime flags` is octal. */
-export function collectTimerfd({ context }: Collecting, { info }: Description): Partial<OpenFileRow> {
+/**
+ * A timerfd; `settime flags` is octal. A periodic timer that has expired unread stands still until somebody asks for its
+ * time: asking sets it going again in phase, and adds the expirations meanwhile. So it is asked before fdinfo is read.
+ */
+export function collectTimerfd({ context }: Collecting, description: Description): Partial<OpenFileRow> {
+  tryCall("timerfd_gettime", description.fd, Buffer.alloc(32));
+  const text = tryReadSmall(`/proc/self/fdinfo/${description.fd}`)?.toString("latin1");
+  const info = (text === undefined ? undefined : parseFdInfo(text)) ?? description.info;
   const row = timerfdRow({
     clock: Number(decimalField(info, "clockid")),
     ticks: decimalField(info, "ticks"),

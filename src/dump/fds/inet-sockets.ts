@@ -1,8 +1,9 @@
 /** Inet sockets at rest: TCP that listens or is unconnected, UDP, raw and ICMP sockets; and netlink sockets. */
 import { type SocketRow, socketRow } from "../../gen/tables.js";
-import { failed, tryGetsockopt, tryIoctl, trySocketAddress } from "../../native/index.js";
+import { close, errno, failed, socketFlag, tryCall, tryGetsockopt, tryIoctl, trySocketAddress } from "../../native/index.js";
 import { type Collecting, type Description, refuseDescription } from "./context.js";
 import { type InetDiag, inetSockets } from "./sock-diag.js";
+import type { OptionValue } from "./socket-options.js";
 
 const TCP_INFO = 11;
 const tcpState = { ESTABLISHED: 1, CLOSE: 7, LISTEN: 10 } as const;
@@ -111,4 +112,29 @@ export function printableAddress(address: Buffer | number): string {
   const groups: string[] = [];
   for (let at = 8; at < 24; at += 2) groups.push(address.readUInt16BE(at).toString(16));
   return `[${groups.join(":").replace(/(^|:)0(:0)+(:|$)/, "::")}]:${port}`;
+}
+
+/** IP_FREEBIND and IPV6_FREEBIND as level and option. */
+const freebind = new Map<number, readonly [number, number]>([
+  [2, [0, 15]],
+  [10, [41, 78]],
+]);
+
+/**
+ * Options for a socket bound to an address that this machine does not have now, although the socket may not (the option
+ * was taken back after bind): set before bind, and unset after it. Empty if bind does without.
+ */
+export function freebindOptions(row: SocketRow, options: readonly OptionValue[]): OptionValue[] {
+  const name = freebind.get(row.family);
+  if (name === undefined || row.localAddress.length === 0) return [];
+  const [level, option] = name;
+  if (options.some((set) => set.level === level && set.option === option)) return [];
+  const probe = tryCall("socket", row.family, 2 | socketFlag.CLOEXEC, 0);
+  if (failed(probe)) return [];
+  const address = Uint8Array.from(row.localAddress);
+  address.fill(0, 2, 4);
+  const result = tryCall("bind", probe, address, address.length);
+  close(probe);
+  if (result !== -errno.EADDRNOTAVAIL) return [];
+  return [1, 0].map((value) => ({ level, option, value: Buffer.from(Int32Array.of(value).buffer) }));
 }

@@ -2,7 +2,7 @@
 import { messageFileRow, type OpenFileRow, socketOptionRow, type SocketRow } from "../../gen/tables.js";
 import { tryGetsockopt } from "../../native/index.js";
 import { type Collecting, type Description, refuseDescription, stdioNumber } from "./context.js";
-import { InetSocketCollector, type SocketKind } from "./inet-sockets.js";
+import { freebindOptions, InetSocketCollector, type SocketKind } from "./inet-sockets.js";
 import { changedOptions, SO_ATTACH_FILTER, SOL_SOCKET, socketFilter } from "./socket-options.js";
 import { UnixSocketCollector } from "./unix-sockets.js";
 
@@ -44,7 +44,7 @@ export class SocketCollector {
       const row: SocketRow =
         kind.family === 1 ? this.#unix.collect(description, (ino) => this.#rows.get(ino)) : this.#inet.collect(description, kind);
       const socket = tables.sockets.push(row) - 1;
-      this.#options(description, kind, socket);
+      this.#options(description, kind, socket, row);
       if (kind.family === 1) this.#unix.collectMessages(description, socket, (message, files) => this.#inFlight.push({ message, files }));
     }
   }
@@ -65,9 +65,10 @@ export class SocketCollector {
     return socket === undefined ? { kind: "inherited", detail: stdioNumber(description) ?? 0 } : { kind: "socket", detail: socket };
   }
 
-  #options(description: Description, kind: SocketKind, socket: number): void {
+  #options(description: Description, kind: SocketKind, socket: number, row: SocketRow): void {
     const { socketOptions } = this.collecting.context.tables;
-    for (const option of changedOptions(description.fd, kind.family, kind.type, kind.protocol)) {
+    const changed = changedOptions(description.fd, kind.family, kind.type, kind.protocol);
+    for (const option of [...changed, ...freebindOptions(row, changed)]) {
       socketOptions.push(socketOptionRow({ socket, ...option }));
     }
     const filter = socketFilter(description.fd);

@@ -17,6 +17,22 @@ const SO_BUF_LOCK = 72;
 const isLate = ({ level, option }: SocketOptionRow): boolean =>
   level === SOL_SOCKET && (option === SO_SNDBUF || option === SO_RCVBUF || option === SO_BUF_LOCK);
 
+/** Rows by whether they wait: besides the sizes those that set an option once more, after bind. */
+function split(context: LowerContext, socket: number): { readonly early: SocketOptionRow[]; readonly late: SocketOptionRow[] } {
+  const seen = new Set<string>();
+  const early: SocketOptionRow[] = [];
+  const late: SocketOptionRow[] = [];
+  for (const row of optionsOf(context, socket)) {
+    const key = `${row.level}:${row.option}`;
+    (isLate(row) || (seen.has(key) && !isRepeatable(row)) ? late : early).push(row);
+    seen.add(key);
+  }
+  return { early, late };
+}
+
+/** NETLINK_ADD_MEMBERSHIP: one row a group. */
+const isRepeatable = ({ level, option }: SocketOptionRow): boolean => level === 270 && option === 1;
+
 /** The option rows of a socket, in order. */
 export function optionsOf(context: LowerContext, socket: number): SocketOptionRow[] {
   return context.checkpoint.tables.socketOptions.filter((row) => row.socket === socket);
@@ -36,12 +52,12 @@ export function makeSocket(context: LowerContext, row: SocketRow, name: string, 
 
 /** Options that matter to bind, and all others that do not depend on what is in the queues. */
 export function setEarlyOptions(context: LowerContext, slot: Slot, socket: number, purpose: string): void {
-  for (const row of optionsOf(context, socket)) if (!isLate(row)) setOption(context, slot, row, purpose);
+  for (const row of split(context, socket).early) setOption(context, slot, row, purpose);
 }
 
-/** Sizes of the queues. */
+/** Sizes of the queues, and options that are set once more. */
 export function setLateOptions(context: LowerContext, slot: Slot, socket: number, purpose: string): void {
-  for (const row of optionsOf(context, socket)) if (isLate(row)) setOption(context, slot, row, purpose);
+  for (const row of split(context, socket).late) setOption(context, slot, row, purpose);
 }
 
 /**
