@@ -201,8 +201,10 @@ struct ckpt_task {
 	int32_t foreground_pgid; /* Foreground process group of the controlling terminal (tpgid); -1 for none. */
 	uint64_t xcomp_perm; /* ARCH_GET_XCOMP_PERM: xstate components the process may use; 0 if unknown. */
 	uint64_t shadow_stack_features; /* ARCH_SHSTK_STATUS; 0 if none. */
+	uint32_t descriptor_table; /* The task whose descriptor table this one shares (CLONE_FILES); none: a table of its own. */
+	uint32_t reserved2; /* Zero. */
 };
-_Static_assert(sizeof(struct ckpt_task) == 88, "task");
+_Static_assert(sizeof(struct ckpt_task) == 96, "task");
 _Static_assert(offsetof(struct ckpt_task, pid) == 0, "task.pid");
 _Static_assert(offsetof(struct ckpt_task, parent) == 4, "task.parent");
 _Static_assert(offsetof(struct ckpt_task, ppid) == 8, "task.ppid");
@@ -226,6 +228,8 @@ _Static_assert(offsetof(struct ckpt_task, reserved) == 67, "task.reserved");
 _Static_assert(offsetof(struct ckpt_task, foreground_pgid) == 68, "task.foreground_pgid");
 _Static_assert(offsetof(struct ckpt_task, xcomp_perm) == 72, "task.xcomp_perm");
 _Static_assert(offsetof(struct ckpt_task, shadow_stack_features) == 80, "task.shadow_stack_features");
+_Static_assert(offsetof(struct ckpt_task, descriptor_table) == 88, "task.descriptor_table");
+_Static_assert(offsetof(struct ckpt_task, reserved2) == 92, "task.reserved2");
 
 /* 27 registers in the order of struct user_regs_struct (216 bytes). */
 struct ckpt_gpregs {

@@ -143,6 +143,8 @@ types:
       - { id: foreground_pgid, type: s4, doc: "Foreground process group of the controlling terminal (tpgid); -1 for none." }
       - { id: xcomp_perm, type: u8, -crimg-format: hex, doc: "ARCH_GET_XCOMP_PERM: xstate components the process may use; 0 if unknown." }
       - { id: shadow_stack_features, type: u8, -crimg-format: hex, doc: "ARCH_SHSTK_STATUS; 0 if none." }
+      - { id: descriptor_table, type: u4, -crimg-ref: tasks, -crimg-optional: true, doc: "The task whose descriptor table this one shares (CLONE_FILES); none: a table of its own." }
+      - { id: reserved2, type: u4, doc: "Zero." }
 
   thread:
     -crimg-table: 3

@@ -5,9 +5,14 @@ import type { DumpContext, DumpedProcess } from "./context.js";
 import { readStatus, procPath } from "./procfs.js";
 import { refusal } from "./refusal.js";
 
-/** Kinds of kernel structures; each must be private to one process. */
+/** Kinds of kernel structures that must be private to one process. Shared descriptor tables are kept: see fds/look.ts. */
 const structures = [
   [kcmpType.VM, "address space (CLONE_VM)"],
+  [kcmpType.FS, "current directory (CLONE_FS)"],
+] as const;
+
+/** What the threads of one process must share. */
+const ofThreads = [
   [kcmpType.FILES, "descriptor table (CLONE_FILES)"],
   [kcmpType.FS, "current directory (CLONE_FS)"],
 ] as const;
@@ -33,7 +38,7 @@ export function assertUnshared(processes: readonly DumpedProcess[]): void {
   }
   for (const { pid, name, frozen } of live) {
     for (const thread of frozen.threads.slice(1)) {
-      for (const [type, what] of structures.slice(1)) {
+      for (const [type, what] of ofThreads) {
         if (compare(pid, thread.tid, type) !== 0) {
           throw refusal("unshared", `process ${pid} (${name}): thread ${thread.tid} has its own ${what}`);
         }

@@ -148,7 +148,7 @@ export function writeCheckpointRow(writer: ByteWriter, row: CheckpointRow, heaps
 }
 
 /** Bytes of a task record. */
-export const taskRowSize = 88;
+export const taskRowSize = 96;
 
 /** Reads a task record at the reader's position. */
 export function readTaskRow(reader: ByteReader, heaps: HeapReader): TaskRow {
@@ -176,7 +176,9 @@ export function readTaskRow(reader: ByteReader, heaps: HeapReader): TaskRow {
   const foregroundPgid = reader.s4();
   const xcompPerm = reader.u8();
   const shadowStackFeatures = reader.u8();
-  return { pid, parent, ppid, pgid, sid, state, waitStatus, stopSignal, exitSignal, mm, cwd, root, umask, personality, taskFlags, oomScoreAdj, childSubreaper, keepCaps, controlsTerminal, foregroundPgid, xcompPerm, shadowStackFeatures };
+  const descriptorTable = reader.row();
+  reader.skip(4);
+  return { pid, parent, ppid, pgid, sid, state, waitStatus, stopSignal, exitSignal, mm, cwd, root, umask, personality, taskFlags, oomScoreAdj, childSubreaper, keepCaps, controlsTerminal, foregroundPgid, xcompPerm, shadowStackFeatures, descriptorTable };
 }
 
 /** Appends a task record. */
@@ -204,6 +206,8 @@ export function writeTaskRow(writer: ByteWriter, row: TaskRow, heaps: HeapWriter
   writer.s4(row.foregroundPgid, "foreground_pgid");
   writer.u8(row.xcompPerm, "xcomp_perm");
   writer.u8(row.shadowStackFeatures, "shadow_stack_features");
+  writer.row(row.descriptorTable, "descriptor_table");
+  writer.zeros(4);
 }
 
 /** Bytes of a thread record. */

@@ -100,7 +100,7 @@ export const tableSpecs: readonly TableSpec[] = [
     tableId: "tasks",
     table: "tasks",
     id: "task",
-    size: 88,
+    size: 96,
     doc: "A process (thread group), parents before their children.",
     fields: [
       { id: "pid", name: "pid", wire: "u4", offset: 0, size: 4, doc: "Process id as the program itself sees it (innermost pid namespace)." },
@@ -125,6 +125,7 @@ export const tableSpecs: readonly TableSpec[] = [
       { id: "foreground_pgid", name: "foregroundPgid", wire: "s4", offset: 68, size: 4, doc: "Foreground process group of the controlling terminal (tpgid); -1 for none." },
       { id: "xcomp_perm", name: "xcompPerm", wire: "u8", offset: 72, size: 8, format: "hex", doc: "ARCH_GET_XCOMP_PERM: xstate components the process may use; 0 if unknown." },
       { id: "shadow_stack_features", name: "shadowStackFeatures", wire: "u8", offset: 80, size: 8, format: "hex", doc: "ARCH_SHSTK_STATUS; 0 if none." },
+      { id: "descriptor_table", name: "descriptorTable", wire: "u4", offset: 88, size: 4, ref: "tasks", optional: true, doc: "The task whose descriptor table this one shares (CLONE_FILES); none: a table of its own." },
     ],
   },
   {

@@ -449,6 +449,8 @@ export interface TaskRow {
   readonly xcompPerm: bigint;
   /** ARCH_SHSTK_STATUS; 0 if none. */
   readonly shadowStackFeatures: bigint;
+  /** The task whose descriptor table this one shares (CLONE_FILES); none: a table of its own. */
+  readonly descriptorTable: number | null;
 }
 
 /** A TaskRow; what is not given is zero, empty or none. */
@@ -476,6 +478,7 @@ export function taskRow(fields: Partial<TaskRow> = {}): TaskRow {
     foregroundPgid: 0,
     xcompPerm: 0n,
     shadowStackFeatures: 0n,
+    descriptorTable: null,
     ...fields,
   };
 }

@@ -38,6 +38,8 @@ export class Lowering implements LowerContext {
   readonly settled: Shared;
   /** Leave without a tracer. */
   readonly go: Shared;
+  /** Descriptor tables that several tasks share, by the task that makes them. */
+  readonly descriptorTables = new Map<number, { readonly released: Shared; sharers: number }>();
   /** The whole tree runs. */
   readonly running: Shared;
 
@@ -76,6 +78,12 @@ export class Lowering implements LowerContext {
     this.settled = b.counter("settled");
     this.go = b.counter("go");
     this.running = b.counter("running");
+    for (const { descriptorTable, state } of tasks) {
+      if (descriptorTable === null || state === "zombie") continue;
+      const table = this.descriptorTables.get(descriptorTable);
+      if (table) table.sharers++;
+      else this.descriptorTables.set(descriptorTable, { released: b.counter(`table of ${descriptorTable} released`), sharers: 1 });
+    }
   }
 
   keepHigh(fd: Slot): void {

@@ -57,9 +57,16 @@ export function lowerTask(t: TreeLowering, plan: TaskPlan): void {
     if (plan.row.mm !== null) {
       lowerMemory({ checkpoint: l.checkpoint, builder: b, objects: l.objects, staged: l.staged, imageFd: l.imageFd }, plan.row.mm, l.taskSubject(plan.task));
     }
-    t.descriptors.placeDescriptors(plan.task);
     enterDirectories(t, plan);
-    b.syscall("close_range", [l.firstHighFd, 0xffff_ffff, 0], { message: "close what the restore had open" });
+    const table = l.descriptorTables.get(plan.row.descriptorTable ?? plan.task);
+    if (plan.row.descriptorTable === null) {
+      // Those who share this table need what is open in it only until here.
+      if (table !== undefined) b.wait(table.released, table.sharers);
+      t.descriptors.placeDescriptors(plan.task);
+      b.syscall("close_range", [l.firstHighFd, 0xffff_ffff, 0], { message: "close what the restore had open" });
+    } else if (table !== undefined) {
+      b.count(table.released);
+    }
     b.count(l.furnished);
     if (t.counts.living > 1) b.wait(l.furnished, t.counts.living);
     t.descriptors.finishDescriptors(plan.task);
@@ -109,7 +116,7 @@ function fork(t: TreeLowering, child: number, flags: number): void {
   l.processes.fork(
     {
       pid: row.pid,
-      flags,
+      flags: row.descriptorTable === null ? flags : flags | CLONE.files,
       // With CLONE_PARENT the kernel takes that of the caller.
       exitSignal: flags === 0 ? row.exitSignal : 0,
       shared: l.taskShared(child),

@@ -1,7 +1,7 @@
 /** eventfd, timerfd, signalfd, pidfd: what they hold is in fdinfo. */
 import { eventfdRow, type OpenFileRow, signalfdRow, timerfdRow } from "../../gen/tables.js";
 import { tryCall, tryReadSmall } from "../../native/index.js";
-import { type Collecting, type Description, pidAsSeen, refuseDescription } from "./context.js";
+import { type Collecting, type Description, nameOf, pidAsSeen, refuseDescription } from "./context.js";
 import { decimalField, hexField, parseFdInfo, timeField } from "./fdinfo.js";
 
 /** An eventfd. A kernel before 6.3 does not say whether it is a semaphore: then it is taken for none. */
@@ -34,16 +34,20 @@ export function collectSignalfd({ context }: Collecting, { info }: Description):
 }
 
 /**
- * A pidfd: `Pid` is -1 when the process is gone and reaped. `detail` is the pid as the tasks see it; it must be of the
- * tree, or the pidfd would name a stranger in the resumed world.
+ * A pidfd: `Pid` is -1 when the process is gone and reaped; then `object` says which pidfds are of the same process (the
+ * inode of pidfs). Else `detail` is the pid as the tasks see it; it must be of the tree, or the pidfd would name a
+ * stranger in the resumed world.
  */
 export function collectPidfd({ context }: Collecting, description: Description): Partial<OpenFileRow> {
-  if (description.holders.length === 0) refuseDescription(description, "scm_pidfd", "a pidfd");
+  const { stat, link, fsMagic, holders } = description;
   const pid = Number(description.info.fields.get("Pid") ?? "-1");
-  if (pid <= 0) refuseDescription(description, "dead_pidfd", "a pidfd of a process that is gone");
+  if (pid <= 0) {
+    return { kind: "pidfd", object: context.objects.add({ stat, link, fsMagic, fields: { kind: "other" }, holder: nameOf(description) }) };
+  }
+  if (holders.length === 0) refuseDescription(description, "scm_pidfd", "a pidfd");
   const isInside = context.processes.some((process) => process.pid === pid);
   if (!isInside) refuseDescription(description, "outside_pidfd", `a pidfd of process ${pid}, which is outside the tree`);
   const seen = pidAsSeen(pid);
-  if (seen === undefined) refuseDescription(description, "dead_pidfd", `a pidfd of process ${pid}, which is gone`);
+  if (seen === undefined) refuseDescription(description, "gone_pidfd", `a pidfd of process ${pid}, which has just gone`, "Dump again.");
   return { kind: "pidfd", detail: seen };
 }

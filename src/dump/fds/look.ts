@@ -2,8 +2,6 @@
 import {
   check,
   close,
-  errno,
-  failed,
   fcntlCommand,
   kcmpType,
   SysError,
@@ -17,6 +15,7 @@ import {
   tryReadlink,
   tryReadSmall,
 } from "../../native/index.js";
+import type { TaskRow } from "../../gen/tables.js";
 import type { DumpContext, DumpedProcess } from "../context.js";
 import { refusal } from "../refusal.js";
 import { type Description, type Holder, nameOf } from "./context.js";
@@ -33,11 +32,8 @@ export class Look {
 
   constructor(context: DumpContext) {
     try {
-      refuseSharedTables(context);
       const index = new DescriptionIndex<Description>(sameFile);
-      for (const process of context.processes) {
-        if (!process.frozen.isZombie) this.#lookAt(process, index);
-      }
+      for (const process of ownersOfTables(context)) this.#lookAt(process, index);
       this.#lookIntoQueues(index);
     } catch (error) {
       this.release();
@@ -115,23 +111,32 @@ function sameFile(left: Description, right: Description): number {
   return check(tryKcmp(process.pid, process.pid, kcmpType.FILE, left.fd, right.fd), "kcmp", nameOf(left));
 }
 
-/** Tasks that share one descriptor table (CLONE_FILES without CLONE_THREAD) cannot be made again yet. */
-function refuseSharedTables(context: DumpContext): void {
+/**
+ * Processes with a descriptor table of their own. Those that share one (CLONE_FILES without CLONE_THREAD) get a reference
+ * to the first that has it. A resume makes them by clone(2) from one that has the table, so the parent must be one.
+ */
+function ownersOfTables(context: DumpContext): DumpedProcess[] {
+  const { tasks } = context.tables;
+  const owners: DumpedProcess[] = [];
   const index = new DescriptionIndex<DumpedProcess>((left, right) => {
-    const order = tryKcmp(left.pid, right.pid, kcmpType.FILES);
-    return failed(order) && order === -errno.ESRCH ? 1 : check(order, "kcmp", `process ${left.pid}`);
+    return check(tryKcmp(left.pid, right.pid, kcmpType.FILES), "kcmp", `process ${left.pid}`);
   });
   for (const process of context.processes) {
     if (process.frozen.isZombie) continue;
-    const other = index.findOrAdd("", process);
-    if (other) {
-      throw refusal("fd.shared_table", `processes ${other.pid} and ${process.pid} (${process.name}) share one table of descriptors (CLONE_FILES)`);
+    const owner = index.findOrAdd("", process);
+    if (!owner) {
+      owners.push(process);
+      continue;
     }
-    for (const thread of process.frozen.threads.slice(1)) {
-      const order = tryKcmp(process.pid, thread.tid, kcmpType.FILES);
-      if (order === 1 || order === 2) {
-        throw refusal("fd.unshared_table", `thread ${thread.tid} of ${process.pid} (${process.name}) has a table of descriptors of its own`);
-      }
+    const row = tasks[process.row] as TaskRow;
+    const isFromSharer = row.parent === owner.row || (row.parent !== null && tasks[row.parent]?.descriptorTable === owner.row);
+    if (!isFromSharer) {
+      throw refusal(
+        "fd.shared_table",
+        `processes ${owner.pid} (${owner.name}) and ${process.pid} (${process.name}) share their descriptor table (CLONE_FILES), but the parent of the latter does not`,
+      );
     }
+    tasks[process.row] = { ...row, descriptorTable: owner.row };
   }
+  return owners;
 }

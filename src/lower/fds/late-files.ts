@@ -13,7 +13,7 @@ const namespaceFs = 0x6e736673n;
 
 /** True for a file that waits for the processes of the tree. */
 export function isLate(slots: FileSlots, file: OpenFileRow): boolean {
-  if (file.kind === "pidfd") return true;
+  if (file.kind === "pidfd") return file.detail !== null;
   if (file.kind !== "path" || file.object === null) return false;
   const object = objectOf(slots, file);
   if (object.fsMagic === namespaceFs) return true;

@@ -2,6 +2,7 @@
 import type { OpenFileRow } from "../../gen/tables.js";
 import type { DescriptorLowering, LowerContext } from "../context.js";
 import type { Slot } from "../operands.js";
+import { openDeadPidfds } from "./dead-pidfds.js";
 import { addLateWatches, addWatches } from "./epoll.js";
 import { armTimerfd, openEpoll, openEventfd, openSignalfd, openTimerfd } from "./events.js";
 import { openInetSocket } from "./inet-sockets.js";
@@ -30,6 +31,7 @@ export class DescriptorProgram implements DescriptorLowering {
     this.#keepStandardStreams();
     const members = (kind: OpenFileRow["kind"]): number[] => files.flatMap((file, index) => (file.kind === kind ? [index] : []));
     files.forEach((file, index) => this.#openOne(file, index));
+    openDeadPidfds(this.#slots);
     this.#openPipes(members("pipe"));
     this.#openSockets(members("socket"));
     addWatches(this.#slots, this.#streams);
@@ -131,7 +133,7 @@ export class DescriptorProgram implements DescriptorLowering {
         break;
       }
       default:
-        // pipes and sockets are made together with their other ends, pidfds when their processes exist
+        // pipes and sockets are made together with their other ends, pidfds elsewhere
         break;
     }
   }

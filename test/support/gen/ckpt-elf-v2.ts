@@ -177,6 +177,7 @@ export const taskArbitrary: fc.Arbitrary<TaskRow> = fc.record({
   foregroundPgid: s4,
   xcompPerm: u8,
   shadowStackFeatures: u8,
+  descriptorTable: optionalRow,
 });
 
 export const tlsEntryArbitrary: fc.Arbitrary<TlsEntry> = fc.record({
