@@ -29,7 +29,7 @@ export function readLosses({ process, mappings, bytesCut, tables, host }: ReadFa
     if (count > 0) losses.push({ code, facet, count, text });
   };
   add("core.masks", "signals", process.isGcore ? process.threads.length : 0, "gcore writes signal masks and pending signals as empty");
-  const guards = process.isGcore ? mappings.filter((one) => !one.file && one.prot === 1 && one.start < 1n << 63n).length : 0;
+  const guards = process.isGcore ? mappings.filter((one) => !one.file && one.prot === 1 && one.start < 1n << 63n && tables.vmas.some((vma) => vma.start === one.start && vma.kind === "anon_private")).length : 0;
   add("core.protection", "memory", guards, "gcore writes memory without access as readable: guard pages may be read now");
   const guessed = mappings.filter((one) => one.isGuessed);
   add("core.guessed", "mapped-files", guessed.length, `protections of mappings without a segment are those of the ELF files on this host, read-only for others: ${names(guessed)}`);

@@ -40,7 +40,7 @@ export function readCore(path: string, options: ReadOptions): Checkpoint {
     const read = memoryReader(file, stored);
     const images = imagesInCore(read, process.mappings);
     const merged = mergeMappings(core.loads, process.mappings, (path) => images.get(path)?.segments ?? host.get(path)?.segments);
-    const mappings = process.isGcore ? merged.map((one) => (isGuard(file, stored, one) ? { ...one, prot: 0 } : one)) : merged;
+    const mappings = process.isGcore ? merged.map((one) => withoutAccess(file, stored, one)) : merged;
     const tables = toTables(process, mappings, stored, read, host, images);
     for (const loss of readLosses({ process, mappings, bytesCut, tables, host })) options.onLoss?.(loss);
     return new Checkpoint({ tables, sources: [FilePageSource.open(path)] });
@@ -62,6 +62,14 @@ function memoryReader(file: FileBytes, stored: readonly StoredRange[]): ReadMemo
     }
     return expected === address + BigInt(length) ? bytes : undefined;
   };
+}
+
+/** gcore reads the legacy vsyscall page and so takes it for readable; Linux has it execute-only. */
+const vsyscallStart = 0xffffffffff600000n;
+
+function withoutAccess(file: FileBytes, stored: readonly StoredRange[], mapping: Mapping): Mapping {
+  if (mapping.start === vsyscallStart) return { ...mapping, prot: 4 };
+  return isGuard(file, stored, mapping) ? { ...mapping, prot: 0 } : mapping;
 }
 
 /**

@@ -1,0 +1,81 @@
+/** Conversions stream: memory does not grow with the image, and looking at one reads no pages. */
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdtempSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import test from "node:test";
+import { registry } from "../../formats/registry.js";
+import { projectRoot } from "../support/project.js";
+import { writeJsonImage } from "../support/json-image.js";
+
+const gib = 1n << 30n;
+const directory = mkdtempSync(join(tmpdir(), "crimg-large-"));
+test.after(() => rmSync(directory, { recursive: true, force: true }));
+
+/** Runs a script that has the library as `crimg`; what it prints is JSON. */
+function run(script: string): Record<string, number> {
+  const library = JSON.stringify(join(projectRoot, "dist/src/index.js"));
+  const { status, stdout, stderr } = spawnSync(process.execPath, ["--input-type=module", "-e", `import * as crimg from ${library};\n${script}`], {
+    encoding: "utf8",
+    timeout: 120_000,
+    cwd: directory,
+  });
+  assert.equal(status, 0, stderr);
+  return JSON.parse(stdout) as Record<string, number>;
+}
+
+const large = join(directory, "large.json");
+
+test("20 GiB of sparse memory convert within 150 MB, and stay sparse", async (t) => {
+  writeJsonImage(large, { memoryBytes: 20n * gib, dataBytes: 64 << 20 });
+  for (const to of ["core", "ckpt-elf", "json"].filter((id) => registry.ids.includes(id))) {
+    await t.test(to, () => {
+      const output = join(directory, `out.${to}`);
+      const { maxRSS } = run(`
+        await crimg.convert(${JSON.stringify(large)}, ${JSON.stringify(output)}, { to: ${JSON.stringify(to)} });
+        console.log(JSON.stringify({ maxRSS: process.resourceUsage().maxRSS }));`);
+      assert.ok((maxRSS ?? Infinity) < 150 * 1024, `${maxRSS} KiB`);
+      const pages = existsSync(`${output}.pages`) ? `${output}.pages` : output;
+      assert.ok(statSync(pages).size >= Number(20n * gib));
+      assert.ok(statSync(pages).blocks * 512 < 256 << 20, "holes were filled");
+    });
+  }
+});
+
+test("opening an image of 1 GiB and looking at it reads less than 2 MB", async (t) => {
+  const source = join(directory, "gib.json");
+  writeJsonImage(source, { memoryBytes: gib, dataBytes: 0 });
+  for (const to of ["core", "ckpt-elf"].filter((id) => registry.ids.includes(id))) {
+    await t.test(to, () => {
+      const image = join(directory, `gib.${to}`);
+      const { read } = run(`
+        import { readFileSync } from "node:fs";
+        await crimg.convert(${JSON.stringify(source)}, ${JSON.stringify(image)}, { to: ${JSON.stringify(to)} });
+        const readSoFar = () => Number(/rchar: ([0-9]+)/.exec(readFileSync("/proc/self/io", "latin1"))[1]);
+        const before = readSoFar();
+        const checkpoint = await crimg.open(${JSON.stringify(image)});
+        const task = checkpoint.task(4711);
+        [task.maps, task.threads, task.descriptors, [...task.memory.runs(0n, 1n << 47n)]];
+        task.memory.read(0x20000000n, 4096);
+        checkpoint.close();
+        console.log(JSON.stringify({ read: readSoFar() - before }));`);
+      assert.ok((read ?? Infinity) < 2_000_000, `${read} bytes`);
+    });
+  }
+});
+
+test("reading memory loads what is asked for", () => {
+  const { read } = run(`
+    import { readFileSync } from "node:fs";
+    const readSoFar = () => Number(/rchar: ([0-9]+)/.exec(readFileSync("/proc/self/io", "latin1"))[1]);
+    const checkpoint = await crimg.open(${JSON.stringify(large)});
+    const { memory } = checkpoint.task(4711);
+    memory.read(0x10000000n, 16);
+    const before = readSoFar();
+    memory.read(0x10000000n + 4090n, 100);
+    console.log(JSON.stringify({ read: readSoFar() - before }));
+    checkpoint.close();`);
+  // The look at /proc/self/io itself is a read of some hundred bytes.
+  assert.ok((read ?? Infinity) < 1000, `${read} bytes`);
+});
