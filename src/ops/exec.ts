@@ -11,7 +11,7 @@ import type { FormatAdapter } from "../adapter/format.js";
 import type { Output } from "../adapter/output.js";
 import { CrimgError, exitStatus } from "../errors/crimg-error.js";
 import type { Checkpoint } from "../model/checkpoint.js";
-import { addressOf, cString, failed, memfdCreate, tryCall } from "../native/index.js";
+import { addressOf, cString, failed, memfdCreate, tryCall, tryFcntl } from "../native/index.js";
 import { readCheckpoint } from "./convert.js";
 import { resolveInput } from "./input.js";
 import type { ExecOptions } from "./options.js";
@@ -19,6 +19,8 @@ import type { ExecOptions } from "./options.js";
 /** Up to this much is linked in memory; more goes to a nameless file in $TMPDIR. */
 const memoryLimit = 256n << 20n;
 const imageFormat = "ckpt-elf";
+/** F_SETFD. */
+const fcntlSetFlags = 2;
 
 /**
  * Replaces this process by the resumed program (or, with `detach`, by a process that ends when the program runs).
@@ -90,6 +92,8 @@ function replaceProcess(path: string, options: ExecOptions): never {
   if (options.detach) argv.push("--detach");
   if (options.pidfile !== undefined) argv.push("--pidfile", options.pidfile);
   if (options.pid !== undefined) argv.push("--pid", options.pid);
+  // Node marks the standard streams close-on-exec when it starts; they belong to the program now.
+  for (const fd of [0, 1, 2]) tryFcntl(fd, fcntlSetFlags, 0);
   const environment = Object.entries(process.env).map(([name, value]) => `${name}=${value ?? ""}`);
   const result = tryCall("execve", cString(path), pointers(argv), pointers(environment));
   const errno = failed(result) ? -result : 0;
