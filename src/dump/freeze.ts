@@ -23,6 +23,7 @@ import {
 import { assertTraceable } from "./admission.js";
 import { listChildren, listThreads, procPath, readStat, readStatus } from "./procfs.js";
 import { refusal } from "./refusal.js";
+import { abortedSequence } from "./rseq.js";
 import { isSpuriousEintr, rewound } from "./registers.js";
 
 /** A thread that stands still under our trace. */
@@ -193,7 +194,7 @@ export class FrozenTree {
       }
       if (stop.signal !== 5) process.stopSignal = stop.signal;
       // Stopped by job control the call really was interrupted: EINTR is what the program is due.
-      const regs = stop.signal === 5 ? mendedRegs(process.pid, tid) : getRegs(tid);
+      const regs = stop.signal === 5 ? mendedRegs(process.pid, tid) : abortedSequence(process.pid, tid, getRegs(tid));
       const thread: FrozenThread = { pid: process.pid, tid, regs, sigmask: getSigmask(tid), owedSignals: [] };
       this.#held.set(tid, thread);
       process.threads.push(thread);
@@ -248,7 +249,12 @@ export class FrozenTree {
  * such a thread is set to make the call again.
  */
 function mendedRegs(pid: number, tid: number): Buffer {
-  const regs = getRegs(tid);
+  const found = getRegs(tid);
+  const regs = abortedSequence(pid, tid, found);
+  if (regs !== found) {
+    setRegs(tid, regs);
+    return regs;
+  }
   const status = readStatus(procPath(pid, tid));
   const set = (name: string): bigint => BigInt(`0x${status?.get(name) || "0"}`);
   const deliverable = (set("SigPnd") | set("ShdPnd")) & ~set("SigBlk");

@@ -99,7 +99,7 @@ export function lowerSupervision(l: Lowering, codeSyscallOffset: bigint, done: L
     for (const index of threads) {
       const { task } = l.thread(index);
       if (leaders.has(index) && l.task(task).state === "stopped") {
-        b.syscall("kill", [l.taskPid(task), SIG.stop], { message: `stop ${l.taskName(task)}, as it was` });
+        b.syscall("kill", [l.taskPid(task), stopSignalOf(l, task)], { message: `stop ${l.taskName(task)}, as it was` });
       }
     }
     for (const index of threads) b.syscall("ptrace", [PTRACE.detach, tid(index), 0, 0], { message: `let ${name(index)} go` });
@@ -117,6 +117,26 @@ export function lowerSupervision(l: Lowering, codeSyscallOffset: bigint, done: L
   b.count(l.running);
   b.count(l.go);
   b.jump(done);
+}
+
+/** The signal that stopped a task; any other than a stop signal would do something else now. */
+function stopSignalOf(l: Lowering, task: number): number {
+  const { stopSignal } = l.task(task);
+  const handled = l.checkpoint.tables.signalActions.some((row) => row.task === task && row.signal === stopSignal && row.handler !== 0n);
+  const isStop = stopSignal === SIG.tstp || stopSignal === SIG.ttin || stopSignal === SIG.ttou;
+  // Blocked, it would wait; handled, it would not stop.
+  const blocked = l.checkpoint.threadsOf(task).some((index) => (l.thread(index).sigMask & (1n << BigInt(stopSignal - 1))) !== 0n);
+  return isStop && !handled && !blocked && !isOrphaned(l, task) ? stopSignal : SIG.stop;
+}
+
+/** The kernel lets terminal stop signals do nothing in a group that nobody in the session, outside it, is a parent of. */
+function isOrphaned(l: Lowering, task: number): boolean {
+  const { tasks } = l.checkpoint.tables;
+  const { pgid, sid } = l.task(task);
+  return !tasks.some((row) => {
+    const parent = row.parent === null ? undefined : tasks[row.parent];
+    return row.pgid === pgid && parent !== undefined && parent.pgid !== pgid && parent.sid === sid;
+  });
 }
 
 interface XstateRoom {

@@ -13,7 +13,9 @@ const SIGEV_THREAD_ID = 4;
 export function lowerTimers(b: ProgramBuilder, checkpoint: Checkpoint, task: number, tidOf: (tid: number) => Arg): void {
   for (const row of checkpoint.tables.intervalTimers) {
     if (row.task !== task) continue;
-    const value = b.u8s(row.intervalUs / million, row.intervalUs % million, row.valueUs / million, row.valueUs % million);
+    // Expired and not yet delivered: it is armed again when its queued signal is, provided that it has an interval.
+    const left = row.valueUs > 0n ? row.valueUs : 1n;
+    const value = b.u8s(row.intervalUs / million, row.intervalUs % million, left / million, left % million);
     b.syscall("setitimer", [itimerKindValues[row.which], value, 0], { message: `start interval timer ${row.which}` });
   }
   const timers = checkpoint.tables.posixTimers.filter((row) => row.task === task);
