@@ -67,7 +67,7 @@ export async function writerFor(path: string, to: string | undefined, registry: 
 /** Reads a checkpoint in any format. The caller closes it. */
 export async function readCheckpoint(
   input: Input,
-  options: { readonly registry: FormatRegistry; readonly from?: string; readonly pid?: number; readonly onLoss?: (loss: Loss) => void },
+  options: { readonly registry: FormatRegistry; readonly from?: string; readonly pid?: number; readonly onLoss?: (loss: Loss) => void; readonly extra?: WriteOptions["extra"] },
 ): Promise<{ readonly checkpoint: Checkpoint; readonly format: FormatAdapter }> {
   const format =
     options.from === undefined ? await detectFormat(input.path, options.registry) : await options.registry.load(options.from);
@@ -79,7 +79,7 @@ export async function readCheckpoint(
   }
   // Not there or not readable is said in the same words, whether or not detection was skipped.
   if (options.from !== undefined) probeInputOf(input.path);
-  const checkpoint = await format.read(input.path, { pid: options.pid, onLoss: options.onLoss });
+  const checkpoint = await format.read(input.path, { pid: options.pid, onLoss: options.onLoss, extra: options.extra });
   return { checkpoint, format };
 }
 

@@ -12,9 +12,9 @@ import type { Output } from "../adapter/output.js";
 import { CrimgError, exitStatus } from "../errors/crimg-error.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import { addressOf, cString, failed, memfdCreate, tryCall, tryFcntl } from "../native/index.js";
-import { readCheckpoint } from "./convert.js";
 import { resolveInput } from "./input.js";
 import type { ExecOptions } from "./options.js";
+import { readToResume } from "./read-to-resume.js";
 
 /** Up to this much is linked in memory; more goes to a nameless file in $TMPDIR. */
 const memoryLimit = 256n << 20n;
@@ -35,7 +35,7 @@ export async function exec(options: ExecOptions): Promise<number> {
     const path = input.path.startsWith("/proc/self/fd/") ? readlinkIfNamed(input.path) : input.path;
     replaceProcess(path, options);
   }
-  const { checkpoint } = await readCheckpoint(input, { registry: options.registry, from: options.from, onLoss: options.onLoss });
+  const checkpoint = await readToResume(input, options);
   let fd: number;
   try {
     fd = await linkImage(checkpoint, await options.registry.load(imageFormat));

@@ -2,7 +2,7 @@
 import { linkProgramOf } from "../../formats/ckpt-elf/link.js";
 import { readProgramBytes } from "../../formats/ckpt-elf/read-program.js";
 import { detectFormat } from "../adapter/detect.js";
-import { readCheckpoint } from "./convert.js";
+import { readToResume } from "./read-to-resume.js";
 import { RestoreProgram } from "./explain/program.js";
 import { renderProgram } from "./explain/render.js";
 import { resolveInput } from "./input.js";
@@ -16,7 +16,7 @@ export async function explain(options: ExplainOptions): Promise<Iterable<string>
   const input = resolveInput(options.image);
   const id = options.from ?? (await detectFormat(input.path, options.registry)).id;
   if (id === "ckpt-elf") return renderProgram(new RestoreProgram(readProgramBytes(input.path), input.name));
-  const { checkpoint } = await readCheckpoint(input, { registry: options.registry, from: options.from });
+  const checkpoint = await readToResume(input, options);
   try {
     return renderProgram(new RestoreProgram(linkProgramOf(checkpoint).bytes, input.name));
   } finally {

@@ -74,6 +74,8 @@ export interface ExecOptions extends ExternalOptions {
   readonly from?: string;
   readonly detach: boolean;
   readonly pidfile?: string;
+  /** Version 1 images: the descriptors that areas name are open files of this process. */
+  readonly mapFd?: boolean;
   /** Absent: the same pids where that is possible, else a new namespace. */
   readonly pid?: "same" | "namespace" | "any";
   readonly onLoss?: (loss: Loss) => void;

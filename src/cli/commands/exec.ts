@@ -17,25 +17,33 @@ export const command = defineCommand({
     pidfile: { type: "string", value: "FILE", describe: "Write the process id of the root to FILE", isFile: true },
     pid: { type: "string", value: "MODE", describe: "same: the old process ids (the default for root); namespace: the same in a new pid namespace (the default for others); any: new ones" },
     from: { type: "string", value: "FORMAT", describe: "The format, if it cannot be told" },
+    mapFd: { type: "boolean", describe: "Version 1 images: the descriptors that areas name are open files of this command" },
     ...externalOptionSpecs,
     ...execOnlyOptionSpecs,
   },
   examples: [
     { command: "crimg exec image.elf", text: "like ./image.elf" },
+    { command: "crimg exec --map-fd old.elf 5<data.bin", text: "an image of 2011 whose areas name descriptor 5" },
     { command: "crimg exec criu-dir --detach --pidfile run.pid", text: "resume what CRIU dumped" },
   ],
-  async run(args) {
+  async run(args, terminal) {
     const pid = modes.find((mode) => mode === args.pid);
     if (args.pid !== undefined && pid === undefined) {
       throw new CrimgError("usage.pid", `--pid ${args.pid}: there is no such mode`, { expected: modes.join(", ") });
     }
-    const [{ exec }, { registry }] = await Promise.all([import("../../ops/exec.js"), import("../../../formats/registry.js")]);
+    const [{ exec }, { registry }, { renderLosses }] = await Promise.all([
+      import("../../ops/exec.js"),
+      import("../../../formats/registry.js"),
+      import("../../adapter/losses.js"),
+    ]);
     return exec({
       ...externalOptions(args),
       registry,
       image: args.image,
       ...(args.from === undefined ? {} : { from: args.from }),
       detach: args.detach,
+      mapFd: args.mapFd,
+      onLoss: (loss) => terminal.say(renderLosses([loss])),
       ...(args.pidfile === undefined ? {} : { pidfile: args.pidfile }),
       ...(pid === undefined ? {} : { pid }),
     });
