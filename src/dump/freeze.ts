@@ -17,6 +17,7 @@ import {
   tryInterrupt,
   tryKill,
   trySeize,
+  trySetOptions,
   waitOption,
   waitTimeout,
 } from "../native/index.js";
@@ -228,6 +229,11 @@ export class FrozenTree {
       for (const signal of thread.owedSignals) tryKill(thread.pid, signal);
     }
     this.#held.clear();
+  }
+
+  /** Makes the kernel kill every process if crimg dies. Best effort. */
+  endWithTracer(): void {
+    for (const tid of this.#held.keys()) trySetOptions(tid, ptraceOption.TRACESYSGOOD | ptraceOption.EXITKILL);
   }
 
   /** Ends every process and waits until it is gone (reaped by its parent at the latest when that looks). */

@@ -64,9 +64,9 @@ export function tryInterrupt(tid: number): number {
   return tryCall("ptrace", request.INTERRUPT, tid, 0, 0);
 }
 
-/** Changes the options of a stopped tracee. */
-export function setOptions(tid: number, options: number): void {
-  ptrace("SETOPTIONS", tid, 0, options);
+/** Changes the options of a stopped tracee. Returns −errno instead of throwing. */
+export function trySetOptions(tid: number, options: number): number {
+  return tryCall("ptrace", request.SETOPTIONS, tid, 0, options);
 }
 
 /** General registers of a stopped thread, 216 bytes (user_regs_struct). */

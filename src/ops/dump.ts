@@ -11,6 +11,7 @@ import type { DumpedProcess } from "../dump/context.js";
 import { collectDescriptors } from "../dump/fds/collect.js";
 import { disownChildren } from "../dump/disown.js";
 import { FrozenTree } from "../dump/freeze.js";
+import { processExists } from "../dump/procfs.js";
 import { type IgnorableClass, ignorableClasses } from "../dump/refusal.js";
 import { CrimgError } from "../errors/crimg-error.js";
 import type { Checkpoint } from "../model/checkpoint.js";
@@ -21,6 +22,20 @@ import { programVersion } from "./version.js";
 
 /** Lets the event loop turn, so that signals are noticed. */
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+/** Longest wait for parents outside the tree to reap what was killed, milliseconds. */
+const reapTimeoutMs = 500;
+
+/**
+ * Until its parent reaps a process its pid stays taken, and the image could not be resumed at once. A parent that does
+ * not look (it may be stopped, or waiting for us) is not waited for long.
+ */
+async function untilReaped(tree: FrozenTree): Promise<void> {
+  const end = performance.now() + reapTimeoutMs;
+  while (tree.processes.some(({ pid }) => processExists(pid)) && performance.now() < end) {
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+}
 
 function ignoredClasses(names: readonly string[]): Set<IgnorableClass> {
   const known = Object.keys(ignorableClasses) as IgnorableClass[];
@@ -91,8 +106,10 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
       collection.close();
       collection = undefined;
       output.commit({ sync: options.sync });
-      if (options.after === "kill") end(tree, processes);
-      else tree.release(options.after === "leave-stopped");
+      if (options.after === "kill") {
+        end(tree, processes);
+        await untilReaped(tree);
+      } else tree.release(options.after === "leave-stopped");
       const now = performance.now();
       return { ...report, frozenMs: now - frozenAt, totalMs: now - started };
     } catch (error) {
@@ -118,6 +135,8 @@ function reportLosses(format: FormatAdapter, checkpoint: Checkpoint, options: Du
 
 /** Kills the tree, children first, so that no zombie of it keeps a pid. */
 function end(tree: FrozenTree, processes: readonly DumpedProcess[]): void {
+  // From here on the image is whole: should crimg die now, the tree dies with it rather than go on half disowned.
+  tree.endWithTracer();
   try {
     disownChildren(processes);
   } catch {
