@@ -129,6 +129,30 @@ export function storedRanges(loads: readonly ProgramHeader[], size: bigint, onCu
   return ranges;
 }
 
+/**
+ * The same without holes of the file, whole pages: in anonymous memory what is not stored is zero anyhow.
+ * @param dataIn the parts of a range of the file that are data, ascending
+ */
+export function withoutHoles(ranges: readonly StoredRange[], dataIn: (offset: bigint, length: bigint) => readonly { position: bigint; length: bigint }[]): StoredRange[] {
+  const kept: StoredRange[] = [];
+  for (const range of ranges) {
+    let done = 0n;
+    for (const { position, length } of dataIn(range.offset, range.length)) {
+      const from = pageOf(position - range.offset);
+      const start = from > done ? from : done;
+      const to = pageOf(position + length - range.offset + 4095n);
+      const end = to < range.length ? to : range.length;
+      if (end <= start) continue;
+      const last = kept.at(-1);
+      // Two runs of data in neighbouring pages are one range.
+      if (last && start === done && done > 0n) kept[kept.length - 1] = { ...last, length: last.length + (end - start) };
+      else kept.push({ address: range.address + start, length: end - start, offset: range.offset + start });
+      done = end;
+    }
+  }
+  return kept;
+}
+
 /** Parts of sorted ranges that lie in [start, end). */
 export function rangesWithin(ranges: readonly StoredRange[], start: bigint, end: bigint): StoredRange[] {
   let low = 0;

@@ -15,6 +15,8 @@ const stackFlags = [0, 1, 4, 5, 6, 8, 20].reduce((flags, bit) => flags | (1n << 
 export interface MemoryMapInput {
   readonly mappings: readonly Mapping[];
   readonly stored: readonly StoredRange[];
+  /** The same without holes. */
+  readonly data: readonly StoredRange[];
   readonly aux: ReadonlyMap<bigint, bigint>;
   readonly host: HostFiles;
   /** Mapped ELF files as the core itself shows them, by name of NT_FILE. */
@@ -87,7 +89,7 @@ function addAnonymous(tables: MutableTables, input: MemoryMapInput, mapping: Map
     vmaRow({ kind: "anon_private", start, end, prot, isStack: Number(isStack), isHeap: Number(isHeap), vmFlags: isStack ? stackFlags : 0n }),
   );
   // Without access and zero (a guard): there is nothing to keep.
-  if (prot !== 0 || !input.isGcore) addPrivateExtents(tables, input, mapping);
+  if (prot !== 0 || !input.isGcore) addPrivateExtents(tables, input.data, mapping);
 }
 
 function addFileMapping(tables: MutableTables, input: MemoryMapInput, mapping: Mapping, name: string, objects: Map<string, number>): void {
@@ -108,12 +110,13 @@ function addFileMapping(tables: MutableTables, input: MemoryMapInput, mapping: M
   }
   if (!isSharedMemory(kind)) {
     tables.vmas.push(vmaRow({ kind: "file_private", start, end, offset, prot, object }));
-    addPrivateExtents(tables, input, mapping);
+    // A hole here is a page of zeros, which differs from the file's: holes are kept.
+    addPrivateExtents(tables, input.stored, mapping);
     return;
   }
   tables.vmas.push(vmaRow({ kind: kind === "memfd" ? "file_shared" : "anon_shared", start, end, offset, prot, object }));
   const taken = tables.extents.filter(({ ownerKind, owner }) => ownerKind === "object" && owner === object);
-  for (const range of rangesWithin(input.stored, start, end)) {
+  for (const range of rangesWithin(input.data, start, end)) {
     const address = range.address - start + offset;
     // A second window on the same memory shows the same bytes.
     if (taken.some((one) => one.address < address + range.length && address < one.address + one.length)) continue;
@@ -121,8 +124,8 @@ function addFileMapping(tables: MutableTables, input: MemoryMapInput, mapping: M
   }
 }
 
-function addPrivateExtents(tables: MutableTables, { stored }: MemoryMapInput, { start, end }: Mapping): void {
-  for (const { address, length, offset } of rangesWithin(stored, start, end)) {
+function addPrivateExtents(tables: MutableTables, ranges: readonly StoredRange[], { start, end }: Mapping): void {
+  for (const { address, length, offset } of rangesWithin(ranges, start, end)) {
     tables.extents.push(extentRow({ ownerKind: "mm", owner: 0, address, length, fileOffset: offset }));
   }
 }

@@ -15,7 +15,7 @@ import { buildIdAt, imagesInCore, findHeap, findProgram, findStack, type ElfImag
 import { deriveStack, type ReadMemory } from "./derive-stack.js";
 import { foreignKey } from "./foreign.js";
 import { HostFiles } from "./host-files.js";
-import { mergeMappings, rangesWithin, storedRanges, type Mapping, type StoredRange } from "./mappings.js";
+import { mergeMappings, rangesWithin, storedRanges, withoutHoles, type Mapping, type StoredRange } from "./mappings.js";
 import { addMemoryMap } from "./memory-map.js";
 import { readProcessNotes, type CoreProcess, type CoreThread } from "./process-notes.js";
 import { readLosses } from "./losses.js";
@@ -31,6 +31,8 @@ const zeros = Buffer.alloc(Number(guardChunk));
 /** Reads one core. Throws CrimgError `core.*`, `elf.*`, `bytes.*`. */
 export function readCore(path: string, options: ReadOptions): Checkpoint {
   const file = FileBytes.open(path);
+  const pages = FilePageSource.open(path);
+  let checkpoint: Checkpoint | undefined;
   try {
     const core = readCoreFile(file);
     const process = readProcessNotes(core, path);
@@ -41,10 +43,13 @@ export function readCore(path: string, options: ReadOptions): Checkpoint {
     const images = imagesInCore(read, process.mappings);
     const merged = mergeMappings(core.loads, process.mappings, (path) => images.get(path)?.segments ?? host.get(path)?.segments);
     const mappings = process.isGcore ? merged.map((one) => withoutAccess(file, stored, one)) : merged;
-    const tables = toTables(process, mappings, stored, read, host, images);
+    const data = withoutHoles(stored, (offset, length) => pages.dataRanges(offset, length));
+    const tables = toTables({ process, mappings, stored, data, read, host, images });
     for (const loss of readLosses({ process, mappings, bytesCut, tables, host })) options.onLoss?.(loss);
-    return new Checkpoint({ tables, sources: [FilePageSource.open(path)] });
+    checkpoint = new Checkpoint({ tables, sources: [pages] });
+    return checkpoint;
   } finally {
+    if (!checkpoint) pages.close();
     file.close();
   }
 }
@@ -88,10 +93,17 @@ function isGuard(file: FileBytes, stored: readonly StoredRange[], { start, end, 
   return true;
 }
 
-function toTables(
-  process: CoreProcess, mappings: readonly Mapping[], stored: readonly StoredRange[], read: ReadMemory, host: HostFiles,
-  images: ReadonlyMap<string, ElfImage>,
-): MutableTables {
+interface Facts {
+  readonly process: CoreProcess;
+  readonly mappings: readonly Mapping[];
+  readonly stored: readonly StoredRange[];
+  readonly data: readonly StoredRange[];
+  readonly read: ReadMemory;
+  readonly host: HostFiles;
+  readonly images: ReadonlyMap<string, ElfImage>;
+}
+
+function toTables({ process, mappings, stored, data, read, host, images }: Facts): MutableTables {
   const tables = emptyTables();
   const aux = readAuxv(process.auxv);
   const pid = pidOf(process);
@@ -99,7 +111,7 @@ function toTables(
   const program = findProgram(read, aux, process.mappings, host);
   const stack = findStack(mappings, aux, leader.prstatus.regs.sp);
   const heap = findHeap(read, mappings, program.layout, stack);
-  addMemoryMap(tables, { mappings, stored, aux, host, stack, heap, images, isGcore: process.isGcore });
+  addMemoryMap(tables, { mappings, stored, data, aux, host, stack, heap, images, isGcore: process.isGcore });
 
   const stackFacts = stack && deriveStack(read, stack.start, stack.end, process.auxv, aux);
   const floor = program.layout ? (program.layout.endBss + 4095n) & ~4095n : 0n;

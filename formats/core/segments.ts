@@ -55,7 +55,9 @@ function isDumped(vma: VmaRow, object: ObjectRow | undefined, runs: readonly Mem
   if (vma.kind === "anon_private" || vma.kind === "anon_shared") return true;
   // Files without a name count as anonymous shared memory (fs/coredump.c: vma_dump_size looks at i_nlink).
   if (vma.kind === "file_shared") return object !== undefined && object.kind !== "file";
-  return runs.some(({ origin }) => origin.kind === "stored");
+  // The first page alone comes from a core, which has it for the ELF header in it: it tells of no write.
+  const isHead = ({ address, length }: MemoryRun) => vma.offset === 0n && (vma.prot & 2) === 0 && address === vma.start && length === pageSize;
+  return runs.some((run) => run.origin.kind === "stored" && !isHead(run));
 }
 
 /** The kernel dumps the first page of a mapping that begins with an ELF header, for the build-id in it. */
