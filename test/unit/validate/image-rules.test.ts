@@ -1,0 +1,132 @@
+/** Rules about an executable image as a file and about its program: each finds an image that was changed to break it. */
+import assert from "node:assert/strict";
+import { copyFileSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import test from "node:test";
+import { registry } from "../../../formats/registry.js";
+import { opSize, programHeaderSize } from "../../../src/gen/restore-program.js";
+import { programHeaderSize as segmentSize, segmentTypeValues } from "../../../src/gen/elf64.js";
+import { type ValidationReport, validate } from "../../../src/ops/validate.js";
+import { containerRules } from "../../../src/validate/rules/container.js";
+import { programRules, programUnreadable } from "../../../src/validate/rules/program.js";
+import { smallImage } from "../../support/images.js";
+import { temporaryDirectory } from "../../support/processes.js";
+
+const judge = (path: string): Promise<ValidationReport> => validate(path, { registry, profile: "format" });
+
+/** Where the parts of an image are. */
+class Layout {
+  constructor(readonly bytes: Buffer) {}
+
+  /** Offset of the program header of a type. */
+  headerOf(type: number): number {
+    const start = Number(this.bytes.readBigUInt64LE(32));
+    for (let index = 0; index < this.bytes.readUInt16LE(56); index += 1) {
+      const at = start + index * segmentSize;
+      if (this.bytes.readUInt32LE(at) === type) return at;
+    }
+    throw new Error("no such segment");
+  }
+
+  /** Offset in the file of a segment. */
+  startOf(type: number): number {
+    return Number(this.bytes.readBigUInt64LE(this.headerOf(type) + 8));
+  }
+
+  get program(): number {
+    return this.startOf(segmentTypeValues.ckpt_program);
+  }
+
+  /** Offset of the first op that `matches`. */
+  op(matches: (at: number) => boolean): number {
+    const count = this.bytes.readUInt32LE(this.program + 16);
+    for (let index = 0; index < count; index += 1) {
+      const at = this.program + programHeaderSize + index * opSize;
+      if (matches(at)) return at;
+    }
+    throw new Error("no such op");
+  }
+}
+
+const mmap = 9;
+const isTaskMap = (layout: Layout) => (at: number): boolean => {
+  return layout.bytes[at] === 1 && layout.bytes.readUInt32LE(at + 4) === mmap && layout.bytes.readUInt32LE(at + 88) !== 0;
+};
+const type = segmentTypeValues;
+
+const broken: Readonly<Record<string, readonly ((layout: Layout) => void)[]>> = {
+  "container.overlap": [(l) => void l.bytes.writeBigUInt64LE(BigInt(l.startOf(type.ckpt_tables) + 8), l.headerOf(type.ckpt_program) + 8)],
+  "container.segments": [(l) => void l.bytes.writeUInt32LE(type.ckpt_core, l.headerOf(type.gnu_stack))],
+  "container.segment-range": [
+    (l) => void l.bytes.writeBigUInt64LE(3n, l.headerOf(type.gnu_stack) + 48),
+    (l) => void l.bytes.writeBigUInt64LE(1n << 40n, l.headerOf(type.gnu_stack) + 32),
+  ],
+  "container.executable": [(l) => void l.bytes.writeBigUInt64LE(0x5000n, 24)],
+  "container.load-hole": [(l) => void l.bytes.writeBigUInt64LE(0x401000n, l.headerOf(type.load) + 16)],
+  "container.sections": [(l) => void l.bytes.writeBigUInt64LE(1n << 50n, 40), (l) => void l.bytes.writeBigUInt64LE(7n, Number(l.bytes.readBigUInt64LE(40)) + 4 * 64 + 24)],
+  "program.unreadable": [(l) => void l.bytes.write("X", l.program), (l) => void l.bytes.writeUInt32LE(0x7fffffff, l.program + 16)],
+  "program.ops": [
+    (l) => void l.bytes.writeUInt32LE(0x7fffffff, l.program + 12),
+    (l) => void l.bytes.writeUInt32LE(0x7fffffff, l.op((at) => l.bytes[at] === 8) + 84),
+    (l) => void l.bytes.writeUInt32LE(0x7ffffffe, l.op((at) => l.bytes[at] === 1) + 80),
+    (l) => void l.bytes.writeUInt32LE(0x7ffffffe, l.op((at) => l.bytes[at] === 1) + 92),
+  ],
+  "program.place": [
+    (l) => void l.bytes.writeBigUInt64LE(0x400000n, l.program + 48),
+    (l) => void l.bytes.writeBigUInt64LE(0x77000n, l.headerOf(type.ckpt_program) + 16),
+  ],
+  "program.maps": [(l) => void l.bytes.writeBigUInt64LE(0x66660000n, l.op(isTaskMap(l)) + 16)],
+  "program.interpreter": [(l) => void l.bytes.writeUInt8((l.bytes[4096] ?? 0) ^ 1, 4096)],
+  "program.differs": [
+    (l) => void l.bytes.writeUInt8((l.bytes[l.program + 144 + 20] ?? 0) ^ 1, l.program + 144 + 20),
+    (l) => void l.bytes.writeUInt8((l.bytes[l.program + 60_000] ?? 0) ^ 0xff, l.program + 60_000),
+  ],
+};
+
+test("every rule about the file has examples here", () => {
+  const codes = [...containerRules, programUnreadable, ...programRules].map((rule) => rule.code).sort();
+  assert.deepEqual(codes, Object.keys(broken).sort());
+});
+
+test("a valid image has no findings", async (t) => {
+  const report = await judge(await smallImage(temporaryDirectory(t)));
+  assert.deepEqual(report.findings, []);
+  assert.equal(report.unjudged, undefined);
+});
+
+for (const [code, changes] of Object.entries(broken)) {
+  test(`${code} finds what breaks it`, async (t) => {
+    const directory = temporaryDirectory(t);
+    const image = await smallImage(directory);
+    for (const [index, change] of changes.entries()) {
+      const path = join(directory, `broken-${index}.elf`);
+      copyFileSync(image, path);
+      const layout = new Layout(readFileSync(image));
+      change(layout);
+      writeFileSync(path, layout.bytes);
+      const report = await judge(path);
+      const found = report.findings.map((finding) => finding.code);
+      assert.ok(found.includes(code), `example ${index} found only ${found.join(", ") || "nothing"}`);
+    }
+  });
+}
+
+test("findings about rows point at the field in the file", async (t) => {
+  const image = await smallImage(temporaryDirectory(t), "ckpt-elf", (tables) => {
+    tables.rlimits[1] = { ...tables.rlimits[1], soft: 0x1122334455667788n } as (typeof tables.rlimits)[number];
+  });
+  const report = await judge(image);
+  const finding = report.findings.find(({ code }) => code === "limit.order");
+  assert.equal(finding?.path, "rlimits[1].soft");
+  assert.ok(finding?.offset !== undefined);
+  assert.equal(readFileSync(image).readBigUInt64LE(Number(finding.offset)), 0x1122334455667788n);
+  assert.equal(finding.length, 8);
+});
+
+test("an image that others may read is warned of", async (t) => {
+  const image = await smallImage(temporaryDirectory(t));
+  const { chmodSync } = await import("node:fs");
+  chmodSync(image, 0o744);
+  const report = await judge(image);
+  assert.deepEqual(report.findings.map(({ code, severity }) => [code, severity]), [["file.readable-by-others", "warning"]]);
+});
