@@ -1,7 +1,7 @@
 /** Unix sockets: who is connected with whom (sock_diag), bound names, and the messages that wait in their queues. */
 import { dirname } from "node:path";
 import { decodeText } from "../../bytes/text.js";
-import { socketMessageRow, type SocketRow, socketRow } from "../../gen/tables.js";
+import { lossRow, socketMessageRow, type SocketRow, socketRow } from "../../gen/tables.js";
 import {
   close,
   failed,
@@ -173,15 +173,19 @@ export class UnixSocketCollector {
   /** Without privilege: the name, taken from where a holder stands, leads to the inode, or nobody knows where it was. */
   #boundFileByName(description: Description, diag: UnixDiag, local: Uint8Array): Partial<SocketRow> {
     const name = pathOf(local);
+    const holder = nameOf(description);
     for (const { process } of description.holders) {
       const path = name.startsWith("/") ? name : `${decodeText(tryReadlink(`/proc/${process.pid}/cwd`) ?? Buffer.alloc(0))}/${name}`;
       const stat = tryStat(path);
       if (typeof stat === "number" || Number(stat.ino) !== diag.file?.ino) continue;
-      const object = this.collecting.context.objects.add({ stat, link: Buffer.from(path), fsMagic: 0n, holder: nameOf(description) });
+      const object = this.collecting.context.objects.add({ stat, link: Buffer.from(path), fsMagic: 0n, holder });
       return { object, isDeleted: 0 };
     }
     if (!name.startsWith("/")) {
-      refuseDescription(description, "socket_name", `a unix socket bound to ${name}, of which nobody knows where it was`);
+      // Most likely it is deleted; it may also be where no holder stands now.
+      const text = `${holder}: a unix socket bound to ${name}, which was not found; it comes back as deleted`;
+      this.collecting.context.tables.losses.push(lossRow({ code: "dump.socket-name", count: 1, text }));
+      return { isDeleted: 1 };
     }
     if (typeof tryStat(dirname(name)) === "number") {
       refuseDescription(description, "socket_name", `a unix socket bound to ${name}, whose directory is gone`);

@@ -30,11 +30,26 @@ export function nameOfSocket(context: LowerContext, index: number, row: SocketRo
   const written = decodeText(row.localAddress.subarray(2, end < 0 ? row.localAddress.length : end));
   const path = row.object === null ? undefined : context.checkpoint.tables.objects[row.object]?.path;
   if (written.startsWith("/")) return { address: row.localAddress, path: path ?? written };
+  // Where a name was that is gone makes no difference to anybody: it goes again at once.
+  if (path === undefined && row.isDeleted !== 0) {
+    const base = firstDirectory(context);
+    return { address: row.localAddress, path: posix.join(base, written), base };
+  }
   const base = path === undefined ? undefined : baseOf(context, written, path);
   if (base === undefined) {
     throw new CrimgError("lower.unix_name", `socket ${index} is bound to the relative path ${written}, and nothing says where that was`, { path: `sockets[${index}]` });
   }
   return { address: row.localAddress, path: path as string, base };
+}
+
+/** The current directory of the first task that has one. */
+function firstDirectory({ checkpoint }: LowerContext): string {
+  const { tasks, objects } = checkpoint.tables;
+  for (const { cwd } of tasks) {
+    const object = cwd === null ? undefined : objects[cwd];
+    if (object !== undefined && object.nlink > 0) return object.path;
+  }
+  return "/tmp";
 }
 
 /** The directory from which `written` leads to `path`. */
