@@ -14,6 +14,7 @@ import { FrozenTree } from "../dump/freeze.js";
 import { processExists } from "../dump/procfs.js";
 import { type IgnorableClass, ignorableClasses } from "../dump/refusal.js";
 import { CrimgError } from "../errors/crimg-error.js";
+import { errno, errnoMessage, SysError } from "../native/index.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import { InterruptGuard } from "./interrupt.js";
 import type { DumpOptions, DumpReport } from "./options.js";
@@ -22,6 +23,29 @@ import { programVersion } from "./version.js";
 
 /** Lets the event loop turn, so that signals are noticed. */
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+/** Waits for a write; what the system says of the output gets its name. */
+async function writing(path: string, work: Promise<void>): Promise<void> {
+  try {
+    await work;
+  } catch (error) {
+    const reason = writeFailure(error);
+    if (reason === undefined) throw error;
+    throw new CrimgError("output.write", `cannot write ${path}: ${errnoMessage(reason)}`, {
+      source: path,
+      hint: "The process tree goes on; make room or choose another place.",
+      cause: error,
+    });
+  }
+}
+
+/** The errno of a failed write, whoever made the call. */
+function writeFailure(error: unknown): number | undefined {
+  const about: ReadonlySet<number> = new Set([errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO, errno.EROFS]);
+  if (error instanceof SysError) return /write|copy_file_range/.test(error.call) && about.has(error.errno) ? error.errno : undefined;
+  const number = error instanceof Error && "errno" in error && typeof error.errno === "number" ? -error.errno : 0;
+  return about.has(number) ? number : undefined;
+}
 
 /** Longest wait for parents outside the tree to reap what was killed, milliseconds. */
 const reapTimeoutMs = 500;
@@ -85,13 +109,11 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
       const losses = reportLosses(format, checkpoint, options);
       await turn();
       guard.check("dump");
-      await format.write(checkpoint, output, {
-        bundle: options.bundle,
-        onProgress: (done, total) => {
-          guard.check("dump");
-          options.onProgress?.(done, total);
-        },
-      });
+      const onProgress = (done: bigint, total: bigint): void => {
+        guard.check("dump");
+        options.onProgress?.(done, total);
+      };
+      await writing(options.output, format.write(checkpoint, output, { bundle: options.bundle, onProgress }));
       await turn();
       guard.check("dump");
       const report = {
