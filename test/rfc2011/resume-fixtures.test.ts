@@ -171,3 +171,21 @@ test("descriptors that are patched into a version 1 image are those of the comma
   const digest = (name: string): string | undefined => seen[475]?.memory[name];
   for (const { name, sha256 } of truthOf("single")[0]?.memory ?? []) if (!["fileshared", "shared"].includes(name)) assert.equal(digest(name), sha256, name);
 });
+
+test("with the binfmt_misc rule, the kernel executes a version 1 image as in 2011", { skip, timeout: 60_000 }, async (t) => {
+  const directory = folders(t, ["tiny"], {});
+  const image = join(directory, "old.elf");
+  copyFileSync(join(set2011("tiny-sleep"), "elf/489.elf"), image);
+  const script = `chmod 755 "$1/old.elf"; mount -t binfmt_misc none /proc/sys/fs/binfmt_misc || exit 9
+    trap '"$2" binfmt --remove' EXIT; "$2" binfmt --install || exit 8
+    "$1/old.elf" & i=0; while [ $i -lt 200 ] && ! grep -q '^00401000' /proc/489/maps 2>/dev/null; do i=$((i+1)); sleep 0.05; done
+    tr '\\0' ' ' < /proc/489/cmdline; kill -9 489; wait`;
+  const child = inNamespace(directory, script);
+  t.after(() => endTree(child.pid ?? 0));
+  let [out, complaints] = ["", ""];
+  child.stdout?.on("data", (chunk) => (out += String(chunk)));
+  child.stderr?.on("data", (chunk) => (complaints += String(chunk)));
+  await until("the script has ended", () => child.exitCode !== null, 50);
+  if (child.exitCode === 9) return t.skip("binfmt_misc cannot be mounted");
+  assert.equal(out, "/opt/demo/bin/tiny manifest ", complaints);
+});
