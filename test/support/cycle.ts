@@ -1,10 +1,10 @@
 /** One turn of the wheel: dump a tree while it is busy, see it gone, resume it by executing its file. */
 import assert from "node:assert/strict";
 import { spawn, type ChildProcess } from "node:child_process";
-import { readFileSync, statSync } from "node:fs";
+import { existsSync, readFileSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import type { TestContext } from "node:test";
-import { crimg, endTree, isAlive, treeOf, until } from "./processes.js";
+import { crimg, endTree, treeOf, until } from "./processes.js";
 import { differences, treeState, type TreeState } from "./tree-state.js";
 
 export interface Resumed {
@@ -38,7 +38,7 @@ export async function dumpAndKill(pid: number, image: string): Promise<TreeState
   const before = treeState(pid);
   const tree = treeOf(pid);
   endTree(pid);
-  await until("the dumped tree is gone", () => tree.every((member) => !isAlive(member)));
+  await until("the dumped tree is gone", () => tree.every((member) => !existsSync(`/proc/${member}`)));
   return before;
 }
 

@@ -4,7 +4,10 @@ import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
+import { failed, tryCall, waitNow, waitOption } from "../../src/native/index.js";
 import { crimgCommand, projectRoot } from "./project.js";
+
+const PR_SET_CHILD_SUBREAPER = 36;
 
 /** A private directory that goes with the test. */
 export function temporaryDirectory(t: TestContext): string {
@@ -61,13 +64,24 @@ export function treeOf(pid: number): number[] {
   return tree;
 }
 
-/** Ends a tree that the test started, by pid, children first. */
+/**
+ * Ends a tree that the test started, by pid, children first. Orphans come to this process, which waits for them: the
+ * first process of a container may not, and a pid that stays taken would spoil the next resume.
+ */
 export function endTree(pid: number): void {
-  for (const member of treeOf(pid).reverse()) {
+  tryCall("prctl", PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+  const tree = treeOf(pid).reverse();
+  for (const member of tree) {
     try {
       process.kill(member, "SIGKILL");
     } catch {
       // gone already
+    }
+  }
+  const end = Date.now() + 5000;
+  for (const member of tree.slice(0, -1)) {
+    while (existsSync(`/proc/${member}`) && Date.now() < end) {
+      if (failed(waitNow(member, waitOption.WALL).pid) || isAlive(member)) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2);
     }
   }
 }

@@ -66,11 +66,11 @@ function processState(pid: number, names: Map<string, string>, inside: ReadonlyS
   state.set("maps", maps(pid, names));
   state.set("vmflags", vmFlags(pid));
   for (const file of ["limits", "personality", "oom_score_adj", "coredump_filter"]) state.set(file, read(`${proc}/${file}`));
-  for (const file of ["cmdline", "environ", "auxv"]) state.set(file, readFileSync(`${proc}/${file}`).toString("hex"));
-  for (const link of ["exe", "cwd", "root"]) state.set(link, readlinkSync(`${proc}/${link}`));
+  for (const file of ["cmdline", "environ", "auxv"]) state.set(file, read(`${proc}/${file}`, "hex"));
+  for (const link of ["exe", "cwd", "root"]) state.set(link, target(`${proc}/${link}`));
   state.set("timers", read(`${proc}/timers`));
   state.set("fds", descriptors(pid, names));
-  for (const tid of readdirSync(`${proc}/task`)) {
+  for (const tid of list(`${proc}/task`)) {
     state.set(`thread ${tid} status`, statusOf(`${proc}/task/${tid}/status`));
     const fields = statFields(`${proc}/task/${tid}/stat`);
     state.set(`thread ${tid} sched`, [15, 16, 37, 38].map((index) => fields[index]).join(" "));
@@ -79,11 +79,23 @@ function processState(pid: number, names: Map<string, string>, inside: ReadonlyS
   return state;
 }
 
-function read(path: string): string {
+/** What `look` gives, or the error in its place: a process may end, or hide a file, while we look. */
+function orError(look: () => string): string {
   try {
-    return readFileSync(path, "utf8");
+    return look();
   } catch (error) {
     return `(${(error as NodeJS.ErrnoException).code})`;
+  }
+}
+
+const read = (path: string, encoding: BufferEncoding = "utf8"): string => orError(() => readFileSync(path, encoding));
+const target = (path: string): string => orError(() => readlinkSync(path));
+
+function list(path: string): string[] {
+  try {
+    return readdirSync(path);
+  } catch {
+    return [];
   }
 }
 
@@ -132,14 +144,16 @@ function vmFlags(pid: number): string {
 }
 
 function descriptors(pid: number, names: Map<string, string>): string {
-  return readdirSync(`/proc/${pid}/fd`)
+  return list(`/proc/${pid}/fd`)
     .map(Number)
     .sort((a, b) => a - b)
     .map((fd) => {
-      const link = readlinkSync(`/proc/${pid}/fd/${fd}`).replace(/^(pipe|socket):\[(\d+)\]$/, (_, kind, ino) => rename(names, String(kind), String(ino)));
+      const link = target(`/proc/${pid}/fd/${fd}`).replace(/^(pipe|socket):\[(\d+)\]$/, (_, kind, ino) => rename(names, String(kind), String(ino)));
       const info = read(`/proc/${pid}/fdinfo/${fd}`)
         .split("\n")
         .filter((line) => !/^(mnt_id|ino|it_value|ticks|tfd|eventfd-id|SigQ)/.test(line))
+        // An appending program moves on while we look.
+        .filter((line, _, all) => !line.startsWith("pos:") || !all.some((other) => /^flags:\t\d+[2367]\d\d\d$/.test(other)))
         .join(" ");
       return `${fd} ${link} ${info}`;
     })
