@@ -194,6 +194,7 @@ enums:
     1: pidfile
     2: pid_mode
     3: image_fd
+    4: leave_stopped
   pid_mode:
     0: auto
     1: same

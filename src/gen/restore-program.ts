@@ -181,6 +181,7 @@ export const optionSlotValues = {
   pidfile: 1,
   pid_mode: 2,
   image_fd: 3,
+  leave_stopped: 4,
 } as const;
 export type OptionSlot = keyof typeof optionSlotValues;
 /** Names of option_slot. */
@@ -189,6 +190,7 @@ export const optionSlotNames: ReadonlyMap<number, OptionSlot> = new Map([
   [1, "pidfile"],
   [2, "pid_mode"],
   [3, "image_fd"],
+  [4, "leave_stopped"],
 ]);
 
 /** Numbers of pid_mode. */

@@ -10,6 +10,7 @@ import { NT_X86_XSTATE, PR, PTRACE, SIG, WAIT } from "./constants.js";
 import type { Lowering } from "./lowering.js";
 import type { DataRef, Label } from "./operands.js";
 import { putSignalFrame, putUserRegs, putXstate, tracedRegisters } from "./registers.js";
+import { optionSlotValues } from "../gen/restore-program.js";
 import { gpregs } from "../gen/tables.js";
 import { syscallNumbers } from "./syscall-numbers.js";
 
@@ -98,9 +99,7 @@ export function lowerSupervision(l: Lowering, codeSyscallOffset: bigint, done: L
   b.about("", () => {
     for (const index of threads) {
       const { task } = l.thread(index);
-      if (leaders.has(index) && l.task(task).state === "stopped") {
-        b.syscall("kill", [l.taskPid(task), stopSignalOf(l, task)], { message: `stop ${l.taskName(task)}, as it was` });
-      }
+      if (leaders.has(index)) lowerStop(l, task);
     }
     for (const index of threads) b.syscall("ptrace", [PTRACE.detach, tid(index), 0, 0], { message: `let ${name(index)} go` });
   });
@@ -111,9 +110,7 @@ export function lowerSupervision(l: Lowering, codeSyscallOffset: bigint, done: L
   b.print("cannot trace the restored processes (is this running under strace?): some memory of the restore stays mapped in them");
   b.count(l.seized);
   if (numSettled > 0) b.wait(l.settled, numSettled);
-  for (const [task, row] of l.checkpoint.tables.tasks.entries()) {
-    if (row.state === "stopped") b.syscall("kill", [l.taskPid(task), SIG.stop], { message: `stop ${l.taskName(task)}, as it was` });
-  }
+  for (const [task, row] of l.checkpoint.tables.tasks.entries()) if (row.state !== "zombie") lowerStop(l, task);
   b.count(l.running);
   b.count(l.go);
   b.jump(done);
@@ -137,6 +134,17 @@ function isOrphaned(l: Lowering, task: number): boolean {
     const parent = row.parent === null ? undefined : tasks[row.parent];
     return row.pgid === pgid && parent !== undefined && parent.pgid !== pgid && parent.sid === sid;
   });
+}
+
+/** Stops a process that was stopped, or to any with --leave-stopped. */
+function lowerStop(l: Lowering, task: number): void {
+  const b = l.builder;
+  const runs = b.label("runs on");
+  const wasStopped = l.task(task).state === "stopped";
+  const option = b.slots[optionSlotValues.leave_stopped];
+  if (!wasStopped && option !== undefined) b.jumpIf(option, "eq", 0, runs);
+  b.syscall("kill", [l.taskPid(task), wasStopped ? stopSignalOf(l, task) : SIG.stop], { message: `stop ${l.taskName(task)}${wasStopped ? ", as it was" : ""}` });
+  b.place(runs);
 }
 
 interface XstateRoom {

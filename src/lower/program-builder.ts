@@ -70,7 +70,7 @@ export class ProgramBuilder {
     // Data offset 0 means "no text".
     this.data.zeros(16);
     // The option slots stand first, in the order of option_slot in restore_program.ksy.
-    for (const name of ["option detach", "option pidfile", "option pid mode", "image fd"]) this.slot(name);
+    for (const name of ["option detach", "option pidfile", "option pid mode", "image fd", "option leave stopped"]) this.slot(name);
   }
 
   /** A new slot. */

@@ -90,6 +90,7 @@ function openNameless(): number {
 function replaceProcess(path: string, options: ExecOptions): never {
   const argv = [path];
   if (options.detach) argv.push("--detach");
+  if (options.leaveStopped) argv.push("--leave-stopped");
   if (options.pidfile !== undefined) argv.push("--pidfile", options.pidfile);
   if (options.pid !== undefined) argv.push("--pid", options.pid);
   // Node marks the standard streams close-on-exec when it starts; they belong to the program now.

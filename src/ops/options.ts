@@ -73,6 +73,8 @@ export interface ExecOptions extends ExternalOptions {
   readonly image: string;
   readonly from?: string;
   readonly detach: boolean;
+  /** Leave every process stopped (SIGCONT lets it run), to look at it first. */
+  readonly leaveStopped?: boolean;
   readonly pidfile?: string;
   /** Version 1 images: the descriptors that areas name are open files of this process. */
   readonly mapFd?: boolean;

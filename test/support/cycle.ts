@@ -30,7 +30,7 @@ export async function dumpAndResume(t: TestContext, pid: number, image: string, 
   return resume(t, image, before, options);
 }
 
-/** Dumps with --leave-stopped, records the stopped tree, and ends it. */
+/** Dumps with --leave-stopped, records the stopped tree, and ends it (with whoever waits for it in the foreground). */
 export async function dumpAndKill(pid: number, image: string): Promise<TreeState> {
   const dumped = crimg("dump", String(pid), "-o", image, "--leave-stopped");
   assert.equal(dumped.status, 0, `crimg dump: ${dumped.stderr}`);
@@ -38,27 +38,39 @@ export async function dumpAndKill(pid: number, image: string): Promise<TreeState
   const before = treeState(pid);
   const tree = treeOf(pid);
   endTree(pid);
+  // A foreground parent stops with its program, as a shell's job does: it has to run to see the end.
+  waiters.get(pid)?.kill("SIGCONT");
   await until("the dumped tree is gone", () => tree.every((member) => !existsSync(`/proc/${member}`)));
   return before;
 }
 
-/** Executes the image in the foreground and waits until the tree under it looks like `before`. */
+/** Who waits in the foreground for a resumed root. */
+const waiters = new Map<number, ChildProcess>();
+
+/**
+ * Executes the image in the foreground, with the tree left stopped, until it looks exactly like `before`; then lets
+ * it run.
+ */
 export async function resume(t: TestContext, image: string, before: TreeState, options: CycleOptions = {}): Promise<Resumed> {
-  const waiter = spawn(image, [], { cwd: dirname(image), stdio: [options.stdio ?? "ignore", "ignore", "pipe"] }) as ChildProcess & { pid: number };
+  const waiter = spawn(image, ["--leave-stopped"], { cwd: dirname(image), stdio: [options.stdio ?? "ignore", "ignore", "pipe"] }) as ChildProcess & { pid: number };
   let complaints = "";
   waiter.stderr?.on("data", (chunk) => (complaints += String(chunk)));
+  t.after(() => endTree(waiter.pid));
   const [root] = before.keys();
   assert.ok(root !== undefined);
-  t.after(() => endTree(waiter.pid));
+  waiters.set(root, waiter);
   let left: string[] = [];
   const look = (): boolean => {
     assert.equal(waiter.exitCode ?? waiter.signalCode, null, `${image} ended: ${complaints}`);
     left = differences(before, treeState(root)).filter((line) => !options.mayDiffer?.test(line));
     return left.length === 0;
   };
-  await until("the tree is as it was", look, 10).catch((error: unknown) => {
+  await until("the tree is as it was", look, 15).catch((error: unknown) => {
     throw new Error(`${String(error)}: ${left.join("\n")} ${complaints}`);
   });
+  for (const pid of [...before.keys(), waiter.pid]) {
+    if (existsSync(`/proc/${pid}`)) process.kill(pid, "SIGCONT");
+  }
   return { waiter, pid: root };
 }
 

@@ -14,6 +14,7 @@ export const command = defineCommand({
   positionals: { image: { describe: "An image in any format" } },
   options: {
     detach: { type: "boolean", alias: "d", describe: "End when the program runs" },
+    leaveStopped: { type: "boolean", describe: "Leave every process stopped; SIGCONT lets it run" },
     pidfile: { type: "string", value: "FILE", describe: "Write the process id of the root to FILE", isFile: true },
     pid: { type: "string", value: "MODE", describe: "same: the old process ids (the default for root); namespace: the same in a new pid namespace (the default for others); any: new ones" },
     from: { type: "string", value: "FORMAT", describe: "The format, if it cannot be told" },
@@ -44,6 +45,7 @@ export const command = defineCommand({
       detach: args.detach,
       mapFd: args.mapFd,
       onLoss: (loss) => terminal.say(renderLosses([loss])),
+      leaveStopped: args.leaveStopped,
       ...(args.pidfile === undefined ? {} : { pidfile: args.pidfile }),
       ...(pid === undefined ? {} : { pid }),
     });
