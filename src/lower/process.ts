@@ -5,6 +5,7 @@ import type { ProgramBuilder } from "./program-builder.js";
 
 /** struct clone_args up to cgroup. */
 const cloneArgsSize = 88;
+const setTidOffset = 64;
 const setTidSizeOffset = 72;
 
 export interface CloneRequest {
@@ -49,7 +50,10 @@ export class ProcessMaker {
 
   /** With --pid any: every clone3 takes whatever id the kernel gives. */
   takeAnyPids(): void {
-    for (const args of this.cloneArgs) this.#builder.store8(args.at(setTidSizeOffset), 0);
+    for (const args of this.cloneArgs) {
+      this.#builder.store8(args.at(setTidOffset), 0);
+      this.#builder.store8(args.at(setTidSizeOffset), 0);
+    }
   }
 
   #texts({ what, pid }: CloneRequest): { readonly message: string; readonly hint: string } {
