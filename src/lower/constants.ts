@@ -12,11 +12,11 @@ export const MADV = {
 } as const;
 export const MLOCK_ONFAULT = 1;
 export const O = {
-  rdonly: 0, wronly: 1, rdwr: 2, creat: 0o100, excl: 0o200, nofollow: 0o400000, directory: 0o200000, path: 0o10000000,
+  rdonly: 0, wronly: 1, rdwr: 2, accmode: 3, creat: 0o100, excl: 0o200, nofollow: 0o400000, directory: 0o200000, path: 0o10000000,
   noctty: 0o400, nonblock: 0o4000, cloexec: 0o2000000,
 } as const;
 export const AT = { fdcwd: -100, emptyPath: 0x1000 } as const;
-export const F = { dupfdCloexec: 1030, addSeals: 1033 } as const;
+export const F = { setfl: 4, dupfdCloexec: 1030, addSeals: 1033 } as const;
 export const CLONE = {
   vm: 0x100, fs: 0x200, files: 0x400, sighand: 0x800, parent: 0x8000, thread: 0x10000, newns: 0x20000, sysvsem: 0x40000,
   newuser: 0x10000000, newpid: 0x20000000,

@@ -2,7 +2,7 @@
  * The address space of a task. When its ops start, only the hole and the staged shared memory are mapped, so every
  * MAP_FIXED_NOREPLACE must succeed; when they end, every mapping of the model is there and the staging area is gone.
  */
-import type { MmRow, VmaRow } from "../gen/tables.js";
+import { type MmRow, type VmaRow, vmaVmFlagsBits } from "../gen/tables.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import { ARCH, MADV, MAP, MREMAP, O, PR, PR_SET_MM_MAP, PR_SET_VMA_ANON_NAME, PROT, pageSize, taskSize } from "./constants.js";
 import type { ObjectOpener } from "./objects.js";
@@ -36,7 +36,12 @@ export function lowerMemory(parts: MemoryParts, mmIndex: number, subject: string
   const mm = checkpoint.tables.mms[mmIndex];
   if (mm === undefined) return;
   const vmas = checkpoint.vmasOf(mmIndex).map((index) => vmaAt(parts, index));
-  const extents = checkpoint.extentsOf({ mm: mmIndex });
+  // Memory that the kernel may drop at any time is dropped here: random number generators keep their state in it, and
+  // two programs resumed from one image must not go on with the same one.
+  const droppable = vmas.filter((vma) => (vma.vmFlags & vmaVmFlagsBits.dp) !== 0n);
+  const extents = checkpoint
+    .extentsOf({ mm: mmIndex })
+    .filter(({ address, length }) => !droppable.some((vma) => address >= vma.start && address + length <= vma.end));
   const plans = planVmas(vmas, (vma) => extents.some(({ address, length }) => address < vma.end && address + length > vma.start));
 
   const kernelStart = vmas.find((vma) => vma.kind === "vdso" || vma.kind === "vvar")?.start;
@@ -157,7 +162,7 @@ function exeFd(parts: MemoryParts, exe: number, subject: string): Slot {
 function mappedFd(parts: MemoryParts, vma: VmaRow, subject: string): Slot | undefined {
   if (vma.kind !== "file_private" && vma.kind !== "file_shared") return undefined;
   if (vma.object === null) return undefined;
-  const isWritable = vma.kind === "file_shared" && ((vma.prot & PROT.write) !== 0 || (vma.vmFlags & vmMayWrite) !== 0n);
+  const isWritable = vma.kind === "file_shared" && ((vma.prot & PROT.write) !== 0 || (vma.vmFlags & vmaVmFlagsBits.mw) !== 0n);
   return parts.objects.openToMap(vma.object, isWritable, {
     flags: isWritable ? O.rdwr : O.rdonly,
     purpose: `mapped by ${subject}`,
@@ -165,7 +170,6 @@ function mappedFd(parts: MemoryParts, vma: VmaRow, subject: string): Slot | unde
     mustBeUnchanged: vma.kind === "file_private",
   });
 }
-const vmMayWrite = 1n << 5n;
 
 function describe(parts: MemoryParts, vma: VmaRow): string {
   if (vma.object === null) return vma.isStack === 1 ? "[stack]" : vma.isHeap === 1 ? "[heap]" : "memory";

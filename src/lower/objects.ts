@@ -34,6 +34,8 @@ export class ObjectOpener {
   /** Descriptor of the first opening of something that has no name to open. */
   readonly #nameless = new Map<number, Slot>();
   readonly #mapped = new Map<string, Slot>();
+  /** Memfds whose first description belongs to the tree. */
+  readonly #handedOut = new Set<number>();
   #isSealed = false;
 
   constructor(checkpoint: Checkpoint, builder: ProgramBuilder, firstHighFd: number, imageFd: Slot) {
@@ -66,8 +68,16 @@ export class ObjectOpener {
     if (this.#isSealed) throw new Error(`object ${index} is opened too late`);
     const object = this.#object(index);
     switch (object.kind) {
+      case "memfd": {
+        const made = this.#makeNameless(index, object, options.purpose);
+        // memfd_create's own description does not count as open for writing, so that the memfd can be executed; one
+        // that is opened through /proc does (ETXTBSY).
+        if ((options.flags & O.accmode) !== O.rdwr || this.#handedOut.has(index)) return this.#reopen(made, object, options);
+        this.#handedOut.add(index);
+        this.#builder.syscall("fcntl", [made, F.setfl, options.flags], { message: `set the flags of memfd ${object.path} ${options.purpose}` });
+        return made;
+      }
       case "ghost":
-      case "memfd":
         return this.#reopen(this.#makeNameless(index, object, options.purpose), object, options);
       case "shared_memory":
         throw new CrimgError("lower.object", `objects[${index}] is anonymous shared memory, which cannot be opened`, { path: `objects[${index}]` });
