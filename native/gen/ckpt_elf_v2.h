@@ -503,8 +503,10 @@ struct ckpt_mm {
 	uint64_t vdso_base; /* Start of [vdso]; 0 for none. */
 	uint32_t thp_disabled; /* PR_GET_THP_DISABLE. */
 	uint32_t membarrier; /* MEMBARRIER_CMD_GET_REGISTRATIONS. */
+	uint32_t coredump_filter; /* /proc/PID/coredump_filter with bit 31 set; 0 if unknown. */
+	uint32_t reserved; /* Zero. */
 };
-_Static_assert(sizeof(struct ckpt_mm) == 128, "mm");
+_Static_assert(sizeof(struct ckpt_mm) == 136, "mm");
 _Static_assert(offsetof(struct ckpt_mm, exe) == 0, "mm.exe");
 _Static_assert(offsetof(struct ckpt_mm, dumpable) == 4, "mm.dumpable");
 _Static_assert(offsetof(struct ckpt_mm, start_code) == 8, "mm.start_code");
@@ -522,6 +524,8 @@ _Static_assert(offsetof(struct ckpt_mm, auxv) == 96, "mm.auxv");
 _Static_assert(offsetof(struct ckpt_mm, vdso_base) == 112, "mm.vdso_base");
 _Static_assert(offsetof(struct ckpt_mm, thp_disabled) == 120, "mm.thp_disabled");
 _Static_assert(offsetof(struct ckpt_mm, membarrier) == 124, "mm.membarrier");
+_Static_assert(offsetof(struct ckpt_mm, coredump_filter) == 128, "mm.coredump_filter");
+_Static_assert(offsetof(struct ckpt_mm, reserved) == 132, "mm.reserved");
 
 /* A memory mapping; the rows of one address space are together and ascending. */
 struct ckpt_vma {

@@ -291,6 +291,8 @@ types:
       - { id: vdso_base, type: u8, -crimg-format: hex, doc: "Start of [vdso]; 0 for none." }
       - { id: thp_disabled, type: u4, doc: "PR_GET_THP_DISABLE." }
       - { id: membarrier, type: u4, -crimg-format: hex, doc: "MEMBARRIER_CMD_GET_REGISTRATIONS." }
+      - { id: coredump_filter, type: u4, -crimg-format: hex, doc: "/proc/PID/coredump_filter with bit 31 set; 0 if unknown." }
+      - { id: reserved, type: u4, doc: "Zero." }
 
   vma:
     -crimg-table: 11

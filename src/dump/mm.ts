@@ -7,8 +7,15 @@ import { refusal } from "./refusal.js";
 import type { Mapping } from "./smaps.js";
 
 const PR_GET_DUMPABLE = 3;
+const coredumpFilterKnown = 0x8000_0000;
 const PR_GET_THP_DISABLE = 42;
 const MEMBARRIER_CMD_GET_REGISTRATIONS = 1 << 9;
+
+/** The mask, marked as known (a mask of 0 is possible); 0 on a kernel without core dumps. */
+function readCoredumpFilter(path: string): number {
+  const text = tryReadSmall(`${path}/coredump_filter`)?.toString("latin1").trim();
+  return text ? (Number.parseInt(text, 16) | coredumpFilterKnown) >>> 0 : 0;
+}
 
 /** Adds the row of a process's address space; returns its index. */
 export function collectMm(context: DumpContext, process: DumpedProcess, mappings: readonly Mapping[]): number {
@@ -39,6 +46,7 @@ export function collectMm(context: DumpContext, process: DumpedProcess, mappings
         vdsoBase: vdso?.start ?? 0n,
         thpDisabled: Math.max(injector.call("prctl", PR_GET_THP_DISABLE), 0),
         membarrier: failed(membarrier) ? 0 : membarrier,
+        coredumpFilter: readCoredumpFilter(path),
       }),
     ) - 1
   );

@@ -469,7 +469,7 @@ export function writePosixTimerRow(writer: ByteWriter, row: PosixTimerRow, heaps
 }
 
 /** Bytes of a mm record. */
-export const mmRowSize = 128;
+export const mmRowSize = 136;
 
 /** Reads a mm record at the reader's position. */
 export function readMmRow(reader: ByteReader, heaps: HeapReader): MmRow {
@@ -491,7 +491,9 @@ export function readMmRow(reader: ByteReader, heaps: HeapReader): MmRow {
   const vdsoBase = reader.u8();
   const thpDisabled = reader.u4();
   const membarrier = reader.u4();
-  return { exe, dumpable, startCode, endCode, startData, endData, startBrk, brk, startStack, argStart, argEnd, envStart, envEnd, auxv, vdsoBase, thpDisabled, membarrier };
+  const coredumpFilter = reader.u4();
+  reader.skip(4);
+  return { exe, dumpable, startCode, endCode, startData, endData, startBrk, brk, startStack, argStart, argEnd, envStart, envEnd, auxv, vdsoBase, thpDisabled, membarrier, coredumpFilter };
 }
 
 /** Appends a mm record. */
@@ -513,6 +515,8 @@ export function writeMmRow(writer: ByteWriter, row: MmRow, heaps: HeapWriter): v
   writer.u8(row.vdsoBase, "vdso_base");
   writer.u4(row.thpDisabled, "thp_disabled");
   writer.u4(row.membarrier, "membarrier");
+  writer.u4(row.coredumpFilter, "coredump_filter");
+  writer.zeros(4);
 }
 
 /** Bytes of a vma record. */

@@ -275,7 +275,7 @@ export const tableSpecs: readonly TableSpec[] = [
     tableId: "mms",
     table: "mms",
     id: "mm",
-    size: 128,
+    size: 136,
     doc: "An address space.",
     fields: [
       { id: "exe", name: "exe", wire: "u4", offset: 0, size: 4, ref: "objects", optional: true, doc: "/proc/PID/exe." },
@@ -295,6 +295,7 @@ export const tableSpecs: readonly TableSpec[] = [
       { id: "vdso_base", name: "vdsoBase", wire: "u8", offset: 112, size: 8, format: "hex", doc: "Start of [vdso]; 0 for none." },
       { id: "thp_disabled", name: "thpDisabled", wire: "u4", offset: 120, size: 4, doc: "PR_GET_THP_DISABLE." },
       { id: "membarrier", name: "membarrier", wire: "u4", offset: 124, size: 4, format: "hex", doc: "MEMBARRIER_CMD_GET_REGISTRATIONS." },
+      { id: "coredump_filter", name: "coredumpFilter", wire: "u4", offset: 128, size: 4, format: "hex", doc: "/proc/PID/coredump_filter with bit 31 set; 0 if unknown." },
     ],
   },
   {

@@ -812,6 +812,8 @@ export interface MmRow {
   readonly thpDisabled: number;
   /** MEMBARRIER_CMD_GET_REGISTRATIONS. */
   readonly membarrier: number;
+  /** /proc/PID/coredump_filter with bit 31 set; 0 if unknown. */
+  readonly coredumpFilter: number;
 }
 
 /** A MmRow; what is not given is zero, empty or none. */
@@ -834,6 +836,7 @@ export function mmRow(fields: Partial<MmRow> = {}): MmRow {
     vdsoBase: 0n,
     thpDisabled: 0,
     membarrier: 0,
+    coredumpFilter: 0,
     ...fields,
   };
 }

@@ -183,7 +183,8 @@ function lowerProcessState(t: TreeLowering, plan: TaskPlan): void {
   if (row.childSubreaper === 1) b.syscall("prctl", [PR.setChildSubreaper, 1, 0, 0, 0], { message: "become a child subreaper" });
   if (mm !== undefined && mm.thpDisabled !== 0) b.syscall("prctl", [PR.setThpDisable, 1, 0, 0, 0], { message: "disable transparent huge pages" });
   if (mm !== undefined) registerMembarrier(l, mm.membarrier);
-  setOomScore(l, row.oomScoreAdj);
+  if (mm !== undefined && mm.coredumpFilter !== 0) writeProcSelf(l, "coredump_filter", `0x${(mm.coredumpFilter & 0x7fff_ffff).toString(16)}`);
+  if (row.oomScoreAdj !== 0) writeProcSelf(l, "oom_score_adj", String(row.oomScoreAdj), "lowering it needs CAP_SYS_RESOURCE");
   lowerLimits(l, plan.task);
   lowerSignalActions(b, l.checkpoint, plan.task);
 }
@@ -196,13 +197,13 @@ function registerMembarrier(l: Lowering, registrations: number): void {
   }
 }
 
-function setOomScore(l: Lowering, score: number): void {
-  if (score === 0) return;
+/** Sets a value that only /proc takes. */
+function writeProcSelf(l: Lowering, name: string, value: string, hint?: string): void {
   const b = l.builder;
-  const fd = b.slot("fd of oom_score_adj");
-  const message = `set oom_score_adj to ${score}`;
-  b.syscall("openat", [AT.fdcwd, b.string("/proc/self/oom_score_adj"), O.wronly | O.cloexec, 0], { store: fd, message });
-  b.syscall("write", [fd, b.string(String(score)), String(score).length], { message, hint: "lowering it needs CAP_SYS_RESOURCE" });
+  const fd = b.slot(`fd of ${name}`);
+  const message = `set ${name} to ${value}`;
+  b.syscall("openat", [AT.fdcwd, b.string(`/proc/self/${name}`), O.wronly | O.cloexec, 0], { store: fd, message });
+  b.syscall("write", [fd, b.string(value), value.length], { message, ...(hint === undefined ? {} : { hint }) });
   b.syscall("close", [fd], { message });
 }
 

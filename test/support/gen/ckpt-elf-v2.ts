@@ -296,6 +296,7 @@ export const mmArbitrary: fc.Arbitrary<MmRow> = fc.record({
   vdsoBase: u8,
   thpDisabled: u4,
   membarrier: u4,
+  coredumpFilter: u4,
 });
 
 export const vmaArbitrary: fc.Arbitrary<VmaRow> = fc.record({
