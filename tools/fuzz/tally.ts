@@ -86,7 +86,7 @@ export class FuzzTally {
     const summary = this.summary();
     const lines = [
       `fuzz: ${summary.cases} mutations: ${summary.outcomes.crash + summary.deaths} crashes, ${summary.hangs} hangs, ${summary.outcomes.unlocated} errors without a place`,
-      `fuzz: slowest ${summary.slowestMs} ms, worst memory ${(summary.worstBytes / 1048576).toFixed(1)} MB`,
+      `fuzz: slowest ${summary.slowestMs} ms of processor time, worst memory ${(summary.worstBytes / 1048576).toFixed(1)} MB`,
       `fuzz: refused ${summary.outcomes.refused}, found ${summary.outcomes.found}, unnoticed ${summary.outcomes.unnoticed}, no change ${summary.outcomes.same}`,
       `fuzz: ${(100 * summary.detection).toFixed(1)} % of the mutations that changed meaning were detected`,
       ...Object.entries(summary.byFormat).map(([kind, own]) => {
