@@ -28,6 +28,12 @@ export const execOnlyOptionSpecs = {
   joinNs: { type: "strings", group, value: "NS:PID|FILE", describe: "A namespace to resume in; may be repeated" },
 } as const satisfies OptionSpecs;
 
+/** For the help of dump and exec: nothing is promised that is not done. */
+export const externalOptionsNote =
+  "Options for resources that reach outside the tree have the names that CRIU gave them. --ghost-limit, --skip-in-flight and " +
+  "--ext-unix-sk (datagram sockets) change what a dump takes; the others are accepted, and what they are about (connected TCP " +
+  "sockets, file locks, cgroups, namespaces) is refused by name if it is met.";
+
 /** Values as they come from the parser; those of the other command are simply not there. */
 type Parsed = Readonly<Record<string, boolean | string | number | readonly string[] | undefined>>;
 

@@ -6,7 +6,7 @@ import test from "node:test";
 import { derivedFiles } from "../../tools/gen/derived.js";
 import { projectRoot } from "../support/project.js";
 
-for (const [path, content] of derivedFiles(projectRoot)) {
+for (const [path, content] of await derivedFiles(projectRoot)) {
   test(`${path} is up to date`, () => {
     assert.equal(readFileSync(join(projectRoot, path), "utf8"), content, "stale: run `npm run generate`");
   });

@@ -9,7 +9,7 @@ import { SpecError } from "./yaml-values.js";
 const root = join(dirname(fileURLToPath(import.meta.url)), "../../..");
 try {
   let changed = 0;
-  for (const [path, content] of [...generate(root), ...derivedFiles(root)]) {
+  for (const [path, content] of [...generate(root), ...(await derivedFiles(root))]) {
     const file = join(root, path);
     if (existsSync(file) && readFileSync(file, "utf8") === content) continue;
     mkdirSync(dirname(file), { recursive: true });

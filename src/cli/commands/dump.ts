@@ -1,7 +1,7 @@
 import { CrimgError, exitStatus } from "../../errors/crimg-error.js";
 import { toJsonText } from "../../errors/json.js";
 import { defineCommand } from "../command.js";
-import { dumpOnlyOptionSpecs, externalOptionSpecs, externalOptions } from "../external-options.js";
+import { dumpOnlyOptionSpecs, externalOptionSpecs, externalOptions, externalOptionsNote } from "../external-options.js";
 import { parsePid } from "../pid.js";
 import { progressOn } from "../progress.js";
 
@@ -12,6 +12,7 @@ export const command = defineCommand({
     "The tree is ended once the image stands whole under its name; --leave-running lets it go on, --leave-stopped leaves it stopped. Whatever fails, the tree runs on and no file is left.",
     "What cannot be dumped is refused by name (exit status 4). --ignore CLASS leaves such a resource out and records the loss.",
     "Without --sync the image is whole after a crash of crimg, but not certainly after a power cut.",
+    externalOptionsNote,
   ],
   positionals: { pid: { describe: "The root of the tree to dump" } },
   options: {
