@@ -20,7 +20,8 @@ export function mmFromWire(builder: ModelBuilder, pid: number, entry: MmEntry, m
   entry.mmSavedAuxv.forEach((word, index) => auxv.writeBigUInt64LE(word, index * 8));
   tables.mms.push(
     mmRow({
-      exe: objectOfFileId(builder, entry.exeFileId, image, "exe_file_id"),
+      // CRIU numbers files from 1; 0 is written where the source did not know the executable.
+      exe: entry.exeFileId === 0 ? null : objectOfFileId(builder, entry.exeFileId, image, "exe_file_id"),
       dumpable: entry.dumpable,
       startCode: entry.mmStartCode,
       endCode: entry.mmEndCode,

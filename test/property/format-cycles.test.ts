@@ -29,7 +29,7 @@ const program = hostFile("program", Buffer.alloc(4096, 0x90));
 const data = hostFile("data", Buffer.alloc(16 * 4096, "clean bytes of a mapped file. "));
 
 const formats = (await Promise.all(registry.ids.map((id) => registry.load(id)))).filter(({ read, write }) => read && write);
-const runs = 12;
+const runs = 6;
 
 /** Facets that a format claims to hold exactly. */
 const holds = (format: FormatAdapter, facet: FacetName) => format.facets[facet] === "exact";

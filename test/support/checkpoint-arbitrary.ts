@@ -226,11 +226,13 @@ function storedPages(pages: number, bits: number): readonly bigint[] {
 }
 
 function auxv(): Uint8Array {
-  const bytes = Buffer.alloc(48);
+  const bytes = Buffer.alloc(64);
   bytes.writeBigUInt64LE(6n, 0); // AT_PAGESZ
   bytes.writeBigUInt64LE(4096n, 8);
   bytes.writeBigUInt64LE(17n, 16); // AT_CLKTCK
   bytes.writeBigUInt64LE(100n, 24);
+  bytes.writeBigUInt64LE(9n, 32); // AT_ENTRY
+  bytes.writeBigUInt64LE(0x400200n, 40);
   return bytes;
 }
 

@@ -1,7 +1,7 @@
 /** What a checkpoint says about each facet, in a form that two of them can be compared by. */
 import { createHash } from "node:crypto";
 import type { FacetName } from "../../src/adapter/format.js";
-import type { DescriptorRow, ObjectRow, OpenFileRow, TaskRow, ThreadRow, VmaRow } from "../../src/gen/tables.js";
+import type { DescriptorRow, Gpregs, ObjectRow, OpenFileRow, TaskRow, ThreadRow, VmaRow } from "../../src/gen/tables.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
 import { MemoryView } from "../../src/pages/memory-view.js";
 
@@ -52,6 +52,15 @@ function descriptorsOf(checkpoint: Checkpoint, task: number, kinds: readonly Ope
     .sort((a, b) => a.fd - b.fd);
 }
 
+/**
+ * Registers of an interrupted system call in the form that makes it again: formats keep either form, and resuming makes
+ * no difference (spec: thread.regs).
+ */
+function restartable(regs: Gpregs): Gpregs {
+  const isInterrupted = regs.origAx < 1n << 63n && [512n, 513n, 514n, 516n].includes((1n << 64n) - regs.ax);
+  return isInterrupted ? { ...regs, ax: regs.origAx, ip: regs.ip - 2n } : regs;
+}
+
 /** The x87, SSE and AVX state; a shorter area means that the rest is in its initial state. */
 function fpuOf({ xstate }: ThreadRow): string {
   const bytes = Buffer.alloc(832);
@@ -62,9 +71,12 @@ function fpuOf({ xstate }: ThreadRow): string {
 
 export const projections: Readonly<Partial<Record<FacetName, Projection>>> = {
   tree: (checkpoint) =>
-    perTask(checkpoint, ({ pid, parent, ppid, pgid, sid, state }) => ({ pid, parent: parent === null ? null : checkpoint.tables.tasks[parent]?.pid, ppid, pgid, sid, state })),
+    perTask(checkpoint, ({ pid, parent, ppid, pgid, sid, state }) => ({
+      // The parent of the root is no part of the tree.
+      pid, parent: parent === null ? null : checkpoint.tables.tasks[parent]?.pid, ppid: parent === null ? null : ppid, pgid, sid, state,
+    })),
   threads: (checkpoint) => perTask(checkpoint, (_task, index) => checkpoint.threadsOf(index).map((row) => ({ tid: checkpoint.tables.threads[row]?.tid, comm: checkpoint.tables.threads[row]?.comm }))),
-  registers: (checkpoint) => perThread(checkpoint, ({ regs }) => regs),
+  registers: (checkpoint) => perThread(checkpoint, ({ regs }) => restartable(regs)),
   fpu: (checkpoint) => perThread(checkpoint, fpuOf),
   memory: (checkpoint) => perTask(checkpoint, (task) => contents(checkpoint, task, ["anon_private", "file_private"])),
   "shared-memory": (checkpoint) => perTask(checkpoint, (task) => contents(checkpoint, task, ["anon_shared"])),
