@@ -1,5 +1,5 @@
 /**
- * Dumps a process over and over, as a child of trust's main: node dumper.js PID OUTPUT FROM TO ERRNO
+ * Dumps a process over and over, as a child of trust's main: node dumper.js PID OUTPUT FROM TO ERRNO STEP
  * With ERRNO 0 nothing fails: it dumps TO − FROM times. Else case N makes the N-th system call of the dump fail.
  * One line a case: `begin N`, then `end N CODE` (ok, or the error's code) and the number of calls made.
  */
@@ -9,13 +9,13 @@ import { CrimgError } from "../../src/errors/crimg-error.js";
 import { callCount, setFault } from "../../src/native/sys.js";
 import { dump } from "../../src/ops/dump.js";
 
-const [pid = 0, from = 0, to = 0, errno = 0] = [process.argv[2], process.argv[4], process.argv[5], process.argv[6]].map(Number);
+const [pid = 0, from = 0, to = 0, errno = 0, step = 1] = [2, 4, 5, 6, 7].map((place) => Number(process.argv[place]));
 const output = process.argv[3] ?? "";
 
 /** A tracer that failed to let go does so by ending: the kernel detaches its tracees. */
 const exitStillTracing = 3;
 
-for (let index = from; index < to; index += 1) {
+for (let index = from; index < to; index += step) {
   process.stdout.write(`begin ${index}\n`);
   const before = callCount();
   let code = "ok";

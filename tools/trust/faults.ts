@@ -17,8 +17,8 @@ export interface TrialResult {
   readonly left: readonly string[];
 }
 
-function startDumper(target: Target, directory: string, from: number, to: number, errno: number): ChildProcess {
-  const args = [dumper, String(target.pid), join(directory, "out.elf"), String(from), String(to), String(errno)];
+function startDumper(target: Target, directory: string, from: number, to: number, errno: number, step = 1): ChildProcess {
+  const args = [dumper, String(target.pid), join(directory, "out.elf"), String(from), String(to), String(errno), String(step)];
   return spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] });
 }
 
@@ -45,8 +45,8 @@ export async function failEveryCall(target: Target, directory: string, calls: nu
   const [harmed, bugs, left]: [string[], string[], string[]] = [[], [], []];
   let tried = 0;
   for (let next = 1; next <= calls; ) {
-    // With a step every case is a run of its own; without, one process does them all until it has to end.
-    const child = startDumper(target, directory, next, step === 1 ? calls + 1 : next + 1, errno);
+    // One process does them all, until a failure keeps it from letting go: then it ends, and another goes on.
+    const child = startDumper(target, directory, next, calls + 1, errno, step);
     let last = next;
     if (child.stdout) {
       for await (const line of createInterface(child.stdout)) {
