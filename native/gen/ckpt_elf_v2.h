@@ -636,7 +636,7 @@ struct ckpt_object {
 	uint32_t seals; /* F_GET_SEALS of a memfd. */
 	uint32_t memfd_flags; /* memfd_create flags that matter (MFD_HUGETLB and size). */
 	struct ckpt_blob_ref build_id; /* NT_GNU_BUILD_ID of a mapped ELF file; empty if none. */
-	uint32_t link_target; /* Symbolic links without a name: where they lead. */
+	uint32_t link_target; /* Symbolic links without a name: where they lead. Files whose name `path` is gone: another name that they have; empty for none. */
 	uint32_t reserved; /* Zero. */
 };
 _Static_assert(sizeof(struct ckpt_object) == 112, "object");

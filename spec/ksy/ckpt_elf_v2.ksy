@@ -352,7 +352,7 @@ types:
       - { id: seals, type: u4, -crimg-format: hex, doc: "F_GET_SEALS of a memfd." }
       - { id: memfd_flags, type: u4, -crimg-format: hex, doc: "memfd_create flags that matter (MFD_HUGETLB and size)." }
       - { id: build_id, type: blob_ref, -crimg-format: hex, doc: "NT_GNU_BUILD_ID of a mapped ELF file; empty if none." }
-      - { id: link_target, type: str_ref, doc: "Symbolic links without a name: where they lead." }
+      - { id: link_target, type: str_ref, doc: "Symbolic links without a name: where they lead. Files whose name `path` is gone: another name that they have; empty for none." }
       - { id: reserved, type: u4, doc: "Zero." }
 
   open_file:

@@ -15,6 +15,7 @@ import {
   errno,
 } from "../native/index.js";
 import { FilePageSource } from "../pages/file-source.js";
+import { findOtherName } from "./other-name.js";
 import { refusal } from "./refusal.js";
 
 const deletedSuffix = Buffer.from(" (deleted)");
@@ -56,17 +57,20 @@ export class ObjectTable {
     const isDeleted = link.subarray(-deletedSuffix.length).equals(deletedSuffix);
     const isMemfd = isDeleted && link.subarray(0, memfdPrefix.length).equals(memfdPrefix);
     let name = isDeleted ? link.subarray(0, -deletedSuffix.length) : link;
+    let linkTarget = "";
     let kind = kindByMode.get(stat.mode & S_IFMT) ?? "other";
     if (isMemfd) {
       kind = "memfd";
       name = name.subarray(memfdPrefix.length);
     } else if (isDeleted && kind === "file") {
-      if (stat.nlink > 0) {
+      const otherName = stat.nlink > 0 ? findOtherName(name, stat) : undefined;
+      if (stat.nlink > 0 && otherName === undefined) {
         throw refusal("renamed", `${source.holder}: ${decodeText(name)} was removed, but the file lives on under another name`, {
           hint: "Close it, or put the name back, and dump again.",
         });
       }
-      kind = "ghost";
+      if (otherName !== undefined) linkTarget = decodeText(otherName);
+      else kind = "ghost";
     }
     const key = `${stat.devMajor}:${stat.devMinor}:${stat.ino}:${kind === "ghost" || kind === "memfd" ? "" : name.toString("latin1")}`;
     const known = this.#index.get(key);
@@ -90,6 +94,7 @@ export class ObjectTable {
       mtimeNs: stat.mtimeNs,
       atimeNs: stat.atimeNs,
       fsMagic: source.fsMagic,
+      linkTarget,
       ...source.fields,
     });
     return this.#push(key, row);

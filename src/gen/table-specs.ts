@@ -361,7 +361,7 @@ export const tableSpecs: readonly TableSpec[] = [
       { id: "seals", name: "seals", wire: "u4", offset: 80, size: 4, format: "hex", doc: "F_GET_SEALS of a memfd." },
       { id: "memfd_flags", name: "memfdFlags", wire: "u4", offset: 84, size: 4, format: "hex", doc: "memfd_create flags that matter (MFD_HUGETLB and size)." },
       { id: "build_id", name: "buildId", wire: "blob_ref", offset: 88, size: 16, format: "hex", doc: "NT_GNU_BUILD_ID of a mapped ELF file; empty if none." },
-      { id: "link_target", name: "linkTarget", wire: "str_ref", offset: 104, size: 4, doc: "Symbolic links without a name: where they lead." },
+      { id: "link_target", name: "linkTarget", wire: "str_ref", offset: 104, size: 4, doc: "Symbolic links without a name: where they lead. Files whose name `path` is gone: another name that they have; empty for none." },
     ],
   },
   {

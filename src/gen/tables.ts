@@ -952,7 +952,7 @@ export interface ObjectRow {
   readonly memfdFlags: number;
   /** NT_GNU_BUILD_ID of a mapped ELF file; empty if none. */
   readonly buildId: Uint8Array;
-  /** Symbolic links without a name: where they lead. */
+  /** Symbolic links without a name: where they lead. Files whose name `path` is gone: another name that they have; empty for none. */
   readonly linkTarget: string;
 }
 

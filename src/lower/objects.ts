@@ -116,6 +116,11 @@ export class ObjectOpener {
   #openNamed(object: ObjectRow, { flags, purpose, mustBeUnchanged }: OpenOptions): Slot {
     const b = this.#builder;
     const fd = b.slot(`fd of ${object.path}`);
+    if (object.kind === "file" && object.linkTarget !== "") {
+      this.#openUnderOldName(fd, object, flags, purpose);
+      if (mustBeUnchanged) this.#checkUnchanged(fd, object, purpose);
+      return fd;
+    }
     b.syscall("openat", [AT.fdcwd, b.string(object.path), flags | O.cloexec | O.noctty, 0], {
       store: fd,
       message: `open ${object.path} ${purpose}`,
@@ -124,6 +129,25 @@ export class ObjectOpener {
     this.keepHigh(fd);
     if (mustBeUnchanged && object.kind === "file") this.#checkUnchanged(fd, object, purpose);
     return fd;
+  }
+
+  /** A file that lost this name and has another: it gets the name back for the moment, unless it is taken now. */
+  #openUnderOldName(fd: Slot, object: ObjectRow, flags: number, purpose: string): void {
+    const b = this.#builder;
+    const message = `open ${object.path}, which is now ${object.linkTarget}, ${purpose}`;
+    const open = (path: string): void => {
+      b.syscall("openat", [AT.fdcwd, b.string(path), flags | O.cloexec | O.noctty, 0], { store: fd, message, hint: stillThere });
+    };
+    const isTaken = b.label("name is taken");
+    const isOpen = b.label("file is open");
+    b.syscall("linkat", [AT.fdcwd, b.string(object.linkTarget), AT.fdcwd, b.string(object.path), 0], { orElse: isTaken });
+    open(object.path);
+    b.syscall("unlinkat", [AT.fdcwd, b.string(object.path), 0], { message: `remove the name ${object.path} again` });
+    b.jump(isOpen);
+    b.place(isTaken);
+    open(object.linkTarget);
+    b.place(isOpen);
+    this.keepHigh(fd);
   }
 
   #checkUnchanged(fd: Slot, object: ObjectRow, purpose: string): void {

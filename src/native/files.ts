@@ -11,7 +11,7 @@ export const openFlag = {
 export const AT_FDCWD = -100;
 
 /** Opens a file, close-on-exec. Returns the descriptor or −errno. */
-export function tryOpen(path: string, flags: number, mode = 0): number {
+export function tryOpen(path: string | Uint8Array, flags: number, mode = 0): number {
   for (;;) {
     const fd = tryCall("openat", AT_FDCWD, cString(path), flags | openFlag.CLOEXEC, mode);
     if (fd !== -errno.EINTR) return fd;

@@ -56,7 +56,7 @@ export function internPath(collecting: Collecting, description: Description, isL
   const { stat, link, fsMagic } = description;
   const text = decodeText(link);
   const isNamed = leadsTo(text, stat, isLink);
-  if (!isNamed) refuseUnreachable(collecting, description, text, isLink);
+  if (!isNamed) refuseUnreachable(description, text);
   // A file that is really called "x (deleted)" leads to itself; for the object table that name needs no taking apart.
   if (isNamed && text.endsWith(deletedSuffix)) {
     refuseDescription(description, "name", `${text}: a name that ends in " (deleted)"`, "Rename the file.");
@@ -76,20 +76,10 @@ export function internPath(collecting: Collecting, description: Description, isL
   return object;
 }
 
-function refuseUnreachable(collecting: Collecting, description: Description, text: string, isLink: boolean): void {
-  const { stat } = description;
+function refuseUnreachable(description: Description, text: string): void {
   if (!text.startsWith("/")) refuseDescription(description, "unreachable", `${text}: it has no path here`);
   if (!text.endsWith(deletedSuffix)) {
     refuseDescription(description, "unreachable", `${text}: the path leads elsewhere now`, "Is it covered by a mount, or in another mount namespace?");
-  }
-  const isDirectory = (stat.mode & 0o170000) === 0o040000;
-  if (stat.nlink > 0 && !isDirectory) {
-    refuseDescription(
-      description,
-      "link_remap",
-      `${text}: it has no name here any more, but ${stat.nlink} elsewhere`,
-      "Put the name back (ln), or close it, and dump again.",
-    );
   }
 }
 

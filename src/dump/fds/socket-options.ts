@@ -136,6 +136,11 @@ export function freshSocket(family: number, type: number, protocol: number): num
   return tryCall("socket", family, type | 0o2000000, protocol);
 }
 
+/** TCP_MAXSEG of a socket that was connected is what the route allowed; beyond these bounds it cannot have been set. */
+function isMeasuredSegment({ name }: OptionSpec, value: Buffer): boolean {
+  return name === "TCP_MAXSEG" && value.length >= 4 && (value.readInt32LE(0) < 88 || value.readInt32LE(0) > 32767);
+}
+
 /** Options that differ from a fresh socket's, in the order in which they are set again. */
 export function changedOptions(fd: number, family: number, type: number, protocol: number): OptionValue[] {
   const fresh = freshSocket(family, type, protocol);
@@ -146,6 +151,7 @@ export function changedOptions(fd: number, family: number, type: number, protoco
       if (typeof now === "number") continue;
       const before = failed(fresh) ? -1 : tryGetsockopt(fresh, spec.level, spec.option);
       if (typeof before !== "number" && now.equals(before)) continue;
+      if (isMeasuredSegment(spec, now)) continue;
       values.push({ level: spec.level, option: spec.option, value: settable(spec, now) });
     }
     return failed(fresh) ? values : [...values, ...bufferSizes(fd, fresh)];
