@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -19,6 +20,9 @@ struct status {
 #define STATUS ((volatile struct status *)0x13370000)
 #define STATUS_MAGIC 0x3131303263667221ull
 #define need(condition) do { if (!(condition)) _exit(100); } while (0)
+
+/* Whatever the caller's shell left open is not the program's, and its other ends would lie outside the tree. */
+__attribute__((constructor)) static void close_inherited(void) { syscall(SYS_close_range, 3u, ~0u, 0u); }
 
 /* Private: after fork, every process has its own. */
 static inline void status_open(void)
