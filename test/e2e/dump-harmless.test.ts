@@ -1,0 +1,126 @@
+/** Dumping a process that goes on: it must not notice, whatever happens to crimg meanwhile. */
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { closeSync, constants, openSync, readdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import test from "node:test";
+import { collect } from "../../src/dump/collect.js";
+import { collectDescriptors } from "../../src/dump/fds/collect.js";
+import { FrozenTree } from "../../src/dump/freeze.js";
+import { CrimgError } from "../../src/errors/crimg-error.js";
+import { callCount, setFault } from "../../src/native/index.js";
+import { crimgCommand, projectRoot } from "../support/project.js";
+import { outerState, startSteady } from "../support/steady.js";
+
+/** Freezes, collects, copies all pages into an unnamed file, lets go. Returns the tables. */
+function collectOnce(pid: number, directory: string) {
+  const output = openSync(directory, 0o20200000 | constants.O_RDWR, 0o600);
+  try {
+    const tree = FrozenTree.freeze(pid);
+    try {
+      const collection = collect(tree, { creator: "test", collectDescriptors: (context) => collectDescriptors(context) });
+      try {
+        let offset = 0n;
+        for (const { source, fileOffset, length } of collection.checkpoint.tables.extents) {
+          collection.checkpoint.sources[source]?.copyTo(output, offset, [{ position: fileOffset, length }]);
+          offset += length;
+        }
+        return collection.checkpoint.tables;
+      } finally {
+        collection.close();
+      }
+    } finally {
+      tree.release();
+    }
+  } finally {
+    closeSync(output);
+  }
+}
+
+test("collecting twice finds the same", async (t) => {
+  const steady = await startSteady(t);
+  const before = outerState(steady.pid);
+  const first = collectOnce(steady.pid, steady.directory);
+  await steady.assertGoesOn("after the first time");
+  const second = collectOnce(steady.pid, steady.directory);
+  await steady.assertGoesOn("after the second time");
+  assert.deepEqual(outerState(steady.pid), before);
+  for (const table of ["tasks", "creds", "rlimits", "signalActions", "mms", "vmas", "objects", "descriptors", "pipes", "epollWatches"] as const) {
+    assert.deepEqual(strip(second[table]), strip(first[table]), table);
+  }
+  assert.equal(first.threads.length, 5);
+  assert.equal(first.threads[0]?.sigMask, 1n << 11n, "SIGUSR2 is blocked");
+  assert.equal(first.threads[0]?.altstackSize, 65536n);
+});
+
+/** Access times change by being read. */
+function strip(rows: readonly object[]): object[] {
+  return rows.map((row) => ({ ...row, atimeNs: 0n, mtimeNs: 0n, size: 0n }));
+}
+
+test("any native call may fail: the target goes on, nothing of crimg stays in it", { timeout: 300_000 }, async (t) => {
+  const steady = await startSteady(t);
+  collectOnce(steady.pid, steady.directory);
+  const start = callCount();
+  collectOnce(steady.pid, steady.directory);
+  const calls = callCount() - start;
+  const before = outerState(steady.pid);
+  // A sample spread over the whole dump; CRIMG_FAULT_STEP=1 tries every call.
+  const step = Number(process.env["CRIMG_FAULT_STEP"] ?? Math.ceil(calls / 24));
+  for (let nth = 1; nth <= calls; nth += step) {
+    setFault(nth, 5);
+    try {
+      collectOnce(steady.pid, steady.directory);
+    } catch (error) {
+      assert.ok(error instanceof CrimgError, `call ${nth}: ${String(error)}`);
+    } finally {
+      setFault(0, 0);
+    }
+    await steady.assertGoesOn(`after a failure of call ${nth} of ${calls}`);
+    assert.deepEqual(outerState(steady.pid), before, `after a failure of call ${nth} of ${calls}`);
+  }
+});
+
+test("kill -9 of crimg at random moments: the target goes on, and no file is left", { timeout: 300_000 }, async (t) => {
+  const steady = await startSteady(t, true);
+  const image = join(steady.directory, "image.elf");
+  const before = outerState(steady.pid);
+  const names = readdirSync(steady.directory);
+  const tries = Number(process.env["CRIMG_KILLS"] ?? 6);
+  // The length of a whole dump bounds the moments.
+  const began = performance.now();
+  await ended(spawn(crimgCommand, ["dump", String(steady.pid), "-o", image, "--leave-running"], { stdio: "ignore" }));
+  const length = performance.now() - began;
+  assert.deepEqual(readdirSync(steady.directory).filter((name) => !names.includes(name)), ["image.elf"]);
+  for (let index = 0; index < tries; index++) {
+    const child = spawn(crimgCommand, ["dump", String(steady.pid), "-o", join(steady.directory, "other.elf"), "--leave-running"], { stdio: "ignore" });
+    await new Promise((resume) => setTimeout(resume, length * (0.3 + 0.6 * Math.random())));
+    child.kill("SIGKILL");
+    await ended(child);
+    await steady.assertGoesOn(`kill ${index}`);
+    const left = readdirSync(steady.directory).filter((name) => !names.includes(name) && name !== "image.elf");
+    if (left.length === 0) continue;
+    assert.deepEqual(left, ["other.elf"], "a whole image or none");
+    writeFileSync(join(steady.directory, "other.elf"), "");
+    return;
+  }
+  assert.deepEqual(outerState(steady.pid), before);
+});
+
+function ended(child: ReturnType<typeof spawn>): Promise<void> {
+  return new Promise((resolve) => child.on("close", () => resolve()));
+}
+
+test("Ctrl-C during the dump: the exit status says so, the target goes on, no file is left", async (t) => {
+  const steady = await startSteady(t);
+  const image = join(steady.directory, "image.elf");
+  const names = readdirSync(steady.directory);
+  const child = spawn(process.execPath, ["--import", join(projectRoot, "dist/test/support/interrupt-in-write.js"), crimgCommand, "dump", String(steady.pid), "-o", image], { stdio: ["ignore", "ignore", "pipe"] });
+  let said = "";
+  child.stderr.on("data", (data: Buffer) => (said += data.toString()));
+  const status = await new Promise((resolve) => child.on("close", resolve));
+  assert.equal(status, 130, said);
+  assert.match(said, /SIGINT/);
+  await steady.assertGoesOn("after Ctrl-C");
+  assert.deepEqual(readdirSync(steady.directory), names);
+});
