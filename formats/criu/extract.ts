@@ -38,6 +38,8 @@ export async function extractSet(path: string, compression: Compression, head: U
     const folders = new Folders(path, temporary);
     const extractor = tarExtract();
     extractor.on("entry", (header, stream, next) => {
+      // What ends the archive early ends the member too; the pipeline reports it once.
+      stream.on("error", () => undefined);
       folders.member(header, stream).then(() => next(), next);
     });
     const source = createReadStream(path, { highWaterMark: 1 << 20 });

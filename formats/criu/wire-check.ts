@@ -2,7 +2,7 @@
  * Judges a protobuf message before it is decoded: lengths against the bytes that are there, and the number of
  * values, since a decoder turns two hostile bytes into an object of a hundred.
  */
-import type { DescMessage } from "@bufbuild/protobuf";
+import { type DescField, type DescMessage, ScalarType } from "@bufbuild/protobuf";
 
 /** What is wrong, and where in the message. */
 export interface WireFault {
@@ -38,6 +38,7 @@ function walk(
     const fault = (problem: string): WireFault => ({ offset: tagAt, path, problem });
     if (number < 1 || number > 0x1fffffff) return fault(`field number ${number} does not exist`);
     if (--budget.left < 0) return fault(`more than ${maxValues} values`);
+    if (field && !acceptsWireType(field, wireType)) return fault(`wire type ${wireType} is not that of the field`);
     switch (wireType) {
       case 0: {
         const value = readVarint(bytes, at, end);
@@ -72,6 +73,21 @@ function walk(
     if (at > end) return fault("a value is cut off");
   }
   return undefined;
+}
+
+/** Wire types of a field: 2 for what has a length (packed lists among it), 1 for eight bytes, 0 for integers. */
+function acceptsWireType(field: DescField, wireType: number): boolean {
+  if (field.message) return wireType === 2;
+  if (field.fieldKind === "list" && wireType === 2) return true;
+  switch (field.scalar) {
+    case ScalarType.BYTES:
+    case ScalarType.STRING:
+      return wireType === 2;
+    case ScalarType.FIXED64:
+      return wireType === 1;
+    default:
+      return wireType === 0;
+  }
 }
 
 /** A varint as a number (saturating: only lengths and tags are looked at). */
