@@ -118,10 +118,11 @@ function placePages({ pages }: Document, tables: MutableTables, path: string): P
       source: path, format: "json", path: "pages.file", cause, hint: "keep it beside the document; after renaming it, say its name in pages.file",
     });
   }
+  const { size } = source;
   for (const [index, { fileOffset, length }] of tables.extents.entries()) {
-    if (fileOffset + length <= source.size) continue;
+    if (fileOffset + length <= size) continue;
     source.close();
-    throw refuse(`tables.extents[${index}] lies behind the end of ${file} (${source.size} bytes)`, `tables.extents[${index}].file_offset`);
+    throw refuse(`tables.extents[${index}] lies behind the end of ${file} (${size} bytes)`, `tables.extents[${index}].file_offset`);
   }
   tables.extents = tables.extents.map((row) => ({ ...row, source: 0 }));
   return source;

@@ -33,14 +33,14 @@ types:
       - { id: pgid, type: u4, doc: "Process group (virtual)." }
       - { id: foreground_pgid, type: s4, doc: "Foreground process group of the terminal; -1 for none." }
       - { id: num_peers, type: u4, doc: "Processes in the computation." }
-      - { id: unknown_1, type: u4 }
-      - { id: unknown_2, type: u4 }
+      - { id: unknown_1, type: u4, doc: "1 in all images seen." }
+      - { id: unknown_2, type: u4, doc: "1 in all images seen." }
       - { id: ofs_clock_gettime, type: u8, -crimg-format: hex, doc: "Offset of clock_gettime in the vDSO." }
       - { id: ofs_getcpu, type: u8, -crimg-format: hex, doc: "Offset of getcpu in the vDSO." }
       - { id: ofs_gettimeofday, type: u8, -crimg-format: hex, doc: "Offset of gettimeofday in the vDSO." }
       - { id: ofs_time, type: u8, -crimg-format: hex, doc: "Offset of time in the vDSO." }
-      - { id: unknown_3, type: u8, -crimg-format: hex }
-      - { id: unknown_4, type: u8, -crimg-format: hex }
+      - { id: reserve_start, type: u8, -crimg-format: hex, doc: "Addresses that DMTCP reserves for its restart program; not saved." }
+      - { id: reserve_end, type: u8, -crimg-format: hex, doc: "First address after them." }
       - { id: vdso_start, type: u8, -crimg-format: hex, doc: "First address of [vdso]." }
       - { id: vdso_end, type: u8, -crimg-format: hex, doc: "First address after it." }
       - { id: vvar_start, type: u8, -crimg-format: hex, doc: "First address of [vvar]." }

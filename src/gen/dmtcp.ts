@@ -89,7 +89,9 @@ export interface ImageHeader {
   readonly foregroundPgid: number;
   /** Processes in the computation. */
   readonly numPeers: number;
+  /** 1 in all images seen. */
   readonly unknown1: number;
+  /** 1 in all images seen. */
   readonly unknown2: number;
   /** Offset of clock_gettime in the vDSO. */
   readonly ofsClockGettime: bigint;
@@ -99,8 +101,10 @@ export interface ImageHeader {
   readonly ofsGettimeofday: bigint;
   /** Offset of time in the vDSO. */
   readonly ofsTime: bigint;
-  readonly unknown3: bigint;
-  readonly unknown4: bigint;
+  /** Addresses that DMTCP reserves for its restart program; not saved. */
+  readonly reserveStart: bigint;
+  /** First address after them. */
+  readonly reserveEnd: bigint;
   /** First address of [vdso]. */
   readonly vdsoStart: bigint;
   /** First address after it. */
@@ -144,8 +148,8 @@ export function imageHeader(fields: Partial<ImageHeader> = {}): ImageHeader {
     ofsGetcpu: 0n,
     ofsGettimeofday: 0n,
     ofsTime: 0n,
-    unknown3: 0n,
-    unknown4: 0n,
+    reserveStart: 0n,
+    reserveEnd: 0n,
     vdsoStart: 0n,
     vdsoEnd: 0n,
     vvarStart: 0n,
@@ -183,8 +187,8 @@ export function readImageHeader(reader: ByteReader): ImageHeader {
   const ofsGetcpu = reader.u8();
   const ofsGettimeofday = reader.u8();
   const ofsTime = reader.u8();
-  const unknown3 = reader.u8();
-  const unknown4 = reader.u8();
+  const reserveStart = reader.u8();
+  const reserveEnd = reader.u8();
   const vdsoStart = reader.u8();
   const vdsoEnd = reader.u8();
   const vvarStart = reader.u8();
@@ -196,7 +200,7 @@ export function readImageHeader(reader: ByteReader): ImageHeader {
   const postRestart = reader.u8();
   const programName = reader.bytes(1024);
   const programPath = reader.bytes(2816);
-  return { magic, process, parent, group, pid, ppid, sid, pgid, foregroundPgid, numPeers, unknown1, unknown2, ofsClockGettime, ofsGetcpu, ofsGettimeofday, ofsTime, unknown3, unknown4, vdsoStart, vdsoEnd, vvarStart, vvarEnd, vvarVclockStart, vvarVclockEnd, savedBrk, endOfStack, postRestart, programName, programPath };
+  return { magic, process, parent, group, pid, ppid, sid, pgid, foregroundPgid, numPeers, unknown1, unknown2, ofsClockGettime, ofsGetcpu, ofsGettimeofday, ofsTime, reserveStart, reserveEnd, vdsoStart, vdsoEnd, vvarStart, vvarEnd, vvarVclockStart, vvarVclockEnd, savedBrk, endOfStack, postRestart, programName, programPath };
 }
 
 /** Appends a image_header record. */
@@ -217,8 +221,8 @@ export function writeImageHeader(writer: ByteWriter, row: ImageHeader): void {
   writer.u8(row.ofsGetcpu, "ofs_getcpu");
   writer.u8(row.ofsGettimeofday, "ofs_gettimeofday");
   writer.u8(row.ofsTime, "ofs_time");
-  writer.u8(row.unknown3, "unknown_3");
-  writer.u8(row.unknown4, "unknown_4");
+  writer.u8(row.reserveStart, "reserve_start");
+  writer.u8(row.reserveEnd, "reserve_end");
   writer.u8(row.vdsoStart, "vdso_start");
   writer.u8(row.vdsoEnd, "vdso_end");
   writer.u8(row.vvarStart, "vvar_start");
