@@ -53,6 +53,8 @@ export class InetSocketCollector {
       }
       return socketRow({ ...this.#common(description, kind), state: "listening", backlog: info.readUInt32LE(28) });
     }
+    // What was connected once has lost its port, although getsockname still shows it.
+    if (state === tcpState.CLOSE && wasConnected(info)) return socketRow({ ...this.#common(description, kind), localAddress: new Uint8Array(0), state: "closed" });
     if (state === tcpState.CLOSE) return socketRow({ ...this.#common(description, kind), state: "unconnected" });
     const peer = trySocketAddress(description.fd, "getpeername");
     const local = trySocketAddress(description.fd, "getsockname");
@@ -96,6 +98,11 @@ export class InetSocketCollector {
     if (!sockets) this.#diags.set(key, (sockets = inetSockets(kind.family, kind.protocol)));
     return sockets.get(ino);
   }
+}
+
+/** tcpi_segs_out (linux/tcp.h): connect(2) to AF_UNSPEC makes it 0 again. */
+function wasConnected(info: Buffer): boolean {
+  return info.length >= 140 && info.readUInt32LE(136) > 0;
 }
 
 /** True if bind(2) or a connect gave the socket a port, an address, a netlink port or groups. */

@@ -75,6 +75,9 @@ const icmpv6 = list(58, { ICMPV6_FILTER: 1 });
 const netlink = list(270, { NETLINK_PKTINFO: 3, NETLINK_BROADCAST_ERROR: 4, NETLINK_NO_ENOBUFS: 5, NETLINK_LISTEN_ALL_NSID: 8, NETLINK_CAP_ACK: 10, NETLINK_EXT_ACK: 11, NETLINK_GET_STRICT_CHK: 12 });
 const packet = list(263, { PACKET_AUXDATA: 8, PACKET_ORIGDEV: 9, PACKET_VERSION: 10, PACKET_RESERVE: 12, PACKET_LOSS: 14, PACKET_VNET_HDR: 15, PACKET_TIMESTAMP: 17 });
 
+/** Options that the kernel refuses to set on stream sockets: IP_MULTICAST_TTL, IPV6_MULTICAST_IF, IPV6_MULTICAST_HOPS. */
+const notForStreams = ({ level, option }: OptionSpec): boolean => (level === 0 && option === 33) || (level === 41 && (option === 17 || option === 18));
+
 /** The options that may matter for a socket. IPv6 sockets have IPv4's too: they may speak it. */
 export function optionsFor(family: number, type: number, protocol: number): OptionSpec[] {
   const specs = [...generic];
@@ -89,7 +92,7 @@ export function optionsFor(family: number, type: number, protocol: number): Opti
   }
   if (family === 16) specs.push(...netlink);
   if (family === 17) specs.push(...packet);
-  return specs;
+  return type === 1 ? specs.filter((spec) => !notForStreams(spec)) : specs;
 }
 
 /** Bytes that setsockopt takes for what getsockopt gave. */

@@ -1,6 +1,7 @@
 /** Inet and netlink sockets: made, options set, bound, connected or listening. */
 import type { SocketRow } from "../../gen/tables.js";
-import { errno, type FileSlots } from "./shared.js";
+import type { Slot } from "../operands.js";
+import { errno, type FileSlots, openFlags } from "./shared.js";
 import { forceReuse, makeSocket, setEarlyOptions, setLateOptions, undoReuse } from "./socket-options.js";
 
 /** Makes the socket of row `socket` and returns its slot. */
@@ -18,6 +19,7 @@ export function openInetSocket(slots: FileSlots, socket: number, row: SocketRow,
       hint: "is another program using that address, or is it not of this machine?",
     });
   }
+  if (row.state === "closed") breakConnection(slots, slot, row, purpose);
   if (row.state === "connected") {
     builder.syscall("connect", [slot, builder.bytes(row.peerAddress), row.peerAddress.length], {
       message: `connect a socket to ${printableAddress(row.peerAddress)} ${purpose}`,
@@ -33,6 +35,41 @@ export function openInetSocket(slots: FileSlots, socket: number, row: SocketRow,
     builder.syscall("shutdown", [slot, row.shutdown - 1], { expect: [0, -errno.ENOTCONN], message: `shut a socket down ${purpose}` });
   }
   return slot;
+}
+
+/**
+ * A TCP socket whose connection is over: it reads as ended, which one that never was connected does not. So it is
+ * connected to a listener of our own, whose end breaks off at once (SO_LINGER of 0 makes close send a reset).
+ */
+function breakConnection({ context }: FileSlots, slot: Slot, row: SocketRow, purpose: string): void {
+  const { builder } = context;
+  const SOL_SOCKET = 1;
+  const SO_ERROR = 4;
+  const SO_LINGER = 13;
+  const message = `make a TCP connection that is over ${purpose}`;
+  const hint = "the loopback interface must be up";
+  const isV6 = row.family === 10;
+  const loopback = new Uint8Array(isV6 ? 28 : 16);
+  loopback[0] = row.family;
+  if (isV6) loopback[23] = 1;
+  else loopback.set([127, 0, 0, 1], 4);
+  const listener = builder.slot("listener for a moment");
+  const accepted = builder.slot("other end for a moment");
+  const address = builder.buffer(32);
+  const length = builder.buffer(8);
+  builder.syscall("socket", [row.family, row.type | openFlags.CLOEXEC, row.protocol], { store: listener, message });
+  builder.syscall("bind", [listener, builder.bytes(loopback), loopback.length], { message, hint });
+  builder.syscall("listen", [listener, 1], { message });
+  builder.store4(length, 32);
+  builder.syscall("getsockname", [listener, address, length], { message });
+  builder.syscall("connect", [slot, address, length.u4], { message, hint });
+  builder.syscall("accept4", [listener, 0, 0, openFlags.CLOEXEC], { store: accepted, message });
+  builder.syscall("setsockopt", [accepted, SOL_SOCKET, SO_LINGER, builder.u4s(1, 0), 8], { message });
+  builder.syscall("close", [accepted]);
+  builder.syscall("close", [listener]);
+  // the reset is an error that the program has seen already
+  builder.store4(length, 4);
+  builder.syscall("getsockopt", [slot, SOL_SOCKET, SO_ERROR, builder.buffer(8), length], { message });
 }
 
 /** `127.0.0.1:80`, `[::1]:80`; other families by number. */
