@@ -7,6 +7,7 @@ import type { FormatRegistry } from "../adapter/registry.js";
 import { CrimgError, exitStatus } from "../errors/crimg-error.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import { assertResumable } from "../model/resumable.js";
+import { selectTask } from "../model/select-task.js";
 import { InterruptGuard } from "./interrupt.js";
 import { openOutput } from "./output.js";
 import { type Input, resolveInput } from "./input.js";
@@ -90,13 +91,14 @@ export async function convert(input: string, output: string, options: ConvertOpt
   try {
     const target = await writerFor(output, options.to, registry);
     const report = new LossReport();
-    const { checkpoint, format } = await readCheckpoint(source, {
+    const { checkpoint: whole, format } = await readCheckpoint(source, {
       registry,
       from: options.from,
       pid: options.pid,
       onLoss: (loss) => report.add(loss),
     });
     try {
+      const checkpoint = options.pid === undefined ? whole : selectTask(whole, options.pid);
       if (target.isExecutable === true) assertResumable(checkpoint);
       report.addAll(target.losses?.(checkpoint, options) ?? []);
       options.onLosses?.(report.losses);
@@ -111,7 +113,7 @@ export async function convert(input: string, output: string, options: ConvertOpt
       await writeCheckpoint(checkpoint, output, target, options);
       return { input: source.name, output, from: format.id, to: target.id, losses: report.losses };
     } finally {
-      checkpoint.close();
+      whole.close();
     }
   } finally {
     source.close();
