@@ -10,6 +10,7 @@ import { MemoryBytes } from "../../src/bytes/random-bytes.js";
 import type { Gpregs } from "../../src/gen/tables.js";
 import { MemoryView } from "../../src/pages/memory-view.js";
 import { folder2011, imagesOf, outputIn, pidsOf, readFor, scratch, set2011, sets2011, truthOf } from "../support/fixtures-2011.js";
+import { crimg } from "../support/processes.js";
 import { noFixtures } from "../support/project.js";
 
 const skip = folder2011 === undefined ? noFixtures : false;
@@ -166,3 +167,18 @@ test("shared memory comes along into a v1 image when it is asked for, and comes 
   const bytes = view.read(BigInt(truth?.start ?? 0), truth?.length ?? 0);
   assert.equal(createHash("sha256").update(bytes).digest("hex"), truth?.sha256);
 });
+
+for (const set of sets2011) {
+  test(`${set}: through an executable image and through JSON, the set comes back byte for byte`, { skip, timeout: 120_000 }, (t) => {
+    const folder = scratch(t);
+    for (const [between, format] of [["image.elf", "ckpt-elf"], ["image.json", "json"]] as const) {
+      const there = crimg("convert", set2011(set), join(folder, between), "--to", format);
+      assert.equal(there.status, 0, there.stderr);
+      const back = crimg("convert", join(folder, between), join(folder, `${between}.set`), "--to", "crtools");
+      assert.equal(back.status, 0, back.stderr);
+      for (const file of imagesOf(set)) {
+        assert.ok(readFileSync(join(set2011(set), file)).equals(readFileSync(join(folder, `${between}.set`, file))), `${file} differs`);
+      }
+    }
+  });
+}

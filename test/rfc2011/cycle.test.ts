@@ -7,7 +7,7 @@ import { spawn } from "node:child_process";
 import { closeSync, existsSync, openSync, readFileSync, readSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import test, { type TestContext } from "node:test";
-import { compile, crimg, endTree, isAlive, start, temporaryDirectory, treeOf, until } from "../support/processes.js";
+import { compile, crimg, endTree, isAlive, run, start, temporaryDirectory, treeOf, until } from "../support/processes.js";
 import { crimgCommand, projectRoot } from "../support/project.js";
 
 /** struct status of programs/status.h. */
@@ -150,4 +150,20 @@ test("a tree does not fit one version 1 image: the pids are named, and each proc
     assert.equal(judged.status, 0, judged.stderr + judged.stdout);
   }
   await onward(pids, new Map(pids.map((pid) => [pid, statusOf(pid)?.rounds ?? 0n])));
+});
+
+test("a version 1 image of a live process is one that the loader of 2011 takes", { timeout: 60_000 }, async (t) => {
+  const directory = temporaryDirectory(t);
+  const [pid] = await running(t, programs[0] as Program, directory);
+  const image = join(directory, "v1.elf");
+  const dumped = crimg("dump", String(pid), "--to", "ckpt-elf-v1", "-o", image, "--leave-running");
+  assert.equal(dumped.status, 0, dumped.stderr);
+  const judged = crimg("validate", image, "--profile", "lkml");
+  assert.equal(judged.status, 0, judged.stdout + judged.stderr);
+  const { stdout } = run("readelf", ["-lW", image], { env: { ...process.env, LC_ALL: "C" } });
+  const types = [...stdout.matchAll(/^\s+LOOS\+(0x[0-9a-f]+)/gm)].map(([, type]) => type);
+  assert.ok(types.length > 5, stdout);
+  // As the original converter has them: areas, then the core, then the pages.
+  assert.deepEqual([...new Set(types)], ["0x1010102", "0x1010103", "0x1010104"]);
+  assert.deepEqual(types.slice(-2), ["0x1010103", "0x1010104"]);
 });
