@@ -30,6 +30,8 @@ export type TakeFile = (fd: number) => Description;
 export function peekQueue(description: Description, take: TakeFile): QueuedMessage[] {
   const type = tryGetsockopt(description.fd, SOL_SOCKET, SO_TYPE, 4);
   const isStream = typeof type !== "number" && type.readInt32LE(0) === SOCK_STREAM;
+  // Mostly nothing waits; then nothing of the target needs touching.
+  if (hasNoPeekOffset(description.fd) && nextLength(description.fd) === undefined) return [];
   return withPeekOffset(description, () => (isStream ? peekStream(description, take) : peekMessages(description, take)));
 }
 
@@ -98,7 +100,7 @@ function isAtEnd(fd: number): boolean {
 function nextLength(fd: number): number | undefined {
   const before = tryGetsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, 4);
   const length = tryCall("recvfrom", fd, Buffer.alloc(1), 0, messageFlag.PEEK | messageFlag.DONTWAIT | messageFlag.TRUNC, null, null);
-  if (typeof before !== "number") tryCall("setsockopt", fd, SOL_SOCKET, SO_PEEK_OFF, before, 4);
+  if (typeof before !== "number" && before.readInt32LE(0) >= 0) tryCall("setsockopt", fd, SOL_SOCKET, SO_PEEK_OFF, before, 4);
   return failed(length) ? undefined : length;
 }
 
@@ -121,6 +123,12 @@ function filesOf(description: Description, message: ReceivedMessage, take: TakeF
     refuseDescription(description, "scm_rights", "a unix socket with descriptors in flight that cannot be copied");
   }
   return files;
+}
+
+/** The usual state: a peek moves nothing on. */
+function hasNoPeekOffset(fd: number): boolean {
+  const offset = tryGetsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, 4);
+  return typeof offset !== "number" && offset.readInt32LE(0) < 0;
 }
 
 /** Runs with the peek offset at 0 and puts back what it was: it belongs to the target. */
