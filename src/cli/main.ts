@@ -36,6 +36,8 @@ export function reportError(error: unknown, terminal: Terminal, asJson: boolean)
 export async function runCommandLine(words: readonly string[]): Promise<number> {
   const terminal = processTerminal();
   const asJson = words.includes("--json");
+  // What escapes a callback of Node must not end in Node's own trace either.
+  process.once("uncaughtException", (error) => process.exit(reportError(error, terminal, asJson)));
   try {
     const parsed = await parseCommandLine(words, commandEntries, crimgVersion(), terminal.columns);
     if (parsed.kind === "text") {

@@ -1,6 +1,6 @@
 /** What a command may write to: standard output for results, standard error for everything said beside them. */
 import { isatty } from "node:tty";
-import { writeSync } from "node:fs";
+import { writeAll } from "../ops/write-all.js";
 
 export interface Terminal {
   /** Result text. Returns false once the reader has gone away (`| head`). */
@@ -22,23 +22,6 @@ export function wantsColor(isTerminal: boolean, env: NodeJS.ProcessEnv): boolean
   return isTerminal && env["TERM"] !== "dumb";
 }
 
-/** Writes all of it, synchronously: nothing is lost when the process ends, and a full pipe just waits. */
-function writeAll(fd: number, text: string): boolean {
-  let rest = Buffer.from(text, "utf8");
-  const pause = new Int32Array(new SharedArrayBuffer(4));
-  while (rest.length > 0) {
-    try {
-      rest = rest.subarray(writeSync(fd, rest));
-    } catch (error) {
-      const { code } = error as NodeJS.ErrnoException;
-      if (code === "EAGAIN") Atomics.wait(pause, 0, 0, 5);
-      else if (code === "EPIPE") return false;
-      else throw error;
-    }
-  }
-  return true;
-}
-
 /** The terminal of this process. */
 export function processTerminal(env: NodeJS.ProcessEnv = process.env): Terminal {
   const outIsTerminal = isatty(1);
@@ -46,12 +29,12 @@ export function processTerminal(env: NodeJS.ProcessEnv = process.env): Terminal 
   let isOpen = true;
   return {
     print(text) {
-      if (isOpen) isOpen = writeAll(1, text);
+      if (isOpen) isOpen = writeAll(1, Buffer.from(text, "utf8"));
       return isOpen;
     },
     say(text) {
       try {
-        writeAll(2, text);
+        writeAll(2, Buffer.from(text, "utf8"));
       } catch {
         // Standard error may be closed; there is nobody left to tell.
       }

@@ -6,12 +6,13 @@
 import { randomBytes } from "node:crypto";
 import {
   closeSync, constants, existsSync, fchmodSync, fstatSync, fsyncSync, linkSync, lstatSync, mkdirSync, openSync,
-  readSync, readdirSync, renameSync, rmSync, rmdirSync, unlinkSync, writeSync,
+  readSync, readdirSync, renameSync, rmSync, rmdirSync, unlinkSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
 import type { Output, OutputFile } from "../adapter/output.js";
 import { CrimgError } from "../errors/crimg-error.js";
+import { writeAll } from "./write-all.js";
 import { linkDescriptor } from "./link-descriptor.js";
 
 export interface OutputOptions {
@@ -262,7 +263,9 @@ function standardOutput(): PendingOutput {
       for (let offset = 0; offset < size; ) {
         const count = readSync(open, chunk, 0, chunk.length, offset);
         if (count === 0) break;
-        for (let done = 0; done < count; ) done += writeSync(1, chunk, done, count - done);
+        if (!writeAll(1, chunk.subarray(0, count))) {
+          throw new CrimgError("output.closed", "whoever read standard output went away before all was written");
+        }
         offset += count;
       }
       close();

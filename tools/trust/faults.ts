@@ -15,6 +15,8 @@ export interface TrialResult {
   readonly bugs: readonly string[];
   /** Files that were left behind. */
   readonly left: readonly string[];
+  /** epoll_wait returned EINTR to the target. */
+  readonly interrupted: number;
 }
 
 function startDumper(target: Target, directory: string, from: number, to: number, errno: number, step = 1): ChildProcess {
@@ -44,6 +46,7 @@ export async function countCalls(target: Target, directory: string): Promise<num
 export async function failEveryCall(target: Target, directory: string, calls: number, errno: number, step: number): Promise<TrialResult> {
   const [harmed, bugs, left]: [string[], string[], string[]] = [[], [], []];
   let tried = 0;
+  const before = target.interruptedWaits;
   for (let next = 1; next <= calls; ) {
     // One process does them all, until a failure keeps it from letting go: then it ends, and another goes on.
     const child = startDumper(target, directory, next, calls + 1, errno, step);
@@ -61,12 +64,12 @@ export async function failEveryCall(target: Target, directory: string, calls: nu
     const harm = await target.harm();
     if (harm !== undefined) {
       harmed.push(`call ${last}, errno ${errno}: ${harm}`);
-      return { tried, harmed, bugs, left };
+      return { tried, harmed, bugs, left, interrupted: 0 };
     }
     left.push(...leftovers(directory).map((name) => `call ${last}, errno ${errno}: ${name}`));
     next = last + step;
   }
-  return { tried, harmed, bugs, left };
+  return { tried, harmed, bugs, left, interrupted: target.interruptedWaits - before };
 }
 
 /** Kills the dumper at a random moment of a dump, `count` times. `random` gives 0 to 1. */
@@ -74,6 +77,7 @@ export async function killAtRandom(target: Target, directory: string, count: num
   const [harmed, left]: [string[], string[]] = [[], []];
   let tried = 0;
   let longestMs = 150;
+  const before = target.interruptedWaits;
   while (tried < count && harmed.length === 0) {
     const child = startDumper(target, directory, 0, 1_000_000, 0);
     if (child.stdout === null) throw new Error("no pipe");
@@ -94,5 +98,5 @@ export async function killAtRandom(target: Target, directory: string, count: num
     if (harm !== undefined) harmed.push(`kill ${tried}: ${harm}`);
     left.push(...leftovers(directory).filter((name) => name !== "out.elf").map((name) => `kill ${tried}: ${name}`));
   }
-  return { tried, harmed, bugs: [], left };
+  return { tried, harmed, bugs: [], left, interrupted: harmed.length > 0 ? 0 : target.interruptedWaits - before };
 }

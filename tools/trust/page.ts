@@ -7,7 +7,7 @@ export interface TrustNumbers {
   readonly mutations?: FuzzSummary;
   readonly calls: number;
   readonly errnos: number;
-  /** Every how manieth call failed. */
+  /** Every which call failed. */
   readonly step: number;
   readonly faults: TrialResult;
   readonly kills: TrialResult;
@@ -39,8 +39,8 @@ function mutationPart(mutations: FuzzSummary | undefined): string[] {
   ];
 }
 
-function trialRow(name: string, { tried, harmed, bugs, left }: TrialResult): string {
-  return `| ${name} | ${tried} | ${harmed.length} | ${bugs.length} | ${left.length} |`;
+function trialRow(name: string, { tried, harmed, bugs, left, interrupted }: TrialResult): string {
+  return `| ${name} | ${tried} | ${harmed.length} | ${bugs.length} | ${left.length} | ${interrupted} |`;
 }
 
 /** The page. */
@@ -53,9 +53,11 @@ export function trustPage({ kernel, mutations, calls, errnos, step, faults, kill
     ...mutationPart(mutations),
     "", "## Faults while dumping", "",
     "The target has three threads that check their registers, memory, signal masks and interrupted calls all the time. While it is",
-    `dumped, each ${step === 1 ? "" : `${step}th `}of the ${calls} system calls of the dump is made to fail in turn, with ${errnos} errors; and crimg is killed (SIGKILL) at random moments.`,
+    `dumped, ${step === 1 ? "each" : `every ${step}th`} of the ${calls} system calls of the dump is made to fail in turn, with ${errnos} errors; and crimg is killed (SIGKILL) at random moments.`,
     "Afterwards the target must go on, untraced and with the same maps and signal state, and no file may be left.", "",
-    "| | tried | targets harmed | unexpected exceptions | files left |", "|---|---|---|---|---|",
-    trialRow("a system call fails", faults), trialRow("crimg is killed", kills),
+    "| | tried | targets harmed | unexpected exceptions | files left | waits ended by EINTR |", "|---|---|---|---|---|---|",
+    trialRow("a system call fails", faults), trialRow("crimg is killed", kills), "",
+    "A wait ended by EINTR: any stop makes epoll_wait and its kin return EINTR, and crimg puts that right as the first thing after the",
+    "stop. If it is killed before that, the program sees what it would see after SIGSTOP and SIGCONT.",
   ].join("\n")}\n`;
 }

@@ -61,9 +61,9 @@ export class Target {
     return look === this.#look ? undefined : `it looks different: ${firstDifference(this.#look, look)}`;
   }
 
-  /** Whether somebody traces it. */
-  get isTraced(): boolean {
-    return !/^TracerPid:\s*0$/m.test(readFileSync(`/proc/${this.pid}/status`, "utf8"));
+  /** Waits that ended with EINTR though no signal was there. */
+  get interruptedWaits(): number {
+    return Number(read(this.#counters)[5] ?? 0n);
   }
 
   end(): void {
@@ -77,14 +77,14 @@ function firstDifference(a: string, b: string): string {
   return `${before[index] ?? "(end)"} → ${after[index] ?? "(end)"}`;
 }
 
-/** Counters of the three threads, errors, kind of the last error. */
+/** Counters of the three threads, errors, kind of the last error, calls that ended with EINTR. */
 function read(path: string): bigint[] {
-  const bytes = Buffer.alloc(40);
+  const bytes = Buffer.alloc(48);
   const fd = openSync(path, "r");
   try {
-    if (readSync(fd, bytes, 0, 40, 0) < 40) return [0n, 0n, 0n, 0n, 0n];
+    if (readSync(fd, bytes, 0, 48, 0) < 48) return [0n, 0n, 0n, 0n, 0n, 0n];
   } finally {
     closeSync(fd);
   }
-  return [0, 1, 2, 3, 4].map((index) => bytes.readBigUInt64LE(8 * index));
+  return [0, 1, 2, 3, 4, 5].map((index) => bytes.readBigUInt64LE(8 * index));
 }

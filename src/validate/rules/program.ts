@@ -128,7 +128,9 @@ function mappedSpans(program: Program): Mapped {
     const isFixedMap = op.nr === call.mmap && ((imm(3) ?? 0n) & (mapFixed | mapFixedNoReplace)) !== 0n;
     if (!isFixedMap && op.nr !== call.mremap) continue;
     const subject = textAt(program, op.subject);
-    maps.set(subject, [...(maps.get(subject) ?? []), span]);
+    const spans = maps.get(subject);
+    if (spans === undefined) maps.set(subject, [span]);
+    else spans.push(span);
   }
   return { maps, unmaps };
 }
