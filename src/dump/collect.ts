@@ -19,6 +19,7 @@ import { ProcessPageSource } from "../pages/process-source.js";
 import { assert64Bit } from "./admission.js";
 import { imageBuildId } from "./build-id.js";
 import { DumpContext, type DumpedProcess } from "./context.js";
+import { checkControlGroups } from "./cgroups.js";
 import { collectExtents } from "./extents.js";
 import type { FrozenProcess, FrozenThread, FrozenTree } from "./freeze.js";
 import { findGadgets, type Gadgets, type MappedRange } from "./gadgets.js";
@@ -169,7 +170,10 @@ function collectAll(context: DumpContext, benches: Workbench[], options: Collect
   }
   assertUnshared(benches);
   assertNamespaces(benches);
-  for (const bench of benches) checkFilters(context, bench, getSyscallUserDispatch);
+  for (const bench of benches) {
+    checkFilters(context, bench, getSyscallUserDispatch);
+    checkControlGroups(context, bench);
+  }
 
   const live = benches.filter((bench) => !bench.frozen.isZombie);
   const threadRows = new Map<Workbench, number[]>();

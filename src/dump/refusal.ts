@@ -8,6 +8,7 @@ export function refusal(what: string, text: string, fields: CrimgErrorFields = {
 
 /** Classes that `--ignore` accepts: what is left out is then recorded as a loss. */
 export const ignorableClasses = {
+  cgroup: "membership in another control group than crimg's; the resumed tree is in that of whoever resumes it",
   seccomp: "the seccomp filter of a task",
   "guard-pages": "guard regions (MADV_GUARD_INSTALL)",
   locks: "file locks and leases",

@@ -80,7 +80,7 @@ function ignoredClasses(names: readonly string[]): Set<IgnorableClass> {
  */
 export async function dump(options: DumpOptions): Promise<DumpReport> {
   const started = performance.now();
-  const ignored = ignoredClasses(options.ignore);
+  const ignored = ignoredClasses(options.manageCgroups === "ignore" ? [...options.ignore, "cgroup"] : options.ignore);
   assertDumpable(options.pid);
   // Everything that loads code happens while the target still runs.
   const format = await options.registry.load(options.to ?? "ckpt-elf");
