@@ -12,6 +12,8 @@ export interface DescriptorOptions {
   readonly ghostLimit?: bigint;
   /** Connections nobody has accepted yet may be dropped. */
   readonly skipInFlight?: boolean;
+  /** TCP connections may come back as ones that are over. */
+  readonly tcpClose?: boolean;
   /** Unix datagram sockets may be connected to named sockets outside the tree. */
   readonly extUnixSk?: boolean;
 }

@@ -6,7 +6,7 @@ import { type InetDiag, inetSockets } from "./sock-diag.js";
 import type { OptionValue } from "./socket-options.js";
 
 const TCP_INFO = 11;
-const tcpState = { ESTABLISHED: 1, CLOSE: 7, LISTEN: 10 } as const;
+const tcpState = { CLOSE: 7, LISTEN: 10 } as const;
 const tcpStateNames = ["", "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT1", "FIN_WAIT2", "TIME_WAIT", "CLOSE", "CLOSE_WAIT", "LAST_ACK", "LISTEN", "CLOSING", "NEW_SYN_RECV"];
 const UDP_CORK = 1;
 const FIONREAD = 0x541b;
@@ -56,10 +56,11 @@ export class InetSocketCollector {
     // What was connected once has lost its port, although getsockname still shows it.
     if (state === tcpState.CLOSE && wasConnected(info)) return socketRow({ ...this.#common(description, kind), localAddress: new Uint8Array(0), state: "closed" });
     if (state === tcpState.CLOSE) return socketRow({ ...this.#common(description, kind), state: "unconnected" });
+    if (this.collecting.options.tcpClose) return socketRow({ ...this.#common(description, kind), localAddress: new Uint8Array(0), state: "closed" });
     const peer = trySocketAddress(description.fd, "getpeername");
     const local = trySocketAddress(description.fd, "getsockname");
     const ends = `${printableAddress(local)} to ${printableAddress(peer)}`;
-    refuseDescription(description, "tcp_connection", `a TCP connection (${tcpStateNames[state] ?? state}, ${ends})`, "Connected TCP sockets are not kept; close the connection and dump again.");
+    refuseDescription(description, "tcp_connection", `a TCP connection (${tcpStateNames[state] ?? state}, ${ends})`, "Close the connection and dump again, or give --tcp-close: then the program finds it closed.");
   }
 
   #datagram(description: Description, kind: SocketKind): SocketRow {

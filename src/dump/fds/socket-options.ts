@@ -104,20 +104,24 @@ function settable(spec: OptionSpec, value: Buffer): Buffer {
 
 const SO_BUF_LOCK = 72;
 
-/** Sizes of the queues. The kernel doubles what it is given, and says whether the program had set it (SO_BUF_LOCK). */
+/**
+ * Sizes of the queues that the program has set (SO_BUF_LOCK says which); others the kernel adapts by itself. The kernel
+ * doubles what it is given. Setting a size locks it, so the lock comes last.
+ */
 function bufferSizes(fd: number, fresh: number): OptionValue[] {
+  const lock = tryGetsockopt(fd, SOL_SOCKET, SO_BUF_LOCK, 4);
+  const locked = typeof lock === "number" ? undefined : lock.readInt32LE(0);
   const values: OptionValue[] = [];
-  for (const option of [SO_SNDBUF, SO_RCVBUF]) {
+  for (const [option, bit] of [[SO_SNDBUF, 1], [SO_RCVBUF, 2]] as const) {
     const now = tryGetsockopt(fd, SOL_SOCKET, option, 4);
     const before = tryGetsockopt(fresh, SOL_SOCKET, option, 4);
-    if (typeof now === "number" || (typeof before !== "number" && now.equals(before))) continue;
+    const isSame = typeof now === "number" || (typeof before !== "number" && now.equals(before));
+    if (isSame || (locked !== undefined && (locked & bit) === 0)) continue;
     const half = Buffer.alloc(4);
     half.writeInt32LE(now.readInt32LE(0) >> 1);
     values.push({ level: SOL_SOCKET, option, value: half });
   }
-  const lock = tryGetsockopt(fd, SOL_SOCKET, SO_BUF_LOCK, 4);
-  // setting a size locks it, so the lock comes after, and also where it must be taken off again
-  if (typeof lock !== "number" && (values.length > 0 || lock.readInt32LE(0) !== 0)) values.push({ level: SOL_SOCKET, option: SO_BUF_LOCK, value: Buffer.from(lock) });
+  if (typeof lock !== "number" && locked !== 0) values.push({ level: SOL_SOCKET, option: SO_BUF_LOCK, value: Buffer.from(lock) });
   return values;
 }
 

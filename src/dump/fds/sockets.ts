@@ -67,7 +67,9 @@ export class SocketCollector {
 
   #options(description: Description, kind: SocketKind, socket: number, row: SocketRow): void {
     const { socketOptions } = this.collecting.context.tables;
-    const changed = changedOptions(description.fd, kind.family, kind.type, kind.protocol);
+    const all = changedOptions(description.fd, kind.family, kind.type, kind.protocol);
+    // TCP_MAXSEG and TCP_WINDOW_CLAMP of what was connected are what the connection made of them.
+    const changed = row.state === "closed" ? all.filter(({ level, option }) => level !== 6 || (option !== 2 && option !== 10)) : all;
     for (const option of [...changed, ...freebindOptions(row, changed)]) {
       socketOptions.push(socketOptionRow({ socket, ...option }));
     }
