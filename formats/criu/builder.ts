@@ -21,6 +21,10 @@ export class ModelBuilder {
   /** NT_GNU_BUILD_ID of the dumped kernel's vDSO. */
   vdsoBuildId: Uint8Array | undefined;
   /** Rows by the set's own identifiers. */
+  /** The first task with a descriptor table, by the table's number. */
+  readonly tableOwners = new Map<number, number>();
+  /** Terminals (tty-info.img) whose master and slave are both open in the set. */
+  readonly pairedTerminals: ReadonlySet<number>;
   readonly taskRows = new Map<number, number>();
   readonly fileRows = new Map<number, number>();
   readonly objectRows = new Map<string, number>();
@@ -33,6 +37,8 @@ export class ModelBuilder {
   readonly objectFileIds = new Map<number, number[]>();
   /** Entries that only give an open FIFO or terminal its path. */
   readonly pathFileIds = new Set<number>();
+  /** Entries that name files which lost their own name (linked remaps). */
+  readonly linkTargets = new Set<number>();
   /** Entries that the model has no kind for. */
   readonly keptFiles = new Set<number>();
 
@@ -42,6 +48,7 @@ export class ModelBuilder {
 
   constructor(readonly wire: WireSet) {
     this.remaps = new Map(wire.remaps.map((entry) => [entry.origId, entry]));
+    this.pairedTerminals = mastersAndSlaves(wire);
     this.memfds = new Map(wire.memfds.map((inode) => [Number(BigInt.asUintN(32, inode.inodeId)), inode]));
   }
 
@@ -53,4 +60,17 @@ export class ModelBuilder {
   lose(loss: Loss): void {
     this.losses.push(loss);
   }
+}
+
+/** Numbers of pseudo-terminals of which the set has the master (opened through /dev/ptmx), and of their slaves. */
+function mastersAndSlaves(wire: WireSet): Set<number> {
+  const pathOf = (regfId: number): string => Buffer.from(wire.files.get(regfId)?.reg?.name ?? []).toString("latin1");
+  const ttys = [...wire.files.values()].flatMap(({ tty }) => (tty ? [tty] : []));
+  const infos = new Map(wire.terminals.map((info) => [info.id, info]));
+  const indices = new Set<number>();
+  for (const tty of ttys) {
+    const index = infos.get(tty.ttyInfoId)?.pty?.index;
+    if (pathOf(tty.regfId).endsWith("/ptmx") && index !== undefined) indices.add(index);
+  }
+  return new Set(wire.terminals.flatMap((info) => (info.pty && indices.has(info.pty.index) ? [info.id] : [])));
 }

@@ -3,6 +3,7 @@
  * What a set said before is kept in foreign rows and used again; what is new gets numbers that are free.
  */
 import type { Tables } from "../../src/gen/tables.js";
+import { isRemoved } from "./map-object.js";
 import type { Anchor, ForeignReader } from "./foreign.js";
 
 /** Namespace identifiers as a dump without namespaces has them: the tasks live where the dumper lived. */
@@ -100,6 +101,11 @@ export class WireContext {
     return object !== null && this.sharedMemory(object).inodeId !== undefined;
   }
 
+  /** Entry of the other name of a file that lost its own, as a set had it. */
+  linkTargetId(object: number): number | undefined {
+    return this.#kept({ table: "objects", row: object }, "link-id")[0];
+  }
+
   ghostId(object: number): number {
     return this.#ghosts.get(object) ?? 0;
   }
@@ -117,6 +123,13 @@ export class WireContext {
     return this.#threads.get(task) ?? [];
   }
   #threads: Map<number, number[]> | undefined;
+
+  /** Terminals, the caller's among them; other descriptors of the caller are none. */
+  isTerminal(row: number): boolean {
+    const file = this.tables.files[row];
+    if (!file || (file.kind !== "tty" && file.kind !== "inherited") || file.object === null) return false;
+    return this.tables.objects[file.object]?.kind === "char_device";
+  }
 
   /** tty-info.img's number of an open terminal. */
   ttyInfoId(row: number): number {
@@ -148,6 +161,10 @@ export class WireContext {
     const { tables } = this;
     const numbers = new Numbers();
     for (const { value } of this.foreign.whole("file-id")) for (const id of u32Values(value)) numbers.take(id);
+    tables.objects.forEach((_, row) => {
+      const id = this.linkTargetId(row);
+      if (id !== undefined) numbers.take(id);
+    });
     const kept = tables.files.map((_, row) => this.#kept({ table: "files", row }, "id")[0]);
     const keptPath = tables.files.map((_, row) => this.#kept({ table: "files", row }, "path-id")[0]);
     const keptObjects = tables.objects.map((_, row) => this.#kept({ table: "objects", row }, "ids"));
@@ -160,7 +177,7 @@ export class WireContext {
     });
     tables.files.forEach((file, row) => {
       this.#files.push(kept[row] ?? numbers.fresh());
-      const needsPath = file.kind === "tty" || (file.kind === "pipe" && file.object !== null);
+      const needsPath = this.isTerminal(row) || (file.kind === "pipe" && file.object !== null);
       if (needsPath) this.#regf.set(row, keptPath[row] ?? numbers.fresh());
     });
     this.#rootNumber = () => numbers.fresh();
@@ -222,7 +239,7 @@ export class WireContext {
     const keptGhosts = objects.map((_, row) => this.#kept({ table: "objects", row }, "ghost-id")[0]);
     for (const id of keptGhosts) if (id !== undefined) ghosts.take(id);
     objects.forEach((object, row) => {
-      if (object.kind === "ghost") this.#ghosts.set(row, keptGhosts[row] ?? ghosts.fresh());
+      if (isRemoved(object)) this.#ghosts.set(row, keptGhosts[row] ?? ghosts.fresh());
     });
     this.#pipes.push(...uniqueInodes(pipes.map((pipe) => pipe.ino)));
     this.#sockets.push(...uniqueInodes(sockets.map((socket) => socket.ino)));
@@ -240,10 +257,11 @@ export class WireContext {
     for (const id of keptSpaces) if (id !== undefined) spaces.take(id);
     for (const id of keptTasks.flat()) tasks.take(id);
     tables.mms.forEach((_, row) => this.#mms.push(keptSpaces[row] ?? spaces.fresh()));
-    tables.tasks.forEach((_, row) => {
+    tables.tasks.forEach((task, row) => {
       const [filesId, fsId, sighandId] = keptTasks[row] ?? [];
       const fresh = filesId === undefined || fsId === undefined || sighandId === undefined ? tasks.fresh() : 0;
-      this.#taskIds.push({ filesId: filesId ?? fresh, fsId: fsId ?? fresh, sighandId: sighandId ?? fresh });
+      const shared = task.descriptorTable === null ? undefined : this.#taskIds[task.descriptorTable]?.filesId;
+      this.#taskIds.push({ filesId: shared ?? filesId ?? fresh, fsId: fsId ?? fresh, sighandId: sighandId ?? fresh });
     });
   }
 }

@@ -1,6 +1,6 @@
 /** The messages of an image set → the model. */
 import { toBinary } from "@bufbuild/protobuf";
-import { checkpointRow, descriptorRow, socketMessageRow, taskRow, threadRow } from "../../src/gen/tables.js";
+import { checkpointRow, descriptorRow, messageFileRow, socketMessageRow, taskRow, threadRow } from "../../src/gen/tables.js";
 import { Checkpoint } from "../../src/model/checkpoint.js";
 import { statSync } from "node:fs";
 import { ModelBuilder } from "./builder.js";
@@ -16,7 +16,7 @@ import type { WireSet } from "./load.js";
 import { machineX86, taskStateFromWire, threadFromWire } from "./map-core.js";
 import { describeFile, fileOfId, keepFile, watchesFromWire } from "./map-file.js";
 import { mmFromWire, objectOfFileId } from "./map-mm.js";
-import { remapType } from "./map-object.js";
+import { isRemoved, remapType } from "./map-object.js";
 import { tiePeers } from "./map-socket.js";
 import { credsFromWire, processFromWire, queueFromWire } from "./map-task.js";
 import { xfeaturesOf } from "./map-xstate.js";
@@ -33,6 +33,7 @@ export function fromWire(wire: WireSet): { checkpoint: Checkpoint; losses: Model
     for (const entry of wire.tree) addTask(builder, entry, mmsByVm, pages);
     const [main] = builder.tables.checkpoint;
     if (main && builder.vdsoBuildId) builder.tables.checkpoint[0] = { ...main, vdsoBuildId: builder.vdsoBuildId };
+    placeTerminals(builder);
     watchesFromWire(builder);
     tiePeers(builder);
     addMessages(builder);
@@ -112,7 +113,15 @@ function addTask(builder: ModelBuilder, entry: TreeEntry, mmsByVm: Map<number, n
   const leaderFirst = [entry.pid, ...entry.threads.filter((tid) => tid !== entry.pid)];
   for (const tid of isZombie ? [] : leaderFirst) addThread(builder, task, tid, entry.pid);
   if (ids) builder.foreign.add({ table: "tasks", row: task }, "ids", u32Bytes(ids.filesId, ids.fsId, ids.sighandId));
-  if (ids && !isZombie) addDescriptors(builder, task, ids.filesId);
+  if (ids && !isZombie) {
+    const sharer = builder.tableOwners.get(ids.filesId);
+    const row = tables.tasks[task];
+    if (sharer !== undefined && row) tables.tasks[task] = { ...row, descriptorTable: sharer };
+    else {
+      builder.tableOwners.set(ids.filesId, task);
+      addDescriptors(builder, task, ids.filesId);
+    }
+  }
   builder.rests.push((context, foreign) => {
     const anchor = { table: "tasks", row: task } as const;
     foreign.addRest(anchor, "tree", TreeEntrySchema, entry, treeToWire(context, task));
@@ -210,8 +219,10 @@ function addMessages(builder: ModelBuilder): void {
     builder.rests.push((context, foreign) => {
       foreign.addRest({ table: "socketMessages", row }, "packet", SocketPacketSchema, entry, packetToWire(context, row));
     });
-    if (entry.scm.length > 0) {
-      builder.lose({ code: "sockets.scm", facet: "sockets", count: 1, text: `Descriptors on their way to file ${entry.idFor} are kept for CRIU only.` });
+    for (const id of entry.scm.flatMap(({ rights }) => rights)) {
+      const file = fileOfId(builder, id, "sk-queues.img", `message for file ${entry.idFor} scm`);
+      if (file !== undefined) builder.tables.messageFiles.push(messageFileRow({ message: row, file }));
+      else builder.lose({ code: "sockets.scm", facet: "sockets", count: 1, text: `A descriptor (${describeFile(builder, id)}) on its way to file ${entry.idFor} is kept for CRIU only.` });
     }
   }
 }
@@ -221,9 +232,28 @@ function addObjectContents(builder: ModelBuilder, pages: PagemapReader): void {
   const foreign = new ForeignReader(builder.tables);
   objects.forEach((object, row) => {
     const anchor = { table: "objects", row } as const;
-    if (object.kind === "ghost") readGhost(builder, row, u32Values(foreign.get(anchor, "ghost-id"))[0] ?? 0);
+    if (isRemoved(object)) readGhost(builder, row, u32Values(foreign.get(anchor, "ghost-id"))[0] ?? 0);
     const shmid = u32Values(foreign.get(anchor, "memfd"))[1] ?? u32Values(foreign.get(anchor, "shmid"))[0];
     if (shmid !== undefined) pages.add(`pagemap-shmem-${shmid}.img`, "object", row);
+  });
+}
+
+/**
+ * Terminals are the caller's in the model: a standard stream is inherited, another description of a terminal goes by
+ * the stream of the same one.
+ */
+function placeTerminals(builder: ModelBuilder): void {
+  const { tables } = builder;
+  const streams = new Map<number, number>();
+  for (const { fd, file } of tables.descriptors) {
+    const row = tables.files[file];
+    if (fd > 2 || row?.kind !== "tty") continue;
+    tables.files[file] = { ...row, kind: "inherited", detail: fd };
+    if (row.object !== null) streams.set(row.object, fd);
+  }
+  const [anyStream = 0] = streams.values();
+  tables.files.forEach((row, file) => {
+    if (row.kind === "tty") tables.files[file] = { ...row, detail: (row.object === null ? undefined : streams.get(row.object)) ?? anyStream };
   });
 }
 
@@ -235,10 +265,12 @@ function keepUnused(builder: ModelBuilder): void {
   }
   const objectIds = new Set([...builder.objectFileIds.values()].flat());
   for (const [id, entry] of wire.files) {
-    if (!builder.fileRows.has(id) && !objectIds.has(id) && !builder.pathFileIds.has(id)) keepFile(builder, entry);
+    const isUsed = builder.fileRows.has(id) || objectIds.has(id) || builder.pathFileIds.has(id) || builder.linkTargets.has(id);
+    if (!isUsed) keepFile(builder, entry);
   }
   for (const remap of wire.remaps) {
-    if (remap.remapType !== remapType.ghost) foreign.add(wholeCheckpoint, "remap", toBinary(RemapFilePathSchema, remap));
+    const isKnown = remap.remapType === remapType.ghost || (remap.remapType === remapType.linked && builder.linkTargets.has(remap.remapId));
+    if (!isKnown) foreign.add(wholeCheckpoint, "remap", toBinary(RemapFilePathSchema, remap));
   }
   for (const [name, bytes] of wire.carried) foreign.add(wholeCheckpoint, `image:${name}`, bytes);
   for (const name of wire.tooBig) {

@@ -2,7 +2,7 @@
 import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
 import { CrimgError } from "../../src/errors/crimg-error.js";
 import { type CoreEntry, CoreEntrySchema } from "./gen/core_pb.js";
-import { type FdinfoEntry, FdinfoEntrySchema, type FileEntry, FileEntrySchema } from "./gen/files_pb.js";
+import { type FdinfoEntry, FdinfoEntrySchema, type FileEntry, FileEntrySchema, type TtyInfo, TtyInfoSchema } from "./gen/files_pb.js";
 import { type MemfdInode, MemfdInodeSchema, type MmEntry, MmEntrySchema } from "./gen/memory_pb.js";
 import {
   type PipeData, PipeDataSchema, type RemapFilePath, RemapFilePathSchema, type SocketPacket, SocketPacketSchema,
@@ -51,6 +51,7 @@ export interface WireSet {
   readonly fifoData: readonly PipePayload[];
   readonly packets: readonly PacketPayload[];
   readonly timens: TimensEntry | undefined;
+  readonly terminals: readonly TtyInfo[];
   /** Images outside the model, by name. */
   readonly carried: ReadonlyMap<string, Uint8Array>;
   /** Images outside the model that are too big to carry. */
@@ -103,6 +104,7 @@ export function loadSet(set: ImageSet): WireSet {
     fifoData: payloads(set, "fifo-data.img", "fifo-data", PipeDataSchema, (entry) => entry.bytes),
     packets: payloads(set, "sk-queues.img", "sk-queues", SocketPacketSchema, (entry) => entry.length),
     timens: optionalOne(set, "timens-0.img", "timens", TimensEntrySchema),
+    terminals: optionalList(set, "tty-info.img", "tty-info", TtyInfoSchema),
     ...carriedImages(set),
   };
 }

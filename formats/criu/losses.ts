@@ -1,6 +1,8 @@
 /** What an image set cannot hold of a model. */
 import type { FacetName, Loss, WriteOptions } from "../../src/adapter/format.js";
+import { type TableName, tableSpecs } from "../../src/gen/tables.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
+import { formatId } from "./foreign.js";
 import { isStorableOption } from "./socket-options.js";
 import { maxAuxvWords } from "./map-mm.js";
 import { storableXfeatures } from "./map-xstate.js";
@@ -38,7 +40,7 @@ export function lossesOf(checkpoint: Checkpoint, _options: WriteOptions): readon
   collector.add("credentials.keep-caps", "credentials", tasks((row) => row.keepCaps !== 0), "PR_SET_KEEPCAPS is not kept");
   collector.add("memory.shadow-stack", "memory", tasks((row) => row.shadowStackFeatures !== 0n), "the shadow stack is not kept");
   collector.add("memory.names", "memory", tables.vmas.filter((vma) => vma.kind === "anon_private" && vma.name !== "").map((vma) => `0x${vma.start.toString(16)} (${vma.name})`), "names of anonymous memory are not kept");
-  collector.add("memory.special", "memory", tables.vmas.filter((vma, row) => vma.kind === "special" && !hasForeign(checkpoint, row)).map((vma) => `0x${vma.start.toString(16)} ${vma.name}`), "special areas are not kept");
+  collector.add("memory.special", "memory", tables.vmas.filter((vma, row) => vma.kind === "special" && !hasKept(checkpoint, "vmas", row)).map((vma) => `0x${vma.start.toString(16)} ${vma.name}`), "special areas are not kept");
   collector.add("memory.auxv", "command-line", tables.mms.flatMap(({ auxv }, mm) => (auxvIsLong(auxv) ? [`address space ${mm}`] : [])), "the auxiliary vector is cut to 22 entries in /proc/PID/auxv (the program's own copy is whole)");
   collector.add("memory.vdso", "memory", tables.mms.flatMap((_, mm) => (vdsoIsKnown(checkpoint, mm) ? [] : [`address space ${mm}`])), "the pages of another kernel's vDSO are not in this image; criu restore needs them");
   collector.add("pipes.packets", "pipes", tables.pipes.filter((pipe) => pipe.isPacket !== 0 && pipe.packets.length > 4).map((pipe) => `pipe ${pipe.ino}`), "packets in flight become one run of bytes");
@@ -46,7 +48,8 @@ export function lossesOf(checkpoint: Checkpoint, _options: WriteOptions): readon
   collector.add("sockets.options", "sockets", tables.socketOptions.filter((row) => !isStorableOption(row)).map((row) => `level ${row.level} option ${row.option}`), "socket options without a field");
   collector.add("sockets.sender", "sockets", tables.socketMessages.filter((row) => row.senderAddress.length > 0).map((row) => `a message for socket ${row.socket}`), "the sender's address of waiting messages is not kept");
   collector.add("files.inherited", "files", inherited(checkpoint), "descriptors of the caller are replaced by /dev/null");
-  collector.add("files.pidfd", "files", tables.files.flatMap((file, row) => (file.kind === "pidfd" && !isKept(checkpoint, 14, row) ? [`file ${row}`] : [])), "process descriptors are not written");
+  collector.add("files.removed-name", "files", tables.objects.filter((_, row) => hasOtherName(checkpoint, row)).map((object) => `${object.path} (now ${object.linkTarget})`), "files that lost their name go by their other one");
+  collector.add("memory.coredump-filter", "memory", tables.mms.flatMap(({ coredumpFilter }, mm) => (coredumpFilter !== 0 && (coredumpFilter & 0x1ff) !== defaultCoredumpFilter ? [`address space ${mm}`] : [])), "/proc/PID/coredump_filter is not kept");
   return collector.losses;
 }
 
@@ -69,17 +72,28 @@ function isFullMask(mask: Uint8Array): boolean {
   return !bits.includes("0");
 }
 
-function isKept(checkpoint: Checkpoint, table: number, row: number): boolean {
-  return checkpoint.tables.foreign.some((foreign) => foreign.format === "criu" && foreign.table === table && foreign.row === row && foreign.key === "file");
+/** What the kernel gives every process at first. */
+const defaultCoredumpFilter = 0x33;
+
+/** True for a file whose other name is its own, not one that a dump gave it. */
+function hasOtherName(checkpoint: Checkpoint, row: number): boolean {
+  const object = checkpoint.tables.objects[row];
+  return object?.kind === "file" && object.linkTarget !== "" && !hasKept(checkpoint, "objects", row, "link-id");
 }
 
-function hasForeign(checkpoint: Checkpoint, vma: number): boolean {
-  return checkpoint.tables.foreign.some((foreign) => foreign.format === "criu" && foreign.table === 11 && foreign.row === vma);
+function hasKept(checkpoint: Checkpoint, table: TableName, row: number, key?: string): boolean {
+  const kind = tableSpecs.find((spec) => spec.table === table)?.kind;
+  return checkpoint.tables.foreign.some(
+    (foreign) => foreign.format === formatId && foreign.table === kind && foreign.row === row && (key === undefined || foreign.key === key),
+  );
 }
 
+/** Standard streams of the caller other than terminals. */
 function inherited(checkpoint: Checkpoint): string[] {
   const { tables } = checkpoint;
-  return tables.descriptors.flatMap((row) =>
-    tables.files[row.file]?.kind === "inherited" ? [`fd ${row.fd} of ${tables.tasks[row.task]?.pid ?? 0}`] : [],
-  );
+  const isTerminal = (object: number | null): boolean => object !== null && tables.objects[object]?.kind === "char_device";
+  return tables.descriptors.flatMap((row) => {
+    const file = tables.files[row.file];
+    return file?.kind === "inherited" && !isTerminal(file.object) ? [`fd ${row.fd} of ${tables.tasks[row.task]?.pid ?? 0}`] : [];
+  });
 }

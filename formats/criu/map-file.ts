@@ -6,9 +6,9 @@ import {
 import type { ModelBuilder } from "./builder.js";
 import { u32Bytes, type WireContext } from "./context.js";
 import { fileType, fileTypeName } from "./file-types.js";
-import { type FileEntry, FileEntrySchema } from "./gen/files_pb.js";
+import { type FileEntry, FileEntrySchema, type PidFd } from "./gen/files_pb.js";
 import type { FileOwner } from "./gen/sockets_pb.js";
-import { objectOfMemfd, objectOfReg, ownerFromWire, ownerToWire, regToWire } from "./map-object.js";
+import { nameOnDisk, objectOfMemfd, objectOfReg, ownerFromWire, ownerToWire, regToWire } from "./map-object.js";
 import { inetFromWire, socketToWire, unixFromWire } from "./map-socket.js";
 
 const nanoseconds = 1_000_000_000n;
@@ -88,9 +88,23 @@ function partsOf(builder: ModelBuilder, entry: FileEntry): Parts | undefined {
   if (entry.isk) return { kind: "socket", detail: inetFromWire(builder, entry.isk), flags: entry.isk.flags, fown: entry.isk.fown };
   if (entry.tty) {
     const path = builder.wire.files.get(entry.tty.regfId)?.reg;
-    return { kind: "tty", object: path ? objectOfReg(builder, path) : undefined, flags: entry.tty.flags, fown: entry.tty.fown };
+    // Masters of pseudo-terminals are not in the model, nor slaves whose master is in the set.
+    if (!path || builder.pairedTerminals.has(entry.tty.ttyInfoId)) return undefined;
+    return { kind: "tty", object: objectOfReg(builder, path), flags: entry.tty.flags, fown: entry.tty.fown };
   }
+  if (entry.pidfd) return pidfdParts(builder, entry.pidfd);
   return undefined;
+}
+
+function pidfdParts(builder: ModelBuilder, entry: PidFd): Parts {
+  const common = { kind: "pidfd", flags: entry.flags | readWrite, fown: entry.fown } as const;
+  if (entry.nspid >= 0) return { ...common, detail: entry.nspid };
+  const key = `pidfd ${entry.ino}`;
+  const known = builder.objectRows.get(key);
+  if (known !== undefined) return { ...common, object: known };
+  const object = builder.tables.objects.push(objectRow({ kind: "other", ino: BigInt(entry.ino) })) - 1;
+  builder.objectRows.set(key, object);
+  return { ...common, object };
 }
 
 function fifoParts(builder: ModelBuilder, entry: FileEntry, pipeId: number, regfId: number): Parts {
@@ -145,6 +159,9 @@ export function describeFile(builder: ModelBuilder, id: number): string {
   return fileTypeName(builder.wire.files.get(id)?.type ?? 0);
 }
 
+/** What stands for a pipe or socket of the caller, which a set cannot name. */
+const nothing = objectRow({ kind: "char_device", mode: 0o020666, path: "/dev/null", nlink: 1 });
+
 /** The entry of an open file. */
 export function fileToWire(context: WireContext, row: number): FileEntry {
   const { tables } = context;
@@ -155,8 +172,9 @@ export function fileToWire(context: WireContext, row: number): FileEntry {
   const entry = (type: number, fields: Omit<Partial<FileEntry>, "$typeName" | "$unknown">): FileEntry =>
     create(FileEntrySchema, { type, id, ...fields });
   switch (file.kind) {
-    case "path":
-      return regToWire(objectAt(context, file), id, file);
+    case "path": {
+      return regToWire(objectAt(context, file), id, file, nameOnDisk(context, file.object));
+    }
     case "memfd":
       return entry(fileType.memfd, {
         memfd: { $typeName: "crimg.criu.MemfdFile", id, flags, pos: file.pos, fown, inodeId: context.sharedMemory(file.object ?? 0).inodeId ?? 0 },
@@ -179,12 +197,13 @@ export function fileToWire(context: WireContext, row: number): FileEntry {
     case "socket":
       return socketToWire(context, row, file);
     case "tty":
+    case "inherited":
+      if (!context.isTerminal(row)) return regToWire(nothing, id, file);
       return entry(fileType.tty, {
         tty: { $typeName: "crimg.criu.TtyFile", id, ttyInfoId: context.ttyInfoId(row), flags, fown, regfId: context.pathFileId(row) },
       });
     case "pidfd":
-    case "inherited":
-      return entry(fileType.external, {});
+      return pidfdToWire(context, id, file);
   }
 }
 
@@ -197,6 +216,19 @@ export function pathFileToWire(context: WireContext, row: number): FileEntry {
 function objectAt(context: WireContext, file: OpenFileRow): ReturnType<typeof objectRow> {
   return (file.object === null ? undefined : context.tables.objects[file.object]) ?? objectRow();
 }
+
+/** A process descriptor names its process; those of one that is gone are tied by their inode. */
+function pidfdToWire(context: WireContext, id: number, file: OpenFileRow): FileEntry {
+  const ino = Number(BigInt.asUintN(32, objectAt(context, file).ino));
+  return create(FileEntrySchema, {
+    type: fileType.pidfd,
+    id,
+    pidfd: { id, ino, flags: file.flags & ~readWrite, nspid: file.detail ?? -1, fown: ownerToWire(file) },
+  });
+}
+
+/** O_RDWR, which every process descriptor has and an image leaves out. */
+const readWrite = 2;
 
 function timerfdToWire(context: WireContext, id: number, file: OpenFileRow): FileEntry {
   const timer = context.tables.timerfds[file.detail ?? 0] ?? timerfdRow();

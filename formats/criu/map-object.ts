@@ -68,16 +68,54 @@ export function objectOfReg(builder: ModelBuilder, reg: RegFile): number {
   builder.objectRows.set(key, row);
   builder.tables.objects.push(
     objectRow({
-      kind: remap ? "ghost" : (kinds.get(reg.mode & modeType) ?? "file"),
+      kind: kindOf(reg.mode, remap !== undefined),
       mode: reg.mode,
-      path: decodeText((target ?? reg).name),
+      path: decodeText(reg.name),
+      linkTarget: target ? decodeText(target.name) : "",
       nlink: remap ? 0 : 1,
       size: reg.size,
       buildId: buildIdFromWire(reg.buildId),
     }),
   );
   if (remap) builder.foreign.add({ table: "objects", row }, "ghost-id", u32Bytes(remap.remapId));
+  if (remapped && target) {
+    builder.foreign.add({ table: "objects", row }, "link-id", u32Bytes(remapped.remapId));
+    builder.linkTargets.add(remapped.remapId);
+    const entry = builder.wire.files.get(remapped.remapId);
+    builder.rests.push((context, foreign) => {
+      if (entry) foreign.addRest({ table: "objects", row }, "link", FileEntrySchema, entry, linkTargetToWire(context, row));
+    });
+  }
   return row;
+}
+
+/** Regular files without a name are ghosts; what else is gone keeps its kind and has no links. */
+function kindOf(mode: number, isGone: boolean): ObjectKind {
+  const kind = kinds.get(mode & modeType) ?? "file";
+  return isGone && kind === "file" ? "ghost" : kind;
+}
+
+const makeable: ReadonlySet<ObjectKind> = new Set(["directory", "char_device", "block_device", "fifo", "symlink"]);
+
+/** True for what has no name any more and is described by a ghost's image. */
+export function isRemoved(object: ObjectRow | undefined): boolean {
+  return object !== undefined && (object.kind === "ghost" || (object.nlink === 0 && makeable.has(object.kind)));
+}
+
+/**
+ * The name to open a file by, if not its own. The restorer of a set removes the targets of linked remaps, so only
+ * names that a dump made for that purpose may be written as such; a file's other name of its own must stay.
+ */
+export function nameOnDisk(context: WireContext, row: number | null): string | undefined {
+  const object = row === null ? undefined : context.tables.objects[row];
+  if (row === null || object?.kind !== "file" || object.linkTarget === "" || context.linkTargetId(row) !== undefined) return undefined;
+  return object.linkTarget;
+}
+
+/** The entry of the name by which a file that lost its own is still to be found. */
+export function linkTargetToWire(context: WireContext, row: number): FileEntry {
+  const object = context.tables.objects[row] ?? objectRow();
+  return regToWire({ ...object, path: object.linkTarget, linkTarget: "" }, context.linkTargetId(row) ?? 0, { ...noOwner, flags: 0, pos: 0n });
 }
 
 /** Words ↔ bytes. The length of a build-id is not stored: 20 bytes (SHA-1) and 16 fill words exactly. */
@@ -96,14 +134,14 @@ const accessMode = 3;
 const writeOnly = 1;
 const append = 0o2000;
 
-/** A regular file entry for an object. */
-export function regToWire(object: ObjectRow, id: number, file: Owner & { flags: number; pos: bigint }): FileEntry {
+/** A regular file entry for an object, by its own name or another. */
+export function regToWire(object: ObjectRow, id: number, file: Owner & { flags: number; pos: bigint }, name?: string): FileEntry {
   const reg = create(RegFileSchema, {
     id,
     flags: file.flags,
     pos: file.pos,
     fown: ownerToWire(file),
-    name: encodeText(object.path),
+    name: encodeText(name ?? object.path),
   });
   if (object.mode !== 0) reg.mode = object.mode;
   // A restore compares sizes where one is stored: not those of logs that others may write to.
@@ -180,12 +218,16 @@ export function memfdInodeToWire(context: WireContext, row: number): MemfdInode 
 export function ghostFromWire(object: ObjectRow, ghost: GhostFile, contentSize: bigint): ObjectRow {
   return {
     ...object,
+    kind: kindOf(ghost.mode, true),
     mode: ghost.mode,
     uid: ghost.uid,
     gid: ghost.gid,
     devMajor: (ghost.dev >>> 20) & 0xfff,
     devMinor: ghost.dev & 0xfffff,
     ino: ghost.ino,
+    rdevMajor: (ghost.rdev >>> 8) & 0xfff,
+    rdevMinor: (ghost.rdev & 0xff) | ((ghost.rdev >>> 12) & 0xfff00),
+    linkTarget: decodeText(ghost.symlnkTarget),
     size: ghost.chunks ? ghost.size : contentSize,
     atimeNs: (ghost.atim?.tvSec ?? 0n) * 1_000_000_000n + (ghost.atim?.tvUsec ?? 0n) * 1000n,
     mtimeNs: (ghost.mtim?.tvSec ?? 0n) * 1_000_000_000n + (ghost.mtim?.tvUsec ?? 0n) * 1000n,
@@ -206,6 +248,10 @@ export function ghostToWire(object: ObjectRow): GhostFile {
     atim: time(object.atimeNs),
     mtim: time(object.mtimeNs),
   });
+  if (object.kind === "char_device" || object.kind === "block_device") {
+    ghost.rdev = (((object.rdevMajor & 0xfff) << 8) | (object.rdevMinor & 0xff) | ((object.rdevMinor & 0xfff00) << 12)) >>> 0;
+  }
+  if (object.kind === "symlink") ghost.symlnkTarget = encodeText(object.linkTarget);
   if ((object.mode & modeType) === 0o100000 && object.size >= chunkThreshold) {
     ghost.chunks = true;
     ghost.size = object.size;

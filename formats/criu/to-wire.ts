@@ -4,14 +4,14 @@ import { objectRow, socketMessageRow, taskRow, threadRow } from "../../src/gen/t
 import { hostNamespaces, type WireContext } from "./context.js";
 import { type CoreEntry, CoreEntrySchema } from "./gen/core_pb.js";
 import { type FileEntry, FileEntrySchema } from "./gen/files_pb.js";
-import { type SocketPacket, SocketPacketSchema } from "./gen/payload_pb.js";
+import { ControlMessageSchema, type SocketPacket, SocketPacketSchema } from "./gen/payload_pb.js";
 import {
   type FsEntry, FsEntrySchema, type Inventory, InventorySchema, type KernelIds, KernelIdsSchema, type TreeEntry,
   TreeEntrySchema,
 } from "./gen/tree_pb.js";
 import { fileType } from "./file-types.js";
 import { machineX86, threadToWire } from "./map-core.js";
-import { noOwner, regToWire } from "./map-object.js";
+import { nameOnDisk, noOwner, regToWire } from "./map-object.js";
 import { credsToWire, queueToWire, taskCoreToWire } from "./map-task.js";
 
 /** The root directory, for tasks whose root is the dumper's. */
@@ -84,14 +84,19 @@ export function deadCoreToWire(context: WireContext, row: number): CoreEntry {
 export function packetToWire(context: WireContext, row: number): SocketPacket {
   const message = context.tables.socketMessages[row] ?? socketMessageRow();
   const file = context.tables.files.findIndex((candidate) => candidate.kind === "socket" && candidate.detail === message.socket);
-  return create(SocketPacketSchema, { idFor: file < 0 ? 0 : context.fileId(file), length: message.data.length });
+  const packet = create(SocketPacketSchema, { idFor: file < 0 ? 0 : context.fileId(file), length: message.data.length });
+  const rights = context.tables.messageFiles.filter((one) => one.message === row).map((one) => context.fileId(one.file));
+  if (rights.length > 0) packet.scm.push(create(ControlMessageSchema, { type: scmRights, rights }));
+  return packet;
 }
+
+const scmRights = 1;
 
 /** The entry by which an object is mapped, executed, or stood in. */
 export function objectFileToWire(context: WireContext, row: number, id: number): FileEntry {
   const object = context.tables.objects[row];
   if (object === undefined) throw new RangeError(`no object ${row}`);
-  if (!context.isMemoryFile(row)) return regToWire(object, id, { ...noOwner, flags: 0, pos: 0n });
+  if (!context.isMemoryFile(row)) return regToWire(object, id, { ...noOwner, flags: 0, pos: 0n }, nameOnDisk(context, row));
   const { inodeId } = context.sharedMemory(row);
   return create(FileEntrySchema, {
     type: fileType.memfd,

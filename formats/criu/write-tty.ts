@@ -20,7 +20,7 @@ export function writeTerminals(output: Output, context: WireContext): void {
   }
   const infos = new Map<number, TtyInfo>();
   context.tables.files.forEach((file, row) => {
-    if (file.kind !== "tty") return;
+    if (!context.isTerminal(row)) return;
     const object = (file.object === null ? undefined : context.tables.objects[file.object]) ?? objectRow();
     infos.set(context.ttyInfoId(row), terminal(context, context.ttyInfoId(row), object.path, object.rdevMajor, object.rdevMinor));
   });

@@ -14,7 +14,7 @@ import { ImageWriter } from "./image-writer.js";
 import { inventoryName, isModelled } from "./image-types.js";
 import { fileToWire, pathFileToWire } from "./map-file.js";
 import { mmToWire, vmasToWire } from "./map-mm.js";
-import { memfdInodeToWire, noOwner, regToWire, remapType } from "./map-object.js";
+import { isRemoved, linkTargetToWire, memfdInodeToWire, noOwner, regToWire, remapType } from "./map-object.js";
 import { coreToWire, deadCoreToWire, fsToWire, idsToWire, inventoryToWire, objectFileToWire, packetToWire, rootDirectory, treeToWire } from "./to-wire.js";
 import { writeTerminals } from "./write-tty.js";
 import { withVdso } from "./vdso.js";
@@ -67,6 +67,10 @@ function collectFiles(context: WireContext): Map<number, FileEntry> {
       files.set(id, foreign.apply({ table: "objects", row }, `file:${id}`, FileEntrySchema, objectFileToWire(context, row, id)));
     }
   }
+  tables.objects.forEach((_, row) => {
+    const id = context.linkTargetId(row);
+    if (id !== undefined) files.set(id, foreign.apply({ table: "objects", row }, "link", FileEntrySchema, linkTargetToWire(context, row)));
+  });
   if (!files.has(context.rootDirectoryId)) {
     files.set(context.rootDirectoryId, regToWire(rootDirectory, context.rootDirectoryId, { ...noOwner, flags: 0, pos: 0n }));
   }
@@ -101,6 +105,7 @@ function writeTasks(output: Output, checkpoint: Checkpoint, context: WireContext
     fs.entry(FsEntrySchema, foreign.apply(anchor, "fs", FsEntrySchema, fsToWire(context, row)));
     fs.flush();
     if (task.mm !== null) writeMm(output, checkpoint, context, task.pid, task.mm);
+    if (task.descriptorTable !== null) return;
     const { filesId } = context.task(row);
     if (tablesWritten.has(filesId)) return;
     tablesWritten.add(filesId);
@@ -140,7 +145,7 @@ function writeFiles(output: Output, context: WireContext, files: ReadonlyMap<num
     }
     writer.flush();
   }
-  const remaps = ghostRemaps(context).map((fields) => create(RemapFilePathSchema, fields));
+  const remaps = remapsOf(context).map((fields) => create(RemapFilePathSchema, fields));
   for (const { value } of foreign.whole("remap")) remaps.push(fromBinary(RemapFilePathSchema, value));
   if (remaps.length > 0) {
     const writer = new ImageWriter(output, "remap-fpath.img", "remap-fpath");
@@ -150,21 +155,23 @@ function writeFiles(output: Output, context: WireContext, files: ReadonlyMap<num
   writeTerminals(output, context);
 }
 
-/** Every entry of an unlinked file refers to its ghost. */
-function ghostRemaps(context: WireContext): { origId: number; remapId: number; remapType: number }[] {
+/** Every entry of an unlinked file refers to its ghost, or to the name that a dump gave it. */
+function remapsOf(context: WireContext): { origId: number; remapId: number; remapType: number }[] {
   const { tables } = context;
   const remaps: { origId: number; remapId: number; remapType: number }[] = [];
-  const isGhost = (object: number | null): object is number => object !== null && tables.objects[object]?.kind === "ghost";
-  const add = (origId: number, object: number): void => {
-    if (!remaps.some((remap) => remap.origId === origId)) remaps.push({ origId, remapId: context.ghostId(object), remapType: remapType.ghost });
+  const seen = new Set<number>();
+  const add = (origId: number, object: number | null): void => {
+    if (object === null || seen.has(origId)) return;
+    seen.add(origId);
+    const linkId = context.linkTargetId(object);
+    if (isRemoved(tables.objects[object])) remaps.push({ origId, remapId: context.ghostId(object), remapType: remapType.ghost });
+    else if (linkId !== undefined) remaps.push({ origId, remapId: linkId, remapType: remapType.linked });
   };
   tables.files.forEach((file, row) => {
-    if (file.kind === "path" && isGhost(file.object)) add(context.fileId(row), file.object);
-    if (file.kind === "pipe" && isGhost(file.object)) add(context.pathFileId(row), file.object);
+    if (file.kind === "path") add(context.fileId(row), file.object);
+    if (file.kind === "pipe") add(context.pathFileId(row), file.object);
   });
-  for (const row of context.objectsWithFiles()) {
-    if (isGhost(row)) for (const id of context.objectFileIds(row)) add(id, row);
-  }
+  for (const row of context.objectsWithFiles()) for (const id of context.objectFileIds(row)) add(id, row);
   return remaps;
 }
 
@@ -230,7 +237,7 @@ function writeContents(output: Output, checkpoint: Checkpoint, context: WireCont
     const { shmid } = context.sharedMemory(row);
     jobs.push({ mapName: `pagemap-shmem-${shmid}.img`, typeId: "pagemap-shmem", kept: keptId("objects", row), runs: runsOfObject(checkpoint, row) });
   });
-  const ghosts = tables.objects.flatMap((object, row) => (object.kind === "ghost" ? [row] : []));
+  const ghosts = tables.objects.flatMap((object, row) => (isRemoved(object) ? [row] : []));
   for (const { runs } of jobs) progress.expect(runs.reduce((sum, run) => sum + run.length, 0n));
   for (const row of ghosts) progress.expect(tables.objects[row]?.size ?? 0n);
   const used = new Set(jobs.flatMap(({ kept }) => (kept === undefined ? [] : [kept])));

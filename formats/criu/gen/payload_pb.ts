@@ -13,7 +13,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file payload.proto.
  */
 export const file_payload: GenFile = /*@__PURE__*/
-  fileDesc("Cg1wYXlsb2FkLnByb3RvEgpjcmltZy5jcml1IjgKCFBpcGVEYXRhEg8KB3BpcGVfaWQYASABKA0SDQoFYnl0ZXMYAiABKA0SDAoEc2l6ZRgDIAEoDSI7CgxTb2NrZXRQYWNrZXQSDgoGaWRfZm9yGAEgASgNEg4KBmxlbmd0aBgCIAEoDRILCgNzY20YBCADKAwiKgoHVGltZXZhbBIOCgZ0dl9zZWMYASABKAQSDwoHdHZfdXNlYxgCIAEoBCLWAQoJR2hvc3RGaWxlEgsKA3VpZBgBIAEoDRILCgNnaWQYAiABKA0SDAoEbW9kZRgDIAEoDRILCgNkZXYYBCABKA0SCwoDaW5vGAUgASgEEgwKBHJkZXYYBiABKA0SIQoEYXRpbRgHIAEoCzITLmNyaW1nLmNyaXUuVGltZXZhbBIhCgRtdGltGAggASgLMhMuY3JpbWcuY3JpdS5UaW1ldmFsEg4KBmNodW5rcxgJIAEoCBIMCgRzaXplGAogASgEEhUKDXN5bWxua190YXJnZXQYCyABKAwiJgoKR2hvc3RDaHVuaxILCgNsZW4YASABKAQSCwoDb2ZmGAIgASgEIkYKDVJlbWFwRmlsZVBhdGgSDwoHb3JpZ19pZBgBIAEoDRIQCghyZW1hcF9pZBgCIAEoDRISCgpyZW1hcF90eXBlGAMgASgN");
+  fileDesc("Cg1wYXlsb2FkLnByb3RvEgpjcmltZy5jcml1IjgKCFBpcGVEYXRhEg8KB3BpcGVfaWQYASABKA0SDQoFYnl0ZXMYAiABKA0SDAoEc2l6ZRgDIAEoDSJXCgxTb2NrZXRQYWNrZXQSDgoGaWRfZm9yGAEgASgNEg4KBmxlbmd0aBgCIAEoDRInCgNzY20YBCADKAsyGi5jcmltZy5jcml1LkNvbnRyb2xNZXNzYWdlIi4KDkNvbnRyb2xNZXNzYWdlEgwKBHR5cGUYASABKA0SDgoGcmlnaHRzGAIgAygNIioKB1RpbWV2YWwSDgoGdHZfc2VjGAEgASgEEg8KB3R2X3VzZWMYAiABKAQi1gEKCUdob3N0RmlsZRILCgN1aWQYASABKA0SCwoDZ2lkGAIgASgNEgwKBG1vZGUYAyABKA0SCwoDZGV2GAQgASgNEgsKA2lubxgFIAEoBBIMCgRyZGV2GAYgASgNEiEKBGF0aW0YByABKAsyEy5jcmltZy5jcml1LlRpbWV2YWwSIQoEbXRpbRgIIAEoCzITLmNyaW1nLmNyaXUuVGltZXZhbBIOCgZjaHVua3MYCSABKAgSDAoEc2l6ZRgKIAEoBBIVCg1zeW1sbmtfdGFyZ2V0GAsgASgMIiYKCkdob3N0Q2h1bmsSCwoDbGVuGAEgASgEEgsKA29mZhgCIAEoBCJGCg1SZW1hcEZpbGVQYXRoEg8KB29yaWdfaWQYASABKA0SEAoIcmVtYXBfaWQYAiABKA0SEgoKcmVtYXBfdHlwZRgDIAEoDQ");
 
 /**
  * `bytes` raw bytes follow.
@@ -65,11 +65,9 @@ export type SocketPacket = Message<"crimg.criu.SocketPacket"> & {
   length: number;
 
   /**
-   * Descriptors on their way; not in the model.
-   *
-   * @generated from field: repeated bytes scm = 4;
+   * @generated from field: repeated crimg.criu.ControlMessage scm = 4;
    */
-  scm: Uint8Array[];
+  scm: ControlMessage[];
 };
 
 /**
@@ -78,6 +76,34 @@ export type SocketPacket = Message<"crimg.criu.SocketPacket"> & {
  */
 export const SocketPacketSchema: GenMessage<SocketPacket> = /*@__PURE__*/
   messageDesc(file_payload, 1);
+
+/**
+ * Descriptors on their way.
+ *
+ * @generated from message crimg.criu.ControlMessage
+ */
+export type ControlMessage = Message<"crimg.criu.ControlMessage"> & {
+  /**
+   * SCM_RIGHTS.
+   *
+   * @generated from field: optional uint32 type = 1;
+   */
+  type: number;
+
+  /**
+   * Entries of files.img.
+   *
+   * @generated from field: repeated uint32 rights = 2;
+   */
+  rights: number[];
+};
+
+/**
+ * Describes the message crimg.criu.ControlMessage.
+ * Use `create(ControlMessageSchema)` to create a new message.
+ */
+export const ControlMessageSchema: GenMessage<ControlMessage> = /*@__PURE__*/
+  messageDesc(file_payload, 2);
 
 /**
  * @generated from message crimg.criu.Timeval
@@ -99,7 +125,7 @@ export type Timeval = Message<"crimg.criu.Timeval"> & {
  * Use `create(TimevalSchema)` to create a new message.
  */
 export const TimevalSchema: GenMessage<Timeval> = /*@__PURE__*/
-  messageDesc(file_payload, 2);
+  messageDesc(file_payload, 3);
 
 /**
  * The rest of the file is the content, or GhostChunks each followed by its bytes.
@@ -168,7 +194,7 @@ export type GhostFile = Message<"crimg.criu.GhostFile"> & {
  * Use `create(GhostFileSchema)` to create a new message.
  */
 export const GhostFileSchema: GenMessage<GhostFile> = /*@__PURE__*/
-  messageDesc(file_payload, 3);
+  messageDesc(file_payload, 4);
 
 /**
  * @generated from message crimg.criu.GhostChunk
@@ -190,7 +216,7 @@ export type GhostChunk = Message<"crimg.criu.GhostChunk"> & {
  * Use `create(GhostChunkSchema)` to create a new message.
  */
 export const GhostChunkSchema: GenMessage<GhostChunk> = /*@__PURE__*/
-  messageDesc(file_payload, 4);
+  messageDesc(file_payload, 5);
 
 /**
  * @generated from message crimg.criu.RemapFilePath
@@ -223,5 +249,5 @@ export type RemapFilePath = Message<"crimg.criu.RemapFilePath"> & {
  * Use `create(RemapFilePathSchema)` to create a new message.
  */
 export const RemapFilePathSchema: GenMessage<RemapFilePath> = /*@__PURE__*/
-  messageDesc(file_payload, 5);
+  messageDesc(file_payload, 6);
 
