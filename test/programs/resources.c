@@ -22,6 +22,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/timerfd.h>
 #include <sys/un.h>
@@ -191,9 +192,37 @@ static void check_files(void)
 /* Sockets */
 static int stream[2], datagram[2], packet[2], listener, client, accepted, abstract, tcp_listener, udp6, unbound;
 static struct sockaddr_un listener_name = { .sun_family = AF_UNIX }, abstract_name = { .sun_family = AF_UNIX };
+static int rights[2];
 static socklen_t abstract_length;
 static in_port_t tcp_port, udp_port;
 static const int on = 1, send_buffer = 50000;
+
+/* A descriptor on its way: of the file, whose offset its receiver will share. */
+static void send_file(void)
+{
+    char control[CMSG_SPACE(sizeof(int))] = { 0 };
+    struct iovec data = { "take", 4 };
+    struct msghdr message = { .msg_iov = &data, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control };
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(header), &file, sizeof(int));
+    need(sendmsg(rights[0], &message, 0) == 4);
+}
+
+static int receive_file(void)
+{
+    char control[CMSG_SPACE(sizeof(int))] = { 0 };
+    struct iovec data = { buffer, 10 };
+    struct msghdr message = { .msg_iov = &data, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control };
+    int received = -1;
+
+    need(recvmsg(rights[1], &message, 0) == 4 && CMSG_FIRSTHDR(&message) != NULL);
+    memcpy(&received, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof(int));
+    return received;
+}
 
 static void make_sockets(void)
 {
@@ -206,6 +235,8 @@ static void make_sockets(void)
     need(setsockopt(stream[0], SOL_SOCKET, SO_SNDBUF, &send_buffer, sizeof send_buffer) == 0);
     need(socketpair(AF_UNIX, SOCK_DGRAM, 0, datagram) == 0);
     need(send(datagram[0], "one", 3, 0) == 3 && send(datagram[0], "second", 6, 0) == 6);
+    need(socketpair(AF_UNIX, SOCK_DGRAM, 0, rights) == 0);
+    send_file();
     need(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, packet) == 0);
     need(setsockopt(packet[0], SOL_SOCKET, SO_PASSCRED, &on, sizeof on) == 0);
     need(getcwd(listener_name.sun_path, 80) != NULL);
@@ -263,6 +294,7 @@ static void check_sockets(void)
     need((other = accept(tcp_listener, NULL, NULL)) >= 0 && close(one) == 0 && close(other) == 0);
     need(getsockname(udp6, (void *)&in6, &length) == 0 && in6.sin6_port == udp_port);
     need(option(unbound, IPPROTO_TCP, TCP_NODELAY) == 1);
+    need((one = receive_file()) >= 0 && lseek(one, 7, SEEK_SET) == 7 && lseek(file, 0, SEEK_CUR) == 7);
 }
 
 /* Signals and timers */
@@ -306,7 +338,7 @@ static void check_signals(void)
 
 /* Threads and processes */
 static pid_t dead, stopped, child;
-static int commands[2];
+static int commands[2], child_fd;
 
 static _Noreturn void *wait_for_ever(void *unused)
 {
@@ -358,6 +390,7 @@ static void make_processes(void)
     }
     if ((child = fork()) == 0)
         run_child();
+    need((child_fd = syscall(SYS_pidfd_open, child, 0)) >= 0);
     usleep(50000);
     need(kill(stopped, SIGSTOP) == 0);
     usleep(50000);
@@ -380,6 +413,7 @@ static void check_processes(void)
     fclose(stat);
     need(fields == 1 && state == 'T');
     need(getpgid(child) == child);
+    need(syscall(SYS_pidfd_send_signal, child_fd, 0, NULL, 0) == 0);
 }
 
 int main(void)
