@@ -4,7 +4,7 @@ import { AT, CLONE, O, P_PID, PR, SIG, WAIT } from "./constants.js";
 import { lowerLeaving } from "./leave.js";
 import type { Lowering } from "./lowering.js";
 import { lowerMemory } from "./memory.js";
-import type { Label, Slot } from "./operands.js";
+import type { Label, Shared, Slot } from "./operands.js";
 import { endWithStatus, threadFlags } from "./process.js";
 import { lowerPendingSignals, lowerSignalActions } from "./signals.js";
 import { lowerLimits, lowerThreadState } from "./thread-state.js";
@@ -44,10 +44,13 @@ export function lowerTask(t: TreeLowering, plan: TaskPlan): void {
   b.about(l.taskSubject(plan.task), () => {
     // If the parent dies before everything runs, so does the child: nothing half-alive remains.
     b.syscall("prctl", [PR.setPdeathsig, SIG.kill, 0, 0, 0], { message: "ask to die with the parent" });
+    publishOwnId(l, "getpid", l.taskShared(plan.task));
     const helpers = makeRelatives(t, plan);
     b.count(l.placed);
     joinGroup(t, plan);
     if (plan.row.state === "zombie") {
+      const leader = l.checkpoint.threadsOf(plan.task)[0];
+      if (leader !== undefined) b.syscall("prctl", [PR.setName, b.string(l.thread(leader).comm), 0, 0, 0], { expect: "any" });
       if (t.counts.joined > 0) b.wait(l.joined, t.counts.joined);
       endWithStatus(b, plan.row.waitStatus);
       return;
@@ -76,6 +79,13 @@ export function lowerTask(t: TreeLowering, plan: TaskPlan): void {
     lowerProcessState(t, plan);
     lowerThreads(t, plan);
   });
+}
+
+/** The parent publishes it too, but perhaps only after the child has run far ahead. */
+function publishOwnId(l: Lowering, call: "getpid" | "gettid", shared: Shared): void {
+  const own = l.builder.slot(`own ${shared.name}`);
+  l.builder.syscall(call, [], { store: own });
+  l.builder.store4(shared, own);
 }
 
 /** Forks children before and after setsid, and the stand-ins. Returns the pid slots of stand-ins to reap. */
@@ -232,6 +242,7 @@ function lowerThreads(t: TreeLowering, plan: TaskPlan): void {
   for (const { index, thread, start } of starts) {
     b.place(start);
     b.about(`thread ${thread.tid} of ${l.taskSubject(plan.task)}`, () => {
+      publishOwnId(l, "gettid", l.threadShared(index));
       lowerThreadState(l, index);
       lowerLeaving(l, index);
     });
