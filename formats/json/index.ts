@@ -2,8 +2,6 @@
 import type { FacetSupport, FormatAdapter } from "../../src/adapter/format.js";
 import { facetNames, type FacetName } from "../../src/adapter/format.js";
 import { documentFormat } from "./document.js";
-import { readDocument } from "./read.js";
-import { writeDocument } from "./write.js";
 
 const documentStart = new RegExp(`^\\s*\\{[^\\u0000]*"format"\\s*:\\s*"${documentFormat}"`);
 
@@ -17,12 +15,15 @@ export const format: FormatAdapter = {
     return !isDirectory && head[0] !== undefined && documentStart.test(Buffer.from(head.subarray(0, 4096)).toString("latin1"));
   },
   async read(path, options) {
+    // The judge of schemas is large: who only writes should not wait for it.
+    const { readDocument } = await import("./read.js");
     return readDocument(path, options);
   },
   losses() {
     return [];
   },
   async write(checkpoint, output, options) {
+    const { writeDocument } = await import("./write.js");
     writeDocument(checkpoint, output, options);
   },
 };
