@@ -870,3 +870,16 @@ _Static_assert(offsetof(struct ckpt_loss, code) == 0, "loss.code");
 _Static_assert(offsetof(struct ckpt_loss, count) == 4, "loss.count");
 _Static_assert(offsetof(struct ckpt_loss, text) == 8, "loss.text");
 _Static_assert(offsetof(struct ckpt_loss, reserved) == 12, "loss.reserved");
+
+/* Pages made inaccessible by MADV_GUARD_INSTALL, whatever the protection of their mapping says. */
+struct ckpt_guard_region {
+	uint32_t mm; /* Address space. */
+	uint32_t reserved; /* Zero. */
+	uint64_t start; /* First address. */
+	uint64_t end; /* First address after it; in the same mapping. */
+};
+_Static_assert(sizeof(struct ckpt_guard_region) == 24, "guard_region");
+_Static_assert(offsetof(struct ckpt_guard_region, mm) == 0, "guard_region.mm");
+_Static_assert(offsetof(struct ckpt_guard_region, reserved) == 4, "guard_region.reserved");
+_Static_assert(offsetof(struct ckpt_guard_region, start) == 8, "guard_region.start");
+_Static_assert(offsetof(struct ckpt_guard_region, end) == 16, "guard_region.end");

@@ -503,6 +503,16 @@ types:
       - { id: count, type: u4, doc: "How many." }
       - { id: text, type: str_ref, doc: "In words, with the object's name." }
       - { id: reserved, type: u4, doc: "Zero." }
+
+  guard_region:
+    -crimg-table: 27
+    -crimg-name: guard_regions
+    doc: Pages made inaccessible by MADV_GUARD_INSTALL, whatever the protection of their mapping says.
+    seq:
+      - { id: mm, type: u4, -crimg-ref: mms, doc: "Address space." }
+      - { id: reserved, type: u4, doc: "Zero." }
+      - { id: start, type: u8, -crimg-format: hex, doc: "First address." }
+      - { id: end, type: u8, -crimg-format: hex, doc: "First address after it; in the same mapping." }
 enums:
   task_state:
     1: running

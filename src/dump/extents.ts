@@ -1,5 +1,5 @@
 /** Which pages of an address space must be stored: private ones that exist, in memory or swapped out. */
-import { extentRow } from "../gen/tables.js";
+import { extentRow, guardRegionRow } from "../gen/tables.js";
 import { close, errno, failed, open, openFlag, pageIs, scanPages, SysError, tryPread } from "../native/index.js";
 import type { DumpContext, DumpedProcess } from "./context.js";
 import type { VmaInfo } from "./vmas.js";
@@ -46,6 +46,19 @@ class ExtentBuilder {
   }
 }
 
+/** Records guarded pages, a row a mapping: an advice call may not cross a gap. */
+function addGuards(context: DumpContext, mm: number, vmas: readonly VmaInfo[], start: bigint, end: bigint): void {
+  for (const { mapping } of vmas) {
+    if (mapping.end <= start || mapping.start >= end) continue;
+    const row = guardRegionRow({
+      mm,
+      start: start > mapping.start ? start : mapping.start,
+      end: end < mapping.end ? end : mapping.end,
+    });
+    context.tables.guardRegions.push(row);
+  }
+}
+
 /** Adds the extents of one address space; their source is the process's memory, positions are addresses. */
 export function collectExtents(
   context: DumpContext,
@@ -63,15 +76,15 @@ export function collectExtents(
   try {
     const first = vmas[0]?.mapping.start ?? 0n;
     const last = vmas.filter((vma) => vma.mapping.end < 1n << 63n).at(-1)?.mapping.end ?? 0n;
+    const range = { start: first, end: last };
     const scan = (inverted: bigint): number =>
-      scanPages(
-        fd,
-        { start: first, end: last, inverted, mask: inverted, anyOf: pageIs.PRESENT | pageIs.SWAPPED },
-        (start, end) => builder.add(start, end),
-      );
+      scanPages(fd, { ...range, inverted, mask: inverted, anyOf: pageIs.PRESENT | pageIs.SWAPPED }, (start, end) => builder.add(start, end));
     // Guard markers look like swapped pages; kernels before 6.15 do not know the category.
     let result = scan(pageIs.FILE | pageIs.PFNZERO | pageIs.GUARD);
     if (result === -errno.EINVAL) result = scan(pageIs.FILE | pageIs.PFNZERO);
+    else if (!failed(result)) {
+      scanPages(fd, { ...range, inverted: 0n, mask: 0n, anyOf: pageIs.GUARD }, (start, end) => addGuards(context, mm, vmas, start, end));
+    }
     if (result === -errno.ENOTTY) walkPagemap(fd, vmas, builder);
     else if (failed(result)) throw new SysError("ioctl(PAGEMAP_SCAN)", -result, `process ${process.pid}`);
     builder.finish();

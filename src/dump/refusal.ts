@@ -10,7 +10,6 @@ export function refusal(what: string, text: string, fields: CrimgErrorFields = {
 export const ignorableClasses = {
   cgroup: "membership in another control group than crimg's; the resumed tree is in that of whoever resumes it",
   seccomp: "the seccomp filter of a task",
-  "guard-pages": "guard regions (MADV_GUARD_INSTALL)",
   locks: "file locks and leases",
   "syscall-user-dispatch": "syscall user dispatch",
   "descriptor": "descriptors of kinds that crimg does not know; they are closed in the resumed program",

@@ -31,6 +31,7 @@ import {
   type EventfdRow,
   type ExtentRow,
   type ForeignRow,
+  type GuardRegionRow,
   type IntervalTimerRow,
   type LossRow,
   type MessageFileRow,
@@ -947,6 +948,27 @@ export function writeLossRow(writer: ByteWriter, row: LossRow, heaps: HeapWriter
   writer.zeros(4);
 }
 
+/** Bytes of a guard_region record. */
+export const guardRegionRowSize = 24;
+
+/** Reads a guard_region record at the reader's position. */
+export function readGuardRegionRow(reader: ByteReader, heaps: HeapReader): GuardRegionRow {
+  reader.need(guardRegionRowSize, "guard_region");
+  const mm = reader.u4();
+  reader.skip(4);
+  const start = reader.u8();
+  const end = reader.u8();
+  return { mm, start, end };
+}
+
+/** Appends a guard_region record. */
+export function writeGuardRegionRow(writer: ByteWriter, row: GuardRegionRow, heaps: HeapWriter): void {
+  writer.u4(row.mm, "mm");
+  writer.zeros(4);
+  writer.u8(row.start, "start");
+  writer.u8(row.end, "end");
+}
+
 /** How the rows of every table are read and written. */
 export interface RowCodec<Row> {
   readonly read: (reader: ByteReader, heaps: HeapReader) => Row;
@@ -980,4 +1002,5 @@ export const rowCodecs: { readonly [Name in keyof Tables]: RowCodec<Tables[Name]
   foreign: { read: readForeignRow, write: writeForeignRow },
   losses: { read: readLossRow, write: writeLossRow },
   messageFiles: { read: readMessageFileRow, write: writeMessageFileRow },
+  guardRegions: { read: readGuardRegionRow, write: writeGuardRegionRow },
 };

@@ -559,4 +559,17 @@ export const tableSpecs: readonly TableSpec[] = [
       { id: "file", name: "file", wire: "u4", offset: 4, size: 4, ref: "files", doc: "The open file description that its receiver will get." },
     ],
   },
+  {
+    kind: 27,
+    tableId: "guard_regions",
+    table: "guardRegions",
+    id: "guard_region",
+    size: 24,
+    doc: "Pages made inaccessible by MADV_GUARD_INSTALL, whatever the protection of their mapping says.",
+    fields: [
+      { id: "mm", name: "mm", wire: "u4", offset: 0, size: 4, ref: "mms", doc: "Address space." },
+      { id: "start", name: "start", wire: "u8", offset: 8, size: 8, format: "hex", doc: "First address." },
+      { id: "end", name: "end", wire: "u8", offset: 16, size: 8, format: "hex", doc: "First address after it; in the same mapping." },
+    ],
+  },
 ];

@@ -1320,6 +1320,26 @@ export function messageFileRow(fields: Partial<MessageFileRow> = {}): MessageFil
   };
 }
 
+/** Pages made inaccessible by MADV_GUARD_INSTALL, whatever the protection of their mapping says. */
+export interface GuardRegionRow {
+  /** Address space. */
+  readonly mm: number;
+  /** First address. */
+  readonly start: bigint;
+  /** First address after it; in the same mapping. */
+  readonly end: bigint;
+}
+
+/** A GuardRegionRow; what is not given is zero, empty or none. */
+export function guardRegionRow(fields: Partial<GuardRegionRow> = {}): GuardRegionRow {
+  return {
+    mm: 0,
+    start: 0n,
+    end: 0n,
+    ...fields,
+  };
+}
+
 /** All tables; a row is referred to by its index. */
 export interface Tables {
   readonly checkpoint: readonly CheckpointRow[];
@@ -1348,6 +1368,7 @@ export interface Tables {
   readonly foreign: readonly ForeignRow[];
   readonly losses: readonly LossRow[];
   readonly messageFiles: readonly MessageFileRow[];
+  readonly guardRegions: readonly GuardRegionRow[];
 }
 
 export type TableName = keyof Tables;
@@ -1384,5 +1405,6 @@ export function emptyTables(): MutableTables {
     foreign: [],
     losses: [],
     messageFiles: [],
+    guardRegions: [],
   };
 }

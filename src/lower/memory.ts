@@ -59,6 +59,13 @@ export function lowerMemory(parts: MemoryParts, mmIndex: number, subject: string
     for (const run of hugeRuns(extents, vma.start, vma.end)) collapse(b, run);
   }
   readExtents(b, parts.imageFd, extents, (address) => address, "memory");
+  for (const { mm, start, end } of checkpoint.tables.guardRegions) {
+    if (mm !== mmIndex) continue;
+    b.syscall("madvise", [start, end - start, MADV.guardInstall], {
+      message: `guard ${hex(start)}-${hex(end)}`,
+      hint: "MADV_GUARD_INSTALL needs Linux 6.13, for mappings of files 6.15",
+    });
+  }
   finishVmas(b, plans);
   if (parts.staged.range !== undefined) {
     const { start, end } = parts.staged.range;

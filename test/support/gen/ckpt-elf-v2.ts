@@ -9,6 +9,7 @@ import {
   eventfdRowSize,
   extentRowSize,
   foreignRowSize,
+  guardRegionRowSize,
   intervalTimerRowSize,
   lossRowSize,
   messageFileRowSize,
@@ -26,6 +27,7 @@ import {
   readEventfdRow,
   readExtentRow,
   readForeignRow,
+  readGuardRegionRow,
   readIntervalTimerRow,
   readLossRow,
   readMessageFileRow,
@@ -67,6 +69,7 @@ import {
   writeEventfdRow,
   writeExtentRow,
   writeForeignRow,
+  writeGuardRegionRow,
   writeIntervalTimerRow,
   writeLossRow,
   writeMessageFileRow,
@@ -98,6 +101,7 @@ import type {
   EventfdRow,
   ExtentRow,
   ForeignRow,
+  GuardRegionRow,
   IntervalTimerRow,
   LossRow,
   MessageFileRow,
@@ -448,6 +452,12 @@ export const lossArbitrary: fc.Arbitrary<LossRow> = fc.record({
   text: text(20),
 });
 
+export const guardRegionArbitrary: fc.Arbitrary<GuardRegionRow> = fc.record({
+  mm: u4,
+  start: u8,
+  end: u8,
+});
+
 /** Every record of the spec, for the laws that all codecs obey. */
 export const codecCases: readonly CodecCase[] = [
   codecCase("ckpt_elf_v2::tables_header", tablesHeaderSize, tablesHeaderArbitrary, readTablesHeader, writeTablesHeader),
@@ -479,6 +489,7 @@ export const codecCases: readonly CodecCase[] = [
   codecCase("ckpt_elf_v2::message_file", messageFileRowSize, messageFileArbitrary, readMessageFileRow, writeMessageFileRow),
   codecCase("ckpt_elf_v2::foreign", foreignRowSize, foreignArbitrary, readForeignRow, writeForeignRow),
   codecCase("ckpt_elf_v2::loss", lossRowSize, lossArbitrary, readLossRow, writeLossRow),
+  codecCase("ckpt_elf_v2::guard_region", guardRegionRowSize, guardRegionArbitrary, readGuardRegionRow, writeGuardRegionRow),
 ];
 
 /** Rows of each table; references are any numbers. */
@@ -509,4 +520,5 @@ export const rowArbitraries: { readonly [Name in keyof Tables]: fc.Arbitrary<Tab
   foreign: foreignArbitrary,
   losses: lossArbitrary,
   messageFiles: messageFileArbitrary,
+  guardRegions: guardRegionArbitrary,
 };
