@@ -5,6 +5,7 @@
  */
 import { registry } from "../formats/registry.js";
 import type { FacetName, FacetSupport } from "./adapter/format.js";
+import { fromSystemError } from "./errors/render.js";
 import { convert as convertWith, type ConvertOptions as ConvertWith, type ConvertReport } from "./ops/convert.js";
 import { openCheckpoint, type OpenedCheckpoint, type OpenOptions } from "./ops/open.js";
 
@@ -30,9 +31,18 @@ export interface FormatInfo {
   readonly facets: Readonly<Record<FacetName, FacetSupport>>;
 }
 
+/** What the system refuses (no space, no permission) becomes a CrimgError too. */
+async function inWords<Result>(work: Promise<Result>): Promise<Result> {
+  try {
+    return await work;
+  } catch (error) {
+    throw fromSystemError(error);
+  }
+}
+
 /** Opens a checkpoint of any format. Close it when done. Throws CrimgError. */
 export function open(path: string, options: OpenOptions = {}): Promise<OpenedCheckpoint> {
-  return openCheckpoint(path, { ...options, registry });
+  return inWords(openCheckpoint(path, { ...options, registry }));
 }
 
 /**
@@ -40,7 +50,7 @@ export function open(path: string, options: OpenOptions = {}): Promise<OpenedChe
  * @returns what was lost, among others. Throws CrimgError, `convert.loss` under `strict`.
  */
 export function convert(input: string, output: string, options: ConvertOptions = {}): Promise<ConvertReport> {
-  return convertWith(input, output, { ...options, registry });
+  return inWords(convertWith(input, output, { ...options, registry }));
 }
 
 /** The formats of this build. */

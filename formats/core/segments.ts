@@ -6,6 +6,11 @@ import type { MemoryRun, MemoryView } from "../../src/pages/memory-view.js";
 /** VmFlags dd (VM_DONTDUMP) and io (VM_IO). */
 const neverDumped = (1n << 26n) | (1n << 14n);
 const pageSize = 4096n;
+/**
+ * Untouched memory from this length on is left out instead of made a hole: sanitizers reserve 20 TiB, and files end at
+ * 16 TiB on ext4. It has no bytes either way.
+ */
+const reserveBytes = 64n << 30n;
 
 /** A PT_LOAD: [start, end) in memory, of which the first `fileSize` bytes are in the core. */
 export interface Segment {
@@ -70,11 +75,11 @@ function isHeadOfElf(vma: VmaRow, memory: MemoryView): boolean {
   return magic[0] === 0x7f && magic[1] === 0x45 && magic[2] === 0x4c && magic[3] === 0x46;
 }
 
-/** One segment if all bytes can be had; else one for each stretch that can, and one for each that cannot. */
+/** One segment if all bytes can be had; else one for each stretch that can, and one for each that cannot or is a reserve. */
 function split(whole: Segment, runs: readonly MemoryRun[]): Segment[] {
   const segments: { start: bigint; end: bigint; isAbsent: boolean; runs: MemoryRun[] }[] = [];
   for (const run of runs) {
-    const isAbsent = run.origin.kind === "absent";
+    const isAbsent = run.origin.kind === "absent" || (run.origin.kind === "zero" && run.length >= reserveBytes);
     const last = segments.at(-1);
     if (last && last.isAbsent === isAbsent) {
       last.end = run.address + run.length;
