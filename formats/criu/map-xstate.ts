@@ -91,9 +91,12 @@ function put32(view: DataView, offset: number, words: number, values: readonly n
   values.slice(0, words).forEach((value, index) => view.setUint32(offset + index * 4, value, true));
 }
 
-/** The inverse. A blob under 512 bytes reads as if zeros followed. */
+/** Bytes up to the last component that a core image has room for. */
+const storedEnd = 2696;
+
+/** The inverse. A blob may be shortened, also within a component: what is missing is zero. */
 export function xstateToWire(xstate: Uint8Array): X86FpRegs {
-  const padded = new Uint8Array(Math.max(fxsaveSize, xstate.length));
+  const padded = new Uint8Array(xstate.length < headerEnd ? Math.max(fxsaveSize, xstate.length) : Math.max(storedEnd, xstate.length));
   padded.set(xstate);
   const view = new DataView(padded.buffer);
   const words = (offset: number, count: number): number[] =>
@@ -119,14 +122,13 @@ function xsaveToWire(view: DataView, words: (offset: number, count: number) => n
   const inUse = hasHeader ? view.getBigUint64(fxsaveSize, true) : 3n;
   const xcr0 = view.getBigUint64(xcr0Offset, true);
   const xsave = create(X86XsaveSchema, { xstateBv: inUse & storableXfeatures });
-  // An array for every component that the CPU had, as far as the (possibly shortened) blob goes.
-  const isThere = (bits: bigint, end: number): boolean =>
-    view.byteLength >= end && ((xcr0 | inUse) & bits) !== 0n;
+  // An array for every component that the CPU had.
+  const isThere = (bits: bigint): boolean => hasHeader && ((xcr0 | inUse) & bits) !== 0n;
   for (const { name, bits, offset, words: count } of components32) {
-    if (isThere(bits, offset + count * 4)) xsave[name] = words(offset, count);
+    if (isThere(bits)) xsave[name] = words(offset, count);
   }
   for (const { name, bits, offset, words: count } of components64) {
-    if (!isThere(bits, offset + count * 8)) continue;
+    if (!isThere(bits)) continue;
     xsave[name] = Array.from({ length: count }, (_, index) => view.getBigUint64(offset + index * 8, true));
   }
   return xsave;
