@@ -664,8 +664,8 @@ _Static_assert(offsetof(struct ckpt_object, reserved) == 108, "object.reserved")
 /* An open file description (struct file), however many descriptors name it. */
 struct ckpt_open_file {
 	uint32_t kind; /* What it is. */
-	uint32_t detail; /* Row in the table that `kind` names (pipes, sockets, eventfds, timerfds, signalfds); for inherited the stdio number; else none. */
-	uint32_t object; /* Path-based kinds: the inode. */
+	uint32_t detail; /* Row in the table that `kind` names (pipes, sockets, eventfds, timerfds, signalfds); for inherited and tty the stdio number; for pidfd the process id, or none if the process is gone; else none. */
+	uint32_t object; /* Path-based kinds and FIFOs: the inode. Pidfds of processes that are gone: equal for the same process. */
 	uint32_t flags; /* F_GETFL: access mode and status flags (O_PATH included). */
 	uint64_t pos; /* File offset. */
 	uint32_t owner_type; /* F_GETOWN_EX type. */
@@ -772,7 +772,7 @@ struct ckpt_socket {
 	uint32_t type; /* SOCK_*. */
 	uint32_t protocol; /* IPPROTO_*. */
 	uint32_t state; /* What it is doing. */
-	uint32_t peer; /* Unix sockets: the connected peer, if in the tree. */
+	uint32_t peer; /* Unix sockets: the connected peer, if in the tree; for a client that is not accepted yet, the listener. */
 	uint32_t backlog; /* Listening: the backlog. */
 	uint32_t shutdown; /* SHUT_RD, SHUT_WR done. */
 	uint32_t object; /* Unix sockets bound to a path: the socket inode. */

@@ -361,8 +361,8 @@ types:
     doc: An open file description (struct file), however many descriptors name it.
     seq:
       - { id: kind, type: u4, enum: file_kind, doc: "What it is." }
-      - { id: detail, type: u4, -crimg-optional: true, doc: "Row in the table that `kind` names (pipes, sockets, eventfds, timerfds, signalfds); for inherited the stdio number; else none." }
-      - { id: object, type: u4, -crimg-ref: objects, -crimg-optional: true, doc: "Path-based kinds: the inode." }
+      - { id: detail, type: u4, -crimg-optional: true, doc: "Row in the table that `kind` names (pipes, sockets, eventfds, timerfds, signalfds); for inherited and tty the stdio number; for pidfd the process id, or none if the process is gone; else none." }
+      - { id: object, type: u4, -crimg-ref: objects, -crimg-optional: true, doc: "Path-based kinds and FIFOs: the inode. Pidfds of processes that are gone: equal for the same process." }
       - { id: flags, type: u4, -crimg-format: octal, doc: "F_GETFL: access mode and status flags (O_PATH included)." }
       - { id: pos, type: u8, doc: "File offset." }
       - { id: owner_type, type: u4, enum: owner_type, doc: "F_GETOWN_EX type." }
@@ -441,7 +441,7 @@ types:
       - { id: type, type: u4, doc: "SOCK_*." }
       - { id: protocol, type: u4, doc: "IPPROTO_*." }
       - { id: state, type: u4, enum: socket_state, doc: "What it is doing." }
-      - { id: peer, type: u4, -crimg-ref: sockets, -crimg-optional: true, doc: "Unix sockets: the connected peer, if in the tree." }
+      - { id: peer, type: u4, -crimg-ref: sockets, -crimg-optional: true, doc: "Unix sockets: the connected peer, if in the tree; for a client that is not accepted yet, the listener." }
       - { id: backlog, type: u4, doc: "Listening: the backlog." }
       - { id: shutdown, type: u4, -crimg-flags: { read: 0, write: 1 }, doc: "SHUT_RD, SHUT_WR done." }
       - { id: object, type: u4, -crimg-ref: objects, -crimg-optional: true, doc: "Unix sockets bound to a path: the socket inode." }

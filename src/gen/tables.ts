@@ -986,9 +986,9 @@ export function objectRow(fields: Partial<ObjectRow> = {}): ObjectRow {
 export interface OpenFileRow {
   /** What it is. */
   readonly kind: FileKind;
-  /** Row in the table that `kind` names (pipes, sockets, eventfds, timerfds, signalfds); for inherited the stdio number; else none. */
+  /** Row in the table that `kind` names (pipes, sockets, eventfds, timerfds, signalfds); for inherited and tty the stdio number; for pidfd the process id, or none if the process is gone; else none. */
   readonly detail: number | null;
-  /** Path-based kinds: the inode. */
+  /** Path-based kinds and FIFOs: the inode. Pidfds of processes that are gone: equal for the same process. */
   readonly object: number | null;
   /** F_GETFL: access mode and status flags (O_PATH included). */
   readonly flags: number;
@@ -1167,7 +1167,7 @@ export interface SocketRow {
   readonly protocol: number;
   /** What it is doing. */
   readonly state: SocketState;
-  /** Unix sockets: the connected peer, if in the tree. */
+  /** Unix sockets: the connected peer, if in the tree; for a client that is not accepted yet, the listener. */
   readonly peer: number | null;
   /** Listening: the backlog. */
   readonly backlog: number;

@@ -3,7 +3,7 @@
  * setting, and several options may be set by root alone.
  * Option numbers: asm-generic/socket.h, linux/in.h, in6.h, tcp.h, udp.h, icmp.h, icmpv6.h.
  */
-import { close, failed, tryGetsockopt } from "../../native/index.js";
+import { close, failed, socketFlag, tryGetsockopt } from "../../native/index.js";
 import { call, tryCall } from "../../native/sys.js";
 
 /** An option to read and set again. */
@@ -108,14 +108,13 @@ const SO_BUF_LOCK = 72;
  * Sizes of the queues that the program has set (SO_BUF_LOCK says which); others the kernel adapts by itself. The kernel
  * doubles what it is given. Setting a size locks it, so the lock comes last.
  */
-function bufferSizes(fd: number, fresh: number): OptionValue[] {
+function bufferSizes(fd: number, fresh: FreshValues): OptionValue[] {
   const lock = tryGetsockopt(fd, SOL_SOCKET, SO_BUF_LOCK, 4);
   const locked = typeof lock === "number" ? undefined : lock.readInt32LE(0);
   const values: OptionValue[] = [];
   for (const [option, bit] of [[SO_SNDBUF, 1], [SO_RCVBUF, 2]] as const) {
     const now = tryGetsockopt(fd, SOL_SOCKET, option, 4);
-    const before = tryGetsockopt(fresh, SOL_SOCKET, option, 4);
-    const isSame = typeof now === "number" || (typeof before !== "number" && now.equals(before));
+    const isSame = typeof now === "number" || fresh.get(keyOf(SOL_SOCKET, option))?.equals(now) === true;
     if (isSame || (locked !== undefined && (locked & bit) === 0)) continue;
     const half = Buffer.alloc(4);
     half.writeInt32LE(now.readInt32LE(0) >> 1);
@@ -138,31 +137,48 @@ export function socketFilter(fd: number): Buffer | undefined {
   return filter;
 }
 
-/** A fresh socket of a kind to compare with; −errno where we may not make one. */
-export function freshSocket(family: number, type: number, protocol: number): number {
-  return tryCall("socket", family, type | 0o2000000, protocol);
-}
+/** Values of options by level and number. */
+type FreshValues = ReadonlyMap<string, Buffer>;
+
+const keyOf = (level: number, option: number): string => `${level}:${option}`;
 
 /** TCP_MAXSEG of a socket that was connected is what the route allowed; beyond these bounds it cannot have been set. */
 function isMeasuredSegment({ name }: OptionSpec, value: Buffer): boolean {
   return name === "TCP_MAXSEG" && value.length >= 4 && (value.readInt32LE(0) < 88 || value.readInt32LE(0) > 32767);
 }
 
-/** Options that differ from a fresh socket's, in the order in which they are set again. */
-export function changedOptions(fd: number, family: number, type: number, protocol: number): OptionValue[] {
-  const fresh = freshSocket(family, type, protocol);
-  try {
+/** Reads the options of sockets; what a fresh socket of each kind has is read once. */
+export class OptionReader {
+  readonly #fresh = new Map<string, FreshValues>();
+
+  /** Options that differ from a fresh socket's, in the order in which they are set again. */
+  changed(fd: number, family: number, type: number, protocol: number): OptionValue[] {
+    const fresh = this.#freshValues(family, type, protocol);
     const values: OptionValue[] = [];
     for (const spec of optionsFor(family, type, protocol)) {
       const now = tryGetsockopt(fd, spec.level, spec.option);
-      if (typeof now === "number") continue;
-      const before = failed(fresh) ? -1 : tryGetsockopt(fresh, spec.level, spec.option);
-      if (typeof before !== "number" && now.equals(before)) continue;
-      if (isMeasuredSegment(spec, now)) continue;
+      if (typeof now === "number" || fresh.get(keyOf(spec.level, spec.option))?.equals(now) || isMeasuredSegment(spec, now)) continue;
       values.push({ level: spec.level, option: spec.option, value: settable(spec, now) });
     }
-    return failed(fresh) ? values : [...values, ...bufferSizes(fd, fresh)];
-  } finally {
-    if (!failed(fresh)) close(fresh);
+    return fresh.size === 0 ? values : [...values, ...bufferSizes(fd, fresh)];
+  }
+
+  /** Empty where we may not make such a socket. */
+  #freshValues(family: number, type: number, protocol: number): FreshValues {
+    const key = `${family}:${type}:${protocol}`;
+    const known = this.#fresh.get(key);
+    if (known) return known;
+    const values = new Map<string, Buffer>();
+    const fd = tryCall("socket", family, type | socketFlag.CLOEXEC, protocol);
+    if (!failed(fd)) {
+      const sizes = [SO_SNDBUF, SO_RCVBUF].map((option) => ({ level: SOL_SOCKET, option }));
+      for (const { level, option } of [...optionsFor(family, type, protocol), ...sizes]) {
+        const value = tryGetsockopt(fd, level, option);
+        if (typeof value !== "number") values.set(keyOf(level, option), Buffer.from(value));
+      }
+      close(fd);
+    }
+    this.#fresh.set(key, values);
+    return values;
   }
 }

@@ -3,7 +3,7 @@ import { messageFileRow, type OpenFileRow, socketOptionRow, type SocketRow } fro
 import { tryGetsockopt } from "../../native/index.js";
 import { type Collecting, type Description, refuseDescription, stdioNumber } from "./context.js";
 import { freebindOptions, InetSocketCollector, type SocketKind } from "./inet-sockets.js";
-import { changedOptions, SO_ATTACH_FILTER, SOL_SOCKET, socketFilter } from "./socket-options.js";
+import { OptionReader, SO_ATTACH_FILTER, SOL_SOCKET, socketFilter } from "./socket-options.js";
 import { UnixSocketCollector } from "./unix-sockets.js";
 
 const familyNames = new Map<number, string>([
@@ -16,6 +16,7 @@ export class SocketCollector {
   readonly #inet: InetSocketCollector;
   readonly #noted: { readonly description: Description; readonly kind: SocketKind }[] = [];
   readonly #rows = new Map<number, number>();
+  readonly #optionReader = new OptionReader();
   readonly #inFlight: { readonly message: number; readonly files: readonly Description[] }[] = [];
 
   constructor(private readonly collecting: Collecting) {
@@ -67,7 +68,7 @@ export class SocketCollector {
 
   #options(description: Description, kind: SocketKind, socket: number, row: SocketRow): void {
     const { socketOptions } = this.collecting.context.tables;
-    const all = changedOptions(description.fd, kind.family, kind.type, kind.protocol);
+    const all = this.#optionReader.changed(description.fd, kind.family, kind.type, kind.protocol);
     // TCP_MAXSEG and TCP_WINDOW_CLAMP of what was connected are what the connection made of them.
     const changed = row.state === "closed" ? all.filter(({ level, option }) => level !== 6 || (option !== 2 && option !== 10)) : all;
     for (const option of [...changed, ...freebindOptions(row, changed)]) {

@@ -70,9 +70,9 @@ export const descriptorRules: readonly ModelRule[] = [
     },
   ),
   modelRule(
-    { code: "fd.unheld", severity: "warning", facet: "files", summary: "Every open file is held by a descriptor.", spec: "SPEC 5.15" },
+    { code: "fd.unheld", severity: "warning", facet: "files", summary: "Every open file is held by a descriptor, or travels in a message.", spec: "SPEC 5.15" },
     function* ({ tables }) {
-      const held = new Set(tables.descriptors.map((row) => row.file));
+      const held = new Set([...tables.descriptors, ...tables.messageFiles].map((row) => row.file));
       for (const row of tables.files.keys()) if (!held.has(row)) yield { message: `no descriptor holds open file #${row}`, at: { table: "files", row } };
     },
   ),
