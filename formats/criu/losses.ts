@@ -47,6 +47,7 @@ export function lossesOf(checkpoint: Checkpoint, _options: WriteOptions): readon
   collector.add("event-fds.semaphore", "event-fds", tables.eventfds.flatMap((row, index) => (row.isSemaphore !== 0 ? [`eventfd ${index}`] : [])), "EFD_SEMAPHORE is not kept");
   collector.add("sockets.options", "sockets", tables.socketOptions.filter((row) => !isStorableOption(row)).map((row) => `level ${row.level} option ${row.option}`), "socket options without a field");
   collector.add("sockets.sender", "sockets", tables.socketMessages.filter((row) => row.senderAddress.length > 0).map((row) => `a message for socket ${row.socket}`), "the sender's address of waiting messages is not kept");
+  collector.add("files.terminal-settings", "files", terminals(checkpoint), "the terminal's settings and size become the usual ones");
   collector.add("files.inherited", "files", inherited(checkpoint), "descriptors of the caller are replaced by /dev/null");
   collector.add("files.removed-name", "files", tables.objects.filter((_, row) => hasOtherName(checkpoint, row)).map((object) => `${object.path} (now ${object.linkTarget})`), "files that lost their name go by their other one");
   collector.add("memory.coredump-filter", "memory", tables.mms.flatMap(({ coredumpFilter }, mm) => (coredumpFilter !== 0 && (coredumpFilter & 0x1ff) !== defaultCoredumpFilter ? [`address space ${mm}`] : [])), "/proc/PID/coredump_filter is not kept");
@@ -86,6 +87,13 @@ function hasKept(checkpoint: Checkpoint, table: TableName, row: number, key?: st
   return checkpoint.tables.foreign.some(
     (foreign) => foreign.format === formatId && foreign.table === kind && foreign.row === row && (key === undefined || foreign.key === key),
   );
+}
+
+/** Terminals whose settings no image set said before. */
+function terminals(checkpoint: Checkpoint): string[] {
+  const { tables } = checkpoint;
+  if (tables.foreign.some((row) => row.format === formatId && row.key === "image:tty-info.img")) return [];
+  return tables.objects.filter((object) => object.kind === "char_device" && /\/pts\/\d+$/.test(object.path)).map((object) => object.path);
 }
 
 /** Standard streams of the caller other than terminals. */

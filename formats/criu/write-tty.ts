@@ -10,6 +10,16 @@ const ptyType = 1;
 /** Unix98 pseudo-terminals: major 136 is the first of eight with 256 minors each. */
 const ptyMajor = 136;
 
+/**
+ * A terminal as login finds it (stty sane): the model takes the caller's as it is, but an entry without settings
+ * counts as hung up. Numbers of asm-generic/termbits.h; control characters in the order of VINTR to VEOL2.
+ */
+const saneTermios = {
+  cIflag: 0x500, cOflag: 5, cCflag: 0xbf, cLflag: 0x8a3b, cLine: 0, cIspeed: 0, cOspeed: 0,
+  cCc: [3, 0x1c, 0x7f, 0x15, 4, 0, 1, 0, 0x11, 0x13, 0x1a, 0, 0x12, 0xf, 0x17, 0x16, 0, 0, 0],
+};
+const nothingLocked = { cIflag: 0, cOflag: 0, cCflag: 0, cLflag: 0, cLine: 0, cIspeed: 0, cOspeed: 0, cCc: saneTermios.cCc.map(() => 0) };
+
 export function writeTerminals(output: Output, context: WireContext): void {
   const kept = context.foreign.whole("image:tty-info.img")[0];
   if (kept) {
@@ -42,6 +52,11 @@ function terminal(context: WireContext, id: number, path: string, major: number,
     sid: leader?.sid ?? 0,
     pgrp: leader && leader.foregroundPgid > 0 ? leader.foregroundPgid : 0,
     rdev: ((major << 8) | (minor & 0xff)) >>> 0,
+    termios: saneTermios,
+    termiosLocked: nothingLocked,
+    winsize: { wsRow: 24, wsCol: 80, wsXpixel: 0, wsYpixel: 0 },
+    uid: 0,
+    gid: 0,
     pty: { index: /\/pts\/\d+$/.test(path) ? Number(path.slice(path.lastIndexOf("/") + 1)) : index },
   });
 }
