@@ -7,7 +7,7 @@ import type { Checkpoint } from "../model/checkpoint.js";
 import { ARCH, MADV, MAP, MREMAP, O, PR, PR_SET_MM_MAP, PR_SET_VMA_ANON_NAME, PROT, pageSize, taskSize } from "./constants.js";
 import type { ObjectOpener } from "./objects.js";
 import type { Slot } from "./operands.js";
-import { collapse, hugeRuns, readExtents } from "./page-loading.js";
+import { collapse, firstEndingAfter, hugeRuns, readExtents } from "./page-loading.js";
 import type { ProgramBuilder } from "./program-builder.js";
 import type { StagedMemory } from "./shared-memory.js";
 import { type VmaPlan, planVmas } from "./vma-plan.js";
@@ -42,7 +42,10 @@ export function lowerMemory(parts: MemoryParts, mmIndex: number, subject: string
   const extents = checkpoint
     .extentsOf({ mm: mmIndex })
     .filter(({ address, length }) => !droppable.some((vma) => address >= vma.start && address + length <= vma.end));
-  const plans = planVmas(vmas, (vma) => extents.some(({ address, length }) => address < vma.end && address + length > vma.start));
+  const plans = planVmas(vmas, (vma) => {
+    const extent = extents[firstEndingAfter(extents, vma.start)];
+    return extent !== undefined && extent.address < vma.end;
+  });
 
   const kernelStart = vmas.find((vma) => vma.kind === "vdso" || vma.kind === "vvar")?.start;
   if (kernelStart !== undefined) {

@@ -55,9 +55,22 @@ export function readExtents(
   flush();
 }
 
+/** Index of the first extent (ascending, disjoint) that ends behind an address. */
+export function firstEndingAfter(extents: readonly Piece[], address: bigint): number {
+  let [low, high] = [0, extents.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    const extent = extents[middle] as Piece;
+    if (extent.address + extent.length > address) high = middle;
+    else low = middle + 1;
+  }
+  return low;
+}
+
 /** The runs of whole huge pages that the extents cover completely, within [start, end). */
 export function hugeRuns(extents: readonly Pick<ExtentRow, "address" | "length">[], start: bigint, end: bigint): readonly Piece[] {
   const runs: Piece[] = [];
+  if (end - start < hugePageSize) return runs;
   let from = -1n;
   let to = -1n;
   const flush = (): void => {
@@ -65,7 +78,9 @@ export function hugeRuns(extents: readonly Pick<ExtentRow, "address" | "length">
     const last = (min(to, end) / hugePageSize) * hugePageSize;
     if (from >= 0n && last > first) runs.push({ address: first, length: last - first });
   };
-  for (const { address, length } of extents) {
+  for (let index = firstEndingAfter(extents, start); index < extents.length; index++) {
+    const { address, length } = extents[index] as Piece;
+    if (address >= end) break;
     if (address === to) {
       to = address + length;
       continue;
