@@ -1,5 +1,5 @@
 /**
- * Mutates images and reads them: node dist/tools/fuzz/main.js [--count N] [--seed S] [--only INDEX] [--json FILE]
+ * Mutates images and reads them: node dist/tools/fuzz/main.js [--count N] [--seed S] [--only INDEX] [--seconds N] [--json FILE]
  * Every case must end in a model or a located error, within two seconds and 64 MB.
  */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -16,7 +16,7 @@ const root = resolve(dirname(fileURLToPath(import.meta.url)), "../../..");
 const hangMs = 2000;
 const blockedMs = 60_000;
 const { values } = parseArgs({
-  options: { count: { type: "string", default: "20000" }, seed: { type: "string", default: "1" }, only: { type: "string" }, json: { type: "string" } },
+  options: { count: { type: "string", default: "20000" }, seed: { type: "string", default: "1" }, only: { type: "string" }, seconds: { type: "string" }, json: { type: "string" } },
 });
 const fixtures = [process.env["CRIMG_FIXTURES"], resolve(root, "../shared/fixtures")].find((path) => path !== undefined && existsSync(path));
 if (fixtures === undefined) {
@@ -28,6 +28,8 @@ const seedNumber = Number(values.seed);
 const first = values.only === undefined ? 0 : Number(values.only);
 const count = values.only === undefined ? Number(values.count) : 1;
 const tally = new FuzzTally(seedNumber);
+/** No case begins after this, on the clock of performance.now(). */
+const deadline = values.seconds === undefined ? Infinity : performance.now() + 1000 * Number(values.seconds);
 const base = existsSync("/dev/shm") ? "/dev/shm" : tmpdir();
 
 /** Runs cases from `from` on until the end, or until one hangs. Returns the index to go on with. */
@@ -69,6 +71,7 @@ function runWorker(from: number): Promise<number> {
       } else {
         next = message.index + 1;
         tally.add(message);
+        if (performance.now() > deadline) void worker.terminate();
       }
     });
     worker.on("error", (error) => {
@@ -76,13 +79,13 @@ function runWorker(from: number): Promise<number> {
       finish(Math.max(Atomics.load(ticks, 0), next + 1));
     });
     worker.on("exit", () => {
-      if (next >= first + count) finish(next);
+      if (next >= first + count || performance.now() > deadline) finish(next);
     });
   });
 }
 
 let next = first;
-while (next < first + count) next = await runWorker(next);
+while (next < first + count && performance.now() < deadline) next = await runWorker(next);
 console.log(tally.text());
 if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(tally.summary(), null, 2)}\n`);
 process.exitCode = tally.isClean ? 0 : 1;
