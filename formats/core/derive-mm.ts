@@ -1,8 +1,8 @@
 /** The mm fields that a core does not state: program layout, heap, stack, and which mapping is which. */
-import { auxType } from "./auxv.js";
+import { auxType } from "../../src/model/auxv.js";
 import { buildIdOf, layOutProgram, readProgramHeaders, readSegments, type ProgramLayout, type ReadBytes } from "./elf-facts.js";
 import { segmentTypeValues, type ProgramHeader } from "../../src/gen/elf64.js";
-import type { ReadMemory } from "./derive-stack.js";
+import type { ReadMemory } from "../../src/model/initial-stack.js";
 import type { HostFiles } from "./host-files.js";
 import type { Mapping } from "./mappings.js";
 import type { CoreMapping } from "./process-notes.js";

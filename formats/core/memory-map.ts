@@ -1,6 +1,6 @@
 /** The address space of a core (row 0 of mms) as rows of vmas, objects and extents. */
 import { extentRow, vmaRow, type MutableTables, type VmaRow } from "../../src/gen/tables.js";
-import { auxType } from "./auxv.js";
+import { auxType } from "../../src/model/auxv.js";
 import type { ElfImage } from "./derive-mm.js";
 import type { HostFiles } from "./host-files.js";
 import { rangesWithin, type Mapping, type StoredRange } from "./mappings.js";

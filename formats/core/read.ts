@@ -9,10 +9,10 @@ import {
 } from "../../src/gen/tables.js";
 import { Checkpoint } from "../../src/model/checkpoint.js";
 import { FilePageSource } from "../../src/pages/file-source.js";
-import { auxType, readAuxv } from "./auxv.js";
+import { auxType, readAuxv } from "../../src/model/auxv.js";
 import { readCoreFile } from "./core-file.js";
 import { buildIdAt, imagesInCore, findHeap, findProgram, findStack, type ElfImage } from "./derive-mm.js";
-import { deriveStack, type ReadMemory } from "./derive-stack.js";
+import { deriveStack, type ReadMemory } from "../../src/model/initial-stack.js";
 import { foreignKey } from "./foreign.js";
 import { HostFiles } from "./host-files.js";
 import { mergeMappings, rangesWithin, storedRanges, withoutHoles, type Mapping, type StoredRange } from "./mappings.js";

@@ -29,7 +29,7 @@ async function read(path: string, { onLoss }: ReadOptions): Promise<Checkpoint> 
     const isCompressed = outer.size >= 2n && Buffer.from(outer.read(0n, 2)).readUInt16BE() === 0x1f8b;
     if (isCompressed) fd = await gunzipToTemporary(path, mostBytesOf(outer.size));
     const file = fd === undefined ? outer : new FileBytes(path, fd, false);
-    const tables = toTables(readImage(file, path), file.read(0n, imageHeaderSize), path);
+    const tables = toTables(readImage(file, path), file.read(0n, imageHeaderSize), (offset, length) => file.read(offset, length), path);
     for (const loss of losses) onLoss?.(loss);
     const source = fd === undefined ? FilePageSource.open(path) : new FilePageSource(path, fd);
     return new Checkpoint({ tables, sources: [source] });
@@ -63,7 +63,7 @@ export const format: FormatAdapter = {
     limits: "absent",
     fs: "absent",
     scheduling: "absent",
-    "command-line": "absent",
+    "command-line": "derived",
   },
   probe({ isDirectory, head }) {
     if (isDirectory) return false;

@@ -5,12 +5,17 @@ import type { ImageHeader } from "../../src/gen/dmtcp.js";
 import {
   checkpointRow, emptyTables, extentRow, foreignRow, mmRow, objectRow, tableSpecs, taskRow, threadRow, vmaRow, type MutableTables,
 } from "../../src/gen/tables.js";
+import { readAuxv } from "../../src/model/auxv.js";
+import { deriveStack, findAuxv, type ReadMemory } from "../../src/model/initial-stack.js";
 import type { Area, Image } from "./image.js";
 
 const mapShared = 1n;
 
-/** @param headerBytes the first 4,096 bytes, kept as they are */
-export function toTables(image: Image, headerBytes: Uint8Array, source: string): MutableTables {
+/**
+ * @param headerBytes the first 4,096 bytes, kept as they are
+ * @param read bytes of the image by file offset
+ */
+export function toTables(image: Image, headerBytes: Uint8Array, read: (offset: bigint, length: number) => Uint8Array, source: string): MutableTables {
   const tables = emptyTables();
   const objects = new Map<string, number>();
   for (const area of image.areas) addArea(tables, area, objects, source);
@@ -22,10 +27,13 @@ export function toTables(image: Image, headerBytes: Uint8Array, source: string):
   const exe = tables.objects.findIndex((row) => row.path === path);
   const stack = tables.vmas.find(({ isStack }) => isStack === 1);
   const heap = tables.vmas.find(({ isHeap }) => isHeap === 1);
+  const memory = memoryReader(tables, read);
+  const auxv = stack && findAuxv(memory, stack.start, stack.end, header.vdsoStart);
+  const facts = stack && auxv && deriveStack(memory, stack.start, stack.end, auxv, readAuxv(auxv));
   tables.mms.push(
     mmRow({
       exe: exe < 0 ? null : exe, dumpable: 1, startBrk: heap?.start ?? header.savedBrk, brk: header.savedBrk,
-      startStack: stack ? stack.end : header.endOfStack, vdsoBase: header.vdsoStart,
+      startStack: stack ? stack.end : header.endOfStack, vdsoBase: header.vdsoStart, ...(auxv && { auxv }), ...facts,
     }),
   );
   tables.tasks.push(
@@ -40,6 +48,14 @@ export function toTables(image: Image, headerBytes: Uint8Array, source: string):
     foreignRow({ format: "dmtcp", table: tableSpecs.find(({ table }) => table === "checkpoint")?.kind ?? 1, row: 0, key: "header", value: headerBytes }),
   );
   return tables;
+}
+
+/** Memory that lies in one extent. */
+function memoryReader({ extents }: MutableTables, read: (offset: bigint, length: number) => Uint8Array): ReadMemory {
+  return (address, length) => {
+    const extent = extents.find((row) => row.address <= address && address + BigInt(length) <= row.address + row.length);
+    return extent && read(extent.fileOffset + (address - extent.address), length);
+  };
 }
 
 function addArea(tables: MutableTables, area: Area, objects: Map<string, number>, source: string): void {

@@ -10,6 +10,8 @@ import { fixtures, noFixtures } from "../support/project.js";
 
 interface Truth {
   readonly processes: readonly {
+    readonly cmdline: readonly string[];
+    readonly environ: readonly string[];
     readonly vmas: readonly { readonly start: string; readonly end: string; readonly prot_bits: number; readonly file: string | null; readonly sha256?: string }[];
     readonly memory: readonly { readonly name: string; readonly start: string; readonly length: number; readonly sha256: string }[];
   }[];
@@ -28,6 +30,9 @@ for (const name of ["plain", "gzip"]) {
       assert.equal(checkpoint.format.id, "dmtcp");
       const task = checkpoint.task(40000);
       assert.equal(task.name, "dm");
+      // From the stack, as the kernel laid it out.
+      assert.deepEqual(task.arguments, truth.cmdline);
+      assert.deepEqual(task.environment, truth.environ);
       // Not in the image: [vsyscall], which no process can be without, and two areas that DMTCP makes anew on restart, its
       // reserve of addresses and the file that its processes share.
       const own = /^\[vsyscall\]$|\/dmtcpSharedArea|^\/dev\/zero \(deleted\)$/;

@@ -19,6 +19,8 @@ export interface StackFacts {
 /** Strings and pointers of a stack: the kernel allows them a quarter of the stack limit, at most 6 MiB. */
 const maxSearchBytes = 8 << 20;
 const chunkBytes = 1 << 20;
+/** Twice what Linux 6.18 writes. */
+const maxAuxvBytes = 1024;
 
 /** @returns undefined if the auxiliary vector is not found in [start, end) */
 export function deriveStack(read: ReadMemory, start: bigint, end: bigint, auxv: Uint8Array, aux: ReadonlyMap<bigint, bigint>): StackFacts | undefined {
@@ -47,6 +49,25 @@ export function deriveStack(read: ReadMemory, start: bigint, end: bigint, auxv: 
   const envEnd = execfn !== undefined && execfn > start && execfn < end ? execfn : (envStart ?? argStart ?? 0n);
   const argEnd = envStart ?? envEnd;
   return { startStack: at, argStart: argStart ?? argEnd, argEnd, envStart: envStart ?? envEnd, envEnd };
+}
+
+/**
+ * The auxiliary vector itself, where only one of its values is known: AT_SYSINFO_EHDR, the address of the vDSO.
+ * @returns undefined if it is not found in [start, end)
+ */
+export function findAuxv(read: ReadMemory, start: bigint, end: bigint, vdso: bigint): Uint8Array | undefined {
+  const entry = Buffer.alloc(16);
+  entry.writeBigUInt64LE(auxType.sysinfoEhdr, 0);
+  entry.writeBigUInt64LE(vdso, 8);
+  const at = findFromTop(read, start, end, entry);
+  if (at === undefined) return undefined;
+  for (let length = 16; length <= maxAuxvBytes && at + BigInt(length) <= end; length += 16) {
+    const bytes = read(at, length);
+    if (!bytes) return undefined;
+    // AT_NULL ends it. On x86-64 AT_SYSINFO_EHDR comes first (arch/x86/include/asm/elf.h: ARCH_DLINFO).
+    if (Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).readBigUInt64LE(length - 16) === auxType.null) return bytes;
+  }
+  return undefined;
 }
 
 /** The highest place in [start, end) where the bytes stand, at a multiple of 8. */
