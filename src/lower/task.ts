@@ -60,6 +60,7 @@ export function lowerTask(t: TreeLowering, plan: TaskPlan): void {
     if (plan.row.mm !== null) {
       lowerMemory({ checkpoint: l.checkpoint, builder: b, objects: l.objects, staged: l.staged, imageFd: l.imageFd }, plan.row.mm, l.taskSubject(plan.task));
     }
+    lowerProcFiles(t, plan);
     enterDirectories(t, plan);
     const table = l.descriptorTables.get(plan.row.descriptorTable ?? plan.task);
     if (plan.row.descriptorTable === null) {
@@ -183,6 +184,13 @@ function enterDirectories(t: TreeLowering, plan: TaskPlan): void {
   if (cwd !== undefined) b.syscall("fchdir", [cwd], { message: "enter the current directory" });
 }
 
+/** What is set through /proc, which may be out of reach behind a change of the root directory. */
+function lowerProcFiles({ l }: TreeLowering, { row }: TaskPlan): void {
+  const mm = row.mm === null ? undefined : l.checkpoint.tables.mms[row.mm];
+  if (mm !== undefined && mm.coredumpFilter !== 0) writeProcSelf(l, "coredump_filter", `0x${(mm.coredumpFilter & 0x7fff_ffff).toString(16)}`);
+  if (row.oomScoreAdj !== 0) writeProcSelf(l, "oom_score_adj", String(row.oomScoreAdj), "lowering it needs CAP_SYS_RESOURCE");
+}
+
 function lowerProcessState(t: TreeLowering, plan: TaskPlan): void {
   const { l } = t;
   const b = l.builder;
@@ -193,8 +201,6 @@ function lowerProcessState(t: TreeLowering, plan: TaskPlan): void {
   if (row.childSubreaper === 1) b.syscall("prctl", [PR.setChildSubreaper, 1, 0, 0, 0], { message: "become a child subreaper" });
   if (mm !== undefined && mm.thpDisabled !== 0) b.syscall("prctl", [PR.setThpDisable, 1, 0, 0, 0], { message: "disable transparent huge pages" });
   if (mm !== undefined) registerMembarrier(l, mm.membarrier);
-  if (mm !== undefined && mm.coredumpFilter !== 0) writeProcSelf(l, "coredump_filter", `0x${(mm.coredumpFilter & 0x7fff_ffff).toString(16)}`);
-  if (row.oomScoreAdj !== 0) writeProcSelf(l, "oom_score_adj", String(row.oomScoreAdj), "lowering it needs CAP_SYS_RESOURCE");
   lowerLimits(l, plan.task);
   lowerSignalActions(b, l.checkpoint, plan.task);
 }
