@@ -188,3 +188,69 @@ test("device numbers are those of makedev(3)", () => {
   assert.equal(deviceNumber(1, 3), 0x103n);
   assert.equal(deviceNumber(0x12345, 0x678), 0x0001200000634578n);
 });
+
+test("what lies in /proc of a process of the tree is opened by its holder, when that process exists", () => {
+  const tables = emptyTables();
+  tables.tasks.push(taskRow({ pid: 7 }), taskRow({ pid: 9, parent: 0 }));
+  tables.objects.push(objectRow({ kind: "file", path: "/proc/9/stat" }), objectRow({ kind: "file", path: "/proc/8/stat" }));
+  tables.files.push(openFileRow({ kind: "path", object: 0 }), openFileRow({ kind: "path", object: 1 }), openFileRow({ kind: "pidfd", detail: 9 }));
+  tables.files.forEach((_, file) => tables.descriptors.push(descriptorRow({ task: 0, fd: 3 + file, file })));
+  const context = contextOf(tables);
+  const program = new DescriptorProgram(context);
+  program.openFiles();
+  assert.equal(calls(context.builder.ops, "openat").length, 1, "only the one of a stranger");
+  const from = context.builder.ops.length;
+  program.finishDescriptors(0);
+  const late = context.builder.ops.slice(from);
+  assert.equal(calls(late, "openat").length, 1);
+  assert.deepEqual(calls(late, "pidfd_open").map((op) => op.args[0]), [9]);
+});
+
+test("pidfds of one dead process are of one process again", () => {
+  const tables = emptyTables();
+  tables.objects.push(objectRow({ kind: "other", ino: 5n }));
+  tables.files.push(openFileRow({ kind: "pidfd", object: 0 }), openFileRow({ kind: "pidfd", object: 0 }), openFileRow({ kind: "pidfd" }));
+  const context = contextOf(tables);
+  new DescriptorProgram(context).openFiles();
+  const { ops } = context.builder;
+  assert.equal(calls(ops, "clone3").length, 2);
+  assert.equal(calls(ops, "pidfd_open").length, 3);
+  assert.equal(calls(ops, "wait4").length, 2);
+});
+
+test("a client that is not accepted connects last and is not accepted", () => {
+  const tables = emptyTables();
+  tables.sockets.push(
+    unix({ state: "connected", peer: 1, peerAddress: address("/s") }),
+    unix({ state: "listening", backlog: 3, localAddress: address("/s") }),
+  );
+  tables.files.push(openFileRow({ kind: "socket", detail: 0, flags: 2 }), openFileRow({ kind: "socket", detail: 1, flags: 2 }));
+  assert.deepEqual(planOrigins(tables.sockets), [{ how: "pending", listener: 1 }, { how: "alone" }]);
+  const context = contextOf(tables);
+  new DescriptorProgram(context).openFiles();
+  const names = context.builder.ops.map((op) => (op.kind === "syscall" ? op.nr : -1));
+  assert.equal(calls(context.builder.ops, "accept4").length, 0);
+  assert.ok(names.lastIndexOf(syscallNumbers.connect) > names.indexOf(syscallNumbers.listen));
+});
+
+test("a TCP connection that is over is broken off by a listener of the restore", () => {
+  const tables = emptyTables();
+  tables.sockets.push(socketRow({ family: 2, type: 1, protocol: 6, state: "closed" }));
+  tables.files.push(openFileRow({ kind: "socket", detail: 0, flags: 2 }));
+  const context = contextOf(tables);
+  new DescriptorProgram(context).openFiles();
+  assert.equal(calls(context.builder.ops, "accept4").length, 1);
+  assert.equal(calls(context.builder.ops, "bind").length, 1, "the port it had is not taken");
+});
+
+test("descriptors in flight are sent with their message", () => {
+  const tables = emptyTables();
+  tables.sockets.push(unix({ state: "connected", isPaired: 1, peer: 1 }), unix({ state: "connected", isPaired: 1, peer: 0 }));
+  tables.objects.push(objectRow({ kind: "file", path: "/f" }));
+  tables.files.push(openFileRow({ kind: "socket", detail: 0 }), openFileRow({ kind: "socket", detail: 1 }), openFileRow({ kind: "path", object: 0 }));
+  tables.socketMessages.push(socketMessageRow({ socket: 0, data: new Uint8Array(1) }));
+  tables.messageFiles.push({ message: 0, file: 2 });
+  const context = contextOf(tables);
+  new DescriptorProgram(context).openFiles();
+  assert.deepEqual(calls(context.builder.ops, "sendmsg").map((op) => op.options.expect), [1]);
+});
