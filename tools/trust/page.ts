@@ -49,7 +49,7 @@ export function trustPage({ kernel, mutations, calls, errnos, step, faults, kill
     "<!-- Made by `npm run trust`. -->",
     "# What crimg stands",
     "",
-    `Numbers of one run on Linux ${kernel}. \`npm run trust\` makes this page; \`node dist/tools/fuzz/main.js --count N --seed S\` only mutates.`,
+    `Numbers measured on Linux ${kernel}. \`npm run trust\` makes this page; \`node dist/tools/fuzz/main.js --count N --seed S\` only mutates.`,
     ...mutationPart(mutations),
     "", "## Faults while dumping", "",
     "The target has three threads that check their registers, memory, signal masks and interrupted calls all the time. While it is",
