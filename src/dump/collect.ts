@@ -203,6 +203,8 @@ function collectAll(context: DumpContext, benches: Workbench[], options: Collect
   mapped.forEach(({ process, vmas, source }, index) => collectExtents(context, process, mms[index] as number, vmas, source));
   collectObjectContents(context, mapped);
   addCheckpointRow(context, live[0] as Workbench, options.creator);
+  // What follows are few and large calls: better on whichever processor is free.
+  unpin();
 }
 
 function collectOneThread(context: DumpContext, bench: Workbench, thread: FrozenThread, index: number): number {
