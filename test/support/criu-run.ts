@@ -26,9 +26,13 @@ export async function criuDump(pid: number, directory: string): Promise<void> {
   await gone(tree);
 }
 
-/** Waits until the numbers of a tree are free again: unreaped zombies hold theirs. */
+/** Waits until the numbers of a tree are free again: zombies hold theirs until their reaper, often init, gets to them. */
 export async function gone(tree: readonly number[]): Promise<void> {
-  await until("the dumped tree is gone", () => tree.every((member) => !existsSync(`/proc/${member}`)));
+  const left = (): number[] => tree.filter((member) => existsSync(`/proc/${member}`));
+  await until("the dumped tree is gone", () => left().length === 0, 90).catch(() => {
+    const states = left().map((member) => readFileSync(`/proc/${member}/stat`, "latin1").split(" ").slice(0, 4).join(" "));
+    throw new Error(`still there after 90 s (pid, name, state, parent): ${states.join("; ")}`);
+  });
 }
 
 /** Restores a set with real CRIU; the test ends the tree. */
