@@ -1,4 +1,4 @@
-// Builds everything: TypeScript into dist/, then the native parts (native/Makefile) into build/.
+// Builds everything: TypeScript into dist/, the command line's bundle from that, then the native parts (native/Makefile) into build/.
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -16,4 +16,5 @@ function run(command, args) {
 }
 
 run(process.execPath, [join(dirname(typescript), "bin", "tsc"), "-p", "."]);
+run(process.execPath, [join(root, "tools/bundle.mjs")]);
 if (existsSync(join(root, "native/Makefile"))) run("make", ["--no-print-directory", "-s", "-C", "native"]);

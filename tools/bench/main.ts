@@ -3,7 +3,7 @@
  * prints medians of five and their ratios. Times of this kind mean little alone; the ratios are what to quote.
  */
 import { spawn, spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -50,7 +50,7 @@ const engines: readonly Engine[] = [
 
 const now = (): number => Number(process.hrtime.bigint()) / 1e6;
 const median = (values: readonly number[]): number => [...values].sort((a, b) => a - b)[values.length >> 1] ?? NaN;
-const pause = (): void => void Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
+const pause = (ms: number): Promise<void> => new Promise((resume) => setTimeout(resume, ms));
 
 /** A word of the clock file. */
 function clockWord(index: number): bigint {
@@ -61,12 +61,12 @@ function clockWord(index: number): bigint {
   }
 }
 
-/** Polls at most 60 s. */
-function until(what: string, condition: () => boolean): void {
+/** Polls at most 60 s. The event loop turns meanwhile, so that ended children are waited for and free their pids. */
+async function until(what: string, condition: () => boolean): Promise<void> {
   const end = now() + 60_000;
   while (!condition()) {
     if (now() > end) throw new Error(`not in 60 s: ${what}`);
-    pause();
+    await pause(1);
   }
 }
 
@@ -80,32 +80,41 @@ function timed(command: readonly string[]): { ms: number; peak: number } {
 }
 
 /** Starts the program, dumps and resumes it once with an engine, and ends it. */
-function round(engine: Engine, mebibytes: number): Round {
+async function round(engine: Engine, mebibytes: number): Promise<Round> {
   const image = join(directory, engine.name);
   rmSync(image, { recursive: true, force: true });
   rmSync(clockFile, { force: true });
   mkdirSync(image);
-  const child = spawn("setsid", [hog, String(mebibytes), clockFile], { stdio: "ignore", detached: true });
+  const child = spawn(hog, [String(mebibytes), clockFile], { stdio: "ignore", detached: true });
   const pid = child.pid;
   if (pid === undefined) throw new Error("cannot start the program");
   child.unref();
-  until("the program is ready", () => clockWord(1) === 1n);
+  try {
+    return await measure(engine, pid, image);
+  } finally {
+    try {
+      process.kill(pid, "SIGKILL");
+    } catch {
+      // gone: the measure has said why
+    }
+  }
+}
+
+/** The dump of the running program and the resume of its image. */
+async function measure(engine: Engine, pid: number, image: string): Promise<Round> {
+  await until("the program is ready", () => clockWord(1) === 1n);
   const { ms: dump, peak } = timed(engine.dump(pid, image));
+  await until("the program is gone", () => !existsSync(`/proc/${pid}`));
   const begin = process.hrtime.bigint();
   const [command, ...args] = engine.resume(image);
   const resumed = spawn(command, args, { stdio: "ignore", detached: true });
   resumed.unref();
-  until("the program runs again", () => clockWord(0) > begin);
+  await until("the program runs again", () => clockWord(0) > begin);
   const resume = Number(clockWord(0) - begin) / 1e6;
-  try {
-    process.kill(pid, "SIGKILL");
-  } catch {
-    // ended by itself: the next round's waits would have said so
-  }
   return { dump, resume, peak };
 }
 
-function main(sizes: readonly number[]): void {
+async function main(sizes: readonly number[]): Promise<void> {
   const built = spawnSync("cc", ["-O1", "-static", "-o", hog, join(root, "tools/bench/hog.c")], { stdio: "inherit" });
   if (built.status !== 0) throw new Error("cannot compile tools/bench/hog.c");
   for (const size of sizes) {
@@ -113,7 +122,7 @@ function main(sizes: readonly number[]): void {
     for (let turn = 0; turn <= rounds; turn++) {
       // The first turn warms caches and memory up and is not counted.
       for (const engine of engines) {
-        const one = round(engine, size);
+        const one = await round(engine, size);
         if (turn > 0) results.get(engine.name)?.push(one);
       }
     }
@@ -132,7 +141,7 @@ function main(sizes: readonly number[]): void {
 
 try {
   const sizes = process.argv.slice(2).map(Number);
-  main(sizes.length ? sizes : [10, 1024]);
+  await main(sizes.length ? sizes : [10, 1024]);
 } catch (error) {
   console.error(`bench: ${error instanceof Error ? error.message : String(error)}`);
   process.exitCode = 1;
