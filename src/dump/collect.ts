@@ -30,7 +30,6 @@ import { unpin } from "./pin.js";
 import { type IgnorableClass, refusal } from "./refusal.js";
 import { getReg } from "./registers.js";
 import { assertNamespaces, assertUnshared, checkFilters } from "./sharing.js";
-import { TargetWriter } from "./self-writer.js";
 import { collectPendingSignals, collectSignalActions } from "./signals.js";
 import { type Mapping, readMappings } from "./smaps.js";
 import { collectInnerTask, collectRlimits, outerTaskRow, processName } from "./tasks.js";
@@ -191,7 +190,7 @@ function collectAll(context: DumpContext, benches: Workbench[], options: Collect
     const mm = collectMm(context, bench, bench.mappings);
     tables.tasks[bench.row] = { ...(tables.tasks[bench.row] as TaskRow), mm };
     const vmas = collectVmas(context, bench, mm, bench.mappings);
-    const source = context.objects.addSource(new ProcessPageSource(bench.pid, new TargetWriter(bench), () => bench.borrowed));
+    const source = context.objects.addSource(new ProcessPageSource(bench.pid, () => bench.borrowed));
     mapped.push({ process: bench, vmas, source });
     mms.push(mm);
   }

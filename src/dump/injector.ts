@@ -7,7 +7,7 @@
  * goes to the C library's rt_sigreturn, and the kernel puts the old registers, floating point state and signal mask
  * back. Threads are driven with PTRACE_SYSCALL, never SINGLESTEP: a trap flag would survive the tracer.
  *
- * Memory, low to high:   [ scratch | guard frame (optional) | state frame ] red zone, stack in use
+ * Memory, low to high:   [ scratch | state frame ] red zone, stack in use
  *
  * Where the target has no rt_sigreturn to return to, or no room for a frame, calls are injected in the plain form:
  * correct as long as crimg lives.
@@ -48,8 +48,6 @@ export type InjectedArgument = number | bigint | { readonly in: Uint8Array } | {
 
 /** Bytes of target memory that arguments may use. */
 export const scratchLength = 4096;
-/** A frame without floating point state. */
-const guardLength = 448;
 const redZone = 128n;
 /** A call may write to a slow disk. */
 const callTimeoutMs = 60_000;
@@ -74,7 +72,6 @@ export class Injector {
   readonly #area: { start: bigint; saved: Buffer } | undefined;
   readonly #canHeal: boolean;
   readonly #frameAddress: bigint;
-  readonly #guardAddress: bigint;
   readonly #regs: Buffer;
   #isOpen = false;
 
@@ -88,9 +85,8 @@ export class Injector {
     const total = borrowedLength(this.#xstate);
     const top = findRoom(getReg(thread.regs, "sp") - redZone, total, site);
     this.#canHeal = top !== undefined && site.gadgets.returns && site.gadgets.restorer !== 0n;
-    // (x mod 16 = 8) at the frame, as after a call; the guard frame lies below it.
+    // (x mod 16 = 8) at the frame, as after a call.
     this.#frameAddress = top === undefined ? 0n : ((top - BigInt(frameLength)) & ~15n) - 8n;
-    this.#guardAddress = this.#frameAddress - BigInt(guardLength);
     if (top !== undefined) {
       const start = top - BigInt(total);
       this.#area = { start, saved: Buffer.alloc(total) };
@@ -125,7 +121,7 @@ export class Injector {
     pinTo(this.#pid, this.tid);
     if (this.#area !== undefined) readMemory(this.#pid, this.#area.start, this.#area.saved);
     this.#isOpen = true;
-    if (this.#canHeal) this.#writeFrames(undefined);
+    if (this.#canHeal) this.#writeFrame();
     // From here the thread, if it ran, would make this harmless call and return through the frame.
     this.#arm(nr.getpid, []);
     setSigmask(this.tid, allSignals);
@@ -153,14 +149,6 @@ export class Injector {
         if (attempt === 3) throw error;
       }
     }
-  }
-
-  /**
-   * While set, a death of crimg also makes the thread close this descriptor of its own (one that was put there for
-   * the dump). Set it before the descriptor exists.
-   */
-  guardDescriptor(fd: number | undefined): void {
-    if (this.#canHeal) this.#writeFrames(fd);
   }
 
   /** Runs a call. Buffers go through the scratch area and must fit into it together. Returns −errno on failure. */
@@ -228,32 +216,15 @@ export class Injector {
     }
   }
 
-  #writeFrames(guardedFd: number | undefined): void {
-    const { gadgets } = this.#site;
+  #writeFrame(): void {
     const { regs, sigmask } = this.#thread;
     // rt_sigreturn ends restarts: the frame makes an interrupted call again instead.
-    const final = buildSignalFrame(this.#frameAddress, gadgets.restorer, {
+    const frame = buildSignalFrame(this.#frameAddress, this.#site.gadgets.restorer, {
       regs: isRestarting(regs) ? rewound(regs, restartNumber(this.#pid, regs)) : regs,
       sigmask,
       xstate: this.#xstate,
     });
-    writeMemory(this.#pid, this.#frameAddress, final);
-    if (guardedFd === undefined) {
-      setReg(this.#regs, "sp", this.#frameAddress);
-      return;
-    }
-    // close(fd), with all signals still blocked, then return through the final frame.
-    const closing = Buffer.from(this.#regs);
-    setReg(closing, "ip", gadgets.syscall);
-    setReg(closing, "ax", BigInt(nr.close));
-    setReg(closing, "di", BigInt(guardedFd));
-    setReg(closing, "sp", this.#frameAddress);
-    writeMemory(
-      this.#pid,
-      this.#guardAddress,
-      buildSignalFrame(this.#guardAddress, gadgets.restorer, { regs: closing, sigmask: allSignals }),
-    );
-    setReg(this.#regs, "sp", this.#guardAddress);
+    writeMemory(this.#pid, this.#frameAddress, frame);
   }
 
   /** Whether a new injector that knows of this idle alternate stack would borrow it instead of the stack. */
@@ -263,7 +234,7 @@ export class Injector {
 }
 
 function borrowedLength(xstate: Buffer): number {
-  return scratchLength + guardLength + signalFrameLength(xstate) + 64;
+  return scratchLength + signalFrameLength(xstate) + 64;
 }
 
 /**

@@ -50,8 +50,8 @@ export interface FrameState {
   /** user_regs_struct to return to. */
   readonly regs: Buffer;
   readonly sigmask: bigint;
-  /** NT_X86_XSTATE; absent: floating point state is reset (for intermediate frames only). */
-  readonly xstate?: Buffer;
+  /** NT_X86_XSTATE. */
+  readonly xstate: Buffer;
 }
 
 /**
@@ -63,8 +63,8 @@ export function buildSignalFrame(address: bigint, restorer: bigint, state: Frame
   const { regs, xstate } = state;
   const fpAddress = (address + BigInt(frameHeadLength) + 63n) & ~63n;
   const fpOffset = Number(fpAddress - address);
-  const fpLength = xstate === undefined ? 0 : frameXstateLength(xstate);
-  const frame = Buffer.alloc(xstate === undefined ? frameHeadLength : fpOffset + fpLength + 4);
+  const fpLength = frameXstateLength(xstate);
+  const frame = Buffer.alloc(fpOffset + fpLength + 4);
   frame.writeBigUInt64LE(restorer, 0);
 
   const context = 8;
@@ -82,22 +82,20 @@ export function buildSignalFrame(address: bigint, restorer: bigint, state: Frame
   frame.writeUInt16LE(Number(getReg(regs, "ss")), machine + 150);
   frame.writeBigUInt64LE(state.sigmask, context + 296);
 
-  if (xstate !== undefined) {
-    frame.writeBigUInt64LE(fpAddress, machine + 184);
-    xstate.copy(frame, fpOffset, 0, fpLength);
-    if (fpLength > 512) {
-      const software = fpOffset + softwareOffset;
-      frame.fill(0, software, software + 48);
-      frame.writeUInt32LE(FP_XSTATE_MAGIC1, software);
-      frame.writeUInt32LE(fpLength + 4, software + 4);
-      frame.writeBigUInt64LE(features(xstate), software + 8);
-      frame.writeUInt32LE(fpLength, software + 16);
-      // Bits of components that the frame does not hold would fault in XRSTOR.
-      frame.writeBigUInt64LE(frame.readBigUInt64LE(fpOffset + 512) & features(xstate), fpOffset + 512);
-      frame.writeUInt32LE(FP_XSTATE_MAGIC2, fpOffset + fpLength);
-    } else {
-      frame.writeBigUInt64LE(6n, context);
-    }
+  frame.writeBigUInt64LE(fpAddress, machine + 184);
+  xstate.copy(frame, fpOffset, 0, fpLength);
+  if (fpLength > 512) {
+    const software = fpOffset + softwareOffset;
+    frame.fill(0, software, software + 48);
+    frame.writeUInt32LE(FP_XSTATE_MAGIC1, software);
+    frame.writeUInt32LE(fpLength + 4, software + 4);
+    frame.writeBigUInt64LE(features(xstate), software + 8);
+    frame.writeUInt32LE(fpLength, software + 16);
+    // Bits of components that the frame does not hold would fault in XRSTOR.
+    frame.writeBigUInt64LE(frame.readBigUInt64LE(fpOffset + 512) & features(xstate), fpOffset + 512);
+    frame.writeUInt32LE(FP_XSTATE_MAGIC2, fpOffset + fpLength);
+  } else {
+    frame.writeBigUInt64LE(6n, context);
   }
   return frame;
 }

@@ -18,7 +18,7 @@ export const fixtures: string | undefined = [process.env["CRIMG_FIXTURES"], reso
 export const noFixtures = "no fixtures: ../shared/fixtures is absent";
 
 /** A CRIU v4.2 to check against, or undefined. */
-export const criuBin: string | undefined = process.env["CRIU_BIN"];
+export const criuBin: string | undefined = process.env["CRIU_BIN"] || undefined;
 
 /** The word a test skips with when `criuBin` is undefined. */
 export const noCriu = "no CRIU: CRIU_BIN is not set";

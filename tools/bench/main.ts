@@ -19,6 +19,9 @@ const clockFile = join(directory, "clock");
 /** Milliseconds. */
 interface Round {
   readonly dump: number;
+  /** From starting to resume until the program runs. */
+  readonly running: number;
+  /** What a caller waits for: crimg's image is its program in the foreground; `criu restore -d` ends when all is done. */
   readonly resume: number;
   /** Peak resident memory of the dumping command, MiB. */
   readonly peak: number;
@@ -27,13 +30,16 @@ interface Round {
 interface Engine {
   readonly name: string;
   dump(pid: number, image: string): readonly [string, ...string[]];
-  /** The command that resumes; and whether "resumed" is when it ends (a detached restore) or when the program runs. */
+  /** Whether the resuming command ends when the program runs. */
+  readonly detaches: boolean;
+  /** The command that resumes. */
   resume(image: string): readonly [string, ...string[]];
 }
 
 const engines: readonly Engine[] = [
   {
     name: "crimg",
+    detaches: false,
     dump: (pid, image) => [crimg, "dump", String(pid), "-o", join(image, "image.elf")],
     resume: (image) => [join(image, "image.elf")],
   },
@@ -42,6 +48,7 @@ const engines: readonly Engine[] = [
     : [
         {
           name: "criu",
+          detaches: true,
           dump: (pid: number, image: string) => [criu, "dump", "-t", String(pid), "-D", image, "-v0", "-o", "dump.log"] as const,
           resume: (image: string) => [criu, "restore", "-d", "-D", image, "-v0", "-o", "restore.log"] as const,
         },
@@ -71,11 +78,15 @@ async function until(what: string, condition: () => boolean): Promise<void> {
 }
 
 /** Runs a command to its end under a parent that reports the peak memory of its child. */
-function timed(command: readonly string[]): { ms: number; peak: number } {
+async function timed(command: readonly string[]): Promise<{ ms: number; peak: number }> {
   const script = "import os,resource,subprocess,sys,time\nt=time.monotonic()\nr=subprocess.run(sys.argv[1:],stdout=subprocess.DEVNULL)\nprint((time.monotonic()-t)*1000,resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss/1024,r.returncode)";
-  const { stdout, stderr } = spawnSync("python3", ["-c", script, ...command], { encoding: "utf8", timeout: 120_000 });
+  // Not spawnSync: the dumped program is a child of this process, which must be free to wait for its end.
+  const child = spawn("python3", ["-c", script, ...command], { stdio: ["ignore", "pipe", "inherit"], timeout: 120_000 });
+  let stdout = "";
+  child.stdout.on("data", (chunk) => (stdout += String(chunk)));
+  await new Promise((done) => child.once("close", done));
   const [ms, peak, status] = stdout.trim().split(" ").map(Number);
-  if (status !== 0 || ms === undefined || peak === undefined) throw new Error(`${command.join(" ")}: exit status ${status}: ${stderr}`);
+  if (status !== 0 || ms === undefined || peak === undefined) throw new Error(`${command.join(" ")}: exit status ${status}`);
   return { ms, peak };
 }
 
@@ -103,15 +114,16 @@ async function round(engine: Engine, mebibytes: number): Promise<Round> {
 /** The dump of the running program and the resume of its image. */
 async function measure(engine: Engine, pid: number, image: string): Promise<Round> {
   await until("the program is ready", () => clockWord(1) === 1n);
-  const { ms: dump, peak } = timed(engine.dump(pid, image));
+  const { ms: dump, peak } = await timed(engine.dump(pid, image));
   await until("the program is gone", () => !existsSync(`/proc/${pid}`));
   const begin = process.hrtime.bigint();
   const [command, ...args] = engine.resume(image);
   const resumed = spawn(command, args, { stdio: "ignore", detached: true });
-  resumed.unref();
+  const ended = new Promise<number>((done) => resumed.once("exit", () => done(Number(process.hrtime.bigint() - begin) / 1e6)));
   await until("the program runs again", () => clockWord(0) > begin);
-  const resume = Number(clockWord(0) - begin) / 1e6;
-  return { dump, resume, peak };
+  const running = Number(clockWord(0) - begin) / 1e6;
+  const resume = engine.detaches ? await ended : running;
+  return { dump, running, resume, peak };
 }
 
 async function main(sizes: readonly number[]): Promise<void> {
@@ -128,7 +140,7 @@ async function main(sizes: readonly number[]): Promise<void> {
     }
     console.log(`\n${size} MiB, medians of ${rounds}`);
     const of = (name: string, field: keyof Round): number => median((results.get(name) ?? []).map((one) => one[field]));
-    for (const field of ["dump", "resume", "peak"] as const) {
+    for (const field of ["dump", "running", "resume", "peak"] as const) {
       const unit = field === "peak" ? "MiB" : "ms";
       const figures = engines.map((engine) => `${engine.name} ${of(engine.name, field).toFixed(1)} ${unit}`).join(", ");
       const ratio = engines.length > 1 ? `, ratio ${(of("crimg", field) / of("criu", field)).toFixed(2)}` : "";
