@@ -3,8 +3,9 @@
  * 2011: the kernel starts `crimg-exec FILE` for every 64-bit ELF file whose e_type is 5.
  * See Documentation/admin-guide/binfmt-misc.rst of the kernel.
  */
-import { existsSync, writeFileSync } from "node:fs";
+import { existsSync, realpathSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { CrimgError } from "../errors/crimg-error.js";
 
 /** Name of the rule, and of its file. */
@@ -19,6 +20,11 @@ const mask = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 
 
 function escaped(bytes: readonly number[]): string {
   return bytes.map((byte) => `\\x${byte.toString(16).padStart(2, "0")}`).join("");
+}
+
+/** The program that a rule names: bin/crimg-exec of this checkout, as an absolute path without links. */
+export function binfmtInterpreter(): string {
+  return realpathSync(fileURLToPath(new URL("../../../bin/crimg-exec", import.meta.url)));
 }
 
 /**

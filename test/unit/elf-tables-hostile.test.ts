@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import { readTables } from "../../src/elf/read-tables.js";
 import { writeTables } from "../../src/elf/write-tables.js";
-import { emptyTables, foreignRow, lossRow, signalfdRow, taskRow } from "../../src/gen/tables.js";
+import { emptyTables, foreignRow, lossRow, signalfdRow, tableSpecs, taskRow } from "../../src/gen/tables.js";
 import { assertReferences } from "../../src/model/references.js";
 
 const place = { source: "image.elf", base: 0x1000n, format: "ckpt-elf" };
@@ -14,6 +14,8 @@ function segment(): Uint8Array<ArrayBuffer> {
   tables.foreign.push(foreignRow({ format: "criu", key: "k", value: Uint8Array.of(1, 2, 3) }));
   return new Uint8Array(writeTables(tables));
 }
+
+const taskSize = tableSpecs.find((spec) => spec.table === "tasks")?.size ?? 0;
 
 /** Where things are in `segment()`: header 32, then directory entries of 32: tasks, foreign, strings, blobs. */
 const at = { tasks: 32, foreign: 64, strings: 96, blobs: 128, firstRow: 160 };
@@ -56,7 +58,7 @@ test("directory", () => {
 });
 
 test("rows", () => {
-  const second = at.firstRow + 88;
+  const second = at.firstRow + taskSize;
   refused((view) => view.setUint32(second + 20, 77, true), {
     code: "bytes.enum",
     path: "tasks[1].state",
@@ -66,7 +68,7 @@ test("rows", () => {
 });
 
 test("strings", () => {
-  const row = at.firstRow + 176;
+  const row = at.firstRow + 2 * taskSize;
   const code = "tables.string";
   refused((view) => view.setUint32(row, 0xffff, true), { code, path: "foreign[0].format", offset: BigInt(0x1000 + row) });
   refused((view) => view.setUint32(row, 2, true), { code, message: "format refers to string 2, which is inside another string" });
@@ -77,7 +79,7 @@ test("strings", () => {
 });
 
 test("blobs", () => {
-  const ref = at.firstRow + 176 + 16;
+  const ref = at.firstRow + 2 * taskSize + 16;
   const code = "tables.blob";
   refused((view) => view.setBigUint64(ref + 8, 4n, true), { code, path: "foreign[0].value", offset: BigInt(0x1000 + ref) });
   refused((view) => view.setBigUint64(ref, (1n << 64n) - 1n, true), { code });

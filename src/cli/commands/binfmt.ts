@@ -1,5 +1,3 @@
-import { realpathSync } from "node:fs";
-import { fileURLToPath } from "node:url";
 import { CrimgError, exitStatus } from "../../errors/crimg-error.js";
 import { defineCommand } from "../command.js";
 
@@ -24,8 +22,8 @@ export const command = defineCommand({
     if ([args.install, args.remove, args.print].filter(Boolean).length !== 1) {
       throw new CrimgError("usage.bad", "say one of --install, --remove and --print");
     }
-    const { binfmtRule, installBinfmt, removeBinfmt } = await import("../../ops/binfmt.js");
-    const interpreter = realpathSync(fileURLToPath(new URL("../../../../bin/crimg-exec", import.meta.url)));
+    const { binfmtInterpreter, binfmtRule, installBinfmt, removeBinfmt } = await import("../../ops/binfmt.js");
+    const interpreter = binfmtInterpreter();
     if (args.print) terminal.print(`${binfmtRule(interpreter)}\n`);
     else if (args.install) installBinfmt(interpreter);
     else if (!removeBinfmt()) terminal.say("there was no rule\n");
