@@ -1,4 +1,5 @@
 /** Real CRIU in tests: dump and restore, with its own complaints in the failure message. */
+import { waitNow, waitOption } from "../../src/native/index.js";
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -28,7 +29,11 @@ export async function criuDump(pid: number, directory: string): Promise<void> {
 
 /** Waits until the numbers of a tree are free again: zombies hold theirs until their reaper, often init, gets to them. */
 export async function gone(tree: readonly number[]): Promise<void> {
-  const left = (): number[] => tree.filter((member) => existsSync(`/proc/${member}`));
+  const left = (): number[] => {
+    // This process may be the reaper (endTree makes it one); the root it leaves to whoever started it.
+    for (const member of tree.slice(1)) waitNow(member, waitOption.WALL);
+    return tree.filter((member) => existsSync(`/proc/${member}`));
+  };
   await until("the dumped tree is gone", () => left().length === 0, 90).catch(() => {
     const states = left().map((member) => readFileSync(`/proc/${member}/stat`, "latin1").split(" ").slice(0, 4).join(" "));
     throw new Error(`still there after 90 s (pid, name, state, parent): ${states.join("; ")}`);
