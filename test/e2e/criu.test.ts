@@ -10,7 +10,7 @@ import test, { type TestContext } from "node:test";
 import { assertUnbroken, moreTicks } from "../support/cycle.js";
 import { differencesOfSets, readSet, writeSet } from "../support/criu.js";
 import { criuDump, criuRestore, gone } from "../support/criu-run.js";
-import { compile, crimg, endTree, run, start, temporaryDirectory, treeOf, until } from "../support/processes.js";
+import { compile, crimg, endTree, run, start, temporaryDirectory, treeOf, until, spawned } from "../support/processes.js";
 import { criuBin, noCriu, projectRoot } from "../support/project.js";
 
 const skip = criuBin === undefined && noCriu;
@@ -66,6 +66,7 @@ function execute(t: TestContext, image: string, directory: string): number {
   const { pid, stderr } = spawn(image, [], { cwd: directory, stdio: ["ignore", "ignore", "pipe"] });
   stderr.on("data", (text) => t.diagnostic(String(text)));
   assert.ok(pid !== undefined);
+  spawned.add(pid);
   t.after(() => endTree(pid));
   return pid;
 }

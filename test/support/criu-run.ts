@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
-import { endTree, run, treeOf, until } from "./processes.js";
+import { endTree, isAlive, run, spawned, treeOf, until } from "./processes.js";
 import { criuBin } from "./project.js";
 
 /** What both need for sockets whose peer is outside, and TCP in whatever state. */
@@ -30,8 +30,8 @@ export async function criuDump(pid: number, directory: string): Promise<void> {
 /** Waits until the numbers of a tree are free again: zombies hold theirs until their reaper, often init, gets to them. */
 export async function gone(tree: readonly number[]): Promise<void> {
   const left = (): number[] => {
-    // This process may be the reaper (endTree makes it one); the root it leaves to whoever started it.
-    for (const member of tree.slice(1)) waitNow(member, waitOption.WALL);
+    // This process may be the reaper (endTree makes it one), also of children forked since the tree was listed.
+    for (const child of treeOf(process.pid).slice(1)) if (!spawned.has(child) && !isAlive(child)) waitNow(child, waitOption.WALL);
     return tree.filter((member) => existsSync(`/proc/${member}`));
   };
   await until("the dumped tree is gone", () => left().length === 0, 90).catch(() => {
