@@ -5,7 +5,7 @@ import { errorToJson, fromSystemError, renderError } from "../errors/render.js";
 import { commandEntries } from "./commands.js";
 import { parseCommandLine } from "./parse.js";
 import { type Terminal, processTerminal } from "./terminal.js";
-import { crimgVersion } from "./version.js";
+import { crimgVersion } from "../ops/version.js";
 
 /** A bug of crimg: one line, and the trace only for those who ask. */
 function sayBug(error: unknown, terminal: Terminal): void {

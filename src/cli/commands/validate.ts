@@ -2,7 +2,7 @@ import { CrimgError } from "../../errors/crimg-error.js";
 import { toJsonText } from "../../errors/json.js";
 import { errorToJson, renderError } from "../../errors/render.js";
 import { defineCommand } from "../command.js";
-import { crimgVersion } from "../version.js";
+import { crimgVersion } from "../../ops/version.js";
 
 const profiles = ["format", "lkml", "host"] as const;
 
