@@ -52,6 +52,7 @@ export function lowerMemory(parts: MemoryParts, mmIndex: number, subject: string
     // The lowest address of [vvar] is honoured exactly, provided that no vDSO is mapped.
     b.syscall("arch_prctl", [ARCH.mapVdso64, kernelStart], { message: `map the vDSO at ${hex(kernelStart)}` });
   }
+  setMmFields(parts, mm, subject);
   let before: VmaPlan | undefined;
   for (const plan of plans) {
     mapVma(parts, plan, before, subject);
@@ -74,7 +75,6 @@ export function lowerMemory(parts: MemoryParts, mmIndex: number, subject: string
     const { start, end } = parts.staged.range;
     b.syscall("munmap", [start, end - start], { message: "unmap the staging area" });
   }
-  setMmFields(parts, mm, subject);
 }
 
 function mapVma(parts: MemoryParts, plan: VmaPlan, before: VmaPlan | undefined, subject: string): void {
@@ -140,7 +140,11 @@ function finishVmas(b: ProgramBuilder, plans: readonly VmaPlan[]): void {
   }
 }
 
-/** Command line, environment, brk, auxiliary vector and the exe link, as /proc shows them. */
+/**
+ * Command line, environment, brk, auxiliary vector and the exe link, as /proc shows them. They come before the mappings:
+ * until then they name the unmapped stack of the image, and whoever reads /proc/PID/cmdline would make a restored stack
+ * grow down to it, if it is near enough (expand_stack in the kernel's __access_remote_vm).
+ */
 function setMmFields(parts: MemoryParts, mm: MmRow, subject: string): void {
   const { builder: b } = parts;
   if (mm.startStack < mmapMinAddr) return;

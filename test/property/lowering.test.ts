@@ -57,7 +57,7 @@ function checkpointOf(tree: Tree): Checkpoint {
     for (let thread = 0; thread < (tree.threads[task] ?? 1); thread++) {
       tables.threads.push(threadRow({ task, tid: pid + thread, comm: `t${task}`, creds: 0, schedPolicy: "other", altstackFlags: 2 }));
     }
-    tables.mms.push(mmRow({ dumpable: 1 }));
+    tables.mms.push(mmRow({ dumpable: 1, startStack: 0x7ffd_0000_0000n }));
     fileOffset = addSpace(tables, task, space, fileOffset);
   });
   return new Checkpoint({ tables, sources: [] });
@@ -163,6 +163,17 @@ test("every stored page is read exactly once, to where it was, while it can be w
       for (const { address } of checkpoint.extentsOf({ mm: task })) {
         assert.ok(before.some(({ start, length, prot }) => address >= start && address < start + length && (prot & 2) !== 0));
       }
+    });
+  });
+});
+
+test("the command line is where it belongs before a stack is mapped, which a look at the old one would grow", () => {
+  const isSetMm = (op: Op): boolean => isCall(op, "prctl") && argument(op, 0) === 35n && argument(op, 1) === 14n;
+  law((checkpoint, program) => {
+    checkpoint.tables.tasks.forEach((row, task) => {
+      const ops = opsOf(program, `task ${row.pid} (t${task})`);
+      const firstMapping = ops.findIndex((op) => isCall(op, "mmap", "mremap"));
+      assert.ok(ops.findIndex(isSetMm) >= 0 && ops.findIndex(isSetMm) < firstMapping);
     });
   });
 });
