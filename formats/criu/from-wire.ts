@@ -19,6 +19,7 @@ import { mmFromWire, objectOfFileId } from "./map-mm.js";
 import { isRemoved, remapType } from "./map-object.js";
 import { tiePeers } from "./map-socket.js";
 import { credsFromWire, processFromWire, queueFromWire } from "./map-task.js";
+import { lossesOfSet } from "./read-losses.js";
 import { xfeaturesOf } from "./map-xstate.js";
 import { PagemapReader } from "./pagemap.js";
 import { coreToWire, deadCoreToWire, fsToWire, idsToWire, inventoryToWire, objectFileToWire, packetToWire, treeToWire } from "./to-wire.js";
@@ -26,6 +27,7 @@ import { coreToWire, deadCoreToWire, fsToWire, idsToWire, inventoryToWire, objec
 /** Builds the checkpoint. Page and ghost files are opened, their content is not read. */
 export function fromWire(wire: WireSet): { checkpoint: Checkpoint; losses: ModelBuilder["losses"] } {
   const builder = new ModelBuilder(wire);
+  builder.losses.push(...lossesOfSet(wire));
   try {
     addCheckpoint(builder);
     const pages = new PagemapReader(builder);
@@ -174,8 +176,10 @@ function addThread(builder: ModelBuilder, task: number, tid: number, pid: number
   }
   const thread = builder.tables.threads.length;
   const creds = core.threadCore?.creds;
+  // Before 3.11 threads have no names in a set; they are created with that of their process.
+  const processName = coreOf(builder, pid, pid).tc?.comm;
   builder.tables.threads.push(
-    threadRow({ task, tid, ...threadFromWire(core, isLeader), creds: creds ? credsFromWire(builder, creds) : null }),
+    threadRow({ task, tid, ...threadFromWire(core, isLeader, processName), creds: creds ? credsFromWire(builder, creds) : null }),
   );
   queueFromWire(builder, task, thread, core.threadCore?.signalsP);
   builder.rests.push((context, foreign) => {

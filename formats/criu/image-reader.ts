@@ -56,6 +56,12 @@ export class ImageReader {
 
   /** The next message, or undefined at the end of the file. */
   next<Schema extends DescMessage>(schema: Schema): MessageShape<Schema> | undefined {
+    const bytes = this.nextBytes();
+    return bytes && this.decode(schema, bytes, this.#at - bytes.length);
+  }
+
+  /** The next message undecoded, valid until the next read, or undefined at the end of the file. */
+  nextBytes(): Uint8Array | undefined {
     if (this.#at === this.#size) return undefined;
     const start = this.#at;
     this.#entry++;
@@ -66,8 +72,11 @@ export class ImageReader {
     if (length > maxEntrySize) {
       throw this.error("criu.entry", `The entry has ${length} bytes; no more than ${maxEntrySize} are accepted.`, start);
     }
-    const bodyAt = this.#at;
-    const bytes = this.#take(length);
+    return this.#take(length);
+  }
+
+  /** Decodes a message of this file whose first byte is at `bodyAt`. */
+  decode<Schema extends DescMessage>(schema: Schema, bytes: Uint8Array, bodyAt: number): MessageShape<Schema> {
     const fault = checkWire(schema, bytes);
     if (fault) throw this.error("criu.entry", `The message cannot be read: ${fault.problem}.`, bodyAt + fault.offset, fault.path);
     try {

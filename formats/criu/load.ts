@@ -2,7 +2,7 @@
 import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
 import { CrimgError } from "../../src/errors/crimg-error.js";
 import { type CoreEntry, CoreEntrySchema } from "./gen/core_pb.js";
-import { type FdinfoEntry, FdinfoEntrySchema, type FileEntry, FileEntrySchema, type TtyInfo, TtyInfoSchema } from "./gen/files_pb.js";
+import { type FdinfoEntry, FdinfoEntrySchema, type FileEntry, type TtyInfo, TtyInfoSchema } from "./gen/files_pb.js";
 import { type MemfdInode, MemfdInodeSchema, type MmEntry, MmEntrySchema } from "./gen/memory_pb.js";
 import {
   type PipeData, PipeDataSchema, type RemapFilePath, RemapFilePathSchema, type SocketPacket, SocketPacketSchema,
@@ -11,10 +11,11 @@ import {
   type FsEntry, FsEntrySchema, type Inventory, InventorySchema, type KernelIds, KernelIdsSchema, type TimensEntry,
   TimensEntrySchema, type TreeEntry, TreeEntrySchema,
 } from "./gen/tree_pb.js";
-import { ImageReader } from "./image-reader.js";
 import type { ImageSet } from "./image-set.js";
 import { inventoryName, isModelled } from "./image-types.js";
+import { countOf, list, one, openRaw, optionalList, optionalOne } from "./image-lists.js";
 import { taskStateFromWire } from "./map-core.js";
+import { actionsOfOldSet, loadFiles, remapsOfPaths } from "./old-forms.js";
 
 /** Pipe and socket contents: a pipe holds at most 1 MiB without privilege, far less than this with it. */
 const maxPayload = 64 * 1024 * 1024;
@@ -52,6 +53,8 @@ export interface WireSet {
   readonly packets: readonly PacketPayload[];
   readonly timens: TimensEntry | undefined;
   readonly terminals: readonly TtyInfo[];
+  /** Entries of filelocks.img. */
+  readonly fileLocks: number;
   /** Images outside the model, by name. */
   readonly carried: ReadonlyMap<string, Uint8Array>;
   /** Images outside the model that are too big to carry. */
@@ -61,7 +64,7 @@ export interface WireSet {
 /** Reads every image of the set except pages, pagemaps and ghost files. */
 export function loadSet(set: ImageSet): WireSet {
   const inventory = one(set, inventoryName, "inventory", InventorySchema);
-  refuseOld(set, inventory);
+  refuseUnknown(set, inventory);
   const tree = list(set, "pstree.img", "pstree", TreeEntrySchema);
   if (tree.length === 0) {
     throw new CrimgError("criu.empty", "The process tree has no entry.", { source: set.labelOf("pstree.img"), format: "criu" });
@@ -75,6 +78,7 @@ export function loadSet(set: ImageSet): WireSet {
     // The thread list of a dead process is not initialised by the tool: one core, under the pid, is all there is.
     const leader = one(set, `core-${pid}.img`, "core", CoreEntrySchema);
     const isDead = taskStateFromWire(leader.tc?.taskState ?? 0) === "zombie";
+    actionsOfOldSet(set, pid, leader);
     cores.set(pid, leader);
     for (const tid of isDead ? [] : threads) {
       if (tid === pid) continue;
@@ -94,32 +98,27 @@ export function loadSet(set: ImageSet): WireSet {
       if (set.has(name)) fdinfo.set(own.filesId, list(set, name, "fdinfo", FdinfoEntrySchema));
     }
   }
-  const files = new Map<number, FileEntry>();
-  for (const entry of optionalList(set, "files.img", "files", FileEntrySchema)) files.set(entry.id, entry);
+  const { files, pathIds } = loadFiles(set);
   return {
     set, inventory, tree, cores, ids, mms, fs, fdinfo, files,
     memfds: optionalList(set, "memfd.img", "memfd", MemfdInodeSchema),
-    remaps: optionalList(set, "remap-fpath.img", "remap-fpath", RemapFilePathSchema),
+    remaps: remapsOfPaths(optionalList(set, "remap-fpath.img", "remap-fpath", RemapFilePathSchema), pathIds),
     pipeData: payloads(set, "pipes-data.img", "pipes-data", PipeDataSchema, (entry) => entry.bytes),
     fifoData: payloads(set, "fifo-data.img", "fifo-data", PipeDataSchema, (entry) => entry.bytes),
     packets: payloads(set, "sk-queues.img", "sk-queues", SocketPacketSchema, (entry) => entry.length),
     timens: optionalOne(set, "timens-0.img", "timens", TimensEntrySchema),
     terminals: optionalList(set, "tty-info.img", "tty-info", TtyInfoSchema),
+    fileLocks: countOf(set, "filelocks.img", "filelocks"),
     ...carriedImages(set),
   };
 }
 
-/** Sets before 3.0 keep each kind of file in an image of its own. */
-function refuseOld(set: ImageSet, inventory: Inventory): void {
-  const where = { source: set.labelOf(inventoryName), format: "criu" };
-  if (inventory.imgVersion !== 1 && inventory.imgVersion !== 2) {
-    throw new CrimgError("criu.version", `Image version ${inventory.imgVersion} is not known.`, { ...where, path: "img_version", expected: "1 or 2" });
-  }
-  if (set.has("reg-files.img") && !set.has("files.img")) {
-    throw new CrimgError("criu.version", "This set was made by CRIU before 3.0.", {
-      ...where, hint: "Restore it with a CRIU of its time and dump it again.",
-    });
-  }
+/** Version 1 has one magic number a file, version 2 a common one before it. */
+function refuseUnknown(set: ImageSet, inventory: Inventory): void {
+  if (inventory.imgVersion === 1 || inventory.imgVersion === 2) return;
+  throw new CrimgError("criu.version", `Image version ${inventory.imgVersion} is not known.`, {
+    source: set.labelOf(inventoryName), format: "criu", path: "img_version", expected: "1 or 2",
+  });
 }
 
 function carriedImages(set: ImageSet): { carried: Map<string, Uint8Array>; tooBig: string[] } {
@@ -142,42 +141,6 @@ function carriedImages(set: ImageSet): { carried: Map<string, Uint8Array>; tooBi
     }
   }
   return { carried, tooBig };
-}
-
-function openRaw(set: ImageSet, name: string): ImageReader {
-  return new ImageReader(set.path(name), set.labelOf(name));
-}
-
-function one<Schema extends DescMessage>(set: ImageSet, name: string, typeId: string, schema: Schema): MessageShape<Schema> {
-  const reader = set.open(name, typeId);
-  try {
-    return reader.one(schema);
-  } finally {
-    reader.close();
-  }
-}
-
-function optionalOne<Schema extends DescMessage>(
-  set: ImageSet, name: string, typeId: string, schema: Schema,
-): MessageShape<Schema> | undefined {
-  return set.has(name) ? one(set, name, typeId, schema) : undefined;
-}
-
-function list<Schema extends DescMessage>(set: ImageSet, name: string, typeId: string, schema: Schema): MessageShape<Schema>[] {
-  const reader = set.open(name, typeId);
-  try {
-    const entries: MessageShape<Schema>[] = [];
-    for (let entry = reader.next(schema); entry; entry = reader.next(schema)) entries.push(entry);
-    return entries;
-  } finally {
-    reader.close();
-  }
-}
-
-function optionalList<Schema extends DescMessage>(
-  set: ImageSet, name: string, typeId: string, schema: Schema,
-): MessageShape<Schema>[] {
-  return set.has(name) ? list(set, name, typeId, schema) : [];
 }
 
 function payloads<Schema extends DescMessage>(

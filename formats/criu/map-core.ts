@@ -36,14 +36,14 @@ export function rewound(regs: Gpregs): Gpregs {
   return { ...regs, ax: regs.origAx, ip: regs.ip - 2n };
 }
 
-/** Fields of a thread row, except its place in the tree and its credentials. */
-export function threadFromWire(core: CoreEntry, isLeader: boolean): Partial<ThreadRow> {
+/** Fields of a thread row, except its place in the tree and its credentials. `processName` is for threads without one. */
+export function threadFromWire(core: CoreEntry, isLeader: boolean, processName: Uint8Array | undefined): Partial<ThreadRow> {
   const thread = core.threadCore ?? create(ThreadCoreSchema);
   const info = core.threadInfo ?? create(ThreadInfoX86Schema);
   const wireRegs = info.gpregs ?? create(X86RegsSchema);
   const regs: Record<string, bigint> = {};
   for (const name of registerNames) regs[name] = wireRegs[name];
-  const comm = thread.comm.length > 0 ? thread.comm : (core.tc?.comm ?? thread.comm);
+  const comm = thread.comm.length > 0 ? thread.comm : (processName ?? thread.comm);
   return {
     regs: gpregs(regs),
     sigMask: isLeader ? (core.tc?.blkSigset ?? 0n) : thread.blkSigset,

@@ -9,3 +9,9 @@ export const pageFlag = {
 } as const;
 
 export const pageSize = 4096n;
+
+/**
+ * In which fields of a map's entries the number of pages stands. Versions before 4.2 know the narrow one only, 4.2
+ * writes the wide one only and reads both; what came from elsewhere gets both, so that every version restores it.
+ */
+export const countForms = { both: 0, narrow: 1, wide: 2 } as const;

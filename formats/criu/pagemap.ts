@@ -1,4 +1,5 @@
 /** pagemap-*.img and pages-N.img → extents; what an incremental image leaves to its parent is looked up there. */
+import { isFieldSet } from "@bufbuild/protobuf";
 import { extentRow, type ExtentOwner, type VmaRow } from "../../src/gen/tables.js";
 import { FilePageSource } from "../../src/pages/file-source.js";
 import type { ModelBuilder } from "./builder.js";
@@ -6,7 +7,7 @@ import { u32Bytes } from "./context.js";
 import { PagemapEntrySchema, PagemapHeadSchema } from "./gen/memory_pb.js";
 import { openImage } from "./image-reader.js";
 import type { ImageSet } from "./image-set.js";
-import { pageFlag, pageSize } from "./page-flags.js";
+import { countForms, pageFlag, pageSize } from "./page-flags.js";
 import { buildIdOfNotes, vdsoKey } from "./vdso.js";
 
 /** A run of pages of one image. */
@@ -37,9 +38,9 @@ export class PagemapReader {
   add(name: string, ownerKind: ExtentOwner, owner: number): void {
     const { set } = this.builder.wire;
     if (!set.has(name)) return;
-    const { runs, pagesId } = this.#runs(set, name);
+    const { runs, pagesId, countForm } = this.#runs(set, name);
     if (pagesId !== undefined) {
-      this.builder.foreign.add({ table: ownerKind === "mm" ? "mms" : "objects", row: owner }, "pages-id", u32Bytes(pagesId));
+      this.builder.foreign.add({ table: ownerKind === "mm" ? "mms" : "objects", row: owner }, "pages-id", u32Bytes(pagesId, countForm));
     }
     const vdso = ownerKind === "mm" ? this.#vdsoOf(owner) : undefined;
     for (const run of vdso ? this.#takeVdso(owner, runs, vdso) : runs) {
@@ -70,21 +71,23 @@ export class PagemapReader {
     return [...cut(runs, 0n, vdso.start), ...cut(runs, vdso.end, (1n << 64n) - vdso.end)];
   }
 
-  #runs(set: ImageSet, name: string): { runs: PageRun[]; pagesId: number | undefined } {
+  #runs(set: ImageSet, name: string): { runs: PageRun[]; pagesId: number | undefined; countForm: number } {
     const reader = set.open(name, name.startsWith("pagemap-shmem-") ? "pagemap-shmem" : "pagemap");
     try {
       const head = reader.next(PagemapHeadSchema);
-      if (!head) return { runs: [], pagesId: undefined };
+      if (!head) return { runs: [], pagesId: undefined, countForm: countForms.both };
       const pages = this.#pages(set, head.pagesId);
       const runs: PageRun[] = [];
       let parentRuns: readonly PageRun[] | undefined;
       let position = 0n;
       let last = 0n;
+      let countForm: number = countForms.both;
       for (;;) {
         const entryOffset = reader.position;
         const entry = reader.next(PagemapEntrySchema);
         if (!entry) break;
         const count = entry.nrPages !== 0n ? entry.nrPages : BigInt(entry.compatNrPages);
+        if (entry.nrPages !== BigInt(entry.compatNrPages)) countForm = entry.nrPages === 0n ? countForms.narrow : countForms.wide;
         const length = count * pageSize;
         if (entry.vaddr % pageSize !== 0n || entry.vaddr + length > 1n << 64n) {
           throw reader.error("criu.pagemap", `${count} pages at 0x${entry.vaddr.toString(16)} are not a range of whole pages.`, entryOffset, "vaddr");
@@ -105,7 +108,7 @@ export class PagemapReader {
           continue;
         }
         // Entries before the flag existed are present.
-        const isPresent = entry.flags === 0 || (entry.flags & pageFlag.present) !== 0;
+        const isPresent = !isFieldSet(entry, PagemapEntrySchema.field.flags) || (entry.flags & pageFlag.present) !== 0;
         if (!isPresent || length === 0n) continue;
         if (position + length > pages.size) {
           throw reader.error(
@@ -115,7 +118,7 @@ export class PagemapReader {
         runs.push({ address: entry.vaddr, length, source: pages.index, fileOffset: position, entryOffset });
         position += length;
       }
-      return { runs, pagesId: head.pagesId };
+      return { runs, pagesId: head.pagesId, countForm };
     } finally {
       reader.close();
     }

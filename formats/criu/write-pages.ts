@@ -8,7 +8,7 @@ import type { Checkpoint } from "../../src/model/checkpoint.js";
 import type { ByteRange, PageSource } from "../../src/model/page-source.js";
 import { PagemapEntrySchema, PagemapHeadSchema } from "./gen/memory_pb.js";
 import { ImageWriter } from "./image-writer.js";
-import { pageFlag, pageSize } from "./page-flags.js";
+import { countForms, pageFlag, pageSize } from "./page-flags.js";
 
 /** Bytes copied between two reports of progress. */
 const batchBytes = 64n << 20n;
@@ -109,14 +109,19 @@ export function sourceOf(checkpoint: Checkpoint, extent: ExtentRow): PageSource 
   return source;
 }
 
-/** Writes a map and its pages. */
+const maxNarrowCount = 0xffffffffn;
+
+/** Writes a map and its pages; `countForm` is one of `countForms`. */
 export function writePages(
-  output: Output, mapName: string, typeId: string, pagesId: number, runs: readonly MapRun[], progress: CopyProgress,
+  output: Output, mapName: string, typeId: string, pagesId: number, countForm: number, runs: readonly MapRun[], progress: CopyProgress,
 ): void {
   const map = new ImageWriter(output, mapName, typeId);
   map.add(PagemapHeadSchema, { pagesId });
   for (const { address, length, flags } of runs) {
-    map.add(PagemapEntrySchema, { vaddr: address, compatNrPages: 0, flags, nrPages: (length + pageSize - 1n) / pageSize });
+    const count = (length + pageSize - 1n) / pageSize;
+    const fits = count <= maxNarrowCount && countForm !== countForms.wide;
+    const isWide = !fits || countForm !== countForms.narrow;
+    map.add(PagemapEntrySchema, { vaddr: address, compatNrPages: fits ? Number(count) : 0, flags, ...(isWide ? { nrPages: count } : {}) });
   }
   map.flush();
   const { fd } = new ImageWriter(output, `pages-${pagesId}.img`, null);

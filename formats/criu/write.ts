@@ -17,6 +17,7 @@ import { mmToWire, vmasToWire } from "./map-mm.js";
 import { isRemoved, linkTargetToWire, memfdInodeToWire, noOwner, regToWire, remapType } from "./map-object.js";
 import { coreToWire, deadCoreToWire, fsToWire, idsToWire, inventoryToWire, objectFileToWire, packetToWire, rootDirectory, treeToWire } from "./to-wire.js";
 import { writeTerminals } from "./write-tty.js";
+import { countForms } from "./page-flags.js";
 import { withVdso } from "./vdso.js";
 import { writeGhost } from "./write-ghost.js";
 import { CopyProgress, type MapRun, runsOfMm, runsOfObject, writePages } from "./write-pages.js";
@@ -223,19 +224,22 @@ function writeCarried(output: Output, context: WireContext): void {
 function writeContents(output: Output, checkpoint: Checkpoint, context: WireContext, options: WriteOptions): void {
   const { tables } = context;
   const progress = new CopyProgress(options);
-  const jobs: { mapName: string; typeId: string; kept: number | undefined; runs: MapRun[] }[] = [];
-  const keptId = (table: "mms" | "objects", row: number): number | undefined => u32Values(context.foreign.get({ table, row }, "pages-id"))[0];
+  const jobs: { mapName: string; typeId: string; kept: number | undefined; countForm: number; runs: MapRun[] }[] = [];
+  const keptOf = (table: "mms" | "objects", row: number): { kept: number | undefined; countForm: number } => {
+    const [kept, countForm = countForms.both] = u32Values(context.foreign.get({ table, row }, "pages-id"));
+    return { kept, countForm };
+  };
   const seen = new Set<number>();
   for (const task of tables.tasks) {
     if (task.mm === null) continue;
-    const kept = seen.has(task.mm) ? undefined : keptId("mms", task.mm);
+    const { kept, countForm } = keptOf("mms", task.mm);
+    jobs.push({ mapName: `pagemap-${task.pid}.img`, typeId: "pagemap", kept: seen.has(task.mm) ? undefined : kept, countForm, runs: withVdso(checkpoint, task.mm, runsOfMm(checkpoint, task.mm)) });
     seen.add(task.mm);
-    jobs.push({ mapName: `pagemap-${task.pid}.img`, typeId: "pagemap", kept, runs: withVdso(checkpoint, task.mm, runsOfMm(checkpoint, task.mm)) });
   }
   tables.objects.forEach((object, row) => {
     if (object.kind !== "memfd" && object.kind !== "shared_memory") return;
     const { shmid } = context.sharedMemory(row);
-    jobs.push({ mapName: `pagemap-shmem-${shmid}.img`, typeId: "pagemap-shmem", kept: keptId("objects", row), runs: runsOfObject(checkpoint, row) });
+    jobs.push({ mapName: `pagemap-shmem-${shmid}.img`, typeId: "pagemap-shmem", ...keptOf("objects", row), runs: runsOfObject(checkpoint, row) });
   });
   const ghosts = tables.objects.flatMap((object, row) => (isRemoved(object) ? [row] : []));
   for (const { runs } of jobs) progress.expect(runs.reduce((sum, run) => sum + run.length, 0n));
@@ -243,7 +247,7 @@ function writeContents(output: Output, checkpoint: Checkpoint, context: WireCont
   const used = new Set(jobs.flatMap(({ kept }) => (kept === undefined ? [] : [kept])));
   const taken = new Set<number>();
   let next = 1;
-  for (const { mapName, typeId, kept, runs } of jobs) {
+  for (const { mapName, typeId, kept, countForm, runs } of jobs) {
     let id = kept;
     if (id === undefined || taken.has(id)) {
       while (used.has(next)) next++;
@@ -251,7 +255,7 @@ function writeContents(output: Output, checkpoint: Checkpoint, context: WireCont
       used.add(id);
     }
     taken.add(id);
-    writePages(output, mapName, typeId, id, runs, progress);
+    writePages(output, mapName, typeId, id, countForm, runs, progress);
   }
   for (const row of ghosts) writeGhost(output, checkpoint, context, row, progress);
 }

@@ -15,7 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file files.proto.
  */
 export const file_files: GenFile = /*@__PURE__*/
-  fileDesc("CgtmaWxlcy5wcm90bxIKY3JpbWcuY3JpdSJiCgtGZGluZm9FbnRyeRIKCgJpZBgBIAEoDRINCgVmbGFncxgCIAEoDRIMCgR0eXBlGAMgASgNEgoKAmZkGAQgASgNEh4KFnhhdHRyX3NlY3VyaXR5X3NlbGludXgYBSABKAwiyAMKCUZpbGVFbnRyeRIMCgR0eXBlGAEgASgNEgoKAmlkGAIgASgNEiAKA3JlZxgDIAEoCzITLmNyaW1nLmNyaXUuUmVnRmlsZRIjCgNpc2sYBCABKAsyFi5jcmltZy5jcml1LkluZXRTb2NrZXQSIAoDZWZkGAggASgLMhMuY3JpbWcuY3JpdS5FdmVudEZkEiMKBGVwZmQYCSABKAsyFS5jcmltZy5jcml1LkV2ZW50UG9sbBIiCgRzZ2ZkGAogASgLMhQuY3JpbWcuY3JpdS5TaWduYWxGZBIgCgN0ZmQYDCABKAsyEy5jcmltZy5jcml1LlRpbWVyRmQSIwoDdXNrGBAgASgLMhYuY3JpbWcuY3JpdS5Vbml4U29ja2V0Eh4KBGZpZm8YESABKAsyEC5jcmltZy5jcml1LkZpZm8SHgoEcGlwZRgSIAEoCzIQLmNyaW1nLmNyaXUuUGlwZRIgCgN0dHkYEyABKAsyEy5jcmltZy5jcml1LlR0eUZpbGUSJAoFbWVtZmQYFCABKAsyFS5jcmltZy5jcml1Lk1lbWZkRmlsZRIgCgVwaWRmZBgWIAEoCzIRLmNyaW1nLmNyaXUuUGlkRmQi9gEKB1JlZ0ZpbGUSCgoCaWQYASABKA0SDQoFZmxhZ3MYAiABKA0SCwoDcG9zGAMgASgEEiMKBGZvd24YBSABKAsyFS5jcmltZy5jcml1LkZpbGVPd25lchIMCgRuYW1lGAYgASgMEg4KBm1udF9pZBgHIAEoERIMCgRzaXplGAggASgEEgsKA2V4dBgJIAEoCBIMCgRtb2RlGAogASgNEhAKCGJ1aWxkX2lkGAsgAygNEhAKCGNoZWNrc3VtGAwgASgNEhcKD2NoZWNrc3VtX2NvbmZpZxgNIAEoDRIaChJjaGVja3N1bV9wYXJhbWV0ZXIYDiABKA0iVwoEUGlwZRIKCgJpZBgBIAEoDRIPCgdwaXBlX2lkGAIgASgNEg0KBWZsYWdzGAMgASgNEiMKBGZvd24YBCABKAsyFS5jcmltZy5jcml1LkZpbGVPd25lciI0CgRGaWZvEgoKAmlkGAEgASgNEg8KB3BpcGVfaWQYAiABKA0SDwoHcmVnZl9pZBgDIAEoDSJaCgdFdmVudEZkEgoKAmlkGAEgASgNEg0KBWZsYWdzGAIgASgNEiMKBGZvd24YAyABKAsyFS5jcmltZy5jcml1LkZpbGVPd25lchIPCgdjb3VudGVyGAQgASgEInEKD0V2ZW50UG9sbFRhcmdldBIKCgJpZBgBIAEoDRILCgN0ZmQYAiABKA0SDgoGZXZlbnRzGAMgASgNEgwKBGRhdGEYBCABKAQSCwoDZGV2GAUgASgNEg0KBWlub2RlGAYgASgEEgsKA3BvcxgHIAEoBCJ1CglFdmVudFBvbGwSCgoCaWQYASABKA0SDQoFZmxhZ3MYAiABKA0SIwoEZm93bhgDIAEoCzIVLmNyaW1nLmNyaXUuRmlsZU93bmVyEigKA3RmZBgEIAMoCzIbLmNyaW1nLmNyaXUuRXZlbnRQb2xsVGFyZ2V0IlsKCFNpZ25hbEZkEgoKAmlkGAEgASgNEg0KBWZsYWdzGAIgASgNEiMKBGZvd24YAyABKAsyFS5jcmltZy5jcml1LkZpbGVPd25lchIPCgdzaWdtYXNrGAQgASgEIroBCgdUaW1lckZkEgoKAmlkGAEgASgNEg0KBWZsYWdzGAIgASgNEiMKBGZvd24YAyABKAsyFS5jcmltZy5jcml1LkZpbGVPd25lchIPCgdjbG9ja2lkGAQgASgNEg0KBXRpY2tzGAUgASgEEhUKDXNldHRpbWVfZmxhZ3MYBiABKA0SDAoEdnNlYxgHIAEoBBINCgV2bnNlYxgIIAEoBBIMCgRpc2VjGAkgASgEEg0KBWluc2VjGAogASgEImoKCU1lbWZkRmlsZRIKCgJpZBgBIAEoDRINCgVmbGFncxgCIAEoDRILCgNwb3MYAyABKAQSIwoEZm93bhgEIAEoCzIVLmNyaW1nLmNyaXUuRmlsZU93bmVyEhAKCGlub2RlX2lkGAUgASgNIm8KB1R0eUZpbGUSCgoCaWQYASABKA0SEwoLdHR5X2luZm9faWQYAiABKA0SDQoFZmxhZ3MYAyABKA0SIwoEZm93bhgEIAEoCzIVLmNyaW1nLmNyaXUuRmlsZU93bmVyEg8KB3JlZ2ZfaWQYBiABKA0iYwoFUGlkRmQSCgoCaWQYASABKA0SCwoDaW5vGAIgASgNEg0KBWZsYWdzGAMgASgNEg0KBW5zcGlkGAQgASgFEiMKBGZvd24YBSABKAsyFS5jcmltZy5jcml1LkZpbGVPd25lciLFAgoHVHR5SW5mbxIKCgJpZBgBIAEoDRIMCgR0eXBlGAIgASgNEg4KBmxvY2tlZBgDIAEoCBIRCglleGNsdXNpdmUYBCABKAgSEwoLcGFja2V0X21vZGUYBSABKAgSCwoDc2lkGAYgASgNEgwKBHBncnAYByABKA0SDAoEcmRldhgIIAEoDRIkCgd0ZXJtaW9zGAkgASgLMhMuY3JpbWcuY3JpdS5UZXJtaW9zEisKDnRlcm1pb3NfbG9ja2VkGAogASgLMhMuY3JpbWcuY3JpdS5UZXJtaW9zEiQKB3dpbnNpemUYCyABKAsyEy5jcmltZy5jcml1LldpbnNpemUSHwoDcHR5GAwgASgLMhIuY3JpbWcuY3JpdS5UdHlQdHkSCwoDZGV2GA0gASgNEgsKA3VpZBgOIAEoDRILCgNnaWQYDyABKA0iFwoGVHR5UHR5Eg0KBWluZGV4GAEgASgNIk8KB1dpbnNpemUSDgoGd3Nfcm93GAEgASgNEg4KBndzX2NvbBgCIAEoDRIRCgl3c194cGl4ZWwYAyABKA0SEQoJd3NfeXBpeGVsGAQgASgNIo8BCgdUZXJtaW9zEg8KB2NfaWZsYWcYASABKA0SDwoHY19vZmxhZxgCIAEoDRIPCgdjX2NmbGFnGAMgASgNEg8KB2NfbGZsYWcYBCABKA0SDgoGY19saW5lGAUgASgNEhAKCGNfaXNwZWVkGAYgASgNEhAKCGNfb3NwZWVkGAcgASgNEgwKBGNfY2MYCCADKA0", [file_sockets]);
+  fileDesc("CgtmaWxlcy5wcm90bxIKY3JpbWcuY3JpdSJiCgtGZGluZm9FbnRyeRIKCgJpZBgBIAEoDRINCgVmbGFncxgCIAEoDRIMCgR0eXBlGAMgASgNEgoKAmZkGAQgASgNEh4KFnhhdHRyX3NlY3VyaXR5X3NlbGludXgYBSABKAwiyAMKCUZpbGVFbnRyeRIMCgR0eXBlGAEgASgNEgoKAmlkGAIgASgNEiAKA3JlZxgDIAEoCzITLmNyaW1nLmNyaXUuUmVnRmlsZRIjCgNpc2sYBCABKAsyFi5jcmltZy5jcml1LkluZXRTb2NrZXQSIAoDZWZkGAggASgLMhMuY3JpbWcuY3JpdS5FdmVudEZkEiMKBGVwZmQYCSABKAsyFS5jcmltZy5jcml1LkV2ZW50UG9sbBIiCgRzZ2ZkGAogASgLMhQuY3JpbWcuY3JpdS5TaWduYWxGZBIgCgN0ZmQYDCABKAsyEy5jcmltZy5jcml1LlRpbWVyRmQSIwoDdXNrGBAgASgLMhYuY3JpbWcuY3JpdS5Vbml4U29ja2V0Eh4KBGZpZm8YESABKAsyEC5jcmltZy5jcml1LkZpZm8SHgoEcGlwZRgSIAEoCzIQLmNyaW1nLmNyaXUuUGlwZRIgCgN0dHkYEyABKAsyEy5jcmltZy5jcml1LlR0eUZpbGUSJAoFbWVtZmQYFCABKAsyFS5jcmltZy5jcml1Lk1lbWZkRmlsZRIgCgVwaWRmZBgWIAEoCzIRLmNyaW1nLmNyaXUuUGlkRmQiFQoHQW55RmlsZRIKCgJpZBgBIAEoDSL2AQoHUmVnRmlsZRIKCgJpZBgBIAEoDRINCgVmbGFncxgCIAEoDRILCgNwb3MYAyABKAQSIwoEZm93bhgFIAEoCzIVLmNyaW1nLmNyaXUuRmlsZU93bmVyEgwKBG5hbWUYBiABKAwSDgoGbW50X2lkGAcgASgREgwKBHNpemUYCCABKAQSCwoDZXh0GAkgASgIEgwKBG1vZGUYCiABKA0SEAoIYnVpbGRfaWQYCyADKA0SEAoIY2hlY2tzdW0YDCABKA0SFwoPY2hlY2tzdW1fY29uZmlnGA0gASgNEhoKEmNoZWNrc3VtX3BhcmFtZXRlchgOIAEoDSJXCgRQaXBlEgoKAmlkGAEgASgNEg8KB3BpcGVfaWQYAiABKA0SDQoFZmxhZ3MYAyABKA0SIwoEZm93bhgEIAEoCzIVLmNyaW1nLmNyaXUuRmlsZU93bmVyIjQKBEZpZm8SCgoCaWQYASABKA0SDwoHcGlwZV9pZBgCIAEoDRIPCgdyZWdmX2lkGAMgASgNIloKB0V2ZW50RmQSCgoCaWQYASABKA0SDQoFZmxhZ3MYAiABKA0SIwoEZm93bhgDIAEoCzIVLmNyaW1nLmNyaXUuRmlsZU93bmVyEg8KB2NvdW50ZXIYBCABKAQicQoPRXZlbnRQb2xsVGFyZ2V0EgoKAmlkGAEgASgNEgsKA3RmZBgCIAEoDRIOCgZldmVudHMYAyABKA0SDAoEZGF0YRgEIAEoBBILCgNkZXYYBSABKA0SDQoFaW5vZGUYBiABKAQSCwoDcG9zGAcgASgEInUKCUV2ZW50UG9sbBIKCgJpZBgBIAEoDRINCgVmbGFncxgCIAEoDRIjCgRmb3duGAMgASgLMhUuY3JpbWcuY3JpdS5GaWxlT3duZXISKAoDdGZkGAQgAygLMhsuY3JpbWcuY3JpdS5FdmVudFBvbGxUYXJnZXQiWwoIU2lnbmFsRmQSCgoCaWQYASABKA0SDQoFZmxhZ3MYAiABKA0SIwoEZm93bhgDIAEoCzIVLmNyaW1nLmNyaXUuRmlsZU93bmVyEg8KB3NpZ21hc2sYBCABKAQiugEKB1RpbWVyRmQSCgoCaWQYASABKA0SDQoFZmxhZ3MYAiABKA0SIwoEZm93bhgDIAEoCzIVLmNyaW1nLmNyaXUuRmlsZU93bmVyEg8KB2Nsb2NraWQYBCABKA0SDQoFdGlja3MYBSABKAQSFQoNc2V0dGltZV9mbGFncxgGIAEoDRIMCgR2c2VjGAcgASgEEg0KBXZuc2VjGAggASgEEgwKBGlzZWMYCSABKAQSDQoFaW5zZWMYCiABKAQiagoJTWVtZmRGaWxlEgoKAmlkGAEgASgNEg0KBWZsYWdzGAIgASgNEgsKA3BvcxgDIAEoBBIjCgRmb3duGAQgASgLMhUuY3JpbWcuY3JpdS5GaWxlT3duZXISEAoIaW5vZGVfaWQYBSABKA0ibwoHVHR5RmlsZRIKCgJpZBgBIAEoDRITCgt0dHlfaW5mb19pZBgCIAEoDRINCgVmbGFncxgDIAEoDRIjCgRmb3duGAQgASgLMhUuY3JpbWcuY3JpdS5GaWxlT3duZXISDwoHcmVnZl9pZBgGIAEoDSJjCgVQaWRGZBIKCgJpZBgBIAEoDRILCgNpbm8YAiABKA0SDQoFZmxhZ3MYAyABKA0SDQoFbnNwaWQYBCABKAUSIwoEZm93bhgFIAEoCzIVLmNyaW1nLmNyaXUuRmlsZU93bmVyIsUCCgdUdHlJbmZvEgoKAmlkGAEgASgNEgwKBHR5cGUYAiABKA0SDgoGbG9ja2VkGAMgASgIEhEKCWV4Y2x1c2l2ZRgEIAEoCBITCgtwYWNrZXRfbW9kZRgFIAEoCBILCgNzaWQYBiABKA0SDAoEcGdycBgHIAEoDRIMCgRyZGV2GAggASgNEiQKB3Rlcm1pb3MYCSABKAsyEy5jcmltZy5jcml1LlRlcm1pb3MSKwoOdGVybWlvc19sb2NrZWQYCiABKAsyEy5jcmltZy5jcml1LlRlcm1pb3MSJAoHd2luc2l6ZRgLIAEoCzITLmNyaW1nLmNyaXUuV2luc2l6ZRIfCgNwdHkYDCABKAsyEi5jcmltZy5jcml1LlR0eVB0eRILCgNkZXYYDSABKA0SCwoDdWlkGA4gASgNEgsKA2dpZBgPIAEoDSIXCgZUdHlQdHkSDQoFaW5kZXgYASABKA0iTwoHV2luc2l6ZRIOCgZ3c19yb3cYASABKA0SDgoGd3NfY29sGAIgASgNEhEKCXdzX3hwaXhlbBgDIAEoDRIRCgl3c195cGl4ZWwYBCABKA0ijwEKB1Rlcm1pb3MSDwoHY19pZmxhZxgBIAEoDRIPCgdjX29mbGFnGAIgASgNEg8KB2NfY2ZsYWcYAyABKA0SDwoHY19sZmxhZxgEIAEoDRIOCgZjX2xpbmUYBSABKA0SEAoIY19pc3BlZWQYBiABKA0SEAoIY19vc3BlZWQYByABKA0SDAoEY19jYxgIIAMoDQ", [file_sockets]);
 
 /**
  * A number in a descriptor table.
@@ -143,6 +143,25 @@ export const FileEntrySchema: GenMessage<FileEntry> = /*@__PURE__*/
   messageDesc(file_files, 1);
 
 /**
+ * What the entries of all kinds begin with.
+ *
+ * @generated from message crimg.criu.AnyFile
+ */
+export type AnyFile = Message<"crimg.criu.AnyFile"> & {
+  /**
+   * @generated from field: optional uint32 id = 1;
+   */
+  id: number;
+};
+
+/**
+ * Describes the message crimg.criu.AnyFile.
+ * Use `create(AnyFileSchema)` to create a new message.
+ */
+export const AnyFileSchema: GenMessage<AnyFile> = /*@__PURE__*/
+  messageDesc(file_files, 2);
+
+/**
  * What has a path: regular files, directories, devices.
  *
  * @generated from message crimg.criu.RegFile
@@ -225,7 +244,7 @@ export type RegFile = Message<"crimg.criu.RegFile"> & {
  * Use `create(RegFileSchema)` to create a new message.
  */
 export const RegFileSchema: GenMessage<RegFile> = /*@__PURE__*/
-  messageDesc(file_files, 2);
+  messageDesc(file_files, 3);
 
 /**
  * @generated from message crimg.criu.Pipe
@@ -259,7 +278,7 @@ export type Pipe = Message<"crimg.criu.Pipe"> & {
  * Use `create(PipeSchema)` to create a new message.
  */
 export const PipeSchema: GenMessage<Pipe> = /*@__PURE__*/
-  messageDesc(file_files, 3);
+  messageDesc(file_files, 4);
 
 /**
  * A named pipe: its path, flags and owner are in the regular file entry regf_id.
@@ -288,7 +307,7 @@ export type Fifo = Message<"crimg.criu.Fifo"> & {
  * Use `create(FifoSchema)` to create a new message.
  */
 export const FifoSchema: GenMessage<Fifo> = /*@__PURE__*/
-  messageDesc(file_files, 4);
+  messageDesc(file_files, 5);
 
 /**
  * @generated from message crimg.criu.EventFd
@@ -320,7 +339,7 @@ export type EventFd = Message<"crimg.criu.EventFd"> & {
  * Use `create(EventFdSchema)` to create a new message.
  */
 export const EventFdSchema: GenMessage<EventFd> = /*@__PURE__*/
-  messageDesc(file_files, 5);
+  messageDesc(file_files, 6);
 
 /**
  * @generated from message crimg.criu.EventPollTarget
@@ -373,7 +392,7 @@ export type EventPollTarget = Message<"crimg.criu.EventPollTarget"> & {
  * Use `create(EventPollTargetSchema)` to create a new message.
  */
 export const EventPollTargetSchema: GenMessage<EventPollTarget> = /*@__PURE__*/
-  messageDesc(file_files, 6);
+  messageDesc(file_files, 7);
 
 /**
  * @generated from message crimg.criu.EventPoll
@@ -405,7 +424,7 @@ export type EventPoll = Message<"crimg.criu.EventPoll"> & {
  * Use `create(EventPollSchema)` to create a new message.
  */
 export const EventPollSchema: GenMessage<EventPoll> = /*@__PURE__*/
-  messageDesc(file_files, 7);
+  messageDesc(file_files, 8);
 
 /**
  * @generated from message crimg.criu.SignalFd
@@ -437,7 +456,7 @@ export type SignalFd = Message<"crimg.criu.SignalFd"> & {
  * Use `create(SignalFdSchema)` to create a new message.
  */
 export const SignalFdSchema: GenMessage<SignalFd> = /*@__PURE__*/
-  messageDesc(file_files, 8);
+  messageDesc(file_files, 9);
 
 /**
  * @generated from message crimg.criu.TimerFd
@@ -501,7 +520,7 @@ export type TimerFd = Message<"crimg.criu.TimerFd"> & {
  * Use `create(TimerFdSchema)` to create a new message.
  */
 export const TimerFdSchema: GenMessage<TimerFd> = /*@__PURE__*/
-  messageDesc(file_files, 9);
+  messageDesc(file_files, 10);
 
 /**
  * @generated from message crimg.criu.MemfdFile
@@ -540,7 +559,7 @@ export type MemfdFile = Message<"crimg.criu.MemfdFile"> & {
  * Use `create(MemfdFileSchema)` to create a new message.
  */
 export const MemfdFileSchema: GenMessage<MemfdFile> = /*@__PURE__*/
-  messageDesc(file_files, 10);
+  messageDesc(file_files, 11);
 
 /**
  * @generated from message crimg.criu.TtyFile
@@ -581,7 +600,7 @@ export type TtyFile = Message<"crimg.criu.TtyFile"> & {
  * Use `create(TtyFileSchema)` to create a new message.
  */
 export const TtyFileSchema: GenMessage<TtyFile> = /*@__PURE__*/
-  messageDesc(file_files, 11);
+  messageDesc(file_files, 12);
 
 /**
  * @generated from message crimg.criu.PidFd
@@ -618,7 +637,7 @@ export type PidFd = Message<"crimg.criu.PidFd"> & {
  * Use `create(PidFdSchema)` to create a new message.
  */
 export const PidFdSchema: GenMessage<PidFd> = /*@__PURE__*/
-  messageDesc(file_files, 12);
+  messageDesc(file_files, 13);
 
 /**
  * tty-info.img: a terminal.
@@ -711,7 +730,7 @@ export type TtyInfo = Message<"crimg.criu.TtyInfo"> & {
  * Use `create(TtyInfoSchema)` to create a new message.
  */
 export const TtyInfoSchema: GenMessage<TtyInfo> = /*@__PURE__*/
-  messageDesc(file_files, 13);
+  messageDesc(file_files, 14);
 
 /**
  * @generated from message crimg.criu.TtyPty
@@ -728,7 +747,7 @@ export type TtyPty = Message<"crimg.criu.TtyPty"> & {
  * Use `create(TtyPtySchema)` to create a new message.
  */
 export const TtyPtySchema: GenMessage<TtyPty> = /*@__PURE__*/
-  messageDesc(file_files, 14);
+  messageDesc(file_files, 15);
 
 /**
  * @generated from message crimg.criu.Winsize
@@ -760,7 +779,7 @@ export type Winsize = Message<"crimg.criu.Winsize"> & {
  * Use `create(WinsizeSchema)` to create a new message.
  */
 export const WinsizeSchema: GenMessage<Winsize> = /*@__PURE__*/
-  messageDesc(file_files, 15);
+  messageDesc(file_files, 16);
 
 /**
  * @generated from message crimg.criu.Termios
@@ -812,5 +831,5 @@ export type Termios = Message<"crimg.criu.Termios"> & {
  * Use `create(TermiosSchema)` to create a new message.
  */
 export const TermiosSchema: GenMessage<Termios> = /*@__PURE__*/
-  messageDesc(file_files, 16);
+  messageDesc(file_files, 17);
 

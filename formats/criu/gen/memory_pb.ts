@@ -214,7 +214,7 @@ export type PagemapEntry = Message<"crimg.criu.PagemapEntry"> & {
   vaddr: bigint;
 
   /**
-   * Number of pages in images before 4.0.
+   * Number of pages in images before 4.2.
    *
    * @generated from field: optional uint32 compat_nr_pages = 2;
    */

@@ -1,12 +1,12 @@
 /** Single files of a CRIU set. */
 import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
-import { CoreEntrySchema } from "../../../formats/criu/gen/core_pb.js";
-import { FdinfoEntrySchema, FileEntrySchema, TtyInfoSchema } from "../../../formats/criu/gen/files_pb.js";
+import { CoreEntrySchema, SigActionSchema } from "../../../formats/criu/gen/core_pb.js";
+import { AnyFileSchema, FdinfoEntrySchema, FileEntrySchema, TtyInfoSchema } from "../../../formats/criu/gen/files_pb.js";
 import { MemfdInodeSchema, MmEntrySchema, PagemapEntrySchema, PagemapHeadSchema } from "../../../formats/criu/gen/memory_pb.js";
 import { GhostChunkSchema, GhostFileSchema, PipeDataSchema, RemapFilePathSchema, SocketPacketSchema } from "../../../formats/criu/gen/payload_pb.js";
 import { FsEntrySchema, InventorySchema, KernelIdsSchema, SeccompEntrySchema, TimensEntrySchema, TreeEntrySchema } from "../../../formats/criu/gen/tree_pb.js";
 import { ImageReader } from "../../../formats/criu/image-reader.js";
-import { commonMagic, magicOf } from "../../../formats/criu/image-types.js";
+import { commonMagic, fileImages, magicOf } from "../../../formats/criu/image-types.js";
 
 /** Bytes of payload that one message may announce: more is no pipe or packet. */
 const maxPayload = 64 << 20;
@@ -15,7 +15,8 @@ const pageBytes = 4096n;
 /** Kinds whose entries are all of one message type. */
 const lists: Readonly<Record<string, DescMessage>> = {
   pstree: TreeEntrySchema, files: FileEntrySchema, fdinfo: FdinfoEntrySchema, memfd: MemfdInodeSchema,
-  "remap-fpath": RemapFilePathSchema, "tty-info": TtyInfoSchema,
+  "remap-fpath": RemapFilePathSchema, "tty-info": TtyInfoSchema, sigacts: SigActionSchema,
+  ...Object.fromEntries(fileImages.map(({ id, member }) => [id, FileEntrySchema.fields.find(({ number }) => number === member)?.message ?? AnyFileSchema])),
 };
 /** Kinds with exactly one message. */
 const singles: Readonly<Record<string, DescMessage>> = {

@@ -1,0 +1,67 @@
+/** What a set says that the model has no place for, told before the rows are made. */
+import type { FacetName, Loss } from "../../src/adapter/format.js";
+import type { KernelIds } from "./gen/tree_pb.js";
+import type { WireSet } from "./load.js";
+import { areaStatus } from "./vma-status.js";
+
+const shownNames = 3;
+
+/** Losses that concern the set as a whole; those of single descriptors are told where they are read. */
+export function lossesOfSet(wire: WireSet): Loss[] {
+  const losses: Loss[] = [];
+  const add = (code: string, facet: FacetName, names: readonly string[], what: string): void => {
+    if (names.length === 0) return;
+    const more = names.length > shownNames ? ` and ${names.length - shownNames} more` : "";
+    losses.push({ code, facet, count: names.length, text: `${what}: ${names.slice(0, shownNames).join(", ")}${more}.` });
+  };
+  const cores = [...wire.cores];
+  add("tree.namespaces", "tree", foreignNamespaces(wire), "Namespaces of its own are kept for CRIU only");
+  add(
+    "credentials.seccomp", "credentials",
+    cores.flatMap(([tid, { tc, threadCore }]) => ((tc?.oldSeccompMode ?? 0) !== 0 || (threadCore?.seccompMode ?? 0) !== 0 ? [`thread ${tid}`] : [])),
+    "The seccomp filter is kept for CRIU only",
+  );
+  add(
+    "credentials.lsm", "credentials",
+    cores.flatMap(([tid, { threadCore }]) => {
+      const label = Buffer.from(threadCore?.creds?.lsmProfile ?? []).toString("latin1");
+      return label === "" || label === "unconfined" ? [] : [`thread ${tid} (${label})`];
+    }),
+    "The label of the security module is kept for CRIU only",
+  );
+  add(
+    "memory.special", "memory",
+    [...wire.mms].flatMap(([pid, { vmas }]) => vmas.flatMap(({ start, status }) => {
+      const kind = special.find(([bit]) => (status & bit) !== 0)?.[1];
+      return kind === undefined ? [] : [`${kind} at 0x${start.toString(16)} of ${pid}`];
+    })),
+    "Areas that only CRIU can make again are left out",
+  );
+  if (wire.fileLocks > 0) {
+    losses.push({ code: "files.locks", facet: "files", count: wire.fileLocks, text: `${wire.fileLocks} file locks are kept for CRIU only.` });
+  }
+  return losses;
+}
+
+const special = [
+  [areaStatus.sysvIpc, "System V shared memory"],
+  [areaStatus.aioRing, "an asynchronous I/O ring"],
+  [areaStatus.socket, "a packet socket's ring"],
+  [areaStatus.uprobes, "[uprobes]"],
+] as const;
+
+/** Not all sets have all of them: an id of 0 says nothing. */
+const namespaceIds = [
+  ["pidNsId", "pid"], ["netNsId", "net"], ["ipcNsId", "ipc"], ["utsNsId", "uts"], ["mntNsId", "mnt"], ["userNsId", "user"],
+  ["cgroupNsId", "cgroup"], ["timeNsId", "time"],
+] as const satisfies readonly (readonly [keyof KernelIds, string])[];
+
+/** Processes that lived in other namespaces than the dumper: "pid, mnt of 1". */
+function foreignNamespaces(wire: WireSet): string[] {
+  const own = wire.inventory.rootIds;
+  if (!own) return [];
+  return [...wire.ids].flatMap(([pid, ids]) => {
+    const kinds = namespaceIds.flatMap(([key, name]) => (own[key] !== 0 && ids[key] !== 0 && own[key] !== ids[key] ? [name] : []));
+    return kinds.length === 0 ? [] : [`${kinds.join(", ")} of ${pid}`];
+  });
+}
