@@ -12,7 +12,7 @@ import type { DataRef, Label } from "./operands.js";
 import { putSignalFrame, putUserRegs, putXstate, tracedRegisters } from "./registers.js";
 import { optionSlotValues } from "../gen/restore-program.js";
 import { gpregs } from "../gen/tables.js";
-import { syscallNumbers } from "./syscall-numbers.js";
+import { nr } from "../linux/syscall-numbers.js";
 
 /** No CPU's xstate is larger; the kernel takes what it needs (PTRACE_SETREGSET clips to its own size). */
 const xstateRoom = 16384;
@@ -75,7 +75,7 @@ export function lowerSupervision(l: Lowering, codeSyscallOffset: bigint, done: L
   for (const index of threads) stop(index);
 
   // Every thread is stopped, so no thread is in the hole of an address space that loses it.
-  const unmap = putUserRegs(b, gpregs({ ...user64, ax: BigInt(syscallNumbers.munmap), origAx: 0xffff_ffff_ffff_ffffn }));
+  const unmap = putUserRegs(b, gpregs({ ...user64, ax: BigInt(nr.munmap), origAx: 0xffff_ffff_ffff_ffffn }));
   b.pointer(unmap.at(14 * 8), { hole: 0n }); // di
   b.pointer(unmap.at(13 * 8), "hole_size"); // si
   b.pointer(unmap.at(16 * 8), { hole: codeSyscallOffset }); // ip

@@ -11,7 +11,7 @@ import {
   type Op, argModeValues, controlHeaderSize, expectValues, op as opRecord, opFlagsBits, opKindValues, opSize, programHeader,
   programHeaderSize, type ProgramHeader, writeOp, writeProgramHeader,
 } from "../gen/restore-program.js";
-import { errorTexts } from "./error-texts.js";
+import { errorTexts } from "../linux/errno.js";
 import { type Arg, DataRef, Label, Shared, Slot } from "./operands.js";
 import type { DraftOp, Expectation, PointerFixup, ProgramBuilder } from "./program-builder.js";
 

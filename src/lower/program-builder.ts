@@ -17,7 +17,7 @@ import { ByteWriter } from "../bytes/byte-writer.js";
 import { encodeText } from "../bytes/text.js";
 import { type ComputeOp, type JumpIf, type OpKind, computeOpValues, jumpIfValues } from "../gen/restore-program.js";
 import { type Arg, DataRef, Label, Shared, Slot } from "./operands.js";
-import { type SyscallName, syscallNumbers } from "./syscall-numbers.js";
+import { nr, type SyscallName } from "../linux/syscall-numbers.js";
 
 /** Which results are right: any; no error; exactly this; one of two. */
 export type Expectation = "any" | "not_error" | number | bigint | readonly [number | bigint, number | bigint];
@@ -166,7 +166,7 @@ export class ProgramBuilder {
   }
 
   syscall(name: SyscallName, args: readonly Arg[], options: OpOptions = {}): void {
-    this.#add("syscall", syscallNumbers[name], args, { expect: "not_error", ...options });
+    this.#add("syscall", nr[name], args, { expect: "not_error", ...options });
   }
 
   /** The u4 at an address becomes a value. */

@@ -1,5 +1,5 @@
 /** Files through raw calls: what Node's fs lacks, or does with a detour through its thread pool. */
-import { errno } from "./errno.js";
+import { errno } from "../linux/errno.js";
 import { call, check, cString, failed, tryCall, tryCallBig } from "./sys.js";
 
 /** open(2) flags. */

@@ -1,7 +1,7 @@
 /** The typed door to the kernel. Conventions: `tryX` returns −errno on failure, `X` throws SysError. */
 export * from "./sys.js";
-export * from "./errno.js";
-export * from "./syscall-numbers.js";
+export * from "../linux/errno.js";
+export * from "../linux/syscall-numbers.js";
 export * from "./ptrace.js";
 export * from "./wait.js";
 export * from "./memory.js";

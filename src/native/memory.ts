@@ -1,6 +1,6 @@
 /** The memory of another process: process_vm_readv/writev, /proc/PID/mem and PAGEMAP_SCAN. */
 import { failed, SysError, addressOf, tryCall } from "./sys.js";
-import { errno } from "./errno.js";
+import { errno } from "../linux/errno.js";
 
 const remoteIov = Buffer.alloc(16);
 const localIov = Buffer.alloc(16);

@@ -1,8 +1,8 @@
 /** Raw system calls and the error that a failed one becomes. */
 import { CrimgError, type CrimgErrorFields } from "../errors/crimg-error.js";
 import { addon, type RawArgument } from "./addon.js";
-import { errnoMessage, errnoName } from "./errno.js";
-import { nr, type SyscallName } from "./syscall-numbers.js";
+import { errnoMessage, errnoName } from "../linux/errno.js";
+import { nr, type SyscallName } from "../linux/syscall-numbers.js";
 
 /** A system call that failed. Callers that know the object concerned wrap it in an error with its name. */
 export class SysError extends CrimgError {

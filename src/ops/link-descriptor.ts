@@ -1,7 +1,7 @@
 /** linkat(2) of an open, nameless file: Node's own link() cannot do it. */
 import { readlinkSync } from "node:fs";
 import { AT_FDCWD } from "../native/files.js";
-import { errno } from "../native/errno.js";
+import { errno } from "../linux/errno.js";
 import { cString, check, tryCall } from "../native/sys.js";
 import { addon } from "../native/addon.js";
 

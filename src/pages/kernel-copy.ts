@@ -2,7 +2,7 @@
 import type { ByteRange } from "../model/page-source.js";
 import { addon } from "../native/addon.js";
 import { tryCopyRange, tryFstatfsType, trySeekData, trySeekHole } from "../native/files.js";
-import { errno } from "../native/errno.js";
+import { errno } from "../linux/errno.js";
 
 /** One call moves at most this many bytes (MAX_RW_COUNT of the kernel, page-aligned). */
 const maxCallBytes = 0x7ffff000n;

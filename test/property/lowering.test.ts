@@ -8,7 +8,7 @@ import {
 import { type Op, argModeValues, opFlagsBits, opKindNames } from "../../src/gen/restore-program.js";
 import type { DescriptorLowering } from "../../src/lower/context.js";
 import { lowerCheckpoint } from "../../src/lower/lower.js";
-import { syscallNumbers, type SyscallName } from "../../src/lower/syscall-numbers.js";
+import { nr, type SyscallName } from "../../src/linux/syscall-numbers.js";
 import { Checkpoint } from "../../src/model/checkpoint.js";
 import { RestoreProgram } from "../../src/ops/explain/program.js";
 
@@ -86,7 +86,7 @@ function lower(checkpoint: Checkpoint): RestoreProgram {
   return new RestoreProgram(linked.bytes, "generated");
 }
 
-const nameOf: ReadonlyMap<number, string> = new Map(Object.entries(syscallNumbers).map(([name, number]) => [number, name]));
+const nameOf: ReadonlyMap<number, string> = new Map(Object.entries(nr).map(([name, number]) => [number, name]));
 function isCall(op: Op, ...names: SyscallName[]): boolean {
   return opKindNames.get(op.kind) === "syscall" && names.includes(nameOf.get(op.nr) as SyscallName);
 }

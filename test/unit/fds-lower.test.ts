@@ -12,7 +12,7 @@ import { deviceNumber } from "../../src/lower/fds/removed.js";
 import { planOrigins } from "../../src/lower/fds/unix-plan.js";
 import { type Arg, Slot } from "../../src/lower/operands.js";
 import { type DraftOp, ProgramBuilder } from "../../src/lower/program-builder.js";
-import { syscallNumbers } from "../../src/lower/syscall-numbers.js";
+import { nr } from "../../src/linux/syscall-numbers.js";
 import { Checkpoint } from "../../src/model/checkpoint.js";
 
 const firstHighFd = 1000;
@@ -35,17 +35,17 @@ function contextOf(tables: MutableTables): LowerContext {
   };
 }
 
-const calls = (ops: readonly DraftOp[], name: keyof typeof syscallNumbers): DraftOp[] =>
-  ops.filter((op) => op.kind === "syscall" && op.nr === syscallNumbers[name]);
+const calls = (ops: readonly DraftOp[], name: keyof typeof nr): DraftOp[] =>
+  ops.filter((op) => op.kind === "syscall" && op.nr === nr[name]);
 
 /** Runs dup3 and close_range on a table of numbers, as the kernel would. */
 function runPlacement(ops: readonly DraftOp[], table: Map<number, string>, nameOf: (arg: Arg | undefined) => string): void {
   for (const op of ops) {
     const [a, b] = op.args;
-    if (op.nr === syscallNumbers.dup3) {
+    if (op.nr === nr.dup3) {
       assert.ok(typeof b === "number" && b < firstHighFd);
       table.set(b, nameOf(a));
-    } else if (op.nr === syscallNumbers.close_range) {
+    } else if (op.nr === nr.close_range) {
       assert.ok(typeof a === "number" && typeof b === "number" && a <= b && b < firstHighFd);
       for (const number of [...table.keys()]) if (number >= a && number <= b) table.delete(number);
     }
@@ -172,7 +172,7 @@ test("bound sockets: a stale file is replaced only if nobody answers, a deleted 
   assert.equal(calls(ops, "chdir").length, 2);
   assert.equal(calls(ops, "connect").length, 1);
   const names = ops.map((op) => (op.kind === "syscall" ? op.nr : -1));
-  assert.ok(names.lastIndexOf(syscallNumbers.unlinkat) > names.lastIndexOf(syscallNumbers.bind));
+  assert.ok(names.lastIndexOf(nr.unlinkat) > names.lastIndexOf(nr.bind));
   assert.equal(calls(ops, "renameat").length, 2);
 });
 
@@ -230,7 +230,7 @@ test("a client that is not accepted connects last and is not accepted", () => {
   new DescriptorProgram(context).openFiles();
   const names = context.builder.ops.map((op) => (op.kind === "syscall" ? op.nr : -1));
   assert.equal(calls(context.builder.ops, "accept4").length, 0);
-  assert.ok(names.lastIndexOf(syscallNumbers.connect) > names.indexOf(syscallNumbers.listen));
+  assert.ok(names.lastIndexOf(nr.connect) > names.indexOf(nr.listen));
 });
 
 test("a TCP connection that is over is broken off by a listener of the restore", () => {

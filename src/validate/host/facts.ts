@@ -2,7 +2,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { release } from "node:os";
 import { cpuid, tryCall } from "../../native/sys.js";
-import { errno } from "../../native/errno.js";
+import { errno } from "../../linux/errno.js";
 
 export interface HostFacts {
   readonly machine: string;
