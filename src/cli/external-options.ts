@@ -11,7 +11,6 @@ export const externalOptionSpecs = {
   extUnixSk: { type: "boolean", group, describe: "Allow unix sockets whose peer is outside" },
   fileLocks: { type: "boolean", group, describe: "Keep file locks" },
   shellJob: { type: "boolean", group, describe: "The session leader and the terminal are outside the tree" },
-  external: { type: "strings", group, value: "KIND[ID]:NAME", describe: "A resource that comes from outside; may be repeated" },
   manageCgroups: { type: "string", group, value: "MODE", valueOptional: true, describe: "How cgroups are kept (none, props, soft, full, strict, ignore)" },
   cgroupRoot: { type: "strings", group, value: "[CONTROLLER:]PATH", describe: "Where the cgroups of the tree are; may be repeated" },
 } as const satisfies OptionSpecs;
@@ -23,16 +22,16 @@ export const dumpOnlyOptionSpecs = {
   networkLock: { type: "string", group, value: "METHOD", describe: "How TCP peers are kept waiting (iptables, nftables, skip)" },
 } as const satisfies OptionSpecs;
 
-export const execOnlyOptionSpecs = {
-  inheritFd: { type: "strings", group, value: "fd[N]:NAME", describe: "A descriptor handed over from the caller; may be repeated" },
-  joinNs: { type: "strings", group, value: "NS:PID|FILE", describe: "A namespace to resume in; may be repeated" },
-} as const satisfies OptionSpecs;
-
 /** For the help of dump and exec: nothing is promised that is not done. */
 export const externalOptionsNote =
   "Options for resources that reach outside the tree have the names that CRIU gave them. --ghost-limit, --skip-in-flight and " +
   "--ext-unix-sk (datagram sockets) change what a dump takes; the others are accepted, and what they are about (connected TCP " +
   "sockets, file locks, cgroups, namespaces) is refused by name if it is met.";
+
+/** The same for exec, where all has been decided by the dump. */
+export const externalOptionsAtExecNote =
+  "Options for resources that reach outside the tree are accepted here so that scripts may give them to both commands; what becomes " +
+  "of such resources has been decided by the dump.";
 
 /** Values as they come from the parser; those of the other command are simply not there. */
 type Parsed = Readonly<Record<string, boolean | string | number | readonly string[] | undefined>>;
@@ -72,9 +71,6 @@ export function externalOptions(args: Parsed): ExternalOptions {
     shellJob: flag(args["shellJob"]),
     linkRemap: flag(args["linkRemap"]),
     ghostLimit: limit === undefined ? undefined : parseSize(limit),
-    external: listed(args["external"]),
-    inheritFd: listed(args["inheritFd"]),
-    joinNs: listed(args["joinNs"]),
     manageCgroups: text(args["manageCgroups"]),
     cgroupRoot: listed(args["cgroupRoot"]),
     networkLock: text(args["networkLock"]),

@@ -19,12 +19,6 @@ export interface ExternalOptions {
   readonly linkRemap?: boolean;
   /** Largest unlinked file whose content is kept, bytes. */
   readonly ghostLimit?: bigint;
-  /** `KIND[ID]:NAME` each. */
-  readonly external?: readonly string[];
-  /** `fd[N]:NAME` each. */
-  readonly inheritFd?: readonly string[];
-  /** `NS:PID` or `NS:FILE` each. */
-  readonly joinNs?: readonly string[];
   readonly manageCgroups?: string;
   readonly cgroupRoot?: readonly string[];
   readonly networkLock?: string;

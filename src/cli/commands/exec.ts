@@ -1,6 +1,6 @@
 import { CrimgError } from "../../errors/crimg-error.js";
 import { defineCommand } from "../command.js";
-import { execOnlyOptionSpecs, externalOptionSpecs, externalOptions } from "../external-options.js";
+import { externalOptions, externalOptionsAtExecNote, externalOptionSpecs } from "../external-options.js";
 
 const modes = ["same", "namespace", "any"] as const;
 
@@ -10,6 +10,7 @@ export const command = defineCommand({
   notes: [
     "In the foreground the terminal, signals and the exit status are those of the program. An executable image does the same when it is run by itself, with the same options.",
     "Exit status: that of the program; 125 if it could not be resumed, and then nothing of it is left running.",
+    externalOptionsAtExecNote,
   ],
   positionals: { image: { describe: "An image in any format" } },
   options: {
@@ -20,7 +21,6 @@ export const command = defineCommand({
     from: { type: "string", value: "FORMAT", describe: "The format, if it cannot be told" },
     mapFd: { type: "boolean", describe: "Version 1 images: the descriptors that areas name are open files of this command" },
     ...externalOptionSpecs,
-    ...execOnlyOptionSpecs,
   },
   examples: [
     { command: "crimg exec image.elf", text: "like ./image.elf" },
