@@ -152,7 +152,7 @@ function addTask(tables: MutableTables, process: CoreProcess, pid: number, leade
   const { prstatus } = leader;
   // gcore fills these in NT_PRPSINFO only.
   const ids = prstatus.sid === 0 && process.prpsinfo ? process.prpsinfo : prstatus;
-  const cwd = tables.objects.push(objectRow({ kind: "directory", path: "/", mode: 0o40755 })) - 1;
+  const cwd = tables.objects.push(objectRow({ kind: "directory", path: "/", mode: 0o40755, nlink: 1 })) - 1;
   tables.tasks.push(
     taskRow({
       pid, parent: null, ppid: ids.ppid, pgid: ids.pgrp, sid: ids.sid, state: "running", exitSignal: 17, mm: 0, cwd,

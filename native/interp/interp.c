@@ -228,6 +228,16 @@ static __attribute__((noreturn)) void report(struct context *context)
 	for (;;) sys(SYS_exit_group, EXIT_RESTORE_FAILED, 0, 0);
 }
 
+/*
+ * Children end first. In a pid namespace its init says what failed: it is a child of the process that the caller
+ * started, and the kernel would kill it with that one before it has said so.
+ */
+static __attribute__((noreturn)) void end_quietly(void)
+{
+	while (sys(SYS_wait4, (uint64_t)-1, 0, WALL) > 0) {}
+	for (;;) sys(SYS_exit_group, EXIT_RESTORE_FAILED, 0, 0);
+}
+
 /* An op failed: the first one is remembered for the report, everybody else who notices just ends. */
 static __attribute__((noreturn)) void fail(struct context *context, uint32_t index, int64_t result)
 {
@@ -241,7 +251,7 @@ static __attribute__((noreturn)) void fail(struct context *context, uint32_t ind
 	__atomic_store_n(&control->aborted, 1, __ATOMIC_SEQ_CST);
 	wake_everybody(context);
 	if (tid == control->supervisor) report(context);
-	for (;;) sys(SYS_exit_group, EXIT_RESTORE_FAILED, 0, 0);
+	end_quietly();
 }
 
 /* ---- the ops ---- */
@@ -407,7 +417,7 @@ static __attribute__((noreturn, used)) void run(struct context *context, uint64_
 		int64_t result = 0;
 		if (__atomic_load_n(&context->control->aborted, __ATOMIC_RELAXED)) {
 			if (sys(SYS_gettid, 0, 0, 0) == context->control->supervisor) report(context);
-			for (;;) sys(SYS_exit_group, EXIT_RESTORE_FAILED, 0, 0);
+			end_quietly();
 		}
 		for (int i = 0; i < 6; i++) a[i] = argument(context, op, i);
 		switch (op->kind) {

@@ -26,6 +26,8 @@ export function lowerCredentials(b: ProgramBuilder, thread: ThreadRow, creds: Cr
     setIds(b, creds);
     b.place(after);
     setCapabilities(b, creds);
+  } else {
+    keepCallersCapabilities(b, isNamespaced);
   }
   if (thread.noNewPrivs === 1) b.syscall("prctl", [PR.setNoNewPrivs, 1, 0, 0, 0], { message: "set no_new_privs" });
 }
@@ -54,6 +56,17 @@ function setIds(b: ProgramBuilder, creds: CredRow): void {
   const hint = `resume as root, or as user ${creds.uid}`;
   b.syscall("setresgid", [creds.gid, creds.egid, creds.sgid], { message: `become group ${creds.egid}`, hint });
   b.syscall("setresuid", [creds.uid, creds.euid, creds.suid], { message: `become user ${creds.euid}`, hint });
+}
+
+/** A user namespace comes with capabilities in it; a format without credentials gives a user no more than before. */
+function keepCallersCapabilities(b: ProgramBuilder, isNamespaced: Slot): void {
+  const kept = b.label("capabilities are the caller's");
+  const uid = b.slot("real user");
+  b.jumpIf(isNamespaced, "eq", 0, kept);
+  b.syscall("getuid", [], { store: uid });
+  b.jumpIf(uid, "eq", 0, kept);
+  b.syscall("capset", [b.u4s(LINUX_CAPABILITY_VERSION_3, 0), b.u4s(0, 0, 0, 0, 0, 0)], { message: "drop capabilities" });
+  b.place(kept);
 }
 
 function setCapabilities(b: ProgramBuilder, creds: CredRow): void {

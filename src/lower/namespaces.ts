@@ -45,14 +45,18 @@ export function lowerNamespaces(l: Lowering, euid: Slot, init: Label): Slot {
     const line = b.buffer(64);
     const length = b.slot("length of the map");
     writeFile(l, "/proc/self/setgroups", () => ({ text: b.string("deny"), length: 4 }));
-    writeFile(l, "/proc/self/uid_map", () => {
-      b.format(line, `${owner?.euid ?? 0} `, euid, " 1", { store: length });
+    // "INSIDE OUTSIDE 1"; a format without credentials leaves the caller's ids as they are.
+    const map = (inside: number | undefined, outside: Slot) => () => {
+      const end = b.slot("end of the map");
+      const rest = b.slot("length of the rest");
+      b.format(line, "", inside ?? outside, " ", { store: length });
+      b.compute(end, "add", line, length);
+      b.format(end, "", outside, " 1", { store: rest });
+      b.compute(length, "add", length, rest);
       return { text: line, length };
-    });
-    writeFile(l, "/proc/self/gid_map", () => {
-      b.format(line, `${owner?.egid ?? 0} `, egid, " 1", { store: length });
-      return { text: line, length };
-    });
+    };
+    writeFile(l, "/proc/self/uid_map", map(owner?.euid, euid));
+    writeFile(l, "/proc/self/gid_map", map(owner?.egid, egid));
     b.place(rootAlready);
     b.compute(l.isPrivileged, "move", 1);
     // /proc must show the new namespace; where it may not be mounted (containers mask parts of it), the old one stays.

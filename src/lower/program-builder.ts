@@ -217,7 +217,7 @@ export class ProgramBuilder {
   }
 
   /** At `to`: prefix, number in decimal, suffix, NUL. */
-  format(to: DataRef, prefix: string, value: Arg, suffix = "", options: OpOptions = {}): void {
+  format(to: DataRef | Slot, prefix: string, value: Arg, suffix = "", options: OpOptions = {}): void {
     this.#add("format", 0, [to, this.string(prefix), value, this.string(suffix)], options);
   }
 

@@ -1,6 +1,6 @@
 /** What belongs to one thread and is set by itself, credentials last. Registers come with leaving (leave.ts). */
-import { rlimitResourceValues, schedPolicyValues, type ThreadRow } from "../gen/tables.js";
-import { ARCH, PR } from "./constants.js";
+import { rlimitResourceValues, schedPolicyValues } from "../gen/tables.js";
+import { ARCH, ERRNO, PR } from "./constants.js";
 import { lowerCredentials } from "./credentials.js";
 import type { Lowering } from "./lowering.js";
 import { lowerPendingSignals } from "./signals.js";
@@ -30,7 +30,7 @@ export function lowerThreadState(l: Lowering, index: number): void {
     const stack = b.u8s(thread.altstackSp, (thread.altstackFlags & SS_AUTODISARM) >>> 0, thread.altstackSize);
     b.syscall("sigaltstack", [stack, 0], { message: "set the alternate signal stack" });
   }
-  lowerScheduling(l, thread);
+  lowerScheduling(l, index);
   lowerPendingSignals(b, l.checkpoint, thread.task, index, l.taskPid(thread.task), l.threadShared(index).u4);
   const creds = thread.creds === null ? undefined : l.checkpoint.tables.creds[thread.creds];
   lowerCredentials(b, thread, creds, l.isPrivileged, l.isNamespaced);
@@ -38,8 +38,9 @@ export function lowerThreadState(l: Lowering, index: number): void {
   b.syscall("prctl", [PR.setPdeathsig, thread.pdeathSignal, 0, 0, 0], { message: "set the parent death signal" });
 }
 
-function lowerScheduling(l: Lowering, thread: ThreadRow): void {
+function lowerScheduling(l: Lowering, index: number): void {
   const b = l.builder;
+  const thread = l.thread(index);
   const policy = thread.schedPolicy === "ext" ? schedPolicyValues.other : schedPolicyValues[thread.schedPolicy];
   const attributes = b.u8s(
     48n | (BigInt(policy) << 32n),
@@ -49,10 +50,22 @@ function lowerScheduling(l: Lowering, thread: ThreadRow): void {
     thread.schedDeadlineNs,
     thread.schedPeriodNs,
   );
-  b.syscall("sched_setattr", [0, attributes, 0], {
+  const options = {
     message: `set scheduling class ${thread.schedPolicy}, priority ${thread.schedPriority}, nice ${thread.nice}`,
     hint: "start the image with the priority that the program had, or as root",
-  });
+  };
+  if (policy === schedPolicyValues.other && thread.nice === 0 && thread.schedFlags === 0) {
+    // What every program has that nobody gave another priority, also where a format does not tell. Under nice(1), an
+    // ordinary user cannot go back to it: then the program is as nice as its caller.
+    const result = b.slot("result of sched_setattr");
+    const isSet = b.label("priority is set");
+    b.syscall("sched_setattr", [0, attributes, 0], { ...options, store: result, expect: [0, -ERRNO.perm] });
+    b.jumpIf(result, "eq", 0, isSet);
+    if (l.checkpoint.threadsOf(thread.task)[0] === index) b.print(`${l.taskName(thread.task)} had nice 0, which this user may not set: it keeps that of the caller`);
+    b.place(isSet);
+  } else {
+    b.syscall("sched_setattr", [0, attributes, 0], options);
+  }
   if (thread.cpuAffinity.length > 0) {
     // A machine with other processors: what remains of the mask may be nothing, and the program runs anywhere.
     b.syscall("sched_setaffinity", [0, thread.cpuAffinity.length, b.bytes(thread.cpuAffinity)], { expect: "any" });

@@ -3,6 +3,7 @@ import type { ObjectRow, OpenFileRow } from "../../gen/tables.js";
 import {
   close,
   cString,
+  errno,
   failed,
   fcntlCommand,
   openFlag,
@@ -79,6 +80,9 @@ export function internPath(collecting: Collecting, description: Description, isL
 function refuseUnreachable(description: Description, text: string): void {
   if (!text.startsWith("/")) refuseDescription(description, "unreachable", `${text}: it has no path here`);
   if (!text.endsWith(deletedSuffix)) {
+    if (tryStat(text) === -errno.EACCES) {
+      refuseDescription(description, "unreachable", `${text}: this user may not open it by its path`, "Dump as the user who opened it, or as root.");
+    }
     refuseDescription(description, "unreachable", `${text}: the path leads elsewhere now`, "Is it covered by a mount, or in another mount namespace?");
   }
 }
