@@ -28,7 +28,7 @@ test("the two commands of README are those that CI runs", () => {
   assert.match(ci, /^npm test$/m);
 });
 
-test("the demo counts on", { timeout: 120_000 }, () => {
+test("the demo counts on", { timeout: 240_000 }, () => {
   const { status, stdout, stderr } = run("npm", ["run", "--silent", "demo"], { cwd: projectRoot, seconds: 100 });
   assert.equal(status, 0, `${stdout}\n${stderr}`);
   assert.match(stdout, /counted to \d+, was frozen into one file and killed, and counted on to \d+/);

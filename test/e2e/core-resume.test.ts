@@ -1,84 +1,63 @@
 /** A process that gcore dumped counts on from an executable made of its core. */
 import assert from "node:assert/strict";
-import { spawn, spawnSync, type ChildProcess } from "node:child_process";
-import { existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { spawn, spawnSync } from "node:child_process";
+import { closeSync, existsSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import test from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
 import { convert } from "../../src/index.js";
 import { registry } from "../../formats/registry.js";
+import { endTree, run, spawned, start, temporaryDirectory, until } from "../support/processes.js";
 
 const python = "/usr/bin/python3";
-const program = "import time\nn = 0\nwhile True:\n    n += 1\n    print(n, flush=True)\n    time.sleep(0.05)\n";
+/** It ends if it finds itself to be another user. */
+const program = `import os, time
+n = 0
+ids = lambda: os.getresuid() + os.getresgid()
+user = ids()
+while ids() == user:
+    n += 1
+    print(n, flush=True)
+    time.sleep(0.05)
+`;
 
 /** Whole numbers, one a line; a last line without its end is left out. */
 function numbersIn(path: string): number[] {
   return readFileSync(path, "utf8").split("\n").slice(0, -1).map(Number);
 }
 
-async function until(condition: () => boolean, what: string): Promise<void> {
-  for (let tries = 0; tries < 200; tries++) {
-    if (condition()) return;
-    await sleep(50);
-  }
-  assert.fail(`timed out: ${what}`);
-}
-
-/** Whether a pid is a program of this test. */
-function isCounting(pid: number): boolean {
-  try {
-    return readFileSync(`/proc/${pid}/cmdline`, "latin1") === `${python}\0count.py\0`;
-  } catch {
-    return false;
-  }
-}
-
-async function end(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const gone = new Promise((resolve) => child.once("exit", resolve));
-  child.kill("SIGTERM");
-  await Promise.race([gone, sleep(3000)]);
-  if (child.exitCode === null && child.signalCode === null) {
-    child.kill("SIGKILL");
-    await Promise.race([gone, sleep(3000)]);
-  }
-}
-
-test("a gcore of a counting python3 becomes an executable that counts on", { timeout: 60_000 }, async (t) => {
+test("a gcore of a counting python3 becomes an executable that counts on", { timeout: 180_000 }, async (t) => {
   if (!existsSync(python) || spawnSync("gcore", ["-h"]).error) return t.skip("no python3 or gcore");
   if (!registry.ids.includes("ckpt-elf")) return t.skip("no ckpt-elf");
-  const directory = mkdtempSync(join(tmpdir(), "crimg-gcore-"));
-  const first = join(directory, "first.txt");
-  const second = join(directory, "second.txt");
+  const directory = temporaryDirectory(t);
+  const [first, second] = [join(directory, "first.txt"), join(directory, "second.txt")];
+  const outputs = [openSync(first, "w"), openSync(second, "w")] as const;
+  t.after(() => outputs.forEach((fd) => closeSync(fd)));
   writeFileSync(join(directory, "count.py"), program);
-  const counting = spawn(python, ["count.py"], { cwd: directory, stdio: ["ignore", openSync(first, "w"), "ignore"], detached: true });
-  let resumed: ChildProcess | undefined;
-  try {
-    await until(() => numbersIn(first).length >= 3, "the program counts");
-    const gcore = spawnSync("gcore", ["-o", join(directory, "core"), String(counting.pid)], { encoding: "utf8", timeout: 60_000 });
-    const core = join(directory, `core.${counting.pid}`);
-    assert.ok(existsSync(core), gcore.stderr);
-    const gone = new Promise((resolve) => counting.once("exit", resolve));
-    counting.kill("SIGKILL");
-    await gone;
-    const last = numbersIn(first).at(-1) ?? 0;
+  const { pid } = start(t, python, ["count.py"], { cwd: directory, stdio: ["ignore", outputs[0], "ignore"] });
+  await until("the program counts", () => numbersIn(first).length >= 3);
+  const gcore = run("gcore", ["-o", join(directory, "core"), String(pid)], { seconds: 90 });
+  const core = join(directory, `core.${pid}`);
+  assert.ok(existsSync(core), gcore.stderr);
+  endTree(pid);
+  await until("the program is gone", () => !existsSync(`/proc/${pid}`));
+  const last = numbersIn(first).at(-1) ?? 0;
 
-    const image = join(directory, "image.elf");
-    const { losses } = await convert(core, image);
-    assert.ok(losses.some(({ code }) => code === "core.descriptors"));
-    resumed = spawn(image, [], { cwd: directory, stdio: ["ignore", openSync(second, "w"), "ignore"], detached: true });
-    await until(() => numbersIn(second).length >= 5, "the resumed program counts");
-    const numbers = numbersIn(second);
-    const start = numbers[0] ?? 0;
-    // gcore stopped it somewhere before it was killed: it repeats what it counted after that.
-    assert.ok(start > 1 && start <= last + 1, `first ${start}, last before ${last}`);
-    assert.deepEqual(numbers, numbers.map((_number, index) => start + index));
-  } finally {
-    await end(counting);
-    // SIGTERM is passed on to the program. The program itself is looked for too: it must not outlive the test.
-    if (resumed) await end(resumed);
-    if (counting.pid !== undefined && isCounting(counting.pid)) process.kill(counting.pid, "SIGKILL");
-    rmSync(directory, { recursive: true, force: true });
-  }
+  const image = join(directory, "image.elf");
+  const { losses } = await convert(core, image);
+  assert.ok(losses.some(({ code }) => code === "core.descriptors"));
+  const resumed = spawn(image, [], { cwd: directory, stdio: ["ignore", outputs[1], "pipe"], detached: true });
+  let complaints = "";
+  resumed.stderr?.on("data", (chunk) => (complaints += String(chunk)));
+  const waiter = resumed.pid ?? assert.fail("cannot execute the image");
+  spawned.add(waiter);
+  t.after(() => endTree(waiter));
+  await until("the resumed program counts", () => {
+    assert.equal(resumed.exitCode ?? resumed.signalCode, null, complaints);
+    return numbersIn(second).length >= 5;
+  }, 60);
+  const numbers = numbersIn(second);
+  const begin = numbers[0] ?? 0;
+  // gcore stopped it somewhere before it was killed: it repeats what it counted after that.
+  assert.ok(begin > 1 && begin <= last + 1, `first ${begin}, last before ${last}`);
+  assert.deepEqual(numbers, numbers.map((_number, index) => begin + index));
 });

@@ -15,7 +15,7 @@ const lines = (log: string): string[] => {
 };
 
 for (const times of [1, 2]) {
-  test(`descriptors of every kind after ${times === 1 ? "a resume" : "two"}`, { timeout: 120_000 }, async (t) => {
+  test(`descriptors of every kind after ${times === 1 ? "a resume" : "two"}`, { timeout: 240_000 }, async (t) => {
     const directory = temporaryDirectory(t);
     const log = join(directory, "log");
     const program = start(t, compile("descriptors.c", directory), [log, directory]);

@@ -33,7 +33,7 @@ test("file says that it is an executable", { skip: !installed("file") && "file i
   assert.match(run("file", [image]).stdout, /ELF 64-bit LSB executable, x86-64/);
 });
 
-test("strace sees what explain tells", { skip: !installed("strace") && "strace is not installed", timeout: 60_000 }, async (t) => {
+test("strace sees what explain tells", { skip: !installed("strace") && "strace is not installed", timeout: 180_000 }, async (t) => {
   const { directory, image, log } = await frozen(t);
   const explained = crimg("explain", image).stdout;
   const trace = join(directory, "trace");

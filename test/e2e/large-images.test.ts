@@ -18,7 +18,7 @@ function run(script: string): Record<string, number> {
   const library = JSON.stringify(join(projectRoot, "dist/src/index.js"));
   const { status, stdout, stderr } = spawnSync(process.execPath, ["--input-type=module", "-e", `import * as crimg from ${library};\n${script}`], {
     encoding: "utf8",
-    timeout: 120_000,
+    timeout: 240_000,
     cwd: directory,
   });
   assert.equal(status, 0, stderr);

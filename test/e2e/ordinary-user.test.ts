@@ -19,7 +19,7 @@ const hasNamespaces = spawnSync(first, [...words, "unshare", "--user", "--pid", 
 
 const why = !canRead ? "the checkout is not readable for an ordinary user" : !hasNamespaces ? "no unprivileged user namespaces here" : false;
 
-test("an ordinary user dumps and resumes an own process", { skip: why, timeout: 90_000 }, async (t) => {
+test("an ordinary user dumps and resumes an own process", { skip: why, timeout: 180_000 }, async (t) => {
   const directory = temporaryDirectory(t);
   chmodSync(directory, 0o755);
   if (isRoot) chownSync(directory, nobody, nobody);

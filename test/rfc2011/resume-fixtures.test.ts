@@ -104,7 +104,7 @@ function filled(length: number, seed: number): Uint8Array {
 }
 
 for (const [set, program] of [["tiny-sleep", "tiny"], ["tiny-norandom", "tiny"], ["comm-paren", "tiny-paren"]] as const) {
-  test(`${set}: the set and the ELF image run again`, { skip, timeout: 60_000 }, async (t) => {
+  test(`${set}: the set and the ELF image run again`, { skip, timeout: 180_000 }, async (t) => {
     const directory = folders(t, [program], {});
     const pids = pidsOf(set);
     for (const image of [set2011(set), join(set2011(set), "elf", `${pids[0]}.elf`)]) {
@@ -115,7 +115,7 @@ for (const [set, program] of [["tiny-sleep", "tiny"], ["tiny-norandom", "tiny"],
   });
 }
 
-test("tree3: three processes, their pipes, shared memory and file offsets", { skip, timeout: 60_000 }, async (t) => {
+test("tree3: three processes, their pipes, shared memory and file offsets", { skip, timeout: 180_000 }, async (t) => {
   const directory = folders(t, ["tree3"], { "tree3-file.dat": filled(512, 33) });
   const pids = pidsOf("tree3");
   const seen = await resumed(t, directory, set2011("tree3"), pids, rangesOf("tree3"));
@@ -130,7 +130,7 @@ test("tree3: three processes, their pipes, shared memory and file offsets", { sk
   assert.equal(seen[480]?.files[7], seen[482]?.files[7]);
 });
 
-test("single: private pages come from the image, the shared mapping from the file", { skip, timeout: 60_000 }, async (t) => {
+test("single: private pages come from the image, the shared mapping from the file", { skip, timeout: 180_000 }, async (t) => {
   const content = filled(3 * 4096, 17);
   const directory = folders(t, ["alpha"], { "alpha-private.dat": content, "alpha-shared.dat": content, "alpha-log.dat": new Uint8Array(15) });
   const seen = await resumed(t, directory, set2011("single"), [475], rangesOf("single"));
@@ -138,7 +138,7 @@ test("single: private pages come from the image, the shared mapping from the fil
   assert.match(seen[475]?.maps ?? "", /10600000-10602000 rw-s 00001000 .*\/opt\/demo\/run\/alpha-shared\.dat/);
 });
 
-test("a version 1 image without names of files runs on from its stored pages", { skip, timeout: 60_000 }, async (t) => {
+test("a version 1 image without names of files runs on from its stored pages", { skip, timeout: 180_000 }, async (t) => {
   const directory = folders(t, [], {});
   const image = join(directory, "lone.elf");
   copyFileSync(join(set2011("tree3"), "elf/482.elf"), image);
@@ -148,7 +148,7 @@ test("a version 1 image without names of files runs on from its stored pages", {
   assert.doesNotMatch(seen[482]?.maps ?? "", /opt\/demo/);
 });
 
-test("an area whose file is not known and not stored is refused by name", { skip, timeout: 60_000 }, async (t) => {
+test("an area whose file is not known and not stored is refused by name", { skip, timeout: 180_000 }, async (t) => {
   const directory = folders(t, [], {});
   const image = join(directory, "lone.elf");
   copyFileSync(join(set2011("single"), "elf/475.elf"), image);
@@ -158,7 +158,7 @@ test("an area whose file is not known and not stored is refused by name", { skip
   assert.doesNotMatch(stderr, /0x401000/, "what is stored in full is no obstacle");
 });
 
-test("descriptors that are patched into a version 1 image are those of the command", { skip, timeout: 60_000 }, async (t) => {
+test("descriptors that are patched into a version 1 image are those of the command", { skip, timeout: 180_000 }, async (t) => {
   const directory = folders(t, [], { "other.dat": filled(3 * 4096, 17) });
   const image = join(directory, "fixed.elf");
   const bytes = readFileSync(join(set2011("single"), "elf/475.elf"));
@@ -172,7 +172,7 @@ test("descriptors that are patched into a version 1 image are those of the comma
   for (const { name, sha256 } of truthOf("single")[0]?.memory ?? []) if (!["fileshared", "shared"].includes(name)) assert.equal(digest(name), sha256, name);
 });
 
-test("with the binfmt_misc rule, the kernel executes a version 1 image as in 2011", { skip, timeout: 60_000 }, async (t) => {
+test("with the binfmt_misc rule, the kernel executes a version 1 image as in 2011", { skip, timeout: 180_000 }, async (t) => {
   const directory = folders(t, ["tiny"], {});
   const image = join(directory, "old.elf");
   copyFileSync(join(set2011("tiny-sleep"), "elf/489.elf"), image);

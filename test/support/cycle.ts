@@ -4,13 +4,14 @@ import { spawn, type ChildProcess } from "node:child_process";
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import type { TestContext } from "node:test";
-import { crimg, endTree, treeOf, until } from "./processes.js";
+import { findInner } from "./namespaced.js";
+import { crimg, endTree, spawned, treeOf, until } from "./processes.js";
 import { differences, treeState, type TreeState } from "./tree-state.js";
 
 export interface Resumed {
   /** The process that `./image.elf` became: it waits in the foreground. */
   readonly waiter: ChildProcess & { readonly pid: number };
-  /** Pid of the resumed root, as seen from here. */
+  /** Pid of the resumed root, as seen from here; the root itself sees its old one. */
   readonly pid: number;
 }
 
@@ -55,23 +56,25 @@ export async function resume(t: TestContext, image: string, before: TreeState, o
   const waiter = spawn(image, ["--leave-stopped"], { cwd: dirname(image), stdio: [options.stdio ?? "ignore", "ignore", "pipe"] }) as ChildProcess & { pid: number };
   let complaints = "";
   waiter.stderr?.on("data", (chunk) => (complaints += String(chunk)));
+  spawned.add(waiter.pid);
   t.after(() => endTree(waiter.pid));
   const [root] = before.keys();
   assert.ok(root !== undefined);
-  waiters.set(root, waiter);
   let left: string[] = [];
-  const look = (): boolean => {
+  const look = (): number | undefined => {
     assert.equal(waiter.exitCode ?? waiter.signalCode, null, `${image} ended: ${complaints}`);
-    left = differences(before, treeState(root)).filter((line) => !options.mayDiffer?.test(line));
-    return left.length === 0;
+    const pid = findInner(waiter.pid, root);
+    left = differences(before, pid === undefined ? new Map() : treeState(pid)).filter((line) => !options.mayDiffer?.test(line));
+    return left.length === 0 ? pid : undefined;
   };
-  await until("the tree is as it was", look, 15).catch((error: unknown) => {
+  const pid = await until("the tree is as it was", look).catch((error: unknown) => {
     throw new Error(`${String(error)}: ${left.join("\n")} ${complaints}`);
   });
-  for (const pid of [...before.keys(), waiter.pid]) {
-    if (existsSync(`/proc/${pid}`)) process.kill(pid, "SIGCONT");
+  waiters.set(pid, waiter);
+  for (const member of [...treeOf(pid), waiter.pid]) {
+    if (existsSync(`/proc/${member}`)) process.kill(member, "SIGCONT");
   }
-  return { waiter, pid: root };
+  return { waiter, pid };
 }
 
 /** Numbers of the lines "tick N …" in a log. */
@@ -87,7 +90,7 @@ export function ticks(log: string): number[] {
 }
 
 /** Waits for `more` ticks beyond what is there; returns the last. */
-export function moreTicks(log: string, more: number, seconds = 30): Promise<number> {
+export function moreTicks(log: string, more: number, seconds = 60): Promise<number> {
   const from = ticks(log).at(-1) ?? 0;
   return until(`${more} ticks beyond ${from} in ${log}`, () => {
     const last = ticks(log).at(-1) ?? 0;

@@ -26,7 +26,7 @@ export function compile(source: string, directory: string, ...flags: string[]): 
 }
 
 /** Polls until `condition` gives something true; throws after `seconds` naming `what`. */
-export async function until<T>(what: string, condition: () => T | undefined | false, seconds = 20): Promise<T> {
+export async function until<T>(what: string, condition: () => T | undefined | false, seconds = 60): Promise<T> {
   const end = Date.now() + seconds * 1000;
   for (;;) {
     const value = condition();
@@ -45,21 +45,28 @@ export function isAlive(pid: number): boolean {
   }
 }
 
+/** Names in a directory; none if it is gone. */
+export function list(path: string): string[] {
+  try {
+    return readdirSync(path);
+  } catch {
+    return [];
+  }
+}
+
 /** The process and everything below it, parents first. */
 export function treeOf(pid: number): number[] {
   const tree = [pid];
   for (const member of tree) {
-    let threads: string[] = [];
-    try {
-      threads = readdirSync(`/proc/${member}/task`);
-    } catch {
-      // ended meanwhile
+    let children = "";
+    for (const thread of list(`/proc/${member}/task`)) {
+      try {
+        children += readFileSync(`/proc/${member}/task/${thread}/children`, "utf8");
+      } catch {
+        // ended meanwhile
+      }
     }
-    for (const thread of threads) {
-      const path = `/proc/${member}/task/${thread}/children`;
-      if (!existsSync(path)) continue;
-      for (const child of readFileSync(path, "utf8").trim().split(/\s+/).filter(Boolean)) tree.push(Number(child));
-    }
+    for (const child of children.split(/\s+/).filter(Boolean)) tree.push(Number(child));
   }
   return tree;
 }
@@ -78,7 +85,7 @@ export function endTree(pid: number): void {
       // gone already
     }
   }
-  const end = Date.now() + 5000;
+  const end = Date.now() + 20_000;
   for (const member of tree.slice(0, -1)) {
     while (existsSync(`/proc/${member}`) && Date.now() < end) {
       if (failed(waitNow(member, waitOption.WALL).pid) || isAlive(member)) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2);

@@ -3,19 +3,20 @@
  * comparison. Left out is only what no faithful restore can keep: times used, counters of faults, inode numbers of
  * pipes and sockets (their sharing is kept by renaming them in order of first appearance).
  */
-import { readFileSync, readdirSync, readlinkSync } from "node:fs";
-import { treeOf } from "./processes.js";
+import { readFileSync, readlinkSync } from "node:fs";
+import { innerPid } from "./namespaced.js";
+import { list, treeOf } from "./processes.js";
 
-/** pid → field → value. */
+/** pid, as the process itself sees it → field → value. */
 export type TreeState = Map<number, Map<string, string>>;
 
-/** The state of the tree under `root`. */
+/** The state of the tree under `root`, a pid as seen from here. */
 export function treeState(root: number): TreeState {
   const names = new Map<string, string>();
   const state: TreeState = new Map();
   const tree = treeOf(root);
-  const inside = new Set(tree.map(String));
-  for (const pid of tree) state.set(pid, processState(pid, names, inside));
+  const inside: InnerPids = new Map(tree.map((pid) => [String(pid), String(innerPid(pid) ?? pid)]));
+  for (const pid of tree) state.set(Number(inside.get(String(pid))), processState(pid, names, inside));
   return state;
 }
 
@@ -49,10 +50,13 @@ function brief(text: string | undefined, other: string | undefined): string {
 const statusFields =
   /^(Name|Umask|State|TracerPid|Uid|Gid|Groups|NoNewPrivs|Seccomp|SigPnd|ShdPnd|SigBlk|SigIgn|SigCgt|Cap\w+|Cpus_allowed|THP_enabled|Threads|CoreDumping):/;
 
-/** Ids of processes outside the tree (the root's parent, a session led from a shell) are the caller's after a resume. */
-const orOutside = (id: string | undefined, inside: ReadonlySet<string>): string => (id !== undefined && inside.has(id) ? id : "outside");
+/** Ids of the tree's processes as seen from here → as they see themselves. */
+type InnerPids = ReadonlyMap<string, string>;
 
-function processState(pid: number, names: Map<string, string>, inside: ReadonlySet<string>): Map<string, string> {
+/** Ids of processes outside the tree (the root's parent, a session led from a shell) are the caller's after a resume. */
+const orOutside = (id: string | undefined, inside: InnerPids): string => (id === undefined ? undefined : inside.get(id)) ?? "outside";
+
+function processState(pid: number, names: Map<string, string>, inside: InnerPids): Map<string, string> {
   const state = new Map<string, string>();
   const proc = `/proc/${pid}`;
   const stat = statFields(`${proc}/stat`);
@@ -68,13 +72,15 @@ function processState(pid: number, names: Map<string, string>, inside: ReadonlyS
   for (const file of ["limits", "personality", "oom_score_adj", "coredump_filter"]) state.set(file, read(`${proc}/${file}`));
   for (const file of ["cmdline", "environ", "auxv"]) state.set(file, read(`${proc}/${file}`, "hex"));
   for (const link of ["exe", "cwd", "root"]) state.set(link, target(`${proc}/${link}`));
-  state.set("timers", read(`${proc}/timers`));
+  // Whom a timer notifies is told by a process or thread id.
+  state.set("timers", read(`${proc}/timers`).replace(/(pid|tid)\.(\d+)$/gm, (_, kind, id) => `${kind}.${String(innerPid(`${pid}/task/${id}`) ?? id)}`));
   state.set("fds", descriptors(pid, names));
   for (const tid of list(`${proc}/task`)) {
-    state.set(`thread ${tid} status`, statusOf(`${proc}/task/${tid}/status`));
+    const name = `thread ${innerPid(`${pid}/task/${tid}`) ?? tid}`;
+    state.set(`${name} status`, statusOf(`${proc}/task/${tid}/status`));
     const fields = statFields(`${proc}/task/${tid}/stat`);
-    state.set(`thread ${tid} sched`, [15, 16, 37, 38].map((index) => fields[index]).join(" "));
-    state.set(`thread ${tid} slack`, read(`${proc}/task/${tid}/timerslack_ns`));
+    state.set(`${name} sched`, [15, 16, 37, 38].map((index) => fields[index]).join(" "));
+    state.set(`${name} slack`, read(`${proc}/task/${tid}/timerslack_ns`));
   }
   return state;
 }
@@ -90,14 +96,6 @@ function orError(look: () => string): string {
 
 const read = (path: string, encoding: BufferEncoding = "utf8"): string => orError(() => readFileSync(path, encoding));
 const target = (path: string): string => orError(() => readlinkSync(path));
-
-function list(path: string): string[] {
-  try {
-    return readdirSync(path);
-  } catch {
-    return [];
-  }
-}
 
 /** Fields of /proc/PID/stat behind the name, so that index 0 is the state. */
 function statFields(path: string): string[] {
@@ -154,7 +152,9 @@ function descriptors(pid: number, names: Map<string, string>): string {
         .filter((line) => !/^(mnt_id|ino|it_value|ticks|tfd|eventfd-id|SigQ)/.test(line))
         // An appending program moves on while we look.
         .filter((line, _, all) => !line.startsWith("pos:") || !all.some((other) => /^flags:\t\d+[2367]\d\d\d$/.test(other)))
-        .join(" ");
+        .join(" ")
+        // A pidfd: only the id that its process itself sees.
+        .replace(/Pid:\t-?\d+ NSpid:[\t\d]*\t(\d+)/, "NSpid:\t$1");
       return `${fd} ${link} ${info}`;
     })
     .join("\n");

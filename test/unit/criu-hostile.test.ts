@@ -25,7 +25,7 @@ function copyOf(t: TestContext, fixture: string): string {
   const source = join(fixtures ?? "", "criu", fixture);
   const target = join(temporaryDirectory(t), "set");
   mkdirSync(target);
-  for (const name of readdirSync(source).filter((one) => /\.img$|^stats-dump$/.test(one))) copyFileSync(join(source, name), join(target, name));
+  for (const name of readdirSync(source).filter((one) => /\.img$|^stats-dump$/.test(one))) writeFileSync(join(target, name), readFileSync(join(source, name))); // writable, whatever the fixture is
   return target;
 }
 
