@@ -18,15 +18,20 @@ interface Word {
   readonly isFile: boolean;
 }
 
-function wordsOf(command: Command, formats: readonly string[]): Word[] {
+/** Ids of the formats that --from and --to take. */
+export interface FormatNames {
+  readonly from: readonly string[];
+  readonly to: readonly string[];
+}
+
+function wordsOf(command: Command, formats: FormatNames): Word[] {
   const own = Object.entries(command.options).map(([key, spec]: [string, OptionSpec]): Word => {
-    const isFormat = key === "to" || key === "from";
     return {
       long: `--${optionName(key)}`,
       short: spec.alias === undefined ? undefined : `-${spec.alias}`,
       describe: spec.describe,
       takesValue: spec.type !== "boolean" && spec.valueOptional !== true,
-      choices: spec.choices ?? (isFormat ? formats : []),
+      choices: spec.choices ?? (key === "to" || key === "from" ? formats[key] : []),
       isFile: spec.isFile === true,
     };
   });
@@ -39,8 +44,8 @@ function positionalsOf(command: Command): { readonly choices: readonly string[];
   return { choices: specs.flatMap((spec) => spec.choices ?? []), takesFiles: specs.some((spec) => spec.isFile) };
 }
 
-/** The script of a shell. `formats` are what --to and --from take. */
-export function completionScript(shell: Shell, commands: readonly Command[], formats: readonly string[]): string {
+/** The script of a shell. */
+export function completionScript(shell: Shell, commands: readonly Command[], formats: FormatNames): string {
   switch (shell) {
     case "bash":
       return bash(commands, formats);
@@ -51,7 +56,7 @@ export function completionScript(shell: Shell, commands: readonly Command[], for
   }
 }
 
-function bash(commands: readonly Command[], formats: readonly string[]): string {
+function bash(commands: readonly Command[], formats: FormatNames): string {
   const cases = commands.map((command) => {
     const words = wordsOf(command, formats);
     const { choices, takesFiles } = positionalsOf(command);
@@ -100,7 +105,7 @@ function zshText(text: string): string {
   return text.replace(/[[\]:\\]/g, (sign) => `\\${sign}`);
 }
 
-function zsh(commands: readonly Command[], formats: readonly string[]): string {
+function zsh(commands: readonly Command[], formats: FormatNames): string {
   const list = commands.map((command) => `    ${quoted(`${command.name}:${zshText(command.describe)}`)}\n`);
   const cases = commands.map((command) => {
     const specs = wordsOf(command, formats).flatMap((word) => {
@@ -132,7 +137,7 @@ if [ "$funcstack[1]" = _crimg ]; then _crimg "$@"; else compdef _crimg crimg; fi
 `;
 }
 
-function fish(commands: readonly Command[], formats: readonly string[]): string {
+function fish(commands: readonly Command[], formats: FormatNames): string {
   const lines = ["# fish completion of crimg; crimg completion fish made it.", "complete -c crimg -f"];
   for (const command of commands) {
     lines.push(`complete -c crimg -n __fish_use_subcommand -a ${command.name} -d ${quoted(command.describe)}`);

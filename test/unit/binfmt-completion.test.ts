@@ -3,13 +3,14 @@ import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
-import test from "node:test";
+import { dirname, join } from "node:path";
+import test, { type TestContext } from "node:test";
 import { commandEntries } from "../../src/cli/commands.js";
-import { completionScript, shells } from "../../src/cli/completion.js";
+import { completionScript, type Shell, shells } from "../../src/cli/completion.js";
 import { optionName } from "../../src/cli/parse.js";
 import { CrimgError } from "../../src/errors/crimg-error.js";
 import { binfmtRule, installBinfmt, isBinfmtInstalled, removeBinfmt } from "../../src/ops/binfmt.js";
+import { temporaryDirectory } from "../support/processes.js";
 
 /** Magic and mask of a rule as bytes. */
 function fieldsOf(rule: string): { readonly magic: number[]; readonly mask: number[]; readonly interpreter: string } {
@@ -52,23 +53,25 @@ test("installing replaces a rule of the name, removing says whether there was on
   assert.match(readFileSync(join(folder, "register"), "utf8"), /\/bin\/y/);
 });
 
+const formats = { from: ["ckpt-elf", "crtools", "dmtcp"], to: ["ckpt-elf", "crtools"] };
+
 for (const shell of shells) {
   test(`the ${shell} script knows every command and every option`, async () => {
     const commands = await Promise.all(commandEntries.map((entry) => entry.load()));
-    const script = completionScript(shell, commands, ["ckpt-elf", "crtools"]);
+    const script = completionScript(shell, commands, formats);
     for (const command of commands) {
       assert.match(script, new RegExp(`\\b${command.name}\\b`));
       for (const key of Object.keys(command.options)) assert.ok(script.includes(optionName(key)), `${command.name} ${key}`);
     }
     // A shell that is there judges its own syntax.
-    const check = spawnSync(shell, ["-n"], { input: script, encoding: "utf8" });
+    const check = spawnSync(shell, ["-n", "/dev/stdin"], { input: script, encoding: "utf8" });
     if (check.error === undefined) assert.equal(check.status, 0, check.stderr);
   });
 }
 
 test("bash completes commands, formats, choices and options", async () => {
   const commands = await Promise.all(commandEntries.map((entry) => entry.load()));
-  const script = completionScript("bash", commands, ["ckpt-elf", "crtools"]);
+  const script = completionScript("bash", commands, formats);
   const complete = (...words: readonly string[]): string => {
     const list = words.map((word) => `'${word}'`).join(" ");
     const run = spawnSync("bash", ["-c", `compopt() { :; }\n${script}\nCOMP_WORDS=(${list}); COMP_CWORD=${words.length - 1}; _crimg; echo "\${COMPREPLY[@]}"`], { encoding: "utf8" });
@@ -80,4 +83,54 @@ test("bash completes commands, formats, choices and options", async () => {
   assert.equal(complete("crimg", "show", "a", "ma"), "maps");
   assert.equal(complete("crimg", "dump", "--leave-r"), "--leave-running");
   assert.equal(complete("crimg", "completion", "f"), "fish");
+});
+
+const isThere = (shell: string): boolean => spawnSync(shell, ["-c", "true"]).status === 0;
+
+/** What is asked of zsh and fish, and what the line becomes. */
+const completions = [
+  ["crimg conv", "crimg convert"],
+  ["crimg convert a b --to crt", "crimg convert a b --to crtools"],
+  ["crimg show a map", "crimg show a maps"],
+  ["crimg dump --leave-r", "crimg dump --leave-running"],
+  ["crimg completion f", "crimg completion fish"],
+] as const;
+
+async function scriptFile(t: TestContext, shell: Shell, name: string): Promise<string> {
+  const folder = temporaryDirectory(t);
+  const commands = await Promise.all(commandEntries.map((entry) => entry.load()));
+  const path = join(folder, name);
+  writeFileSync(path, completionScript(shell, commands, formats));
+  return path;
+}
+
+test("fish loads its script and completes", { skip: !isThere("fish") && "no fish" }, async (t) => {
+  const path = await scriptFile(t, "fish", "crimg.fish");
+  for (const [typed, completed] of completions) {
+    const run = spawnSync("fish", ["--no-config", "-c", `source $argv[1]; complete -C $argv[2]`, path, typed], { encoding: "utf8", timeout: 20_000 });
+    assert.equal(run.status, 0, run.stderr);
+    assert.equal(run.stdout.split("\t")[0], completed.slice(completed.lastIndexOf(" ") + 1), run.stdout);
+  }
+});
+
+/** An interactive zsh on a pseudo-terminal: Tab completes and tells the line. Prints one line for each argument after the folder. */
+const askZsh = `
+zmodload zsh/zpty
+zpty shell zsh -f -i
+zpty -w shell "fpath=($1 \$fpath); autoload -Uz compinit; compinit -u -D"
+zpty -w shell 'complete-and-tell() { zle complete-word; print -rn -- "<<$BUFFER>>"; BUFFER= }; zle -N complete-and-tell; bindkey "^I" complete-and-tell; print -r ready'
+zpty -r -m shell line '*ready'$'\r'$'\n''*'
+for words in "\${@:2}"; do
+  zpty -w -n shell "$words"$'\t'
+  zpty -r -m shell line '*<<*>>*'
+  print -r -- "\${\${line##*<<}%%>>*}"
+done
+zpty -d shell
+`;
+
+test("zsh loads its script and completes", { skip: !isThere("zsh") && "no zsh" }, async (t) => {
+  const path = await scriptFile(t, "zsh", "_crimg");
+  const run = spawnSync("zsh", ["-f", "-c", askZsh, "zsh", dirname(path), ...completions.map(([typed]) => typed)], { encoding: "utf8", timeout: 60_000 });
+  assert.equal(run.status, 0, run.stderr);
+  assert.deepEqual(run.stdout.split("\n").filter((line) => line !== "").map((line) => line.trimEnd()), completions.map(([, completed]) => completed));
 });

@@ -20,7 +20,9 @@ export const command = defineCommand({
     ]);
     const shell = shells.find((one) => one === args.shell) ?? "bash";
     const commands = await Promise.all(commandEntries.map((entry) => entry.load()));
-    terminal.print(completionScript(shell, commands, registry.ids));
+    const adapters = await Promise.all(registry.ids.map((id) => registry.load(id)));
+    const to = adapters.filter(({ write }) => write !== undefined).map(({ id }) => id);
+    terminal.print(completionScript(shell, commands, { from: registry.ids, to }));
     return exitStatus.ok;
   },
 });
