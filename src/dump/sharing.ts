@@ -52,6 +52,8 @@ const foreignRefused = ["net", "ipc", "uts", "time", "cgroup"] as const;
 /** Namespaces that may differ from crimg's, but not within the tree. */
 const mustAgree = ["mnt", "user", "pid"] as const;
 
+const differs = "An image that an ordinary user resumed has its program in namespaces of its own: dump that program, the child of the first process there.";
+
 /** Refuses trees that live in other namespaces, or in several. */
 export function assertNamespaces(processes: readonly DumpedProcess[]): void {
   const read = (pid: number | "self", name: string): string | undefined => tryReadlink(`/proc/${pid}/ns/${name}`)?.toString("latin1");
@@ -63,7 +65,7 @@ export function assertNamespaces(processes: readonly DumpedProcess[]): void {
       if (read(pid, kind) !== read("self", kind)) throw refusal("namespace", `process ${pid} (${name}): it lives in another ${kind} namespace`);
     }
     for (const kind of mustAgree) {
-      if (read(pid, kind) !== read(root.pid, kind)) throw refusal("namespace", `processes ${root.pid} and ${pid} (${name}) live in different ${kind} namespaces`);
+      if (read(pid, kind) !== read(root.pid, kind)) throw refusal("namespace", `processes ${root.pid} and ${pid} (${name}) live in different ${kind} namespaces`, { hint: differs });
     }
   }
 }

@@ -1,7 +1,7 @@
 /** Without any privilege: a process of the user's own is dumped, and its image resumes it, twice. */
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
-import { chmodSync, chownSync, existsSync } from "node:fs";
+import { chmodSync, chownSync, closeSync, existsSync, openSync, readlinkSync } from "node:fs";
 import { join } from "node:path";
 import test from "node:test";
 import { assertUnbroken, moreTicks } from "../support/cycle.js";
@@ -24,7 +24,11 @@ test("an ordinary user dumps and resumes an own process", { skip: why, timeout: 
   chmodSync(directory, 0o755);
   if (isRoot) chownSync(directory, nobody, nobody);
   const log = join(directory, "log");
-  const program = start(t, first, [...words, compile("counter.c", directory), log], { cwd: directory });
+  // As a service manager would, somebody else has opened its standard error: it is the caller's after a resume.
+  const unreachable = openSync(join(directory, "unreachable"), "w");
+  chmodSync(join(directory, "unreachable"), 0);
+  t.after(() => closeSync(unreachable));
+  const program = start(t, first, [...words, compile("counter.c", directory), log], { cwd: directory, stdio: ["ignore", "ignore", unreachable] });
   await moreTicks(log, 3);
 
   let pid = program.pid;
@@ -38,6 +42,7 @@ test("an ordinary user dumps and resumes an own process", { skip: why, timeout: 
     await moreTicks(log, 3);
     // The caller's process, the first process of the namespace, the program.
     pid = await until("the program is there", () => treeOf(root).at(2));
+    assert.equal(readlinkSync(`/proc/${pid}/fd/2`), "/dev/null");
   }
   assertUnbroken(log);
 });

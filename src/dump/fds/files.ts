@@ -16,7 +16,7 @@ import {
   type FileStat,
 } from "../../native/index.js";
 import { decodeText } from "../../bytes/text.js";
-import { type Collecting, type Description, nameOf, refuseDescription } from "./context.js";
+import { type Collecting, type Description, nameOf, refuseDescription, stdioNumber } from "./context.js";
 import type { DescriptorKind } from "./classify.js";
 
 const deletedSuffix = " (deleted)";
@@ -24,6 +24,10 @@ const deletedSuffix = " (deleted)";
 /** HUGETLBFS_MAGIC: a memfd there was made with MFD_HUGETLB. */
 const hugetlbMagic = 0x958458f6n;
 const MFD_HUGETLB = 4;
+const [F_OK, W_OK, R_OK] = [0, 2, 4];
+const AT_FDCWD = -100;
+const AT_EACCESS = 0x200;
+const AT_SYMLINK_NOFOLLOW = 0x100;
 /** What a memfd made without MFD_ALLOW_SEALING has. */
 const F_SEAL_SEAL = 1;
 
@@ -49,7 +53,19 @@ export function leadsTo(path: string, stat: FileStat, isLink = false): boolean {
 export function collectFile(collecting: Collecting, description: Description, kind: DescriptorKind): Partial<OpenFileRow> {
   if (kind === "namespace") return { kind: "path", object: internNamespace(collecting, description) };
   if (kind === "memfd") return { kind: "memfd", object: internMemfd(collecting, description) };
-  return { kind: "path", object: internPath(collecting, description, kind === "symlink") };
+  if (mayOpen(description)) return { kind: "path", object: internPath(collecting, description, kind === "symlink") };
+  // Somebody else opened it for this program, such as a log that a service manager redirected its output to. As with a
+  // terminal, it is the caller's to give again.
+  const number = stdioNumber(description);
+  if (number !== undefined) return { kind: "inherited", detail: number };
+  return refuseDescription(description, "not_permitted", `${decodeText(description.link)}: this user may not open it by its path`, "Dump as the user who opened it, or as root.");
+}
+
+/** Whether this user has the rights to open the path of a description again as it is open. */
+function mayOpen({ link, flags }: Description): boolean {
+  const access = flags & openFlag.ACCMODE;
+  const wanted = (flags & openFlag.PATH) !== 0 ? F_OK : access === openFlag.RDONLY ? R_OK : access === openFlag.WRONLY ? W_OK : R_OK | W_OK;
+  return tryCall("faccessat2", AT_FDCWD, cString(link), wanted, AT_EACCESS | AT_SYMLINK_NOFOLLOW) !== -errno.EACCES;
 }
 
 /** The object of a description with a path, checked to be reachable by it, or a ghost. */
@@ -80,9 +96,6 @@ export function internPath(collecting: Collecting, description: Description, isL
 function refuseUnreachable(description: Description, text: string): void {
   if (!text.startsWith("/")) refuseDescription(description, "unreachable", `${text}: it has no path here`);
   if (!text.endsWith(deletedSuffix)) {
-    if (tryStat(text) === -errno.EACCES) {
-      refuseDescription(description, "unreachable", `${text}: this user may not open it by its path`, "Dump as the user who opened it, or as root.");
-    }
     refuseDescription(description, "unreachable", `${text}: the path leads elsewhere now`, "Is it covered by a mount, or in another mount namespace?");
   }
 }
