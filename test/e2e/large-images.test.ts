@@ -1,12 +1,13 @@
 /** Conversions stream: memory does not grow with the image, and looking at one reads no pages. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync, statSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test from "node:test";
 import { registry } from "../../formats/registry.js";
 import { projectRoot } from "../support/project.js";
+import { crimg } from "../support/processes.js";
 import { writeJsonImage } from "../support/json-image.js";
 
 const gib = 1n << 30n;
@@ -29,14 +30,14 @@ const large = join(directory, "large.json");
 
 test("20 GiB of sparse memory convert within 150 MB, and stay sparse", async (t) => {
   writeJsonImage(large, { memoryBytes: 20n * gib, dataBytes: 64 << 20 });
-  for (const to of ["core", "ckpt-elf", "json"].filter((id) => registry.ids.includes(id))) {
+  for (const to of ["core", "ckpt-elf", "json", "criu"].filter((id) => registry.ids.includes(id))) {
     await t.test(to, () => {
       const output = join(directory, `out.${to}`);
       const { maxRSS } = run(`
         await crimg.convert(${JSON.stringify(large)}, ${JSON.stringify(output)}, { to: ${JSON.stringify(to)} });
         console.log(JSON.stringify({ maxRSS: process.resourceUsage().maxRSS }));`);
       assert.ok((maxRSS ?? Infinity) < 150 * 1024, `${maxRSS} KiB`);
-      const pages = existsSync(`${output}.pages`) ? `${output}.pages` : output;
+      const pages = [`${output}.pages`, join(output, "pages-1.img")].find((path) => existsSync(path)) ?? output;
       assert.ok(statSync(pages).size >= Number(20n * gib));
       assert.ok(statSync(pages).blocks * 512 < 256 << 20, "holes were filled");
     });
@@ -61,6 +62,27 @@ test("opening an image of 1 GiB and looking at it reads less than 2 MB", async (
         checkpoint.close();
         console.log(JSON.stringify({ read: readSoFar() - before }));`);
       assert.ok((read ?? Infinity) < 2_000_000, `${read} bytes`);
+    });
+  }
+});
+
+test("the command reads less than 2 MB to show an image of 1 GiB, its own start included", async (t) => {
+  const source = join(directory, "shown.json");
+  writeJsonImage(source, { memoryBytes: gib, dataBytes: 0 });
+  // The kernel counts what the command has read until it ends.
+  const counter = join(directory, "count.cjs");
+  writeFileSync(counter, `process.on("exit", () => require("fs").writeFileSync(process.env.COUNT, require("fs").readFileSync("/proc/self/io")));\n`);
+  const count = join(directory, "count");
+  for (const to of ["ckpt-elf", "core", "json", "criu"].filter((id) => registry.ids.includes(id))) {
+    await t.test(to, () => {
+      const image = join(directory, `shown-as.${to}`);
+      assert.equal(crimg("convert", source, image, "--to", to).status, 0);
+      const { status, stderr } = spawnSync(join(projectRoot, "bin/crimg"), ["show", image], {
+        encoding: "utf8", env: { ...process.env, NODE_OPTIONS: `--require=${counter}`, COUNT: count },
+      });
+      assert.equal(status, 0, stderr);
+      const read = Number(/rchar: ([0-9]+)/.exec(readFileSync(count, "latin1"))?.[1]);
+      assert.ok(read < 2_000_000, `${read} bytes`);
     });
   }
 });
