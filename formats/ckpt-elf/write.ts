@@ -30,15 +30,32 @@ const SHF = { write: 1n, alloc: 2n, exec: 4n } as const;
 const PF = { x: 1, w: 2, r: 4 } as const;
 
 /** Writes an image into the output. Throws CrimgError `lower.*`, `pages.*`. */
-export function writeImage(checkpoint: Checkpoint, output: Output, options: WriteOptions): void {
+export async function writeImage(checkpoint: Checkpoint, output: Output, options: WriteOptions): Promise<void> {
   const interpreter = readInterpreter();
   const { fd } = output.file();
   const firstPage = pageSize + BigInt(interpreter.bytes.length);
   const extents = layOut(checkpoint.tables.extents, firstPage);
-  const endOfPages = copyPages(checkpoint, extents, fd, firstPage, options);
-  // The program refers to pages by their place in this file.
+  // The program refers to pages by their place in this file, which is known before they are there.
   const placed = new Checkpoint({ tables: { ...checkpoint.tables, extents }, sources: checkpoint.sources, unknownTables: checkpoint.unknownTables });
-  writeRest(placed, fd, endOfPages, interpreter);
+  const abort = new AbortController();
+  const copying = copyPages(checkpoint, extents, fd, abort.signal, options);
+  let rest: Rest;
+  try {
+    rest = { tables: writeTablesSegment(placed.tables, placed.unknownTables), program: linkProgramOf(placed) };
+  } catch (error) {
+    abort.abort();
+    await copying.catch(() => undefined);
+    throw error;
+  }
+  await copying;
+  const last = extents.at(-1);
+  writeRest(rest, fd, last === undefined ? firstPage : last.fileOffset + alignUp(last.length, pageSize), interpreter);
+}
+
+/** What comes after the pages. */
+interface Rest {
+  readonly tables: ReturnType<typeof writeTablesSegment>;
+  readonly program: ReturnType<typeof linkProgramOf>;
 }
 
 /** Where each extent will be in the file: page-aligned, one after the other. */
@@ -51,45 +68,53 @@ function layOut(extents: readonly ExtentRow[], start: bigint): ExtentRow[] {
   });
 }
 
-function copyPages(checkpoint: Checkpoint, placed: readonly ExtentRow[], fd: number, start: bigint, options: WriteOptions): bigint {
-  const total = placed.reduce((sum, extent) => sum + extent.length, 0n);
-  let done = 0n;
-  let ranges: ByteRange[] = [];
-  let from = 0;
-  let target = start;
-  let pending = 0n;
-  const flush = (): void => {
-    if (ranges.length === 0) return;
-    checkpoint.sources[from]?.copyTo(fd, target, ranges);
-    target += pending;
-    done += pending;
-    ranges = [];
-    pending = 0n;
-    options.onProgress?.(done, total);
-  };
-  checkpoint.tables.extents.forEach((extent, index) => {
-    const at = placed[index]?.fileOffset ?? 0n;
-    if (extent.source !== from || target + pending !== at) flush();
-    from = extent.source;
-    if (ranges.length === 0) target = at;
-    for (let offset = 0n; offset < extent.length; ) {
-      const left = extent.length - offset;
-      const length = left < copyPiece - pending ? left : copyPiece - pending;
-      ranges.push({ position: extent.fileOffset + offset, length });
-      pending += length;
-      offset += length;
-      if (pending >= copyPiece) flush();
-    }
-  });
-  flush();
-  const last = placed.at(-1);
-  return last === undefined ? start : last.fileOffset + alignUp(last.length, pageSize);
+/** Extents of one source that lie together in the file. */
+interface Run {
+  readonly source: number;
+  readonly target: bigint;
+  readonly ranges: ByteRange[];
+  length: bigint;
 }
 
-function writeRest(checkpoint: Checkpoint, fd: number, endOfPages: bigint, interpreter: Interpreter): void {
+function runsOf(extents: readonly ExtentRow[], placed: readonly ExtentRow[], longest: (source: number) => bigint): Run[] {
+  const runs: Run[] = [];
+  extents.forEach(({ source, fileOffset, length }, index) => {
+    const target = placed[index]?.fileOffset ?? 0n;
+    for (let done = 0n; done < length; ) {
+      let run = runs.at(-1);
+      if (run === undefined || run.source !== source || run.target + run.length !== target + done || run.length >= longest(source)) {
+        run = { source, target: target + done, ranges: [], length: 0n };
+        runs.push(run);
+      }
+      const room = longest(source) - run.length;
+      const part = length - done < room ? length - done : room;
+      run.ranges.push({ position: fileOffset + done, length: part });
+      run.length += part;
+      done += part;
+    }
+  });
+  return runs;
+}
+
+/** Copies in the background where the source can, so that the rest of the image is made meanwhile. */
+async function copyPages(checkpoint: Checkpoint, placed: readonly ExtentRow[], fd: number, signal: AbortSignal, options: WriteOptions): Promise<void> {
+  const { sources, tables } = checkpoint;
+  const total = placed.reduce((sum, { length }) => sum + length, 0n);
+  let done = 0n;
+  for (const { source, target, ranges, length } of runsOf(tables.extents, placed, (index) => (sources[index]?.copyInBackground ? total : copyPiece))) {
+    if (signal.aborted) return;
+    const pages = sources[source];
+    const before = done;
+    if (pages?.copyInBackground) {
+      await pages.copyInBackground(fd, target, ranges, { signal, onProgress: (bytes) => options.onProgress?.(before + bytes, total) });
+    } else pages?.copyTo(fd, target, ranges);
+    done += length;
+    options.onProgress?.(done, total);
+  }
+}
+
+function writeRest({ tables, program }: Rest, fd: number, endOfPages: bigint, interpreter: Interpreter): void {
   const codeSize = pageSize + BigInt(interpreter.bytes.length);
-  const tables = writeTablesSegment(checkpoint.tables, checkpoint.unknownTables);
-  const program = linkProgramOf(checkpoint);
   const tablesOffset = endOfPages;
   const programOffset = alignUp(tablesOffset + BigInt(tables.bytes.length), pageSize);
   const namesOffset = programOffset + BigInt(program.bytes.length);

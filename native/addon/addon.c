@@ -1,6 +1,6 @@
 /*
  * The native door of crimg: raw system calls for TypeScript, and the few things that a raw call cannot do
- * (the address of a buffer, CPUID, a bounded wait). All policy is in src/native.
+ * (the address of a buffer, CPUID, a bounded wait, calls on another thread). All policy is in src/native.
  *
  * Convention: every call returns what the kernel put into rax: a result, or -errno (-4095..-1). errno itself is
  * never used. `syscall` gives a double (exact up to 2^53), `syscallBig` a BigInt for results that may be larger.
@@ -197,6 +197,94 @@ static napi_value js_cpuid(napi_env env, napi_callback_info info)
 	return NULL;
 }
 
+/* Words of a call in a batch: its number, six arguments, and the result it must have for the next one to be made. */
+#define BATCH_WORDS 8
+
+/* What both sides see of a batch while it runs (a BigInt64Array). */
+enum { BATCH_DONE, BATCH_RESULT, BATCH_STOP, BATCH_STATE_WORDS };
+
+struct batch {
+	napi_async_work work;
+	napi_deferred deferred;
+	napi_ref calls, state; /* keep both arrays where they are */
+	const int64_t *words;
+	int64_t *shared;
+	int64_t count;
+	int64_t fault_index; /* of the call that fails for a test; -1: none */
+	int64_t fault_errno;
+};
+
+/* Makes the calls, on a thread of libuv's pool (which blocks signals). */
+static void batch_execute(napi_env env, void *data)
+{
+	struct batch *batch = data;
+
+	(void)env;
+	for (int64_t i = 0; i < batch->count; i++) {
+		const int64_t *call = batch->words + i * BATCH_WORDS;
+		int64_t result;
+
+		if (__atomic_load_n(&batch->shared[BATCH_STOP], __ATOMIC_RELAXED))
+			return;
+		result = i == batch->fault_index ? -batch->fault_errno : raw_syscall(call);
+		if (result != call[7]) {
+			batch->shared[BATCH_RESULT] = result;
+			return;
+		}
+		__atomic_store_n(&batch->shared[BATCH_DONE], i + 1, __ATOMIC_RELEASE);
+	}
+}
+
+static void batch_complete(napi_env env, napi_status status, void *data)
+{
+	struct batch *batch = data;
+	napi_value nothing;
+
+	(void)status;
+	napi_get_undefined(env, &nothing);
+	napi_resolve_deferred(env, batch->deferred, nothing);
+	napi_delete_reference(env, batch->calls);
+	napi_delete_reference(env, batch->state);
+	napi_delete_async_work(env, batch->work);
+	free(batch);
+}
+
+/*
+ * runBatch(calls: BigInt64Array of 8 words a call, state: BigInt64Array(3)): Promise<void>. The calls are made in turn
+ * until one has another result than its eighth word, or state[2] is set. state[0] counts those that went well, state[1]
+ * then is the result that was not expected. What the arguments point to must stay until the promise is resolved.
+ */
+static napi_value js_run_batch(napi_env env, napi_callback_info info)
+{
+	size_t count = 2, length, state_length;
+	napi_value values[2], name, promise;
+	void *words, *shared;
+	struct batch *batch;
+
+	if (napi_get_cb_info(env, info, &count, values, NULL, NULL) != napi_ok || count < 2 ||
+	    !buffer_address(env, values[0], &words, &length) || length % (BATCH_WORDS * 8) ||
+	    !buffer_address(env, values[1], &shared, &state_length) || state_length < BATCH_STATE_WORDS * 8)
+		return throw_type(env, "runBatch(BigInt64Array(8 n), BigInt64Array(3))");
+	batch = calloc(1, sizeof(*batch));
+	if (!batch)
+		return throw_type(env, "runBatch: out of memory");
+	batch->words = words;
+	batch->shared = shared;
+	batch->count = (int64_t)(length / (BATCH_WORDS * 8));
+	/* Counted here, in the order in which calls are asked for, so that tests meet the same one every time. */
+	batch->fault_index = fault_at > calls_made && fault_at <= calls_made + batch->count ? fault_at - calls_made - 1 : -1;
+	batch->fault_errno = fault_errno;
+	calls_made += batch->count;
+	if (napi_create_reference(env, values[0], 1, &batch->calls) != napi_ok ||
+	    napi_create_reference(env, values[1], 1, &batch->state) != napi_ok ||
+	    napi_create_string_utf8(env, "crimg batch", NAPI_AUTO_LENGTH, &name) != napi_ok ||
+	    napi_create_promise(env, &batch->deferred, &promise) != napi_ok ||
+	    napi_create_async_work(env, NULL, name, batch_execute, batch_complete, batch, &batch->work) != napi_ok ||
+	    napi_queue_async_work(env, batch->work) != napi_ok)
+		return throw_type(env, "runBatch: cannot start"); /* leaks a few words, once, in a process that ends */
+	return promise;
+}
+
 static void on_tick(int signal)
 {
 	(void)signal; /* Its only use is that a blocking wait4 returns EINTR. */
@@ -318,6 +406,7 @@ NAPI_MODULE_INIT()
 	export_function(env, exports, "addressOf", js_address_of);
 	export_function(env, exports, "cpuid", js_cpuid);
 	export_function(env, exports, "waitTimeout", js_wait_timeout);
+	export_function(env, exports, "runBatch", js_run_batch);
 	export_function(env, exports, "setFault", js_set_fault);
 	export_function(env, exports, "callCount", js_call_count);
 	return exports;

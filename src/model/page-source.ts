@@ -10,6 +10,14 @@ export interface ByteRange {
   readonly length: bigint;
 }
 
+/** Who looks after a copy in the background. */
+export interface CopyWatch {
+  /** Ends the copy early, without an error of its own. */
+  readonly signal?: AbortSignal;
+  /** Called now and then with the bytes copied so far; throws to end the copy with that error. */
+  readonly onProgress?: (bytes: bigint) => void;
+}
+
 export interface PageSource {
   /** For messages: a file name, or "process 4711". */
   readonly name: string;
@@ -21,6 +29,11 @@ export interface PageSource {
    * Callers keep one call under some 64 MiB so that they can report progress and be interrupted between calls.
    */
   copyTo(fd: number, fileOffset: bigint, ranges: readonly ByteRange[]): void;
+  /**
+   * As copyTo, of any length, by other threads. Nothing else may happen to the source and the file until the promise
+   * is settled. Sources without it are copied with copyTo.
+   */
+  copyInBackground?(fd: number, fileOffset: bigint, ranges: readonly ByteRange[], watch: CopyWatch): Promise<void>;
   /** Releases descriptors. The source is unusable afterwards. */
   close(): void;
 }

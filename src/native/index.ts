@@ -9,4 +9,5 @@ export * from "./files.js";
 export * from "./descriptors.js";
 export * from "./process.js";
 export * from "./sockets.js";
+export * from "./batch.js";
 export type { RawArgument } from "./addon.js";

@@ -1,14 +1,11 @@
 /** Pages in a file. Copies share blocks where the filesystem can (copy_file_range), else go through one buffer. */
 import { closeSync, constants, fstatSync, ftruncateSync, openSync, readSync, writeSync } from "node:fs";
 import { CrimgError } from "../errors/crimg-error.js";
-import type { ByteRange, PageSource } from "../model/page-source.js";
-import { canShareBlocks, copyRangeInKernel, dataRanges } from "./kernel-copy.js";
+import type { ByteRange, CopyWatch, PageSource } from "../model/page-source.js";
+import { copyInBackground, pieceLength } from "./background-copy.js";
+import type { CallBatch } from "../native/batch.js";
+import { canCallDirectly, canShareBlocks, copyRangeInKernel, dataRanges } from "./kernel-copy.js";
 
-/**
- * Bytes of the buffer for copies: large enough to amortise calls, small enough for the processor's second-level cache,
- * which makes it twice as fast as one of 1 MiB.
- */
-const bufferBytes = 256 << 10;
 let sharedBuffer: Uint8Array | undefined;
 
 export class FilePageSource implements PageSource {
@@ -66,10 +63,37 @@ export class FilePageSource implements PageSource {
     if (fstatSync(fd, { bigint: true }).size < target) ftruncateSync(fd, Number(target));
   }
 
+  async copyInBackground(fd: number, fileOffset: bigint, ranges: readonly ByteRange[], watch: CopyWatch): Promise<void> {
+    this.#sharesBlocks ??= canShareBlocks(this.fd);
+    // Holes stay holes, and shared blocks shared: both are fast without other threads.
+    if (!canCallDirectly() || this.#sharesBlocks || ranges.some((range) => this.#hasHoles(range))) {
+      this.copyTo(fd, fileOffset, ranges);
+      return;
+    }
+    await copyInBackground(fd, fileOffset, ranges, watch, {
+      callsRead: () => true,
+      addReads: (batch, buffer, parts) => this.#addReads(batch, buffer, parts),
+      copyTo: (target, parts) => this.copyTo(fd, target, parts),
+    });
+  }
+
+  #hasHoles({ position, length }: ByteRange): boolean {
+    const data = this.dataRanges(position, length);
+    return data.length !== 1 || data[0]?.length !== length;
+  }
+
+  #addReads(batch: CallBatch, buffer: bigint, parts: readonly ByteRange[]): void {
+    let at = buffer;
+    for (const { position, length } of parts) {
+      batch.add(Number(length), "pread64", this.fd, at, length, position);
+      at += length;
+    }
+  }
+
   #copy(fd: number, target: bigint, range: ByteRange): void {
     this.#sharesBlocks ??= canShareBlocks(this.fd);
     let done = this.#sharesBlocks ? copyRangeInKernel(this.fd, range.position, fd, target, range.length) : 0n;
-    const buffer = done < range.length ? (sharedBuffer ??= new Uint8Array(bufferBytes)) : undefined;
+    const buffer = done < range.length ? (sharedBuffer ??= new Uint8Array(pieceLength)) : undefined;
     while (buffer && done < range.length) {
       const left = range.length - done;
       const piece = buffer.subarray(0, left < BigInt(buffer.length) ? Number(left) : buffer.length);

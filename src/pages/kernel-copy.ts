@@ -10,7 +10,7 @@ const maxCallBytes = 0x7ffff000n;
 let isThere: boolean | undefined;
 
 /** Whether raw calls can be made: converting works without the addon, only slower. */
-function hasAddon(): boolean {
+export function canCallDirectly(): boolean {
   if (isThere === undefined) {
     try {
       addon();
@@ -33,7 +33,7 @@ const copyingFilesystems: ReadonlySet<bigint> = new Set([
 
 /** Whether copy_file_range is worth a try on this file. */
 export function canShareBlocks(fd: number): boolean {
-  if (!hasAddon()) return false;
+  if (!canCallDirectly()) return false;
   const type = tryFstatfsType(fd);
   return typeof type === "bigint" && copyingFilesystems.has(type);
 }
@@ -43,7 +43,7 @@ export function canShareBlocks(fd: number): boolean {
  * @returns bytes copied from the start of the range; less than asked for on EXDEV, EINVAL and the like
  */
 export function copyRangeInKernel(from: number, position: bigint, to: number, target: bigint, length: bigint): bigint {
-  if (!hasAddon()) return 0n;
+  if (!canCallDirectly()) return 0n;
   let done = 0n;
   while (done < length) {
     const left = length - done;
@@ -61,7 +61,7 @@ export function copyRangeInKernel(from: number, position: bigint, to: number, ta
  */
 export function dataRanges(fd: number, position: bigint, length: bigint): readonly ByteRange[] {
   const end = position + length;
-  if (length === 0n || !hasAddon()) return length === 0n ? [] : [{ position, length }];
+  if (length === 0n || !canCallDirectly()) return length === 0n ? [] : [{ position, length }];
   const ranges: ByteRange[] = [];
   for (let at = position; at < end; ) {
     const data = trySeekData(fd, at);

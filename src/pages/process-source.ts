@@ -1,17 +1,8 @@
 /** Page bytes in the memory of a stopped process. */
 import { CrimgError } from "../errors/crimg-error.js";
-import type { ByteRange, PageSource } from "../model/page-source.js";
-import { close, failed, open, openFlag, pwriteFully, SysError, tryPread, tryReadMemory } from "../native/index.js";
-
-/**
- * Bytes moved at once. The page cache takes blocks as large as a write: from 1 MiB on they are huge pages, and a virtual
- * machine that reports free memory to its host has to ask for those back, which was seen to turn 0.15 s for a GiB into
- * 2 to 3 s. Less than this stays in the processor's cache between the read and the write.
- *
- * That the frozen process writes its pages itself would spare that second copy; measured, it took 1.8 to 2.7 s a GiB
- * against 0.7 s, and put crimg's death in the middle of a write at the target's risk.
- */
-const bufferLength = 1 << 18;
+import type { ByteRange, CopyWatch, PageSource } from "../model/page-source.js";
+import { type CallBatch, close, failed, open, openFlag, pwriteFully, SysError, tryPread, tryReadMemory } from "../native/index.js";
+import { copyInBackground, pieceLength } from "./background-copy.js";
 
 /** Bytes that the image must have instead of those in memory: what calls in the process have borrowed. */
 export interface Overlay {
@@ -67,6 +58,23 @@ export class ProcessPageSource implements PageSource {
     return got;
   }
 
+  copyInBackground(fd: number, fileOffset: bigint, ranges: readonly ByteRange[], watch: CopyWatch): Promise<void> {
+    const overlay = this.#overlay();
+    return copyInBackground(fd, fileOffset, ranges, watch, {
+      callsRead: ({ position, length }) => overlay === undefined || position >= overlay.end || position + length <= overlay.start,
+      addReads: (batch, buffer, parts) => this.#addRead(batch, buffer, parts),
+      copyTo: (target, parts) => this.copyTo(fd, target, parts),
+    });
+  }
+
+  /** One process_vm_readv of all parts. */
+  #addRead(batch: CallBatch, buffer: bigint, parts: readonly ByteRange[]): void {
+    const length = parts.reduce((sum, part) => sum + part.length, 0n);
+    const local = BigUint64Array.of(buffer, length);
+    const remote = BigUint64Array.from(parts.flatMap((part) => [part.position, part.length]));
+    batch.add(Number(length), "process_vm_readv", this.#pid, batch.address(local), 1, batch.address(remote), parts.length, 0);
+  }
+
   copyTo(fd: number, fileOffset: bigint, ranges: readonly ByteRange[]): void {
     let target = fileOffset;
     for (const range of ranges) {
@@ -81,8 +89,8 @@ export class ProcessPageSource implements PageSource {
   }
 
   #copy(fd: number, target: bigint, position: bigint, length: bigint): bigint {
-    this.#buffer ??= Buffer.allocUnsafeSlow(bufferLength);
-    const chunk = this.#buffer.subarray(0, length < BigInt(bufferLength) ? Number(length) : bufferLength);
+    this.#buffer ??= Buffer.allocUnsafeSlow(pieceLength);
+    const chunk = this.#buffer.subarray(0, length < BigInt(pieceLength) ? Number(length) : pieceLength);
     this.read(position, chunk);
     pwriteFully(fd, chunk, target);
     return BigInt(chunk.length);

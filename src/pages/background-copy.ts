@@ -1,0 +1,180 @@
+/** Copying pages on other threads: system calls in batches, read and write in turn, through one buffer a thread. */
+import type { ByteRange, CopyWatch } from "../model/page-source.js";
+import { CallBatch } from "../native/batch.js";
+
+/**
+ * Bytes moved at once. The page cache takes blocks as large as a write: from 1 MiB on they are huge pages, and a virtual
+ * machine that reports free memory to its host has to ask for those back, which was seen to turn 0.15 s for a GiB into
+ * 2 to 3 s. Less than this stays in the processor's cache between the read and the write.
+ *
+ * That a frozen process writes its pages itself would spare that second copy; measured, it took 1.8 to 2.7 s a GiB
+ * against 0.7 s, and put crimg's death in the middle of a write at the target's risk.
+ */
+export const pieceLength = 1 << 18;
+
+/** Threads. One reads while another writes: writes into one file exclude each other. */
+const lanes = 2;
+/** Pieces of one batch: 256 MiB, and 48 KiB of words. */
+const piecesOfBatch = 1024;
+/** Time between two looks at the progress, milliseconds. */
+const lookMs = 20;
+
+/** How a source is read. */
+export interface PieceReader {
+  /** Whether calls read these bytes as they shall be, and nothing has to be put over them. */
+  callsRead(range: ByteRange): boolean;
+  /** Adds the calls that fill the buffer at this address with the parts, one after the other. */
+  addReads(batch: CallBatch, buffer: bigint, parts: readonly ByteRange[]): void;
+  /** Copies the slow way, or says why that cannot be. */
+  copyTo(target: bigint, parts: readonly ByteRange[]): void;
+}
+
+/** What goes through the buffer at once: it lies together in the file, and may come from several places. */
+interface Piece {
+  readonly target: bigint;
+  readonly length: number;
+  readonly parts: readonly ByteRange[];
+}
+
+function* piecesOf(ranges: readonly ByteRange[], fileOffset: bigint): Generator<Piece> {
+  let target = fileOffset;
+  let parts: ByteRange[] = [];
+  let length = 0;
+  for (const range of ranges) {
+    for (let done = 0n; done < range.length; ) {
+      const left = range.length - done;
+      const part = left < BigInt(pieceLength - length) ? left : BigInt(pieceLength - length);
+      parts.push({ position: range.position + done, length: part });
+      done += part;
+      length += Number(part);
+      if (length < pieceLength) continue;
+      yield { target, length, parts };
+      target += BigInt(length);
+      parts = [];
+      length = 0;
+    }
+  }
+  if (length > 0) yield { target, length, parts };
+}
+
+/** Pieces that a batch copies, and how many of its calls are made when each of them is done. */
+interface Round {
+  readonly batch: CallBatch;
+  readonly pieces: readonly Piece[];
+  readonly ends: readonly number[];
+}
+
+/** What the threads share: the pieces that none has taken, and how it goes. */
+class Copy {
+  isOver = false;
+  #copied = 0;
+  readonly #running = new Set<Round>();
+
+  constructor(
+    private readonly fd: number,
+    private readonly pieces: Iterator<Piece>,
+    private readonly reader: PieceReader,
+  ) {}
+
+  /** One thread's part, until no piece is left. */
+  async lane(): Promise<void> {
+    const buffer = Buffer.allocUnsafeSlow(pieceLength);
+    for (let pieces = this.#take(); pieces.length > 0; pieces = this.#take()) {
+      for (let next = 0; next < pieces.length && !this.isOver; ) next += await this.#copy(pieces.slice(next), buffer);
+    }
+  }
+
+  /** Copies pieces until one does not go well, and that one the slow way. Returns how many are done. */
+  async #copy(pieces: readonly Piece[], buffer: Buffer): Promise<number> {
+    const round = this.#roundOf(pieces, buffer);
+    this.#running.add(round);
+    try {
+      await round.batch.run();
+    } finally {
+      this.#running.delete(round);
+    }
+    const whole = wholePieces(round);
+    this.#copied += lengthOf(pieces.slice(0, whole));
+    const failed = pieces[whole];
+    if (failed === undefined || this.isOver) return whole;
+    this.#copySlowly(failed);
+    return whole + 1;
+  }
+
+  #roundOf(pieces: readonly Piece[], buffer: Buffer): Round {
+    const batch = new CallBatch(pieces.reduce((calls, { parts }) => calls + parts.length + 1, 0));
+    const address = batch.address(buffer);
+    const ends = pieces.map(({ target, length, parts }) => {
+      this.reader.addReads(batch, address, parts);
+      batch.add(length, "pwrite64", this.fd, address, length, target);
+      return batch.length;
+    });
+    return { batch, pieces, ends };
+  }
+
+  /** The next pieces for one batch. Those that calls do not read are copied at once. */
+  #take(): Piece[] {
+    const taken: Piece[] = [];
+    while (taken.length < piecesOfBatch && !this.isOver) {
+      const next = this.pieces.next();
+      if (next.done) break;
+      if (next.value.parts.every((part) => this.reader.callsRead(part))) taken.push(next.value);
+      else this.#copySlowly(next.value);
+    }
+    return taken;
+  }
+
+  #copySlowly({ target, length, parts }: Piece): void {
+    this.reader.copyTo(target, parts);
+    this.#copied += length;
+  }
+
+  /** Bytes copied, those of the batches that run among them. */
+  get progress(): bigint {
+    let bytes = this.#copied;
+    for (const round of this.#running) bytes += lengthOf(round.pieces.slice(0, wholePieces(round)));
+    return BigInt(bytes);
+  }
+
+  stop(): void {
+    this.isOver = true;
+    for (const { batch } of this.#running) batch.stop();
+  }
+}
+
+function wholePieces({ batch, ends }: Round): number {
+  const { done } = batch;
+  const next = ends.findIndex((end) => end > done);
+  return next < 0 ? ends.length : next;
+}
+
+function lengthOf(pieces: readonly Piece[]): number {
+  return pieces.reduce((sum, { length }) => sum + length, 0);
+}
+
+/** See PageSource.copyInBackground. */
+export async function copyInBackground(fd: number, fileOffset: bigint, ranges: readonly ByteRange[], watch: CopyWatch, reader: PieceReader): Promise<void> {
+  const copy = new Copy(fd, piecesOf(ranges, fileOffset), reader);
+  const failures: unknown[] = [];
+  const guard = (work: () => void): void => {
+    try {
+      work();
+    } catch (error) {
+      failures.push(error);
+      copy.stop();
+    }
+  };
+  const stop = (): void => copy.stop();
+  watch.signal?.addEventListener("abort", stop);
+  if (watch.signal?.aborted) stop();
+  const look = setInterval(() => guard(() => watch.onProgress?.(copy.progress)), lookMs);
+  try {
+    const lane = (): Promise<void> => copy.lane().catch((error: unknown) => guard(() => { throw error; }));
+    await Promise.all(Array.from({ length: lanes }, lane));
+  } finally {
+    clearInterval(look);
+    watch.signal?.removeEventListener("abort", stop);
+  }
+  guard(() => watch.onProgress?.(copy.progress));
+  if (failures.length > 0) throw failures[0];
+}
