@@ -1,7 +1,7 @@
 /** System calls that another thread makes, one after the other, while JavaScript goes on. */
 import { addon } from "./addon.js";
 import { addressOf } from "./sys.js";
-import { nr, type SyscallName } from "./syscall-numbers.js";
+import { nr, type SyscallName } from "../linux/syscall-numbers.js";
 
 const wordsOfCall = 8;
 /** Words of the state that both threads see. */
