@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { CrimgError } from "../../src/errors/crimg-error.js";
+import { checksum } from "../../src/lower/checksum.js";
 
 /** Room for it in every image, so that images differ in little else when it changes. */
 const interpreterSize = 8192;
@@ -11,6 +12,8 @@ export interface Interpreter {
   readonly bytes: Uint8Array;
   /** Where in it a `syscall` instruction is. */
   readonly syscallOffset: number;
+  /** Images hold it, so that the interpreter can tell whether it is whole. */
+  readonly checksum: number;
 }
 
 let loaded: Interpreter | undefined;
@@ -31,6 +34,6 @@ export function readInterpreter(): Interpreter {
   }
   const bytes = new Uint8Array(interpreterSize);
   bytes.set(code);
-  loaded = { bytes, syscallOffset };
+  loaded = { bytes, syscallOffset, checksum: checksum(bytes) };
   return loaded;
 }

@@ -12,6 +12,7 @@ export function linkProgramOf(checkpoint: Checkpoint): LinkedProgram {
   return lowerCheckpoint(checkpoint, {
     codeSize: pageSize + BigInt(interpreter.bytes.length),
     codeSyscallOffset: pageSize + BigInt(interpreter.syscallOffset),
+    codeChecksum: interpreter.checksum,
     lowerDescriptors: (context) => new DescriptorProgram(context),
   });
 }

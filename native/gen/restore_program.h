@@ -14,7 +14,7 @@
 #define RESTORE_OP_KIND_JUMP 8 /* To `target` if arg0 compares to arg1 as `nr` (jump_if) says. */
 #define RESTORE_OP_KIND_THREAD 9 /* clone3 with the clone_args at arg0, arg1 bytes; the new thread starts at `target` on the stack that they name. result = its id. */
 #define RESTORE_OP_KIND_COUNT 10 /* Adds arg1 to the counter arg0 of the control area, wakes who waits. */
-#define RESTORE_OP_KIND_WAIT 11 /* Until the counter arg0 is at least arg1. */
+#define RESTORE_OP_KIND_WAIT 11 /* Until the counter arg0 is at least arg1; result = what it is then. -ECHILD if arg2 is the id of a child and that ends before. */
 #define RESTORE_OP_KIND_FORMAT 12 /* At arg0: the text at arg1, the number arg2 in decimal, the text at arg3, NUL. result = length without NUL. */
 #define RESTORE_OP_KIND_PRINT 13 /* The message on standard error, prefixed with the program's name. */
 #define RESTORE_OP_KIND_SIGRETURN 14 /* Leaves by rt_sigreturn with the stack pointer at arg0. */
@@ -104,8 +104,10 @@ struct restore_program_header {
 	uint32_t ofs_title; /* Offset in the data of what this is: program, pid, time of the dump; for people. */
 	uint32_t num_counters; /* Number of u4 counters in the control area, behind its header; process ids follow. */
 	uint32_t num_pids; /* Number of u4 process ids in the control area. */
+	uint32_t num_lasting_pids; /* The first so many of them are of processes that last: one that ends before the tree runs makes the restore fail. The others (zombies, stand-ins for leaders that are gone) end on purpose. */
+	uint32_t checksum; /* Over the interpreter (the bytes behind page 0 of the image up to the end of the PT_LOAD segment), then this segment with 0 here: for each little-endian u4 w, from 0 on, sum = (sum xor w) * 0x9e3779b1 modulo 2^32, then sum = sum xor (sum >> 15). It tells damage, not malice. */
 };
-_Static_assert(sizeof(struct restore_program_header) == 144, "program_header");
+_Static_assert(sizeof(struct restore_program_header) == 152, "program_header");
 _Static_assert(offsetof(struct restore_program_header, magic) == 0, "program_header.magic");
 _Static_assert(offsetof(struct restore_program_header, version_major) == 8, "program_header.version_major");
 _Static_assert(offsetof(struct restore_program_header, version_minor) == 10, "program_header.version_minor");
@@ -131,6 +133,8 @@ _Static_assert(offsetof(struct restore_program_header, ofs_slot_names) == 128, "
 _Static_assert(offsetof(struct restore_program_header, ofs_title) == 132, "program_header.ofs_title");
 _Static_assert(offsetof(struct restore_program_header, num_counters) == 136, "program_header.num_counters");
 _Static_assert(offsetof(struct restore_program_header, num_pids) == 140, "program_header.num_pids");
+_Static_assert(offsetof(struct restore_program_header, num_lasting_pids) == 144, "program_header.num_lasting_pids");
+_Static_assert(offsetof(struct restore_program_header, checksum) == 148, "program_header.checksum");
 
 /* One op. Arguments are evaluated first, each by its mode; then the op is done; its result goes to `store`; then it is judged by `expect`. */
 struct restore_op {
@@ -175,9 +179,9 @@ struct restore_control_header {
 	uint32_t claimed; /* Not zero: the fields below belong to the first who failed. */
 	uint32_t failed_op; /* Index of the op that failed. */
 	uint32_t failed_tid; /* Who. */
-	int64_t failed_result; /* Its result. */
+	int64_t failed_result; /* Its result; if `dead_pid` is not zero, the signal that ended that process. */
 	uint32_t supervisor; /* Thread id of the process that reports failures. */
-	uint32_t reserved; /* Zero. */
+	uint32_t dead_pid; /* Not zero: the failure is that this process ended before the tree ran. */
 };
 _Static_assert(sizeof(struct restore_control_header) == 32, "control_header");
 _Static_assert(offsetof(struct restore_control_header, aborted) == 0, "control_header.aborted");
@@ -186,4 +190,4 @@ _Static_assert(offsetof(struct restore_control_header, failed_op) == 8, "control
 _Static_assert(offsetof(struct restore_control_header, failed_tid) == 12, "control_header.failed_tid");
 _Static_assert(offsetof(struct restore_control_header, failed_result) == 16, "control_header.failed_result");
 _Static_assert(offsetof(struct restore_control_header, supervisor) == 24, "control_header.supervisor");
-_Static_assert(offsetof(struct restore_control_header, reserved) == 28, "control_header.reserved");
+_Static_assert(offsetof(struct restore_control_header, dead_pid) == 28, "control_header.dead_pid");

@@ -14,7 +14,8 @@
  *
  * Stages:
  *   1. enter(): just after execve. Code is mapped from the image file, the stack is the kernel's. Everything may still
- *      be touched. Loads the program, then replaces its own code by an anonymous copy.
+ *      be touched. Loads the program and looks whether it is whole (verify.h), then replaces its own code by an
+ *      anonymous copy.
  *   2. run(): the ops. From here nothing outside the hole may be relied on, since the first op that wants to will
  *      unmap it: no pointer into the old stack, argv, envp or vDSO is kept (auxv and --pidfile are copied before).
  *   3. leaving: by ptrace from the first process (no code here at all), or by the sigreturn op.
@@ -22,19 +23,8 @@
  * All signals are blocked by the first op, so no system call here is interrupted, and EINTR needs no care.
  */
 #include "restore_program.h"
-
-
-enum {
-	SYS_write = 1, SYS_mmap = 9, SYS_mprotect = 10, SYS_rt_sigreturn = 15, SYS_pread64 = 17, SYS_mremap = 25, SYS_exit = 60, SYS_wait4 = 61,
-	SYS_kill = 62, SYS_fcntl = 72, SYS_gettid = 186, SYS_futex = 202, SYS_exit_group = 231, SYS_openat = 257, SYS_close = 3,
-	SYS_clone3 = 435,
-	EINVAL = 22, ENOENT = 2, ENOEXEC = 8, ECHILD = 10, EIO = 5,
-	PAGE = 4096,
-	AT_NULL = 0, AT_PHDR = 3, AT_PHNUM = 5, NUM_AUXV = 64,
-	PT_CKPT_PROGRAM = 0x61010106,
-	EXIT_RESTORE_FAILED = 125, EXIT_USAGE = 126, EXIT_NOT_AN_IMAGE = 127,
-	SIGKILL = 9, WALL = 0x40000000,
-};
+#include "base.h"
+#include "verify.h"
 
 /* What run() needs to know of the process or thread that executes it. */
 struct context {
@@ -44,106 +34,6 @@ struct context {
 	uint8_t *data;
 	uint64_t *auxv;
 };
-
-/* ---- system calls: nothing but the instruction, as no errno exists here ---- */
-
-static inline __attribute__((always_inline)) int64_t syscall6(uint64_t nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f)
-{
-	register uint64_t r10 __asm__("r10") = d;
-	register uint64_t r8 __asm__("r8") = e;
-	register uint64_t r9 __asm__("r9") = f;
-	int64_t result;
-	__asm__ volatile("syscall" : "=a"(result) : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9) : "rcx", "r11", "memory");
-	return result;
-}
-
-static int64_t sys(uint64_t nr, uint64_t a, uint64_t b, uint64_t c)
-{
-	return syscall6(nr, a, b, c, 0, 0, 0);
-}
-
-static inline int is_error(int64_t result)
-{
-	return result < 0 && result >= -4095;
-}
-
-/* ---- memory and text: the compiler may call memcpy and memset itself, so they exist under those names ---- */
-
-void *memcpy(void *to, const void *from, uint64_t length)
-{
-	void *start = to;
-	__asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(length) : : "memory");
-	return start;
-}
-
-void *memset(void *to, int byte, uint64_t length)
-{
-	void *start = to;
-	__asm__ volatile("rep stosb" : "+D"(to), "+c"(length) : "a"(byte) : "memory");
-	return start;
-}
-
-int memcmp(const void *left, const void *right, uint64_t length)
-{
-	const uint8_t *a = left, *b = right;
-	for (uint64_t i = 0; i < length; i++)
-		if (a[i] != b[i]) return a[i] < b[i] ? -1 : 1;
-	return 0;
-}
-
-static uint64_t length_of(const char *text)
-{
-	uint64_t length = 0;
-	while (text[length]) length++;
-	return length;
-}
-
-static int starts_with(const char *text, const char *prefix)
-{
-	while (*prefix)
-		if (*text++ != *prefix++) return 0;
-	return 1;
-}
-
-static int is_text(const char *text, const char *other)
-{
-	return starts_with(text, other) && length_of(text) == length_of(other);
-}
-
-static char *append(char *to, const char *text)
-{
-	while (*text) *to++ = *text++;
-	*to = 0;
-	return to;
-}
-
-static char *append_number(char *to, uint64_t number)
-{
-	char digits[20];
-	int count = 0;
-	do digits[count++] = (char)('0' + number % 10); while (number /= 10);
-	while (count) *to++ = digits[--count];
-	*to = 0;
-	return to;
-}
-
-/* Text longer than the line is cut: messages hold at most one path of 4096 bytes. */
-struct line {
-	char text[6144];
-	uint64_t length;
-};
-
-static void add(struct line *line, const char *text)
-{
-	while (*text && line->length < sizeof line->text - 1) line->text[line->length++] = *text++;
-	line->text[line->length] = 0;
-}
-
-static void say(struct line *line)
-{
-	add(line, "\n");
-	sys(SYS_write, 2, (uint64_t)line->text, line->length);
-}
 
 /* ---- failing ---- */
 
@@ -172,11 +62,20 @@ static void wake_everybody(struct context *context)
 	for (uint32_t i = 0; i < context->program->num_counters; i++) futex_wake_all(counter_at(context, i));
 }
 
+static void add_dead(struct line *line, struct restore_control_header *control)
+{
+	add(line, "process ");
+	add_number(line, control->dead_pid);
+	add(line, control->failed_result ? " was ended by signal " : " ended");
+	if (control->failed_result) add_number(line, (uint64_t)control->failed_result);
+	add(line, " before the tree ran");
+}
+
 /*
  * Only the process that the caller started does this. It is the child subreaper of everything it made, so when the
  * last wait says ECHILD, nothing of the tree is left.
  */
-static __attribute__((noreturn)) void report(struct context *context)
+static __attribute__((noreturn, noinline)) void report(struct context *context)
 {
 	struct restore_program_header *program = context->program;
 	struct restore_control_header *control = context->control;
@@ -195,6 +94,8 @@ static __attribute__((noreturn)) void report(struct context *context)
 	add(&line, "crimg: ");
 	if (!control->claimed) {
 		add(&line, "the restored tree ended before it ran");
+	} else if (control->dead_pid) {
+		add_dead(&line, control);
 	} else {
 		struct restore_op *op = op_at(context, control->failed_op);
 		if (op->subject) {
@@ -204,9 +105,8 @@ static __attribute__((noreturn)) void report(struct context *context)
 		if (op->message) {
 			add(&line, text_at(context, op->message));
 		} else {
-			char number[32] = "op ";
-			append_number(number + 3, control->failed_op);
-			add(&line, number);
+			add(&line, "op ");
+			add_number(&line, control->failed_op);
 		}
 		int64_t error = -control->failed_result;
 		uint32_t *errors = (uint32_t *)(context->data + program->ofs_errors);
@@ -214,10 +114,8 @@ static __attribute__((noreturn)) void report(struct context *context)
 			add(&line, ": ");
 			add(&line, text_at(context, errors[error]));
 		} else if (control->failed_result && op->kind == RESTORE_OP_KIND_SYSCALL) {
-			char number[32];
 			add(&line, ": unexpected result ");
-			append_number(number, (uint64_t)control->failed_result);
-			add(&line, number);
+			add_number(&line, (uint64_t)control->failed_result);
 		}
 		if (op->hint) {
 			add(&line, "\n  ");
@@ -238,20 +136,30 @@ static __attribute__((noreturn)) void end_quietly(void)
 	for (;;) sys(SYS_exit_group, EXIT_RESTORE_FAILED, 0, 0);
 }
 
-/* An op failed: the first one is remembered for the report, everybody else who notices just ends. */
+/* Everything ends; only the supervisor says why. */
+static __attribute__((noreturn)) void end(struct context *context)
+{
+	__atomic_store_n(&context->control->aborted, 1, __ATOMIC_SEQ_CST);
+	wake_everybody(context);
+	if (sys(SYS_gettid, 0, 0, 0) == context->control->supervisor) report(context);
+	end_quietly();
+}
+
+/* The first failure is remembered for the report. */
+static int claim(struct restore_control_header *control)
+{
+	return !__atomic_exchange_n(&control->claimed, 1, __ATOMIC_SEQ_CST);
+}
+
 static __attribute__((noreturn)) void fail(struct context *context, uint32_t index, int64_t result)
 {
 	struct restore_control_header *control = context->control;
-	uint32_t tid = (uint32_t)sys(SYS_gettid, 0, 0, 0);
-	if (!__atomic_exchange_n(&control->claimed, 1, __ATOMIC_SEQ_CST)) {
+	if (claim(control)) {
 		control->failed_op = index;
-		control->failed_tid = tid;
+		control->failed_tid = (uint32_t)sys(SYS_gettid, 0, 0, 0);
 		control->failed_result = result;
 	}
-	__atomic_store_n(&control->aborted, 1, __ATOMIC_SEQ_CST);
-	wake_everybody(context);
-	if (tid == control->supervisor) report(context);
-	end_quietly();
+	end(context);
 }
 
 /* ---- the ops ---- */
@@ -327,17 +235,47 @@ static int64_t format(uint64_t *args)
 	return end - (char *)args[0];
 }
 
-/*
- * Sleeps at most a quarter of a second at a time: whoever fails wakes all waiters, but a process that is killed from
- * outside wakes nobody.
- */
-static int64_t wait_for(struct context *context, uint32_t *counter, uint32_t value)
+/* Whether a child ended; the signal that ended it, or 0, goes to `signal`. Leaves it to be waited for. */
+static int has_ended(uint32_t pid, int32_t *signal)
+{
+	enum { SI_CODE = 2, SI_PID = 4, SI_STATUS = 6, CLD_EXITED = 1 };
+	int32_t info[32];
+	info[SI_PID] = 0;
+	int64_t result = syscall6(SYS_waitid, P_PID, pid, (uint64_t)info, WEXITED | WNOHANG | WNOWAIT | WALL, 0, 0);
+	*signal = info[SI_CODE] == CLD_EXITED ? 0 : info[SI_STATUS];
+	return result == 0 && info[SI_PID] != 0;
+}
+
+/* While others are waited for: a child that is killed, by the kernel or from outside, tells nobody. */
+static void look_for_dead(struct context *context, uint32_t pc)
+{
+	struct restore_control_header *control = context->control;
+	uint32_t *pids = counter_at(context, context->program->num_counters);
+	if (sys(SYS_kill, control->supervisor, 0, 0) == -ESRCH) end_quietly();
+	for (uint32_t i = 0; i < context->program->num_lasting_pids; i++) {
+		int32_t signal;
+		if (!pids[i] || !has_ended(pids[i], &signal)) continue;
+		if (claim(control)) {
+			control->dead_pid = pids[i];
+			control->failed_op = pc;
+			control->failed_result = signal;
+		}
+		end(context);
+	}
+}
+
+/* Sleeps at most a quarter of a second at a time: whoever fails wakes all waiters, but the dead wake nobody. */
+static int64_t wait_for(struct context *context, uint32_t pc, uint32_t *counter, uint32_t value, uint32_t child)
 {
 	for (;;) {
 		uint64_t quarter[2] = { 0, 250000000 };
+		int32_t signal;
 		uint32_t now = __atomic_load_n(counter, __ATOMIC_SEQ_CST);
 		if (__atomic_load_n(&context->control->aborted, __ATOMIC_SEQ_CST) || now >= value) return now;
 		syscall6(SYS_futex, (uint64_t)counter, 0, now, (uint64_t)quarter, 0, 0);
+		if (__atomic_load_n(counter, __ATOMIC_SEQ_CST) != now) continue;
+		if (child && has_ended(child, &signal)) return -ECHILD;
+		look_for_dead(context, pc);
 	}
 }
 
@@ -400,7 +338,7 @@ static __attribute__((noreturn)) void leave_by_sigreturn(uint64_t stack)
 	__builtin_unreachable();
 }
 
-static void print(struct context *context, struct restore_op *op)
+static __attribute__((noinline)) void print(struct context *context, struct restore_op *op)
 {
 	struct line line;
 	line.length = 0;
@@ -415,10 +353,8 @@ static __attribute__((noreturn, used)) void run(struct context *context, uint64_
 		struct restore_op *op = op_at(context, (uint32_t)pc);
 		uint64_t a[6];
 		int64_t result = 0;
-		if (__atomic_load_n(&context->control->aborted, __ATOMIC_RELAXED)) {
-			if (sys(SYS_gettid, 0, 0, 0) == context->control->supervisor) report(context);
-			end_quietly();
-		}
+		if (pc >= context->program->num_ops) fail(context, (uint32_t)pc - 1, -EINVAL);
+		if (__atomic_load_n(&context->control->aborted, __ATOMIC_RELAXED)) end(context);
 		for (int i = 0; i < 6; i++) a[i] = argument(context, op, i);
 		switch (op->kind) {
 		case RESTORE_OP_KIND_SYSCALL: result = syscall6(op->nr, a[0], a[1], a[2], a[3], a[4], a[5]); break;
@@ -436,7 +372,7 @@ static __attribute__((noreturn, used)) void run(struct context *context, uint64_
 			__atomic_add_fetch((uint32_t *)a[0], (uint32_t)a[1], __ATOMIC_SEQ_CST);
 			futex_wake_all((uint32_t *)a[0]);
 			break;
-		case RESTORE_OP_KIND_WAIT: result = wait_for(context, (uint32_t *)a[0], (uint32_t)a[1]); break;
+		case RESTORE_OP_KIND_WAIT: result = wait_for(context, (uint32_t)pc, (uint32_t *)a[0], (uint32_t)a[1], (uint32_t)a[2]); break;
 		case RESTORE_OP_KIND_FORMAT: result = format(a); break;
 		case RESTORE_OP_KIND_PRINT: print(context, op); break;
 		case RESTORE_OP_KIND_SIGRETURN: leave_by_sigreturn(a[0]);
@@ -462,16 +398,6 @@ static __attribute__((noreturn, used)) void run(struct context *context, uint64_
 }
 
 /* ---- stage 1 ---- */
-
-static __attribute__((noreturn)) void die(const char *text, int status)
-{
-	struct line line;
-	line.length = 0;
-	add(&line, "crimg: ");
-	add(&line, text);
-	say(&line);
-	for (;;) sys(SYS_exit_group, (uint64_t)status, 0, 0);
-}
 
 static uint64_t pid_mode_of(const char *name)
 {
@@ -504,6 +430,7 @@ struct startup {
 	uint64_t auxv[NUM_AUXV];
 	char pidfile[PAGE];
 };
+_Static_assert(sizeof(struct startup) <= STARTUP_ROOM, "the linker leaves room for it");
 
 static void parse_options(struct context *context, struct startup *startup, char **argv)
 {
@@ -534,11 +461,6 @@ static void parse_options(struct context *context, struct startup *startup, char
 		}
 	}
 }
-
-struct program_segment {
-	uint32_t type, flags;
-	uint64_t offset, vaddr, paddr, filesz, memsz, align;
-};
 
 static int64_t open_image(const char *path)
 {
@@ -582,11 +504,9 @@ __attribute__((noreturn, used)) void enter(uint64_t *stack)
 		if (entry[0] == AT_PHDR) phdr = entry[1];
 		if (entry[0] == AT_PHNUM) phnum = entry[1];
 	}
-	struct program_segment *segment = (struct program_segment *)phdr, *load = segment;
-	uint64_t left = phnum;
-	for (; left && segment->type != PT_CKPT_PROGRAM; left--) segment++;
-	if (!phdr || !left) die("this file is not a checkpoint image", EXIT_NOT_AN_IMAGE);
-	while (load->type != 1) load++;
+	const struct program_segment *segment = find_segment(phdr, phnum, PT_CKPT_PROGRAM), *load = find_segment(phdr, phnum, PT_LOAD);
+	if (!segment || !load) die("this file is not a checkpoint image", EXIT_NOT_AN_IMAGE);
+	verify_segments(segment, load);
 
 	int64_t fd = open_image("/proc/self/exe");
 	/* AT_EXECFN, for places without /proc. */
@@ -603,8 +523,7 @@ __attribute__((noreturn, used)) void enter(uint64_t *stack)
 		done += (uint64_t)count;
 	}
 	struct restore_program_header *program = (struct restore_program_header *)segment->vaddr;
-	if (memcmp(program->magic, "CKPTPRG1", 8) || program->version_major != 1 || program->len_op != sizeof(struct restore_op))
-		die("the restore program is of another version: relink the image with `crimg convert`", EXIT_NOT_AN_IMAGE);
+	verify_program(program, segment, load);
 	int64_t control = syscall6(SYS_mmap, program->addr_control, program->len_control, 3, 0x100021, (uint64_t)-1, 0);
 	if (control != (int64_t)program->addr_control) die("not enough memory for the control area", EXIT_RESTORE_FAILED);
 

@@ -40,6 +40,8 @@ types:
       - { id: ofs_title, type: u4, doc: "Offset in the data of what this is: program, pid, time of the dump; for people." }
       - { id: num_counters, type: u4, doc: "Number of u4 counters in the control area, behind its header; process ids follow." }
       - { id: num_pids, type: u4, doc: "Number of u4 process ids in the control area." }
+      - { id: num_lasting_pids, type: u4, doc: "The first so many of them are of processes that last: one that ends before the tree runs makes the restore fail. The others (zombies, stand-ins for leaders that are gone) end on purpose." }
+      - { id: checksum, type: u4, -crimg-format: hex, doc: "Over the interpreter (the bytes behind page 0 of the image up to the end of the PT_LOAD segment), then this segment with 0 here: for each little-endian u4 w, from 0 on, sum = (sum xor w) * 0x9e3779b1 modulo 2^32, then sum = sum xor (sum >> 15). It tells damage, not malice." }
 
   op:
     doc: One op. Arguments are evaluated first, each by its mode; then the op is done; its result goes to `store`; then it is judged by `expect`.
@@ -67,9 +69,9 @@ types:
       - { id: claimed, type: u4, doc: "Not zero: the fields below belong to the first who failed." }
       - { id: failed_op, type: u4, doc: "Index of the op that failed." }
       - { id: failed_tid, type: u4, doc: "Who." }
-      - { id: failed_result, type: s8, doc: "Its result." }
+      - { id: failed_result, type: s8, doc: "Its result; if `dead_pid` is not zero, the signal that ended that process." }
       - { id: supervisor, type: u4, doc: "Thread id of the process that reports failures." }
-      - { id: reserved, type: u4, doc: "Zero." }
+      - { id: dead_pid, type: u4, doc: "Not zero: the failure is that this process ended before the tree ran." }
 enums:
   op_kind:
     1:
@@ -104,7 +106,7 @@ enums:
       doc: "Adds arg1 to the counter arg0 of the control area, wakes who waits."
     11:
       id: wait
-      doc: "Until the counter arg0 is at least arg1."
+      doc: "Until the counter arg0 is at least arg1; result = what it is then. -ECHILD if arg2 is the id of a child and that ends before."
     12:
       id: format
       doc: "At arg0: the text at arg1, the number arg2 in decimal, the text at arg3, NUL. result = length without NUL."

@@ -24,7 +24,7 @@ export const opKindValues = {
   thread: 9,
   /** Adds arg1 to the counter arg0 of the control area, wakes who waits. */
   count: 10,
-  /** Until the counter arg0 is at least arg1. */
+  /** Until the counter arg0 is at least arg1; result = what it is then. -ECHILD if arg2 is the id of a child and that ends before. */
   wait: 11,
   /** At arg0: the text at arg1, the number arg2 in decimal, the text at arg3, NUL. result = length without NUL. */
   format: 12,
@@ -264,6 +264,10 @@ export interface ProgramHeader {
   readonly numCounters: number;
   /** Number of u4 process ids in the control area. */
   readonly numPids: number;
+  /** The first so many of them are of processes that last: one that ends before the tree runs makes the restore fail. The others (zombies, stand-ins for leaders that are gone) end on purpose. */
+  readonly numLastingPids: number;
+  /** Over the interpreter (the bytes behind page 0 of the image up to the end of the PT_LOAD segment), then this segment with 0 here: for each little-endian u4 w, from 0 on, sum = (sum xor w) * 0x9e3779b1 modulo 2^32, then sum = sum xor (sum >> 15). It tells damage, not malice. */
+  readonly checksum: number;
 }
 
 /** A ProgramHeader; what is not given is zero, empty or none. */
@@ -293,12 +297,14 @@ export function programHeader(fields: Partial<ProgramHeader> = {}): ProgramHeade
     ofsTitle: 0,
     numCounters: 0,
     numPids: 0,
+    numLastingPids: 0,
+    checksum: 0,
     ...fields,
   };
 }
 
 /** Bytes of a program_header record. */
-export const programHeaderSize = 144;
+export const programHeaderSize = 152;
 
 /** Reads a program_header record at the reader's position. */
 export function readProgramHeader(reader: ByteReader): ProgramHeader {
@@ -329,7 +335,9 @@ export function readProgramHeader(reader: ByteReader): ProgramHeader {
   const ofsTitle = reader.u4();
   const numCounters = reader.u4();
   const numPids = reader.u4();
-  return { versionMajor, versionMinor, entry, numOps, lenOp, ofsOps, ofsData, lenData, holeBase, holeSize, addrProgram, lenMemory, addrSlots, addrStack, addrControl, lenControl, numSlots, numErrors, ofsErrors, ofsUsage, ofsSlotNames, ofsTitle, numCounters, numPids };
+  const numLastingPids = reader.u4();
+  const checksum = reader.u4();
+  return { versionMajor, versionMinor, entry, numOps, lenOp, ofsOps, ofsData, lenData, holeBase, holeSize, addrProgram, lenMemory, addrSlots, addrStack, addrControl, lenControl, numSlots, numErrors, ofsErrors, ofsUsage, ofsSlotNames, ofsTitle, numCounters, numPids, numLastingPids, checksum };
 }
 
 /** Appends a program_header record. */
@@ -360,6 +368,8 @@ export function writeProgramHeader(writer: ByteWriter, row: ProgramHeader): void
   writer.u4(row.ofsTitle, "ofs_title");
   writer.u4(row.numCounters, "num_counters");
   writer.u4(row.numPids, "num_pids");
+  writer.u4(row.numLastingPids, "num_lasting_pids");
+  writer.u4(row.checksum, "checksum");
 }
 
 /** One op. Arguments are evaluated first, each by its mode; then the op is done; its result goes to `store`; then it is judged by `expect`. */
@@ -465,10 +475,12 @@ export interface ControlHeader {
   readonly failedOp: number;
   /** Who. */
   readonly failedTid: number;
-  /** Its result. */
+  /** Its result; if `dead_pid` is not zero, the signal that ended that process. */
   readonly failedResult: bigint;
   /** Thread id of the process that reports failures. */
   readonly supervisor: number;
+  /** Not zero: the failure is that this process ended before the tree ran. */
+  readonly deadPid: number;
 }
 
 /** A ControlHeader; what is not given is zero, empty or none. */
@@ -480,6 +492,7 @@ export function controlHeader(fields: Partial<ControlHeader> = {}): ControlHeade
     failedTid: 0,
     failedResult: 0n,
     supervisor: 0,
+    deadPid: 0,
     ...fields,
   };
 }
@@ -496,8 +509,8 @@ export function readControlHeader(reader: ByteReader): ControlHeader {
   const failedTid = reader.u4();
   const failedResult = reader.s8();
   const supervisor = reader.u4();
-  reader.skip(4);
-  return { aborted, claimed, failedOp, failedTid, failedResult, supervisor };
+  const deadPid = reader.u4();
+  return { aborted, claimed, failedOp, failedTid, failedResult, supervisor, deadPid };
 }
 
 /** Appends a control_header record. */
@@ -508,5 +521,5 @@ export function writeControlHeader(writer: ByteWriter, row: ControlHeader): void
   writer.u4(row.failedTid, "failed_tid");
   writer.s8(row.failedResult, "failed_result");
   writer.u4(row.supervisor, "supervisor");
-  writer.zeros(4);
+  writer.u4(row.deadPid, "dead_pid");
 }

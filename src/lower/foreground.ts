@@ -2,7 +2,7 @@
  * What the process that the caller started does once the tree runs: with --detach it ends; else it stays as a parent
  * that passes signals, job control and the terminal on, and ends as the program ends.
  */
-import { O, AT, SIG, SIG_SETMASK, WAIT, sigsetSize } from "./constants.js";
+import { AT, ERRNO, O, SIG, SIG_SETMASK, WAIT, sigsetSize } from "./constants.js";
 import type { Lowering } from "./lowering.js";
 import type { Arg, Slot } from "./operands.js";
 import type { TreePlan } from "./tree-plan.js";
@@ -61,7 +61,9 @@ export function lowerForeground(l: Lowering, options: ForegroundOptions): void {
 
   b.place(next);
   b.syscall("rt_sigtimedwait", [b.u8s(allSignals), info, 0, sigsetSize], { store: signal, expect: "any" });
-  b.jumpIf(signal, "lt", 1, next);
+  b.jumpIf(signal, "eq", -ERRNO.intr, next);
+  const failed = b.label("cannot wait for signals");
+  b.jumpIf(signal, "lt", 0, failed);
   b.jumpIf(signal, "eq", SIG.chld, reap);
   for (const one of [SIG.tstp, SIG.ttin, SIG.ttou]) b.jumpIf(signal, "eq", one, suspend);
   // Keys of the terminal reach the program itself if it is in our process group.
@@ -77,7 +79,7 @@ export function lowerForeground(l: Lowering, options: ForegroundOptions): void {
   b.jump(next);
 
   b.place(reap);
-  b.syscall("wait4", [isInit ? -1 : child, status, WAIT.nohang | (isInit ? 0 : WAIT.untraced), 0], { store: result, expect: "any" });
+  b.syscall("wait4", [isInit ? -1 : child, status, WAIT.nohang | (isInit ? 0 : WAIT.untraced), 0], { store: result, message: "look how the program ends" });
   b.jumpIf(result, "lt", 1, next);
   b.jumpIf(result, "ne", child, reap);
   b.compute(byte, "and", status.u4, 0xff);
@@ -88,6 +90,9 @@ export function lowerForeground(l: Lowering, options: ForegroundOptions): void {
   b.compute(code, "shift_right", status.u4, 8);
   b.compute(code, "and", code, 0xff);
   b.syscall("exit_group", [code]);
+
+  b.place(failed);
+  b.fail("wait for a signal", undefined, signal);
 
   b.place(killed);
   if (!isInit) {

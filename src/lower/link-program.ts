@@ -12,6 +12,7 @@ import {
   programHeaderSize, type ProgramHeader, writeOp, writeProgramHeader,
 } from "../gen/restore-program.js";
 import { errorTexts } from "../linux/errno.js";
+import { putChecksum } from "./checksum.js";
 import { type Arg, DataRef, Label, Shared, Slot } from "./operands.js";
 import type { DraftOp, Expectation, PointerFixup, ProgramBuilder } from "./program-builder.js";
 
@@ -33,6 +34,8 @@ export interface LinkedProgram {
 export interface LinkOptions {
   /** Bytes of page 0 and the interpreter, a multiple of the page size. */
   readonly codeSize: bigint;
+  /** Checksum of the interpreter (checksum.ts). */
+  readonly codeChecksum: number;
   /** First address of a free range of `size` bytes. */
   readonly chooseHole: (size: bigint) => bigint;
   /** Text for --help. */
@@ -50,6 +53,7 @@ interface Layout {
   readonly addrSlots: bigint;
   readonly addrControl: bigint;
   readonly numCounters: number;
+  readonly numLastingPids: number;
 }
 
 export function linkProgram(builder: ProgramBuilder, entry: Label, options: LinkOptions): LinkedProgram {
@@ -63,9 +67,10 @@ export function linkProgram(builder: ProgramBuilder, entry: Label, options: Link
   const errors = builder.u4s(...errorTable(builder));
   const usage = builder.string(options.usage);
   const title = builder.string(options.title);
-  const slotNames = builder.string([...builder.slots, ...builder.counters, ...builder.pids].map(({ name }) => name.replaceAll(/[\0\n]/g, " ")).join("\n"));
+  const slotNames = builder.string([...builder.slots, ...builder.counters, ...builder.pids, ...builder.endingPids].map(({ name }) => name.replaceAll(/[\0\n]/g, " ")).join("\n"));
   builder.data.align(64);
 
+  const numPids = builder.pids.length + builder.endingPids.length;
   const opsOffset = BigInt(programHeaderSize);
   const dataOffset = alignUp(opsOffset + BigInt(builder.ops.length * opSize), 64n);
   const lenFile = dataOffset + BigInt(builder.data.length);
@@ -73,7 +78,7 @@ export function linkProgram(builder: ProgramBuilder, entry: Label, options: Link
   const slotsOffset = alignUp(dataOffset + zeroedOffset + BigInt(builder.zeroedSize), 8n);
   const stackOffset = alignUp(slotsOffset + BigInt(builder.slots.length * 8), 64n);
   const lenMemory = alignUp(stackOffset + BigInt(stackSize + startupSize), pageSize);
-  const lenControl = alignUp(BigInt(controlHeaderSize + 4 * (builder.counters.length + builder.pids.length)), pageSize);
+  const lenControl = alignUp(BigInt(controlHeaderSize + 4 * (builder.counters.length + numPids)), pageSize);
   const holeSize = options.codeSize + lenMemory + lenControl;
   const holeBase = options.chooseHole(holeSize);
   const addrProgram = holeBase + options.codeSize;
@@ -86,6 +91,7 @@ export function linkProgram(builder: ProgramBuilder, entry: Label, options: Link
     addrSlots: addrProgram + slotsOffset,
     addrControl: addrProgram + lenMemory,
     numCounters: builder.counters.length,
+    numLastingPids: builder.pids.length,
   };
   const header = programHeader({
     versionMajor: 1,
@@ -110,7 +116,8 @@ export function linkProgram(builder: ProgramBuilder, entry: Label, options: Link
     ofsTitle: title.offset,
     ofsSlotNames: slotNames.offset,
     numCounters: builder.counters.length,
-    numPids: builder.pids.length,
+    numPids,
+    numLastingPids: builder.pids.length,
   });
   const writer = new ByteWriter(Number(lenFile));
   writeProgramHeader(writer, header);
@@ -122,7 +129,9 @@ export function linkProgram(builder: ProgramBuilder, entry: Label, options: Link
   const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
   for (const { at, target } of builder.pointers) view.setBigUint64(at.offset, addressOf(target, layout), true);
   writer.bytes(data);
-  return { bytes: writer.finish(), header };
+  const bytes = writer.finish();
+  const sum = putChecksum(bytes, options.codeChecksum);
+  return { bytes, header: { ...header, checksum: sum } };
 }
 
 function linkOp(draft: DraftOp, layout: Layout): Partial<Op> {
@@ -185,7 +194,8 @@ function dataOffsetOf(ref: DataRef, layout: Layout): bigint {
 }
 
 function sharedOffset(shared: Shared, layout: Layout): bigint {
-  return BigInt(controlHeaderSize + 4 * (shared.index + (shared.kind === "pid" ? layout.numCounters : 0)));
+  const before = { counter: 0, pid: layout.numCounters, ending_pid: layout.numCounters + layout.numLastingPids };
+  return BigInt(controlHeaderSize + 4 * (before[shared.kind] + shared.index));
 }
 
 function addressOf(target: PointerFixup["target"], layout: Layout): bigint {

@@ -16,7 +16,7 @@ import { type LinkedProgram, linkProgram } from "./link-program.js";
 import { Lowering } from "./lowering.js";
 import { openMappedObjects } from "./memory.js";
 import { lowerNamespaces } from "./namespaces.js";
-import { type Label, type Slot, auxv, holeBase, holeEnd } from "./operands.js";
+import { type Label, type Slot, auxv, holeBase, holeEnd, supervisor } from "./operands.js";
 import { resetSignalActions } from "./signals.js";
 import { type Directories, type TreeLowering, lowerTask } from "./task.js";
 import { planTree } from "./tree-plan.js";
@@ -27,6 +27,8 @@ export interface LowerOptions {
   readonly codeSize: bigint;
   /** Offset from the hole's base of a `syscall` instruction of the interpreter. */
   readonly codeSyscallOffset: bigint;
+  /** Checksum of the interpreter (checksum.ts). */
+  readonly codeChecksum: number;
   /** Makes the part that restores descriptors. */
   readonly lowerDescriptors: (context: LowerContext) => DescriptorLowering;
 }
@@ -57,8 +59,12 @@ export function lowerCheckpoint(checkpoint: Checkpoint, options: LowerOptions): 
   b.jumpIf(euid, "eq", 0, makeTree);
   b.place(namespaced);
   const init = lowerNamespaces(l, euid, makeTree);
-  b.wait(l.running, 1);
+  const initEnded = b.label("init ended");
+  b.wait(l.running, 1, init, { expect: "not_error", orElse: initEnded });
   end(l, init, false);
+  b.place(initEnded);
+  becomeSupervisor(l);
+  b.fail("the first process of the new pid namespace was killed before the tree ran", "there may not be enough memory");
 
   b.place(makeTree);
   const t: TreeLowering = {
@@ -118,6 +124,13 @@ export function lowerCheckpoint(checkpoint: Checkpoint, options: LowerOptions): 
     b.place(stay);
     lowerForeground(lowering, { child, isInit, tree });
   }
+}
+
+/** The init, which would have said what is wrong, is gone. */
+function becomeSupervisor(l: Lowering): void {
+  const own = l.builder.slot("own id of the first process");
+  l.builder.syscall("gettid", [], { store: own });
+  l.builder.store4(supervisor, own);
 }
 
 /** Blocks signals, checks what can be checked before anything is made, and clears this process. */
@@ -198,6 +211,7 @@ function link(l: Lowering, entry: Label, options: LowerOptions): LinkedProgram {
   const title = `${l.taskSubject(root)}, dumped ${when}`;
   return linkProgram(l.builder, entry, {
     codeSize: options.codeSize,
+    codeChecksum: options.codeChecksum,
     chooseHole: (size) => findRoom(used, size),
     title,
     usage:

@@ -64,7 +64,7 @@ export class Lowering implements LowerContext {
     this.objects = new ObjectOpener(checkpoint, b, this.firstHighFd, this.imageFd);
     this.staged = new StagedMemory(checkpoint, usedRanges(checkpoint.tables.vmas));
     this.processes = new ProcessMaker(b);
-    this.taskPids = tasks.map((row) => b.pid(`pid of ${row.pid}`));
+    this.taskPids = tasks.map((row) => (row.state === "zombie" ? b.endingPid(`pid of ${row.pid}`) : b.pid(`pid of ${row.pid}`)));
     this.threadPids = threads.map((row) => {
       const leader = tasks[row.task];
       const own = this.taskPids[row.task];

@@ -51,7 +51,7 @@ export class DataRef {
 /** A u4 in the area that all tasks share. */
 export class Shared {
   constructor(
-    readonly kind: "counter" | "pid",
+    readonly kind: "counter" | "pid" | "ending_pid",
     readonly index: number,
     readonly name: string,
   ) {}

@@ -62,6 +62,7 @@ export class ProgramBuilder {
   readonly slots: Slot[] = [];
   readonly counters: Shared[] = [];
   readonly pids: Shared[] = [];
+  readonly endingPids: Shared[] = [];
   readonly pointers: PointerFixup[] = [];
   readonly #strings = new Map<string, DataRef>();
   #subject = "";
@@ -87,10 +88,20 @@ export class ProgramBuilder {
     return counter;
   }
 
-  /** A shared u4 for a process id; whoever is named there is killed if the restore fails. */
+  /**
+   * A shared u4 for a process id; whoever is named there is killed if the restore fails, and if it ends before the tree
+   * runs, the restore fails.
+   */
   pid(name: string): Shared {
     const pid = new Shared("pid", this.pids.length, name);
     this.pids.push(pid);
+    return pid;
+  }
+
+  /** A shared u4 for the id of a process that ends on purpose: a zombie, a stand-in. */
+  endingPid(name: string): Shared {
+    const pid = new Shared("ending_pid", this.endingPids.length, name);
+    this.endingPids.push(pid);
     return pid;
   }
 
@@ -166,7 +177,9 @@ export class ProgramBuilder {
   }
 
   syscall(name: SyscallName, args: readonly Arg[], options: OpOptions = {}): void {
-    this.#add("syscall", nr[name], args, { expect: "not_error", ...options });
+    // What hardly ever fails is named by its call at least.
+    const canEndAll = options.expect !== "any" && options.orElse === undefined;
+    this.#add("syscall", nr[name], args, { expect: "not_error", ...(canEndAll ? { message: name } : {}), ...options });
   }
 
   /** The u4 at an address becomes a value. */
@@ -211,9 +224,9 @@ export class ProgramBuilder {
     this.#add("count", 0, [counter, by]);
   }
 
-  /** Waits until a shared counter is at least `value`. */
-  wait(counter: Shared, value: number): void {
-    this.#add("wait", 0, [counter, value]);
+  /** Waits until a shared counter is at least `value`; a result of -ECHILD says that `child` ended before. */
+  wait(counter: Shared, value: number, child: Arg = 0, options: OpOptions = {}): void {
+    this.#add("wait", 0, [counter, value, child], options);
   }
 
   /** At `to`: prefix, number in decimal, suffix, NUL. */

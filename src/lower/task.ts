@@ -55,6 +55,8 @@ export function lowerTask(t: TreeLowering, plan: TaskPlan): void {
       endWithStatus(b, plan.row.waitStatus);
       return;
     }
+    // Zombies and stand-ins end after this. Here, unlike in the calls that reap, it is seen if somebody is killed.
+    if (t.counts.joined > 0) b.wait(l.joined, t.counts.joined);
     for (const child of [...plan.early, ...plan.late]) awaitZombie(l, child);
     for (const { members } of plan.goneLeaders) for (const member of members) awaitZombie(l, member);
     if (plan.row.mm !== null) {
@@ -143,7 +145,7 @@ function standIn(t: TreeLowering, pid: number, build: () => void): Slot {
   const b = l.builder;
   const child = b.label(`stand-in ${pid}`);
   const after = b.label(`after stand-in ${pid}`);
-  const shared = b.pid(`stand-in for ${pid}`);
+  const shared = b.endingPid(`stand-in for ${pid}`);
   const result = b.slot(`pid of stand-in ${pid}`);
   l.processes.fork({ pid, flags: 0, exitSignal: SIG.chld, shared, what: `a stand-in for ${pid}, which is gone` }, child);
   b.compute(result, "move", shared.u4);

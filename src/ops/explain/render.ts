@@ -25,7 +25,7 @@ export function* renderProgram(program: RestoreProgram): Generator<string> {
     const mark = targets.has(index) ? ">" : " ";
     const message = program.text(op.message);
     const line = `${mark}${String(index).padStart(width)}  ${renderOp(program, op)}`;
-    yield message === "" ? line : `${line.padEnd(78)}  # ${message}`;
+    yield message === "" || message === callNames.get(op.nr) ? line : `${line.padEnd(78)}  # ${message}`;
   }
 }
 

@@ -213,6 +213,7 @@ export const programRules: readonly ProgramRule[] = [
         derived = lowerCheckpoint(container.checkpoint, {
           codeSize: code.pFilesz,
           codeSyscallOffset: 4096n + BigInt(readInterpreter().syscallOffset),
+          codeChecksum: readInterpreter().checksum,
           lowerDescriptors: (context) => new DescriptorProgram(context),
         }).bytes;
       } catch (error) {

@@ -42,6 +42,8 @@ export const programHeaderArbitrary: fc.Arbitrary<ProgramHeader> = fc.record({
   ofsTitle: u4,
   numCounters: u4,
   numPids: u4,
+  numLastingPids: u4,
+  checksum: u4,
 });
 
 export const opArbitrary: fc.Arbitrary<Op> = fc.record({
@@ -67,6 +69,7 @@ export const controlHeaderArbitrary: fc.Arbitrary<ControlHeader> = fc.record({
   failedTid: u4,
   failedResult: s8,
   supervisor: u4,
+  deadPid: u4,
 });
 
 /** Every record of the spec, for the laws that all codecs obey. */

@@ -1,0 +1,27 @@
+/** The checksum of a restore program: the interpreter looks at it before it does anything (native/interp/verify.h). */
+
+/** program_header.checksum. */
+export const checksumOffset = 148;
+
+/**
+ * Goes on with `sum` over little-endian u4s; bytes that make none are left out. Every step is a bijection of the sum
+ * and of the word, so a change of one word is always told.
+ */
+export function checksum(bytes: Uint8Array, sum = 0): number {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  let result = sum;
+  for (let offset = 0; offset + 4 <= bytes.length; offset += 4) {
+    result = Math.imul(result ^ view.getUint32(offset, true), 0x9e3779b1);
+    result ^= result >>> 15;
+  }
+  return result >>> 0;
+}
+
+/** Puts the right checksum into a program, and returns it; `codeChecksum` is that of the interpreter. */
+export function putChecksum(program: Uint8Array, codeChecksum: number): number {
+  const view = new DataView(program.buffer, program.byteOffset, program.byteLength);
+  view.setUint32(checksumOffset, 0, true);
+  const sum = checksum(program, codeChecksum);
+  view.setUint32(checksumOffset, sum, true);
+  return sum;
+}
