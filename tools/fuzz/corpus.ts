@@ -1,5 +1,5 @@
 /** What is mutated: images of the real tools, and images that crimg makes of them in every format it writes. */
-import { cpSync, mkdirSync, readFileSync, readdirSync, statSync } from "node:fs";
+import { cpSync, mkdirSync, readFileSync, readdirSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { basename, join, relative } from "node:path";
 import { probeFormat, probeInputOf } from "../../src/adapter/detect.js";
 import type { FormatAdapter } from "../../src/adapter/format.js";
@@ -25,6 +25,9 @@ export interface Seed {
   /** Files that may be mutated. */
   readonly files: readonly SeedFile[];
 }
+
+/** Of every file, always: where a format has no time of its own, the model takes the file's. Seconds. */
+export const fileTime = 1_000_000_000;
 
 /** Larger files only cost time: their records are no different. */
 const maxFileBytes = 8 << 20;
@@ -56,6 +59,11 @@ function metadataOf(path: string, size: number, checkpoint: Checkpoint): Range[]
 async function seedOf(name: string, path: string, registry: FormatRegistry): Promise<Seed | undefined> {
   const format = await probeFormat(probeInputOf(path), registry);
   if (format?.read === undefined) return undefined;
+  for (const file of filesOf(path)) {
+    // Without holes: some readers skip them, and a case that rewrites the file would fill them.
+    writeFileSync(file, readFileSync(file));
+    utimesSync(file, fileTime, fileTime);
+  }
   const checkpoint = await format.read(path, {});
   try {
     const files = filesOf(path)

@@ -1,91 +1,93 @@
 /**
- * Mutates images and reads them: node dist/tools/fuzz/main.js [--count N] [--seed S] [--only INDEX] [--seconds N] [--json FILE]
- * Every case must end in a model or a located error, within two seconds and 64 MB.
+ * Mutates images and reads them:
+ * node dist/tools/fuzz/main.js [--count N] [--seed S] [--only INDEX] [--workers N] [--seconds N] [--json FILE]
+ * Every case must end in a model or a located error, within two seconds and 64 MB. Case N of seed S is the same with any
+ * number of workers: they are processes, so that the memory of each can be measured, and share the cases by turns.
  */
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { dirname, join, resolve } from "node:path";
+import { type ChildProcess, fork } from "node:child_process";
+import { existsSync, writeFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import { dirname, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { existsSync } from "node:fs";
-import { Worker } from "node:worker_threads";
-import { FuzzTally } from "./tally.js";
-import type { WorkerMessage, WorkerOptions } from "./worker.js";
+import { runCases } from "./run-cases.js";
+import { FuzzTally, type TallyState } from "./tally.js";
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "../../..");
-const hangMs = 2000;
-const blockedMs = 60_000;
 const { values } = parseArgs({
-  options: { count: { type: "string", default: "20000" }, seed: { type: "string", default: "1" }, only: { type: "string" }, seconds: { type: "string" }, json: { type: "string" } },
+  options: {
+    count: { type: "string", default: "20000" }, seed: { type: "string", default: "1" }, only: { type: "string" }, seconds: { type: "string" },
+    json: { type: "string" }, workers: { type: "string", default: String(availableParallelism()) },
+    /** Of a worker: which one it is. */
+    part: { type: "string" },
+  },
 });
+
+/** What a worker tells. */
+type PartMessage =
+  | { readonly kind: "say"; readonly text: string }
+  | { readonly kind: "progress"; readonly cases: number }
+  | { readonly kind: "done"; readonly state: TallyState };
+
 const fixtures = [process.env["CRIMG_FIXTURES"], resolve(root, "../shared/fixtures")].find((path) => path !== undefined && existsSync(path));
-if (fixtures === undefined) {
-  console.log("fuzz: no fixtures (../shared/fixtures is absent): nothing to mutate");
-  process.exit(0);
+const seedNumber = Number(values.seed);
+const count = values.only === undefined ? Number(values.count) : 1;
+const first = Number(values.only ?? 0);
+const workers = Math.max(1, Math.min(count, Number(values.workers)));
+const everySeconds = 60;
+
+/** Runs the cases of one worker. */
+function runPart(part: number, tell: (message: PartMessage) => void): Promise<FuzzTally> {
+  return runCases({
+    fixtures: fixtures ?? "", seedNumber, first: first + part, end: first + count, step: workers,
+    deadline: values.seconds === undefined ? Infinity : performance.now() + 1000 * Number(values.seconds),
+    say: (text) => tell({ kind: "say", text }),
+    onProgress: (cases) => tell({ kind: "progress", cases }),
+  });
 }
 
-const seedNumber = Number(values.seed);
-const first = values.only === undefined ? 0 : Number(values.only);
-const count = values.only === undefined ? Number(values.count) : 1;
-const tally = new FuzzTally(seedNumber);
-/** No case begins after this, on the clock of performance.now(). */
-const deadline = values.seconds === undefined ? Infinity : performance.now() + 1000 * Number(values.seconds);
-const base = existsSync("/dev/shm") ? "/dev/shm" : tmpdir();
-
-/** Runs cases from `from` on until the end, or until one hangs. Returns the index to go on with. */
-function runWorker(from: number): Promise<number> {
-  const work = mkdtempSync(join(base, "crimg-fuzz-"));
-  const clock = new SharedArrayBuffer(4);
-  const ticks = new Int32Array(clock);
-  const data: WorkerOptions = { fixtures: fixtures ?? "", work, seedNumber, first: from, count: first + count - from, clock };
-  const worker = new Worker(new URL("./worker.js", import.meta.url), { workerData: data, resourceLimits: { maxOldGenerationSizeMb: 1024 } });
-  return new Promise<number>((done) => {
-    let next = from;
-    const finish = (index: number): void => {
-      clearInterval(watch);
-      rmSync(work, { recursive: true, force: true });
-      done(index);
-    };
-    // Processor time, not the clock: on a busy machine a case that waits its turn does not hang. One that blocks does.
-    let watched = 0;
-    let cpuBefore = process.cpuUsage();
-    let wallBefore = performance.now();
-    const watch = setInterval(() => {
-      const running = Atomics.load(ticks, 0);
-      const { user, system } = process.cpuUsage(cpuBefore);
-      const isStuck = (user + system) / 1000 > hangMs || performance.now() - wallBefore > blockedMs;
-      if (running === 0 || running !== watched) {
-        watched = running;
-        cpuBefore = process.cpuUsage();
-        wallBefore = performance.now();
-      } else if (isStuck) {
-        clearInterval(watch);
-        tally.hang(running - 1);
-        void worker.terminate().then(() => finish(running));
-      }
-    }, 100);
-    worker.on("message", (message: WorkerMessage) => {
-      if (message.kind === "say") console.log(`fuzz: ${message.text}`);
-      else if (message.kind === "ready") {
-        if (from === first) console.log(`fuzz: seed ${seedNumber}, ${count} cases over ${message.seeds} images with ${message.files} files`);
-      } else {
-        next = message.index + 1;
-        tally.add(message);
-        if (performance.now() > deadline) void worker.terminate();
-      }
-    });
-    worker.on("error", (error) => {
-      tally.death(Math.max(Atomics.load(ticks, 0) - 1, next), error.message);
-      finish(Math.max(Atomics.load(ticks, 0), next + 1));
-    });
-    worker.on("exit", () => {
-      if (next >= first + count || performance.now() > deadline) finish(next);
+/** Starts a worker and adds what it counted. A worker that ends without a word counts as a death. */
+function startPart(part: number, tally: FuzzTally, progress: number[]): Promise<void> {
+  const child: ChildProcess = fork(fileURLToPath(import.meta.url), [...process.argv.slice(2), "--workers", String(workers), "--part", String(part)]);
+  let isDone = false;
+  child.on("message", (message: PartMessage) => {
+    if (message.kind === "say") {
+      if (part === 0) console.log(`fuzz: ${message.text}`);
+    } else if (message.kind === "progress") progress[part] = message.cases;
+    else {
+      isDone = true;
+      tally.merge(message.state);
+    }
+  });
+  return new Promise((done) => {
+    child.on("close", (status, signal) => {
+      if (!isDone) tally.death(first + part + workers * (progress[part] ?? 0), `worker ${part} ended (${signal ?? status}) in about this case`);
+      done();
     });
   });
 }
 
-let next = first;
-while (next < first + count && performance.now() < deadline) next = await runWorker(next);
-console.log(tally.text());
-if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(tally.summary(), null, 2)}\n`);
-process.exitCode = tally.isClean ? 0 : 1;
+async function runAll(): Promise<void> {
+  const tally = new FuzzTally(seedNumber);
+  const progress: number[] = [];
+  console.log(`fuzz: seed ${seedNumber}, ${count} cases, ${workers} workers`);
+  const start = performance.now();
+  const watch = setInterval(() => {
+    const cases = progress.reduce((sum, one) => sum + one, 0);
+    console.log(`fuzz: ${cases} of ${count}, ${(cases / ((performance.now() - start) / 1000)).toFixed(0)} a second`);
+  }, 1000 * everySeconds);
+  await Promise.all(Array.from({ length: workers }, (_, part) => startPart(part, tally, progress)));
+  clearInterval(watch);
+  console.log(tally.text());
+  if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(tally.summary(), null, 2)}\n`);
+  process.exitCode = tally.isClean ? 0 : 1;
+}
+
+if (fixtures === undefined) console.log("fuzz: no fixtures (../shared/fixtures is absent): nothing to mutate");
+else if (values.part === undefined) await runAll();
+else {
+  const tell = (message: PartMessage): void => void process.send?.(message);
+  const tally = await runPart(Number(values.part), tell);
+  tell({ kind: "done", state: tally.state });
+  process.disconnect();
+}

@@ -1,6 +1,18 @@
 /** Counts what became of the cases, and keeps the first examples of what must not happen. */
 import type { CaseResult, Outcome } from "./run-case.js";
 
+/** What one process of several counted. */
+export interface TallyState {
+  readonly outcomes: Readonly<Record<Outcome, number>>;
+  readonly byFormat: readonly (readonly [string, Readonly<Record<Outcome, number>>])[];
+  readonly examples: readonly (readonly [string, string])[];
+  readonly hangs: number;
+  readonly deaths: number;
+  readonly large: number;
+  readonly slowestMs: number;
+  readonly worstBytes: number;
+}
+
 export interface FuzzSummary {
   readonly seed: number;
   readonly cases: number;
@@ -17,6 +29,10 @@ export interface FuzzSummary {
 const maxExamples = 25;
 const limitBytes = 64 << 20;
 const noOutcomes = (): Record<Outcome, number> => ({ refused: 0, same: 0, found: 0, unnoticed: 0, crash: 0, unlocated: 0 });
+
+function addTo(sum: Record<Outcome, number>, more: Readonly<Record<Outcome, number>>): void {
+  for (const outcome of Object.keys(sum) as Outcome[]) sum[outcome] += more[outcome];
+}
 
 export class FuzzTally {
   readonly #outcomes = noOutcomes();
@@ -57,6 +73,29 @@ export class FuzzTally {
     this.#example(`death ${message}`, `case ${index}: ended the thread: ${message}`);
   }
 
+  get state(): TallyState {
+    return {
+      outcomes: this.#outcomes, byFormat: [...this.#byFormat], examples: [...this.#examples],
+      hangs: this.#hangs, deaths: this.#deaths, large: this.#large, slowestMs: this.#slowestMs, worstBytes: this.#worstBytes,
+    };
+  }
+
+  /** Adds what another process counted. */
+  merge(other: TallyState): void {
+    addTo(this.#outcomes, other.outcomes);
+    for (const [kind, theirs] of other.byFormat) {
+      const own = this.#byFormat.get(kind) ?? noOutcomes();
+      addTo(own, theirs);
+      this.#byFormat.set(kind, own);
+    }
+    for (const [key, text] of other.examples) this.#example(key, text);
+    this.#hangs += other.hangs;
+    this.#deaths += other.deaths;
+    this.#large += other.large;
+    this.#slowestMs = Math.max(this.#slowestMs, other.slowestMs);
+    this.#worstBytes = Math.max(this.#worstBytes, other.worstBytes);
+  }
+
   #example(key: string, text: string): void {
     const short = key.slice(0, 160).replace(/[0-9]+/g, "N");
     if (this.#examples.size < maxExamples && !this.#examples.has(short)) this.#examples.set(short, text);
@@ -78,7 +117,8 @@ export class FuzzTally {
       slowestMs: Math.round(this.#slowestMs),
       worstBytes: this.#worstBytes,
       detection: changed === 0 ? 1 : (refused + found) / changed,
-      byFormat: Object.fromEntries(this.#byFormat),
+      // In one order, whichever process met a format first.
+      byFormat: Object.fromEntries([...this.#byFormat].sort(([a], [b]) => (a < b ? -1 : 1))),
     };
   }
 

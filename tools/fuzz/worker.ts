@@ -10,7 +10,9 @@ export interface WorkerOptions {
   readonly work: string;
   readonly seedNumber: number;
   readonly first: number;
-  readonly count: number;
+  /** No case from here on. */
+  readonly end: number;
+  readonly step: number;
   /** The case that runs, plus one; 0 for none. */
   readonly clock: SharedArrayBuffer;
 }
@@ -46,7 +48,7 @@ const measure = async (index: number): Promise<{ result: CaseResult; ms: number;
   return { result, ms: (user + system) / 1000, bytes: peakMemory() - before };
 };
 
-for (let index = options.first; index < options.first + options.count; index += 1) {
+for (let index = options.first; index < options.end; index += options.step) {
   Atomics.store(clock, 0, index + 1);
   let measured = await measure(index);
   if (measured.bytes > suspiciousBytes) {
