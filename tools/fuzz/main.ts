@@ -1,8 +1,9 @@
 /**
  * Mutates images and reads them:
- * node dist/tools/fuzz/main.js [--count N] [--seed S] [--only INDEX] [--workers N] [--seconds N] [--json FILE]
+ * node dist/tools/fuzz/main.js [--count N] [--seed S] [--only INDEX] [--workers N] [--seconds N] [--json FILE] [--where]
  * Every case must end in a model or a located error, within two seconds and 64 MB. Case N of seed S is the same with any
  * number of workers: they are processes, so that the memory of each can be measured, and share the cases by turns.
+ * --where lists the fields that changed where nothing was noticed.
  */
 import { type ChildProcess, fork } from "node:child_process";
 import { existsSync, writeFileSync } from "node:fs";
@@ -18,6 +19,7 @@ const { values } = parseArgs({
   options: {
     count: { type: "string", default: "20000" }, seed: { type: "string", default: "1" }, only: { type: "string" }, seconds: { type: "string" },
     json: { type: "string" }, workers: { type: "string", default: String(availableParallelism()) },
+    where: { type: "boolean", default: false },
     /** Of a worker: which one it is. */
     part: { type: "string" },
   },
@@ -39,7 +41,7 @@ const everySeconds = 60;
 /** Runs the cases of one worker. */
 function runPart(part: number, tell: (message: PartMessage) => void): Promise<FuzzTally> {
   return runCases({
-    fixtures: fixtures ?? "", seedNumber, first: first + part, end: first + count, step: workers,
+    fixtures: fixtures ?? "", seedNumber, first: first + part, end: first + count, step: workers, where: values.where,
     deadline: values.seconds === undefined ? Infinity : performance.now() + 1000 * Number(values.seconds),
     say: (text) => tell({ kind: "say", text }),
     onProgress: (cases) => tell({ kind: "progress", cases }),

@@ -9,6 +9,7 @@ import { validateImage } from "../../src/ops/validate.js";
 import { pathLocator } from "../../src/validate/locate.js";
 import type { FormatAdapter } from "../../src/adapter/format.js";
 import { type Seed, fileTime } from "./corpus.js";
+import { changedFields } from "./differences.js";
 import { mutate } from "./mutate.js";
 import { Random } from "./random.js";
 
@@ -36,7 +37,7 @@ export interface CaseResult {
 /** Models of the unmutated seeds, and what validate says of them anyway. */
 export interface Baseline {
   readonly tables: Buffer;
-  readonly decoded: unknown;
+  readonly decoded: Parameters<typeof changedFields>[0];
   readonly findings: number;
 }
 
@@ -117,6 +118,8 @@ export async function runCase(
   writers: readonly FormatAdapter[],
   seedNumber: number,
   index: number,
+  /** Say what changed where nothing was noticed. */
+  where = false,
 ): Promise<CaseResult> {
   const random = new Random((Math.imul(seedNumber, 0x9e3779b1) ^ Math.imul(index, 0x85ebca6b)) >>> 0);
   // Large images take long and hold no other kinds of records: one in eight of their turns is enough.
@@ -132,8 +135,9 @@ export async function runCase(
     if (checkpoint === undefined) return { outcome: "same", ...base };
     const baseline = baselines.get(seed.name);
     const findings = touch(seed.path, checkpoint, seed.format, writers);
-    if (baseline !== undefined && isSame(checkpoint.tables, baseline)) return { outcome: "same", ...base };
-    return { outcome: findings > (baseline?.findings ?? 0) ? "found" : "unnoticed", ...base };
+    if (baseline === undefined || isSame(checkpoint.tables, baseline)) return { outcome: "same", ...base };
+    if (findings > baseline.findings) return { outcome: "found", ...base };
+    return { outcome: "unnoticed", ...base, ...(where ? { detail: changedFields(baseline.decoded, deserialize(serialize(checkpoint.tables))).join(" ") } : {}) };
   } catch (error) {
     if (error instanceof CrimgError) {
       return isLocated(error) ? { outcome: "refused", ...base } : { outcome: "unlocated", ...base, detail: `${error.code}: ${error.message}` };

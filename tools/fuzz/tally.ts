@@ -6,6 +6,7 @@ export interface TallyState {
   readonly outcomes: Readonly<Record<Outcome, number>>;
   readonly byFormat: readonly (readonly [string, Readonly<Record<Outcome, number>>])[];
   readonly examples: readonly (readonly [string, string])[];
+  readonly unnoticed: readonly (readonly [string, number])[];
   readonly hangs: number;
   readonly deaths: number;
   readonly large: number;
@@ -27,6 +28,7 @@ export interface FuzzSummary {
 }
 
 const maxExamples = 25;
+const maxUnnoticed = 60;
 const limitBytes = 64 << 20;
 const noOutcomes = (): Record<Outcome, number> => ({ refused: 0, same: 0, found: 0, unnoticed: 0, crash: 0, unlocated: 0 });
 
@@ -38,6 +40,8 @@ export class FuzzTally {
   readonly #outcomes = noOutcomes();
   readonly #byFormat = new Map<string, Record<Outcome, number>>();
   readonly #examples = new Map<string, string>();
+  /** Kind of image and changed fields → how often nobody noticed. */
+  readonly #unnoticed = new Map<string, number>();
   #hangs = 0;
   #deaths = 0;
   #large = 0;
@@ -54,6 +58,7 @@ export class FuzzTally {
     this.#byFormat.set(kind, own);
     this.#slowestMs = Math.max(this.#slowestMs, ms);
     this.#worstBytes = Math.max(this.#worstBytes, bytes);
+    if (result.outcome === "unnoticed" && result.detail !== undefined) this.#countUnnoticed(`${kind}: ${result.detail}`, 1);
     if (result.outcome === "crash" || result.outcome === "unlocated") {
       this.#example(`${result.outcome} ${result.detail ?? ""}`, `case ${index}: ${result.outcome} in ${result.seed} (${result.file}): ${result.detail ?? ""}`);
     }
@@ -75,7 +80,7 @@ export class FuzzTally {
 
   get state(): TallyState {
     return {
-      outcomes: this.#outcomes, byFormat: [...this.#byFormat], examples: [...this.#examples],
+      outcomes: this.#outcomes, byFormat: [...this.#byFormat], examples: [...this.#examples], unnoticed: [...this.#unnoticed],
       hangs: this.#hangs, deaths: this.#deaths, large: this.#large, slowestMs: this.#slowestMs, worstBytes: this.#worstBytes,
     };
   }
@@ -89,11 +94,16 @@ export class FuzzTally {
       this.#byFormat.set(kind, own);
     }
     for (const [key, text] of other.examples) this.#example(key, text);
+    for (const [key, count] of other.unnoticed) this.#countUnnoticed(key, count);
     this.#hangs += other.hangs;
     this.#deaths += other.deaths;
     this.#large += other.large;
     this.#slowestMs = Math.max(this.#slowestMs, other.slowestMs);
     this.#worstBytes = Math.max(this.#worstBytes, other.worstBytes);
+  }
+
+  #countUnnoticed(key: string, count: number): void {
+    this.#unnoticed.set(key, (this.#unnoticed.get(key) ?? 0) + count);
   }
 
   #example(key: string, text: string): void {
@@ -133,6 +143,7 @@ export class FuzzTally {
         const changed = own.refused + own.found + own.unnoticed;
         return `fuzz:   ${kind.padEnd(16)} ${changed === 0 ? "-" : `${((100 * (own.refused + own.found)) / changed).toFixed(1)} %`} of ${changed}`;
       }),
+      ...[...this.#unnoticed].sort((a, b) => b[1] - a[1]).slice(0, maxUnnoticed).map(([key, count]) => `fuzz: not noticed ${count} times: ${key}`),
       ...[...this.#examples.values()].map((text) => `fuzz: ${text}`),
     ];
     return lines.join("\n");

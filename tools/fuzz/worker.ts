@@ -13,6 +13,8 @@ export interface WorkerOptions {
   /** No case from here on. */
   readonly end: number;
   readonly step: number;
+  /** Say what changed where nothing was noticed. */
+  readonly where: boolean;
   /** The case that runs, plus one; 0 for none. */
   readonly clock: SharedArrayBuffer;
 }
@@ -43,7 +45,7 @@ const measure = async (index: number): Promise<{ result: CaseResult; ms: number;
   resetPeakMemory();
   const before = peakMemory();
   const start = process.cpuUsage();
-  const result = await runCase(seeds, baselines, writers, options.seedNumber, index);
+  const result = await runCase(seeds, baselines, writers, options.seedNumber, index, options.where);
   const { user, system } = process.cpuUsage(start);
   return { result, ms: (user + system) / 1000, bytes: peakMemory() - before };
 };
