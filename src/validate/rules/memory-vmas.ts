@@ -1,5 +1,6 @@
 /** Rules about address spaces and their mappings. */
 import type { MmRow, VmaRow } from "../../gen/tables.js";
+import { auxType, readAuxv } from "../../model/auxv.js";
 import type { Problem } from "../finding.js";
 import { type ModelContext, type ModelRule, hex, modelRule, pageSize, userEnd, vmaRange, vsyscallStart } from "../model-context.js";
 
@@ -30,6 +31,9 @@ const fieldPairs: readonly (readonly [keyof MmRow, keyof MmRow, string, string])
   ["argStart", "argEnd", "arg_start", "arg_end"],
   ["envStart", "envEnd", "env_start", "env_end"],
 ];
+
+/** AT_PHENT is the size of Elf64_Phdr, AT_CLKTCK the USER_HZ of x86. */
+const fixedAuxv = [["AT_PAGESZ", 6n, 4096n], ["AT_PHENT", 4n, 56n], ["AT_CLKTCK", 17n, 100n]] as const;
 
 export const vmaRules: readonly ModelRule[] = [
   modelRule(
@@ -145,6 +149,25 @@ export const vmaRules: readonly ModelRule[] = [
       for (const [row, mm] of tables.mms.entries()) {
         if (mm.auxv.length % 16 === 0) continue;
         yield { message: "the auxiliary vector is cut off", at: { table: "mms", row, field: "auxv" }, expected: "a multiple of 16 bytes", actual: `${mm.auxv.length} bytes` };
+      }
+    },
+  ),
+  modelRule(
+    {
+      code: "memory.auxv-values", severity: "warning", facet: "command-line", spec: "getauxval(3)",
+      summary: "Where the auxiliary vector tells page size, size of program headers, clock ticks and vDSO, it tells what is so.",
+    },
+    function* ({ checkpoint, tables }) {
+      for (const [row, { auxv, vdsoBase }] of tables.mms.entries()) {
+        const at = { table: "mms", row, field: "auxv" } as const;
+        const values = readAuxv(auxv);
+        const hasVdso = checkpoint.vmasOf(row).some((index) => tables.vmas[index]?.kind === "vdso");
+        const expected = hasVdso && vdsoBase !== 0n ? [...fixedAuxv, ["AT_SYSINFO_EHDR", auxType.sysinfoEhdr, vdsoBase] as const] : fixedAuxv;
+        for (const [name, type, value] of expected) {
+          const actual = values.get(type);
+          // criu-coredump writes zeros where it does not know.
+          if (actual !== undefined && actual !== 0n && actual !== value) yield { message: `${name} in the auxiliary vector is wrong`, at, expected: hex(value), actual: hex(actual) };
+        }
       }
     },
   ),

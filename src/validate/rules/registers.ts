@@ -12,8 +12,11 @@ const mxcsrOffset = 24;
 const fixedFlag = 1n << 1n;
 /** Bits of RFLAGS that are always zero: 3, 5, 15 and 22 up. */
 const zeroFlags = (1n << 3n) | (1n << 5n) | (1n << 15n) | (0xffffffffffffffffn & ~((1n << 22n) - 1n));
-/** Bits of MXCSR that FXRSTOR refuses whatever the CPU. */
-const mxcsrZero = 0xffff0000;
+const mxcsrMaskOffset = 28;
+/** Bits of MXCSR that FXRSTOR takes on any CPU; a CPU without some says so in mxcsr_mask. */
+const mxcsrKnown = 0xffff;
+/** Behind XSTATE_BV and XCOMP_BV; the kernel refuses anything but zeros (validate_user_xstate_header). */
+const headerReserved = 528;
 
 const isUserAddress = (value: bigint): boolean => value < userEnd || (value >= vsyscallStart && value < vsyscallStart + 4096n);
 
@@ -31,7 +34,9 @@ function* xstateProblems(row: number, { tid, xstate }: ThreadRow, cpuFeatures: b
   }
   const view = Buffer.from(xstate.buffer, xstate.byteOffset, xstate.byteLength);
   const mxcsr = view.readUInt32LE(mxcsrOffset);
-  if ((mxcsr & mxcsrZero) !== 0) yield { message: `mxcsr of thread ${tid} has bits that no CPU takes`, at, expected: "at most 0xffff", actual: hex(mxcsr) };
+  const mask = view.readUInt32LE(mxcsrMaskOffset);
+  const taken = mask === 0 ? mxcsrKnown : mask & mxcsrKnown;
+  if ((mxcsr & ~taken) !== 0) yield { message: `mxcsr of thread ${tid} has bits that its CPU does not take`, at, expected: `among ${hex(taken)}`, actual: hex(mxcsr) };
   if (xstate.length === legacyBytes) return;
   const used = view.readBigUInt64LE(xstateBvOffset);
   const xcr0 = view.readBigUInt64LE(xcr0Offset);
@@ -41,6 +46,9 @@ function* xstateProblems(row: number, { tid, xstate }: ThreadRow, cpuFeatures: b
   }
   if (view.readBigUInt64LE(xcompBvOffset) !== 0n) {
     yield { message: `the xstate of thread ${tid} is in the compacted form`, at, expected: "the standard form", actual: hex(view.readBigUInt64LE(xcompBvOffset)) };
+  }
+  if (view.subarray(headerReserved, headerEnd).some((byte) => byte !== 0)) {
+    yield { message: `the xstate header of thread ${tid} has reserved bytes that are not zero`, at, expected: "zeros at 528 to 575" };
   }
 }
 

@@ -29,6 +29,10 @@ function changedXstate(change: (bytes: Buffer) => void): Uint8Array {
   return bytes;
 }
 
+function auxv(...entries: readonly (readonly [bigint, bigint])[]): Uint8Array {
+  return new Uint8Array(BigUint64Array.from(entries.flat()).buffer);
+}
+
 const notCanonical = 0x0100_0000_0000_0000n;
 
 /** For each rule, changes to the valid model, each of which breaks the rule. */
@@ -58,6 +62,11 @@ const broken: Readonly<Record<string, readonly ((tables: MutableTables) => void)
   "memory.mm-unused": [copy("mms", 0)],
   "memory.mm-fields": [set("mms", 0, { endCode: 1n }), set("mms", 0, { brk: notCanonical })],
   "memory.auxv": [set("mms", 0, { auxv: new Uint8Array(7) })],
+  "memory.auxv-values": [
+    set("mms", 0, { auxv: auxv([6n, 8192n], [0n, 0n]) }),
+    set("mms", 0, { auxv: auxv([17n, 1000n], [0n, 0n]) }),
+    set("mms", 0, { auxv: auxv([33n, 0x1000n], [0n, 0n]) }),
+  ],
   "memory.vdso": [set("mms", 0, { vdsoBase: 0x1000n })],
   "pages.empty": [set("extents", 0, { length: 0n })],
   "pages.alignment": [set("extents", 0, { address: 0x403001n }), set("extents", 0, { length: 5n })],
@@ -99,6 +108,9 @@ const broken: Readonly<Record<string, readonly ((tables: MutableTables) => void)
     set("threads", 0, { xstate: changedXstate((bytes) => bytes.writeBigUInt64LE(0xffn, 512)) }),
     set("threads", 0, { xstate: changedXstate((bytes) => bytes.writeBigUInt64LE(1n << 63n, 520)) }),
     set("threads", 0, { xstate: changedXstate((bytes) => bytes.writeUInt32LE(0x10000, 24)) }),
+    // Denormals are zeros, on a CPU that has no such mode.
+    set("threads", 0, { xstate: changedXstate((bytes) => bytes.writeUInt32LE(0x1fc0, 24) && bytes.writeUInt32LE(0xffbf, 28)) }),
+    set("threads", 0, { xstate: changedXstate((bytes) => bytes.writeUInt8(1, 575)) }),
   ],
   "cred.capabilities": [set("creds", 0, { capEffective: 4n }), set("creds", 0, { capAmbient: 1n })],
   "cred.groups": [set("creds", 0, { groups: new Uint8Array(3) })],

@@ -31,6 +31,11 @@ export function xstate(): Uint8Array {
   return bytes;
 }
 
+/** AT_PAGESZ, AT_PHENT, AT_CLKTCK, AT_SYSINFO_EHDR, AT_NULL. */
+function auxv(): Uint8Array {
+  return new Uint8Array(BigUint64Array.from([6n, 4096n, 4n, 56n, 17n, 100n, 33n, 0x7ffd80002000n, 0n, 0n]).buffer);
+}
+
 /** Rows that a test may change before it makes a checkpoint of them. */
 export function smallTables(): MutableTables {
   const tables = emptyTables();
@@ -46,7 +51,7 @@ export function smallTables(): MutableTables {
     tables.mms.push(mmRow({
       exe: 0, dumpable: 1, startCode: 0x401000n, endCode: 0x402000n, startData: 0x403000n, endData: 0x403800n, startBrk: 0x500000n,
       brk: 0x501000n, startStack: 0x7ffd0000f800n, argStart: 0x7ffd0000f900n, argEnd: 0x7ffd0000f910n, envStart: 0x7ffd0000f910n,
-      envEnd: 0x7ffd0000f920n, auxv: new Uint8Array(16), vdsoBase: 0x7ffd80002000n,
+      envEnd: 0x7ffd0000f920n, auxv: auxv(), vdsoBase: 0x7ffd80002000n,
     }));
     tables.tasks.push(taskRow({ pid, parent: index === 0 ? null : 0, ppid: index === 0 ? 1 : 100, pgid: 100, sid: 100, state: "running", exitSignal: 17, mm: index, cwd: 1, foregroundPgid: -1 }));
     const own = { mm: index } as const;
