@@ -1,11 +1,12 @@
 /**
  * fpregs and xsave of a core image ↔ the xstate blob of the model (NT_X86_XSTATE, standard form).
  *
- * Component offsets are those of Intel's standard form (Intel SDM volume 1, 13.4): fixed by CPUID in principle, the
- * same on every Intel CPU to date. XCR0 is not in an image; the arrays that are present tell which components the
+ * An image has the components by name; an area made of one has them where Intel has them (Intel SDM volume 1, 13.4), an
+ * area written to one may have AMD's layout too. XCR0 is not in an image; the arrays that are present tell which components the
  * dumping CPU had.
  */
 import { create } from "@bufbuild/protobuf";
+import { endOf, type XstateLayout, xstateLayout } from "../../src/model/xstate-layout.js";
 import { type X86FpRegs, X86FpRegsSchema, type X86Xsave, X86XsaveSchema } from "./gen/core_pb.js";
 
 const fxsaveSize = 512;
@@ -40,6 +41,10 @@ const components64: readonly Component64[] = [
 
 /** x87, SSE, AVX, MPX, AVX-512 and PKRU: what core images have room for. */
 export const storableXfeatures = 0x2ffn;
+
+function offsetIn(layout: XstateLayout, bits: bigint): number | undefined {
+  return layout.get(bits.toString(2).length - 1)?.offset;
+}
 
 /** Components that the arrays of an xsave entry show (with x87 and SSE), as XCR0 bits. */
 export function xfeaturesOf(fpregs: X86FpRegs): bigint {
@@ -91,12 +96,11 @@ function put32(view: DataView, offset: number, words: number, values: readonly n
   values.slice(0, words).forEach((value, index) => view.setUint32(offset + index * 4, value, true));
 }
 
-/** Bytes up to the last component that a core image has room for. */
-const storedEnd = 2696;
-
 /** The inverse. A blob may be shortened, also within a component: what is missing is zero. */
 export function xstateToWire(xstate: Uint8Array): X86FpRegs {
-  const padded = new Uint8Array(xstate.length < headerEnd ? Math.max(fxsaveSize, xstate.length) : Math.max(storedEnd, xstate.length));
+  const layout = xstateLayout(xstate);
+  const stored = endOf(layout, storableXfeatures);
+  const padded = new Uint8Array(xstate.length < headerEnd ? Math.max(fxsaveSize, xstate.length) : Math.max(stored, xstate.length));
   padded.set(xstate);
   const view = new DataView(padded.buffer);
   const words = (offset: number, count: number): number[] =>
@@ -113,22 +117,24 @@ export function xstateToWire(xstate: Uint8Array): X86FpRegs {
     stSpace: words(32, 32),
     xmmSpace: words(160, 64),
   });
-  fpregs.xsave = xsaveToWire(view, words);
+  fpregs.xsave = xsaveToWire(view, layout, words);
   return fpregs;
 }
 
-function xsaveToWire(view: DataView, words: (offset: number, count: number) => number[]): X86Xsave {
+function xsaveToWire(view: DataView, layout: XstateLayout, words: (offset: number, count: number) => number[]): X86Xsave {
   const hasHeader = view.byteLength >= headerEnd;
   const inUse = hasHeader ? view.getBigUint64(fxsaveSize, true) : 3n;
   const xcr0 = view.getBigUint64(xcr0Offset, true);
   const xsave = create(X86XsaveSchema, { xstateBv: inUse & storableXfeatures });
   // An array for every component that the CPU had.
   const isThere = (bits: bigint): boolean => hasHeader && ((xcr0 | inUse) & bits) !== 0n;
-  for (const { name, bits, offset, words: count } of components32) {
-    if (isThere(bits)) xsave[name] = words(offset, count);
+  for (const { name, bits, words: count } of components32) {
+    const offset = offsetIn(layout, bits);
+    if (isThere(bits) && offset !== undefined) xsave[name] = words(offset, count);
   }
-  for (const { name, bits, offset, words: count } of components64) {
-    if (!isThere(bits)) continue;
+  for (const { name, bits, words: count } of components64) {
+    const offset = offsetIn(layout, bits);
+    if (!isThere(bits) || offset === undefined) continue;
     xsave[name] = Array.from({ length: count }, (_, index) => view.getBigUint64(offset + index * 8, true));
   }
   return xsave;
