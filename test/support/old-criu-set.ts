@@ -1,5 +1,5 @@
 /** Rewrites an image set of CRIU 4.2 as earlier versions would have written it. Images are data: no program is needed. */
-import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { clearField, create, type DescMessage, fromBinary, type MessageShape, toBinary } from "@bufbuild/protobuf";
 import { BinaryReader, BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
@@ -9,10 +9,10 @@ import { MemfdInodeSchema, MmEntrySchema, PagemapEntrySchema } from "../../forma
 import { commonMagic, fileImages, magicOf } from "../../formats/criu/image-types.js";
 import { areaStatus, mapFlag } from "../../formats/criu/vma-status.js";
 
-/** A copy of the images of a set. */
+/** A copy of the images of a set, writable whatever the set is. */
 export function copySet(source: string, target: string): void {
   mkdirSync(target);
-  for (const name of readdirSync(source).filter((one) => /\.img$|^stats-dump$/.test(one))) copyFileSync(join(source, name), join(target, name));
+  for (const name of readdirSync(source).filter((one) => /\.img$|^stats-dump$/.test(one))) writeFileSync(join(target, name), readFileSync(join(source, name)));
 }
 
 /** The messages of an image, undecoded. */
