@@ -1,10 +1,14 @@
 /** What a set says that the model has no place for, told before the rows are made. */
+import { isFieldSet } from "@bufbuild/protobuf";
 import type { FacetName, Loss } from "../../src/adapter/format.js";
+import { TaskCoreSchema } from "./gen/core_pb.js";
 import type { KernelIds } from "./gen/tree_pb.js";
 import type { WireSet } from "./load.js";
 import { areaStatus } from "./vma-status.js";
 
 const shownNames = 3;
+/** "Nobody logged in". */
+const unsetLoginUid = 0xffffffff;
 
 /** Losses that concern the set as a whole; those of single descriptors are told where they are read. */
 export function lossesOfSet(wire: WireSet): Loss[] {
@@ -20,6 +24,11 @@ export function lossesOfSet(wire: WireSet): Loss[] {
     "credentials.seccomp", "credentials",
     cores.flatMap(([tid, { tc, threadCore }]) => ((tc?.oldSeccompMode ?? 0) !== 0 || (threadCore?.seccompMode ?? 0) !== 0 ? [`thread ${tid}`] : [])),
     "The seccomp filter is kept for CRIU only",
+  );
+  add(
+    "credentials.loginuid", "credentials",
+    cores.flatMap(([tid, { tc }]) => (tc && isFieldSet(tc, TaskCoreSchema.field.loginuid) && tc.loginuid !== unsetLoginUid ? [`${tc.loginuid} of ${tid}`] : [])),
+    "The login uid is kept for CRIU only, it becomes that of whoever resumes",
   );
   add(
     "credentials.lsm", "credentials",

@@ -29,7 +29,7 @@ import { collectObjectContents, type MappedProcess } from "./object-contents.js"
 import { unpin } from "./pin.js";
 import { type IgnorableClass, refusal } from "./refusal.js";
 import { getReg } from "./registers.js";
-import { assertNamespaces, assertUnshared, checkFilters } from "./sharing.js";
+import { assertNamespaces, assertUnshared, checkFilters, noteLoginUid } from "./sharing.js";
 import { collectPendingSignals, collectSignalActions } from "./signals.js";
 import { type Mapping, readMappings } from "./smaps.js";
 import { collectInnerTask, collectRlimits, outerTaskRow, processName } from "./tasks.js";
@@ -171,6 +171,7 @@ function collectAll(context: DumpContext, benches: Workbench[], options: Collect
   assertNamespaces(benches);
   for (const bench of benches) {
     checkFilters(context, bench, getSyscallUserDispatch);
+    noteLoginUid(context, bench);
     checkControlGroups(context, bench);
   }
 

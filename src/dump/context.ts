@@ -44,8 +44,12 @@ export class DumpContext {
     if (!this.ignored.has(kind)) {
       throw refusal(kind, text, { hint: `--ignore ${kind} leaves it out and records the loss.` });
     }
+    this.lose(`dump.${kind}`, text);
+  }
+
+  /** Records a loss that stands in nobody's way. */
+  lose(code: string, text: string): void {
     const { losses } = this.tables;
-    const code = `dump.${kind}`;
     const at = losses.findIndex((loss) => loss.code === code);
     const known = losses[at];
     if (known) losses[at] = { ...known, count: known.count + 1, text: `${known.text}; ${text}` };

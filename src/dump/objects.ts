@@ -21,6 +21,8 @@ import { refusal } from "./refusal.js";
 const deletedSuffix = Buffer.from(" (deleted)");
 const memfdPrefix = Buffer.from("/memfd:");
 const S_IFMT = 0o170000;
+/** PROC_SUPER_MAGIC of linux/magic.h. */
+const procFileSystem = 0x9fa0n;
 
 /** st_mode's type to the model's kind. */
 const kindByMode: ReadonlyMap<number, ObjectKind> = new Map([
@@ -55,6 +57,11 @@ export class ObjectTable {
   add(source: ObjectSource): number {
     const { stat, link } = source;
     const isDeleted = link.subarray(-deletedSuffix.length).equals(deletedSuffix);
+    if (isDeleted && source.fsMagic === procFileSystem) {
+      throw refusal("ended-process", `${source.holder}: ${decodeText(link)} told of a process or thread that is gone`, {
+        hint: "Let the program close or leave it, and dump again.",
+      });
+    }
     const isMemfd = isDeleted && link.subarray(0, memfdPrefix.length).equals(memfdPrefix);
     let name = isDeleted ? link.subarray(0, -deletedSuffix.length) : link;
     let linkTarget = "";

@@ -1,6 +1,6 @@
 /** What tasks share beyond what crimg can make again, and namespaces that are not crimg's own. */
 import { SysError } from "../native/sys.js";
-import { failed, kcmpType, tryKcmp, tryReadlink } from "../native/index.js";
+import { failed, kcmpType, tryKcmp, tryReadlink, tryReadSmall } from "../native/index.js";
 import type { DumpContext, DumpedProcess } from "./context.js";
 import { readStatus, procPath } from "./procfs.js";
 import { refusal } from "./refusal.js";
@@ -69,6 +69,20 @@ export function assertNamespaces(processes: readonly DumpedProcess[]): void {
     }
   }
 }
+
+/**
+ * The login uid stays that of whoever resumes: it tells an audit who logged in, and the kernel lets it be set only once.
+ * Told where it is not crimg's own.
+ */
+export function noteLoginUid(context: DumpContext, process: DumpedProcess): void {
+  const loginUidOf = (path: string): string => tryReadSmall(`${path}/loginuid`)?.toString("latin1").trim() ?? unsetLoginUid;
+  const uid = loginUidOf(procPath(process.pid));
+  if (uid === unsetLoginUid || uid === loginUidOf("/proc/self")) return;
+  context.lose("dump.loginuid", `${process.pid} (${process.name}): the login uid ${uid} becomes that of whoever resumes it`);
+}
+
+/** "Nobody logged in", 2^32 − 1. */
+const unsetLoginUid = "4294967295";
 
 /** Seccomp and syscall user dispatch of every thread. */
 export function checkFilters(context: DumpContext, process: DumpedProcess, dispatchOf: (tid: number) => number | undefined): void {

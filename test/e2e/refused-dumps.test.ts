@@ -68,6 +68,31 @@ test("a task that is traced already", async (t) => {
   await moreTicks(log, 2);
 });
 
+test("a working directory in /proc of a process that is gone", async (t) => {
+  const directory = temporaryDirectory(t);
+  const script = [
+    "import os, time", "child = os.fork()", "if child == 0: time.sleep(600)", "os.chdir('/proc/%d' % child)", "os.kill(child, 9)", "os.waitpid(child, 0)",
+    `open('${join(directory, "ready")}', 'w')`, "time.sleep(600)",
+  ].join("\n");
+  const { pid } = start(t, "python3", ["-c", script]);
+  await until("it stands there", () => readdirSync(directory).includes("ready"));
+  const before = names(directory);
+  assertRefused(crimg("dump", String(pid), "-o", join(directory, "image.elf")), /current directory of \d+ \(python3\): \/proc\/\d+ \(deleted\) told of a process or thread that is gone/);
+  assert.deepEqual(names(directory), before);
+});
+
+test("a login uid other than crimg's own is a loss", { skip: process.getuid?.() !== 0 && "needs root" }, async (t) => {
+  const directory = temporaryDirectory(t);
+  const uid = readFileSync("/proc/self/loginuid", "latin1") === "4294967295" ? "1234" : undefined;
+  if (uid === undefined) return t.skip("this session has a login uid, which cannot be set again");
+  const script = `import time\nopen('/proc/self/loginuid', 'w').write('${uid}')\nopen('${join(directory, "ready")}', 'w')\ntime.sleep(600)`;
+  const { pid } = start(t, "python3", ["-c", script]);
+  await until("it is set", () => readdirSync(directory).includes("ready"));
+  const { status, stderr } = crimg("dump", String(pid), "-o", join(directory, "image.elf"), "--leave-running");
+  assert.equal(status, 0, stderr);
+  assert.match(stderr, /lost: \d+ \(python3\): the login uid 1234 becomes that of whoever resumes it/);
+});
+
 test("what crimg cannot keep is named, and nothing is written", async (t) => {
   const directory = temporaryDirectory(t);
   const script = "import ctypes, time\nfd = ctypes.CDLL(None).inotify_init()\ntime.sleep(600)";
