@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import test from "node:test";
-import { run, temporaryDirectory } from "../support/processes.js";
+import { closeLeaks, run, temporaryDirectory } from "../support/processes.js";
 import { projectRoot } from "../support/project.js";
 
 const readme = readFileSync(join(projectRoot, "README.md"), "utf8");
@@ -13,9 +13,9 @@ const isSetup = (block: string): boolean => /^npm ci/m.test(block);
 
 test("the commands of README work, one after the other", { timeout: 180_000 }, (t) => {
   const directory = temporaryDirectory(t);
-  const script = ["set -e -o pipefail", `export PATH="${join(projectRoot, "bin")}:$PATH"`, ...blocks.filter((block) => !isSetup(block))].join("\n");
   // `head` closes pipes early: that is how the page shows long output, and no failure.
-  const { status, stdout, stderr } = run("bash", ["-c", script.replace("set -e -o pipefail", "set -e")], { cwd: directory, seconds: 150 });
+  const script = [closeLeaks, "set -e", "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT", `export PATH="${join(projectRoot, "bin")}:$PATH"`, ...blocks.filter((block) => !isSetup(block))].join("\n");
+  const { status, stdout, stderr } = run("bash", ["-c", script], { cwd: directory, seconds: 150 });
   assert.equal(status, 0, `${stdout.slice(-2000)}\n${stderr}`);
 });
 

@@ -93,15 +93,15 @@ export function endTree(pid: number): void {
   }
 }
 
-/** Closes what the caller of the tests leaked into them (a pipe of a build system, say), then becomes the program. */
-const closeLeaks = 'for path in /proc/$$/fd/*; do fd=${path##*/}; [ "$fd" -gt 2 ] && eval "exec $fd>&-"; done; exec "$@"';
+/** Shell words that close what the caller of the tests leaked into them (a pipe of a build system, say). */
+export const closeLeaks = 'for path in /proc/$$/fd/*; do fd=${path##*/}; [ "$fd" -gt 2 ] && eval "exec $fd>&-"; done';
 
 /** Children that node waits for itself: whoever reaps orphans must leave these alone. */
 export const spawned = new Set<number>();
 
 /** Starts a program in a session of its own, with no more descriptors than its stdio; the test ends it. */
 export function start(t: TestContext, command: string, args: readonly string[], options: SpawnOptions = {}): ChildProcess & { pid: number } {
-  const child = spawn("bash", ["-c", closeLeaks, "bash", command, ...args], { stdio: "ignore", detached: true, ...options });
+  const child = spawn("bash", ["-c", `${closeLeaks}; exec "$@"`, "bash", command, ...args], { stdio: "ignore", detached: true, ...options });
   child.on("error", () => undefined);
   if (child.pid === undefined) throw new Error(`cannot start ${command}`);
   const pid = child.pid;
