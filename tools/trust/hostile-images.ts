@@ -14,8 +14,10 @@ export type Ending =
   | "told"
   /** As if nothing had been changed. */
   | "resumed"
-  /** execve itself said no, or the kernel killed while it loaded. */
+  /** execve itself said no, or, the ELF header being wrong, the kernel killed while it loaded. */
   | "kernel"
+  /** A signal, the damage being in the code of the interpreter, which can look at itself only if what looks is whole. */
+  | "code"
   /** The first process died of a signal and said nothing. */
   | "signal"
   /** Had to be killed. */
@@ -33,7 +35,12 @@ export interface HostileResult {
 const patience = 5000;
 const maxExamples = 20;
 
-export type Hostility = "damage" | "cut" | "program";
+/**
+ * damage: bytes changed anywhere but in pages of the program. cut: the file ends early, or bytes are missing in the midst,
+ * pages too. program: ops and data changed, and the checksum made right.
+ */
+export const hostilities = ["damage", "cut", "program"] as const;
+export type Hostility = (typeof hostilities)[number];
 
 const interpreterStart = 4096;
 
@@ -64,18 +71,19 @@ function changed(image: Resumable, kind: Hostility, random: Random): { readonly 
   return { bytes: result, at };
 }
 
-function endingOf({ how, number, stderr }: Verdict, at: number): Ending {
-  if (how === "late") return "late";
+function endingOf(image: Resumable, { how, number, stderr }: Verdict, at: number): Ending {
+  if (how === "late" && at >= image.pages.start) return "late";
   if (how === "refused") return "kernel";
   if (how === "exit" && number === wholeStatus) return "resumed";
   if (how === "exit" && number >= 125 && number <= 127 && stderr.startsWith("crimg: ")) return "told";
   // Where the ELF header or the first program headers are wrong, the kernel jumps anywhere, or kills after the point of no return.
   if (how === "signal" && stderr === "" && at < interpreterStart) return "kernel";
+  if (how !== "exit" && at < image.pages.start) return "code";
   return how === "signal" ? "signal" : "other";
 }
 
 export async function runHostile(image: Resumable, jail: Jail, directory: string, kind: Hostility, count: number, random: Random): Promise<HostileResult> {
-  const endings: Record<Ending, number> = { told: 0, resumed: 0, kernel: 0, signal: 0, late: 0, other: 0 };
+  const endings: Record<Ending, number> = { told: 0, resumed: 0, kernel: 0, code: 0, signal: 0, late: 0, other: 0 };
   const examples: string[] = [];
   let survivors = 0;
   // All changes are made in order, so that the seed gives the same whatever ends first.
@@ -83,10 +91,10 @@ export async function runHostile(image: Resumable, jail: Jail, directory: string
   await inTurns(trials, async (seed, number) => {
     const { bytes, at } = changed(image, kind, new Random(seed));
     const verdict = await withImage(directory, `hostile-${number}.elf`, bytes, (path) => jail.run(path, "nobody", patience));
-    const ending = endingOf(verdict, at);
+    const ending = endingOf(image, verdict, at);
     endings[ending] += 1;
     survivors += verdict.survivors;
-    const isBad = verdict.survivors > 0 || (kind !== "program" && !["told", "resumed", "kernel"].includes(ending));
+    const isBad = verdict.survivors > 0 || (kind !== "program" && !["told", "resumed", "kernel", "code"].includes(ending));
     if (isBad && examples.length < maxExamples) {
       examples.push(`${kind} seed ${seed} at ${at}: ${verdict.how} ${verdict.number}, ${verdict.survivors} survive ${verdict.stderr.trim().slice(0, 200)}`);
     }

@@ -1,6 +1,8 @@
 /**
- * Makes docs/trust.md: node --expose-gc dist/tools/trust/main.js [--mutations N] [--kills N] [--step N] [--print]
- * [--fuzz FILE] (npm run trust). FILE is what `fuzz --json FILE` wrote: then nothing is mutated here. With --step N only every N-th system call is made to fail.
+ * Makes docs/trust.md: node --expose-gc dist/tools/trust/main.js [--mutations N] [--kills N] [--step N] [--executed N]
+ * [--seed S] [--fuzz FILE] [--print] (npm run trust). FILE is what `fuzz --json FILE` wrote: then nothing is mutated here.
+ * With --step N only every N-th system call of a dump and op of a restore is made to fail. --executed N: so many damaged
+ * images of each kind are executed (as root only, since they need namespaces).
  */
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -11,13 +13,18 @@ import { parseArgs } from "node:util";
 import type { FuzzSummary } from "../fuzz/tally.js";
 import { Random } from "../fuzz/random.js";
 import { type TrialResult, countCalls, failEveryCall, killAtRandom } from "./faults.js";
+import { type HostileResult, type Hostility, hostilities, runHostile } from "./hostile-images.js";
+import { Jail } from "./jail.js";
+import { type OpFaultResult, failEveryOp } from "./op-faults.js";
 import { trustPage } from "./page.js";
+import { makeResumable } from "./resumable.js";
 import { Target } from "./target.js";
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "../../..");
 const { values } = parseArgs({
   options: {
     mutations: { type: "string", default: "100000" }, kills: { type: "string", default: "300" }, step: { type: "string", default: "1" },
+    executed: { type: "string", default: "1000" },
     seed: { type: "string", default: "1" }, print: { type: "boolean", default: false }, fuzz: { type: "string" },
   },
 });
@@ -42,6 +49,23 @@ const say = (what: string, { tried, harmed, bugs, left }: TrialResult): void => 
   for (const line of [...harmed, ...bugs, ...left].slice(0, 20)) console.log(`trust:   ${line}`);
 };
 
+/** Ops that fail, and damaged images, executed. */
+async function resumes(): Promise<{ readonly ops: OpFaultResult; readonly hostile: Readonly<Record<Hostility, HostileResult>> }> {
+  const jail = new Jail(join(root, "tools/trust/jail.c"), directory);
+  const image = await makeResumable(join(root, "tools/trust/tree.c"), directory);
+  const ops = await failEveryOp(image, jail, directory, errnos, Number(values.step));
+  console.log(`trust: ops that fail: ${ops.tried} tried, ${ops.named} named, ${ops.resumed} resumed, ${ops.wrong.length} wrong`);
+  for (const line of ops.wrong.slice(0, 20)) console.log(`trust:   ${line}`);
+  const hostile: Partial<Record<Hostility, HostileResult>> = {};
+  for (const kind of hostilities) {
+    const result = await runHostile(image, jail, directory, kind, Number(values.executed), new Random(Number(values.seed)));
+    console.log(`trust: ${kind}: ${result.tried} executed, ${JSON.stringify(result.endings)}, ${result.survivors} processes survived`);
+    for (const line of result.examples) console.log(`trust:   ${line}`);
+    hostile[kind] = result;
+  }
+  return { ops, hostile: hostile as Record<Hostility, HostileResult> };
+}
+
 let target: Target | undefined;
 try {
   const mutations = values.fuzz !== undefined || Number(values.mutations) > 0 ? fuzz() : undefined;
@@ -59,11 +83,12 @@ try {
   const random = new Random(Number(values.seed));
   const kills = await killAtRandom(target, directory, Number(values.kills), () => random.bits() / 2 ** 32);
   say("crimg killed", kills);
-  const page = trustPage({ kernel: release(), mutations, calls, errnos: errnos.length, step: Number(values.step), faults, kills });
+  const { ops, hostile } = await resumes();
+  const page = trustPage({ kernel: release(), mutations, calls, errnos: errnos.length, step: Number(values.step), faults, kills, ops, hostile });
   if (values.print) console.log(page);
   else writeFileSync(join(root, "docs/trust.md"), page);
-  const isClean = faults.harmed.length + faults.bugs.length + faults.left.length + kills.harmed.length + kills.left.length === 0;
-  process.exitCode = isClean ? 0 : 1;
+  const problems = [faults.harmed, faults.bugs, faults.left, kills.harmed, kills.left, ops.wrong, hostile.damage.examples, hostile.cut.examples];
+  process.exitCode = problems.every((list) => list.length === 0) ? 0 : 1;
 } finally {
   target?.end();
   rmSync(directory, { recursive: true, force: true });

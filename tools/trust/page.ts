@@ -1,6 +1,8 @@
 /** The text of docs/trust.md. */
 import type { FuzzSummary } from "../fuzz/tally.js";
 import type { TrialResult } from "./faults.js";
+import type { HostileResult, Hostility } from "./hostile-images.js";
+import type { OpFaultResult } from "./op-faults.js";
 
 export interface TrustNumbers {
   readonly kernel: string;
@@ -11,6 +13,8 @@ export interface TrustNumbers {
   readonly step: number;
   readonly faults: TrialResult;
   readonly kills: TrialResult;
+  readonly ops: OpFaultResult;
+  readonly hostile: Readonly<Record<Hostility, HostileResult>>;
 }
 
 const percent = (part: number, whole: number): string => (whole === 0 ? "-" : `${((100 * part) / whole).toFixed(1)} %`);
@@ -43,13 +47,48 @@ function trialRow(name: string, { tried, harmed, bugs, left, interrupted }: Tria
   return `| ${name} | ${tried} | ${harmed.length} | ${bugs.length} | ${left.length} | ${interrupted} |`;
 }
 
+function opPart({ ops, tried, named, resumed, wrong }: OpFaultResult, step: number): string[] {
+  return [
+    "", "## Faults while resuming", "",
+    `The restore program of a tree with threads, a child, pipes, shared memory and a zombie has ${ops} ops. ${step === 1 ? "Every" : `Every ${step}th`} op that can`,
+    "fail is made to fail, with each of the errors instead of being done, and once more by being done and judged as wrong. The resume",
+    "must end with status 125 and a message that names what failed, and nothing of the tree may be left. Where the op is not reached,",
+    "or the program can do without it, the tree must come back with everything that it had.", "",
+    "| tried | named and ended | resumed | anything else, or processes left |", "|---|---|---|---|",
+    `| ${tried} | ${named} | ${resumed} | ${wrong.length} |`,
+  ];
+}
+
+const hostileNames: Readonly<Record<Hostility, string>> = {
+  damage: "bytes changed outside of pages", cut: "truncated, or bytes missing", program: "restore program changed, checksum made right",
+};
+
+function hostilePart(hostile: Readonly<Record<Hostility, HostileResult>>): string[] {
+  const rows = Object.entries(hostile).map(([kind, { tried, endings, survivors }]) => {
+    const { told, resumed, kernel, code, signal, late, other } = endings;
+    return `| ${hostileNames[kind as Hostility]} | ${tried} | ${told} | ${resumed} | ${kernel} | ${code} | ${signal} | ${late} | ${other} | ${survivors} |`;
+  });
+  return [
+    "", "## Damaged images, executed", "",
+    "The interpreter looks at a checksum over itself and the restore program, and whether every op stays within what the program has,",
+    "before it does anything. Images are changed and executed, as a user without rights in namespaces of their own, five seconds at most.",
+    "The columns say how they ended: with a message and status 125 to 127; as if nothing were wrong (what was changed is not needed to",
+    "resume); refused or killed by the kernel, the ELF header being wrong; by a signal, the damage being in the very code that looks;",
+    "by any other signal; not in time; in any other way; and how many processes were left.", "",
+    "| | executed | told | resumed | kernel | code | signal | late | other | left |", "|---|---|---|---|---|---|---|---|---|---|", ...rows, "",
+    "A checksum tells damage, not malice. A restore program is code, as any executable is: who runs an image trusts who made it",
+    "(`crimg validate` compares the program with the tables, `crimg explain` shows it). The last row shows that even then little is left.",
+  ];
+}
+
 /** The page. */
-export function trustPage({ kernel, mutations, calls, errnos, step, faults, kills }: TrustNumbers): string {
+export function trustPage({ kernel, mutations, calls, errnos, step, faults, kills, ops, hostile }: TrustNumbers): string {
   return `${[
     "<!-- Made by `npm run trust`. -->",
     "# What crimg stands",
     "",
-    `Numbers measured on Linux ${kernel}. \`npm run trust\` makes this page; \`node dist/tools/fuzz/main.js --count N --seed S\` only mutates.`,
+    `Numbers measured on Linux ${kernel}. \`npm run trust -- --mutations 1000000\` makes this page. \`npm run detection\` only mutates`,
+    "(100,000 times; `-- --count N` for another number): what share of the changes of meaning was noticed, and which fields were not.",
     ...mutationPart(mutations),
     "", "## Faults while dumping", "",
     "The target has three threads that check their registers, memory, signal masks and interrupted calls all the time. While it is",
@@ -59,5 +98,7 @@ export function trustPage({ kernel, mutations, calls, errnos, step, faults, kill
     trialRow("a system call fails", faults), trialRow("crimg is killed", kills), "",
     "A wait ended by EINTR: any stop makes epoll_wait and its kin return EINTR, and crimg puts that right as the first thing after the",
     "stop. If it is killed before that, the program sees what it would see after SIGSTOP and SIGCONT.",
+    ...opPart(ops, step),
+    ...hostilePart(hostile),
   ].join("\n")}\n`;
 }

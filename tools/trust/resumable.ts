@@ -13,7 +13,6 @@ import { putChecksum } from "../../src/lower/checksum.js";
 import { dump } from "../../src/ops/dump.js";
 import { compileTool } from "./jail.js";
 
-const pageSize = 4096;
 /** tree.c exits with this if all is as it was. */
 export const wholeStatus = 42;
 
@@ -36,6 +35,8 @@ export async function makeResumable(source: string, directory: string): Promise<
   const program = compileTool(source, directory);
   const script = 'for path in /proc/$$/fd/*; do fd=${path##*/}; [ "$fd" -gt 2 ] && eval "exec $fd>&-"; done; exec "$@"';
   const child = spawn("bash", ["-c", script, "bash", program, home], { stdio: "ignore", detached: true });
+  // The dump, which traces it, waits for its end in node's stead.
+  child.unref();
   try {
     for (let tries = 0; tries < 500 && !existsSync(join(home, "ready")); tries += 1) await new Promise((done) => setTimeout(done, 10));
     const image = join(directory, "tree.elf");
@@ -92,5 +93,3 @@ export async function withImage<T>(directory: string, name: string, bytes: Uint8
     rmSync(path, { force: true });
   }
 }
-
-export { pageSize };
