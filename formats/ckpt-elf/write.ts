@@ -17,14 +17,13 @@ import { elfTypeValues, programHeader, programHeaderSize, sectionHeader, segment
 import type { ExtentRow } from "../../src/gen/tables.js";
 import { Checkpoint } from "../../src/model/checkpoint.js";
 import type { ByteRange } from "../../src/model/page-source.js";
+import { lengthOf, PageCopies } from "../../src/pages/page-copies.js";
 import { writeFully } from "../../src/pages/file-source.js";
 import { alignUp, pageSize } from "./image-header.js";
 import { linkProgramOf } from "./link.js";
 import { type Interpreter, readInterpreter } from "./interpreter.js";
 import { writeTablesSegment } from "./tables.js";
 
-/** Bytes that one PageSource.copyTo moves at most, so that progress shows and Ctrl-C works. */
-const copyPiece = 64n << 20n;
 const SHT = { null: 0, progbits: 1, strtab: 3, nobits: 8 } as const;
 const SHF = { write: 1n, alloc: 2n, exec: 4n } as const;
 const PF = { x: 1, w: 2, r: 4 } as const;
@@ -38,7 +37,8 @@ export async function writeImage(checkpoint: Checkpoint, output: Output, options
   // The program refers to pages by their place in this file, which is known before they are there.
   const placed = new Checkpoint({ tables: { ...checkpoint.tables, extents }, sources: checkpoint.sources, unknownTables: checkpoint.unknownTables });
   const abort = new AbortController();
-  const copying = copyPages(checkpoint, extents, fd, abort.signal, options);
+  // In the background where the sources can; the rest of the image is made meanwhile.
+  const copying = copyPages(checkpoint, extents, fd, new PageCopies(options.onProgress, abort.signal));
   let rest: Rest;
   try {
     rest = { tables: writeTablesSegment(placed.tables, placed.unknownTables), program: linkProgramOf(placed) };
@@ -73,43 +73,26 @@ interface Run {
   readonly source: number;
   readonly target: bigint;
   readonly ranges: ByteRange[];
-  length: bigint;
 }
 
-function runsOf(extents: readonly ExtentRow[], placed: readonly ExtentRow[], longest: (source: number) => bigint): Run[] {
+function runsOf(extents: readonly ExtentRow[], placed: readonly ExtentRow[]): Run[] {
   const runs: Run[] = [];
+  let end = 0n;
   extents.forEach(({ source, fileOffset, length }, index) => {
     const target = placed[index]?.fileOffset ?? 0n;
-    for (let done = 0n; done < length; ) {
-      let run = runs.at(-1);
-      if (run === undefined || run.source !== source || run.target + run.length !== target + done || run.length >= longest(source)) {
-        run = { source, target: target + done, ranges: [], length: 0n };
-        runs.push(run);
-      }
-      const room = longest(source) - run.length;
-      const part = length - done < room ? length - done : room;
-      run.ranges.push({ position: fileOffset + done, length: part });
-      run.length += part;
-      done += part;
-    }
+    let run = runs.at(-1);
+    if (run?.source !== source || end !== target) runs.push((run = { source, target, ranges: [] }));
+    run.ranges.push({ position: fileOffset, length });
+    end = target + length;
   });
   return runs;
 }
 
-/** Copies in the background where the source can, so that the rest of the image is made meanwhile. */
-async function copyPages(checkpoint: Checkpoint, placed: readonly ExtentRow[], fd: number, signal: AbortSignal, options: WriteOptions): Promise<void> {
-  const { sources, tables } = checkpoint;
-  const total = placed.reduce((sum, { length }) => sum + length, 0n);
-  let done = 0n;
-  for (const { source, target, ranges, length } of runsOf(tables.extents, placed, (index) => (sources[index]?.copyInBackground ? total : copyPiece))) {
-    if (signal.aborted) return;
+async function copyPages({ sources, tables }: Checkpoint, placed: readonly ExtentRow[], fd: number, copies: PageCopies): Promise<void> {
+  copies.expect(lengthOf(placed));
+  for (const { source, target, ranges } of runsOf(tables.extents, placed)) {
     const pages = sources[source];
-    const before = done;
-    if (pages?.copyInBackground) {
-      await pages.copyInBackground(fd, target, ranges, { signal, onProgress: (bytes) => options.onProgress?.(before + bytes, total) });
-    } else pages?.copyTo(fd, target, ranges);
-    done += length;
-    options.onProgress?.(done, total);
+    if (pages) await copies.copy(pages, fd, target, ranges);
   }
 }
 

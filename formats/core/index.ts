@@ -59,6 +59,6 @@ export const format: FormatAdapter = {
     return writeLosses(checkpoint.tables, chosenTasks(checkpoint, options.pid));
   },
   async write(checkpoint, output, options) {
-    writeCores(checkpoint, output, options, shapeOf(checkpoint, options) === "directory");
+    await writeCores(checkpoint, output, options, shapeOf(checkpoint, options) === "directory");
   },
 };

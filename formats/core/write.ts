@@ -10,9 +10,10 @@ import {
   writeElfHeader, writeProgramHeader, writeSectionHeader,
 } from "../../src/gen/elf64.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
+import { PageCopies } from "../../src/pages/page-copies.js";
 import { writeFully } from "../../src/pages/file-source.js";
 import { MappedFiles } from "../../src/pages/mapped-files.js";
-import { MemoryView, type MemoryRun } from "../../src/pages/memory-view.js";
+import { MemoryView } from "../../src/pages/memory-view.js";
 import { ownVdso } from "../../src/pages/own-vdso.js";
 import { foreignKey } from "./foreign.js";
 import { segmentsOf, type Segment } from "./segments.js";
@@ -20,21 +21,20 @@ import { foreignValue, notesOf } from "./write-notes.js";
 import { chosenTasks } from "./tasks.js";
 
 const pageSize = 4096n;
-/** Bytes copied between two reports of progress. */
-const pieceBytes = 64n << 20n;
 
 /** Writes one core into the file of the output, or one a process into its directory. */
-export function writeCores(checkpoint: Checkpoint, output: Output, options: WriteOptions, isDirectory: boolean): void {
+export async function writeCores(checkpoint: Checkpoint, output: Output, options: WriteOptions, isDirectory: boolean): Promise<void> {
   const tasks = chosenTasks(checkpoint, options.pid).filter((task) => checkpoint.tables.tasks[task]?.mm !== null);
   if (tasks.length === 0) throw new CrimgError("core.nothing", "there is no process with memory to write a core of", { format: "core" });
   const files = new MappedFiles(checkpoint.tables.objects);
   const isFull = options.bundle === true || options.extra?.["full"] === true;
   try {
     const cores = tasks.map((task) => layOut(checkpoint, task, files, isFull));
-    const progress = new Progress(cores.reduce((sum, { bytes }) => sum + bytes, 0n), options.onProgress);
+    const copies = new PageCopies(options.onProgress);
+    for (const { bytes } of cores) copies.expect(bytes);
     for (const core of cores) {
       const pid = checkpoint.tables.tasks[core.task]?.pid ?? 0;
-      writeCore(core, isDirectory ? output.create(`core.${pid}`) : output.file(), progress);
+      await writeCore(core, isDirectory ? output.create(`core.${pid}`) : output.file(), copies);
     }
   } finally {
     files.close();
@@ -61,7 +61,7 @@ function layOut(checkpoint: Checkpoint, task: number, files: MappedFiles, isFull
 }
 
 /** ELF header, program headers, notes; then, page-aligned, the memory; then section 0 if PN_XNUM needs it. */
-function writeCore({ memory, segments, notes }: Core, { fd }: OutputFile, progress: Progress): void {
+async function writeCore({ memory, segments, notes }: Core, { fd }: OutputFile, copies: PageCopies): Promise<void> {
   const count = segments.length + 1;
   const notesOffset = BigInt(elfHeaderSize + count * programHeaderSize);
   const dataOffset = roundUp(notesOffset + BigInt(notes.length));
@@ -90,7 +90,7 @@ function writeCore({ memory, segments, notes }: Core, { fd }: OutputFile, progre
   offset = dataOffset;
   for (const segment of segments) {
     if (segment.bytes) writeFully(fd, segment.bytes, offset);
-    else copyRuns(memory, segment.runs, fd, offset, progress);
+    else await memory.copyRuns(segment.runs, fd, offset, copies);
     offset += segment.fileSize;
   }
   if (hasMany) {
@@ -101,60 +101,6 @@ function writeCore({ memory, segments, notes }: Core, { fd }: OutputFile, progre
     end += BigInt(sectionHeaderSize);
   }
   ftruncateSync(fd, Number(end));
-}
-
-/** Copies in pieces, so that progress can be told and the work interrupted. */
-function copyRuns(memory: MemoryView, runs: readonly MemoryRun[], fd: number, start: bigint, progress: Progress): void {
-  let batch: MemoryRun[] = [];
-  let batchBytes = 0n;
-  let target = start;
-  const flush = () => {
-    memory.copyRuns(batch, fd, target);
-    progress.add(batch.reduce((sum, run) => (run.origin.kind === "zero" ? sum : sum + run.length), 0n));
-    target += batchBytes;
-    batch = [];
-    batchBytes = 0n;
-  };
-  for (const run of runs) {
-    for (const piece of pieces(run)) {
-      batch.push(piece);
-      batchBytes += piece.length;
-      if (batchBytes >= pieceBytes) flush();
-    }
-  }
-  if (batch.length > 0) flush();
-}
-
-function* pieces(run: MemoryRun): Generator<MemoryRun> {
-  if (run.origin.kind === "zero" || run.length <= pieceBytes) {
-    yield run;
-    return;
-  }
-  for (let done = 0n; done < run.length; done += pieceBytes) {
-    const length = run.length - done < pieceBytes ? run.length - done : pieceBytes;
-    const { origin } = run;
-    const moved =
-      origin.kind === "stored"
-        ? { ...origin, position: origin.position + done }
-        : origin.kind === "file"
-          ? { ...origin, offset: origin.offset + done }
-          : origin;
-    yield { address: run.address + done, length, origin: moved };
-  }
-}
-
-class Progress {
-  #done = 0n;
-
-  constructor(
-    private readonly total: bigint,
-    private readonly report: WriteOptions["onProgress"],
-  ) {}
-
-  add(bytes: bigint): void {
-    this.#done += bytes;
-    this.report?.(this.#done, this.total);
-  }
 }
 
 function roundUp(offset: bigint): bigint {

@@ -3,15 +3,14 @@ import { ftruncateSync } from "node:fs";
 import type { Output } from "../../src/adapter/output.js";
 import { objectRow } from "../../src/gen/tables.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
+import type { PageCopies } from "../../src/pages/page-copies.js";
 import type { WireContext } from "./context.js";
 import { GhostChunkSchema, GhostFileSchema } from "./gen/payload_pb.js";
 import { ImageWriter } from "./image-writer.js";
 import { ghostToWire } from "./map-object.js";
-import { type CopyProgress, sourceOf } from "./write-pages.js";
+import { sourceOf } from "./write-pages.js";
 
-const pieceBytes = 64n << 20n;
-
-export function writeGhost(output: Output, checkpoint: Checkpoint, context: WireContext, row: number, progress: CopyProgress): void {
+export async function writeGhost(output: Output, checkpoint: Checkpoint, context: WireContext, row: number, copies: PageCopies): Promise<void> {
   const object = checkpoint.tables.objects[row] ?? objectRow();
   const writer = new ImageWriter(output, `ghost-file-${context.ghostId(row).toString(16)}.img`, "ghost-file");
   const ghost = context.foreign.apply({ table: "objects", row }, "ghost", GhostFileSchema, ghostToWire(object));
@@ -30,12 +29,7 @@ export function writeGhost(output: Output, checkpoint: Checkpoint, context: Wire
     } else {
       at = contentAt + Number(extent.address);
     }
-    for (let done = 0n; done < length; ) {
-      const piece = length - done < pieceBytes ? length - done : pieceBytes;
-      sourceOf(checkpoint, extent).copyTo(writer.fd, BigInt(at) + done, [{ position: extent.fileOffset + done, length: piece }]);
-      done += piece;
-      progress.copied(piece);
-    }
+    await copies.copy(sourceOf(checkpoint, extent), writer.fd, BigInt(at), [{ position: extent.fileOffset, length }]);
     if (ghost.chunks) writer.advance(Number(length));
   }
   // Holes of a small file are written out: its content simply follows.

@@ -1,17 +1,14 @@
 /** Extents → pages-N.img and its map. Pages are copied in large ranges, by the kernel where it can. */
 import { ftruncateSync } from "node:fs";
 import type { Output } from "../../src/adapter/output.js";
-import type { WriteOptions } from "../../src/adapter/format.js";
 import { CrimgError } from "../../src/errors/crimg-error.js";
 import { type ExtentRow, type VmaRow, vmaVmFlagsBits } from "../../src/gen/tables.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
 import type { ByteRange, PageSource } from "../../src/model/page-source.js";
+import type { PageCopies } from "../../src/pages/page-copies.js";
 import { PagemapEntrySchema, PagemapHeadSchema } from "./gen/memory_pb.js";
 import { ImageWriter } from "./image-writer.js";
 import { countForms, pageFlag, pageSize } from "./page-flags.js";
-
-/** Bytes copied between two reports of progress. */
-const batchBytes = 64n << 20n;
 
 /** A run of pages for a map. */
 export interface MapRun {
@@ -20,23 +17,6 @@ export interface MapRun {
   readonly flags: number;
   readonly source: PageSource;
   readonly position: bigint;
-}
-
-/** Counts copied bytes over all images of a set. */
-export class CopyProgress {
-  #done = 0n;
-  #total = 0n;
-
-  constructor(readonly options: WriteOptions) {}
-
-  expect(bytes: bigint): void {
-    this.#total += bytes;
-  }
-
-  copied(bytes: bigint): void {
-    this.#done += bytes;
-    this.options.onProgress?.(this.#done, this.#total);
-  }
 }
 
 /** Whether a lazy restore may leave pages of an area for later: private anonymous memory that is not locked. */
@@ -112,9 +92,9 @@ export function sourceOf(checkpoint: Checkpoint, extent: ExtentRow): PageSource 
 const maxNarrowCount = 0xffffffffn;
 
 /** Writes a map and its pages; `countForm` is one of `countForms`. */
-export function writePages(
-  output: Output, mapName: string, typeId: string, pagesId: number, countForm: number, runs: readonly MapRun[], progress: CopyProgress,
-): void {
+export async function writePages(
+  output: Output, mapName: string, typeId: string, pagesId: number, countForm: number, runs: readonly MapRun[], copies: PageCopies,
+): Promise<void> {
   const map = new ImageWriter(output, mapName, typeId);
   map.add(PagemapHeadSchema, { pagesId });
   for (const { address, length, flags } of runs) {
@@ -125,43 +105,22 @@ export function writePages(
   }
   map.flush();
   const { fd } = new ImageWriter(output, `pages-${pagesId}.img`, null);
-  copyRuns(fd, runs, progress);
+  await copyRuns(fd, runs, copies);
 }
 
 /** Copies runs one behind the other, each padded to whole pages. */
-function copyRuns(fd: number, runs: readonly MapRun[], progress: CopyProgress): void {
+async function copyRuns(fd: number, runs: readonly MapRun[], copies: PageCopies): Promise<void> {
   let offset = 0n;
-  let batch: ByteRange[] = [];
-  let batchLength = 0n;
-  let batchSource: PageSource | undefined;
-  const flush = (): void => {
-    if (!batchSource || batch.length === 0) return;
-    batchSource.copyTo(fd, offset, batch);
-    offset += batchLength;
-    progress.copied(batchLength);
-    batch = [];
-    batchLength = 0n;
-  };
-  for (const run of runs) {
-    if (run.source !== batchSource) flush();
-    batchSource = run.source;
-    for (let done = 0n; done < run.length; ) {
-      const left = run.length - done;
-      const room = batchBytes - batchLength;
-      const length = left < room ? left : room;
-      const last = batch.at(-1);
-      const position = run.position + done;
-      if (last && last.position + last.length === position) batch[batch.length - 1] = { position: last.position, length: last.length + length };
-      else batch.push({ position, length });
-      batchLength += length;
-      done += length;
-      if (batchLength >= batchBytes) flush();
+  for (let index = 0; index < runs.length; ) {
+    const first = runs[index] as MapRun;
+    const ranges: ByteRange[] = [];
+    let length = 0n;
+    for (let run: MapRun | undefined = first; run?.source === first.source && length % pageSize === 0n; run = runs[++index]) {
+      ranges.push(run);
+      length += run.length;
     }
-    if (run.length % pageSize !== 0n) {
-      flush();
-      offset += pageSize - (run.length % pageSize);
-    }
+    await copies.copy(first.source, fd, offset, ranges);
+    offset += (length + pageSize - 1n) & ~(pageSize - 1n);
   }
-  flush();
   ftruncateSync(fd, Number(offset));
 }

@@ -3,6 +3,7 @@ import { create, fromBinary } from "@bufbuild/protobuf";
 import type { WriteOptions } from "../../src/adapter/format.js";
 import type { Output } from "../../src/adapter/output.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
+import { lengthOf, PageCopies } from "../../src/pages/page-copies.js";
 import { u32Values, WireContext } from "./context.js";
 import { ForeignReader, wholeCheckpoint } from "./foreign.js";
 import { CoreEntrySchema } from "./gen/core_pb.js";
@@ -20,7 +21,7 @@ import { writeTerminals } from "./write-tty.js";
 import { countForms } from "./page-flags.js";
 import { withVdso } from "./vdso.js";
 import { writeGhost } from "./write-ghost.js";
-import { CopyProgress, type MapRun, runsOfMm, runsOfObject, writePages } from "./write-pages.js";
+import { type MapRun, runsOfMm, runsOfObject, writePages } from "./write-pages.js";
 
 /** Writes the whole set. Losses are told by losses.ts. */
 export async function writeCriu(checkpoint: Checkpoint, output: Output, options: WriteOptions): Promise<void> {
@@ -31,7 +32,7 @@ export async function writeCriu(checkpoint: Checkpoint, output: Output, options:
   writeFiles(output, context, files);
   writeQueues(output, context);
   writeCarried(output, context);
-  writeContents(output, checkpoint, context, options);
+  await writeContents(output, checkpoint, context, options);
 }
 
 function writeTree(output: Output, checkpoint: Checkpoint, context: WireContext): void {
@@ -221,9 +222,9 @@ function writeCarried(output: Output, context: WireContext): void {
 }
 
 /** Pages of address spaces and shared memory, and the content of ghosts. */
-function writeContents(output: Output, checkpoint: Checkpoint, context: WireContext, options: WriteOptions): void {
+async function writeContents(output: Output, checkpoint: Checkpoint, context: WireContext, options: WriteOptions): Promise<void> {
   const { tables } = context;
-  const progress = new CopyProgress(options);
+  const copies = new PageCopies(options.onProgress);
   const jobs: { mapName: string; typeId: string; kept: number | undefined; countForm: number; runs: MapRun[] }[] = [];
   const keptOf = (table: "mms" | "objects", row: number): { kept: number | undefined; countForm: number } => {
     const [kept, countForm = countForms.both] = u32Values(context.foreign.get({ table, row }, "pages-id"));
@@ -242,8 +243,8 @@ function writeContents(output: Output, checkpoint: Checkpoint, context: WireCont
     jobs.push({ mapName: `pagemap-shmem-${shmid}.img`, typeId: "pagemap-shmem", ...keptOf("objects", row), runs: runsOfObject(checkpoint, row) });
   });
   const ghosts = tables.objects.flatMap((object, row) => (isRemoved(object) ? [row] : []));
-  for (const { runs } of jobs) progress.expect(runs.reduce((sum, run) => sum + run.length, 0n));
-  for (const row of ghosts) progress.expect(tables.objects[row]?.size ?? 0n);
+  for (const { runs } of jobs) copies.expect(lengthOf(runs));
+  for (const row of ghosts) copies.expect(tables.objects[row]?.size ?? 0n);
   const used = new Set(jobs.flatMap(({ kept }) => (kept === undefined ? [] : [kept])));
   const taken = new Set<number>();
   let next = 1;
@@ -255,7 +256,7 @@ function writeContents(output: Output, checkpoint: Checkpoint, context: WireCont
       used.add(id);
     }
     taken.add(id);
-    writePages(output, mapName, typeId, id, countForm, runs, progress);
+    await writePages(output, mapName, typeId, id, countForm, runs, copies);
   }
-  for (const row of ghosts) writeGhost(output, checkpoint, context, row, progress);
+  for (const row of ghosts) await writeGhost(output, checkpoint, context, row, copies);
 }

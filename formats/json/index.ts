@@ -24,6 +24,6 @@ export const format: FormatAdapter = {
   },
   async write(checkpoint, output, options) {
     const { writeDocument } = await import("./write.js");
-    writeDocument(checkpoint, output, options);
+    await writeDocument(checkpoint, output, options);
   },
 };

@@ -6,6 +6,7 @@ import { CrimgError } from "../../src/errors/crimg-error.js";
 import { tableSpecs, type ExtentRow } from "../../src/gen/tables.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
 import type { ByteRange } from "../../src/model/page-source.js";
+import { lengthOf, PageCopies } from "../../src/pages/page-copies.js";
 import { MappedFiles } from "../../src/pages/mapped-files.js";
 import { MemoryView } from "../../src/pages/memory-view.js";
 import { documentFormat, documentSchema, documentVersion, maxInlineBytes, pagesSuffix } from "./document.js";
@@ -13,11 +14,8 @@ import { readProcessStrings } from "./process-strings.js";
 import { encodeRow } from "./row-codec.js";
 import { TextOutput } from "./text-output.js";
 
-/** Bytes copied between two reports of progress. */
-const pieceBytes = 64n << 20n;
-
 /** Writes the document and its pages. Throws CrimgError `json.*`. */
-export function writeDocument(checkpoint: Checkpoint, output: Output, options: WriteOptions): void {
+export async function writeDocument(checkpoint: Checkpoint, output: Output, options: WriteOptions): Promise<void> {
   const { extents } = checkpoint.tables;
   const total = extents.reduce((sum, { length }) => sum + length, 0n);
   const beside = options.extra?.["inline-pages"] === true ? undefined : output.beside?.(pagesSuffix);
@@ -59,7 +57,7 @@ export function writeDocument(checkpoint: Checkpoint, output: Output, options: W
   }
   text.write("\n}\n}\n");
   text.flush();
-  if (beside) copyPages(checkpoint, beside.fd, total, options);
+  if (beside) await copyPages(checkpoint, beside.fd, total, options);
 }
 
 function writeProcesses(text: TextOutput, checkpoint: Checkpoint): void {
@@ -88,29 +86,19 @@ function writeInlinePages(text: TextOutput, { tables, sources }: Checkpoint): vo
   text.write(`\n]},\n`);
 }
 
-/** Pages in the order of the extents, without gaps; neighbours of one source in one call. */
-function copyPages({ tables, sources }: Checkpoint, fd: number, total: bigint, { onProgress }: WriteOptions): void {
-  let done = 0n;
-  let batch: ByteRange[] = [];
-  let batchSource = -1;
-  let batchBytes = 0n;
-  const flush = () => {
-    if (batch.length === 0) return;
-    sources[batchSource]?.copyTo(fd, done, batch);
-    done += batchBytes;
-    batch = [];
-    batchBytes = 0n;
-    onProgress?.(done, total);
-  };
+/** Pages in the order of the extents, without gaps; neighbours of one source in one copy. */
+async function copyPages({ tables, sources }: Checkpoint, fd: number, total: bigint, { onProgress }: WriteOptions): Promise<void> {
+  const runs: { source: number; ranges: ByteRange[] }[] = [];
   for (const { source, length, fileOffset } of tables.extents) {
-    if (source !== batchSource) flush();
-    batchSource = source;
-    for (let at = 0n; at < length; at += pieceBytes) {
-      const piece = length - at < pieceBytes ? length - at : pieceBytes;
-      batch.push({ position: fileOffset + at, length: piece });
-      batchBytes += piece;
-      if (batchBytes >= pieceBytes) flush();
-    }
+    if (runs.at(-1)?.source !== source) runs.push({ source, ranges: [] });
+    runs.at(-1)?.ranges.push({ position: fileOffset, length });
   }
-  flush();
+  const copies = new PageCopies(onProgress);
+  copies.expect(total);
+  let done = 0n;
+  for (const { source, ranges } of runs) {
+    const pages = sources[source];
+    if (pages) await copies.copy(pages, fd, done, ranges);
+    done += lengthOf(ranges);
+  }
 }

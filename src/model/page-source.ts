@@ -13,9 +13,9 @@ export interface ByteRange {
 /** Who looks after a copy in the background. */
 export interface CopyWatch {
   /** Ends the copy early, without an error of its own. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
   /** Called now and then with the bytes copied so far; throws to end the copy with that error. */
-  readonly onProgress?: (bytes: bigint) => void;
+  readonly onProgress?: ((bytes: bigint) => void) | undefined;
 }
 
 export interface PageSource {
@@ -31,9 +31,9 @@ export interface PageSource {
   copyTo(fd: number, fileOffset: bigint, ranges: readonly ByteRange[]): void;
   /**
    * As copyTo, of any length, by other threads. Nothing else may happen to the source and the file until the promise
-   * is settled. Sources without it are copied with copyTo.
+   * is settled. undefined, or not there at all: these ranges are to be copied with copyTo.
    */
-  copyInBackground?(fd: number, fileOffset: bigint, ranges: readonly ByteRange[], watch: CopyWatch): Promise<void>;
+  copyInBackground?(fd: number, fileOffset: bigint, ranges: readonly ByteRange[], watch: CopyWatch): Promise<void> | undefined;
   /** Releases descriptors. The source is unusable afterwards. */
   close(): void;
 }

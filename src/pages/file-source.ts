@@ -63,14 +63,11 @@ export class FilePageSource implements PageSource {
     if (fstatSync(fd, { bigint: true }).size < target) ftruncateSync(fd, Number(target));
   }
 
-  async copyInBackground(fd: number, fileOffset: bigint, ranges: readonly ByteRange[], watch: CopyWatch): Promise<void> {
+  copyInBackground(fd: number, fileOffset: bigint, ranges: readonly ByteRange[], watch: CopyWatch): Promise<void> | undefined {
     this.#sharesBlocks ??= canShareBlocks(this.fd);
     // Holes stay holes, and shared blocks shared: both are fast without other threads.
-    if (!canCallDirectly() || this.#sharesBlocks || ranges.some((range) => this.#hasHoles(range))) {
-      this.copyTo(fd, fileOffset, ranges);
-      return;
-    }
-    await copyInBackground(fd, fileOffset, ranges, watch, {
+    if (!canCallDirectly() || this.#sharesBlocks || ranges.some((range) => this.#hasHoles(range))) return undefined;
+    return copyInBackground(fd, fileOffset, ranges, watch, {
       callsRead: () => true,
       addReads: (batch, buffer, parts) => this.#addReads(batch, buffer, parts),
       copyTo: (target, parts) => this.copyTo(fd, target, parts),

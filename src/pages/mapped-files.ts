@@ -5,6 +5,7 @@
 import { closeSync, constants, fstatSync, openSync } from "node:fs";
 import { CrimgError } from "../errors/crimg-error.js";
 import type { ObjectRow } from "../gen/tables.js";
+import type { PageCopies } from "./page-copies.js";
 import { FilePageSource } from "./file-source.js";
 
 /** A file of the host, or why it cannot stand in for the mapped one. */
@@ -42,9 +43,9 @@ export class MappedFiles {
   }
 
   /** Copies bytes of the file into another; what lies behind its end is left a hole. Throws like `read`. */
-  copyTo(object: number, offset: bigint, length: bigint, fd: number, target: bigint): void {
+  async copyTo(object: number, offset: bigint, length: bigint, fd: number, target: bigint, copies: PageCopies): Promise<void> {
     const { pages, size } = this.#usable(object);
-    pages.copyTo(fd, target, [{ position: offset, length: clamp(size - offset, length) }]);
+    await copies.copy(pages, fd, target, [{ position: offset, length: clamp(size - offset, length) }]);
   }
 
   close(): void {

@@ -6,6 +6,7 @@ import { CrimgError } from "../errors/crimg-error.js";
 import type { ExtentRow, VmaRow } from "../gen/tables.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import type { ByteRange, PageSource } from "../model/page-source.js";
+import type { PageCopies } from "./page-copies.js";
 import { MappedFiles } from "./mapped-files.js";
 
 const pageSize = 4096n;
@@ -112,7 +113,7 @@ export class MemoryView {
    * Copies runs, one behind the other, into an open file from `fileOffset`. Zero runs become holes: the caller sets the
    * length of the file in the end.
    */
-  copyRuns(runs: readonly MemoryRun[], fd: number, fileOffset: bigint): void {
+  async copyRuns(runs: readonly MemoryRun[], fd: number, fileOffset: bigint, copies: PageCopies): Promise<void> {
     let target = fileOffset;
     for (let index = 0; index < runs.length; ) {
       const run = runs[index] as MemoryRun;
@@ -125,9 +126,9 @@ export class MemoryView {
           ranges.push({ position: next.origin.position, length: next.length });
           length += next.length;
         }
-        origin.source.copyTo(fd, target, ranges);
+        await copies.copy(origin.source, fd, target, ranges);
       } else if (origin.kind === "file") {
-        this.#files.copyTo(origin.object, origin.offset, length, fd, target);
+        await this.#files.copyTo(origin.object, origin.offset, length, fd, target, copies);
       } else if (origin.kind === "absent") {
         throw new CrimgError("memory.absent", `the checkpoint does not hold the bytes at ${hex(run.address)}: ${origin.reason}`);
       }
