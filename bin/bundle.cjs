@@ -1,7 +1,7 @@
 /**
- * Loads the command line from its bundle, dist/bundle/cli/main.cjs, with the code cache beside it: V8 then finds the
- * functions compiled, which is half of the time from the start to the first thing done. A cache of another V8, of other
- * flags or of another bundle is rejected by V8 and does no harm.
+ * Loads the command line from its bundle, dist/bundle/cli/main.cjs, with the code cache of the command: V8 then finds
+ * the functions compiled, which is half of the time from the start to the first thing done. A cache of another V8, of
+ * other flags or of another bundle is rejected by V8 and does no harm.
  */
 const { existsSync, readFileSync } = require("node:fs");
 const { createRequire } = require("node:module");
@@ -9,12 +9,26 @@ const { dirname, join } = require("node:path");
 const { Script } = require("node:vm");
 
 const bundle = join(__dirname, "../dist/bundle/cli/main.cjs");
-const cache = join(dirname(bundle), "main.cache");
+
+/** The cache of a command. The build makes them (tools/bundle/code-cache.mjs), "other" for those without one. */
+function cacheOf(command) {
+  return join(dirname(bundle), `${command}.cache`);
+}
+
+/** The file's bytes, undefined if it cannot be read. */
+function readIfThere(path) {
+  try {
+    return readFileSync(path);
+  } catch {
+    return undefined;
+  }
+}
 
 /** The bundle's exports and its compiled script. The bundle is ASCII (esbuild's default), so no decoding is needed. */
-function loadBundle() {
+function loadBundle(command = "other") {
   const source = `(function(exports,require,module,__filename,__dirname){${readFileSync(bundle, "latin1")}\n})`;
-  const cachedData = existsSync(cache) ? readFileSync(cache) : undefined;
+  const isName = /^[a-z]+$/.test(command);
+  const cachedData = (isName ? readIfThere(cacheOf(command)) : undefined) ?? readIfThere(cacheOf("other"));
   const script = new Script(source, { filename: bundle, cachedData });
   const module = { exports: {} };
   script.runInThisContext()(module.exports, createRequire(bundle), module, bundle, dirname(bundle));
@@ -27,11 +41,11 @@ function runAsProcess(words) {
     process.stderr.write("crimg: not built yet; run `npm ci` (or `npm run build`) in the checkout first\n");
     process.exit(2);
   }
-  void loadBundle()
+  void loadBundle(words[0])
     .runCommandLine(words)
     .then((status) => {
       process.exitCode = status;
     });
 }
 
-module.exports = { cache, loadBundle, runAsProcess };
+module.exports = { cacheOf, loadBundle, runAsProcess };

@@ -27,4 +27,4 @@ await build({
 });
 // In a process of its own: what it runs must not be able to stop the build, since crimg works without a cache, only slower.
 const { status } = spawnSync(process.execPath, [path("bundle/code-cache.mjs")], { stdio: "ignore", timeout: 60_000 });
-if (status !== 0) console.error("build: no code cache was made; crimg starts more slowly");
+if (status !== 0) console.error("build: not all code caches could be made; crimg starts more slowly");

@@ -1,0 +1,14 @@
+/** The command starts from the bundle that the build makes, with functions that are compiled already. */
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { join } from "node:path";
+import test from "node:test";
+import { projectRoot } from "../support/project.js";
+
+for (const command of ["dump", "convert", "show", "validate", "explain", "other"]) {
+  test(`the code cache of ${command} fits this node and this bundle`, () => {
+    const script = `process.stdout.write(String(require(${JSON.stringify(join(projectRoot, "bin/bundle.cjs"))}).loadBundle(${JSON.stringify(command)}).isCached))`;
+    const { stdout, stderr } = spawnSync(process.execPath, ["-e", script], { encoding: "utf8", timeout: 30_000 });
+    assert.equal(stdout, "true", stderr);
+  });
+}
