@@ -3,13 +3,17 @@ import type { FormatAdapter, ProbeInput } from "../../src/adapter/format.js";
 import { looksLikeArchive } from "./archive.js";
 import { inventoryName } from "./image-types.js";
 import { lossesOf } from "./losses.js";
-import { readCriu } from "./read.js";
+import { engineFolder, readCriu } from "./read.js";
 import { writeCriu } from "./write.js";
+
+/** What Podman and CRI-O put beside the set. */
+const engineFiles = ["config.dump", "spec.dump"];
 
 function probe(input: ProbeInput): boolean {
   if (input.isDirectory) {
-    // A container engine's checkpoint directory keeps the set one level down.
-    return input.entries.includes(inventoryName) && input.entries.includes("pstree.img");
+    if (input.entries.includes(inventoryName) && input.entries.includes("pstree.img")) return true;
+    // A container engine's unpacked checkpoint keeps the set one level down.
+    return input.entries.includes(engineFolder) && engineFiles.some((name) => input.entries.includes(name));
   }
   return looksLikeArchive(input.head);
 }

@@ -43,7 +43,8 @@ async function openSet(path: string): Promise<ImageSet> {
   throw new CrimgError("criu.open", `The directory has no ${inventoryName}.`, { source: path, format: "criu", hint: "Name the directory that criu dump wrote (-D)." });
 }
 
-const engineFolder = "checkpoint";
+/** Where the checkpoints of container engines keep the set. */
+export const engineFolder = "checkpoint";
 const headSize = 64 * 1024;
 
 function headOf(path: string): Uint8Array {

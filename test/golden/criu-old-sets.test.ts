@@ -1,6 +1,6 @@
 /** Sets in the forms of CRIU 3.0 to 4.1 say the same as today's. */
 import assert from "node:assert/strict";
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import test from "node:test";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
@@ -10,8 +10,8 @@ import { PagemapEntrySchema } from "../../formats/criu/gen/memory_pb.js";
 import { RemapFilePathSchema } from "../../formats/criu/gen/payload_pb.js";
 import { KernelIdsSchema } from "../../formats/criu/gen/tree_pb.js";
 import { fileType } from "../../formats/criu/file-types.js";
-import type { Checkpoint } from "../../src/model/checkpoint.js";
-import { Checkpoint as CheckpointClass } from "../../src/model/checkpoint.js";
+import { open } from "../../src/index.js";
+import { Checkpoint } from "../../src/model/checkpoint.js";
 import { readSet, writeSet } from "../support/criu.js";
 import {
   copySet, messagesOf, unknownFile, withFilesByKind, withNarrowCounts, withoutMemoryFiles, withoutThreadNames, withSeparateActions,
@@ -63,7 +63,7 @@ for (const name of ["single", "ctree", "live", "threads4"]) {
       assert.deepEqual(losses, []);
       const isNameless = changes.some((change) => change === withoutThreadNames);
       const threads = now.tables.threads.map((thread) => ({ ...thread, comm: now.tables.threads.find(({ task }) => task === thread.task)?.comm ?? "" }));
-      const expected = isNameless ? new CheckpointClass({ tables: { ...now.tables, threads }, sources: [] }) : now;
+      const expected = isNameless ? new Checkpoint({ tables: { ...now.tables, threads }, sources: [] }) : now;
       assert.deepEqual(said(then), said(expected));
       // What is written is of today's form, and says the same again.
       const again = join(set, "../again");
@@ -89,7 +89,7 @@ test("maps keep the width of their counts; a set from elsewhere has both", { ski
   await writeSet(checkpoint, join(directory, "narrow"));
   assert.deepEqual(counts(join(directory, "narrow")), counts(set));
   const tables = { ...checkpoint.tables, foreign: [] };
-  await writeSet(new CheckpointClass({ tables, sources: checkpoint.sources }), join(directory, "both"));
+  await writeSet(new Checkpoint({ tables, sources: checkpoint.sources }), join(directory, "both"));
   for (const [narrow, wide] of counts(join(directory, "both"))) {
     assert.ok(narrow > 0);
     assert.equal(BigInt(narrow), wide);
@@ -161,6 +161,15 @@ test("kinds of files without a place in the model come through from an image of 
   await writeSet(checkpoint, join(set, "../again"));
   const written = messagesOf(join(set, "../again/files.img"));
   for (const bytes of files.slice(-2)) assert.ok(written.some((one) => one.equals(bytes)));
+});
+
+test("the unpacked checkpoint of a container engine is recognised", { skip }, async (t) => {
+  const directory = temporaryDirectory(t);
+  copySet(fixture("single"), join(directory, "checkpoint"));
+  writeFileSync(join(directory, "config.dump"), "{}");
+  const checkpoint = await open(directory);
+  assert.deepEqual(checkpoint.tasks.map(({ pid }) => pid), [504]);
+  checkpoint.close();
 });
 
 test("what only CRIU can bring back is told", { skip }, async (t) => {
