@@ -78,7 +78,7 @@ function syntaxError(cause: unknown, text: string, path: string): CrimgError {
   const at = findSyntaxError(text);
   const before = text.slice(0, at);
   const line = before.split("\n").length;
-  const found = at >= text.length ? "the end of the document" : JSON.stringify(text.slice(at, at + 20));
+  const found = at >= text.length ? "the end of the document" : JSON.stringify(text.slice(at, at + 1));
   return new CrimgError("json.syntax", `line ${line}, column ${at - before.lastIndexOf("\n")} is not JSON: found ${found}`, {
     source: path,
     format: "json",

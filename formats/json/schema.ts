@@ -50,7 +50,7 @@ function describe(error: ErrorObject | undefined): string {
   const params = error?.params as Readonly<Record<string, unknown>> | undefined;
   switch (error?.keyword) {
     case "additionalProperties":
-      return `has a property "${String(params?.["additionalProperty"])}" that the schema does not know`;
+      return `has a property that the schema does not know: ${shown(params?.["additionalProperty"])}`;
     case "enum":
       return `must be one of ${(params?.["allowedValues"] as readonly unknown[]).map(String).join(", ")}, found ${shown(error.data)}`;
     case "const":
@@ -62,8 +62,13 @@ function describe(error: ErrorObject | undefined): string {
   }
 }
 
-/** A value, shortened. */
+/** No number, flag or enum name is longer; what is may be bytes of the program, which no message tells. */
+const longestWord = 24;
+
+/** A short value; of anything else only what it is. */
 function shown(value: unknown): string {
-  const text = JSON.stringify(value) ?? "nothing";
-  return text.length > 60 ? `${text.slice(0, 57)}…` : text;
+  if (typeof value === "string") return value.length > longestWord ? `a string of ${value.length} characters` : JSON.stringify(value);
+  if (Array.isArray(value)) return `an array of ${value.length}`;
+  if (typeof value === "object" && value !== null) return "an object";
+  return String(value ?? "nothing");
 }
