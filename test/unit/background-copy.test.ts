@@ -5,9 +5,10 @@ import { join } from "node:path";
 import test from "node:test";
 import fc from "fast-check";
 import { CrimgError } from "../../src/errors/crimg-error.js";
-import type { ByteRange, CopyWatch } from "../../src/model/page-source.js";
+import type { ByteRange } from "../../src/model/page-source.js";
 import { pieceLength } from "../../src/pages/background-copy.js";
 import { FilePageSource } from "../../src/pages/file-source.js";
+import { PageCopies } from "../../src/pages/page-copies.js";
 import { ProcessPageSource } from "../../src/pages/process-source.js";
 import { addressOf } from "../../src/native/index.js";
 import { temporaryDirectory } from "../support/processes.js";
@@ -16,10 +17,10 @@ const page = 4096;
 const bytes = Buffer.alloc(5 * pieceLength + 3 * page);
 for (let at = 0; at < bytes.length; at += 4) bytes.writeUInt32LE((at * 2654435761) >>> 0, at);
 
-async function copied(path: string, source: FilePageSource | ProcessPageSource, ranges: readonly ByteRange[], watch: CopyWatch = {}): Promise<Buffer> {
+async function copied(path: string, source: FilePageSource | ProcessPageSource, ranges: readonly ByteRange[], watch: { onProgress?: (done: bigint) => void; signal?: AbortSignal } = {}): Promise<Buffer> {
   const fd = openSync(path, "w+");
   try {
-    await source.copyInBackground(fd, 0n, ranges, watch);
+    await new PageCopies(watch.onProgress, watch.signal).copy(source, fd, 0n, ranges);
     return readFileSync(path);
   } finally {
     closeSync(fd);
