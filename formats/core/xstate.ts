@@ -1,7 +1,8 @@
 /** NT_X86_XSTATE as debuggers expect it: as long as the enabled components need, in the standard form. */
-import { endOf, xstateLayout } from "../../src/model/xstate-layout.js";
+import { endOf, intelLayout, xstateLayout } from "../../src/model/xstate-layout.js";
 
 const amx = (1n << 17n) | (1n << 18n);
+const pkru = 1n << 9n;
 const headerEnd = 576;
 
 /**
@@ -15,9 +16,18 @@ export function xstateForDebuggers(xstate: Uint8Array, xfeatures: bigint): Uint8
   const known = new DataView(xstate.buffer, xstate.byteOffset, xstate.length).getBigUint64(464, true);
   const enabled = (known !== 0n ? known : xfeatures !== 0n ? xfeatures : inUse) | inUse | 3n;
   const shown = (inUse & amx) === 0n ? enabled & ~amx : enabled;
-  // gdb tells the layout by this length; bytes that are there stay, except unused AMX at the end.
-  const area = new Uint8Array(endOf(xstateLayout(xstate, shown), shown));
+  // Bytes that are there stay, except unused AMX at the end.
+  const area = new Uint8Array(lengthFor(xstate, shown));
   area.set(xstate.subarray(0, area.length));
   new DataView(area.buffer).setBigUint64(464, shown, true);
   return area;
+}
+
+/**
+ * gdb tells the layout by the length (i387_guess_xsave_layout), but it knows AMD's only with PKRU. Where a hypervisor
+ * hides that, any gdb takes Intel's and warns of a section that is too small, unless the area is as long.
+ */
+function lengthFor(xstate: Uint8Array, shown: bigint): number {
+  const length = endOf(xstateLayout(xstate, shown), shown);
+  return (shown & pkru) === 0n ? Math.max(length, endOf(intelLayout, shown)) : length;
 }
