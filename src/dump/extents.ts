@@ -77,14 +77,15 @@ export function collectExtents(
     const first = vmas[0]?.mapping.start ?? 0n;
     const last = vmas.filter((vma) => vma.mapping.end < 1n << 63n).at(-1)?.mapping.end ?? 0n;
     const range = { start: first, end: last };
-    const scan = (inverted: bigint): number =>
-      scanPages(fd, { ...range, inverted, mask: inverted, anyOf: pageIs.PRESENT | pageIs.SWAPPED }, (start, end) => builder.add(start, end));
+    const clean = pageIs.FILE | pageIs.PFNZERO;
+    const scan = (returned: bigint): number =>
+      scanPages(fd, { ...range, inverted: clean, mask: clean, anyOf: pageIs.PRESENT | pageIs.SWAPPED, returned }, (start, end, categories) => {
+        if ((categories & pageIs.GUARD) === 0n) builder.add(start, end);
+        else addGuards(context, mm, vmas, start, end);
+      });
     // Guard markers look like swapped pages; kernels before 6.15 do not know the category.
-    let result = scan(pageIs.FILE | pageIs.PFNZERO | pageIs.GUARD);
-    if (result === -errno.EINVAL) result = scan(pageIs.FILE | pageIs.PFNZERO);
-    else if (!failed(result)) {
-      scanPages(fd, { ...range, inverted: 0n, mask: 0n, anyOf: pageIs.GUARD }, (start, end) => addGuards(context, mm, vmas, start, end));
-    }
+    let result = scan(pageIs.GUARD);
+    if (result === -errno.EINVAL) result = scan(0n);
     if (result === -errno.ENOTTY) walkPagemap(fd, vmas, builder);
     else if (failed(result)) throw new SysError("ioctl(PAGEMAP_SCAN)", -result, `process ${process.pid}`);
     builder.finish();

@@ -64,6 +64,8 @@ export interface PageScan {
   readonly inverted: bigint;
   readonly mask: bigint;
   readonly anyOf: bigint;
+  /** Categories that runs are told apart by; by default those of `anyOf`. */
+  readonly returned?: bigint;
 }
 
 /**
@@ -73,7 +75,7 @@ export interface PageScan {
 export function scanPages(
   pagemapFd: number,
   scan: PageScan,
-  onRun: (start: bigint, end: bigint) => void,
+  onRun: (start: bigint, end: bigint, categories: bigint) => void,
 ): number {
   const arg = Buffer.alloc(96);
   let start = scan.start;
@@ -89,11 +91,13 @@ export function scanPages(
     arg.writeBigUInt64LE(scan.inverted, 64);
     arg.writeBigUInt64LE(scan.mask, 72);
     arg.writeBigUInt64LE(scan.anyOf, 80);
-    arg.writeBigUInt64LE(scan.anyOf, 88);
+    arg.writeBigUInt64LE(scan.returned ?? scan.anyOf, 88);
     const count = tryCall("ioctl", pagemapFd, PAGEMAP_SCAN, arg);
     if (count === -errno.EINTR) continue;
     if (failed(count)) return count;
-    for (let i = 0; i < count; i++) onRun(regions.readBigUInt64LE(i * 24), regions.readBigUInt64LE(i * 24 + 8));
+    for (let at = 0; at < count * 24; at += 24) {
+      onRun(regions.readBigUInt64LE(at), regions.readBigUInt64LE(at + 8), regions.readBigUInt64LE(at + 16));
+    }
     const walked = arg.readBigUInt64LE(32);
     if (walked <= start) break;
     start = walked;

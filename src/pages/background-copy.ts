@@ -12,8 +12,6 @@ import { CallBatch } from "../native/batch.js";
  */
 export const pieceLength = 1 << 18;
 
-/** Threads. One reads while another writes: writes into one file exclude each other. */
-const lanes = 2;
 /** Pieces of one batch: 256 MiB, and 48 KiB of words. */
 const piecesOfBatch = 1024;
 /** Time between two looks at the progress, milliseconds. */
@@ -152,6 +150,11 @@ function lengthOf(pieces: readonly Piece[]): number {
   return pieces.reduce((sum, { length }) => sum + length, 0);
 }
 
+/** Resolves when the event loop turns. */
+function idle(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
 /** See PageSource.copyInBackground. */
 export async function copyInBackground(fd: number, fileOffset: bigint, ranges: readonly ByteRange[], watch: CopyWatch, reader: PieceReader): Promise<void> {
   const copy = new Copy(fd, piecesOf(ranges, fileOffset), reader);
@@ -170,7 +173,9 @@ export async function copyInBackground(fd: number, fileOffset: bigint, ranges: r
   const look = setInterval(() => guard(() => watch.onProgress?.(copy.progress)), lookMs);
   try {
     const lane = (): Promise<void> => copy.lane().catch((error: unknown) => guard(() => { throw error; }));
-    await Promise.all(Array.from({ length: lanes }, lane));
+    // One thread reads while another writes, since writes into one file exclude each other. The second begins when this
+    // thread has nothing else to do: threads that share a processor wait for whichever was stopped while it wrote.
+    await Promise.all([lane(), idle().then(lane)]);
   } finally {
     clearInterval(look);
     watch.signal?.removeEventListener("abort", stop);
