@@ -236,17 +236,23 @@ export class FrozenTree {
     for (const tid of this.#held.keys()) trySetOptions(tid, ptraceOption.TRACESYSGOOD | ptraceOption.EXITKILL);
   }
 
-  /** Ends every process and waits until it is gone (reaped by its parent at the latest when that looks). */
-  kill(): void {
+  /**
+   * Ends every process. Waits until the descendants are gone, and for the root as long as `rootMs`: freeing much memory
+   * takes a while, and an image waits for that too before it needs what the old processes had (lower/await-ends.ts).
+   * @returns whether all are gone, or wait for their parent to look
+   */
+  kill(rootMs: number): boolean {
     // Parents come first in the list: from its end, a child is gone before its parent is touched.
     for (const process of [...this.processes].reverse()) {
       if (process.isZombie) continue;
       tryKill(process.pid, SIGKILL);
+      const end = performance.now() + (process === this.processes[0] ? rootMs : longestEndMs);
       // A leader is reported only after the other threads of its process.
-      for (const thread of process.threads) if (thread.tid !== process.pid) awaitEnd(thread.tid);
-      awaitEnd(process.pid);
+      const tids = [...process.threads.map(({ tid }) => tid).filter((tid) => tid !== process.pid), process.pid];
+      if (!tids.every((tid) => hasEnded(tid, Math.max(1, Math.ceil(end - performance.now()))))) return false;
     }
     this.#held.clear();
+    return true;
   }
 }
 
@@ -292,12 +298,16 @@ function detachEarly(thread: FrozenThread): void {
   }
 }
 
-/** Waits for the end of a killed tracee; its memory is free then. */
-function awaitEnd(tid: number): void {
+/** Longest wait for the end of a killed process, milliseconds. */
+const longestEndMs = 60_000;
+
+/** Waits at most that long for the end of a killed tracee; its memory is free then. */
+function hasEnded(tid: number, milliseconds: number): boolean {
   for (;;) {
-    const { pid, status } = waitTimeout(tid, waitOption.WALL, 60_000);
-    if (failed(pid)) return;
+    const { pid, status } = waitTimeout(tid, waitOption.WALL, milliseconds);
+    if (pid === -errno.ETIMEDOUT) return false;
+    if (failed(pid)) return true;
     const state = decodeWaitStatus(status);
-    if (state.kind === "exited" || state.kind === "killed") return;
+    if (state.kind === "exited" || state.kind === "killed") return true;
   }
 }

@@ -8,6 +8,7 @@
 import { CrimgError } from "../errors/crimg-error.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import { findRoom, usedRanges } from "./address-space.js";
+import { awaitEnds } from "./await-ends.js";
 import { AUXV, ERRNO, PR, RLIMIT_NOFILE, SIG_SETMASK, pageSize, sigsetSize, taskSize } from "./constants.js";
 import type { DescriptorLowering, LowerContext } from "./context.js";
 import { lowerForeground, lowerPidfile } from "./foreground.js";
@@ -52,6 +53,7 @@ export function lowerCheckpoint(checkpoint: Checkpoint, options: LowerOptions): 
 
   b.place(entry);
   const euid = prepareFirstProcess(l, row?.vdsoBuildId ?? new Uint8Array(0));
+  awaitEnds(l);
   const namespaced = b.label("in namespaces");
   b.jumpIf(pidMode, "eq", pidModeValues.any, anyPids);
   b.jumpIf(pidMode, "eq", pidModeValues.same, makeTree);

@@ -129,8 +129,7 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
       collection = undefined;
       output.commit({ sync: options.sync });
       if (options.after === "kill") {
-        end(tree, processes);
-        await untilReaped(tree);
+        if (end(tree, processes)) await untilReaped(tree);
       } else tree.release(options.after === "leave-stopped");
       const now = performance.now();
       return { ...report, frozenMs: now - frozenAt, totalMs: now - started };
@@ -155,8 +154,11 @@ function reportLosses(format: FormatAdapter, checkpoint: Checkpoint, options: Du
   return losses;
 }
 
-/** Kills the tree, children first, so that no zombie of it keeps a pid. */
-function end(tree: FrozenTree, processes: readonly DumpedProcess[]): void {
+/** Wait for the end of the root. Small processes are gone by then. */
+const rootEndMs = 20;
+
+/** Kills the tree, children first, so that no zombie of it keeps a pid. Returns whether all have ended. */
+function end(tree: FrozenTree, processes: readonly DumpedProcess[]): boolean {
   // From here on the image is whole: should crimg die now, the tree dies with it rather than go on half disowned.
   tree.endWithTracer();
   try {
@@ -164,7 +166,7 @@ function end(tree: FrozenTree, processes: readonly DumpedProcess[]): void {
   } catch {
     // Zombies may stay until the first process of the system waits for them: no reason not to end the tree.
   }
-  tree.kill();
+  return tree.kill(rootEndMs);
 }
 
 /** Puts the target back; what fails on the way matters less than the error that brought us here. */

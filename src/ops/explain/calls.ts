@@ -5,6 +5,7 @@ type Kinds = readonly (ArgKind | EnumKind)[];
 
 export const callArguments: Readonly<Record<string, Kinds>> = {
   openat: ["fd", "path", "open", "oct"],
+  readlink: ["path", "hex", "size"],
   close: ["fd"],
   fstat: ["fd", "hex"],
   lseek: ["fd", "dec", "dec"],
