@@ -141,11 +141,13 @@ function fileOutput(path: string, options: OutputOptions, isDirectory: boolean |
     commit({ sync = false } = {}) {
       if (sync) fsyncSync(fd);
       if (temporary === undefined) {
-        if (options.force === true) {
+        if (!linkDescriptor.link(fd, path)) {
+          if (options.force !== true) throw existsError(path);
+          // Only a name can replace a name; who is killed between these two calls leaves the whole file under this one.
           const name = temporaryName(path);
           linkDescriptor.link(fd, name);
           renameSync(name, path);
-        } else if (!linkDescriptor.link(fd, path)) throw existsError(path);
+        }
       } else if (options.force === true) renameSync(temporary, path);
       else {
         // link, not rename: what appeared there meanwhile must not be overwritten

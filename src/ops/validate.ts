@@ -10,6 +10,7 @@ import type { Checkpoint } from "../model/checkpoint.js";
 import { fileRules, modelRules } from "../validate/catalogue.js";
 import type { Finding, Profile, RuleInfo } from "../validate/finding.js";
 import { type Container, containerRules, readContainer } from "../validate/rules/container.js";
+import { coreRules, readCoreFiles } from "../validate/rules/core-files.js";
 import { programRules, programUnreadable, readProgram } from "../validate/rules/program.js";
 import { lkmlRules, replayLkml } from "../validate/lkml.js";
 import { type Locator, imageLocator, pathLocator } from "../validate/locate.js";
@@ -95,6 +96,7 @@ export function validateCheckpoint(
 /** An image and, for executable ones, the file that it is. */
 export function validateImage(path: string, checkpoint: Checkpoint, options: { readonly source: string; readonly format: FormatAdapter; readonly locate: Locator }): Judgement {
   const model = validateCheckpoint(checkpoint, options);
+  if (options.format.id === "core") return withCoreRules(path, model, options);
   if (options.format.id !== "ckpt-elf") return model;
   const file = FileBytes.open(path);
   try {
@@ -109,6 +111,16 @@ export function validateImage(path: string, checkpoint: Checkpoint, options: { r
   } finally {
     file.close();
   }
+}
+
+function withCoreRules(path: string, model: Judgement, options: { readonly source: string; readonly format: FormatAdapter; readonly locate: Locator }): Judgement {
+  const rest = { source: options.source, format: options.format.id, locate: options.locate };
+  const runs = readCoreFiles(path).map((file) => runRules(coreRules, file, rest));
+  return {
+    findings: [...runs.flatMap((run) => run.findings), ...model.findings],
+    cutOff: [...new Set(runs.flatMap((run) => run.cutOff)), ...model.cutOff],
+    rules: model.rules + coreRules.length,
+  };
 }
 
 /** The restore program, if there is one: an image without it is still a document. */

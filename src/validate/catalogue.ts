@@ -5,6 +5,7 @@ import { hostRules } from "./host/host-rules.js";
 import { imageRules } from "./host/image-rules.js";
 import { lkmlRules } from "./lkml.js";
 import { containerRules } from "./rules/container.js";
+import { coreRules } from "./rules/core-files.js";
 import { descriptorRules } from "./rules/descriptors.js";
 import { identityRules } from "./rules/identity.js";
 import { extentRules } from "./rules/memory-extents.js";
@@ -34,5 +35,5 @@ export const fileRules = {
 
 /** Everything, for the documentation. */
 export function allRules(): readonly RuleInfo[] {
-  return [...Object.values(fileRules), ...containerRules, programUnreadable, ...programRules, ...modelRules, ...Object.values(lkmlRules), ...hostRules, ...imageRules];
+  return [...Object.values(fileRules), ...containerRules, programUnreadable, ...programRules, ...coreRules, ...modelRules, ...Object.values(lkmlRules), ...hostRules, ...imageRules];
 }

@@ -1,6 +1,6 @@
 /** Every system call of a dump made to fail in turn, and crimg killed in the midst: the target must not notice. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { readdirSync } from "node:fs";
+import { readdirSync, rmSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -96,7 +96,10 @@ export async function killAtRandom(target: Target, directory: string, count: num
     tried += 1;
     const harm = await target.harm();
     if (harm !== undefined) harmed.push(`kill ${tried}: ${harm}`);
-    left.push(...leftovers(directory).filter((name) => name !== "out.elf").map((name) => `kill ${tried}: ${name}`));
+    for (const name of leftovers(directory)) {
+      if (name !== "out.elf") left.push(`kill ${tried}: ${name}`);
+      rmSync(join(directory, name));
+    }
   }
   return { tried, harmed, bugs: [], left, interrupted: harmed.length > 0 ? 0 : target.interruptedWaits - before };
 }

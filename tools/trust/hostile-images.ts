@@ -16,7 +16,7 @@ export type Ending =
   | "resumed"
   /** execve itself said no, or, the ELF header being wrong, the kernel killed while it loaded. */
   | "kernel"
-  /** A signal, the damage being in the code of the interpreter, which can look at itself only if what looks is whole. */
+  /** Anything else, the damage being in the interpreter, which can look at itself only if what looks is whole. */
   | "code"
   /** The first process died of a signal and said nothing. */
   | "signal"
@@ -72,14 +72,13 @@ function changed(image: Resumable, kind: Hostility, random: Random): { readonly 
 }
 
 function endingOf(image: Resumable, { how, number, stderr }: Verdict, at: number): Ending {
-  if (how === "late" && at >= image.pages.start) return "late";
   if (how === "refused") return "kernel";
   if (how === "exit" && number === wholeStatus) return "resumed";
   if (how === "exit" && number >= 125 && number <= 127 && stderr.startsWith("crimg: ")) return "told";
   // Where the ELF header or the first program headers are wrong, the kernel jumps anywhere, or kills after the point of no return.
   if (how === "signal" && stderr === "" && at < interpreterStart) return "kernel";
-  if (how !== "exit" && at < image.pages.start) return "code";
-  return how === "signal" ? "signal" : "other";
+  if (at < image.pages.start) return "code";
+  return how === "signal" || how === "late" ? how : "other";
 }
 
 export async function runHostile(image: Resumable, jail: Jail, directory: string, kind: Hostility, count: number, random: Random): Promise<HostileResult> {

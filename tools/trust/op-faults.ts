@@ -57,7 +57,9 @@ function judge(image: Resumable, index: number, { how, number, survivors, stderr
   if (survivors > 0) return `${survivors} processes survive (${shown})`;
   if (how === "exit" && number === wholeStatus) return "resumed";
   if (how !== "exit" || number !== 125) return shown;
-  return stderr.startsWith("crimg: ") && message !== "" && stderr.includes(message) ? "named" : `the message does not name it (${shown})`;
+  // An op without a message may fail; where it may not after all, a later op says what is wrong.
+  const isNamed = message === "" ? !/^crimg: (.*: )?op \d/.test(stderr) : stderr.includes(message);
+  return stderr.startsWith("crimg: ") && isNamed ? "named" : `the message does not name it (${shown})`;
 }
 
 /** Ops and faults to try; `step` takes every so-manieth. */

@@ -37,8 +37,9 @@ function mutationPart(mutations: FuzzSummary | undefined): string[] {
     `| errors without a place | ${outcomes.unlocated} |`, `| slowest | ${slowestMs} ms |`, `| worst memory of a case | ${(worstBytes / 1048576).toFixed(1)} MB |`,
     `| refused by the reader | ${outcomes.refused} |`, `| found by validate | ${outcomes.found} |`, `| not noticed | ${outcomes.unnoticed} |`,
     `| without effect on the model | ${outcomes.same} |`, `| **detected, of those with an effect** | **${(100 * detection).toFixed(1)} %** |`, "",
-    "What is not noticed is mostly a value that is as good as the one before: another register, another offset in a file, another",
-    "time. Only a format that repeats itself can tell; the executable image does, since its restore program follows from its tables.", "",
+    "What is not noticed is mostly a value that is as good as the one before: content of a vector register, a byte of the command",
+    "line, or what another tool wrote and crimg only carries on. Only a format that repeats itself can tell; the executable image does,",
+    "since its restore program follows from its tables.", "",
     "| images | mutations | crashes | with an effect | detected |", "|---|---|---|---|---|", ...rows,
   ];
 }
@@ -73,11 +74,12 @@ function hostilePart(hostile: Readonly<Record<Hostility, HostileResult>>): strin
     "The interpreter looks at a checksum over itself and the restore program, and whether every op stays within what the program has,",
     "before it does anything. Images are changed and executed, as a user without rights in namespaces of their own, five seconds at most.",
     "The columns say how they ended: with a message and status 125 to 127; as if nothing were wrong (what was changed is not needed to",
-    "resume); refused or killed by the kernel, the ELF header being wrong; by a signal, the damage being in the very code that looks;",
-    "by any other signal; not in time; in any other way; and how many processes were left.", "",
+    "resume); refused or killed by the kernel, the ELF header being wrong; in any other way, the damage being in the interpreter itself,",
+    "in the code that looks or the words that it says; by a signal; not in time; in any other way; and how many processes were left.", "",
     "| | executed | told | resumed | kernel | code | signal | late | other | left |", "|---|---|---|---|---|---|---|---|---|---|", ...rows, "",
     "A checksum tells damage, not malice. A restore program is code, as any executable is: who runs an image trusts who made it",
-    "(`crimg validate` compares the program with the tables, `crimg explain` shows it). The last row shows that even then little is left.",
+    "(`crimg validate` compares the program with the tables, `crimg explain` shows it). Even so, in the last row, processes are left only",
+    "where one that was changed to wait for ever had to be killed.",
   ];
 }
 

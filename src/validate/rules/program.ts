@@ -10,6 +10,7 @@ import {
   type Op, type ProgramHeader, argModeValues, opFlagsBits, opKindValues, opSize, programHeaderSize, readOp, readProgramHeader,
 } from "../../gen/restore-program.js";
 import { DescriptorProgram } from "../../lower/fds/lowering.js";
+import { checksum, checksumOffset, putChecksum } from "../../lower/checksum.js";
 import { lowerCheckpoint } from "../../lower/lower.js";
 import type { VmaRow } from "../../gen/tables.js";
 import type { Problem, Rule } from "../finding.js";
@@ -39,6 +40,9 @@ export const programUnreadable = {
   code: "program.unreadable", severity: "error", profile: "format", spec: "SPEC 10",
   summary: "The header and the ops of the restore program can be read.",
 } as const;
+
+/** Interpreters have a few pages. */
+const maxCodeBytes = 1n << 20n;
 
 /** Largest program that is read: some thousand tasks. */
 const maxProgramBytes = 1n << 28n;
@@ -177,6 +181,20 @@ export const programRules: readonly ProgramRule[] = [
         }
         yield* operandProblems(program, op, index);
       }
+    },
+  ),
+  programRule(
+    { code: "program.checksum", severity: "error", summary: "The checksum over interpreter and program is right: else the interpreter refuses to run.", spec: "SPEC 10" },
+    function* ({ container, code, bytes, segment, header }) {
+      if (code === undefined || code.pFilesz < 4096n || code.pFilesz > maxCodeBytes || code.pOffset + code.pFilesz > container.file.size) return;
+      const interpreter = container.file.read(code.pOffset + 4096n, Number(code.pFilesz) - 4096);
+      const expected = putChecksum(bytes.slice(), checksum(interpreter));
+      if (expected === header.checksum) return;
+      yield {
+        message: "the checksum is wrong: interpreter or program were changed", expected: hex(expected), actual: hex(header.checksum),
+        place: { path: "program_header.checksum", offset: segment.pOffset + BigInt(checksumOffset) },
+        hint: "crimg convert OLD NEW links the image anew; run it only if you trust where it comes from",
+      };
     },
   ),
   programRule(

@@ -6,6 +6,7 @@ import test from "node:test";
 import { registry } from "../../../formats/registry.js";
 import { opSize, programHeaderSize } from "../../../src/gen/restore-program.js";
 import { programHeaderSize as segmentSize, segmentTypeValues } from "../../../src/gen/elf64.js";
+import { checksumOffset } from "../../../src/lower/checksum.js";
 import { type ValidationReport, validate } from "../../../src/ops/validate.js";
 import { containerRules } from "../../../src/validate/rules/container.js";
 import { programRules, programUnreadable } from "../../../src/validate/rules/program.js";
@@ -70,6 +71,11 @@ const broken: Readonly<Record<string, readonly ((layout: Layout) => void)[]>> = 
     (l) => void l.bytes.writeUInt32LE(0x7fffffff, l.op((at) => l.bytes[at] === 8) + 84),
     (l) => void l.bytes.writeUInt32LE(0x7ffffffe, l.op((at) => l.bytes[at] === 1) + 80),
     (l) => void l.bytes.writeUInt32LE(0x7ffffffe, l.op((at) => l.bytes[at] === 1) + 92),
+  ],
+  "program.checksum": [
+    (l) => void l.bytes.writeUInt32LE(l.bytes.readUInt32LE(l.program + checksumOffset) ^ 1, l.program + checksumOffset),
+    (l) => void l.bytes.writeUInt8((l.bytes[4097] ?? 0) ^ 1, 4097),
+    (l) => void l.bytes.writeUInt8((l.bytes[l.program + 60_000] ?? 0) ^ 0xff, l.program + 60_000),
   ],
   "program.place": [
     (l) => void l.bytes.writeBigUInt64LE(0x400000n, l.program + 48),
