@@ -28,7 +28,10 @@ export type Ending =
 export interface HostileResult {
   readonly tried: number;
   readonly endings: Readonly<Record<Ending, number>>;
+  /** Processes left when the first one had ended. */
   readonly survivors: number;
+  /** Processes left when the first one, which waited for ever, had been killed. */
+  readonly leftByKill: number;
   readonly examples: readonly string[];
 }
 
@@ -85,6 +88,7 @@ export async function runHostile(image: Resumable, jail: Jail, directory: string
   const endings: Record<Ending, number> = { told: 0, resumed: 0, kernel: 0, code: 0, signal: 0, late: 0, other: 0 };
   const examples: string[] = [];
   let survivors = 0;
+  let leftByKill = 0;
   // All changes are made in order, so that the seed gives the same whatever ends first.
   const trials = Array.from({ length: count }, () => random.bits());
   await inTurns(trials, async (seed, number) => {
@@ -92,11 +96,12 @@ export async function runHostile(image: Resumable, jail: Jail, directory: string
     const verdict = await withImage(directory, `hostile-${number}.elf`, bytes, (path) => jail.run(path, "nobody", patience));
     const ending = endingOf(image, verdict, at);
     endings[ending] += 1;
-    survivors += verdict.survivors;
+    if (ending === "late") leftByKill += verdict.survivors;
+    else survivors += verdict.survivors;
     const isBad = verdict.survivors > 0 || (kind !== "program" && !["told", "resumed", "kernel", "code"].includes(ending));
     if (isBad && examples.length < maxExamples) {
       examples.push(`${kind} seed ${seed} at ${at}: ${verdict.how} ${verdict.number}, ${verdict.survivors} survive ${verdict.stderr.trim().slice(0, 200)}`);
     }
   });
-  return { tried: count, endings, survivors, examples };
+  return { tried: count, endings, survivors, leftByKill, examples };
 }

@@ -65,9 +65,9 @@ const hostileNames: Readonly<Record<Hostility, string>> = {
 };
 
 function hostilePart(hostile: Readonly<Record<Hostility, HostileResult>>): string[] {
-  const rows = Object.entries(hostile).map(([kind, { tried, endings, survivors }]) => {
+  const rows = Object.entries(hostile).map(([kind, { tried, endings, survivors, leftByKill }]) => {
     const { told, resumed, kernel, code, signal, late, other } = endings;
-    return `| ${hostileNames[kind as Hostility]} | ${tried} | ${told} | ${resumed} | ${kernel} | ${code} | ${signal} | ${late} | ${other} | ${survivors} |`;
+    return `| ${hostileNames[kind as Hostility]} | ${tried} | ${told} | ${resumed} | ${kernel} | ${code} | ${signal} | ${late} | ${other} | ${survivors} | ${leftByKill} |`;
   });
   return [
     "", "## Damaged images, executed", "",
@@ -75,11 +75,11 @@ function hostilePart(hostile: Readonly<Record<Hostility, HostileResult>>): strin
     "before it does anything. Images are changed and executed, as a user without rights in namespaces of their own, five seconds at most.",
     "The columns say how they ended: with a message and status 125 to 127; as if nothing were wrong (what was changed is not needed to",
     "resume); refused or killed by the kernel, the ELF header being wrong; in any other way, the damage being in the interpreter itself,",
-    "in the code that looks or the words that it says; by a signal; not in time; in any other way; and how many processes were left.", "",
-    "| | executed | told | resumed | kernel | code | signal | late | other | left |", "|---|---|---|---|---|---|---|---|---|---|", ...rows, "",
+    "in the code that looks or the words that it says; by a signal; not in time; in any other way. Last, how many processes were left",
+    "when the first one had ended, and when it had to be killed because it waited for ever.", "",
+    "| | executed | told | resumed | kernel | code | signal | late | other | left | left by the kill |", "|---|---|---|---|---|---|---|---|---|---|---|", ...rows, "",
     "A checksum tells damage, not malice. A restore program is code, as any executable is: who runs an image trusts who made it",
-    "(`crimg validate` compares the program with the tables, `crimg explain` shows it). Even so, in the last row, processes are left only",
-    "where one that was changed to wait for ever had to be killed.",
+    "(`crimg validate` compares the program with the tables, `crimg explain` shows it).",
   ];
 }
 
