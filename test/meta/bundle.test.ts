@@ -5,7 +5,7 @@ import { join } from "node:path";
 import test from "node:test";
 import { projectRoot } from "../support/project.js";
 
-for (const command of ["dump", "convert", "show", "validate", "explain", "other"]) {
+for (const command of ["dump", "convert", "validate", "explain", "other"]) {
   test(`the code cache of ${command} fits this node and this bundle`, () => {
     const script = `process.stdout.write(String(require(${JSON.stringify(join(projectRoot, "bin/bundle.cjs"))}).loadBundle(${JSON.stringify(command)}).isCached))`;
     const { stdout, stderr } = spawnSync(process.execPath, ["-e", script], { encoding: "utf8", timeout: 30_000 });
