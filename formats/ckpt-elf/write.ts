@@ -16,8 +16,7 @@ import { imageHeader, StringTableWriter } from "../../src/elf/writing.js";
 import { elfTypeValues, programHeader, programHeaderSize, sectionHeader, segmentTypeValues, writeElfHeader, writeProgramHeader, writeSectionHeader, type ProgramHeader, type SectionHeader } from "../../src/gen/elf64.js";
 import type { ExtentRow } from "../../src/gen/tables.js";
 import { Checkpoint } from "../../src/model/checkpoint.js";
-import type { ByteRange } from "../../src/model/page-source.js";
-import { lengthOf, PageCopies } from "../../src/pages/page-copies.js";
+import { lengthOf, PageCopies, type PlacedRange } from "../../src/pages/page-copies.js";
 import { writeFully } from "../../src/pages/file-source.js";
 import { alignUp, pageSize } from "./image-header.js";
 import { linkProgramOf } from "./link.js";
@@ -38,7 +37,9 @@ export async function writeImage(checkpoint: Checkpoint, output: Output, options
   const placed = new Checkpoint({ tables: { ...checkpoint.tables, extents }, sources: checkpoint.sources, unknownTables: checkpoint.unknownTables });
   const abort = new AbortController();
   // In the background where the sources can; the rest of the image is made meanwhile.
-  const copying = copyPages(checkpoint, extents, fd, new PageCopies(options.onProgress, abort.signal));
+  const copies = new PageCopies(options.onProgress, abort.signal);
+  copies.expect(lengthOf(extents));
+  const copying = copies.copy(fd, placedRanges(checkpoint, extents));
   let rest: Rest;
   try {
     rest = { tables: writeTablesSegment(placed.tables, placed.unknownTables), program: linkProgramOf(placed) };
@@ -68,31 +69,12 @@ function layOut(extents: readonly ExtentRow[], start: bigint): ExtentRow[] {
   });
 }
 
-/** Extents of one source that lie together in the file. */
-interface Run {
-  readonly source: number;
-  readonly target: bigint;
-  readonly ranges: ByteRange[];
-}
-
-function runsOf(extents: readonly ExtentRow[], placed: readonly ExtentRow[]): Run[] {
-  const runs: Run[] = [];
-  let end = 0n;
-  extents.forEach(({ source, fileOffset, length }, index) => {
-    const target = placed[index]?.fileOffset ?? 0n;
-    let run = runs.at(-1);
-    if (run?.source !== source || end !== target) runs.push((run = { source, target, ranges: [] }));
-    run.ranges.push({ position: fileOffset, length });
-    end = target + length;
-  });
-  return runs;
-}
-
-async function copyPages({ sources, tables }: Checkpoint, placed: readonly ExtentRow[], fd: number, copies: PageCopies): Promise<void> {
-  copies.expect(lengthOf(placed));
-  for (const { source, target, ranges } of runsOf(tables.extents, placed)) {
+/** Extents that have a source, and their places. */
+function* placedRanges({ sources, tables }: Checkpoint, placed: readonly ExtentRow[]): Generator<PlacedRange> {
+  for (const [index, { source, fileOffset, length }] of tables.extents.entries()) {
     const pages = sources[source];
-    if (pages) await copies.copy(pages, fd, target, ranges);
+    const target = placed[index]?.fileOffset;
+    if (pages && target !== undefined) yield { source: pages, position: fileOffset, length, target };
   }
 }
 

@@ -29,7 +29,7 @@ export async function writeGhost(output: Output, checkpoint: Checkpoint, context
     } else {
       at = contentAt + Number(extent.address);
     }
-    await copies.copy(sourceOf(checkpoint, extent), writer.fd, BigInt(at), [{ position: extent.fileOffset, length }]);
+    await copies.copy(writer.fd, [{ source: sourceOf(checkpoint, extent), position: extent.fileOffset, length, target: BigInt(at) }]);
     if (ghost.chunks) writer.advance(Number(length));
   }
   // Holes of a small file are written out: its content simply follows.

@@ -4,7 +4,7 @@ import type { Output } from "../../src/adapter/output.js";
 import { CrimgError } from "../../src/errors/crimg-error.js";
 import { type ExtentRow, type VmaRow, vmaVmFlagsBits } from "../../src/gen/tables.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
-import type { ByteRange, PageSource } from "../../src/model/page-source.js";
+import type { PageSource } from "../../src/model/page-source.js";
 import type { PageCopies } from "../../src/pages/page-copies.js";
 import { PagemapEntrySchema, PagemapHeadSchema } from "./gen/memory_pb.js";
 import { ImageWriter } from "./image-writer.js";
@@ -110,17 +110,12 @@ export async function writePages(
 
 /** Copies runs one behind the other, each padded to whole pages. */
 async function copyRuns(fd: number, runs: readonly MapRun[], copies: PageCopies): Promise<void> {
-  let offset = 0n;
-  for (let index = 0; index < runs.length; ) {
-    const first = runs[index] as MapRun;
-    const ranges: ByteRange[] = [];
-    let length = 0n;
-    for (let run: MapRun | undefined = first; run?.source === first.source && length % pageSize === 0n; run = runs[++index]) {
-      ranges.push(run);
-      length += run.length;
-    }
-    await copies.copy(first.source, fd, offset, ranges);
-    offset += (length + pageSize - 1n) & ~(pageSize - 1n);
-  }
-  ftruncateSync(fd, Number(offset));
+  let target = 0n;
+  const placed = runs.map((run) => {
+    const at = target;
+    target += (run.length + pageSize - 1n) & ~(pageSize - 1n);
+    return { ...run, target: at };
+  });
+  await copies.copy(fd, placed);
+  ftruncateSync(fd, Number(target));
 }

@@ -5,8 +5,7 @@ import type { Output } from "../../src/adapter/output.js";
 import { CrimgError } from "../../src/errors/crimg-error.js";
 import { tableSpecs, type ExtentRow } from "../../src/gen/tables.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
-import type { ByteRange } from "../../src/model/page-source.js";
-import { lengthOf, PageCopies } from "../../src/pages/page-copies.js";
+import { PageCopies, type PlacedRange } from "../../src/pages/page-copies.js";
 import { MappedFiles } from "../../src/pages/mapped-files.js";
 import { MemoryView } from "../../src/pages/memory-view.js";
 import { documentFormat, documentSchema, documentVersion, maxInlineBytes, pagesSuffix } from "./document.js";
@@ -57,7 +56,10 @@ export async function writeDocument(checkpoint: Checkpoint, output: Output, opti
   }
   text.write("\n}\n}\n");
   text.flush();
-  if (beside) await copyPages(checkpoint, beside.fd, total, options);
+  if (!beside) return;
+  const copies = new PageCopies(options.onProgress);
+  copies.expect(total);
+  await copies.copy(beside.fd, placedRanges(checkpoint));
 }
 
 function writeProcesses(text: TextOutput, checkpoint: Checkpoint): void {
@@ -86,19 +88,12 @@ function writeInlinePages(text: TextOutput, { tables, sources }: Checkpoint): vo
   text.write(`\n]},\n`);
 }
 
-/** Pages in the order of the extents, without gaps; neighbours of one source in one copy. */
-async function copyPages({ tables, sources }: Checkpoint, fd: number, total: bigint, { onProgress }: WriteOptions): Promise<void> {
-  const runs: { source: number; ranges: ByteRange[] }[] = [];
+/** Pages in the order of the extents, without gaps. */
+function* placedRanges({ tables, sources }: Checkpoint): Generator<PlacedRange> {
+  let target = 0n;
   for (const { source, length, fileOffset } of tables.extents) {
-    if (runs.at(-1)?.source !== source) runs.push({ source, ranges: [] });
-    runs.at(-1)?.ranges.push({ position: fileOffset, length });
-  }
-  const copies = new PageCopies(onProgress);
-  copies.expect(total);
-  let done = 0n;
-  for (const { source, ranges } of runs) {
     const pages = sources[source];
-    if (pages) await copies.copy(pages, fd, done, ranges);
-    done += lengthOf(ranges);
+    if (pages) yield { source: pages, position: fileOffset, length, target };
+    target += length;
   }
 }

@@ -24,8 +24,9 @@ export function canCallDirectly(): boolean {
 
 /**
  * Filesystems that copy a range without moving its bytes: by sharing blocks (btrfs, xfs, bcachefs, ocfs2) or on the
- * server (NFS, CIFS, Ceph). Elsewhere copy_file_range goes page by page through a pipe, which takes half again as long
- * as reads and writes through a buffer that stays in the cache (measured on ext4 and tmpfs, Linux 6.18).
+ * server (NFS, CIFS, Ceph). Elsewhere copy_file_range costs the processor as much as reads and writes through a buffer that
+ * stays in its cache (measured on ext4, Linux 6.18), and holds the written file all the while, so that threads cannot share
+ * the work.
  */
 const copyingFilesystems: ReadonlySet<bigint> = new Set([
   0x9123683en, 0x58465342n, 0xca451a4en, 0x7461636fn, 0x6969n, 0xff534d42n, 0xfe534d42n, 0x00c36400n,

@@ -5,7 +5,7 @@
 import { closeSync, constants, fstatSync, openSync } from "node:fs";
 import { CrimgError } from "../errors/crimg-error.js";
 import type { ObjectRow } from "../gen/tables.js";
-import type { PageCopies } from "./page-copies.js";
+import type { ByteRange, PageSource } from "../model/page-source.js";
 import { FilePageSource } from "./file-source.js";
 
 /** A file of the host, or why it cannot stand in for the mapped one. */
@@ -42,10 +42,10 @@ export class MappedFiles {
     into.fill(0, inFile);
   }
 
-  /** Copies bytes of the file into another; what lies behind its end is left a hole. Throws like `read`. */
-  async copyTo(object: number, offset: bigint, length: bigint, fd: number, target: bigint, copies: PageCopies): Promise<void> {
+  /** Where bytes of the file are to be copied from: less than asked for where it ends. Throws like `read`. */
+  part(object: number, offset: bigint, length: bigint): ByteRange & { readonly source: PageSource } {
     const { pages, size } = this.#usable(object);
-    await copies.copy(pages, fd, target, [{ position: offset, length: clamp(size - offset, length) }]);
+    return { source: pages, position: offset, length: clamp(size - offset, length) };
   }
 
   close(): void {

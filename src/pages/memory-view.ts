@@ -6,7 +6,7 @@ import { CrimgError } from "../errors/crimg-error.js";
 import type { ExtentRow, VmaRow } from "../gen/tables.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import type { ByteRange, PageSource } from "../model/page-source.js";
-import type { PageCopies } from "./page-copies.js";
+import type { PageCopies, PlacedRange } from "./page-copies.js";
 import { MappedFiles } from "./mapped-files.js";
 
 const pageSize = 4096n;
@@ -105,7 +105,7 @@ export class MemoryView {
       case "file":
         return this.#files.read(origin.object, origin.offset, into);
       case "absent":
-        throw new CrimgError("memory.absent", `the checkpoint does not hold the bytes at ${hex(run.address)}: ${origin.reason}`);
+        throw absent(run.address, origin.reason);
     }
   }
 
@@ -113,27 +113,17 @@ export class MemoryView {
    * Copies runs, one behind the other, into an open file from `fileOffset`. Zero runs become holes: the caller sets the
    * length of the file in the end.
    */
-  async copyRuns(runs: readonly MemoryRun[], fd: number, fileOffset: bigint, copies: PageCopies): Promise<void> {
+  copyRuns(runs: readonly MemoryRun[], fd: number, fileOffset: bigint, copies: PageCopies): Promise<void> {
+    return copies.copy(fd, this.#placed(runs, fileOffset));
+  }
+
+  *#placed(runs: readonly MemoryRun[], fileOffset: bigint): Generator<PlacedRange> {
     let target = fileOffset;
-    for (let index = 0; index < runs.length; ) {
-      const run = runs[index] as MemoryRun;
-      const { origin } = run;
-      let end = index + 1;
-      let length = run.length;
-      if (origin.kind === "stored") {
-        const ranges: ByteRange[] = [{ position: origin.position, length }];
-        for (let next = runs[end]; next?.origin.kind === "stored" && next.origin.source === origin.source; next = runs[++end]) {
-          ranges.push({ position: next.origin.position, length: next.length });
-          length += next.length;
-        }
-        await copies.copy(origin.source, fd, target, ranges);
-      } else if (origin.kind === "file") {
-        await this.#files.copyTo(origin.object, origin.offset, length, fd, target, copies);
-      } else if (origin.kind === "absent") {
-        throw new CrimgError("memory.absent", `the checkpoint does not hold the bytes at ${hex(run.address)}: ${origin.reason}`);
-      }
+    for (const { address, length, origin } of runs) {
+      if (origin.kind === "stored") yield { source: origin.source, position: origin.position, length, target };
+      else if (origin.kind === "file") yield { ...this.#files.part(origin.object, origin.offset, length), target };
+      else if (origin.kind === "absent") throw absent(address, origin.reason);
       target += length;
-      index = end;
     }
   }
 
@@ -245,6 +235,10 @@ function firstEndingAfter(rows: readonly VmaRow[], address: bigint): number {
     else low = middle + 1;
   }
   return low;
+}
+
+function absent(address: bigint, reason: string): CrimgError {
+  return new CrimgError("memory.absent", `the checkpoint does not hold the bytes at ${hex(address)}: ${reason}`);
 }
 
 function unmapped(address: bigint): CrimgError {

@@ -4,6 +4,12 @@ import type { ByteRange, PageSource } from "../model/page-source.js";
 /** Bytes of one PageSource.copyTo, so that progress shows and the work can be interrupted. */
 const pieceBytes = 64n << 20n;
 
+/** Bytes of a source, and where in the file they belong. */
+export interface PlacedRange extends ByteRange {
+  readonly source: PageSource;
+  readonly target: bigint;
+}
+
 /** The copies of one piece of work, and how far it is. */
 export class PageCopies {
   #done = 0n;
@@ -20,16 +26,33 @@ export class PageCopies {
     this.#total += bytes;
   }
 
-  /** Copies the ranges, one after the other, to `fd` at `fileOffset`. Throws what the source throws. */
-  async copy(source: PageSource, fd: number, fileOffset: bigint, ranges: readonly ByteRange[]): Promise<void> {
+  /**
+   * Copies pieces into `fd`. Neighbours, of one source and together in the file, are copied in one go. Throws what the
+   * sources throw.
+   */
+  async copy(fd: number, pieces: Iterable<PlacedRange>): Promise<void> {
+    let run: PlacedRange[] = [];
+    let end = 0n;
+    for (const piece of pieces) {
+      if (run[0] !== undefined && (piece.source !== run[0].source || piece.target !== end)) {
+        await this.#copyRun(fd, run);
+        run = [];
+      }
+      run.push(piece);
+      end = piece.target + piece.length;
+    }
+    await this.#copyRun(fd, run);
+  }
+
+  async #copyRun(fd: number, run: readonly PlacedRange[]): Promise<void> {
+    const [first] = run;
+    if (first === undefined || this.signal?.aborted) return;
     const before = this.#done;
     const onProgress = (bytes: bigint): void => this.report?.(before + bytes, this.#total);
-    if (!this.signal?.aborted) {
-      const running = source.copyInBackground?.(fd, fileOffset, ranges, { onProgress, signal: this.signal });
-      if (running) await running;
-      else this.#copyHere(source, fd, fileOffset, ranges, onProgress);
-    }
-    this.#done += lengthOf(ranges);
+    const running = first.source.copyInBackground?.(fd, first.target, run, { onProgress, signal: this.signal });
+    if (running) await running;
+    else this.#copyHere(first.source, fd, first.target, run, onProgress);
+    this.#done += lengthOf(run);
   }
 
   #copyHere(source: PageSource, fd: number, fileOffset: bigint, ranges: readonly ByteRange[], onProgress: (bytes: bigint) => void): void {

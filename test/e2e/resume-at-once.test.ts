@@ -6,7 +6,7 @@ import test from "node:test";
 import { moreTicks } from "../support/cycle.js";
 import { compile, crimg, endTree, start, temporaryDirectory, until } from "../support/processes.js";
 
-/** A parent that looks after its ended child only three seconds later. */
+/** A parent that looks after its ended child only a second and a half later. */
 const lateParent = `
 import os, subprocess, sys, time
 child = subprocess.Popen(sys.argv[2:], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)

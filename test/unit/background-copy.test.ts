@@ -20,7 +20,9 @@ for (let at = 0; at < bytes.length; at += 4) bytes.writeUInt32LE((at * 265443576
 async function copied(path: string, source: FilePageSource | ProcessPageSource, ranges: readonly ByteRange[], watch: { onProgress?: (done: bigint) => void; signal?: AbortSignal } = {}): Promise<Buffer> {
   const fd = openSync(path, "w+");
   try {
-    await new PageCopies(watch.onProgress, watch.signal).copy(source, fd, 0n, ranges);
+    let target = 0n;
+    const placed = ranges.map((range) => ({ ...range, source, target: (target += range.length) - range.length }));
+    await new PageCopies(watch.onProgress, watch.signal).copy(fd, placed);
     return readFileSync(path);
   } finally {
     closeSync(fd);
