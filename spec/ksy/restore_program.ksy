@@ -123,8 +123,8 @@ enums:
       id: report
       doc: "The supervisor says what failed, ends everything, and exits with status 125."
     17:
-      id: touch
-      doc: "Writes a zero byte to every arg2-th byte of the arg1 bytes at arg0."
+      id: populate
+      doc: "Gives each page of the arg1 bytes at arg0, private memory that reads as zeros, memory of its own. How is the interpreter's choice."
     18:
       id: cpuid
       doc: "result = register arg2 (0 ax, 1 bx, 2 cx, 3 dx) of cpuid leaf arg0, subleaf arg1."

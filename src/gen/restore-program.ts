@@ -36,8 +36,8 @@ export const opKindValues = {
   fail: 15,
   /** The supervisor says what failed, ends everything, and exits with status 125. */
   report: 16,
-  /** Writes a zero byte to every arg2-th byte of the arg1 bytes at arg0. */
-  touch: 17,
+  /** Gives each page of the arg1 bytes at arg0, private memory that reads as zeros, memory of its own. How is the interpreter's choice. */
+  populate: 17,
   /** result = register arg2 (0 ax, 1 bx, 2 cx, 3 dx) of cpuid leaf arg0, subleaf arg1. */
   cpuid: 18,
   /** result = XCR0. */
@@ -64,7 +64,7 @@ export const opKindNames: ReadonlyMap<number, OpKind> = new Map([
   [14, "sigreturn"],
   [15, "fail"],
   [16, "report"],
-  [17, "touch"],
+  [17, "populate"],
   [18, "cpuid"],
   [19, "xgetbv"],
   [20, "fill_tiles"],

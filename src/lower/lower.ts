@@ -83,7 +83,7 @@ export function lowerCheckpoint(checkpoint: Checkpoint, options: LowerOptions): 
   };
   tables.tasks.forEach((task, index) => {
     if (task.mm === null || task.state === "zombie") return;
-    openMappedObjects({ checkpoint, builder: b, objects: l.objects, staged: l.staged, imageFd: l.imageFd }, task.mm, l.taskSubject(index));
+    openMappedObjects(l.memoryParts, task.mm, l.taskSubject(index));
   });
   l.staged.make(b, l.imageFd);
   descriptors.openFiles();

@@ -9,7 +9,10 @@ import type { Arg, DataRef, Shared, Slot } from "./operands.js";
 import { ProcessMaker } from "./process.js";
 import { ProgramBuilder } from "./program-builder.js";
 import { usedRanges } from "./address-space.js";
+import type { MemoryParts } from "./memory.js";
+import type { ReadingParts } from "./read-pages.js";
 import { StagedMemory } from "./shared-memory.js";
+import { SpareIds } from "./spare-ids.js";
 
 export class Lowering implements LowerContext {
   readonly builder = new ProgramBuilder();
@@ -43,6 +46,8 @@ export class Lowering implements LowerContext {
   /** The whole tree runs. */
   readonly running: Shared;
 
+  readonly #spareIds: SpareIds;
+
   /** XCR0 of the dump. */
   readonly xfeatures: bigint;
   /** Row of threads → its extended state in the data. */
@@ -64,6 +69,7 @@ export class Lowering implements LowerContext {
     this.objects = new ObjectOpener(checkpoint, b, this.firstHighFd, this.imageFd);
     this.staged = new StagedMemory(checkpoint, usedRanges(checkpoint.tables.vmas));
     this.processes = new ProcessMaker(b);
+    this.#spareIds = new SpareIds(checkpoint);
     this.taskPids = tasks.map((row) => (row.state === "zombie" ? b.endingPid(`pid of ${row.pid}`) : b.pid(`pid of ${row.pid}`)));
     this.threadPids = threads.map((row) => {
       const leader = tasks[row.task];
@@ -84,6 +90,12 @@ export class Lowering implements LowerContext {
       if (table) table.sharers++;
       else this.descriptorTables.set(descriptorTable, { released: b.counter(`table of ${descriptorTable} released`), sharers: 1 });
     }
+  }
+
+  /** What the ops that make address spaces are made of. */
+  get memoryParts(): MemoryParts & ReadingParts {
+    const { checkpoint, builder, objects, staged, imageFd, processes } = this;
+    return { checkpoint, builder, objects, staged, imageFd, processes, spareId: () => this.#spareIds.next() };
   }
 
   keepHigh(fd: Slot): void {

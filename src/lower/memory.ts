@@ -7,8 +7,9 @@ import type { Checkpoint } from "../model/checkpoint.js";
 import { ARCH, MADV, MAP, MREMAP, O, PR, PR_SET_MM_MAP, PR_SET_VMA_ANON_NAME, PROT, pageSize, taskSize } from "./constants.js";
 import type { ObjectOpener } from "./objects.js";
 import type { Slot } from "./operands.js";
-import { collapse, firstEndingAfter, hugeRuns, readExtents } from "./page-loading.js";
+import { firstEndingAfter } from "./page-loading.js";
 import type { ProgramBuilder } from "./program-builder.js";
+import { type ReadingParts, readPages } from "./read-pages.js";
 import type { StagedMemory } from "./shared-memory.js";
 import { type VmaPlan, planVmas } from "./vma-plan.js";
 
@@ -31,7 +32,7 @@ export function openMappedObjects(parts: MemoryParts, mm: number, subject: strin
 }
 
 /** Makes the address space. Ops of the task. */
-export function lowerMemory(parts: MemoryParts, mmIndex: number, subject: string): void {
+export function lowerMemory(parts: MemoryParts & ReadingParts, mmIndex: number, subject: string): void {
   const { checkpoint, builder: b } = parts;
   const mm = checkpoint.tables.mms[mmIndex];
   if (mm === undefined) return;
@@ -58,11 +59,7 @@ export function lowerMemory(parts: MemoryParts, mmIndex: number, subject: string
     mapVma(parts, plan, before, subject);
     before = plan;
   }
-  for (const { vma, loadProt, source, isSeparate } of plans) {
-    if (source !== "mmap" || vma.kind !== "anon_private" || isSeparate || (loadProt & PROT.write) === 0) continue;
-    for (const run of hugeRuns(extents, vma.start, vma.end)) collapse(b, run);
-  }
-  readExtents(b, parts.imageFd, extents, (address) => address, "memory");
+  readPages(parts, plans, extents);
   for (const { mm, start, end } of checkpoint.tables.guardRegions) {
     if (mm !== mmIndex) continue;
     b.syscall("madvise", [start, end - start, MADV.guardInstall], {

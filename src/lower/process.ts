@@ -1,6 +1,6 @@
 /** Ops that make processes and threads: clone3 with the old id, ids published to the whole tree, tidy endings. */
-import { CLONE, SIG, SIG_SETMASK, sigsetSize } from "./constants.js";
-import type { DataRef, Label, Shared } from "./operands.js";
+import { CLONE, PR, SIG, SIG_SETMASK, sigsetSize } from "./constants.js";
+import type { DataRef, Label, Shared, Slot } from "./operands.js";
 import type { ProgramBuilder } from "./program-builder.js";
 
 /** struct clone_args up to cgroup. */
@@ -48,6 +48,27 @@ export class ProcessMaker {
     b.store4(request.shared, result);
   }
 
+  /**
+   * Ops of a process without other threads: makes a child that shares its memory and continues at `start`; it dies with
+   * the process. Returns the slot of its id, negative where there is none.
+   */
+  helper(pid: number, stackSize: number, start: Label): Slot {
+    const b = this.#builder;
+    const result = b.slot(`id of helper ${pid}`);
+    const stack = b.buffer(stackSize, 64);
+    const args = this.#cloneArgs({ pid, flags: helperFlags, exitSignal: 0 }, { stack, stackSize });
+    const begin = b.label(`helper ${pid}`);
+    const after = b.label(`helper ${pid} is made`);
+    b.compute(result, "move", 0);
+    b.op("thread", [args, cloneArgsSize], { store: result, expect: "any" }, begin);
+    b.jump(after);
+    b.place(begin);
+    b.syscall("prctl", [PR.setPdeathsig, SIG.kill, 0, 0, 0], { message: "ask to die with the task" });
+    b.jump(start);
+    b.place(after);
+    return result;
+  }
+
   /** With --pid any: every clone3 takes whatever id the kernel gives. */
   takeAnyPids(): void {
     for (const args of this.cloneArgs) {
@@ -63,7 +84,7 @@ export class ProcessMaker {
     };
   }
 
-  #cloneArgs(request: CloneRequest, place: { readonly stack: DataRef; readonly stackSize: number } | undefined): DataRef {
+  #cloneArgs(request: Pick<CloneRequest, "pid" | "flags" | "exitSignal">, place: { readonly stack: DataRef; readonly stackSize: number } | undefined): DataRef {
     const b = this.#builder;
     const wanted = b.u4s(request.pid);
     const args = b.u8s(request.flags, 0, 0, 0, request.exitSignal, place?.stack ?? 0, place?.stackSize ?? 0, 0, wanted, 1, 0);
@@ -71,6 +92,8 @@ export class ProcessMaker {
     return args;
   }
 }
+
+const helperFlags = CLONE.vm | CLONE.fs | CLONE.files;
 
 export const threadFlags = CLONE.vm | CLONE.fs | CLONE.files | CLONE.sighand | CLONE.thread | CLONE.sysvsem;
 

@@ -60,7 +60,7 @@ export function lowerTask(t: TreeLowering, plan: TaskPlan): void {
     for (const child of [...plan.early, ...plan.late]) awaitZombie(l, child);
     for (const { members } of plan.goneLeaders) for (const member of members) awaitZombie(l, member);
     if (plan.row.mm !== null) {
-      lowerMemory({ checkpoint: l.checkpoint, builder: b, objects: l.objects, staged: l.staged, imageFd: l.imageFd }, plan.row.mm, l.taskSubject(plan.task));
+      lowerMemory(l.memoryParts, plan.row.mm, l.taskSubject(plan.task));
     }
     lowerProcFiles(t, plan);
     enterDirectories(t, plan);

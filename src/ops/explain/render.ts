@@ -68,8 +68,8 @@ function renderOp(program: RestoreProgram, op: Op): string {
       return `wait(${argument(0)} >= ${argument(1, "dec")})`;
     case "format":
       return `${store}format(${argument(0)}, ${argument(1, "text")}, ${argument(2, "dec")}, ${argument(3, "text")})`;
-    case "touch":
-      return `touch(${argument(0)}, ${argument(1, "size")}, every ${argument(2, "size")})`;
+    case "populate":
+      return `populate(${argument(0)}, ${argument(1, "size")})`;
     case "sigreturn":
       return `rt_sigreturn(${argument(0)})`;
     case "fail":

@@ -73,7 +73,7 @@ const broken: Readonly<Record<string, readonly ((layout: Layout) => void)[]>> = 
     (l) => void l.bytes.writeUInt32LE(0x7ffffffe, l.op((at) => l.bytes[at] === 1) + 92),
   ],
   "program.checksum": [
-    (l) => void l.bytes.writeUInt32LE(l.bytes.readUInt32LE(l.program + checksumOffset) ^ 1, l.program + checksumOffset),
+    (l) => void l.bytes.writeUInt32LE((l.bytes.readUInt32LE(l.program + checksumOffset) ^ 1) >>> 0, l.program + checksumOffset),
     (l) => void l.bytes.writeUInt8((l.bytes[4097] ?? 0) ^ 1, 4097),
     (l) => void l.bytes.writeUInt8((l.bytes[l.program + 60_000] ?? 0) ^ 0xff, l.program + 60_000),
   ],
