@@ -276,13 +276,12 @@ function mendedRegs(pid: number, tid: number): Buffer {
   return mended;
 }
 
-/** Lets go of a thread that was seized but not, or not successfully, seen to stop. */
-function detachEarly(thread: FrozenThread): void {
-  const { pid, tid } = thread;
+/** Lets go of a thread that does not stand still, or was not successfully seen to stop. */
+function detachEarly({ pid, tid }: FrozenThread): void {
   for (let attempt = 0; attempt < 8; attempt++) {
     try {
       // Works once it stands still; the trap that our interrupt causes must not leave EINTR behind.
-      if (thread.regs.length === 0) mendedRegs(pid, tid);
+      mendedRegs(pid, tid);
       if (!failed(tryDetach(tid))) return;
     } catch {
       // Not stopped yet.

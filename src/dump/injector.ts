@@ -17,7 +17,6 @@ import {
   cont,
   contToSyscall,
   decodeWaitStatus,
-  errno,
   failed,
   getRegs,
   getRegset,
@@ -29,7 +28,6 @@ import {
   setSigmask,
   SysError,
   type SyscallName,
-  tryCont,
   tryInterrupt,
   waitOption,
   waitTimeout,
@@ -54,6 +52,13 @@ const callTimeoutMs = 60_000;
 const trapTimeoutMs = 3000;
 const allSignals = 0xffff_ffff_ffff_ffffn;
 
+/**
+ * Where a thread was seen last: at the trap of an interrupt, at a system call or signal stop, or sent on. One that was
+ * sent on may have come to its next stop unseen, so nothing but a wait may follow: to send it on blindly could take it
+ * past the trap that would have held it, back into its program.
+ */
+type Whereabouts = "trap" | "call" | "on its way";
+
 /** Where a thread's memory may be borrowed. */
 export interface InjectionSite {
   readonly gadgets: Gadgets;
@@ -74,6 +79,7 @@ export class Injector {
   readonly #frameAddress: bigint;
   readonly #regs: Buffer;
   #isOpen = false;
+  #whereabouts: Whereabouts = "trap";
 
   constructor(thread: FrozenThread, site: InjectionSite) {
     this.#thread = thread;
@@ -136,11 +142,7 @@ export class Injector {
     this.#isOpen = false;
     for (let attempt = 0; ; attempt++) {
       try {
-        // At a system call stop the kernel would not restart an interrupted call: on to a trap, without user code.
-        check(tryInterrupt(this.tid), "ptrace(INTERRUPT)", `thread ${this.tid}`);
-        const continued = tryCont(this.tid);
-        if (continued !== -errno.ESRCH) check(continued, "ptrace(CONT)", `thread ${this.tid}`);
-        this.#awaitStop(true);
+        this.#toTrap();
         setSigmask(this.tid, this.#thread.sigmask);
         setRegs(this.tid, this.#thread.regs);
         if (this.#area !== undefined) writeMemory(this.#pid, this.#area.start, this.#area.saved);
@@ -149,6 +151,19 @@ export class Injector {
         if (attempt === 3) throw error;
       }
     }
+  }
+
+  /** At a system call stop the kernel would not restart an interrupted call: on to a trap, without user code. */
+  #toTrap(): void {
+    if (this.#whereabouts === "trap") return;
+    check(tryInterrupt(this.tid), "ptrace(INTERRUPT)", `thread ${this.tid}`);
+    if (this.#whereabouts === "call") this.#sendOn(cont);
+    this.#awaitStop(true);
+  }
+
+  #sendOn(how: (tid: number) => void): void {
+    how(this.tid);
+    this.#whereabouts = "on its way";
   }
 
   /** Runs a call. Buffers go through the scratch area and must fit into it together. Returns −errno on failure. */
@@ -187,9 +202,9 @@ export class Injector {
 
   #run(number: number, values: readonly bigint[]): bigint {
     this.#arm(number, values);
-    contToSyscall(this.tid);
+    this.#sendOn(contToSyscall);
     this.#awaitStop(false);
-    contToSyscall(this.tid);
+    this.#sendOn(contToSyscall);
     this.#awaitStop(false);
     return getRegs(this.tid).readBigInt64LE(80);
   }
@@ -203,6 +218,7 @@ export class Injector {
       if (stop.kind !== "stopped") {
         throw refusal("ended", `process ${this.#pid}: thread ${this.tid} ended while being dumped`);
       }
+      this.#whereabouts = stop.event === ptraceEventStop ? "trap" : "call";
       if (stop.event === ptraceEventStop) {
         if (forTrap) return;
       } else if (stop.signal === 0x85) {
@@ -211,8 +227,7 @@ export class Injector {
         // All signals are blocked: this is SIGSTOP (or one that came before the mask), for later.
         this.#thread.owedSignals.push(stop.signal);
       }
-      if (forTrap) cont(this.tid);
-      else contToSyscall(this.tid);
+      this.#sendOn(forTrap ? cont : contToSyscall);
     }
   }
 

@@ -170,11 +170,6 @@ export function cont(tid: number, signal = 0): void {
   ptrace("CONT", tid, 0, signal);
 }
 
-/** As cont, but returns −errno (ESRCH: the thread is not stopped). */
-export function tryCont(tid: number, signal = 0): number {
-  return tryCall("ptrace", request.CONT, tid, 0, signal);
-}
-
 /** Lets a stopped thread run to the next entry or exit of a system call. */
 export function contToSyscall(tid: number): void {
   ptrace("SYSCALL", tid, 0, 0);
