@@ -5,7 +5,9 @@ import { CallBatch } from "../native/batch.js";
 /**
  * Bytes moved at once. The page cache takes blocks as large as a write: from 1 MiB on they are huge pages, and a virtual
  * machine that reports free memory to its host has to ask for those back, which was seen to turn 0.15 s for a GiB into
- * 2 to 3 s. Less than this stays in the processor's cache between the read and the write.
+ * 2 to 3 s. Less than this stays in the processor's cache between the read and the write. Pieces are not aligned in the
+ * file: the page cache splits such a write into blocks of all sizes, which leftovers of memory serve, where aligned ones
+ * were seen to take twice as long.
  *
  * That a frozen process writes its pages itself would spare that second copy; measured, it took 1.8 to 2.7 s a GiB
  * against 0.7 s, and put crimg's death in the middle of a write at the target's risk.

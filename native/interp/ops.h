@@ -1,0 +1,186 @@
+/* What the kinds of op do, but for those of a line. */
+#pragma once
+#include "failing.h"
+
+static uint64_t argument(struct context *context, struct restore_op *op, int i)
+{
+	uint64_t value = op->args[i];
+	switch (op->modes[i]) {
+	case RESTORE_ARG_MODE_DATA: return (uint64_t)context->data + value;
+	case RESTORE_ARG_MODE_SLOT: return context->slots[(uint32_t)value] + (uint64_t)((int64_t)value >> 32);
+	case RESTORE_ARG_MODE_SLOT_ADDRESS: return (uint64_t)(context->slots + value);
+	case RESTORE_ARG_MODE_MEM4: return *(uint32_t *)(context->data + value);
+	case RESTORE_ARG_MODE_MEM4S: return (uint64_t)(int64_t)*(int32_t *)(context->data + value);
+	case RESTORE_ARG_MODE_MEM8: return *(uint64_t *)(context->data + value);
+	case RESTORE_ARG_MODE_CONTROL: return (uint64_t)context->control + value;
+	case RESTORE_ARG_MODE_CONTROL4: return __atomic_load_n((uint32_t *)((uint8_t *)context->control + value), __ATOMIC_SEQ_CST);
+	case RESTORE_ARG_MODE_AUXV: return value < NUM_AUXV ? context->auxv[value] : 0;
+	case RESTORE_ARG_MODE_HOLE: return context->program->hole_base + value;
+	default: return value;
+	}
+}
+
+static uint64_t compute(uint32_t operator, uint64_t a, uint64_t b)
+{
+	switch (operator) {
+	case RESTORE_COMPUTE_OP_ADD: return a + b;
+	case RESTORE_COMPUTE_OP_SUB: return a - b;
+	case RESTORE_COMPUTE_OP_AND: return a & b;
+	case RESTORE_COMPUTE_OP_OR: return a | b;
+	case RESTORE_COMPUTE_OP_SHIFT_LEFT: return a << (b & 63);
+	case RESTORE_COMPUTE_OP_SHIFT_RIGHT: return a >> (b & 63);
+	case RESTORE_COMPUTE_OP_LOAD4: return *(uint32_t *)(a + b);
+	case RESTORE_COMPUTE_OP_LOAD8: return *(uint64_t *)(a + b);
+	default: return a;
+	}
+}
+
+static int jumps(uint32_t condition, uint64_t a, uint64_t b)
+{
+	switch (condition) {
+	case RESTORE_JUMP_IF_EQ: return a == b;
+	case RESTORE_JUMP_IF_NE: return a != b;
+	case RESTORE_JUMP_IF_LT: return (int64_t)a < (int64_t)b;
+	case RESTORE_JUMP_IF_GE: return (int64_t)a >= (int64_t)b;
+	case RESTORE_JUMP_IF_BITS: return (a & b) != 0;
+	case RESTORE_JUMP_IF_NO_BITS: return (a & b) == 0;
+	default: return 1;
+	}
+}
+
+static int is_right(struct restore_op *op, int64_t result)
+{
+	switch (op->expect) {
+	case RESTORE_EXPECT_NOT_ERROR: return !is_error(result);
+	case RESTORE_EXPECT_EQUALS: return result == op->expect_a;
+	case RESTORE_EXPECT_ONE_OF: return result == op->expect_a || result == op->expect_b;
+	default: return 1;
+	}
+}
+
+static int64_t find(const uint8_t *haystack, uint64_t length, const uint8_t *needle, uint64_t needle_length)
+{
+	for (uint64_t i = 0; i + needle_length <= length; i++)
+		if (!memcmp(haystack + i, needle, needle_length)) return (int64_t)(haystack + i);
+	return -ENOENT;
+}
+
+static int64_t format(uint64_t *args)
+{
+	char *end = append((char *)args[0], (const char *)args[1]);
+	end = append_number(end, args[2]);
+	end = append(end, (const char *)args[3]);
+	return end - (char *)args[0];
+}
+
+/* Whether a child ended; the signal that ended it, or 0, goes to `signal`. Leaves it to be waited for. */
+static int has_ended(uint32_t pid, int32_t *signal)
+{
+	enum { SI_CODE = 2, SI_PID = 4, SI_STATUS = 6, CLD_EXITED = 1 };
+	int32_t info[32];
+	info[SI_PID] = 0;
+	int64_t result = syscall6(SYS_waitid, P_PID, pid, (uint64_t)info, WEXITED | WNOHANG | WNOWAIT | WALL, 0, 0);
+	*signal = info[SI_CODE] == CLD_EXITED ? 0 : info[SI_STATUS];
+	return result == 0 && info[SI_PID] != 0;
+}
+
+/* While others are waited for: a child that is killed, by the kernel or from outside, tells nobody. */
+static void look_for_dead(struct context *context, uint32_t pc)
+{
+	struct restore_control_header *control = context->control;
+	uint32_t *pids = counter_at(context, context->program->num_counters);
+	if (sys(SYS_kill, control->supervisor, 0, 0) == -ESRCH) end_quietly();
+	for (uint32_t i = 0; i < context->program->num_lasting_pids; i++) {
+		int32_t signal;
+		if (!pids[i] || !has_ended(pids[i], &signal)) continue;
+		if (claim(control)) {
+			control->dead_pid = pids[i];
+			control->failed_op = pc;
+			control->failed_result = signal;
+		}
+		end(context);
+	}
+}
+
+/* Sleeps at most a quarter of a second at a time: whoever fails wakes all waiters, but the dead wake nobody. */
+static int64_t wait_for(struct context *context, uint32_t pc, uint32_t *counter, uint32_t value, uint32_t child)
+{
+	for (;;) {
+		uint64_t quarter[2] = { 0, 250000000 };
+		int32_t signal;
+		uint32_t now = __atomic_load_n(counter, __ATOMIC_SEQ_CST);
+		if (__atomic_load_n(&context->control->aborted, __ATOMIC_SEQ_CST) || now >= value) return now;
+		syscall6(SYS_futex, (uint64_t)counter, 0, now, (uint64_t)quarter, 0, 0);
+		if (__atomic_load_n(counter, __ATOMIC_SEQ_CST) != now) continue;
+		if (child && has_ended(child, &signal)) return -ECHILD;
+		look_for_dead(context, pc);
+	}
+}
+
+static int64_t cpuid(uint32_t leaf, uint32_t subleaf, uint64_t which)
+{
+	uint32_t a, b, c, d;
+	__asm__ volatile("cpuid" : "=a"(a), "=b"(b), "=c"(c), "=d"(d) : "0"(leaf), "2"(subleaf));
+	return which == 0 ? a : which == 1 ? b : which == 2 ? c : d;
+}
+
+static int64_t xgetbv(void)
+{
+	uint32_t low, high;
+	__asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+	return (int64_t)((uint64_t)high << 32 | low);
+}
+
+/* ldtilecfg, tilezero tmm0, tilerelease: asking for AMX is not enough, its first use makes the kernel's buffer grow. */
+static void fill_tiles(void)
+{
+	uint8_t config[64] __attribute__((aligned(64)));
+	memset(config, 0, sizeof config);
+	config[0] = 1;
+	config[16] = 64;
+	config[48] = 1;
+	__asm__ volatile(".byte 0xc4,0xe2,0x78,0x49,0x00\n\t.byte 0xc4,0xe2,0x7b,0x49,0xc0\n\t.byte 0xc4,0xe2,0x78,0x49,0xc0" : : "a"(config) : "memory");
+}
+
+static __attribute__((noreturn, used)) void run(struct context *context, uint64_t pc);
+
+/*
+ * clone3 with CLONE_VM: the child comes back on another stack, where nothing of this function's frame is. It takes
+ * what it needs from callee-saved registers, which the kernel copies.
+ */
+static int64_t start_thread(struct context *context, uint64_t clone_args, uint64_t size, uint64_t target)
+{
+	register int64_t result __asm__("rax") = SYS_clone3;
+	register uint64_t first __asm__("rdi") = clone_args;
+	register uint64_t second __asm__("rsi") = size;
+	register uint64_t keep_context __asm__("r12") = (uint64_t)context;
+	register uint64_t keep_target __asm__("r13") = target;
+	__asm__ volatile("syscall\n\t"
+		"test %%rax, %%rax\n\t"
+		"jnz 1f\n\t"
+		"xor %%ebp, %%ebp\n\t"
+		"and $-16, %%rsp\n\t"
+		"mov %%r12, %%rdi\n\t"
+		"mov %%r13, %%rsi\n\t"
+		"call run\n"
+		"1:"
+		: "+r"(result), "+r"(first), "+r"(second)
+		: "r"(keep_context), "r"(keep_target)
+		: "rcx", "r11", "memory");
+	return result;
+}
+
+static __attribute__((noreturn)) void leave_by_sigreturn(uint64_t stack)
+{
+	__asm__ volatile("mov %0, %%rsp\n\tmov $15, %%eax\n\tsyscall" : : "r"(stack) : "memory");
+	__builtin_unreachable();
+}
+
+static __attribute__((noinline)) void print(struct context *context, struct restore_op *op)
+{
+	struct line line;
+	line.length = 0;
+	add(&line, "crimg: ");
+	add(&line, text_at(context, op->message));
+	say(&line);
+}
