@@ -339,7 +339,8 @@ static napi_value js_wait_timeout(napi_env env, napi_callback_info info)
 		end.tv_nsec -= 1000000000;
 		end.tv_sec++;
 	}
-	period.it_value.tv_nsec = period.it_interval.tv_nsec = 20000000;
+	period.it_interval.tv_nsec = 20000000;
+	period.it_value.tv_nsec = milliseconds < 20 ? (long)milliseconds * 1000000 + 1 : 20000000;
 	timer_settime(timer, 0, &period, NULL);
 	for (;;) {
 		const int64_t words[7] = { SYS_wait4, pid, (int64_t)(uintptr_t)status, options };

@@ -129,7 +129,7 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
       collection = undefined;
       output.commit({ sync: options.sync });
       if (options.after === "kill") {
-        if (end(tree, processes)) await untilReaped(tree);
+        if (end(tree, processes, report.pageBytes)) await untilReaped(tree);
       } else tree.release(options.after === "leave-stopped");
       const now = performance.now();
       return { ...report, frozenMs: now - frozenAt, totalMs: now - started };
@@ -154,11 +154,12 @@ function reportLosses(format: FormatAdapter, checkpoint: Checkpoint, options: Du
   return losses;
 }
 
-/** Wait for the end of the root. Small processes are gone by then. */
+/** Wait for the end of the root, milliseconds, and the bytes of pages from which it would be in vain. */
 const rootEndMs = 20;
+const longToFree = 128n << 20n;
 
 /** Kills the tree, children first, so that no zombie of it keeps a pid. Returns whether all have ended. */
-function end(tree: FrozenTree, processes: readonly DumpedProcess[]): boolean {
+function end(tree: FrozenTree, processes: readonly DumpedProcess[], pageBytes: bigint): boolean {
   // From here on the image is whole: should crimg die now, the tree dies with it rather than go on half disowned.
   tree.endWithTracer();
   try {
@@ -166,7 +167,7 @@ function end(tree: FrozenTree, processes: readonly DumpedProcess[]): boolean {
   } catch {
     // Zombies may stay until the first process of the system waits for them: no reason not to end the tree.
   }
-  return tree.kill(rootEndMs);
+  return tree.kill(pageBytes < longToFree ? rootEndMs : 0);
 }
 
 /** Puts the target back; what fails on the way matters less than the error that brought us here. */

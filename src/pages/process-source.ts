@@ -69,10 +69,13 @@ export class ProcessPageSource implements PageSource {
 
   /** One process_vm_readv of all parts. */
   #addRead(batch: CallBatch, buffer: bigint, parts: readonly ByteRange[]): void {
-    const length = parts.reduce((sum, part) => sum + part.length, 0n);
-    const local = BigUint64Array.of(buffer, length);
-    const remote = BigUint64Array.from(parts.flatMap((part) => [part.position, part.length]));
-    batch.add(Number(length), "process_vm_readv", this.#pid, batch.address(local), 1, batch.address(remote), parts.length, 0);
+    const vectors = [buffer, 0n];
+    for (const { position, length } of parts) {
+      vectors[1] = (vectors[1] as bigint) + length;
+      vectors.push(position, length);
+    }
+    const local = batch.place(vectors);
+    batch.add(Number(vectors[1]), "process_vm_readv", this.#pid, local, 1, local + 16n, parts.length, 0);
   }
 
   copyTo(fd: number, fileOffset: bigint, ranges: readonly ByteRange[]): void {
