@@ -124,7 +124,7 @@ enums:
       doc: "The supervisor says what failed, ends everything, and exits with status 125."
     17:
       id: populate
-      doc: "Gives each page of the arg1 bytes at arg0, private memory that reads as zeros, memory of its own. How is the interpreter's choice."
+      doc: "Gives each page of the arg1 bytes at arg0, private memory that reads as zeros, memory of its own. How is the interpreter's choice; it may keep what it learns in the u8 at arg2, which is 0 at first."
     18:
       id: cpuid
       doc: "result = register arg2 (0 ax, 1 bx, 2 cx, 3 dx) of cpuid leaf arg0, subleaf arg1."

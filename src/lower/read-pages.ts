@@ -33,8 +33,8 @@ export function readPages(parts: ReadingParts, plans: readonly VmaPlan[], extent
 }
 
 /**
- * Where no helper can be made (a limit, or its id is in use) the task reads both halves. The helper tells that it is
- * one from the slot, which says neither "no helper" before the task has the result of clone3 nor after.
+ * Where no helper can be made (a limit, or its id is in use) the task reads both halves. The helper, which
+ * runs on into the same ops, is told from a task without one by the slot of its id, which is never negative for it.
  */
 function readInHalves(parts: ReadingParts, plans: readonly VmaPlan[], [first, second]: readonly [readonly Extent[], readonly Extent[]]): void {
   const b = parts.builder;
@@ -55,9 +55,10 @@ function readInHalves(parts: ReadingParts, plans: readonly VmaPlan[], [first, se
 }
 
 function readPart({ builder: b, imageFd }: ReadingParts, plans: readonly VmaPlan[], extents: readonly Extent[]): void {
+  const learnt = b.slot("what huge pages have saved");
   for (const { vma, loadProt, source, isSeparate } of plans) {
     if (source !== "mmap" || vma.kind !== "anon_private" || isSeparate || (loadProt & PROT.write) === 0) continue;
-    for (const { address, length } of longRuns(extents, vma.start, vma.end)) b.op("populate", [address, length]);
+    for (const { address, length } of longRuns(extents, vma.start, vma.end)) b.op("populate", [address, length, learnt.address]);
   }
   readExtents(b, imageFd, extents, (address) => address, "memory");
 }
