@@ -74,24 +74,55 @@ export function collectExtents(
   });
   const fd = open(`/proc/${process.pid}/pagemap`, openFlag.RDONLY);
   try {
-    const first = vmas[0]?.mapping.start ?? 0n;
-    const last = vmas.filter((vma) => vma.mapping.end < 1n << 63n).at(-1)?.mapping.end ?? 0n;
-    const range = { start: first, end: last };
-    const clean = pageIs.FILE | pageIs.PFNZERO;
-    const scan = (returned: bigint): number =>
-      scanPages(fd, { ...range, inverted: clean, mask: clean, anyOf: pageIs.PRESENT | pageIs.SWAPPED, returned }, (start, end, categories) => {
-        if ((categories & pageIs.GUARD) === 0n) builder.add(start, end);
-        else addGuards(context, mm, vmas, start, end);
-      });
-    // Guard markers look like swapped pages; kernels before 6.15 do not know the category.
-    let result = scan(pageIs.GUARD);
-    if (result === -errno.EINVAL) result = scan(0n);
-    if (result === -errno.ENOTTY) walkPagemap(fd, vmas, builder);
-    else if (failed(result)) throw new SysError("ioctl(PAGEMAP_SCAN)", -result, `process ${process.pid}`);
+    for (const stretch of stretchesOf(vmas)) {
+      if (stretch.isFull) builder.add(startOf(stretch), endOf(stretch));
+      else scan(fd, process.pid, stretch, builder, (start, end) => addGuards(context, mm, vmas, start, end));
+    }
     builder.finish();
   } finally {
     close(fd);
   }
+}
+
+/** Bytes from which a full mapping is worth a stretch of its own. */
+const largeMapping = 4n << 20n;
+
+/** Part of an address space. Nobody needs to look which pages of a full one exist: all do. */
+interface Stretch {
+  readonly vmas: VmaInfo[];
+  readonly isFull: boolean;
+}
+
+const startOf = ({ vmas }: Stretch): bigint => vmas[0]?.mapping.start ?? 0n;
+const endOf = ({ vmas }: Stretch): bigint => vmas.at(-1)?.mapping.end ?? 0n;
+
+/** The address space as few stretches: what lies between large mappings that are full is one. */
+function stretchesOf(vmas: readonly VmaInfo[]): Stretch[] {
+  const stretches: Stretch[] = [];
+  for (const vma of vmas) {
+    const { start, end, anonymous } = vma.mapping;
+    if (vma.kind === "vsyscall") continue;
+    const isFull = vma.kind === "anon_private" && anonymous === end - start && anonymous >= largeMapping;
+    const last = stretches.at(-1);
+    if (isFull || last === undefined || last.isFull) stretches.push({ vmas: [vma], isFull });
+    else last.vmas.push(vma);
+  }
+  return stretches;
+}
+
+/** Which pages of a stretch exist, and which are guards. */
+function scan(fd: number, pid: number, stretch: Stretch, builder: ExtentBuilder, onGuard: (start: bigint, end: bigint) => void): void {
+  const clean = pageIs.FILE | pageIs.PFNZERO;
+  const withCategories = (returned: bigint): number =>
+    scanPages(fd, { start: startOf(stretch), end: endOf(stretch), inverted: clean, mask: clean, anyOf: pageIs.PRESENT | pageIs.SWAPPED, returned }, (start, end, categories) => {
+      if ((categories & pageIs.GUARD) === 0n) builder.add(start, end);
+      else onGuard(start, end);
+    });
+  // Guard markers look like swapped pages; kernels before 6.15 do not know the category.
+  let result = withCategories(pageIs.GUARD);
+  if (result === -errno.EINVAL) result = withCategories(0n);
+  if (result === -errno.ENOTTY) walkPagemap(fd, stretch.vmas, builder);
+  else if (failed(result)) throw new SysError("ioctl(PAGEMAP_SCAN)", -result, `process ${pid}`);
 }
 
 const PRESENT = 1n << 63n;

@@ -17,6 +17,8 @@ export interface Mapping {
   readonly name: Buffer;
   /** Bits as in the spec's vm_flags. */
   vmFlags: bigint;
+  /** Bytes of its pages that are in memory and no file's. */
+  anonymous: bigint;
 }
 
 /** Bit of each VmFlags word, from the spec. */
@@ -68,9 +70,10 @@ function takeLine(line: string, mappings: Mapping[]): void {
     if (mapping) mappings.push(mapping);
     return;
   }
-  if (!line.startsWith("VmFlags:")) return;
   const last = mappings.at(-1);
   if (!last) return;
+  if (line.startsWith("Anonymous:")) last.anonymous = BigInt(parseInt(line.slice(10), 10)) << 10n;
+  if (!line.startsWith("VmFlags:")) return;
   for (const word of line.slice(8).trim().split(" ")) if (!transientWords.has(word)) last.vmFlags |= vmFlag(word);
 }
 
@@ -89,5 +92,6 @@ function parseHeader(line: string): Mapping | undefined {
     ino: BigInt(ino),
     name: Buffer.from(name.replaceAll("\\012", "\n"), "latin1"),
     vmFlags: 0n,
+    anonymous: 0n,
   };
 }

@@ -9,7 +9,7 @@
 import { NT_X86_XSTATE, PR, PTRACE, SIG, WAIT } from "./constants.js";
 import type { Lowering } from "./lowering.js";
 import type { DataRef, Label } from "./operands.js";
-import { putSignalFrame, putUserRegs, putXstate, tracedRegisters } from "./registers.js";
+import { putSignalFrame, putUserRegs, tracedRegisters } from "./registers.js";
 import { optionSlotValues } from "../gen/restore-program.js";
 import { gpregs } from "../gen/tables.js";
 import { nr } from "../linux/syscall-numbers.js";
@@ -33,9 +33,7 @@ export function lowerLeaving(l: Lowering, index: number): void {
     b.count(l.settled);
   }
   b.wait(l.go, 1);
-  const xstate = putXstate(b, thread, l.xfeatures);
-  l.xstates.set(index, xstate);
-  b.op("sigreturn", [putSignalFrame(b, thread, xstate?.ref)]);
+  b.op("sigreturn", [putSignalFrame(b, thread, l.xstates.of(index))]);
 }
 
 /** PR_SET_DUMPABLE value to set at the very end, or undefined if it is what a fresh process has. */
@@ -93,9 +91,7 @@ export function lowerSupervision(l: Lowering, codeSyscallOffset: bigint, done: L
   }
   const scratch = b.buffer(xstateRoom, 64);
   const vector = b.u8s(scratch, xstateRoom);
-  const largest = Math.max(0, ...[...l.xstates.values()].map((xstate) => xstate?.size ?? 0));
-  const zeros = b.buffer(largest, 64);
-  for (const index of threads) giveState(l, index, { scratch, vector, zeros, largest });
+  for (const index of threads) giveState(l, index, { scratch, vector });
   b.about("", () => {
     for (const index of threads) {
       const { task } = l.thread(index);
@@ -150,8 +146,6 @@ function lowerStop(l: Lowering, task: number): void {
 interface XstateRoom {
   readonly scratch: DataRef;
   readonly vector: DataRef;
-  readonly zeros: DataRef;
-  readonly largest: number;
 }
 
 function giveState(l: Lowering, index: number, room: XstateRoom): void {
@@ -159,10 +153,9 @@ function giveState(l: Lowering, index: number, room: XstateRoom): void {
   const thread = l.thread(index);
   const tid = l.threadShared(index).u4;
   const name = `thread ${thread.tid} of ${l.taskName(thread.task)}`;
-  const xstate = l.xstates.get(index);
+  const xstate = l.xstates.of(index);
   if (xstate !== undefined) {
-    b.copy(room.scratch, xstate.ref, xstate.size);
-    if (xstate.size < room.largest) b.copy(room.scratch.at(xstate.size), room.zeros, room.largest - xstate.size);
+    b.copy(room.scratch, xstate, l.xstates.room);
     b.syscall("ptrace", [PTRACE.setregset, tid, NT_X86_XSTATE, room.vector], {
       message: `give ${name} its extended registers`,
       hint: "the processor may lack a feature that the program used",

@@ -142,6 +142,7 @@ function prepareFirstProcess(l: Lowering, vdsoBuildId: Uint8Array): Slot {
   b.syscall("rt_sigprocmask", [SIG_SETMASK, b.u8s(0xffff_ffff_ffff_ffffn), 0, sigsetSize], { message: "block signals" });
   b.syscall("prctl", [PR.setChildSubreaper, 1, 0, 0, 0], { message: "become a child subreaper" });
   checkMachine(l, vdsoBuildId);
+  l.xstates.fitProcessor(b);
   b.syscall("geteuid", [], { store: euid });
   const notRoot = b.label("not root");
   b.jumpIf(euid, "ne", 0, notRoot);

@@ -5,7 +5,7 @@ import type { Checkpoint } from "../model/checkpoint.js";
 import { O } from "./constants.js";
 import type { LowerContext } from "./context.js";
 import { ObjectOpener } from "./objects.js";
-import type { Arg, DataRef, Shared, Slot } from "./operands.js";
+import type { Arg, Shared, Slot } from "./operands.js";
 import { ProcessMaker } from "./process.js";
 import { ProgramBuilder } from "./program-builder.js";
 import { usedRanges } from "./address-space.js";
@@ -13,6 +13,7 @@ import type { MemoryParts } from "./memory.js";
 import type { ReadingParts } from "./read-pages.js";
 import { StagedMemory } from "./shared-memory.js";
 import { SpareIds } from "./spare-ids.js";
+import { Xstates } from "./xstate.js";
 
 export class Lowering implements LowerContext {
   readonly builder = new ProgramBuilder();
@@ -48,14 +49,11 @@ export class Lowering implements LowerContext {
 
   readonly #spareIds: SpareIds;
 
-  /** XCR0 of the dump. */
-  readonly xfeatures: bigint;
-  /** Row of threads → its extended state in the data. */
-  readonly xstates = new Map<number, { readonly ref: DataRef; readonly size: number } | undefined>();
+  readonly xstates: Xstates;
 
   constructor(readonly checkpoint: Checkpoint) {
-    this.xfeatures = checkpoint.tables.checkpoint[0]?.xfeatures ?? 3n;
     const b = this.builder;
+    this.xstates = new Xstates(b, checkpoint);
     const { tasks, threads, descriptors } = checkpoint.tables;
     const imageFd = b.slots[3];
     if (imageFd === undefined) throw new Error("no image fd slot");

@@ -40,34 +40,6 @@ export function putUserRegs(b: ProgramBuilder, r: Gpregs): DataRef {
   );
 }
 
-const fxsaveSize = 512;
-const xsaveHeaderEnd = 576;
-const magic1 = 0x46505853;
-const magic2 = 0x46505845;
-/** xstate_bv of an area that only FXSAVE filled: x87 and SSE. */
-const legacyFeatures = 3n;
-
-/**
- * The extended state as both ptrace and a signal frame take it: the XSAVE area in standard form, its software-reserved
- * bytes filled for rt_sigreturn (arch/x86/include/uapi/asm/sigcontext.h), and FP_XSTATE_MAGIC2 behind it.
- * Returns undefined if the format had none.
- */
-export function putXstate(b: ProgramBuilder, thread: ThreadRow, xfeatures: bigint): { readonly ref: DataRef; readonly size: number } | undefined {
-  if (thread.xstate.length < fxsaveSize) return undefined;
-  const size = Math.max(thread.xstate.length, xsaveHeaderEnd);
-  const bytes = new Uint8Array(size + 4);
-  bytes.set(thread.xstate);
-  const view = new DataView(bytes.buffer);
-  if (thread.xstate.length < xsaveHeaderEnd) view.setBigUint64(fxsaveSize, legacyFeatures, true);
-  const saved = view.getBigUint64(fxsaveSize, true);
-  view.setUint32(464, magic1, true);
-  view.setUint32(468, size + 4, true);
-  view.setBigUint64(472, saved | (xfeatures & saved), true);
-  view.setUint32(480, size, true);
-  view.setUint32(size, magic2, true);
-  return { ref: b.bytes(bytes, 64), size };
-}
-
 /**
  * An rt_sigframe behind its return address, for leaving without a tracer. Registers as rewoundRegisters gives them.
  * @returns where the stack pointer must be for rt_sigreturn

@@ -1,0 +1,133 @@
+/**
+ * The extended state of all threads, as both ptrace and a signal frame take it: the XSAVE area in standard form, its
+ * software-reserved bytes filled for rt_sigreturn (arch/x86/include/uapi/asm/sigcontext.h), and FP_XSTATE_MAGIC2 behind.
+ *
+ * Where its components are depends on the processor's maker (model/xstate-layout.ts), so an image moves them if it runs
+ * on another's: CRIU's images, which have components by name, are given Intel's places.
+ */
+import type { Checkpoint } from "../model/checkpoint.js";
+import { amdAvxLayout, amdLayout, endOf, intelLayout, type XstateLayout, xstateLayout } from "../model/xstate-layout.js";
+import { ERRNO } from "./constants.js";
+import type { DataRef, Label } from "./operands.js";
+import type { ProgramBuilder } from "./program-builder.js";
+
+const fxsaveSize = 512;
+const headerEnd = 576;
+const magic1 = 0x46505853;
+const magic2 = 0x46505845;
+const extendedSizeOffset = 468;
+const sizeOffset = 480;
+/** xstate_bv of an area that only FXSAVE filled: x87 and SSE. */
+const legacyFeatures = 3n;
+/** x87, SSE and AVX are in the same place everywhere. */
+const fixedFeatures = 7n;
+/** CPUID leaf of the components: subleaf n has the offset of component n in EBX. */
+const xstateLeaf = 0xd;
+const ebx = 1;
+
+export class Xstates {
+  /** Bytes that each area may take. */
+  readonly room: number;
+  readonly #areas: DataRef;
+  /** Row of threads → which area. */
+  readonly #indices: ReadonlyMap<number, number>;
+  /** Components in use by any thread. */
+  readonly #used: bigint;
+  readonly #layout: XstateLayout;
+
+  constructor(b: ProgramBuilder, { tables }: Checkpoint) {
+    const xfeatures = tables.checkpoint[0]?.xfeatures ?? legacyFeatures;
+    const rows = [...tables.threads.keys()].filter((row) => (tables.threads[row]?.xstate.length ?? 0) >= fxsaveSize);
+    const saved = rows.map((row) => tables.threads[row]?.xstate ?? new Uint8Array(0));
+    this.#indices = new Map(rows.map((row, index) => [row, index]));
+    this.#used = saved.reduce((all, xstate) => all | usedBy(xstate), 0n);
+    // Whoever uses most tells most.
+    const [teller] = [...saved].sort((one, other) => movable(other) - movable(one));
+    this.#layout = teller === undefined ? intelLayout : xstateLayout(teller, xfeatures);
+    // What a shortened area lacks of components in use is zero.
+    const sizes = saved.map((xstate) => Math.max(xstate.length, endOf(this.#layout, usedBy(xstate))));
+    const longest = Math.max(headerEnd, ...sizes, ...this.#others().map((layout) => endOf(layout, this.#used)));
+    this.room = (longest + 4 + 63) & ~63;
+    const bytes = new Uint8Array(this.room * saved.length);
+    for (const [index, xstate] of saved.entries()) {
+      putArea(bytes.subarray(index * this.room, (index + 1) * this.room), xstate, sizes[index] ?? headerEnd, xfeatures);
+    }
+    this.#areas = b.bytes(bytes, 64);
+  }
+
+  /** A thread's area; undefined if the format had none. */
+  of(row: number): DataRef | undefined {
+    const index = this.#indices.get(row);
+    return index === undefined ? undefined : this.#areas.at(index * this.room);
+  }
+
+  /** Ops of the first process, before it makes any other: puts components where this processor has them. */
+  fitProcessor(b: ProgramBuilder): void {
+    const moving = [...this.#layout.keys()].filter((component) => ((this.#used & ~fixedFeatures) >> BigInt(component)) & 1n);
+    if (moving.length === 0) return;
+    const fits = b.label("components of the extended state are where this processor has them");
+    for (const layout of [this.#layout, ...this.#others()]) {
+      const isOther = b.label("the layout is another one");
+      this.#jumpUnless(b, layout, moving, isOther);
+      if (layout !== this.#layout) this.#move(b, moving, layout);
+      b.jump(fits);
+      b.place(isOther);
+    }
+    b.fail("this processor keeps extended registers elsewhere than the one of the dump", "resume on a processor of the same maker", -ERRNO.nosys);
+    b.place(fits);
+  }
+
+  /** Layouts of other processors that have what is used. */
+  #others(): XstateLayout[] {
+    const has = (layout: XstateLayout): boolean => [...this.#layout.keys()].every((component) => !((this.#used >> BigInt(component)) & 1n) || layout.has(component));
+    return [intelLayout, amdLayout, amdAvxLayout].filter((layout) => layout !== this.#layout && has(layout));
+  }
+
+  #jumpUnless(b: ProgramBuilder, layout: XstateLayout, components: readonly number[], target: Label): void {
+    const offset = b.slot("offset of a component");
+    for (const component of components) {
+      b.op("cpuid", [xstateLeaf, component, ebx], { store: offset });
+      b.jumpIf(offset, "ne", layout.get(component)?.offset ?? 0, target);
+    }
+  }
+
+  /** The components lie in the same order and distance in every layout, so they move as one, in every area. */
+  #move(b: ProgramBuilder, components: readonly number[], layout: XstateLayout): void {
+    const offsetIn = (one: XstateLayout): number => Math.min(...components.map((component) => one.get(component)?.offset ?? Infinity));
+    const size = endOf(layout, this.#used | fixedFeatures);
+    const length = size - offsetIn(layout);
+    const aside = b.buffer(length);
+    const area = b.slot("an area of extended state");
+    const again = b.label("move the components of an area");
+    b.compute(area, "move", this.#areas);
+    b.place(again);
+    b.copy(aside, area.plus(offsetIn(this.#layout)), length);
+    b.copy(area.plus(offsetIn(layout)), aside, length);
+    b.store4(area.plus(extendedSizeOffset), size + 4);
+    b.store4(area.plus(sizeOffset), size);
+    b.store4(area.plus(size), magic2);
+    b.compute(area, "add", area, this.room);
+    b.jumpIf(area, "lt", this.#areas.at(this.room * this.#indices.size), again);
+  }
+}
+
+function usedBy(xstate: Uint8Array): bigint {
+  return xstate.length < headerEnd ? legacyFeatures : new DataView(xstate.buffer, xstate.byteOffset).getBigUint64(fxsaveSize, true);
+}
+
+/** How many components are not in the same place everywhere. */
+function movable(xstate: Uint8Array): number {
+  return (usedBy(xstate) & ~fixedFeatures).toString(2).replaceAll("0", "").length;
+}
+
+function putArea(area: Uint8Array, xstate: Uint8Array, size: number, xfeatures: bigint): void {
+  const saved = usedBy(xstate);
+  const view = new DataView(area.buffer, area.byteOffset, area.length);
+  area.set(xstate);
+  view.setBigUint64(fxsaveSize, saved, true);
+  view.setUint32(464, magic1, true);
+  view.setUint32(extendedSizeOffset, size + 4, true);
+  view.setBigUint64(472, saved | (xfeatures & saved), true);
+  view.setUint32(sizeOffset, size, true);
+  view.setUint32(size, magic2, true);
+}
