@@ -140,7 +140,7 @@ _Static_assert(offsetof(struct restore_program_header, checksum) == 148, "progra
 struct restore_op {
 	uint8_t kind; /* What it does. */
 	uint8_t expect; /* Which results are right. */
-	uint16_t flags; /* else_jump: a wrong result is no failure, go to `target`. quiet: nobody needs to see it in a trace. */
+	uint16_t flags; /* else_jump: a wrong result is no failure, go to `target`. quiet: nobody needs to see it in a trace. patient: -EEXIST is tried again for half a second, since an id is in use a little longer than its process is there. */
 	uint32_t nr; /* syscall: its number. jump, compute: the operator. */
 	uint8_t modes[6]; /* arg_mode of each argument. */
 	uint16_t reserved; /* Zero. */
@@ -172,6 +172,7 @@ _Static_assert(offsetof(struct restore_op, hint) == 96, "op.hint");
 _Static_assert(offsetof(struct restore_op, reserved2) == 100, "op.reserved2");
 #define RESTORE_OP_FLAGS_ELSE_JUMP 0x1u
 #define RESTORE_OP_FLAGS_QUIET 0x2u
+#define RESTORE_OP_FLAGS_PATIENT 0x4u
 
 /* First bytes of the control area; `num_counters` and `num_pids` u4 follow. */
 struct restore_control_header {

@@ -28,7 +28,7 @@
 
 static __attribute__((noreturn, used)) void run(struct context *context, uint64_t pc)
 {
-	for (;;) {
+	for (uint32_t tries = 0;;) {
 		struct restore_op *op = op_at(context, (uint32_t)pc);
 		uint64_t a[6];
 		int64_t result = 0;
@@ -63,6 +63,11 @@ static __attribute__((noreturn, used)) void run(struct context *context, uint64_
 		case RESTORE_OP_KIND_FILL_TILES: fill_tiles(); break;
 		default: fail(context, (uint32_t)pc, -EINVAL);
 		}
+		if (result == -EEXIST && (op->flags & RESTORE_OP_FLAGS_PATIENT) && tries++ < MAX_TRIES) {
+			pause_briefly();
+			continue;
+		}
+		tries = 0;
 		if (op->store != 0xffffffff) context->slots[op->store] = (uint64_t)result;
 		if (is_right(op, result)) {
 			pc++;

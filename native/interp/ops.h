@@ -73,6 +73,15 @@ static int64_t format(uint64_t *args)
 	return end - (char *)args[0];
 }
 
+/* Between tries of a patient op: half a second in all. */
+enum { MAX_TRIES = 250, PAUSE_NS = 2000000 };
+
+static void pause_briefly(void)
+{
+	uint64_t pause[2] = { 0, PAUSE_NS };
+	sys(SYS_nanosleep, (uint64_t)pause, 0, 0);
+}
+
 /* Whether a child ended; the signal that ended it, or 0, goes to `signal`. Leaves it to be waited for. */
 static int has_ended(uint32_t pid, int32_t *signal)
 {

@@ -48,7 +48,7 @@ types:
     seq:
       - { id: kind, type: u1, enum: op_kind, doc: "What it does." }
       - { id: expect, type: u1, enum: expect, doc: "Which results are right." }
-      - { id: flags, type: u2, -crimg-flags: { else_jump: 0, quiet: 1 }, doc: "else_jump: a wrong result is no failure, go to `target`. quiet: nobody needs to see it in a trace." }
+      - { id: flags, type: u2, -crimg-flags: { else_jump: 0, quiet: 1, patient: 2 }, doc: "else_jump: a wrong result is no failure, go to `target`. quiet: nobody needs to see it in a trace. patient: -EEXIST is tried again for half a second, since an id is in use a little longer than its process is there." }
       - { id: nr, type: u4, doc: "syscall: its number. jump, compute: the operator." }
       - { id: modes, type: u1, repeat: expr, repeat-expr: 6, doc: "arg_mode of each argument." }
       - { id: reserved, type: u2, doc: "Zero." }

@@ -212,6 +212,7 @@ export const pidModeNames: ReadonlyMap<number, PidMode> = new Map([
 export const opFlagsBits = {
   else_jump: 0x1,
   quiet: 0x2,
+  patient: 0x4,
 } as const;
 
 /** First bytes of the program segment. */
@@ -378,7 +379,7 @@ export interface Op {
   readonly kind: number;
   /** Which results are right. */
   readonly expect: number;
-  /** else_jump: a wrong result is no failure, go to `target`. quiet: nobody needs to see it in a trace. */
+  /** else_jump: a wrong result is no failure, go to `target`. quiet: nobody needs to see it in a trace. patient: -EEXIST is tried again for half a second, since an id is in use a little longer than its process is there. */
   readonly flags: number;
   /** syscall: its number. jump, compute: the operator. */
   readonly nr: number;

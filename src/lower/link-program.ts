@@ -136,13 +136,13 @@ export function linkProgram(builder: ProgramBuilder, entry: Label, options: Link
 
 function linkOp(draft: DraftOp, layout: Layout): Partial<Op> {
   const args = [0, 1, 2, 3, 4, 5].map((index) => linkArg(draft.args[index] ?? 0, layout));
-  const { orElse, store } = draft.options;
+  const { orElse, store, isPatient = false } = draft.options;
   return {
     kind: opKindValues[draft.kind],
     nr: draft.nr,
     modes: args.map(([mode]) => argModeValues[mode]),
     args: args.map(([, value]) => BigInt.asUintN(64, value)),
-    flags: orElse === undefined ? 0 : opFlagsBits.else_jump,
+    flags: (orElse === undefined ? 0 : opFlagsBits.else_jump) | (isPatient ? opFlagsBits.patient : 0),
     store: store?.index ?? 0xffff_ffff,
     target: draft.target === undefined ? 0 : positionOf(draft.target),
     ...linkExpectation(draft.options.expect ?? "any"),

@@ -1,7 +1,7 @@
 /** Ops that make processes and threads: clone3 with the old id, ids published to the whole tree, tidy endings. */
 import { CLONE, PR, SIG, SIG_SETMASK, sigsetSize } from "./constants.js";
 import type { DataRef, Label, Shared, Slot } from "./operands.js";
-import type { ProgramBuilder } from "./program-builder.js";
+import type { OpOptions, ProgramBuilder } from "./program-builder.js";
 
 /** struct clone_args up to cgroup. */
 const cloneArgsSize = 88;
@@ -33,7 +33,7 @@ export class ProcessMaker {
     const b = this.#builder;
     const result = b.slot(`pid of ${request.what}`);
     const args = this.#cloneArgs(request, undefined);
-    b.syscall("clone3", [args, cloneArgsSize], { store: result, ...this.#texts(request) });
+    b.syscall("clone3", [args, cloneArgsSize], { store: result, ...this.#options(request) });
     b.jumpIf(result, "eq", 0, child);
     b.store4(request.shared, result);
   }
@@ -44,7 +44,7 @@ export class ProcessMaker {
     const result = b.slot(`tid of ${request.what}`);
     const stack = b.buffer(stackSize, 64);
     const args = this.#cloneArgs(request, { stack, stackSize });
-    b.op("thread", [args, cloneArgsSize], { store: result, expect: "not_error", ...this.#texts(request) }, start);
+    b.op("thread", [args, cloneArgsSize], { store: result, expect: "not_error", ...this.#options(request) }, start);
     b.store4(request.shared, result);
   }
 
@@ -77,8 +77,9 @@ export class ProcessMaker {
     }
   }
 
-  #texts({ what, pid }: CloneRequest): { readonly message: string; readonly hint: string } {
+  #options({ what, pid }: CloneRequest): OpOptions {
     return {
+      isPatient: true,
       message: `make ${what}`,
       hint: `id ${pid} may be in use, also as a session, a process group or an unreaped child; --pid namespace or --pid any avoid that`,
     };

@@ -27,6 +27,8 @@ export interface OpOptions {
   readonly expect?: Expectation;
   /** Where a wrong result goes; without it a wrong result ends the whole restore. */
   readonly orElse?: Label;
+  /** -EEXIST is tried again for half a second: the id of a process that is gone is in use a moment longer. */
+  readonly isPatient?: boolean;
   /** The action and its object, such as `open /var/x for fd 8`. */
   readonly message?: string;
   /** What to do if it fails, one sentence without a full stop. */

@@ -40,7 +40,7 @@ function renderOp(program: RestoreProgram, op: Op): string {
   const store = op.store === noSlot ? "" : `$${program.slotName(op.store)} = `;
   switch (kind) {
     case "syscall":
-      return store + renderCall(program, op) + renderExpectation(op);
+      return store + renderCall(program, op) + renderExpectation(op) + patience(op);
     case "jump": {
       const condition = jumpIfNames.get(op.nr) ?? "?";
       return condition === "always" ? `jump ${op.target}` : `jump ${op.target} if ${argument(0, "dec")} ${comparisons[condition] ?? condition} ${argument(1, "dec")}`;
@@ -61,7 +61,7 @@ function renderOp(program: RestoreProgram, op: Op): string {
     case "find":
       return `${store}find(${argument(0)}, ${argument(1, "size")}, ${argument(2)}, ${argument(3, "size")})${renderExpectation(op)}`;
     case "thread":
-      return `${store}thread(${argument(0)}) at ${op.target}`;
+      return `${store}thread(${argument(0)}) at ${op.target}${patience(op)}`;
     case "count":
       return `count(${argument(0)}, ${argument(1, "dec")})`;
     case "wait":
@@ -90,6 +90,11 @@ function renderCall(program: RestoreProgram, op: Op): string {
   const count = known?.length ?? lastArgument(op);
   const shown = Array.from({ length: count }, (_, index) => showArgument(program, op, index, known?.[index] ?? "dec"));
   return `${name}(${shown.join(", ")})`;
+}
+
+/** Whether EEXIST is tried again. */
+function patience(op: Op): string {
+  return (op.flags & opFlagsBits.patient) === 0 ? "" : " (EEXIST: again)";
 }
 
 function lastArgument(op: Op): number {
