@@ -3,7 +3,7 @@
  * What a set said before is kept in foreign rows and used again; what is new gets numbers that are free.
  */
 import type { Tables } from "../../src/gen/tables.js";
-import { isRemoved } from "./map-object.js";
+import { isRemoved } from "./removed.js";
 import type { Anchor, ForeignReader } from "./foreign.js";
 
 /** Namespace identifiers as a dump without namespaces has them: the tasks live where the dumper lived. */

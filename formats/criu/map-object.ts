@@ -1,7 +1,7 @@
 /** Inodes: regular file entries, memory files and ghosts ↔ rows of `objects`. */
 import { create } from "@bufbuild/protobuf";
 import { decodeText, encodeText } from "../../src/bytes/text.js";
-import { type ObjectKind, type ObjectRow, objectRow, type OpenFileRow, ownerTypeNames, ownerTypeValues } from "../../src/gen/tables.js";
+import { type ObjectRow, objectRow, type OpenFileRow, ownerTypeNames, ownerTypeValues } from "../../src/gen/tables.js";
 import type { ModelBuilder } from "./builder.js";
 import { u32Bytes, type WireContext } from "./context.js";
 import { fileType } from "./file-types.js";
@@ -93,13 +93,6 @@ export function objectOfReg(builder: ModelBuilder, reg: RegFile): number {
 function kindOf(mode: number, isGone: boolean): ObjectKind {
   const kind = kinds.get(mode & modeType) ?? "file";
   return isGone && kind === "file" ? "ghost" : kind;
-}
-
-const makeable: ReadonlySet<ObjectKind> = new Set(["directory", "char_device", "block_device", "fifo", "symlink"]);
-
-/** True for what has no name any more and is described by a ghost's image. */
-export function isRemoved(object: ObjectRow | undefined): boolean {
-  return object !== undefined && (object.kind === "ghost" || (object.nlink === 0 && makeable.has(object.kind)));
 }
 
 /**
