@@ -1,7 +1,7 @@
 /** Inodes: regular file entries, memory files and ghosts ↔ rows of `objects`. */
 import { create } from "@bufbuild/protobuf";
 import { decodeText, encodeText } from "../../src/bytes/text.js";
-import { type ObjectRow, objectRow, type OpenFileRow, ownerTypeNames, ownerTypeValues } from "../../src/gen/tables.js";
+import { type ObjectKind, type ObjectRow, objectRow, type OpenFileRow, ownerTypeNames, ownerTypeValues } from "../../src/gen/tables.js";
 import type { ModelBuilder } from "./builder.js";
 import { u32Bytes, type WireContext } from "./context.js";
 import { fileType } from "./file-types.js";

@@ -5,7 +5,7 @@
 import { CrimgError } from "../errors/crimg-error.js";
 import type { ExtentRow, VmaRow } from "../gen/tables.js";
 import type { Checkpoint } from "../model/checkpoint.js";
-import type { ByteRange, PageSource } from "../model/page-source.js";
+import type { PageSource } from "../model/page-source.js";
 import type { PageCopies, PlacedRange } from "./page-copies.js";
 import { MappedFiles } from "./mapped-files.js";
 

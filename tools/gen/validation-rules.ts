@@ -1,5 +1,4 @@
 /** Makes docs/validation-rules.md from the catalogue. */
-import { allRules } from "../../src/validate/catalogue.js";
 import type { Profile, RuleInfo } from "../../src/validate/finding.js";
 
 export const rulesPagePath = "docs/validation-rules.md";

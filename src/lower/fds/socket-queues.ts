@@ -37,7 +37,6 @@ function bySender(messages: readonly Message[]): Message[][] {
 
 function sendRun(state: UnixState, index: number, row: SocketRow, run: readonly Message[]): void {
   const { context } = state.slots;
-  const { builder } = context;
   const { sender, isPeer } = senderOf(state, index, row, run[0] as Message);
   const total = run.reduce((sum, message) => sum + message.data.length, 0);
   const before = total > comfortable ? readSendSize(context, sender) : undefined;
