@@ -41,11 +41,11 @@ function runAsProcess(words) {
     process.stderr.write("crimg: not built yet; run `npm ci` (or `npm run build`) in the checkout first\n");
     process.exit(2);
   }
+  // What was printed is out (terminal.ts writes at once). Ending here spares the time that V8 takes to give back its heap
+  // piece by piece.
   void loadBundle(words[0])
     .runCommandLine(words)
-    .then((status) => {
-      process.exitCode = status;
-    });
+    .then((status) => process.exit(status));
 }
 
 module.exports = { cacheOf, loadBundle, runAsProcess };
