@@ -24,9 +24,12 @@ function readIfThere(path) {
   }
 }
 
-/** The bundle's exports and its compiled script. The bundle is ASCII (esbuild's default), so no decoding is needed. */
+/**
+ * The bundle's exports and its compiled script. The bundle is one function expression, in ASCII (esbuild's default), so
+ * that no decoding is needed.
+ */
 function loadBundle(command = "other") {
-  const source = `(function(exports,require,module,__filename,__dirname){${readFileSync(bundle, "latin1")}\n})`;
+  const source = readFileSync(bundle, "latin1");
   const isName = /^[a-z]+$/.test(command);
   const cachedData = (isName ? readIfThere(cacheOf(command)) : undefined) ?? readIfThere(cacheOf("other"));
   const script = new Script(source, { filename: bundle, cachedData });

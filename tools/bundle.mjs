@@ -18,7 +18,9 @@ await build({
   target: "node20",
   format: "cjs",
   define: { "import.meta.url": "bundleUrl" },
-  banner: { js: 'const bundleUrl=require("node:url").pathToFileURL(__filename).href;' },
+  // A function that bin/bundle.cjs calls: to put one around the text there would copy all of it at every start.
+  banner: { js: '(function(exports,require,module,__filename,__dirname){const bundleUrl=require("node:url").pathToFileURL(__filename).href;' },
+  footer: { js: "})" },
   // kaitai-struct names it for encodings that no format here has.
   external: ["iconv-lite"],
   // yargs measures its help texts with it; they are ASCII, and the real one builds Unicode tables at every start.
