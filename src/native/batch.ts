@@ -4,8 +4,6 @@ import { addressOf } from "./sys.js";
 import { nr, type SyscallName } from "../linux/syscall-numbers.js";
 
 const wordsOfCall = 8;
-/** Words of a pool: 64 KiB. */
-const poolWords = 8192;
 /** Words of the state that both threads see. */
 const state = { done: 0, result: 1, stop: 2 } as const;
 
@@ -15,10 +13,6 @@ export class CallBatch {
   /** What arguments point to: it must stay until the calls are made. */
   readonly #held: ArrayBufferView[] = [];
   #length = 0;
-  /** Words that arguments point to. */
-  #pool = new BigInt64Array(0);
-  #poolAddress = 0n;
-  #poolLength = 0;
 
   /** @param capacity the most calls that will be added */
   constructor(capacity: number) {
@@ -44,19 +38,6 @@ export class CallBatch {
   address(buffer: ArrayBufferView): bigint {
     this.#held.push(buffer);
     return addressOf(buffer);
-  }
-
-  /** Puts 64-bit words next to each other into memory that stays as long as the batch; returns their address. */
-  place(words: readonly bigint[]): bigint {
-    if (this.#poolLength + words.length > this.#pool.length) {
-      this.#pool = new BigInt64Array(Math.max(poolWords, words.length));
-      this.#poolAddress = this.address(this.#pool);
-      this.#poolLength = 0;
-    }
-    const address = this.#poolAddress + BigInt(this.#poolLength * 8);
-    // Not `set` or `forEach`: this runs thousands of times before the first call is made.
-    for (let index = 0; index < words.length; index++) this.#pool[this.#poolLength++] = words[index] as bigint;
-    return address;
   }
 
   /** Adds a call. The ones after it are made only if its result is `expected`. */

@@ -23,8 +23,8 @@ const lookMs = 20;
 export interface PieceReader {
   /** Whether calls read these bytes as they shall be, and nothing has to be put over them. */
   callsRead(range: ByteRange): boolean;
-  /** Adds the calls that fill the buffer at this address with the parts, one after the other. */
-  addReads(batch: CallBatch, buffer: bigint, parts: readonly ByteRange[]): void;
+  /** What is read from, at the positions of the parts. */
+  readonly fd: number;
   /** Copies the slow way, or says why that cannot be. */
   copyTo(target: bigint, parts: readonly ByteRange[]): void;
 }
@@ -105,7 +105,11 @@ class Copy {
     const batch = new CallBatch(pieces.reduce((calls, { parts }) => calls + parts.length + 1, 0));
     const address = batch.address(buffer);
     const ends = pieces.map(({ target, length, parts }) => {
-      this.reader.addReads(batch, address, parts);
+      let at = address;
+      for (const part of parts) {
+        batch.add(Number(part.length), "pread64", this.reader.fd, at, part.length, part.position);
+        at += part.length;
+      }
       batch.add(length, "pwrite64", this.fd, address, length, target);
       return batch.length;
     });

@@ -3,7 +3,6 @@ import { closeSync, constants, fstatSync, ftruncateSync, openSync, readSync, wri
 import { CrimgError } from "../errors/crimg-error.js";
 import type { ByteRange, CopyWatch, PageSource } from "../model/page-source.js";
 import { copyInBackground, pieceLength } from "./background-copy.js";
-import type { CallBatch } from "../native/batch.js";
 import { canCallDirectly, canShareBlocks, copyRangeInKernel, dataRanges } from "./kernel-copy.js";
 
 let sharedBuffer: Uint8Array | undefined;
@@ -69,7 +68,7 @@ export class FilePageSource implements PageSource {
     if (!canCallDirectly() || this.#sharesBlocks || ranges.some((range) => this.#hasHoles(range))) return undefined;
     return copyInBackground(fd, fileOffset, ranges, watch, {
       callsRead: () => true,
-      addReads: (batch, buffer, parts) => this.#addReads(batch, buffer, parts),
+      fd: this.fd,
       copyTo: (target, parts) => this.copyTo(fd, target, parts),
     });
   }
@@ -77,14 +76,6 @@ export class FilePageSource implements PageSource {
   #hasHoles({ position, length }: ByteRange): boolean {
     const data = this.dataRanges(position, length);
     return data.length !== 1 || data[0]?.length !== length;
-  }
-
-  #addReads(batch: CallBatch, buffer: bigint, parts: readonly ByteRange[]): void {
-    let at = buffer;
-    for (const { position, length } of parts) {
-      batch.add(Number(length), "pread64", this.fd, at, length, position);
-      at += length;
-    }
   }
 
   #copy(fd: number, target: bigint, range: ByteRange): void {

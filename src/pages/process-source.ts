@@ -1,7 +1,7 @@
 /** Page bytes in the memory of a stopped process. */
 import { CrimgError } from "../errors/crimg-error.js";
 import type { ByteRange, CopyWatch, PageSource } from "../model/page-source.js";
-import { type CallBatch, close, failed, open, openFlag, pwriteFully, SysError, tryPread, tryReadMemory } from "../native/index.js";
+import { close, failed, open, openFlag, pwriteFully, SysError, tryPread } from "../native/index.js";
 import { copyInBackground, pieceLength } from "./background-copy.js";
 
 /** Bytes that the image must have instead of those in memory: what calls in the process have borrowed. */
@@ -11,7 +11,11 @@ export interface Overlay {
   readonly bytes: Uint8Array;
 }
 
-/** The memory of a process that stands still while this is used. */
+/**
+ * The memory of a process that stands still while this is used. It is read through /proc/PID/mem: that takes what
+ * protection hides (PROT_NONE, execute-only), and leaves pages shared that processes share since a fork.
+ * process_vm_readv pins pages, for which the kernel gives each process a copy of its own (gup_must_unshare).
+ */
 export class ProcessPageSource implements PageSource {
   readonly name: string;
   readonly #pid: number;
@@ -26,13 +30,7 @@ export class ProcessPageSource implements PageSource {
   }
 
   read(position: bigint, into: Uint8Array): void {
-    let done = 0;
-    while (done < into.length) {
-      const part = into.subarray(done);
-      const address = position + BigInt(done);
-      const got = tryReadMemory(this.#pid, address, part);
-      done += got > 0 ? got : this.#readForced(address, part);
-    }
+    for (let done = 0; done < into.length; ) done += this.#readSome(position + BigInt(done), into.subarray(done));
     this.#patch(position, into);
   }
 
@@ -45,10 +43,13 @@ export class ProcessPageSource implements PageSource {
     into.set(overlay.bytes.subarray(Number(from - overlay.start), Number(to - overlay.start)), Number(from - position));
   }
 
-  /** /proc/PID/mem reads what protection hides from process_vm_readv (PROT_NONE, execute-only). */
-  #readForced(address: bigint, into: Uint8Array): number {
+  #mem(): number {
     if (this.#memFd < 0) this.#memFd = open(`/proc/${this.#pid}/mem`, openFlag.RDONLY);
-    const got = tryPread(this.#memFd, into, address);
+    return this.#memFd;
+  }
+
+  #readSome(address: bigint, into: Uint8Array): number {
+    const got = tryPread(this.#mem(), into, address);
     if (failed(got)) {
       throw new SysError("read", -got, `${this.name}, memory at 0x${address.toString(16)}`, { source: this.name });
     }
@@ -62,20 +63,9 @@ export class ProcessPageSource implements PageSource {
     const overlay = this.#overlay();
     return copyInBackground(fd, fileOffset, ranges, watch, {
       callsRead: ({ position, length }) => overlay === undefined || position >= overlay.end || position + length <= overlay.start,
-      addReads: (batch, buffer, parts) => this.#addRead(batch, buffer, parts),
+      fd: this.#mem(),
       copyTo: (target, parts) => this.copyTo(fd, target, parts),
     });
-  }
-
-  /** One process_vm_readv of all parts. */
-  #addRead(batch: CallBatch, buffer: bigint, parts: readonly ByteRange[]): void {
-    const vectors = [buffer, 0n];
-    for (const { position, length } of parts) {
-      vectors[1] = (vectors[1] as bigint) + length;
-      vectors.push(position, length);
-    }
-    const local = batch.place(vectors);
-    batch.add(Number(vectors[1]), "process_vm_readv", this.#pid, local, 1, local + 16n, parts.length, 0);
   }
 
   copyTo(fd: number, fileOffset: bigint, ranges: readonly ByteRange[]): void {

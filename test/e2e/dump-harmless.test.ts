@@ -1,7 +1,7 @@
 /** Dumping a process that goes on: it must not notice, whatever happens to crimg meanwhile. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { closeSync, constants, openSync, readdirSync, rmSync } from "node:fs";
+import { closeSync, constants, openSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import test from "node:test";
 import { collect } from "../../src/dump/collect.js";
@@ -9,6 +9,7 @@ import { collectDescriptors } from "../../src/dump/fds/collect.js";
 import { FrozenTree } from "../../src/dump/freeze.js";
 import { CrimgError } from "../../src/errors/crimg-error.js";
 import { callCount, setFault } from "../../src/native/index.js";
+import { crimg, start, temporaryDirectory, until } from "../support/processes.js";
 import { crimgCommand, projectRoot } from "../support/project.js";
 import { outerState, startSteady } from "../support/steady.js";
 
@@ -110,6 +111,21 @@ test("kill -9 of crimg at random moments: the target goes on, and no file is lef
 function ended(child: ReturnType<typeof spawn>): Promise<void> {
   return new Promise((resolve) => child.on("close", () => resolve()));
 }
+
+/** KiB of a process's pages that others have too. */
+function sharedKib(pid: number): number {
+  return Number(/^Shared_Dirty: +(\d+)/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, "latin1"))?.[1] ?? 0);
+}
+
+test("pages that processes share since a fork stay shared", async (t) => {
+  const directory = temporaryDirectory(t);
+  const script = "import os, time\nheld = b'x' * (64 << 20)\nos.fork()\ntime.sleep(600)";
+  const { pid } = start(t, "python3", ["-c", script], { cwd: directory });
+  const before = await until("it has forked", () => sharedKib(pid) >= 65536 && sharedKib(pid));
+  const dumped = crimg("dump", String(pid), "-o", join(directory, "image.elf"), "--leave-running");
+  assert.equal(dumped.status, 0, dumped.stderr);
+  assert.ok(sharedKib(pid) > before - 4096, `${sharedKib(pid)} KiB are shared, ${before} were`);
+});
 
 test("Ctrl-C during the dump: the exit status says so, the target goes on, no file is left", async (t) => {
   const steady = await startSteady(t);
