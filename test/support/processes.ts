@@ -71,13 +71,29 @@ export function treeOf(pid: number): number[] {
   return tree;
 }
 
+/** Stops a tree, parents first: one that starts a new child for each that ends (nginx) would leave the last one behind. */
+function stoppedTree(pid: number): number[] {
+  for (let tree: number[] = []; ; ) {
+    const before = tree.length;
+    tree = treeOf(pid);
+    if (tree.length === before) return tree;
+    for (const member of tree) {
+      try {
+        process.kill(member, "SIGSTOP");
+      } catch {
+        // gone already
+      }
+    }
+  }
+}
+
 /**
  * Ends a tree that the test started, by pid, children first. Orphans come to this process, which waits for them: the
  * first process of a container may not, and a pid that stays taken would spoil the next resume.
  */
 export function endTree(pid: number): void {
   tryCall("prctl", PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
-  const tree = treeOf(pid).reverse();
+  const tree = stoppedTree(pid).reverse();
   for (const member of tree) {
     try {
       process.kill(member, "SIGKILL");
