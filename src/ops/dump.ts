@@ -11,7 +11,7 @@ import type { DumpedProcess } from "../dump/context.js";
 import { collectDescriptors } from "../dump/fds/collect.js";
 import { disownChildren } from "../dump/disown.js";
 import { FrozenTree } from "../dump/freeze.js";
-import { processExists } from "../dump/procfs.js";
+import { processExists, procPath, readStat } from "../dump/procfs.js";
 import { type IgnorableClass, ignorableClasses } from "../dump/refusal.js";
 import { CrimgError } from "../errors/crimg-error.js";
 import { errno, errnoMessage, SysError } from "../native/index.js";
@@ -47,18 +47,26 @@ function writeFailure(error: unknown): number | undefined {
   return about.has(number) ? number : undefined;
 }
 
-/** Longest wait for parents outside the tree to reap what was killed, milliseconds. */
-const reapTimeoutMs = 500;
+/** Longest wait for others to do what is asked of them, milliseconds. */
+const othersMs = 500;
+
+async function waitUntil(isSo: () => boolean): Promise<void> {
+  const end = performance.now() + othersMs;
+  while (!isSo() && performance.now() < end) await new Promise((resolve) => setTimeout(resolve, 1));
+}
 
 /**
  * Until its parent reaps a process its pid stays taken, and the image could not be resumed at once. A parent that does
  * not look (it may be stopped, or waiting for us) is not waited for long.
  */
-async function untilReaped(tree: FrozenTree): Promise<void> {
-  const end = performance.now() + reapTimeoutMs;
-  while (tree.processes.some(({ pid }) => processExists(pid)) && performance.now() < end) {
-    await new Promise((resolve) => setTimeout(resolve, 1));
-  }
+function untilReaped({ processes }: FrozenTree): Promise<void> {
+  return waitUntil(() => !processes.some(({ pid }) => processExists(pid)));
+}
+
+/** Until then SIGSTOP is pending: who looks at the tree, or dumps it again, would find it so. */
+function untilStopped({ processes }: FrozenTree): Promise<void> {
+  const goesOn = (pid: number): boolean => !/^[TZX]?$/.test(readStat(procPath(pid))?.state ?? "");
+  return waitUntil(() => !processes.some(({ pid }) => goesOn(pid)));
 }
 
 function ignoredClasses(names: readonly string[]): Set<IgnorableClass> {
@@ -130,7 +138,10 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
       output.commit({ sync: options.sync });
       if (options.after === "kill") {
         if (end(tree, processes, report.pageBytes)) await untilReaped(tree);
-      } else tree.release(options.after === "leave-stopped");
+      } else {
+        tree.release(options.after === "leave-stopped");
+        if (options.after === "leave-stopped") await untilStopped(tree);
+      }
       const now = performance.now();
       return { ...report, frozenMs: now - frozenAt, totalMs: now - started };
     } catch (error) {
