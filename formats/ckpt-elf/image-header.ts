@@ -19,7 +19,3 @@ export function segmentsOf(headers: readonly ProgramHeader[]): ImageSegments {
     extents: find(segmentTypeValues.ckpt_extents),
   };
 }
-
-export function alignUp(value: bigint, alignment: bigint): bigint {
-  return ((value + alignment - 1n) / alignment) * alignment;
-}

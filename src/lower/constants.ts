@@ -8,7 +8,7 @@ export const MAP = {
 export const MREMAP = { maymove: 1, fixed: 2 } as const;
 export const MADV = {
   normal: 0, random: 1, sequential: 2, dontfork: 10, mergeable: 12, hugepage: 14, nohugepage: 15, dontdump: 16, wipeonfork: 18,
-  populateWrite: 23, collapse: 25, guardInstall: 102,
+  populateWrite: 23, guardInstall: 102,
 } as const;
 export const MLOCK_ONFAULT = 1;
 export const O = {

@@ -6,6 +6,7 @@
  *   program    header | ops | data (as in the file) | zeroed buffers | slots | stack | startup area
  *   control    header | counters | process ids (shared)
  */
+import { alignUp } from "./align.js";
 import { ByteWriter } from "../bytes/byte-writer.js";
 import {
   type Op, argModeValues, controlHeaderSize, expectValues, op as opRecord, opFlagsBits, opKindValues, opSize, programHeader,
@@ -216,8 +217,4 @@ function errorTable(builder: ProgramBuilder): number[] {
     const errorText = errorTexts.get(errno);
     return errorText === undefined ? 0 : builder.string(errorText).offset;
   });
-}
-
-function alignUp(value: bigint, alignment: bigint): bigint {
-  return ((value + alignment - 1n) / alignment) * alignment;
 }

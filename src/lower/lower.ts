@@ -9,7 +9,7 @@ import { CrimgError } from "../errors/crimg-error.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import { findRoom, usedRanges } from "./address-space.js";
 import { awaitEnds } from "./await-ends.js";
-import { AUXV, ERRNO, PR, RLIMIT_NOFILE, SIG_SETMASK, pageSize, sigsetSize, taskSize } from "./constants.js";
+import { AUXV, PR, RLIMIT_NOFILE, SIG_SETMASK, pageSize, sigsetSize, taskSize } from "./constants.js";
 import type { DescriptorLowering, LowerContext } from "./context.js";
 import { lowerForeground, lowerPidfile } from "./foreground.js";
 import { lowerSupervision } from "./leave.js";
@@ -142,7 +142,6 @@ function prepareFirstProcess(l: Lowering, vdsoBuildId: Uint8Array): Slot {
   b.syscall("rt_sigprocmask", [SIG_SETMASK, b.u8s(0xffff_ffff_ffff_ffffn), 0, sigsetSize], { message: "block signals" });
   b.syscall("prctl", [PR.setChildSubreaper, 1, 0, 0, 0], { message: "become a child subreaper" });
   checkMachine(l, vdsoBuildId);
-  l.xstates.fitProcessor(b);
   b.syscall("geteuid", [], { store: euid });
   const notRoot = b.label("not root");
   b.jumpIf(euid, "ne", 0, notRoot);
@@ -176,23 +175,8 @@ function checkMachine(l: Lowering, vdsoBuildId: Uint8Array): void {
       expect: "not_error",
     });
   }
-  const used = l.checkpoint.tables.threads.reduce((all, { xstate }) => {
-    if (xstate.length < 520) return all;
-    return all | new DataView(xstate.buffer, xstate.byteOffset).getBigUint64(512, true);
-  }, 0n);
-  if (used === 0n) return;
-  const available = b.slot("xstate features of this processor");
-  const missing = b.slot("missing xstate features");
-  const fits = b.label("processor has all features");
-  b.op("xgetbv", [], { store: available });
-  b.compute(missing, "and", available, used);
-  b.jumpIf(missing, "eq", used, fits);
-  b.fail(
-    `this processor lacks register state that the program uses (xstate components ${used.toString(2)} in binary)`,
-    "resume on a processor with the same vector extensions as at the dump",
-    -ERRNO.nosys,
-  );
-  b.place(fits);
+  l.xstates.checkProcessor(b);
+  l.xstates.fitProcessor(b);
 }
 
 function openDirectories(l: Lowering): readonly Directories[] {

@@ -7,6 +7,8 @@ import type { OpOptions, ProgramBuilder } from "./program-builder.js";
 const cloneArgsSize = 88;
 const setTidOffset = 64;
 const setTidSizeOffset = 72;
+/** run() of the interpreter needs a few hundred bytes. */
+const threadStackSize = 4096;
 
 export interface CloneRequest {
   /** The id wanted, in the pid namespace of the restore. */
@@ -39,11 +41,10 @@ export class ProcessMaker {
   }
 
   /** Ops of a thread of the process: makes another thread, on a stack of its own in the hole. */
-  thread(request: CloneRequest, stackSize: number, start: Label): void {
+  thread(request: CloneRequest, start: Label): void {
     const b = this.#builder;
     const result = b.slot(`tid of ${request.what}`);
-    const stack = b.buffer(stackSize, 64);
-    const args = this.#cloneArgs(request, { stack, stackSize });
+    const args = this.#cloneArgs(request, b.buffer(threadStackSize, 64));
     b.op("thread", [args, cloneArgsSize], { store: result, expect: "not_error", ...this.#options(request) }, start);
     b.store4(request.shared, result);
   }
@@ -52,11 +53,10 @@ export class ProcessMaker {
    * Ops of a process without other threads: makes a child that shares its memory and continues at `start`; it dies with
    * the process. Returns the slot of its id, negative where there is none.
    */
-  helper(pid: number, stackSize: number, start: Label): Slot {
+  helper(pid: number, start: Label): Slot {
     const b = this.#builder;
     const result = b.slot(`id of helper ${pid}`);
-    const stack = b.buffer(stackSize, 64);
-    const args = this.#cloneArgs({ pid, flags: helperFlags, exitSignal: 0 }, { stack, stackSize });
+    const args = this.#cloneArgs({ pid, flags: helperFlags, exitSignal: 0 }, b.buffer(threadStackSize, 64));
     const begin = b.label(`helper ${pid}`);
     const after = b.label(`helper ${pid} is made`);
     b.compute(result, "move", 0);
@@ -85,10 +85,10 @@ export class ProcessMaker {
     };
   }
 
-  #cloneArgs(request: Pick<CloneRequest, "pid" | "flags" | "exitSignal">, place: { readonly stack: DataRef; readonly stackSize: number } | undefined): DataRef {
+  #cloneArgs(request: Pick<CloneRequest, "pid" | "flags" | "exitSignal">, stack: DataRef | undefined): DataRef {
     const b = this.#builder;
     const wanted = b.u4s(request.pid);
-    const args = b.u8s(request.flags, 0, 0, 0, request.exitSignal, place?.stack ?? 0, place?.stackSize ?? 0, 0, wanted, 1, 0);
+    const args = b.u8s(request.flags, 0, 0, 0, request.exitSignal, stack ?? 0, stack?.size ?? 0, 0, wanted, 1, 0);
     this.cloneArgs.push(args);
     return args;
   }

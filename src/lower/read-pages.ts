@@ -3,6 +3,7 @@
  * memory and ends when its half is read, since most of the time goes into making pages and not into copying.
  */
 import type { ExtentRow } from "../gen/tables.js";
+import { alignUp } from "./align.js";
 import { PROT, WAIT, hugePageSize } from "./constants.js";
 import type { Slot } from "./operands.js";
 import { longRuns, readExtents } from "./page-loading.js";
@@ -22,8 +23,6 @@ export interface ReadingParts {
 
 /** Bytes from which a helper is worth the making. */
 const worthHelp = 32n << 20n;
-/** run() of the interpreter needs a few hundred bytes. */
-const helperStackSize = 4096;
 
 /** Ops of the task: reads the extents (ascending, disjoint) into the mappings that `plans` made. */
 export function readPages(parts: ReadingParts, plans: readonly VmaPlan[], extents: readonly Extent[]): void {
@@ -41,7 +40,7 @@ function readInHalves(parts: ReadingParts, plans: readonly VmaPlan[], [first, se
   const help = b.label("second half of the pages");
   const done = b.label("all pages are read");
   const status = b.buffer(8);
-  const helper = parts.processes.helper(parts.spareId(), helperStackSize, help);
+  const helper = parts.processes.helper(parts.spareId(), help);
   readPart(parts, plans, first);
   b.jumpIf(helper, "lt", 0, help);
   b.syscall("wait4", [helper, status, WAIT.wall, 0], { message: "see the helper that reads pages end" });
@@ -70,7 +69,7 @@ function splitAfter(extents: readonly Extent[], bytes: bigint): [Extent[], Exten
   let left = bytes;
   for (const extent of extents) {
     const { address, length, fileOffset } = extent;
-    const wanted = left <= 0n ? 0n : roundUp(address + left) - address;
+    const wanted = left <= 0n ? 0n : alignUp(address + left, hugePageSize) - address;
     if (wanted >= length) first.push(extent);
     else if (wanted === 0n) second.push(extent);
     else {
@@ -80,8 +79,4 @@ function splitAfter(extents: readonly Extent[], bytes: bigint): [Extent[], Exten
     left -= length;
   }
   return [first, second];
-}
-
-function roundUp(address: bigint): bigint {
-  return ((address + hugePageSize - 1n) / hugePageSize) * hugePageSize;
 }

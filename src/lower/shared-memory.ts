@@ -2,6 +2,7 @@
  * Anonymous shared memory: made and filled once, in the first process, at a staging address that no task uses. Every
  * task inherits it by fork and takes its windows with mremap(old_size 0), which duplicates a shared mapping.
  */
+import { alignUp } from "./align.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import { vmaVmFlagsBits as vm } from "../gen/tables.js";
 import { type AddressRange, findRoom } from "./address-space.js";
@@ -27,7 +28,7 @@ export class StagedMemory {
       if (vma.kind !== "anon_shared" || vma.object === null) continue;
       const needed = vma.offset + (vma.end - vma.start);
       const known = sizes.get(vma.object) ?? checkpoint.tables.objects[vma.object]?.size ?? 0n;
-      sizes.set(vma.object, roundUp(known > needed ? known : needed));
+      sizes.set(vma.object, alignUp(known > needed ? known : needed, pageSize));
     }
     const total = [...sizes.values()].reduce((sum, size) => sum + size + pageSize, 0n);
     if (total === 0n) return;
@@ -47,7 +48,7 @@ export class StagedMemory {
       const length = users.reduce((most, vma) => max(most, vma.offset + vma.end - vma.start), this.checkpoint.tables.objects[object]?.size ?? 0n);
       const flags = users.every((vma) => (vma.vmFlags & vm.nr) !== 0n) ? MAP.noreserve : 0;
       const hugetlb = users.some((vma) => (vma.vmFlags & vm.ht) !== 0n) ? MAP.hugetlb : 0;
-      b.syscall("mmap", [address, roundUp(length), PROT.read | PROT.write, MAP.shared | MAP.anonymous | MAP.fixedNoreplace | flags | hugetlb, -1, 0], {
+      b.syscall("mmap", [address, alignUp(length, pageSize), PROT.read | PROT.write, MAP.shared | MAP.anonymous | MAP.fixedNoreplace | flags | hugetlb, -1, 0], {
         expect: address,
         message: `make ${length} bytes of shared memory`,
         hint: "there is not enough memory",
@@ -55,10 +56,6 @@ export class StagedMemory {
       readExtents(b, imageFd, this.checkpoint.extentsOf({ object }), (offset) => address + offset, "shared memory");
     }
   }
-}
-
-function roundUp(value: bigint): bigint {
-  return ((value + pageSize - 1n) / pageSize) * pageSize;
 }
 
 function max(a: bigint, b: bigint): bigint {

@@ -11,9 +11,6 @@ import { lowerLimits, lowerThreadState } from "./thread-state.js";
 import { lowerTimers } from "./timers.js";
 import type { TaskPlan, TreePlan } from "./tree-plan.js";
 
-/** run() of the interpreter needs a few hundred bytes. */
-const threadStackSize = 4096;
-
 export interface Directories {
   readonly cwd?: Slot;
   readonly root?: Slot;
@@ -235,7 +232,6 @@ function lowerThreads(t: TreeLowering, plan: TaskPlan): void {
     const start = b.label(`thread ${thread.tid}`);
     l.processes.thread(
       { pid: thread.tid, flags: threadFlags, exitSignal: 0, shared: l.threadShared(index), what: `thread ${thread.tid} (${thread.comm})` },
-      threadStackSize,
       start,
     );
     return { index, thread, start };

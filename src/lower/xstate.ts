@@ -34,6 +34,8 @@ export class Xstates {
   /** Components in use by any thread. */
   readonly #used: bigint;
   readonly #layout: XstateLayout;
+  /** Those of them that are not in the same place everywhere. */
+  readonly #moving: readonly number[];
 
   constructor(b: ProgramBuilder, { tables }: Checkpoint) {
     const xfeatures = tables.checkpoint[0]?.xfeatures ?? legacyFeatures;
@@ -44,6 +46,7 @@ export class Xstates {
     // Whoever uses most tells most.
     const [teller] = [...saved].sort((one, other) => movable(other) - movable(one));
     this.#layout = teller === undefined ? intelLayout : xstateLayout(teller, xfeatures);
+    this.#moving = [...this.#layout.keys()].filter((component) => ((this.#used & ~fixedFeatures) >> BigInt(component)) & 1n);
     // What a shortened area lacks of components in use is zero.
     const sizes = saved.map((xstate) => Math.max(xstate.length, endOf(this.#layout, usedBy(xstate))));
     const longest = Math.max(headerEnd, ...sizes, ...this.#others().map((layout) => endOf(layout, this.#used)));
@@ -61,15 +64,32 @@ export class Xstates {
     return index === undefined ? undefined : this.#areas.at(index * this.room);
   }
 
+  /** Ops of the first process: fails where this processor lacks a component in use. */
+  checkProcessor(b: ProgramBuilder): void {
+    // Every processor of 64 bits has these; one that has no more may not know xgetbv.
+    if ((this.#used & ~legacyFeatures) === 0n) return;
+    const available = b.slot("xstate features of this processor");
+    const missing = b.slot("missing xstate features");
+    const fits = b.label("processor has all features");
+    b.op("xgetbv", [], { store: available });
+    b.compute(missing, "and", available, this.#used);
+    b.jumpIf(missing, "eq", this.#used, fits);
+    b.fail(
+      `this processor lacks register state that the program uses (xstate components ${this.#used.toString(2)} in binary)`,
+      "resume on a processor with the same vector extensions as at the dump",
+      -ERRNO.nosys,
+    );
+    b.place(fits);
+  }
+
   /** Ops of the first process, before it makes any other: puts components where this processor has them. */
   fitProcessor(b: ProgramBuilder): void {
-    const moving = [...this.#layout.keys()].filter((component) => ((this.#used & ~fixedFeatures) >> BigInt(component)) & 1n);
-    if (moving.length === 0) return;
+    if (this.#moving.length === 0) return;
     const fits = b.label("components of the extended state are where this processor has them");
     for (const layout of [this.#layout, ...this.#others()]) {
       const isOther = b.label("the layout is another one");
-      this.#jumpUnless(b, layout, moving, isOther);
-      if (layout !== this.#layout) this.#move(b, moving, layout);
+      this.#jumpUnless(b, layout, isOther);
+      if (layout !== this.#layout) this.#move(b, layout);
       b.jump(fits);
       b.place(isOther);
     }
@@ -79,21 +99,20 @@ export class Xstates {
 
   /** Layouts of other processors that have what is used. */
   #others(): XstateLayout[] {
-    const has = (layout: XstateLayout): boolean => [...this.#layout.keys()].every((component) => !((this.#used >> BigInt(component)) & 1n) || layout.has(component));
-    return [intelLayout, amdLayout, amdAvxLayout].filter((layout) => layout !== this.#layout && has(layout));
+    return [intelLayout, amdLayout, amdAvxLayout].filter((layout) => layout !== this.#layout && this.#moving.every((component) => layout.has(component)));
   }
 
-  #jumpUnless(b: ProgramBuilder, layout: XstateLayout, components: readonly number[], target: Label): void {
+  #jumpUnless(b: ProgramBuilder, layout: XstateLayout, target: Label): void {
     const offset = b.slot("offset of a component");
-    for (const component of components) {
+    for (const component of this.#moving) {
       b.op("cpuid", [xstateLeaf, component, ebx], { store: offset });
       b.jumpIf(offset, "ne", layout.get(component)?.offset ?? 0, target);
     }
   }
 
   /** The components lie in the same order and distance in every layout, so they move as one, in every area. */
-  #move(b: ProgramBuilder, components: readonly number[], layout: XstateLayout): void {
-    const offsetIn = (one: XstateLayout): number => Math.min(...components.map((component) => one.get(component)?.offset ?? Infinity));
+  #move(b: ProgramBuilder, layout: XstateLayout): void {
+    const offsetIn = (one: XstateLayout): number => Math.min(...this.#moving.map((component) => one.get(component)?.offset ?? Infinity));
     const size = endOf(layout, this.#used | fixedFeatures);
     const length = size - offsetIn(layout);
     const aside = b.buffer(length);
