@@ -56,5 +56,11 @@ export function convert(input: string, output: string, options: ConvertOptions =
 /** The formats of this build. */
 export async function formats(): Promise<readonly FormatInfo[]> {
   const adapters = await Promise.all(registry.ids.map((id) => registry.load(id)));
-  return adapters.map(({ id, title, facets, read, write }) => ({ id, title, facets, canRead: read !== undefined, canWrite: write !== undefined }));
+  return adapters.map(({ id, title, facets, read, write }) => ({
+    id,
+    title,
+    facets,
+    canRead: read !== undefined,
+    canWrite: write !== undefined,
+  }));
 }

@@ -19,7 +19,9 @@ await build({
   format: "cjs",
   define: { "import.meta.url": "bundleUrl" },
   // A function that bin/bundle.cjs calls: to put one around the text there would copy all of it at every start.
-  banner: { js: '(function(exports,require,module,__filename,__dirname){const bundleUrl=require("node:url").pathToFileURL(__filename).href;' },
+  banner: {
+    js: '(function(exports,require,module,__filename,__dirname){const bundleUrl=require("node:url").pathToFileURL(__filename).href;',
+  },
   footer: { js: "})" },
   // kaitai-struct names it for encodings that no format here has.
   external: ["iconv-lite"],

@@ -46,7 +46,8 @@ export function readCkptHeaders(bytes: RandomBytes): CkptHeaders {
   const vmas = ofType(segmentTypeValues.ckpt_vma);
   const core = single(ofType(segmentTypeValues.ckpt_core), "PT_CKPT_CORE");
   const pages = single(ofType(segmentTypeValues.ckpt_pages), "PT_CKPT_PAGES");
-  if (vmas.length === 0) throw new CrimgError("v1.segments", "there is no PT_CKPT_VMA header: a process has memory", { ...place, path: "program_headers" });
+  if (vmas.length === 0)
+    throw new CrimgError("v1.segments", "there is no PT_CKPT_VMA header: a process has memory", { ...place, path: "program_headers" });
   const misplaced = vmas.find(({ index }, order) => index !== order);
   if (misplaced) {
     throw new CrimgError("v1.order", "the PT_CKPT_VMA headers must come before all others: the loader of 2011 walks them from the first", {
@@ -58,11 +59,15 @@ export function readCkptHeaders(bytes: RandomBytes): CkptHeaders {
   for (const vma of vmas) assertSize(vma, BigInt(vmaEntrySize));
   assertSize(core, BigInt(coreEntrySize));
   if (pages.header.pFilesz < BigInt(pageEntrySize)) {
-    throw new CrimgError("v1.size", `the pages need at least ${pageEntrySize} bytes for the entry that ends them, found ${pages.header.pFilesz}`, {
-      ...place,
-      offset: headerOffset(elf, pages) + 32n,
-      path: `${pages.path}.p_filesz`,
-    });
+    throw new CrimgError(
+      "v1.size",
+      `the pages need at least ${pageEntrySize} bytes for the entry that ends them, found ${pages.header.pFilesz}`,
+      {
+        ...place,
+        offset: headerOffset(elf, pages) + 32n,
+        path: `${pages.path}.p_filesz`,
+      },
+    );
   }
   for (const { header, path } of [...vmas, core, pages]) assertSegment(bytes, header, path);
   return { elf, vmas, core, pages };

@@ -19,7 +19,16 @@ import {
   vmaEntrySize,
   vmaEntryStatusBits,
 } from "../../src/gen/ckpt-elf-v1.js";
-import { type ProgramHeader, elfHeaderSize, elfTypeValues, emX8664, programHeaderSize, readElfHeader, readProgramHeader, segmentTypeValues } from "../../src/gen/elf64.js";
+import {
+  type ProgramHeader,
+  elfHeaderSize,
+  elfTypeValues,
+  emX8664,
+  programHeaderSize,
+  readElfHeader,
+  readProgramHeader,
+  segmentTypeValues,
+} from "../../src/gen/elf64.js";
 
 export type LkmlStepName = "headers" | "core" | "segments" | "special-areas" | "map" | "pages" | "finish";
 
@@ -109,20 +118,27 @@ class Replay {
 
   #headers(): ProgramHeader[] {
     const reader = this.#read("headers", 0n, elfHeaderSize, "elf_header");
-    let elf;
+    let elf: ReturnType<typeof readElfHeader>;
     try {
       elf = readElfHeader(reader);
     } catch {
       return this.#refuse("headers", 0n, "elf_header.e_ident", "it is no 64-bit little-endian ELF file");
     }
-    if (elf.eType !== elfTypeValues.ckpt) this.#refuse("headers", 16n, "elf_header.e_type", `e_type must be ${elfTypeValues.ckpt}, found ${elf.eType}`);
-    if (elf.eMachine !== emX8664) this.#refuse("headers", 18n, "elf_header.e_machine", `e_machine must be ${emX8664}, found ${elf.eMachine}`);
+    if (elf.eType !== elfTypeValues.ckpt)
+      this.#refuse("headers", 16n, "elf_header.e_type", `e_type must be ${elfTypeValues.ckpt}, found ${elf.eType}`);
+    if (elf.eMachine !== emX8664)
+      this.#refuse("headers", 18n, "elf_header.e_machine", `e_machine must be ${emX8664}, found ${elf.eMachine}`);
     if (elf.ePhentsize !== programHeaderSize) {
       this.#refuse("headers", 54n, "elf_header.e_phentsize", `e_phentsize must be ${programHeaderSize}, found ${elf.ePhentsize}`);
     }
     const length = elf.ePhnum * programHeaderSize;
     if (elf.ePhnum < 1 || length > maxHeaderBytes) {
-      this.#refuse("headers", 56n, "elf_header.e_phnum", `e_phnum must be 1 to ${Math.floor(maxHeaderBytes / programHeaderSize)}, found ${elf.ePhnum}`);
+      this.#refuse(
+        "headers",
+        56n,
+        "elf_header.e_phnum",
+        `e_phnum must be 1 to ${Math.floor(maxHeaderBytes / programHeaderSize)}, found ${elf.ePhnum}`,
+      );
     }
     const table = this.#read("headers", elf.ePhoff, length, "program_headers");
     const segments = Array.from({ length: elf.ePhnum }, () => readProgramHeader(table));
@@ -136,8 +152,10 @@ class Replay {
     if (!segment) return this.#refuse("core", BigInt(elfHeaderSize), "program_headers", "there is no PT_CKPT_CORE header");
     const core = readCoreEntry(this.#read("core", segment.pOffset, coreEntrySize, "core"));
     const { version, arch } = core.header;
-    if (version !== coreVersion) this.#refuse("core", segment.pOffset, "core.header.version", `the version must be ${coreVersion}, found ${version}`);
-    if (arch !== coreArchX8664) this.#refuse("core", segment.pOffset + 2n, "core.header.arch", `the architecture must be ${coreArchX8664}, found ${arch}`);
+    if (version !== coreVersion)
+      this.#refuse("core", segment.pOffset, "core.header.version", `the version must be ${coreVersion}, found ${version}`);
+    if (arch !== coreArchX8664)
+      this.#refuse("core", segment.pOffset + 2n, "core.header.arch", `the architecture must be ${coreArchX8664}, found ${arch}`);
     this.#done("core", "version 1 for x86-64", segment.pOffset, "core");
     return core;
   }
@@ -154,7 +172,12 @@ class Replay {
       const path = `program_headers[${index}]`;
       if (segment.pType !== segmentTypeValues.ckpt_vma) {
         // Areas are stored by header index and walked from 0, so that one behind another header is never seen.
-        this.#refuse("segments", offsetOf(index), path, `the ${numVmas} PT_CKPT_VMA headers must come first, found type 0x${segment.pType.toString(16)} at index ${index}`);
+        this.#refuse(
+          "segments",
+          offsetOf(index),
+          path,
+          `the ${numVmas} PT_CKPT_VMA headers must come first, found type 0x${segment.pType.toString(16)} at index ${index}`,
+        );
       }
       vmas.push(readVmaEntry(this.#read("segments", segment.pOffset, vmaEntrySize, `vmas[${index}]`)));
     }
@@ -163,7 +186,10 @@ class Replay {
   }
 
   #specialAreas(vmas: readonly VmaEntry[]): void {
-    for (const [bit, name] of [["vdso", "VDSO"], ["stack", "STACK"]] as const) {
+    for (const [bit, name] of [
+      ["vdso", "VDSO"],
+      ["stack", "STACK"],
+    ] as const) {
       const area = vmas.find((vma) => vma.status & vmaEntryStatusBits[bit]);
       if (!area) this.#refuse("special-areas", BigInt(elfHeaderSize), "vmas", `no area has the ${name} bit in its status`);
       this.#done("special-areas", `${name} at ${hex(area.start)}`, BigInt(elfHeaderSize), `vmas[${vmas.indexOf(area)}]`);
@@ -182,12 +208,19 @@ class Replay {
       const isMappable = vma.start < vma.end && vma.start % 4096n === 0n && vma.end <= taskSize && vma.pgoff % 4096n === 0n;
       const hasOneKind = (vma.flags & 3) === 1 || (vma.flags & 3) === 2;
       if (!isMappable || !hasOneKind) {
-        const reason = isMappable ? `flags must be MAP_SHARED or MAP_PRIVATE, found ${hex(BigInt(vma.flags))}` : `mmap would refuse ${range} at offset ${hex(vma.pgoff)}`;
+        const reason = isMappable
+          ? `flags must be MAP_SHARED or MAP_PRIVATE, found ${hex(BigInt(vma.flags))}`
+          : `mmap would refuse ${range} at offset ${hex(vma.pgoff)}`;
         this.#refuse("map", offset, path, reason);
       }
       this.#mapped.push(vma);
       const isFile = (vma.status & (vmaEntryStatusBits.file_private | vmaEntryStatusBits.file_shared)) !== 0;
-      const remark = isFile && vma.fd === -1n ? "a file mapping without a descriptor becomes anonymous memory" : vma.fd !== -1n ? `descriptor ${vma.fd} must be open in the caller` : undefined;
+      const remark =
+        isFile && vma.fd === -1n
+          ? "a file mapping without a descriptor becomes anonymous memory"
+          : vma.fd !== -1n
+            ? `descriptor ${vma.fd} must be open in the caller`
+            : undefined;
       this.#done("map", `${range} prot ${vma.prot}, ${vma.flags & 1 ? "shared" : "private"}, descriptor ${vma.fd}`, offset, path, remark);
     }
     this.#mapped.sort((a, b) => (a.start < b.start ? -1 : 1));

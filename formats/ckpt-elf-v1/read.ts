@@ -32,7 +32,11 @@ export function readCkptElfV1(path: string, options: ReadOptions): Checkpoint {
     const vmas = readVmas(bytes, headers);
     const pid = pidOf(vmas, path);
     if (options.pid !== undefined && options.pid !== pid) {
-      throw new CrimgError("v1.pid", `there is no process ${options.pid} in this image`, { source: path, format: formatId, hint: `it holds process ${pid}` });
+      throw new CrimgError("v1.pid", `there is no process ${options.pid} in this image`, {
+        source: path,
+        format: formatId,
+        hint: `it holds process ${pid}`,
+      });
     }
     const { pOffset: offset, pFilesz } = headers.pages.header;
     const list = readPageList({ bytes, offset, limit: offset + pFilesz, format: formatId, path: "pages" });
@@ -58,9 +62,21 @@ export function readCkptElfV1(path: string, options: ReadOptions): Checkpoint {
 
 function readVmas(bytes: FileBytes, { vmas }: CkptHeaders): VmaEntry[] {
   const entries = vmas.map(({ header, index }) =>
-    readVmaEntry(new ByteReader(bytes.read(header.pOffset, vmaEntrySize), { source: bytes.name, base: header.pOffset, path: `vmas[${index}]`, format: formatId })),
+    readVmaEntry(
+      new ByteReader(bytes.read(header.pOffset, vmaEntrySize), {
+        source: bytes.name,
+        base: header.pOffset,
+        path: `vmas[${index}]`,
+        format: formatId,
+      }),
+    ),
   );
-  assertEntries(entries, (index) => ({ source: bytes.name, offset: vmas[index]?.header.pOffset ?? 0n, path: `vmas[${index}]`, format: formatId }));
+  assertEntries(entries, (index) => ({
+    source: bytes.name,
+    offset: vmas[index]?.header.pOffset ?? 0n,
+    path: `vmas[${index}]`,
+    format: formatId,
+  }));
   return entries;
 }
 
@@ -70,7 +86,11 @@ function pidOf(vmas: readonly VmaEntry[], path: string): number {
   const named = Number(/([1-9][0-9]{0,6})\.elf$/.exec(basename(path))?.[1] ?? 0);
   const pid = stated ?? (named <= maxPid ? named : 0);
   if (pid > 0) return pid;
-  throw new CrimgError("v1.pid", `no area names a process: a pid must be 1 to ${maxPid}`, { source: path, path: "vmas[0].pid", format: formatId });
+  throw new CrimgError("v1.pid", `no area names a process: a pid must be 1 to ${maxPid}`, {
+    source: path,
+    path: "vmas[0].pid",
+    format: formatId,
+  });
 }
 
 /** Keeps the order of the pages where writing the model again would give another. */

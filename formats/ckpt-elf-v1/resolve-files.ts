@@ -36,7 +36,11 @@ function pathOfDescriptor(vma: VmaEntry, image: string): string {
   try {
     target = readlinkSync(`/proc/self/fd/${vma.fd}`);
   } catch (cause) {
-    throw new CrimgError("v1.fd", `${where}, which is not open`, { ...place, cause, hint: `open it for the command: crimg exec --map-fd ${image} ${vma.fd}<FILE` });
+    throw new CrimgError("v1.fd", `${where}, which is not open`, {
+      ...place,
+      cause,
+      hint: `open it for the command: crimg exec --map-fd ${image} ${vma.fd}<FILE`,
+    });
   }
   const isNamed = target.startsWith("/") && statSync(target, { throwIfNoEntry: false }) !== undefined;
   if (isNamed) return target;

@@ -6,7 +6,15 @@ import { imageHeader } from "../../src/elf/writing.js";
 import { CrimgError } from "../../src/errors/crimg-error.js";
 import { ByteReader } from "../../src/bytes/byte-reader.js";
 import { coreEntrySize, maxPages, maxVmas, readCoreEntry, readVmaEntry, vmaEntrySize } from "../../src/gen/ckpt-elf-v1.js";
-import { type ProgramHeader, elfHeaderSize, elfTypeValues, programHeaderSize, segmentTypeValues, writeElfHeader, writeProgramHeader } from "../../src/gen/elf64.js";
+import {
+  type ProgramHeader,
+  elfHeaderSize,
+  elfTypeValues,
+  programHeaderSize,
+  segmentTypeValues,
+  writeElfHeader,
+  writeProgramHeader,
+} from "../../src/gen/elf64.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
 import { writeFully } from "../../src/pages/file-source.js";
 import { type FilePages, filePagesOf } from "../../src/rfc2011/file-pages.js";
@@ -85,10 +93,16 @@ export function writeCkptElfV1(checkpoint: Checkpoint, output: Output, options: 
 
 function assertLimits({ pid, vmas }: ProcessRecords, pages: number): void {
   if (vmas.length > maxVmas) {
-    throw new CrimgError("v1.vmas", `an image of version 1 holds at most ${maxVmas} areas, and process ${pid} has ${vmas.length}`, { format: formatId, hint: "use ckpt-elf or crtools" });
+    throw new CrimgError("v1.vmas", `an image of version 1 holds at most ${maxVmas} areas, and process ${pid} has ${vmas.length}`, {
+      format: formatId,
+      hint: "use ckpt-elf or crtools",
+    });
   }
   if (pages > maxPages) {
-    throw new CrimgError("v1.pages", `an image of version 1 holds at most ${maxPages} pages (1 GiB), and process ${pid} has ${pages}`, { format: formatId, hint: "use ckpt-elf or crtools" });
+    throw new CrimgError("v1.pages", `an image of version 1 holds at most ${maxPages} pages (1 GiB), and process ${pid} has ${pages}`, {
+      format: formatId,
+      hint: "use ckpt-elf or crtools",
+    });
   }
 }
 
@@ -96,7 +110,17 @@ function assertLimits({ pid, vmas }: ProcessRecords, pages: number): void {
 function headOf({ core, vmas }: ProcessRecords, pages: number): Uint8Array {
   const numSegments = vmas.length + 2;
   const writer = new ByteWriter();
-  writeElfHeader(writer, imageHeader({ eiClass: 2, eiData: 1, eiVersion: 1, eType: elfTypeValues.ckpt, eEntry: readCoreEntry(new ByteReader(core)).gpregs.ip, ePhnum: numSegments }));
+  writeElfHeader(
+    writer,
+    imageHeader({
+      eiClass: 2,
+      eiData: 1,
+      eiVersion: 1,
+      eType: elfTypeValues.ckpt,
+      eEntry: readCoreEntry(new ByteReader(core)).gpregs.ip,
+      ePhnum: numSegments,
+    }),
+  );
   let offset = BigInt(elfHeaderSize + numSegments * programHeaderSize);
   const add = (header: Omit<ProgramHeader, "pOffset" | "pPaddr" | "pAlign">): void => {
     writeProgramHeader(writer, { ...header, pOffset: offset, pPaddr: header.pVaddr, pAlign: 0x1000n });
@@ -104,7 +128,13 @@ function headOf({ core, vmas }: ProcessRecords, pages: number): Uint8Array {
   };
   for (const bytes of vmas) {
     const { start, end, prot } = readVmaEntry(new ByteReader(bytes));
-    add({ pType: segmentTypeValues.ckpt_vma, pFlags: segmentFlags(prot), pVaddr: start, pFilesz: BigInt(vmaEntrySize), pMemsz: end - start });
+    add({
+      pType: segmentTypeValues.ckpt_vma,
+      pFlags: segmentFlags(prot),
+      pVaddr: start,
+      pFilesz: BigInt(vmaEntrySize),
+      pMemsz: end - start,
+    });
   }
   const coreLength = BigInt(coreEntrySize);
   add({ pType: segmentTypeValues.ckpt_core, pFlags: 4, pVaddr: 0n, pFilesz: coreLength, pMemsz: coreLength });

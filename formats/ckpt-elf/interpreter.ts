@@ -26,11 +26,18 @@ export function readInterpreter(): Interpreter {
   try {
     code = readFileSync(path);
   } catch (cause) {
-    throw new CrimgError("build.interpreter", `the interpreter of images is missing: ${path}`, { source: path, cause, hint: "run: npm run build" });
+    throw new CrimgError("build.interpreter", `the interpreter of images is missing: ${path}`, {
+      source: path,
+      cause,
+      hint: "run: npm run build",
+    });
   }
   const syscallOffset = code.indexOf(Buffer.from([0x0f, 0x05]));
   if (syscallOffset < 0 || code.length > interpreterSize) {
-    throw new CrimgError("build.interpreter", `${path} is not the interpreter of this version`, { source: path, hint: "run: npm run build" });
+    throw new CrimgError("build.interpreter", `${path} is not the interpreter of this version`, {
+      source: path,
+      hint: "run: npm run build",
+    });
   }
   const bytes = new Uint8Array(interpreterSize);
   bytes.set(code);

@@ -18,4 +18,3 @@ export function readProgramBytes(path: string): Uint8Array {
     file.close();
   }
 }
-

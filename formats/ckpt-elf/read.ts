@@ -25,7 +25,9 @@ export function readImage(path: string, _options: ReadOptions): Checkpoint {
     const { tables, unknownTables } = readTablesSegment(bytes, { source: path, base: segment.pOffset });
     if (tables.checkpoint.length !== 1) {
       throw new CrimgError("ckpt-elf.checkpoint", `the table checkpoint must have one row, found ${tables.checkpoint.length}`, {
-        source: path, format: formatId, path: "checkpoint",
+        source: path,
+        format: formatId,
+        path: "checkpoint",
       });
     }
     assertReferences(tables, { source: path, format: formatId });
@@ -42,10 +44,14 @@ function assertExtents(tables: MutableTables, size: bigint, path: string): void 
     const place = { source: path, format: formatId, path: `extents[${index}]`, offset: extent.fileOffset };
     if (extent.source !== 0) throw new CrimgError("ckpt-elf.source", `extents[${index}].source must be 0, found ${extent.source}`, place);
     if (extent.fileOffset + extent.length > size) {
-      throw new CrimgError("pages.short", `extents[${index}] ends at ${extent.fileOffset + extent.length}, but the file has ${size} bytes`, {
-        ...place,
-        hint: "the image was cut off; was the disk full?",
-      });
+      throw new CrimgError(
+        "pages.short",
+        `extents[${index}] ends at ${extent.fileOffset + extent.length}, but the file has ${size} bytes`,
+        {
+          ...place,
+          hint: "the image was cut off; was the disk full?",
+        },
+      );
     }
   });
 }

@@ -3,12 +3,26 @@ import { ByteReader } from "../../src/bytes/byte-reader.js";
 import { ByteWriter } from "../../src/bytes/byte-writer.js";
 import { HeapReader, HeapWriter } from "../../src/bytes/heaps.js";
 import {
-  directoryEntrySize, readDirectoryEntry, readTablesHeader, type RowCodec, rowCodecs, tablesHeaderSize, writeDirectoryEntry,
+  directoryEntrySize,
+  readDirectoryEntry,
+  readTablesHeader,
+  type RowCodec,
+  rowCodecs,
+  tablesHeaderSize,
+  writeDirectoryEntry,
   writeTablesHeader,
 } from "../../src/gen/ckpt-elf-v2.js";
 import {
-  type DirectoryEntry, emptyTables, kindBlobs, kindStrings, type MutableTables, type Tables, tableSpecs, type TableSpec,
-  tablesVersionMajor, tablesVersionMinor,
+  type DirectoryEntry,
+  emptyTables,
+  kindBlobs,
+  kindStrings,
+  type MutableTables,
+  type Tables,
+  tableSpecs,
+  type TableSpec,
+  tablesVersionMajor,
+  tablesVersionMinor,
 } from "../../src/gen/tables.js";
 import type { UnknownTable } from "../../src/model/checkpoint.js";
 
@@ -34,7 +48,13 @@ export interface TablesSegment {
 /** Makes the segment. Unknown tables are carried through. */
 export function writeTablesSegment(tables: Tables, unknownTables: readonly UnknownTable[]): TablesSegment {
   const heaps = new HeapWriter();
-  const pieces: { readonly kind: number; readonly name: string; readonly rowLength: number; readonly numRows: number; readonly bytes: Uint8Array }[] = [];
+  const pieces: {
+    readonly kind: number;
+    readonly name: string;
+    readonly rowLength: number;
+    readonly numRows: number;
+    readonly bytes: Uint8Array;
+  }[] = [];
   for (const spec of tableSpecs) {
     const rows = tables[spec.table];
     if (rows.length === 0) continue;
@@ -49,7 +69,10 @@ export function writeTablesSegment(tables: Tables, unknownTables: readonly Unkno
   for (const { kind, rowLength, bytes } of unknownTables) {
     pieces.push({ kind, name: `table${kind}`, rowLength, numRows: rowLength === 0 ? 0 : bytes.length / rowLength, bytes });
   }
-  for (const [kind, name, bytes] of [[kindStrings, "strings", heaps.strings.finish()], [kindBlobs, "blobs", heaps.blobs.finish()]] as const) {
+  for (const [kind, name, bytes] of [
+    [kindStrings, "strings", heaps.strings.finish()],
+    [kindBlobs, "blobs", heaps.blobs.finish()],
+  ] as const) {
     pieces.push({ kind, name, rowLength: 1, numRows: bytes.length, bytes });
   }
   let offset = tablesHeaderSize + directoryEntrySize * pieces.length;
@@ -91,9 +114,15 @@ export function readTablesSegment(
   reader.enter("tables_header");
   const header = readTablesHeader(reader);
   if (header.lenSegment !== BigInt(bytes.length)) {
-    throw reader.error("tables.length", `len_segment is ${header.lenSegment}, but the segment has ${bytes.length} bytes`, 16, "len_segment");
+    throw reader.error(
+      "tables.length",
+      `len_segment is ${header.lenSegment}, but the segment has ${bytes.length} bytes`,
+      16,
+      "len_segment",
+    );
   }
-  if (header.numTables > maxTables) throw reader.error("tables.count", `num_tables is ${header.numTables}, more than ${maxTables}`, 12, "num_tables");
+  if (header.numTables > maxTables)
+    throw reader.error("tables.count", `num_tables is ${header.numTables}, more than ${maxTables}`, 12, "num_tables");
   const entries = Array.from({ length: header.numTables }, (_, index) => {
     reader.enter("directory", index);
     return readEntry(reader, bytes.length);
@@ -124,7 +153,8 @@ function readEntry(reader: ByteReader, segmentLength: number): { readonly entry:
   const pos = reader.pos;
   const entry = readDirectoryEntry(reader);
   if (entry.lenRow === 0) throw reader.error("tables.row-length", "len_row must not be 0", pos + 4, "len_row");
-  if (entry.ofsRows % 8n !== 0n) throw reader.error("tables.alignment", `ofs_rows must be a multiple of 8, found ${entry.ofsRows}`, pos + 16, "ofs_rows");
+  if (entry.ofsRows % 8n !== 0n)
+    throw reader.error("tables.alignment", `ofs_rows must be a multiple of 8, found ${entry.ofsRows}`, pos + 16, "ofs_rows");
   const end = entry.ofsRows + entry.numRows * BigInt(entry.lenRow);
   if (end > BigInt(segmentLength)) {
     throw reader.error("tables.range", `the table ends at ${end}, but the segment has ${segmentLength} bytes`, pos + 16, "ofs_rows");

@@ -13,7 +13,18 @@ import type { WriteOptions } from "../../src/adapter/format.js";
 import type { Output } from "../../src/adapter/output.js";
 import { ByteWriter } from "../../src/bytes/byte-writer.js";
 import { imageHeader, StringTableWriter } from "../../src/elf/writing.js";
-import { elfTypeValues, programHeader, programHeaderSize, sectionHeader, segmentTypeValues, writeElfHeader, writeProgramHeader, writeSectionHeader, type ProgramHeader, type SectionHeader } from "../../src/gen/elf64.js";
+import {
+  elfTypeValues,
+  programHeader,
+  programHeaderSize,
+  sectionHeader,
+  segmentTypeValues,
+  writeElfHeader,
+  writeProgramHeader,
+  writeSectionHeader,
+  type ProgramHeader,
+  type SectionHeader,
+} from "../../src/gen/elf64.js";
 import type { ExtentRow } from "../../src/gen/tables.js";
 import { Checkpoint } from "../../src/model/checkpoint.js";
 import { alignUp } from "../../src/lower/align.js";
@@ -35,7 +46,11 @@ export async function writeImage(checkpoint: Checkpoint, output: Output, options
   const firstPage = pageSize + BigInt(interpreter.bytes.length);
   const extents = layOut(checkpoint.tables.extents, firstPage);
   // The program refers to pages by their place in this file, which is known before they are there.
-  const placed = new Checkpoint({ tables: { ...checkpoint.tables, extents }, sources: checkpoint.sources, unknownTables: checkpoint.unknownTables });
+  const placed = new Checkpoint({
+    tables: { ...checkpoint.tables, extents },
+    sources: checkpoint.sources,
+    unknownTables: checkpoint.unknownTables,
+  });
   const abort = new AbortController();
   // In the background where the sources can; the rest of the image is made meanwhile.
   const copies = new PageCopies(options.onProgress, abort.signal);
@@ -86,30 +101,44 @@ function writeRest({ tables, program }: Rest, fd: number, endOfPages: bigint, in
   const namesOffset = programOffset + BigInt(program.bytes.length);
   const names = new StringTableWriter();
   const { header } = program;
-  const section = (name: string, fields: Partial<SectionHeader>): SectionHeader => sectionHeader({ shName: names.add(name), shAddralign: 1n, ...fields });
+  const section = (name: string, fields: Partial<SectionHeader>): SectionHeader =>
+    sectionHeader({ shName: names.add(name), shAddralign: 1n, ...fields });
   const sections: SectionHeader[] = [
     sectionHeader({}),
     section(".text", {
-      shType: SHT.progbits, shFlags: SHF.alloc | SHF.exec, shAddr: header.holeBase + pageSize, shOffset: pageSize,
-      shSize: codeSize - pageSize, shAddralign: 16n,
+      shType: SHT.progbits,
+      shFlags: SHF.alloc | SHF.exec,
+      shAddr: header.holeBase + pageSize,
+      shOffset: pageSize,
+      shSize: codeSize - pageSize,
+      shAddralign: 16n,
     }),
   ];
   if (endOfPages > codeSize) {
-    sections.push(section(".ckpt.pages", { shType: SHT.progbits, shOffset: codeSize, shSize: endOfPages - codeSize, shAddralign: pageSize }));
+    sections.push(
+      section(".ckpt.pages", { shType: SHT.progbits, shOffset: codeSize, shSize: endOfPages - codeSize, shAddralign: pageSize }),
+    );
   }
   for (const table of tables.tables) {
     if (table.length === 0) continue;
     sections.push(
       section(`.ckpt.${table.name}`, {
-        shType: SHT.progbits, shOffset: tablesOffset + BigInt(table.offset), shSize: BigInt(table.length),
-        shAddralign: 8n, shEntsize: table.rowLength === 1 ? 0n : BigInt(table.rowLength),
+        shType: SHT.progbits,
+        shOffset: tablesOffset + BigInt(table.offset),
+        shSize: BigInt(table.length),
+        shAddralign: 8n,
+        shEntsize: table.rowLength === 1 ? 0n : BigInt(table.rowLength),
       }),
     );
   }
-  sections.push(section(".ckpt.program", { shType: SHT.progbits, shOffset: programOffset, shSize: BigInt(program.bytes.length), shAddralign: 8n }));
+  sections.push(
+    section(".ckpt.program", { shType: SHT.progbits, shOffset: programOffset, shSize: BigInt(program.bytes.length), shAddralign: 8n }),
+  );
   const nameOfNames = names.add(".shstrtab");
   const nameBytes = names.finish();
-  sections.push(sectionHeader({ shName: nameOfNames, shType: SHT.strtab, shOffset: namesOffset, shSize: BigInt(nameBytes.length), shAddralign: 1n }));
+  sections.push(
+    sectionHeader({ shName: nameOfNames, shType: SHT.strtab, shOffset: namesOffset, shSize: BigInt(nameBytes.length), shAddralign: 1n }),
+  );
   const headersOffset = alignUp(namesOffset + BigInt(nameBytes.length), 8n);
 
   const segment = (pType: number, pFlags: number, pOffset: bigint, pFilesz: bigint, more: Partial<ProgramHeader> = {}): ProgramHeader =>
@@ -119,7 +148,10 @@ function writeRest({ tables, program }: Rest, fd: number, endOfPages: bigint, in
     segment(segmentTypeValues.ckpt_extents, PF.r, codeSize, endOfPages - codeSize, { pAlign: pageSize }),
     segment(segmentTypeValues.ckpt_tables, PF.r, tablesOffset, BigInt(tables.bytes.length)),
     segment(segmentTypeValues.ckpt_program, PF.r | PF.w, programOffset, BigInt(program.bytes.length), {
-      pVaddr: header.addrProgram, pPaddr: header.addrProgram, pMemsz: header.lenMemory, pAlign: pageSize,
+      pVaddr: header.addrProgram,
+      pPaddr: header.addrProgram,
+      pMemsz: header.lenMemory,
+      pAlign: pageSize,
     }),
     segment(segmentTypeValues.gnu_stack, PF.r | PF.w, 0n, 0n, { pAlign: 16n }),
   ];
@@ -127,7 +159,11 @@ function writeRest({ tables, program }: Rest, fd: number, endOfPages: bigint, in
   writeElfHeader(
     front,
     imageHeader({
-      eType: elfTypeValues.exec, eEntry: header.holeBase + pageSize, ePhnum: segments.length, eShoff: headersOffset, eShnum: sections.length,
+      eType: elfTypeValues.exec,
+      eEntry: header.holeBase + pageSize,
+      ePhnum: segments.length,
+      eShoff: headersOffset,
+      eShnum: sections.length,
       eShstrndx: sections.length - 1,
     }),
   );

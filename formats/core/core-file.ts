@@ -35,7 +35,10 @@ export function readCoreFile(file: RandomBytes): CoreFile {
   for (const [index, load] of loads.entries()) {
     const before = loads[index - 1];
     if (before && before.pVaddr + before.pMemsz > load.pVaddr) {
-      throw new CrimgError("core.overlap", `two segments hold the memory at 0x${load.pVaddr.toString(16)}`, { source: file.name, format: "core" });
+      throw new CrimgError("core.overlap", `two segments hold the memory at 0x${load.pVaddr.toString(16)}`, {
+        source: file.name,
+        format: "core",
+      });
     }
   }
   return { notes, loads };

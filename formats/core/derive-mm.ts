@@ -17,7 +17,9 @@ export interface Program {
 export function findProgram(read: ReadMemory, aux: ReadonlyMap<bigint, bigint>, files: readonly CoreMapping[], host: HostFiles): Program {
   const headers = aux.get(auxType.phdr);
   const entry = aux.get(auxType.entry);
-  const holder = files.find(({ start, end }) => [headers, entry].some((address) => address !== undefined && start <= address && address < end));
+  const holder = files.find(({ start, end }) =>
+    [headers, entry].some((address) => address !== undefined && start <= address && address < end),
+  );
   const count = Number(aux.get(auxType.phnum) ?? 0n);
   const inMemory = headers === undefined ? undefined : readProgramHeaders(read, headers, count);
   const segments = inMemory ?? (holder && host.get(holder.path)?.segments);
@@ -76,11 +78,22 @@ const maxHeapDistance = 1n << 30n;
  * begins like glibc's arena (a chunk with the per-thread cache), else the highest that does not begin at a round
  * address: those are what programs choose for fixed mappings.
  */
-export function findHeap(read: ReadMemory, mappings: readonly Mapping[], layout: ProgramLayout | undefined, stack: Mapping | undefined): Mapping | undefined {
+export function findHeap(
+  read: ReadMemory,
+  mappings: readonly Mapping[],
+  layout: ProgramLayout | undefined,
+  stack: Mapping | undefined,
+): Mapping | undefined {
   if (!layout) return undefined;
   const floor = (layout.endBss + 4095n) & ~4095n;
   const candidates = mappings.filter(
-    (one) => !one.file && one !== stack && one.prot === 3 && one.end > floor && one.start >= layout.startData && one.start <= floor + maxHeapDistance,
+    (one) =>
+      !one.file &&
+      one !== stack &&
+      one.prot === 3 &&
+      one.end > floor &&
+      one.start >= layout.startData &&
+      one.start <= floor + maxHeapDistance,
   );
   const startsArena = ({ start }: Mapping) => {
     const head = read(start, 16);

@@ -1,7 +1,16 @@
 /** Facts from the ELF headers of a mapped program: segments, build-id, and the addresses that the kernel derives from them. */
 import { ByteReader } from "../../src/bytes/byte-reader.js";
 import { CrimgError } from "../../src/errors/crimg-error.js";
-import { elfHeaderSize, noteHeaderSize, programHeaderSize, readElfHeader, readNoteHeader, readProgramHeader, segmentTypeValues, type ProgramHeader } from "../../src/gen/elf64.js";
+import {
+  elfHeaderSize,
+  noteHeaderSize,
+  programHeaderSize,
+  readElfHeader,
+  readNoteHeader,
+  readProgramHeader,
+  segmentTypeValues,
+  type ProgramHeader,
+} from "../../src/gen/elf64.js";
 
 const maxSegments = 128;
 const ntGnuBuildId = 3;
@@ -29,7 +38,11 @@ export function readProgramHeaders(read: ReadBytes, position: bigint, count: num
 }
 
 /** NT_GNU_BUILD_ID; `positionOf` says where a segment's bytes are for `read` (file offset, or address in the image). */
-export function buildIdOf(read: ReadBytes, segments: readonly ProgramHeader[], positionOf: (segment: ProgramHeader) => bigint): Uint8Array | undefined {
+export function buildIdOf(
+  read: ReadBytes,
+  segments: readonly ProgramHeader[],
+  positionOf: (segment: ProgramHeader) => bigint,
+): Uint8Array | undefined {
   for (const segment of segments) {
     if (segment.pType !== segmentTypeValues.note || segment.pFilesz > 65536n) continue;
     const bytes = read(positionOf(segment), Number(segment.pFilesz));

@@ -17,28 +17,79 @@ export interface ReadFacts {
 /** Losses of reading a core. The texts say what is assumed instead. */
 export function readLosses({ process, mappings, bytesCut, tables, host }: ReadFacts): Loss[] {
   const losses: Loss[] = [
-    { code: "core.descriptors", facet: "files", count: 1, text: "a core holds no descriptors: 0, 1 and 2 are taken to be inherited, others to be closed" },
-    { code: "core.signals", facet: "signals", count: 1, text: "a core holds no signal actions, queues or alternate stacks: default actions are assumed" },
+    {
+      code: "core.descriptors",
+      facet: "files",
+      count: 1,
+      text: "a core holds no descriptors: 0, 1 and 2 are taken to be inherited, others to be closed",
+    },
+    {
+      code: "core.signals",
+      facet: "signals",
+      count: 1,
+      text: "a core holds no signal actions, queues or alternate stacks: default actions are assumed",
+    },
     { code: "core.timers", facet: "timers", count: 1, text: "a core holds no timers" },
-    { code: "core.credentials", facet: "credentials", count: 1, text: "a core holds no capabilities or groups: the process gets those of whoever resumes it" },
+    {
+      code: "core.credentials",
+      facet: "credentials",
+      count: 1,
+      text: "a core holds no capabilities or groups: the process gets those of whoever resumes it",
+    },
     { code: "core.limits", facet: "limits", count: 1, text: "a core holds no resource limits: they are inherited" },
-    { code: "core.fs", facet: "fs", count: 1, text: "a core holds no working directory, root or umask: /, the caller's root and 022 are assumed" },
-    { code: "core.threads", facet: "threads", count: process.threads.length, text: "a core holds no names of threads, scheduling, robust lists, rseq areas and tid addresses" },
+    {
+      code: "core.fs",
+      facet: "fs",
+      count: 1,
+      text: "a core holds no working directory, root or umask: /, the caller's root and 022 are assumed",
+    },
+    {
+      code: "core.threads",
+      facet: "threads",
+      count: process.threads.length,
+      text: "a core holds no names of threads, scheduling, robust lists, rseq areas and tid addresses",
+    },
   ];
   const add = (code: string, facet: Loss["facet"], count: number, text: string) => {
     if (count > 0) losses.push({ code, facet, count, text });
   };
   add("core.masks", "signals", process.isGcore ? process.threads.length : 0, "gcore writes signal masks and pending signals as empty");
-  const guards = process.isGcore ? mappings.filter((one) => !one.file && one.prot === 1 && one.start < 1n << 63n && tables.vmas.some((vma) => vma.start === one.start && vma.kind === "anon_private")).length : 0;
+  const guards = process.isGcore
+    ? mappings.filter(
+        (one) =>
+          !one.file &&
+          one.prot === 1 &&
+          one.start < 1n << 63n &&
+          tables.vmas.some((vma) => vma.start === one.start && vma.kind === "anon_private"),
+      ).length
+    : 0;
   add("core.protection", "memory", guards, "gcore writes memory without access as readable: guard pages may be read now");
   const guessed = mappings.filter((one) => one.isGuessed);
-  add("core.guessed", "mapped-files", guessed.length, `protections of mappings without a segment are those of the ELF files on this host, read-only for others: ${names(guessed)}`);
-  const files = mappings.filter((one) => one.file && one.file.path.startsWith("/") && !one.file.path.endsWith(" (deleted)"));
+  add(
+    "core.guessed",
+    "mapped-files",
+    guessed.length,
+    `protections of mappings without a segment are those of the ELF files on this host, read-only for others: ${names(guessed)}`,
+  );
+  const files = mappings.filter((one) => one.file?.path.startsWith("/") && !one.file.path.endsWith(" (deleted)"));
   add("core.shared", "mapped-files", files.length, "a core does not tell shared from private file mappings: all are taken to be private");
   const absent = [...new Set(files.map((one) => one.file?.path ?? ""))].filter((path) => !host.get(path));
-  add("core.files", "mapped-files", absent.length, `mapped files that are not on this host: ${absent.slice(0, 3).join(", ")}${absent.length > 3 ? ", …" : ""}`);
+  add(
+    "core.files",
+    "mapped-files",
+    absent.length,
+    `mapped files that are not on this host: ${absent.slice(0, 3).join(", ")}${absent.length > 3 ? ", …" : ""}`,
+  );
   const others = tables.objects.filter((one) => one.kind === "file" && one.mtimeNs === 0n && host.get(one.path) !== undefined);
-  add("core.other-files", "mapped-files", others.length, `mapped files that have another build-id on this host: ${others.slice(0, 3).map(({ path }) => path).join(", ")}`);
+  add(
+    "core.other-files",
+    "mapped-files",
+    others.length,
+    `mapped files that have another build-id on this host: ${others
+      .slice(0, 3)
+      .map(({ path }) => path)
+      .join(", ")}`,
+  );
   add("core.truncated", "memory", Number(bytesCut), "bytes of memory are missing: the core was cut off");
   return losses;
 }
@@ -58,23 +109,53 @@ export function writeLosses(tables: Tables, tasks: readonly number[]): Loss[] {
   };
   const taskOf = (task: number) => `${tables.tasks[task]?.pid ?? "?"}`;
   const zombies = tasks.filter((task) => tables.tasks[task]?.mm === null);
-  if (zombies.length > 0) losses.push({ code: "core.zombies", facet: "tree", count: zombies.length, text: `zombies have no core: ${zombies.slice(0, 5).map(taskOf).join(", ")}` });
+  if (zombies.length > 0)
+    losses.push({
+      code: "core.zombies",
+      facet: "tree",
+      count: zombies.length,
+      text: `zombies have no core: ${zombies.slice(0, 5).map(taskOf).join(", ")}`,
+    });
   const others = tables.tasks.length - tasks.length;
   if (others > 0) losses.push({ code: "core.tasks", facet: "tree", count: others, text: "other processes of the tree were not asked for" });
   const isPlain = (row: (typeof tables.descriptors)[number]) => row.fd < 3 && tables.files[row.file]?.kind === "inherited";
-  add("core.descriptors", "files", tables.descriptors.filter((row) => !isPlain(row)), "descriptors are not in a core");
+  add(
+    "core.descriptors",
+    "files",
+    tables.descriptors.filter((row) => !isPlain(row)),
+    "descriptors are not in a core",
+  );
   add("core.signal-actions", "signals", tables.signalActions, "signal actions are not in a core");
   add("core.pending", "signals", tables.pendingSignals, "of pending signals only the set is in a core");
   add("core.timers", "timers", [...tables.intervalTimers, ...tables.posixTimers], "timers are not in a core");
   add("core.limits", "limits", tables.rlimits, "resource limits are not in a core");
   const threads = tables.threads.filter(({ task }) => chosen.has(task));
   const withCreds = threads.filter(({ creds }) => creds !== null);
-  if (withCreds.length > 0) losses.push({ code: "core.credentials", facet: "credentials", count: withCreds.length, text: "of credentials only the real user and group are in a core" });
+  if (withCreds.length > 0)
+    losses.push({
+      code: "core.credentials",
+      facet: "credentials",
+      count: withCreds.length,
+      text: "of credentials only the real user and group are in a core",
+    });
   const fs = tasks.filter((task) => tables.tasks[task]?.cwd !== null && tables.tasks[task]?.mm !== null);
-  if (fs.length > 0) losses.push({ code: "core.fs", facet: "fs", count: fs.length, text: "working directory, root and umask are not in a core" });
-  if (threads.length > 0) losses.push({ code: "core.threads", facet: "threads", count: threads.length, text: "names of threads, scheduling, alternate stacks, robust lists, rseq areas and tid addresses are not in a core" });
+  if (fs.length > 0)
+    losses.push({ code: "core.fs", facet: "fs", count: fs.length, text: "working directory, root and umask are not in a core" });
+  if (threads.length > 0)
+    losses.push({
+      code: "core.threads",
+      facet: "threads",
+      count: threads.length,
+      text: "names of threads, scheduling, alternate stacks, robust lists, rseq areas and tid addresses are not in a core",
+    });
   const mms = new Set(tasks.map((task) => tables.tasks[task]?.mm));
   const flagged = tables.vmas.filter(({ mm, vmFlags }) => mms.has(mm) && vmFlags !== 0n);
-  if (flagged.length > 0) losses.push({ code: "core.advice", facet: "memory", count: flagged.length, text: "advice on mappings (madvise, mlock), their names and the brk are not in a core" });
+  if (flagged.length > 0)
+    losses.push({
+      code: "core.advice",
+      facet: "memory",
+      count: flagged.length,
+      text: "advice on mappings (madvise, mlock), their names and the brk are not in a core",
+    });
   return losses;
 }

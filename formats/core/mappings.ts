@@ -133,7 +133,10 @@ export function storedRanges(loads: readonly ProgramHeader[], size: bigint, onCu
  * The same without holes of the file, whole pages: in anonymous memory what is not stored is zero anyhow.
  * @param dataIn the parts of a range of the file that are data, ascending
  */
-export function withoutHoles(ranges: readonly StoredRange[], dataIn: (offset: bigint, length: bigint) => readonly { position: bigint; length: bigint }[]): StoredRange[] {
+export function withoutHoles(
+  ranges: readonly StoredRange[],
+  dataIn: (offset: bigint, length: bigint) => readonly { position: bigint; length: bigint }[],
+): StoredRange[] {
   const kept: StoredRange[] = [];
   for (const range of ranges) {
     let done = 0n;

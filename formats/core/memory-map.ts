@@ -86,7 +86,15 @@ function addAnonymous(tables: MutableTables, input: MemoryMapInput, mapping: Map
   const isStack = mapping === input.stack;
   const isHeap = mapping === input.heap;
   tables.vmas.push(
-    vmaRow({ kind: "anon_private", start, end, prot, isStack: Number(isStack), isHeap: Number(isHeap), vmFlags: isStack ? stackFlags : 0n }),
+    vmaRow({
+      kind: "anon_private",
+      start,
+      end,
+      prot,
+      isStack: Number(isStack),
+      isHeap: Number(isHeap),
+      vmFlags: isStack ? stackFlags : 0n,
+    }),
   );
   // Without access and zero (a guard): there is nothing to keep.
   if (prot !== 0 || !input.isGcore) addPrivateExtents(tables, input.data, mapping);

@@ -3,8 +3,23 @@ import { ByteReader } from "../../src/bytes/byte-reader.js";
 import { decodeText } from "../../src/bytes/text.js";
 import { CrimgError } from "../../src/errors/crimg-error.js";
 import {
-  mappedFileSize, mappedFilesHeaderSize, ntAuxv, ntFile, ntFpregset, ntPrpsinfo, ntPrstatus, ntSiginfo, ntX86Xstate, prpsinfoSize,
-  prstatusSize, readMappedFile, readMappedFilesHeader, readPrpsinfo, readPrstatus, type Prpsinfo, type Prstatus,
+  mappedFileSize,
+  mappedFilesHeaderSize,
+  ntAuxv,
+  ntFile,
+  ntFpregset,
+  ntPrpsinfo,
+  ntPrstatus,
+  ntSiginfo,
+  ntX86Xstate,
+  prpsinfoSize,
+  prstatusSize,
+  readMappedFile,
+  readMappedFilesHeader,
+  readPrpsinfo,
+  readPrstatus,
+  type Prpsinfo,
+  type Prstatus,
 } from "../../src/gen/core-notes.js";
 import type { Note } from "../../src/elf/notes.js";
 import type { CoreFile } from "./core-file.js";
@@ -71,7 +86,8 @@ export function readProcessNotes({ notes }: CoreFile, source: string): CoreProce
   }
   const seen = new Set<number>();
   for (const { prstatus } of threads) {
-    if (seen.has(prstatus.pid)) throw new CrimgError("core.thread-twice", `thread ${prstatus.pid} stands twice in the notes`, { source, format: "core" });
+    if (seen.has(prstatus.pid))
+      throw new CrimgError("core.thread-twice", `thread ${prstatus.pid} stands twice in the notes`, { source, format: "core" });
     seen.add(prstatus.pid);
   }
   return {
@@ -112,9 +128,16 @@ function readMappings(note: Note, source: string): readonly CoreMapping[] {
   let last = 0n;
   for (const { start, end, offset } of mappings) {
     if (start < last || end <= start || start % 4096n !== 0n || end % 4096n !== 0n || offset >= 1n << 63n) {
-      throw new CrimgError("core.note", `the file mapping at 0x${start.toString(16)} is not a mapping: pages in ascending order are expected`, {
-        source, format: "core", offset: note.descOffset, path: "NT_FILE",
-      });
+      throw new CrimgError(
+        "core.note",
+        `the file mapping at 0x${start.toString(16)} is not a mapping: pages in ascending order are expected`,
+        {
+          source,
+          format: "core",
+          offset: note.descOffset,
+          path: "NT_FILE",
+        },
+      );
     }
     last = end;
   }

@@ -13,7 +13,9 @@ const maxCores = 4096;
 
 /** Reads every `core.PID`, or the one that is asked for. Throws CrimgError `core.*`. */
 export function readCoreDirectory(path: string, options: ReadOptions): Checkpoint {
-  const names = readdirSync(path).filter((name) => /^core\.[0-9]+$/.test(name) && (options.pid === undefined || name === `core.${options.pid}`));
+  const names = readdirSync(path).filter(
+    (name) => /^core\.[0-9]+$/.test(name) && (options.pid === undefined || name === `core.${options.pid}`),
+  );
   if (names.length === 0 || names.length > maxCores) {
     const wanted = options.pid === undefined ? "core.PID files" : `core.${options.pid}`;
     throw new CrimgError("core.directory", `expected ${wanted} in ${path}, found ${names.length}`, { source: path, format: "core" });
@@ -43,7 +45,12 @@ function parentsFirst(cores: readonly Checkpoint[]): Checkpoint[] {
   for (const core of [...cores].sort((a, b) => pidOf(a) - pidOf(b))) {
     const path: Checkpoint[] = [];
     // A cycle of ppids (nonsense in the file) ends where it meets itself.
-    for (let one: Checkpoint | undefined = core; one && !ordered.has(one) && !path.includes(one); one = byPid.get(one.tables.tasks[0]?.ppid ?? 0)) path.unshift(one);
+    for (
+      let one: Checkpoint | undefined = core;
+      one && !ordered.has(one) && !path.includes(one);
+      one = byPid.get(one.tables.tasks[0]?.ppid ?? 0)
+    )
+      path.unshift(one);
     for (const one of path) ordered.add(one);
   }
   return [...ordered];

@@ -4,7 +4,16 @@ import type { ReadOptions } from "../../src/adapter/format.js";
 import { FileBytes } from "../../src/bytes/random-bytes.js";
 import { decodeText } from "../../src/bytes/text.js";
 import {
-  checkpointRow, descriptorRow, emptyTables, foreignRow, mmRow, objectRow, openFileRow, tableSpecs, taskRow, threadRow,
+  checkpointRow,
+  descriptorRow,
+  emptyTables,
+  foreignRow,
+  mmRow,
+  objectRow,
+  openFileRow,
+  tableSpecs,
+  taskRow,
+  threadRow,
   type MutableTables,
 } from "../../src/gen/tables.js";
 import { Checkpoint } from "../../src/model/checkpoint.js";
@@ -122,14 +131,18 @@ function toTables({ process, mappings, stored, data, read, host, images }: Facts
       exe: exe < 0 ? null : exe,
       dumpable: 1,
       ...(program.layout && {
-        startCode: program.layout.startCode, endCode: program.layout.endCode,
-        startData: program.layout.startData, endData: program.layout.endData,
+        startCode: program.layout.startCode,
+        endCode: program.layout.endCode,
+        startData: program.layout.startData,
+        endData: program.layout.endData,
       }),
       startBrk,
       brk: heap ? heap.end : floor,
       startStack: stackFacts?.startStack ?? leader.prstatus.regs.sp,
-      argStart: stackFacts?.argStart ?? 0n, argEnd: stackFacts?.argEnd ?? 0n,
-      envStart: stackFacts?.envStart ?? 0n, envEnd: stackFacts?.envEnd ?? 0n,
+      argStart: stackFacts?.argStart ?? 0n,
+      argEnd: stackFacts?.argEnd ?? 0n,
+      envStart: stackFacts?.envStart ?? 0n,
+      envEnd: stackFacts?.envEnd ?? 0n,
       auxv: process.auxv,
       vdsoBase: aux.get(auxType.sysinfoEhdr) ?? 0n,
     }),
@@ -138,7 +151,14 @@ function toTables({ process, mappings, stored, data, read, host, images }: Facts
   addVdso(tables, read);
   const xfeatures = leader.xstate && leader.xstate.length >= 472 ? u8At(leader.xstate, 464) : 0n;
   tables.checkpoint.push(
-    checkpointRow({ pageSize: 4096, rootTask: 0, machine: "x86_64", sourceFormat: "core", xfeatures, vdsoBuildId: vdsoBuildId(tables, read) ?? new Uint8Array(0) }),
+    checkpointRow({
+      pageSize: 4096,
+      rootTask: 0,
+      machine: "x86_64",
+      sourceFormat: "core",
+      xfeatures,
+      vdsoBuildId: vdsoBuildId(tables, read) ?? new Uint8Array(0),
+    }),
   );
   return tables;
 }
@@ -155,8 +175,19 @@ function addTask(tables: MutableTables, process: CoreProcess, pid: number, leade
   const cwd = tables.objects.push(objectRow({ kind: "directory", path: "/", mode: 0o40755, nlink: 1 })) - 1;
   tables.tasks.push(
     taskRow({
-      pid, parent: null, ppid: ids.ppid, pgid: ids.pgrp, sid: ids.sid, state: "running", exitSignal: 17, mm: 0, cwd,
-      root: null, umask: 0o022, taskFlags: Number((process.prpsinfo?.flag ?? 0n) & 0xffff_ffffn), foregroundPgid: -1,
+      pid,
+      parent: null,
+      ppid: ids.ppid,
+      pgid: ids.pgrp,
+      sid: ids.sid,
+      state: "running",
+      exitSignal: 17,
+      mm: 0,
+      cwd,
+      root: null,
+      umask: 0o022,
+      taskFlags: Number((process.prpsinfo?.flag ?? 0n) & 0xffff_ffffn),
+      foregroundPgid: -1,
     }),
   );
   const comm = process.prpsinfo ? text(process.prpsinfo.fname).slice(0, 15) : basename(tables.objects[0]?.path ?? "");
@@ -175,8 +206,17 @@ function addThread(tables: MutableTables, thread: CoreThread, comm: string, nice
   const row =
     tables.threads.push(
       threadRow({
-        task: 0, tid: prstatus.pid, regs: prstatus.regs, sigMask: prstatus.sighold, xstate: xstateOf(thread), comm, creds: null,
-        altstackFlags: 2, schedPolicy: "other", nice, inSyscall: Number(prstatus.regs.origAx < 1n << 63n),
+        task: 0,
+        tid: prstatus.pid,
+        regs: prstatus.regs,
+        sigMask: prstatus.sighold,
+        xstate: xstateOf(thread),
+        comm,
+        creds: null,
+        altstackFlags: 2,
+        schedPolicy: "other",
+        nice,
+        inSyscall: Number(prstatus.regs.origAx < 1n << 63n),
       }),
     ) - 1;
   keep(tables, "threads", row, foreignKey.prstatus, thread.prstatusBytes.slice(0, 112));

@@ -61,7 +61,8 @@ function isDumped(vma: VmaRow, object: ObjectRow | undefined, runs: readonly Mem
   // Files without a name count as anonymous shared memory (fs/coredump.c: vma_dump_size looks at i_nlink).
   if (vma.kind === "file_shared") return object !== undefined && object.kind !== "file";
   // The first page alone comes from a core, which has it for the ELF header in it: it tells of no write.
-  const isHead = ({ address, length }: MemoryRun) => vma.offset === 0n && (vma.prot & 2) === 0 && address === vma.start && length === pageSize;
+  const isHead = ({ address, length }: MemoryRun) =>
+    vma.offset === 0n && (vma.prot & 2) === 0 && address === vma.start && length === pageSize;
   return runs.some((run) => run.origin.kind === "stored" && !isHead(run));
 }
 
@@ -87,7 +88,11 @@ function split(whole: Segment, runs: readonly MemoryRun[]): Segment[] {
     } else segments.push({ start: run.address, end: run.address + run.length, isAbsent, runs: [run] });
   }
   return segments.map(({ start, end, isAbsent, runs: own }) => ({
-    start, end, flags: whole.flags, fileSize: isAbsent ? 0n : end - start, runs: isAbsent ? [] : own,
+    start,
+    end,
+    flags: whole.flags,
+    fileSize: isAbsent ? 0n : end - start,
+    runs: isAbsent ? [] : own,
   }));
 }
 

@@ -8,5 +8,7 @@ export function chosenTasks(checkpoint: Checkpoint, pid: number | undefined): re
   const task = checkpoint.taskIndexOf(pid);
   if (task !== undefined) return [task];
   const pids = checkpoint.tables.tasks.slice(0, 10).map((one) => one.pid);
-  throw new CrimgError("core.pid", `there is no process ${pid} in the checkpoint`, { hint: `its processes are ${pids.join(", ")}${checkpoint.tables.tasks.length > 10 ? ", …" : ""}` });
+  throw new CrimgError("core.pid", `there is no process ${pid} in the checkpoint`, {
+    hint: `its processes are ${pids.join(", ")}${checkpoint.tables.tasks.length > 10 ? ", …" : ""}`,
+  });
 }

@@ -4,8 +4,24 @@ import { ByteWriter } from "../../src/bytes/byte-writer.js";
 import { encodeText } from "../../src/bytes/text.js";
 import { writeNote } from "../../src/elf/notes.js";
 import {
-  mappedFileSize, ntAuxv, ntFile, ntFpregset, ntPrpsinfo, ntPrstatus, ntSiginfo, ntX86Xstate, prpsinfo, prstatus, prstatusSize,
-  readPrpsinfo, readPrstatus, writeMappedFile, writeMappedFilesHeader, writePrpsinfo, writePrstatus, type Prstatus,
+  mappedFileSize,
+  ntAuxv,
+  ntFile,
+  ntFpregset,
+  ntPrpsinfo,
+  ntPrstatus,
+  ntSiginfo,
+  ntX86Xstate,
+  prpsinfo,
+  prstatus,
+  prstatusSize,
+  readPrpsinfo,
+  readPrstatus,
+  writeMappedFile,
+  writeMappedFilesHeader,
+  writePrpsinfo,
+  writePrstatus,
+  type Prstatus,
 } from "../../src/gen/core-notes.js";
 import { tableSpecs, type TaskRow, type ThreadRow, type VmaRow } from "../../src/gen/tables.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
@@ -86,7 +102,13 @@ function prpsinfoOf(checkpoint: Checkpoint, row: TaskRow, task: number, memory: 
   const [letter, number] = stateLetters[row.state];
   const old = kept
     ? readPrpsinfo(new ByteReader(kept))
-    : { ...prpsinfo(), sname: letter.charCodeAt(0), state: number, zomb: Number(row.state === "zombie"), psargs: commandLine(checkpoint, row, memory) };
+    : {
+        ...prpsinfo(),
+        sname: letter.charCodeAt(0),
+        state: number,
+        zomb: Number(row.state === "zombie"),
+        psargs: commandLine(checkpoint, row, memory),
+      };
   const writer = new ByteWriter(136);
   writePrpsinfo(writer, {
     ...old,
@@ -111,7 +133,10 @@ function commandLine(checkpoint: Checkpoint, row: TaskRow, memory: MemoryView): 
   const covered = mm ? [...memory.runs(mm.argStart, mm.argStart + BigInt(bytes.length))] : [];
   const isWhole = covered.reduce((sum, run) => sum + (run.origin.kind === "absent" ? 0n : run.length), 0n) === BigInt(bytes.length);
   if (mm && isWhole) memory.readInto(mm.argStart, bytes);
-  return padded(bytes.map((byte) => (byte === 0 ? 0x20 : byte)), 80);
+  return padded(
+    bytes.map((byte) => (byte === 0 ? 0x20 : byte)),
+    80,
+  );
 }
 
 /** NT_FILE: every mapping of a file, of shared memory, of a memfd. */

@@ -6,8 +6,17 @@ import { ByteWriter } from "../../src/bytes/byte-writer.js";
 import { imageHeader } from "../../src/elf/writing.js";
 import { CrimgError } from "../../src/errors/crimg-error.js";
 import {
-  elfHeaderSize, elfTypeValues, pnXnum, programHeader, programHeaderSize, sectionHeader, sectionHeaderSize, segmentTypeValues,
-  writeElfHeader, writeProgramHeader, writeSectionHeader,
+  elfHeaderSize,
+  elfTypeValues,
+  pnXnum,
+  programHeader,
+  programHeaderSize,
+  sectionHeader,
+  sectionHeaderSize,
+  segmentTypeValues,
+  writeElfHeader,
+  writeProgramHeader,
+  writeSectionHeader,
 } from "../../src/gen/elf64.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
 import { PageCopies } from "../../src/pages/page-copies.js";
@@ -56,7 +65,10 @@ function layOut(checkpoint: Checkpoint, task: number, files: MappedFiles, isFull
   const buildId = checkpoint.tables.checkpoint[0]?.vdsoBuildId;
   const vdso = foreignValue(checkpoint, "mms", mm, foreignKey.vdso) ?? (buildId && ownVdso(buildId));
   const segments = segmentsOf(checkpoint, memory, { isFull, vdso });
-  const bytes = segments.reduce((sum, { runs }) => runs.reduce((part, run) => (run.origin.kind === "zero" ? part : part + run.length), sum), 0n);
+  const bytes = segments.reduce(
+    (sum, { runs }) => runs.reduce((part, run) => (run.origin.kind === "zero" ? part : part + run.length), sum),
+    0n,
+  );
   return { task, memory, segments, notes: notesOf(checkpoint, task, memory), bytes };
 }
 
@@ -71,16 +83,28 @@ async function writeCore({ memory, segments, notes }: Core, { fd }: OutputFile, 
   writeElfHeader(
     head,
     imageHeader({
-      eType: elfTypeValues.core, ePhnum: hasMany ? pnXnum : count, eShoff: hasMany ? end : 0n, eShnum: hasMany ? 1 : 0,
+      eType: elfTypeValues.core,
+      ePhnum: hasMany ? pnXnum : count,
+      eShoff: hasMany ? end : 0n,
+      eShnum: hasMany ? 1 : 0,
     }),
   );
-  writeProgramHeader(head, programHeader({ pType: segmentTypeValues.note, pOffset: notesOffset, pFilesz: BigInt(notes.length), pAlign: 4n }));
+  writeProgramHeader(
+    head,
+    programHeader({ pType: segmentTypeValues.note, pOffset: notesOffset, pFilesz: BigInt(notes.length), pAlign: 4n }),
+  );
   let offset = dataOffset;
   for (const { start, end: segmentEnd, flags, fileSize } of segments) {
     writeProgramHeader(
       head,
       programHeader({
-        pType: segmentTypeValues.load, pFlags: flags, pOffset: offset, pVaddr: start, pFilesz: fileSize, pMemsz: segmentEnd - start, pAlign: pageSize,
+        pType: segmentTypeValues.load,
+        pFlags: flags,
+        pOffset: offset,
+        pVaddr: start,
+        pFilesz: fileSize,
+        pMemsz: segmentEnd - start,
+        pAlign: pageSize,
       }),
     );
     offset += fileSize;

@@ -3,11 +3,11 @@ import { emptyTables, type MutableTables } from "../../src/gen/tables.js";
 import type { Loss } from "../../src/adapter/format.js";
 import type { PageSource } from "../../src/model/page-source.js";
 import { CrimgError } from "../../src/errors/crimg-error.js";
-import type { WireContext } from "./context.js";
-import { ForeignWriter } from "./foreign.js";
+import type { WireContext } from "./ids/context.js";
+import { ForeignWriter } from "./foreign/foreign.js";
 import type { MemfdInode } from "./gen/memory_pb.js";
 import type { RemapFilePath } from "./gen/payload_pb.js";
-import type { WireSet } from "./load.js";
+import type { WireSet } from "./wire/load.js";
 
 /** Keeps what a message says beyond the rows made of it. Runs when all rows are there. */
 export type KeepRest = (context: WireContext, foreign: ForeignWriter) => void;

@@ -1,7 +1,7 @@
 /** CRIU image directories (3.x and 4.x), and archives of them. */
 import type { FormatAdapter, ProbeInput } from "../../src/adapter/format.js";
-import { looksLikeArchive } from "./archive.js";
-import { inventoryName } from "./image-types.js";
+import { looksLikeArchive } from "./archive/archive.js";
+import { inventoryName } from "./wire/image-types.js";
 import { lossesOf } from "./losses.js";
 import { engineFolder, readCriu } from "./read.js";
 import { writeCriu } from "./write.js";

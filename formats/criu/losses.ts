@@ -2,11 +2,11 @@
 import type { FacetName, Loss, WriteOptions } from "../../src/adapter/format.js";
 import { type TableName, tableSpecs } from "../../src/gen/tables.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
-import { formatId } from "./foreign.js";
-import { isStorableOption } from "./socket-options.js";
-import { maxAuxvWords } from "./map-mm.js";
-import { storableXfeatures } from "./map-xstate.js";
-import { vdsoIsKnown } from "./vdso.js";
+import { formatId } from "./foreign/foreign.js";
+import { isStorableOption } from "./map/socket-options.js";
+import { maxAuxvWords } from "./map/map-mm.js";
+import { storableXfeatures } from "./map/map-xstate.js";
+import { vdsoIsKnown } from "./map/vdso.js";
 
 const shownNames = 3;
 
@@ -31,26 +31,120 @@ export function lossesOf(checkpoint: Checkpoint, _options: WriteOptions): readon
     tables.threads.filter(test).map((row) => `thread ${row.tid} of ${pidOf(row.task)}`);
   const tasks = (test: (row: (typeof tables.tasks)[number]) => boolean): string[] => tables.tasks.filter(test).map((row) => `${row.pid}`);
 
-  collector.add("fpu.components", "fpu", threads((row) => (xstateInUse(row.xstate) & ~storableXfeatures) !== 0n), "extended registers beyond AVX-512 and PKRU (such as AMX tiles) have no place");
-  collector.add("scheduling.affinity", "scheduling", threads((row) => row.cpuAffinity.length > 0 && !isFullMask(row.cpuAffinity)), "the CPU affinity is not kept");
-  collector.add("scheduling.deadline", "scheduling", threads((row) => row.schedPolicy === "deadline" || row.schedPolicy === "ext"), "parameters of this scheduling class are not kept");
-  collector.add("scheduling.io-priority", "scheduling", threads((row) => row.ioPriority !== 0), "the I/O priority is not kept");
-  collector.add("scheduling.timer-slack", "scheduling", threads((row) => row.timerSlackNs !== 0n && row.timerSlackNs !== defaultSlackNs), "the timer slack is not kept");
-  collector.add("tree.exit-signal", "tree", tasks((row) => row.parent !== null && row.exitSignal !== sigchld), "the exit signal becomes SIGCHLD");
-  collector.add("credentials.keep-caps", "credentials", tasks((row) => row.keepCaps !== 0), "PR_SET_KEEPCAPS is not kept");
-  collector.add("memory.shadow-stack", "memory", tasks((row) => row.shadowStackFeatures !== 0n), "the shadow stack is not kept");
-  collector.add("memory.names", "memory", tables.vmas.filter((vma) => vma.kind === "anon_private" && vma.name !== "").map((vma) => `0x${vma.start.toString(16)} (${vma.name})`), "names of anonymous memory are not kept");
-  collector.add("memory.special", "memory", tables.vmas.filter((vma, row) => vma.kind === "special" && !hasKept(checkpoint, "vmas", row)).map((vma) => `0x${vma.start.toString(16)} ${vma.name}`), "special areas are not kept");
-  collector.add("memory.auxv", "command-line", tables.mms.flatMap(({ auxv }, mm) => (auxvIsLong(auxv) ? [`address space ${mm}`] : [])), "the auxiliary vector is cut to 22 entries in /proc/PID/auxv (the program's own copy is whole)");
-  collector.add("memory.vdso", "memory", tables.mms.flatMap((_, mm) => (vdsoIsKnown(checkpoint, mm) ? [] : [`address space ${mm}`])), "the pages of another kernel's vDSO are not in this image; criu restore needs them");
-  collector.add("pipes.packets", "pipes", tables.pipes.filter((pipe) => pipe.isPacket !== 0 && pipe.packets.length > 4).map((pipe) => `pipe ${pipe.ino}`), "packets in flight become one run of bytes");
-  collector.add("event-fds.semaphore", "event-fds", tables.eventfds.flatMap((row, index) => (row.isSemaphore !== 0 ? [`eventfd ${index}`] : [])), "EFD_SEMAPHORE is not kept");
-  collector.add("sockets.options", "sockets", tables.socketOptions.filter((row) => !isStorableOption(row)).map((row) => `level ${row.level} option ${row.option}`), "socket options without a field");
-  collector.add("sockets.sender", "sockets", tables.socketMessages.filter((row) => row.senderAddress.length > 0).map((row) => `a message for socket ${row.socket}`), "the sender's address of waiting messages is not kept");
+  collector.add(
+    "fpu.components",
+    "fpu",
+    threads((row) => (xstateInUse(row.xstate) & ~storableXfeatures) !== 0n),
+    "extended registers beyond AVX-512 and PKRU (such as AMX tiles) have no place",
+  );
+  collector.add(
+    "scheduling.affinity",
+    "scheduling",
+    threads((row) => row.cpuAffinity.length > 0 && !isFullMask(row.cpuAffinity)),
+    "the CPU affinity is not kept",
+  );
+  collector.add(
+    "scheduling.deadline",
+    "scheduling",
+    threads((row) => row.schedPolicy === "deadline" || row.schedPolicy === "ext"),
+    "parameters of this scheduling class are not kept",
+  );
+  collector.add(
+    "scheduling.io-priority",
+    "scheduling",
+    threads((row) => row.ioPriority !== 0),
+    "the I/O priority is not kept",
+  );
+  collector.add(
+    "scheduling.timer-slack",
+    "scheduling",
+    threads((row) => row.timerSlackNs !== 0n && row.timerSlackNs !== defaultSlackNs),
+    "the timer slack is not kept",
+  );
+  collector.add(
+    "tree.exit-signal",
+    "tree",
+    tasks((row) => row.parent !== null && row.exitSignal !== sigchld),
+    "the exit signal becomes SIGCHLD",
+  );
+  collector.add(
+    "credentials.keep-caps",
+    "credentials",
+    tasks((row) => row.keepCaps !== 0),
+    "PR_SET_KEEPCAPS is not kept",
+  );
+  collector.add(
+    "memory.shadow-stack",
+    "memory",
+    tasks((row) => row.shadowStackFeatures !== 0n),
+    "the shadow stack is not kept",
+  );
+  collector.add(
+    "memory.names",
+    "memory",
+    tables.vmas.filter((vma) => vma.kind === "anon_private" && vma.name !== "").map((vma) => `0x${vma.start.toString(16)} (${vma.name})`),
+    "names of anonymous memory are not kept",
+  );
+  collector.add(
+    "memory.special",
+    "memory",
+    tables.vmas
+      .filter((vma, row) => vma.kind === "special" && !hasKept(checkpoint, "vmas", row))
+      .map((vma) => `0x${vma.start.toString(16)} ${vma.name}`),
+    "special areas are not kept",
+  );
+  collector.add(
+    "memory.auxv",
+    "command-line",
+    tables.mms.flatMap(({ auxv }, mm) => (auxvIsLong(auxv) ? [`address space ${mm}`] : [])),
+    "the auxiliary vector is cut to 22 entries in /proc/PID/auxv (the program's own copy is whole)",
+  );
+  collector.add(
+    "memory.vdso",
+    "memory",
+    tables.mms.flatMap((_, mm) => (vdsoIsKnown(checkpoint, mm) ? [] : [`address space ${mm}`])),
+    "the pages of another kernel's vDSO are not in this image; criu restore needs them",
+  );
+  collector.add(
+    "pipes.packets",
+    "pipes",
+    tables.pipes.filter((pipe) => pipe.isPacket !== 0 && pipe.packets.length > 4).map((pipe) => `pipe ${pipe.ino}`),
+    "packets in flight become one run of bytes",
+  );
+  collector.add(
+    "event-fds.semaphore",
+    "event-fds",
+    tables.eventfds.flatMap((row, index) => (row.isSemaphore !== 0 ? [`eventfd ${index}`] : [])),
+    "EFD_SEMAPHORE is not kept",
+  );
+  collector.add(
+    "sockets.options",
+    "sockets",
+    tables.socketOptions.filter((row) => !isStorableOption(row)).map((row) => `level ${row.level} option ${row.option}`),
+    "socket options without a field",
+  );
+  collector.add(
+    "sockets.sender",
+    "sockets",
+    tables.socketMessages.filter((row) => row.senderAddress.length > 0).map((row) => `a message for socket ${row.socket}`),
+    "the sender's address of waiting messages is not kept",
+  );
   collector.add("files.terminal-settings", "files", terminals(checkpoint), "the terminal's settings and size become the usual ones");
   collector.add("files.inherited", "files", inherited(checkpoint), "descriptors of the caller are replaced by /dev/null");
-  collector.add("files.removed-name", "files", tables.objects.filter((_, row) => hasOtherName(checkpoint, row)).map((object) => `${object.path} (now ${object.linkTarget})`), "files that lost their name go by their other one");
-  collector.add("memory.coredump-filter", "memory", tables.mms.flatMap(({ coredumpFilter }, mm) => (coredumpFilter !== 0 && (coredumpFilter & 0x1ff) !== defaultCoredumpFilter ? [`address space ${mm}`] : [])), "/proc/PID/coredump_filter is not kept");
+  collector.add(
+    "files.removed-name",
+    "files",
+    tables.objects.filter((_, row) => hasOtherName(checkpoint, row)).map((object) => `${object.path} (now ${object.linkTarget})`),
+    "files that lost their name go by their other one",
+  );
+  collector.add(
+    "memory.coredump-filter",
+    "memory",
+    tables.mms.flatMap(({ coredumpFilter }, mm) =>
+      coredumpFilter !== 0 && (coredumpFilter & 0x1ff) !== defaultCoredumpFilter ? [`address space ${mm}`] : [],
+    ),
+    "/proc/PID/coredump_filter is not kept",
+  );
   return collector.losses;
 }
 
@@ -69,7 +163,10 @@ function xstateInUse(xstate: Uint8Array): bigint {
 
 /** True if every CPU up to the highest named one is in the mask: nobody restricted it. */
 function isFullMask(mask: Uint8Array): boolean {
-  const bits = [...mask].map((byte) => byte.toString(2).padStart(8, "0").split("").reverse().join("")).join("").replace(/0+$/, "");
+  const bits = [...mask]
+    .map((byte) => byte.toString(2).padStart(8, "0").split("").reverse().join(""))
+    .join("")
+    .replace(/0+$/, "");
   return !bits.includes("0");
 }
 

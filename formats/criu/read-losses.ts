@@ -3,8 +3,8 @@ import { isFieldSet } from "@bufbuild/protobuf";
 import type { FacetName, Loss } from "../../src/adapter/format.js";
 import { TaskCoreSchema } from "./gen/core_pb.js";
 import type { KernelIds } from "./gen/tree_pb.js";
-import type { WireSet } from "./load.js";
-import { areaStatus } from "./vma-status.js";
+import type { WireSet } from "./wire/load.js";
+import { areaStatus } from "./map/vma-status.js";
 
 const shownNames = 3;
 /** "Nobody logged in". */
@@ -21,17 +21,24 @@ export function lossesOfSet(wire: WireSet): Loss[] {
   const cores = [...wire.cores];
   add("tree.namespaces", "tree", foreignNamespaces(wire), "Namespaces of its own are kept for CRIU only");
   add(
-    "credentials.seccomp", "credentials",
-    cores.flatMap(([tid, { tc, threadCore }]) => ((tc?.oldSeccompMode ?? 0) !== 0 || (threadCore?.seccompMode ?? 0) !== 0 ? [`thread ${tid}`] : [])),
+    "credentials.seccomp",
+    "credentials",
+    cores.flatMap(([tid, { tc, threadCore }]) =>
+      (tc?.oldSeccompMode ?? 0) !== 0 || (threadCore?.seccompMode ?? 0) !== 0 ? [`thread ${tid}`] : [],
+    ),
     "The seccomp filter is kept for CRIU only",
   );
   add(
-    "credentials.loginuid", "credentials",
-    cores.flatMap(([tid, { tc }]) => (tc && isFieldSet(tc, TaskCoreSchema.field.loginuid) && tc.loginuid !== unsetLoginUid ? [`${tc.loginuid} of ${tid}`] : [])),
+    "credentials.loginuid",
+    "credentials",
+    cores.flatMap(([tid, { tc }]) =>
+      tc && isFieldSet(tc, TaskCoreSchema.field.loginuid) && tc.loginuid !== unsetLoginUid ? [`${tc.loginuid} of ${tid}`] : [],
+    ),
     "The login uid is kept for CRIU only, it becomes that of whoever resumes",
   );
   add(
-    "credentials.lsm", "credentials",
+    "credentials.lsm",
+    "credentials",
     cores.flatMap(([tid, { threadCore }]) => {
       const label = Buffer.from(threadCore?.creds?.lsmProfile ?? []).toString("latin1");
       return label === "" || label === "unconfined" ? [] : [`thread ${tid} (${label})`];
@@ -39,15 +46,23 @@ export function lossesOfSet(wire: WireSet): Loss[] {
     "The label of the security module is kept for CRIU only",
   );
   add(
-    "memory.special", "memory",
-    [...wire.mms].flatMap(([pid, { vmas }]) => vmas.flatMap(({ start, status }) => {
-      const kind = special.find(([bit]) => (status & bit) !== 0)?.[1];
-      return kind === undefined ? [] : [`${kind} at 0x${start.toString(16)} of ${pid}`];
-    })),
+    "memory.special",
+    "memory",
+    [...wire.mms].flatMap(([pid, { vmas }]) =>
+      vmas.flatMap(({ start, status }) => {
+        const kind = special.find(([bit]) => (status & bit) !== 0)?.[1];
+        return kind === undefined ? [] : [`${kind} at 0x${start.toString(16)} of ${pid}`];
+      }),
+    ),
     "Areas that only CRIU can make again are left out",
   );
   if (wire.fileLocks > 0) {
-    losses.push({ code: "files.locks", facet: "files", count: wire.fileLocks, text: `${wire.fileLocks} file locks are kept for CRIU only.` });
+    losses.push({
+      code: "files.locks",
+      facet: "files",
+      count: wire.fileLocks,
+      text: `${wire.fileLocks} file locks are kept for CRIU only.`,
+    });
   }
   return losses;
 }
@@ -61,8 +76,14 @@ const special = [
 
 /** Not all sets have all of them: an id of 0 says nothing. */
 const namespaceIds = [
-  ["pidNsId", "pid"], ["netNsId", "net"], ["ipcNsId", "ipc"], ["utsNsId", "uts"], ["mntNsId", "mnt"], ["userNsId", "user"],
-  ["cgroupNsId", "cgroup"], ["timeNsId", "time"],
+  ["pidNsId", "pid"],
+  ["netNsId", "net"],
+  ["ipcNsId", "ipc"],
+  ["utsNsId", "uts"],
+  ["mntNsId", "mnt"],
+  ["userNsId", "user"],
+  ["cgroupNsId", "cgroup"],
+  ["timeNsId", "time"],
 ] as const satisfies readonly (readonly [keyof KernelIds, string])[];
 
 /** Processes that lived in other namespaces than the dumper: "pid, mnt of 1". */

@@ -3,13 +3,13 @@ import { closeSync, readSync, statSync } from "node:fs";
 import type { ReadOptions } from "../../src/adapter/format.js";
 import { CrimgError } from "../../src/errors/crimg-error.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
-import { compressionOf } from "./archive.js";
-import { extractSet } from "./extract.js";
-import { fromWire } from "./from-wire.js";
-import { openImage } from "./image-reader.js";
-import { ImageSet } from "./image-set.js";
-import { inventoryName } from "./image-types.js";
-import { loadSet } from "./load.js";
+import { compressionOf } from "./archive/archive.js";
+import { extractSet } from "./archive/extract.js";
+import { fromWire } from "./wire/from-wire.js";
+import { openImage } from "./wire/image-reader.js";
+import { ImageSet } from "./wire/image-set.js";
+import { inventoryName } from "./wire/image-types.js";
+import { loadSet } from "./wire/load.js";
 
 /**
  * Reads the set at `path`. Page files are opened, not read; those of an archive are unpacked into a private directory
@@ -40,7 +40,11 @@ async function openSet(path: string): Promise<ImageSet> {
   if (set.has(inventoryName)) return set;
   // An unpacked checkpoint of a container engine keeps the set one level down.
   if (set.has(engineFolder)) return new ImageSet(set.path(engineFolder), set.path(engineFolder));
-  throw new CrimgError("criu.open", `The directory has no ${inventoryName}.`, { source: path, format: "criu", hint: "Name the directory that criu dump wrote (-D)." });
+  throw new CrimgError("criu.open", `The directory has no ${inventoryName}.`, {
+    source: path,
+    format: "criu",
+    hint: "Name the directory that criu dump wrote (-D).",
+  });
 }
 
 /** Where the checkpoints of container engines keep the set. */

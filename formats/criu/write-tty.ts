@@ -2,9 +2,9 @@
 import { create } from "@bufbuild/protobuf";
 import type { Output } from "../../src/adapter/output.js";
 import { objectRow } from "../../src/gen/tables.js";
-import type { WireContext } from "./context.js";
+import type { WireContext } from "./ids/context.js";
 import { type TtyInfo, TtyInfoSchema } from "./gen/files_pb.js";
-import { ImageWriter } from "./image-writer.js";
+import { ImageWriter } from "./wire/image-writer.js";
 
 const ptyType = 1;
 /** Unix98 pseudo-terminals: major 136 is the first of eight with 256 minors each. */
@@ -15,7 +15,13 @@ const ptyMajor = 136;
  * counts as hung up. Numbers of asm-generic/termbits.h; control characters in the order of VINTR to VEOL2.
  */
 const saneTermios = {
-  cIflag: 0x500, cOflag: 5, cCflag: 0xbf, cLflag: 0x8a3b, cLine: 0, cIspeed: 0, cOspeed: 0,
+  cIflag: 0x500,
+  cOflag: 5,
+  cCflag: 0xbf,
+  cLflag: 0x8a3b,
+  cLine: 0,
+  cIspeed: 0,
+  cOspeed: 0,
   cCc: [3, 0x1c, 0x7f, 0x15, 4, 0, 1, 0, 0x11, 0x13, 0x1a, 0, 0x12, 0xf, 0x17, 0x16, 0, 0, 0],
 };
 const nothingLocked = { cIflag: 0, cOflag: 0, cCflag: 0, cLflag: 0, cLine: 0, cIspeed: 0, cOspeed: 0, cCc: saneTermios.cCc.map(() => 0) };

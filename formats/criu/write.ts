@@ -4,25 +4,35 @@ import type { WriteOptions } from "../../src/adapter/format.js";
 import type { Output } from "../../src/adapter/output.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
 import { lengthOf, PageCopies } from "../../src/pages/page-copies.js";
-import { u32Values, WireContext } from "./context.js";
-import { ForeignReader, wholeCheckpoint } from "./foreign.js";
+import { u32Values, WireContext } from "./ids/context.js";
+import { ForeignReader, wholeCheckpoint } from "./foreign/foreign.js";
 import { CoreEntrySchema } from "./gen/core_pb.js";
 import { FdinfoEntrySchema, type FileEntry, FileEntrySchema } from "./gen/files_pb.js";
 import { MemfdInodeSchema, MmEntrySchema, VmaEntrySchema } from "./gen/memory_pb.js";
 import { PipeDataSchema, RemapFilePathSchema, SocketPacketSchema } from "./gen/payload_pb.js";
 import { FsEntrySchema, InventorySchema, KernelIdsSchema, SeccompEntrySchema, TimensEntrySchema, TreeEntrySchema } from "./gen/tree_pb.js";
-import { ImageWriter } from "./image-writer.js";
-import { inventoryName, isModelled } from "./image-types.js";
-import { fileToWire, pathFileToWire } from "./map-file.js";
-import { mmToWire, vmasToWire } from "./map-mm.js";
-import { linkTargetToWire, memfdInodeToWire, noOwner, regToWire, remapType } from "./map-object.js";
-import { isRemoved } from "./removed.js";
-import { coreToWire, deadCoreToWire, fsToWire, idsToWire, inventoryToWire, objectFileToWire, packetToWire, rootDirectory, treeToWire } from "./to-wire.js";
+import { ImageWriter } from "./wire/image-writer.js";
+import { inventoryName, isModelled } from "./wire/image-types.js";
+import { fileToWire, pathFileToWire } from "./map/map-file.js";
+import { mmToWire, vmasToWire } from "./map/map-mm.js";
+import { linkTargetToWire, memfdInodeToWire, noOwner, regToWire, remapType } from "./map/map-object.js";
+import { isRemoved } from "./map/removed.js";
+import {
+  coreToWire,
+  deadCoreToWire,
+  fsToWire,
+  idsToWire,
+  inventoryToWire,
+  objectFileToWire,
+  packetToWire,
+  rootDirectory,
+  treeToWire,
+} from "./wire/to-wire.js";
 import { writeTerminals } from "./write-tty.js";
-import { countForms } from "./page-flags.js";
-import { withVdso } from "./vdso.js";
-import { writeGhost } from "./write-ghost.js";
-import { type MapRun, runsOfMm, runsOfObject, writePages } from "./write-pages.js";
+import { countForms } from "./pages/page-flags.js";
+import { withVdso } from "./map/vdso.js";
+import { writeGhost } from "./pages/write-ghost.js";
+import { type MapRun, runsOfMm, runsOfObject, writePages } from "./pages/write-pages.js";
 
 /** Writes the whole set. Losses are told by losses.ts. */
 export async function writeCriu(checkpoint: Checkpoint, output: Output, options: WriteOptions): Promise<void> {
@@ -36,7 +46,7 @@ export async function writeCriu(checkpoint: Checkpoint, output: Output, options:
   await writeContents(output, checkpoint, context, options);
 }
 
-function writeTree(output: Output, checkpoint: Checkpoint, context: WireContext): void {
+function writeTree(output: Output, _checkpoint: Checkpoint, context: WireContext): void {
   const { tables, foreign } = context;
   const inventory = new ImageWriter(output, inventoryName, "inventory");
   inventory.entry(InventorySchema, foreign.apply(wholeCheckpoint, "inventory", InventorySchema, inventoryToWire()));
@@ -49,7 +59,10 @@ function writeTree(output: Output, checkpoint: Checkpoint, context: WireContext)
   const [main] = tables.checkpoint;
   const time = (ns: bigint): { tvSec: bigint; tvNsec: bigint } => ({ tvSec: ns / 1_000_000_000n, tvNsec: ns % 1_000_000_000n });
   const timens = new ImageWriter(output, "timens-0.img", "timens");
-  timens.entry(TimensEntrySchema, create(TimensEntrySchema, { monotonic: time(main?.monotonicNs ?? 0n), boottime: time(main?.boottimeNs ?? 0n) }));
+  timens.entry(
+    TimensEntrySchema,
+    create(TimensEntrySchema, { monotonic: time(main?.monotonicNs ?? 0n), boottime: time(main?.boottimeNs ?? 0n) }),
+  );
   timens.flush();
 }
 
@@ -180,15 +193,26 @@ function remapsOf(context: WireContext): { origId: number; remapId: number; rema
 
 function writeQueues(output: Output, context: WireContext): void {
   const { tables, foreign } = context;
-  const fifos = new Set(tables.files.flatMap((file) => (file.kind === "pipe" && file.object !== null && file.detail !== null ? [file.detail] : [])));
+  const fifos = new Set(
+    tables.files.flatMap((file) => (file.kind === "pipe" && file.object !== null && file.detail !== null ? [file.detail] : [])),
+  );
   // Only who can read a pipe shows what is in it.
-  const readable = new Set(tables.files.flatMap((file) => (file.kind === "pipe" && file.detail !== null && (file.flags & 3) !== 1 ? [file.detail] : [])));
-  for (const [name, typeId, isFifo] of [["pipes-data.img", "pipes-data", false], ["fifo-data.img", "fifo-data", true]] as const) {
+  const readable = new Set(
+    tables.files.flatMap((file) => (file.kind === "pipe" && file.detail !== null && (file.flags & 3) !== 1 ? [file.detail] : [])),
+  );
+  for (const [name, typeId, isFifo] of [
+    ["pipes-data.img", "pipes-data", false],
+    ["fifo-data.img", "fifo-data", true],
+  ] as const) {
     const rows = [...tables.pipes.entries()].filter(([row]) => readable.has(row) && fifos.has(row) === isFifo);
     if (rows.length === 0) continue;
     const writer = new ImageWriter(output, name, typeId);
     for (const [row, pipe] of rows) {
-      writer.add(PipeDataSchema, { pipeId: context.pipeId(row), bytes: pipe.data.length, ...(pipe.capacity === 0 ? {} : { size: pipe.capacity }) });
+      writer.add(PipeDataSchema, {
+        pipeId: context.pipeId(row),
+        bytes: pipe.data.length,
+        ...(pipe.capacity === 0 ? {} : { size: pipe.capacity }),
+      });
       writer.raw(pipe.data);
     }
     writer.flush();
@@ -196,7 +220,10 @@ function writeQueues(output: Output, context: WireContext): void {
   if (tables.socketMessages.length > 0) {
     const writer = new ImageWriter(output, "sk-queues.img", "sk-queues");
     tables.socketMessages.forEach((message, row) => {
-      writer.entry(SocketPacketSchema, foreign.apply({ table: "socketMessages", row }, "packet", SocketPacketSchema, packetToWire(context, row)));
+      writer.entry(
+        SocketPacketSchema,
+        foreign.apply({ table: "socketMessages", row }, "packet", SocketPacketSchema, packetToWire(context, row)),
+      );
       writer.raw(message.data);
     });
     writer.flush();
@@ -235,13 +262,24 @@ async function writeContents(output: Output, checkpoint: Checkpoint, context: Wi
   for (const task of tables.tasks) {
     if (task.mm === null) continue;
     const { kept, countForm } = keptOf("mms", task.mm);
-    jobs.push({ mapName: `pagemap-${task.pid}.img`, typeId: "pagemap", kept: seen.has(task.mm) ? undefined : kept, countForm, runs: withVdso(checkpoint, task.mm, runsOfMm(checkpoint, task.mm)) });
+    jobs.push({
+      mapName: `pagemap-${task.pid}.img`,
+      typeId: "pagemap",
+      kept: seen.has(task.mm) ? undefined : kept,
+      countForm,
+      runs: withVdso(checkpoint, task.mm, runsOfMm(checkpoint, task.mm)),
+    });
     seen.add(task.mm);
   }
   tables.objects.forEach((object, row) => {
     if (object.kind !== "memfd" && object.kind !== "shared_memory") return;
     const { shmid } = context.sharedMemory(row);
-    jobs.push({ mapName: `pagemap-shmem-${shmid}.img`, typeId: "pagemap-shmem", ...keptOf("objects", row), runs: runsOfObject(checkpoint, row) });
+    jobs.push({
+      mapName: `pagemap-shmem-${shmid}.img`,
+      typeId: "pagemap-shmem",
+      ...keptOf("objects", row),
+      runs: runsOfObject(checkpoint, row),
+    });
   });
   const ghosts = tables.objects.flatMap((object, row) => (isRemoved(object) ? [row] : []));
   for (const { runs } of jobs) copies.expect(lengthOf(runs));

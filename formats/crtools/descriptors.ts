@@ -54,9 +54,22 @@ export function readFdinfo(reader: ByteReader): FdinfoEntry[] {
 /** Names come from the kernel, which gives absolute ones without "..": anything else is somebody's invention. */
 function assertPath(reader: ByteReader, bytes: Uint8Array, pos: number, path: string): void {
   const text = decodeText(bytes);
-  const fault = !text.startsWith("/") ? "is not absolute" : text.includes("\0") ? "has a NUL in it" : text.split("/").includes("..") ? "has .. in it" : undefined;
+  const fault = !text.startsWith("/")
+    ? "is not absolute"
+    : text.includes("\0")
+      ? "has a NUL in it"
+      : text.split("/").includes("..")
+        ? "has .. in it"
+        : undefined;
   if (fault === undefined) return;
-  throw entryError(reader, "crtools.path", `the path ${JSON.stringify(text)} ${fault}`, pos, path, "the kernel never gives such a path: the image was made up or is damaged");
+  throw entryError(
+    reader,
+    "crtools.path",
+    `the path ${JSON.stringify(text)} ${fault}`,
+    pos,
+    path,
+    "the kernel never gives such a path: the image was made up or is damaged",
+  );
 }
 
 /** Reads pipes. @throws CrimgError `crtools.pipes`, `bytes.*` */
@@ -68,7 +81,8 @@ export function readPipes(reader: ByteReader): PipeEntry[] {
     reader.enter("pipes", entries.length);
     const pos = reader.pos;
     const entry = readPipeEntry(reader);
-    if (entry.fd > maxDescriptor) throw entryError(reader, "crtools.pipes", `a descriptor must be 0 to ${maxDescriptor}, found ${entry.fd}`, pos, `${path}.fd`);
+    if (entry.fd > maxDescriptor)
+      throw entryError(reader, "crtools.pipes", `a descriptor must be 0 to ${maxDescriptor}, found ${entry.fd}`, pos, `${path}.fd`);
     if (numbers.has(entry.fd)) throw entryError(reader, "crtools.pipes", `descriptor ${entry.fd} stands twice`, pos, `${path}.fd`);
     numbers.add(entry.fd);
     entries.push(entry);
@@ -94,7 +108,14 @@ export function addDescriptors(builder: ModelBuilder, task: number, fdinfo: read
   for (const entry of pipes) {
     if (taken.has(entry.fd)) continue;
     taken.add(entry.fd);
-    rows.push(descriptorRow({ task, fd: entry.fd, file: builder.pipeFile(entry.pipeid, (entry.flags & ~cloexec) >>> 0, entry.data), flags: entry.flags & cloexec ? 1 : 0 }));
+    rows.push(
+      descriptorRow({
+        task,
+        fd: entry.fd,
+        file: builder.pipeFile(entry.pipeid, (entry.flags & ~cloexec) >>> 0, entry.data),
+        flags: entry.flags & cloexec ? 1 : 0,
+      }),
+    );
   }
   builder.addStandardDescriptors(task, taken);
   rows.sort((a, b) => a.fd - b.fd);
@@ -158,7 +179,12 @@ export function pipesBytes(checkpoint: Checkpoint, task: number): Uint8Array {
     const isReader = (file.flags & accessMode) === 0 && !told.has(file.detail ?? -1);
     if (isReader) told.add(file.detail ?? -1);
     const flags = (descriptor.flags & 1 ? file.flags | cloexec : file.flags) >>> 0;
-    writePipeEntry(writer, { fd: descriptor.fd, pipeid: Number(pipe.ino & 0xffff_ffffn), flags, data: isReader ? pipe.data : new Uint8Array(0) });
+    writePipeEntry(writer, {
+      fd: descriptor.fd,
+      pipeid: Number(pipe.ino & 0xffff_ffffn),
+      flags,
+      data: isReader ? pipe.data : new Uint8Array(0),
+    });
   }
   return writer.finish();
 }

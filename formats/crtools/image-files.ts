@@ -62,7 +62,9 @@ export function openImage(directory: string, kind: ImageKind, pid: number): File
   const path = join(directory, imageName(kind, pid));
   const stat = statSync(path, { throwIfNoEntry: false });
   if (!stat?.isFile()) {
-    const message = stat ? `${imageName(kind, pid)} is not a regular file` : `${imageName(kind, pid)} is missing: process ${pid} cannot be read without it`;
+    const message = stat
+      ? `${imageName(kind, pid)} is not a regular file`
+      : `${imageName(kind, pid)} is missing: process ${pid} cannot be read without it`;
     throw new CrimgError("crtools.missing", message, {
       source: path,
       format: formatId,
@@ -85,7 +87,11 @@ function assertMagic(bytes: FileBytes, kind: ImageKind): void {
   const found = bytes.size >= bodyOffset ? new ByteReader(bytes.read(0n, imageMagicSize)).u4() : undefined;
   if (found === expected) return;
   const [want, have] = [hex(expected), found === undefined ? `${bytes.size} bytes in all` : hex(found)];
-  throw new CrimgError("crtools.magic", `a ${kind} image must begin with ${want}, found ${have}`, { ...place, expected: want, actual: have });
+  throw new CrimgError("crtools.magic", `a ${kind} image must begin with ${want}, found ${have}`, {
+    ...place,
+    expected: want,
+    actual: have,
+  });
 }
 
 function hex(value: number): string {

@@ -11,7 +11,11 @@ import { writeCrtools } from "./write.js";
 function probe({ path, isDirectory, entries }: ProbeInput): boolean {
   if (!isDirectory) return false;
   const kinds: readonly ImageKind[] = ["pstree", "core"];
-  const found = kinds.flatMap((kind) => pidsWith(entries, kind).slice(0, 1).map((pid) => ({ kind, pid })))[0];
+  const found = kinds.flatMap((kind) =>
+    pidsWith(entries, kind)
+      .slice(0, 1)
+      .map((pid) => ({ kind, pid })),
+  )[0];
   return found !== undefined && firstWord(join(path, imageName(found.kind, found.pid))) === imageMagics[found.kind];
 }
 

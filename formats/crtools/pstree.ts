@@ -22,9 +22,11 @@ export function readPstree(reader: ByteReader): PstreeEntry[] {
     const pos = reader.pos;
     const entry = readPstreeEntry(reader);
     for (const pid of [entry.pid, ...entry.children]) {
-      if (pid < 1 || pid > maxPid) throw entryError(reader, "crtools.pid", `a pid must be 1 to ${maxPid}, found ${pid}`, pos, `pstree[${index}]`);
+      if (pid < 1 || pid > maxPid)
+        throw entryError(reader, "crtools.pid", `a pid must be 1 to ${maxPid}, found ${pid}`, pos, `pstree[${index}]`);
     }
-    if (starts.has(entry.pid)) throw entryError(reader, "crtools.pstree", `process ${entry.pid} stands twice in the tree`, pos, `pstree[${index}].pid`);
+    if (starts.has(entry.pid))
+      throw entryError(reader, "crtools.pstree", `process ${entry.pid} stands twice in the tree`, pos, `pstree[${index}].pid`);
     starts.set(entry.pid, index);
     entries.push(entry);
   }
@@ -49,7 +51,8 @@ export function treeOf(entries: readonly PstreeEntry[], reader: ByteReader): Tre
         const what = child === root || isAncestor(nodes, index, child) ? "is its own ancestor" : "is a child twice";
         throw entryError(reader, "crtools.pstree", `process ${child} ${what} (child of ${pid})`, 0, at);
       }
-      if (!byPid.has(child)) throw entryError(reader, "crtools.pstree", `process ${child}, a child of ${pid}, has no entry of its own`, 0, at);
+      if (!byPid.has(child))
+        throw entryError(reader, "crtools.pstree", `process ${child}, a child of ${pid}, has no entry of its own`, 0, at);
       seen.add(child);
       nodes.push({ pid: child, parent: index });
     }

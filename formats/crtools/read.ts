@@ -85,12 +85,16 @@ function readTree(directory: string, pid: number | undefined): { readonly nodes:
   const reader = readSmallImage(directory, "pstree", root);
   const tree = readPstree(reader);
   if (tree[0]?.pid !== root) {
-    throw new CrimgError("crtools.pstree", `the first process of the tree must be ${root}, as the file's name says; found ${tree[0]?.pid}`, {
-      source: reader.place.source,
-      offset: bodyOffset,
-      path: "pstree[0].pid",
-      format: formatId,
-    });
+    throw new CrimgError(
+      "crtools.pstree",
+      `the first process of the tree must be ${root}, as the file's name says; found ${tree[0]?.pid}`,
+      {
+        source: reader.place.source,
+        offset: bodyOffset,
+        path: "pstree[0].pid",
+        format: formatId,
+      },
+    );
   }
   return { nodes: treeOf(tree, reader), raw: bodyOf(reader) };
 }
@@ -121,7 +125,8 @@ function readProcess(builder: ModelBuilder, directory: string, node: TreeNode): 
     const areas = classifyAreas(vmas, [...list.runs, ...shmem.runs], (vma) => paths.get(vma.start), place);
     const rows = builder.addProcess({ pid, parent: node.parent, core, coreBytes: raw, vmas, areas });
     const isShared = (vma: number): boolean => areas[vma]?.kind === "anon_shared";
-    const sort = (pages: PageList, source: string): SortedPages => sortPages(pages, vmas, isShared, { source, path: "pages", format: formatId });
+    const sort = (pages: PageList, source: string): SortedPages =>
+      sortPages(pages, vmas, isShared, { source, path: "pages", format: formatId });
     const add = (kind: ImageKind, pages: PageList, offset: bigint): void => {
       const path = join(directory, imageName(kind, pid));
       if (pages.count === 0) return;

@@ -49,7 +49,10 @@ export async function gunzipToTemporary(path: string, maxBytes: bigint): Promise
     if (cause instanceof CrimgError) throw cause;
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new CrimgError("dmtcp.gzip", `the image cannot be decompressed: ${reason}`, {
-      source: path, format: "dmtcp", cause, hint: "the file was cut off or damaged",
+      source: path,
+      format: "dmtcp",
+      cause,
+      hint: "the file was cut off or damaged",
     });
   }
 }

@@ -3,8 +3,15 @@ import { ByteReader } from "../../src/bytes/byte-reader.js";
 import type { RandomBytes } from "../../src/bytes/random-bytes.js";
 import { CrimgError } from "../../src/errors/crimg-error.js";
 import {
-  areaHeaderSize, imageHeaderSize, propertyChild, propertyParent, propertyZeroRun, readAreaHeader, readImageHeader,
-  type AreaHeader, type ImageHeader,
+  areaHeaderSize,
+  imageHeaderSize,
+  propertyChild,
+  propertyParent,
+  propertyZeroRun,
+  readAreaHeader,
+  readImageHeader,
+  type AreaHeader,
+  type ImageHeader,
 } from "../../src/gen/dmtcp.js";
 
 export const imageMagic = "DMTCP_CHECKPOINT_IMAGE_v4.0\n";
@@ -44,8 +51,19 @@ export function readImage(file: RandomBytes, source: string): Image {
     offset += BigInt(areaHeaderSize);
     // The end marker: fields other than these hold leftovers.
     if (row.addr === 0n && row.size === (1n << 64n) - 1n) return { header, areas };
-    if (row.addr % 4096n !== 0n || row.size % 4096n !== 0n || row.size === 0n || row.endAddr - row.addr !== row.size || row.endAddr > 1n << 64n) {
-      throw refuse("dmtcp.area", `an area of ${row.size} bytes at 0x${row.addr.toString(16)} that ends at 0x${row.endAddr.toString(16)} is not one`, start, path);
+    if (
+      row.addr % 4096n !== 0n ||
+      row.size % 4096n !== 0n ||
+      row.size === 0n ||
+      row.endAddr - row.addr !== row.size ||
+      row.endAddr > 1n << 64n
+    ) {
+      throw refuse(
+        "dmtcp.area",
+        `an area of ${row.size} bytes at 0x${row.addr.toString(16)} that ends at 0x${row.endAddr.toString(16)} is not one`,
+        start,
+        path,
+      );
     }
     const properties = Number(row.properties & 0xffn);
     const hasData = (properties & (propertyZeroRun | propertyParent)) === 0;

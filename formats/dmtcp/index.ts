@@ -12,8 +12,18 @@ import { toTables } from "./to-model.js";
 
 /** What DMTCP's images do not say, or say in a form that only its own library reads. */
 const losses: readonly Loss[] = [
-  { code: "dmtcp.registers", facet: "registers", count: 1, text: "the image holds no registers: DMTCP keeps thread contexts in the memory of its own library" },
-  { code: "dmtcp.threads", facet: "threads", count: 1, text: "which threads there are is known to DMTCP's library only: one is shown, with empty registers" },
+  {
+    code: "dmtcp.registers",
+    facet: "registers",
+    count: 1,
+    text: "the image holds no registers: DMTCP keeps thread contexts in the memory of its own library",
+  },
+  {
+    code: "dmtcp.threads",
+    facet: "threads",
+    count: 1,
+    text: "which threads there are is known to DMTCP's library only: one is shown, with empty registers",
+  },
   { code: "dmtcp.descriptors", facet: "files", count: 1, text: "descriptors are known to DMTCP's plugins only" },
   { code: "dmtcp.shared-memory", facet: "shared-memory", count: 1, text: "DMTCP saves shared anonymous memory as private" },
   { code: "dmtcp.signals", facet: "signals", count: 1, text: "signal actions and pending signals are known to DMTCP's library only" },

@@ -3,7 +3,17 @@ import { decodeText } from "../../src/bytes/text.js";
 import { CrimgError } from "../../src/errors/crimg-error.js";
 import type { ImageHeader } from "../../src/gen/dmtcp.js";
 import {
-  checkpointRow, emptyTables, extentRow, foreignRow, mmRow, objectRow, tableSpecs, taskRow, threadRow, vmaRow, type MutableTables,
+  checkpointRow,
+  emptyTables,
+  extentRow,
+  foreignRow,
+  mmRow,
+  objectRow,
+  tableSpecs,
+  taskRow,
+  threadRow,
+  vmaRow,
+  type MutableTables,
 } from "../../src/gen/tables.js";
 import { readAuxv } from "../../src/model/auxv.js";
 import { deriveStack, findAuxv, type ReadMemory } from "../../src/model/initial-stack.js";
@@ -15,7 +25,12 @@ const mapShared = 1n;
  * @param headerBytes the first 4,096 bytes, kept as they are
  * @param read bytes of the image by file offset
  */
-export function toTables(image: Image, headerBytes: Uint8Array, read: (offset: bigint, length: number) => Uint8Array, source: string): MutableTables {
+export function toTables(
+  image: Image,
+  headerBytes: Uint8Array,
+  read: (offset: bigint, length: number) => Uint8Array,
+  source: string,
+): MutableTables {
   const tables = emptyTables();
   const objects = new Map<string, number>();
   for (const area of image.areas) addArea(tables, area, objects, source);
@@ -32,20 +47,44 @@ export function toTables(image: Image, headerBytes: Uint8Array, read: (offset: b
   const facts = stack && auxv && deriveStack(memory, stack.start, stack.end, auxv, readAuxv(auxv));
   tables.mms.push(
     mmRow({
-      exe: exe < 0 ? null : exe, dumpable: 1, startBrk: heap?.start ?? header.savedBrk, brk: header.savedBrk,
-      startStack: stack ? stack.end : header.endOfStack, vdsoBase: header.vdsoStart, ...(auxv && { auxv }), ...facts,
+      exe: exe < 0 ? null : exe,
+      dumpable: 1,
+      startBrk: heap?.start ?? header.savedBrk,
+      brk: header.savedBrk,
+      startStack: stack ? stack.end : header.endOfStack,
+      vdsoBase: header.vdsoStart,
+      ...(auxv && { auxv }),
+      ...facts,
     }),
   );
   tables.tasks.push(
     taskRow({
-      pid: header.pid, ppid: header.ppid, pgid: header.pgid, sid: header.sid, state: "running", exitSignal: 17, mm: 0, umask: 0o022,
-      foregroundPgid: header.foregroundPgid, parent: null, cwd: null, root: null,
+      pid: header.pid,
+      ppid: header.ppid,
+      pgid: header.pgid,
+      sid: header.sid,
+      state: "running",
+      exitSignal: 17,
+      mm: 0,
+      umask: 0o022,
+      foregroundPgid: header.foregroundPgid,
+      parent: null,
+      cwd: null,
+      root: null,
     }),
   );
-  tables.threads.push(threadRow({ task: 0, tid: header.pid, comm: text(header.programName).slice(0, 15), altstackFlags: 2, schedPolicy: "other" }));
+  tables.threads.push(
+    threadRow({ task: 0, tid: header.pid, comm: text(header.programName).slice(0, 15), altstackFlags: 2, schedPolicy: "other" }),
+  );
   tables.checkpoint.push(checkpointRow({ pageSize: 4096, rootTask: 0, machine: "x86_64", sourceFormat: "dmtcp" }));
   tables.foreign.push(
-    foreignRow({ format: "dmtcp", table: tableSpecs.find(({ table }) => table === "checkpoint")?.kind ?? 1, row: 0, key: "header", value: headerBytes }),
+    foreignRow({
+      format: "dmtcp",
+      table: tableSpecs.find(({ table }) => table === "checkpoint")?.kind ?? 1,
+      row: 0,
+      key: "header",
+      value: headerBytes,
+    }),
   );
   return tables;
 }
@@ -68,15 +107,22 @@ function addArea(tables: MutableTables, area: Area, objects: Map<string, number>
     tables.vmas.push(
       vmaRow({
         kind: isFile ? (isShared ? "file_shared" : "file_private") : "anon_private",
-        start, end, offset: isFile ? offset : 0n, prot: Number(prot & 7n),
+        start,
+        end,
+        offset: isFile ? offset : 0n,
+        prot: Number(prot & 7n),
         object: isFile ? objectOf(tables, area, objects) : null,
-        isHeap: Number(area.name === "[heap]"), isStack: Number(area.name === "[stack]"),
+        isHeap: Number(area.name === "[heap]"),
+        isStack: Number(area.name === "[stack]"),
       }),
     );
   } else {
     const parent = tables.vmas.at(-1);
     if (!parent || start < parent.start || end > parent.end) {
-      throw new CrimgError("dmtcp.child", `the area at 0x${start.toString(16)} is a child but lies in no parent`, { source, format: "dmtcp" });
+      throw new CrimgError("dmtcp.child", `the area at 0x${start.toString(16)} is a child but lies in no parent`, {
+        source,
+        format: "dmtcp",
+      });
     }
   }
   if (area.data === undefined) return;
@@ -89,8 +135,12 @@ function objectOf(tables: MutableTables, { name, header }: Area, objects: Map<st
   const isDeleted = name.endsWith(" (deleted)");
   const row = tables.objects.push(
     objectRow({
-      kind: isDeleted ? "ghost" : "file", path: isDeleted ? name.slice(0, -" (deleted)".length) : name, mode: 0o100644,
-      devMajor: Number(header.devMajor & 0xffff_ffffn), devMinor: Number(header.devMinor & 0xffff_ffffn), ino: header.ino,
+      kind: isDeleted ? "ghost" : "file",
+      path: isDeleted ? name.slice(0, -" (deleted)".length) : name,
+      mode: 0o100644,
+      devMajor: Number(header.devMajor & 0xffff_ffffn),
+      devMinor: Number(header.devMinor & 0xffff_ffffn),
+      ino: header.ino,
     }),
   );
   objects.set(name, row - 1);
@@ -99,7 +149,8 @@ function objectOf(tables: MutableTables, { name, header }: Area, objects: Map<st
 
 function addKernelMappings(tables: MutableTables, header: ImageHeader): void {
   const add = (kind: "vdso" | "vvar", name: string, start: bigint, end: bigint, prot: number) => {
-    if (end > start && !tables.vmas.some((vma) => vma.start < end && start < vma.end)) tables.vmas.push(vmaRow({ kind, name, start, end, prot }));
+    if (end > start && !tables.vmas.some((vma) => vma.start < end && start < vma.end))
+      tables.vmas.push(vmaRow({ kind, name, start, end, prot }));
   };
   add("vvar", "[vvar]", header.vvarStart, header.vvarEnd, 1);
   add("vvar", "[vvar_vclock]", header.vvarVclockStart, header.vvarVclockEnd, 1);

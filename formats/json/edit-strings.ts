@@ -7,7 +7,7 @@
 import { encodeText } from "../../src/bytes/text.js";
 import { CrimgError } from "../../src/errors/crimg-error.js";
 import type { MmRow } from "../../src/gen/tables.js";
-import { Checkpoint } from "../../src/model/checkpoint.js";
+import type { Checkpoint } from "../../src/model/checkpoint.js";
 import { MemoryView } from "../../src/pages/memory-view.js";
 import { MemoryPatch } from "../../src/pages/memory-patch.js";
 import { readProcessStrings, type ProcessStrings } from "./process-strings.js";
@@ -21,7 +21,11 @@ export function applyStrings(checkpoint: Checkpoint, processes: readonly Wanted[
     const mm = checkpoint.tables.tasks[wanted.task]?.mm;
     const row = mm === null || mm === undefined ? undefined : changed.tables.mms[mm];
     if (!row || mm === null || mm === undefined) {
-      throw new CrimgError("json.strings", `processes[${index}].task must be a task with memory, found ${wanted.task}`, { source, format: "json", path: `processes[${index}].task` });
+      throw new CrimgError("json.strings", `processes[${index}].task must be a task with memory, found ${wanted.task}`, {
+        source,
+        format: "json",
+        path: `processes[${index}].task`,
+      });
     }
     const memory = new MemoryView(changed, mm);
     try {
@@ -30,7 +34,9 @@ export function applyStrings(checkpoint: Checkpoint, processes: readonly Wanted[
       const environment = wanted.environment ?? present.environment;
       if (same(arguments_, present.arguments) && same(environment, present.environment)) continue;
       changed = new StringEdit(changed, mm, row, memory, { source, format: "json", path: `processes[${index}]` }).apply(
-        present, arguments_ ?? [], environment ?? [],
+        present,
+        arguments_ ?? [],
+        environment ?? [],
       );
     } finally {
       memory.close();
@@ -61,7 +67,10 @@ class StringEdit {
     const strings = [...arguments_, ...environment].map((text) => this.#encode(text));
     const needed = strings.reduce((sum, { length }) => sum + length, 0);
     if (needed > room) {
-      throw this.#error(`the arguments and the environment have ${room} bytes in the memory of the process, the new ones need ${needed}`, "shorten or remove others");
+      throw this.#error(
+        `the arguments and the environment have ${room} bytes in the memory of the process, the new ones need ${needed}`,
+        "shorten or remove others",
+      );
     }
     const block = Buffer.alloc(room);
     const addresses: bigint[] = [];
@@ -89,7 +98,10 @@ class StringEdit {
       throw this.#error("the program has changed its own argv or envp, so the strings cannot be moved", "leave `processes` as it was");
     }
     if (argv.length > oldArgv.length || envp.length > oldEnvp.length) {
-      throw this.#error(`the process has room for ${oldArgv.length} arguments and ${oldEnvp.length} environment strings, found ${argv.length} and ${envp.length}`, "replace a string that is not needed");
+      throw this.#error(
+        `the process has room for ${oldArgv.length} arguments and ${oldEnvp.length} environment strings, found ${argv.length} and ${envp.length}`,
+        "replace a string that is not needed",
+      );
     }
     const argvBlock = pointerBlock(argv, []).subarray(0, 8 + argv.length * 8);
     const changed = Buffer.alloc(expected.length);

@@ -34,16 +34,22 @@ export function readDocument(path: string, _options: ReadOptions): Checkpoint {
     (tables[spec.table] as unknown[]).push(...rows.map((row, index) => decodeRow(spec, row, `tables.${spec.tableId}[${index}]`)));
   }
   if (tables.checkpoint.length !== 1) {
-    throw new CrimgError("json.checkpoint", `tables.checkpoint must have one row, found ${tables.checkpoint.length}`, { source: path, format: "json", path: "tables.checkpoint" });
+    throw new CrimgError("json.checkpoint", `tables.checkpoint must have one row, found ${tables.checkpoint.length}`, {
+      source: path,
+      format: "json",
+      path: "tables.checkpoint",
+    });
   }
   assertReferences(tables, { source: path, format: "json" });
   const source = placePages(document, tables, path);
   try {
-    const unknownTables = (document.unknown_tables ?? []).map((table, index): UnknownTable => ({
-      kind: table.kind,
-      rowLength: table.row_length,
-      bytes: decodeBlob(table.bytes, `unknown_tables[${index}].bytes`),
-    }));
+    const unknownTables = (document.unknown_tables ?? []).map(
+      (table, index): UnknownTable => ({
+        kind: table.kind,
+        rowLength: table.row_length,
+        bytes: decodeBlob(table.bytes, `unknown_tables[${index}].bytes`),
+      }),
+    );
     return applyStrings(new Checkpoint({ tables, sources: [source], unknownTables }), document.processes ?? [], path);
   } catch (error) {
     source.close();
@@ -57,7 +63,9 @@ function parseDocument(path: string): Document {
   try {
     if (file.size > maxDocumentBytes) {
       throw new CrimgError("json.large", `the document has ${file.size} bytes; at most ${maxDocumentBytes} are read`, {
-        source: path, format: "json", hint: "keep the pages in a file beside it",
+        source: path,
+        format: "json",
+        hint: "keep the pages in a file beside it",
       });
     }
     text = new TextDecoder("utf-8").decode(file.read(0n, Number(file.size)));
@@ -93,13 +101,17 @@ function placePages({ pages }: Document, tables: MutableTables, path: string): P
     new CrimgError("json.pages", message, { source: path, format: "json", path: place, hint });
   if (pages && "extents" in pages) {
     if (pages.extents.length !== tables.extents.length) {
-      throw refuse(`pages.extents must have one entry a row of tables.extents (${tables.extents.length}), found ${pages.extents.length}`, "pages.extents");
+      throw refuse(
+        `pages.extents must have one entry a row of tables.extents (${tables.extents.length}), found ${pages.extents.length}`,
+        "pages.extents",
+      );
     }
     const pieces = pages.extents.map((text, index) => decodeBlob(text, `pages.extents[${index}]`));
     let position = 0n;
     tables.extents = tables.extents.map((row, index): ExtentRow => {
       const length = BigInt(pieces[index]?.length ?? 0);
-      if (length !== row.length) throw refuse(`pages.extents[${index}] must have ${row.length} bytes, found ${length}`, `pages.extents[${index}]`);
+      if (length !== row.length)
+        throw refuse(`pages.extents[${index}] must have ${row.length} bytes, found ${length}`, `pages.extents[${index}]`);
       position += length;
       return { ...row, source: 0, fileOffset: position - length };
     });
@@ -115,7 +127,11 @@ function placePages({ pages }: Document, tables: MutableTables, path: string): P
     source = FilePageSource.open(file);
   } catch (cause) {
     throw new CrimgError("json.pages", `the file with the pages, ${file}, cannot be opened`, {
-      source: path, format: "json", path: "pages.file", cause, hint: "keep it beside the document; after renaming it, say its name in pages.file",
+      source: path,
+      format: "json",
+      path: "pages.file",
+      cause,
+      hint: "keep it beside the document; after renaming it, say its name in pages.file",
     });
   }
   const { size } = source;

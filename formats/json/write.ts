@@ -29,7 +29,11 @@ export async function writeDocument(checkpoint: Checkpoint, output: Output, opti
   text.write(`"version": ${JSON.stringify(documentVersion)},\n`);
   writeProcesses(text, checkpoint);
   if (checkpoint.unknownTables.length > 0) {
-    const tables = checkpoint.unknownTables.map(({ kind, rowLength, bytes }) => ({ kind, row_length: rowLength, bytes: Buffer.from(bytes).toString("base64") }));
+    const tables = checkpoint.unknownTables.map(({ kind, rowLength, bytes }) => ({
+      kind,
+      row_length: rowLength,
+      bytes: Buffer.from(bytes).toString("base64"),
+    }));
     text.write(`"unknown_tables": ${JSON.stringify(tables)},\n`);
   }
   if (beside) text.write(`"pages": ${JSON.stringify({ file: basename(beside.path) })},\n`);

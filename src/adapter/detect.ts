@@ -1,5 +1,5 @@
 /** Which format something is in, told by its content and never by its name. */
-import { closeSync, fstatSync, openSync, constants, readSync, readdirSync, statSync } from "node:fs";
+import { closeSync, fstatSync, openSync, constants, readSync, readdirSync, statSync, type Stats } from "node:fs";
 import { CrimgError } from "../errors/crimg-error.js";
 import type { FormatAdapter, ProbeInput } from "./format.js";
 import type { FormatRegistry } from "./registry.js";
@@ -10,7 +10,7 @@ const maxEntries = 100_000;
 
 /** What the probes may see of a path. Throws CrimgError for what cannot be an image at all. */
 export function probeInputOf(path: string): ProbeInput {
-  let stat;
+  let stat: Stats;
   try {
     stat = statSync(path);
   } catch (error) {
@@ -60,7 +60,12 @@ function looksLike({ head, isDirectory }: ProbeInput): string {
   if (isDirectory) return "none of its files begins an image set that crimg knows";
   const bytes = Buffer.from(head.subarray(0, 18));
   if (bytes.length >= 18 && bytes.readUInt32BE(0) === 0x7f454c46) {
-    const types: Readonly<Record<number, string>> = { 1: "relocatable object", 2: "executable", 3: "shared object or executable", 4: "core dump" };
+    const types: Readonly<Record<number, string>> = {
+      1: "relocatable object",
+      2: "executable",
+      3: "shared object or executable",
+      4: "core dump",
+    };
     return `it is an ordinary ELF ${types[bytes.readUInt16LE(16)] ?? "file"}, without a checkpoint in it`;
   }
   if (bytes.toString("latin1").startsWith("#!")) return "it is a script";

@@ -15,8 +15,24 @@ export type FacetSupport =
 
 /** The parts of the model that formats are compared by (`crimg formats`). */
 export const facetNames = [
-  "tree", "threads", "registers", "fpu", "memory", "shared-memory", "mapped-files", "files", "pipes", "sockets",
-  "event-fds", "signals", "timers", "credentials", "limits", "fs", "scheduling", "command-line",
+  "tree",
+  "threads",
+  "registers",
+  "fpu",
+  "memory",
+  "shared-memory",
+  "mapped-files",
+  "files",
+  "pipes",
+  "sockets",
+  "event-fds",
+  "signals",
+  "timers",
+  "credentials",
+  "limits",
+  "fs",
+  "scheduling",
+  "command-line",
 ] as const;
 export type FacetName = (typeof facetNames)[number];
 

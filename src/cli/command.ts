@@ -84,8 +84,6 @@ export interface Command {
 }
 
 /** Declares a command; the types of `run`'s arguments follow from the specs. */
-export function defineCommand<const P extends PositionalSpecs, const O extends OptionSpecs>(
-  spec: CommandSpec<P, O>,
-): Command {
+export function defineCommand<const P extends PositionalSpecs, const O extends OptionSpecs>(spec: CommandSpec<P, O>): Command {
   return { ...spec, run: (args, terminal) => spec.run(args as ArgsOf<P, O>, terminal) };
 }

@@ -2,14 +2,42 @@
 import type { CommandEntry } from "./parse.js";
 
 export const commandEntries: readonly CommandEntry[] = [
-  { name: "dump", describe: "Freeze a process and its descendants into an image", load: async () => (await import("./commands/dump.js")).command },
+  {
+    name: "dump",
+    describe: "Freeze a process and its descendants into an image",
+    load: async () => (await import("./commands/dump.js")).command,
+  },
   { name: "exec", describe: "Resume a checkpoint, in any format", load: async () => (await import("./commands/exec.js")).command },
-  { name: "explain", describe: "Show what an image does when it is run, one line an operation", load: async () => (await import("./commands/explain.js")).command },
+  {
+    name: "explain",
+    describe: "Show what an image does when it is run, one line an operation",
+    load: async () => (await import("./commands/explain.js")).command,
+  },
   { name: "convert", describe: "Turn a checkpoint into another format", load: async () => (await import("./commands/convert.js")).command },
-  { name: "formats", describe: "List the formats and what each can hold", load: async () => (await import("./commands/formats.js")).command },
+  {
+    name: "formats",
+    describe: "List the formats and what each can hold",
+    load: async () => (await import("./commands/formats.js")).command,
+  },
   { name: "show", describe: "Show what is in a checkpoint, in any format", load: async () => (await import("./commands/show.js")).command },
-  { name: "validate", describe: "Check that images are whole and make sense", load: async () => (await import("./commands/validate.js")).command },
-  { name: "check", describe: "Check whether this host can dump and resume", load: async () => (await import("./commands/check.js")).command },
-  { name: "binfmt", describe: "Let the kernel execute images of 2011 (ET_CKPT) as they are", load: async () => (await import("./commands/binfmt.js")).command },
-  { name: "completion", describe: "Print a completion script for bash, zsh or fish", load: async () => (await import("./commands/completion.js")).command },
+  {
+    name: "validate",
+    describe: "Check that images are whole and make sense",
+    load: async () => (await import("./commands/validate.js")).command,
+  },
+  {
+    name: "check",
+    describe: "Check whether this host can dump and resume",
+    load: async () => (await import("./commands/check.js")).command,
+  },
+  {
+    name: "binfmt",
+    describe: "Let the kernel execute images of 2011 (ET_CKPT) as they are",
+    load: async () => (await import("./commands/binfmt.js")).command,
+  },
+  {
+    name: "completion",
+    describe: "Print a completion script for bash, zsh or fish",
+    load: async () => (await import("./commands/completion.js")).command,
+  },
 ];

@@ -144,7 +144,13 @@ function fish(commands: readonly Command[], formats: FormatNames): string {
     const inside = `-n '__fish_seen_subcommand_from ${command.name}'`;
     for (const word of wordsOf(command, formats)) {
       const short = word.short === undefined ? "" : ` -s ${word.short.slice(1)}`;
-      const value = !word.takesValue ? "" : word.isFile ? " -r -F" : word.choices.length > 0 ? ` -x -a ${quoted(word.choices.join(" "))}` : " -x";
+      const value = !word.takesValue
+        ? ""
+        : word.isFile
+          ? " -r -F"
+          : word.choices.length > 0
+            ? ` -x -a ${quoted(word.choices.join(" "))}`
+            : " -x";
       lines.push(`complete -c crimg ${inside} -l ${word.long.slice(2)}${short}${value} -d ${quoted(word.describe)}`);
     }
     const { choices, takesFiles } = positionalsOf(command);

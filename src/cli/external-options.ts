@@ -11,7 +11,13 @@ export const externalOptionSpecs = {
   extUnixSk: { type: "boolean", group, describe: "Allow unix sockets whose peer is outside" },
   fileLocks: { type: "boolean", group, describe: "Keep file locks" },
   shellJob: { type: "boolean", group, describe: "The session leader and the terminal are outside the tree" },
-  manageCgroups: { type: "string", group, value: "MODE", valueOptional: true, describe: "How cgroups are kept (none, props, soft, full, strict, ignore)" },
+  manageCgroups: {
+    type: "string",
+    group,
+    value: "MODE",
+    valueOptional: true,
+    describe: "How cgroups are kept (none, props, soft, full, strict, ignore)",
+  },
   cgroupRoot: { type: "strings", group, value: "[CONTROLLER:]PATH", describe: "Where the cgroups of the tree are; may be repeated" },
 } as const satisfies OptionSpecs;
 

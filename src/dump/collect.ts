@@ -7,14 +7,7 @@
  */
 import { type Checkpoint as CheckpointModel, Checkpoint } from "../model/checkpoint.js";
 import { checkpointRow, emptyTables, type TaskRow } from "../gen/tables.js";
-import {
-  clockNs,
-  getRegset,
-  getSyscallUserDispatch,
-  regset,
-  tryReadMemory,
-  uname,
-} from "../native/index.js";
+import { clockNs, getRegset, getSyscallUserDispatch, regset, tryReadMemory, uname } from "../native/index.js";
 import { ProcessPageSource } from "../pages/process-source.js";
 import { assert64Bit } from "./admission.js";
 import { imageBuildId } from "./build-id.js";
@@ -70,7 +63,10 @@ class Workbench implements DumpedProcess {
     const ranges = this.mappings.map(toRange);
     const gadgets = findGadgets(frozen.pid, ranges, hint);
     if (gadgets === undefined) {
-      throw refusal("no-gadget", `process ${frozen.pid} (${this.name}): no system call instruction in its memory; crimg cannot question it`);
+      throw refusal(
+        "no-gadget",
+        `process ${frozen.pid} (${this.name}): no system call instruction in its memory; crimg cannot question it`,
+      );
     }
     this.#site = { gadgets, ranges };
   }
@@ -179,7 +175,10 @@ function collectAll(context: DumpContext, benches: Workbench[], options: Collect
   const threadRows = new Map<Workbench, number[]>();
   for (const bench of live) {
     collectInnerTask(context, bench);
-    threadRows.set(bench, bench.frozen.threads.map((thread, index) => collectOneThread(context, bench, thread, index)));
+    threadRows.set(
+      bench,
+      bench.frozen.threads.map((thread, index) => collectOneThread(context, bench, thread, index)),
+    );
     collectRlimits(context, bench);
     collectSignalActions(context, bench);
   }

@@ -60,17 +60,9 @@ function addGuards(context: DumpContext, mm: number, vmas: readonly VmaInfo[], s
 }
 
 /** Adds the extents of one address space; their source is the process's memory, positions are addresses. */
-export function collectExtents(
-  context: DumpContext,
-  process: DumpedProcess,
-  mm: number,
-  vmas: readonly VmaInfo[],
-  source: number,
-): void {
+export function collectExtents(context: DumpContext, process: DumpedProcess, mm: number, vmas: readonly VmaInfo[], source: number): void {
   const builder = new ExtentBuilder(vmas, (start, end) => {
-    context.tables.extents.push(
-      extentRow({ ownerKind: "mm", owner: mm, address: start, length: end - start, fileOffset: start, source }),
-    );
+    context.tables.extents.push(extentRow({ ownerKind: "mm", owner: mm, address: start, length: end - start, fileOffset: start, source }));
   });
   const fd = open(`/proc/${process.pid}/pagemap`, openFlag.RDONLY);
   try {
@@ -114,10 +106,14 @@ function stretchesOf(vmas: readonly VmaInfo[]): Stretch[] {
 function scan(fd: number, pid: number, stretch: Stretch, builder: ExtentBuilder, onGuard: (start: bigint, end: bigint) => void): void {
   const clean = pageIs.FILE | pageIs.PFNZERO;
   const withCategories = (returned: bigint): number =>
-    scanPages(fd, { start: startOf(stretch), end: endOf(stretch), inverted: clean, mask: clean, anyOf: pageIs.PRESENT | pageIs.SWAPPED, returned }, (start, end, categories) => {
-      if ((categories & pageIs.GUARD) === 0n) builder.add(start, end);
-      else onGuard(start, end);
-    });
+    scanPages(
+      fd,
+      { start: startOf(stretch), end: endOf(stretch), inverted: clean, mask: clean, anyOf: pageIs.PRESENT | pageIs.SWAPPED, returned },
+      (start, end, categories) => {
+        if ((categories & pageIs.GUARD) === 0n) builder.add(start, end);
+        else onGuard(start, end);
+      },
+    );
   // Guard markers look like swapped pages; kernels before 6.15 do not know the category.
   let result = withCategories(pageIs.GUARD);
   if (result === -errno.EINVAL) result = withCategories(0n);

@@ -154,9 +154,13 @@ export class FrozenTree {
     if (failed(result)) {
       const now = readStat(path);
       if (now === undefined || now.state === "Z" || now.state === "X") return false;
-      throw refusal("not-permitted", `process ${process.pid}: not permitted to trace thread ${tid} (${new SysError("ptrace(SEIZE)", -result).message})`, {
-        hint: "Run as the owner of the process, or as root; a program may also have made itself untraceable (PR_SET_DUMPABLE).",
-      });
+      throw refusal(
+        "not-permitted",
+        `process ${process.pid}: not permitted to trace thread ${tid} (${new SysError("ptrace(SEIZE)", -result).message})`,
+        {
+          hint: "Run as the owner of the process, or as root; a program may also have made itself untraceable (PR_SET_DUMPABLE).",
+        },
+      );
     }
     this.#held.set(tid, { pid: process.pid, tid, regs: Buffer.alloc(0), sigmask: 0n, owedSignals: [] });
     const interrupted = tryInterrupt(tid);
@@ -173,9 +177,13 @@ export class FrozenTree {
       const { pid, status } = waitTimeout(tid, waitOption.WALL, stopTimeoutMs);
       if (pid === -errno.ETIMEDOUT) {
         const state = readStat(procPath(process.pid, tid))?.state ?? "?";
-        throw refusal("unstoppable", `process ${process.pid}: thread ${tid} does not stop within ${stopTimeoutMs / 1000} s (state ${state})`, {
-          hint: "It waits inside the kernel, for a disk or for a child made by vfork(2). Try again later.",
-        });
+        throw refusal(
+          "unstoppable",
+          `process ${process.pid}: thread ${tid} does not stop within ${stopTimeoutMs / 1000} s (state ${state})`,
+          {
+            hint: "It waits inside the kernel, for a disk or for a child made by vfork(2). Try again later.",
+          },
+        );
       }
       if (pid === -errno.ECHILD) {
         this.#held.delete(tid);

@@ -77,8 +77,7 @@ export function findGadgets(pid: number, ranges: readonly MappedRange[], hint?: 
     if (holds(pid, hint.syscall, [syscallRet]) && holds(pid, hint.restorer, restorers)) return hint;
   }
   // The C library first: there the search is short.
-  const rank = (range: MappedRange): number =>
-    range.name === "[vdso]" ? 0 : /\/(libc|ld-|musl)[^/]*$/.test(range.name) ? 1 : 2;
+  const rank = (range: MappedRange): number => (range.name === "[vdso]" ? 0 : /\/(libc|ld-|musl)[^/]*$/.test(range.name) ? 1 : 2);
   const ordered = [...code].sort((a, b) => rank(a) - rank(b));
   const returning: Wanted = { patterns: [syscallRet] };
   const restorer: Wanted = { patterns: restorers };

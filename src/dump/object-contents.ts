@@ -60,9 +60,13 @@ function storeThroughMappings(context: DumpContext, object: number, windows: rea
     .sort((a, b) => (offsetOf(a) < offsetOf(b) ? -1 : offsetOf(a) > offsetOf(b) ? 1 : 0));
   if (sorted.length === 0) {
     const { process, vma } = windows[0] as Window;
-    context.refuse("not-permitted", `process ${process.pid} (${process.name}): the unlinked file mapped at 0x${vma.mapping.start.toString(16)} cannot be read`, {
-      hint: "Run as root.",
-    });
+    context.refuse(
+      "not-permitted",
+      `process ${process.pid} (${process.name}): the unlinked file mapped at 0x${vma.mapping.start.toString(16)} cannot be read`,
+      {
+        hint: "Run as root.",
+      },
+    );
   }
   context.objects.markStored(object);
   let covered = 0n;

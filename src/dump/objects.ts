@@ -3,17 +3,7 @@ import { decodeText } from "../bytes/text.js";
 import type { MutableTables, ObjectKind, ObjectRow } from "../gen/tables.js";
 import { objectRow } from "../gen/tables.js";
 import type { PageSource } from "../model/page-source.js";
-import {
-  failed,
-  type FileStat,
-  trySeekData,
-  trySeekHole,
-  tryReadlink,
-  tryStat,
-  tryStatfsType,
-  SysError,
-  errno,
-} from "../native/index.js";
+import { failed, type FileStat, trySeekData, trySeekHole, tryReadlink, tryStat, tryStatfsType, SysError, errno } from "../native/index.js";
 import { FilePageSource } from "../pages/file-source.js";
 import { findOtherName } from "./other-name.js";
 import { refusal } from "./refusal.js";
@@ -26,8 +16,13 @@ const procFileSystem = 0x9fa0n;
 
 /** st_mode's type to the model's kind. */
 const kindByMode: ReadonlyMap<number, ObjectKind> = new Map([
-  [0o100000, "file"], [0o040000, "directory"], [0o020000, "char_device"], [0o060000, "block_device"],
-  [0o010000, "fifo"], [0o140000, "unix_socket"], [0o120000, "symlink"],
+  [0o100000, "file"],
+  [0o040000, "directory"],
+  [0o020000, "char_device"],
+  [0o060000, "block_device"],
+  [0o010000, "fifo"],
+  [0o140000, "unix_socket"],
+  [0o120000, "symlink"],
 ]);
 
 export interface ObjectSource {
@@ -179,7 +174,12 @@ export class ObjectTable {
       const from = start & ~(page - 1n);
       if (end > from) {
         this.#tables.extents.push({
-          ownerKind: "object", owner: index, address: from, length: end - from, fileOffset: from, source,
+          ownerKind: "object",
+          owner: index,
+          address: from,
+          length: end - from,
+          fileOffset: from,
+          source,
         });
       }
       at = end > at ? end : size;

@@ -43,7 +43,10 @@ export function readStat(path: string): ProcStat | undefined {
   const open = data.indexOf(0x28);
   const close = data.lastIndexOf(0x29);
   if (open < 0 || close < open) return undefined;
-  const rest = data.toString("latin1", close + 2).trim().split(" ");
+  const rest = data
+    .toString("latin1", close + 2)
+    .trim()
+    .split(" ");
   return {
     comm: Buffer.from(data.subarray(open + 1, close)),
     state: rest[0] ?? "?",
@@ -60,7 +63,10 @@ export function listThreads(pid: number): number[] | undefined {
 /** Pids of the children that one thread made (CONFIG_PROC_CHILDREN); undefined when it is gone. */
 export function listChildren(pid: number, tid: number): number[] | undefined {
   const text = tryReadSmall(`/proc/${pid}/task/${tid}/children`)?.toString("latin1");
-  return text?.split(" ").filter((word) => word.trim() !== "").map(Number);
+  return text
+    ?.split(" ")
+    .filter((word) => word.trim() !== "")
+    .map(Number);
 }
 
 /** A link of /proc as text that keeps non-UTF-8 bytes; the caller decides what is an error. */

@@ -12,7 +12,7 @@ export const ignorableClasses = {
   seccomp: "the seccomp filter of a task",
   locks: "file locks and leases",
   "syscall-user-dispatch": "syscall user dispatch",
-  "descriptor": "descriptors of kinds that crimg does not know; they are closed in the resumed program",
+  descriptor: "descriptors of kinds that crimg does not know; they are closed in the resumed program",
 } as const;
 
 export type IgnorableClass = keyof typeof ignorableClasses;

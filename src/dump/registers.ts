@@ -34,9 +34,26 @@ export function isRestarting(regs: Buffer): boolean {
 
 /** Calls for which the kernel turns any stop into EINTR: attaching alone makes them fail (signal(7)). */
 const eintrCalls: ReadonlySet<string> = new Set([
-  "epoll_wait", "epoll_pwait", "epoll_pwait2", "rt_sigtimedwait", "semop", "semtimedop", "io_getevents",
-  "io_pgetevents", "read", "readv", "recvfrom", "recvmsg", "recvmmsg", "write", "writev", "sendto", "sendmsg",
-  "sendmmsg", "accept", "accept4",
+  "epoll_wait",
+  "epoll_pwait",
+  "epoll_pwait2",
+  "rt_sigtimedwait",
+  "semop",
+  "semtimedop",
+  "io_getevents",
+  "io_pgetevents",
+  "read",
+  "readv",
+  "recvfrom",
+  "recvmsg",
+  "recvmmsg",
+  "write",
+  "writev",
+  "sendto",
+  "sendmsg",
+  "sendmmsg",
+  "accept",
+  "accept4",
 ]);
 
 /**

@@ -52,7 +52,8 @@ const foreignRefused = ["net", "ipc", "uts", "time", "cgroup"] as const;
 /** Namespaces that may differ from crimg's, but not within the tree. */
 const mustAgree = ["mnt", "user", "pid"] as const;
 
-const differs = "An image that an ordinary user resumed has its program in namespaces of its own: dump that program, the child of the first process there.";
+const differs =
+  "An image that an ordinary user resumed has its program in namespaces of its own: dump that program, the child of the first process there.";
 
 /** Refuses trees that live in other namespaces, or in several. */
 export function assertNamespaces(processes: readonly DumpedProcess[]): void {
@@ -62,10 +63,12 @@ export function assertNamespaces(processes: readonly DumpedProcess[]): void {
   if (root === undefined) return;
   for (const { pid, name } of live) {
     for (const kind of foreignRefused) {
-      if (read(pid, kind) !== read("self", kind)) throw refusal("namespace", `process ${pid} (${name}): it lives in another ${kind} namespace`);
+      if (read(pid, kind) !== read("self", kind))
+        throw refusal("namespace", `process ${pid} (${name}): it lives in another ${kind} namespace`);
     }
     for (const kind of mustAgree) {
-      if (read(pid, kind) !== read(root.pid, kind)) throw refusal("namespace", `processes ${root.pid} and ${pid} (${name}) live in different ${kind} namespaces`, { hint: differs });
+      if (read(pid, kind) !== read(root.pid, kind))
+        throw refusal("namespace", `processes ${root.pid} and ${pid} (${name}) live in different ${kind} namespaces`, { hint: differs });
     }
   }
 }

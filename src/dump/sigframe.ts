@@ -2,7 +2,7 @@
  * Signal frames as the kernel lays them out for rt_sigreturn(2) on x86-64 (arch/x86/include/asm/sigframe.h,
  * uapi asm/sigcontext.h, asm/ucontext.h): what lets a thread return to its old state by itself.
  */
-import { cpuid, regOffset } from "../native/index.js";
+import { cpuid, type regOffset } from "../native/index.js";
 import { getReg } from "./registers.js";
 
 /** XSAVE components that need permission and grow the frame: AMX tile configuration and data. */
@@ -73,7 +73,24 @@ export function buildSignalFrame(address: bigint, restorer: bigint, state: Frame
   frame.writeUInt32LE(0x10, context + 24);
   const machine = context + 40;
   const order: readonly (keyof typeof regOffset)[] = [
-    "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "di", "si", "bp", "bx", "dx", "ax", "cx", "sp", "ip", "flags",
+    "r8",
+    "r9",
+    "r10",
+    "r11",
+    "r12",
+    "r13",
+    "r14",
+    "r15",
+    "di",
+    "si",
+    "bp",
+    "bx",
+    "dx",
+    "ax",
+    "cx",
+    "sp",
+    "ip",
+    "flags",
   ];
   order.forEach((name, index) => frame.writeBigUInt64LE(getReg(regs, name), machine + index * 8));
   frame.writeUInt16LE(Number(getReg(regs, "cs")), machine + 144);

@@ -24,7 +24,8 @@ export function collectPendingSignals(context: DumpContext, process: DumpedProce
   const { pendingSignals } = context.tables;
   const leader = process.frozen.threads[0];
   if (leader) {
-    for (const siginfo of peekSiginfo(leader.tid, true)) pendingSignals.push(pendingSignalRow({ task: process.row, thread: null, siginfo }));
+    for (const siginfo of peekSiginfo(leader.tid, true))
+      pendingSignals.push(pendingSignalRow({ task: process.row, thread: null, siginfo }));
   }
   process.frozen.threads.forEach((thread, index) => {
     for (const siginfo of peekSiginfo(thread.tid, false)) {

@@ -23,9 +23,9 @@ export interface Mapping {
 
 /** Bit of each VmFlags word, from the spec. */
 const flagBits: ReadonlyMap<string, bigint> = new Map(
-  Object.entries(
-    tableSpecs.find((table) => table.id === "vma")?.fields.find((field) => field.id === "vm_flags")?.flags ?? {},
-  ).map(([name, bit]) => [name, 1n << BigInt(bit)]),
+  Object.entries(tableSpecs.find((table) => table.id === "vma")?.fields.find((field) => field.id === "vm_flags")?.flags ?? {}).map(
+    ([name, bit]) => [name, 1n << BigInt(bit)],
+  ),
 );
 
 /** The bit of a VmFlags word; 0n for one that the spec does not know. */

@@ -43,9 +43,7 @@ export function readAlternateStack(injector: Injector): AlternateStack {
 
 /** The range of an alternate stack that nothing runs on, or undefined. */
 export function idleStack(stack: AlternateStack): { start: bigint; end: bigint } | undefined {
-  return (stack.flags & (SS_DISABLE | SS_ONSTACK)) === 0 && stack.size > 0n
-    ? { start: stack.sp, end: stack.sp + stack.size }
-    : undefined;
+  return (stack.flags & (SS_DISABLE | SS_ONSTACK)) === 0 && stack.size > 0n ? { start: stack.sp, end: stack.sp + stack.size } : undefined;
 }
 
 /** Registers as stored: see the comment of `regs` in the spec. */
@@ -131,7 +129,14 @@ function readCreds(status: Map<string, string>, securebits: number): CredRow {
   const [uid = 0, euid = 0, suid = 0, fsuid = 0] = numbers("Uid");
   const [gid = 0, egid = 0, sgid = 0, fsgid = 0] = numbers("Gid");
   return credRow({
-    uid, euid, suid, fsuid, gid, egid, sgid, fsgid,
+    uid,
+    euid,
+    suid,
+    fsuid,
+    gid,
+    egid,
+    sgid,
+    fsgid,
     capInheritable: set("CapInh"),
     capPermitted: set("CapPrm"),
     capEffective: set("CapEff"),
@@ -145,7 +150,9 @@ function readCreds(status: Map<string, string>, securebits: number): CredRow {
 /** Row of equal credentials, added when new. */
 function addCreds(context: DumpContext, row: CredRow): number {
   const key = (cred: CredRow): string =>
-    Object.values(cred).map((value) => (value instanceof Uint8Array ? Buffer.from(value).toString("hex") : String(value))).join(",");
+    Object.values(cred)
+      .map((value) => (value instanceof Uint8Array ? Buffer.from(value).toString("hex") : String(value)))
+      .join(",");
   const wanted = key(row);
   const known = context.tables.creds.findIndex((cred) => key(cred) === wanted);
   return known >= 0 ? known : context.tables.creds.push(row) - 1;

@@ -16,7 +16,10 @@ export interface VmaInfo {
 }
 
 const special: ReadonlyMap<string, VmaKind> = new Map([
-  ["[vdso]", "vdso"], ["[vvar]", "vvar"], ["[vvar_vclock]", "vvar"], ["[vsyscall]", "vsyscall"],
+  ["[vdso]", "vdso"],
+  ["[vvar]", "vvar"],
+  ["[vvar_vclock]", "vvar"],
+  ["[vsyscall]", "vsyscall"],
 ]);
 
 const deviceMemory = vmFlag("io") | vmFlag("pf");
@@ -42,12 +45,7 @@ function assertRestorable(process: DumpedProcess, mapping: Mapping, name: string
 }
 
 /** Adds the rows of one address space. */
-export function collectVmas(
-  context: DumpContext,
-  process: DumpedProcess,
-  mm: number,
-  mappings: readonly Mapping[],
-): VmaInfo[] {
+export function collectVmas(context: DumpContext, process: DumpedProcess, mm: number, mappings: readonly Mapping[]): VmaInfo[] {
   const files = new Map<string, number>();
   return mappings.map((mapping) => {
     const name = mapping.name.toString("latin1");
@@ -79,13 +77,7 @@ function vmaName(mapping: Mapping, kind: VmaKind): string {
   return kind === "vdso" || kind === "vvar" || kind === "vsyscall" || kind === "special" ? decodeText(mapping.name) : "";
 }
 
-function classify(
-  context: DumpContext,
-  process: DumpedProcess,
-  mapping: Mapping,
-  name: string,
-  files: Map<string, number>,
-): VmaInfo {
+function classify(context: DumpContext, process: DumpedProcess, mapping: Mapping, name: string, files: Map<string, number>): VmaInfo {
   const known = special.get(name);
   if (known !== undefined) return { mapping, kind: known, object: null };
   if (mapping.ino === 0n) return { mapping, kind: "anon_private", object: null };
@@ -116,7 +108,9 @@ function addMappedFile(context: DumpContext, process: DumpedProcess, mapping: Ma
   // Following links of map_files takes CAP_CHECKPOINT_RESTORE; the path is as good if it still names that inode.
   const path = exact ? link : decodeText(mapping.name);
   const stat = exact ? byLink : tryStat(path);
-  const isSame = typeof stat !== "number" && (exact || (stat.ino === mapping.ino && stat.devMajor === mapping.devMajor && stat.devMinor === mapping.devMinor));
+  const isSame =
+    typeof stat !== "number" &&
+    (exact || (stat.ino === mapping.ino && stat.devMajor === mapping.devMajor && stat.devMinor === mapping.devMinor));
   if (typeof stat === "number" || !isSame) {
     if (mapping.name.toString("latin1").endsWith(" (deleted)")) return addUnreachable(context, mapping, holder);
     throw refusal("mapped-file", `${holder}: ${path} is no longer the file that is mapped`);
@@ -135,8 +129,19 @@ function addMappedFile(context: DumpContext, process: DumpedProcess, mapping: Ma
 function addUnreachable(context: DumpContext, mapping: Mapping, holder: string): number {
   return context.objects.add({
     stat: {
-      dev: 0n, devMajor: mapping.devMajor, devMinor: mapping.devMinor, rdevMajor: 0, rdevMinor: 0, ino: mapping.ino,
-      mode: 0o100600, nlink: 0, uid: 0, gid: 0, size: 0n, atimeNs: 0n, mtimeNs: 0n,
+      dev: 0n,
+      devMajor: mapping.devMajor,
+      devMinor: mapping.devMinor,
+      rdevMajor: 0,
+      rdevMinor: 0,
+      ino: mapping.ino,
+      mode: 0o100600,
+      nlink: 0,
+      uid: 0,
+      gid: 0,
+      size: 0n,
+      atimeNs: 0n,
+      mtimeNs: 0n,
     },
     link: mapping.name,
     fsMagic: 0n,

@@ -34,9 +34,7 @@ export function elfBuildId(readAt: ReadAt, name: string): Uint8Array {
       for (const note of iterateNotes(notes, { source: name })) {
         if (note.name === "GNU" && note.type === NT_GNU_BUILD_ID) return Uint8Array.from(note.desc);
       }
-    } catch {
-      continue; // not notes after all
-    }
+    } catch {}
   }
   return none;
 }
@@ -45,4 +43,3 @@ export function elfBuildId(readAt: ReadAt, name: string): Uint8Array {
 export function imageBuildId(readMemoryAt: (address: bigint, length: number) => Uint8Array | undefined, base: bigint): Uint8Array {
   return elfBuildId((offset, length) => readMemoryAt(base + offset, length), "vdso");
 }
-

@@ -2,7 +2,14 @@
 import { ByteWriter } from "../bytes/byte-writer.js";
 import { HeapWriter } from "../bytes/heaps.js";
 import { CrimgError } from "../errors/crimg-error.js";
-import { type RowCodec, directoryEntrySize, rowCodecs, tablesHeaderSize, writeDirectoryEntry, writeTablesHeader } from "../gen/ckpt-elf-v2.js";
+import {
+  type RowCodec,
+  directoryEntrySize,
+  rowCodecs,
+  tablesHeaderSize,
+  writeDirectoryEntry,
+  writeTablesHeader,
+} from "../gen/ckpt-elf-v2.js";
 import {
   type DirectoryEntry,
   type Tables,

@@ -1,14 +1,7 @@
 /** Helpers to write an ELF file: the header with its constants filled in, and a string table. */
 import { ByteWriter } from "../bytes/byte-writer.js";
 import { encodeText } from "../bytes/text.js";
-import {
-  type ElfHeader,
-  emX8664,
-  elfHeader,
-  elfHeaderSize,
-  programHeaderSize,
-  sectionHeaderSize,
-} from "../gen/elf64.js";
+import { type ElfHeader, emX8664, elfHeader, elfHeaderSize, programHeaderSize, sectionHeaderSize } from "../gen/elf64.js";
 
 /** An ELF header for x86-64; program headers follow it directly if there are any. */
 export function imageHeader(fields: Partial<ElfHeader>): ElfHeader {

@@ -2,40 +2,106 @@
 
 export const PROT = { read: 1, write: 2, exec: 4 } as const;
 export const MAP = {
-  shared: 0x01, private: 0x02, droppable: 0x08, fixed: 0x10, anonymous: 0x20, growsdown: 0x100, locked: 0x2000, noreserve: 0x4000,
-  populate: 0x8000, stack: 0x20000, hugetlb: 0x40000, fixedNoreplace: 0x100000,
+  shared: 0x01,
+  private: 0x02,
+  droppable: 0x08,
+  fixed: 0x10,
+  anonymous: 0x20,
+  growsdown: 0x100,
+  locked: 0x2000,
+  noreserve: 0x4000,
+  populate: 0x8000,
+  stack: 0x20000,
+  hugetlb: 0x40000,
+  fixedNoreplace: 0x100000,
 } as const;
 export const MREMAP = { maymove: 1, fixed: 2 } as const;
 export const MADV = {
-  normal: 0, random: 1, sequential: 2, dontfork: 10, mergeable: 12, hugepage: 14, nohugepage: 15, dontdump: 16, wipeonfork: 18,
-  populateWrite: 23, guardInstall: 102,
+  normal: 0,
+  random: 1,
+  sequential: 2,
+  dontfork: 10,
+  mergeable: 12,
+  hugepage: 14,
+  nohugepage: 15,
+  dontdump: 16,
+  wipeonfork: 18,
+  populateWrite: 23,
+  guardInstall: 102,
 } as const;
 export const MLOCK_ONFAULT = 1;
 export const O = {
-  rdonly: 0, wronly: 1, rdwr: 2, accmode: 3, creat: 0o100, excl: 0o200, nofollow: 0o400000, directory: 0o200000, path: 0o10000000,
-  noctty: 0o400, nonblock: 0o4000, cloexec: 0o2000000,
+  rdonly: 0,
+  wronly: 1,
+  rdwr: 2,
+  accmode: 3,
+  creat: 0o100,
+  excl: 0o200,
+  nofollow: 0o400000,
+  directory: 0o200000,
+  path: 0o10000000,
+  noctty: 0o400,
+  nonblock: 0o4000,
+  cloexec: 0o2000000,
 } as const;
 export const AT = { fdcwd: -100, emptyPath: 0x1000 } as const;
 export const F = { setfl: 4, dupfdCloexec: 1030, addSeals: 1033 } as const;
 export const CLONE = {
-  vm: 0x100, fs: 0x200, files: 0x400, sighand: 0x800, parent: 0x8000, thread: 0x10000, newns: 0x20000, sysvsem: 0x40000,
-  newuser: 0x10000000, newpid: 0x20000000,
+  vm: 0x100,
+  fs: 0x200,
+  files: 0x400,
+  sighand: 0x800,
+  parent: 0x8000,
+  thread: 0x10000,
+  newns: 0x20000,
+  sysvsem: 0x40000,
+  newuser: 0x10000000,
+  newpid: 0x20000000,
 } as const;
 export const SIG = {
-  hup: 1, int: 2, quit: 3, kill: 9, term: 15, chld: 17, cont: 18, stop: 19, tstp: 20, ttin: 21, ttou: 22,
+  hup: 1,
+  int: 2,
+  quit: 3,
+  kill: 9,
+  term: 15,
+  chld: 17,
+  cont: 18,
+  stop: 19,
+  tstp: 20,
+  ttin: 21,
+  ttou: 22,
 } as const;
 export const SIG_SETMASK = 2;
 /** Size of the kernel's sigset_t. */
 export const sigsetSize = 8;
 export const PTRACE = {
-  cont: 7, detach: 17, syscall: 24, setregs: 13, setregset: 0x4205, seize: 0x4206, interrupt: 0x4207, setsigmask: 0x420b,
+  cont: 7,
+  detach: 17,
+  syscall: 24,
+  setregs: 13,
+  setregset: 0x4205,
+  seize: 0x4206,
+  interrupt: 0x4207,
+  setsigmask: 0x420b,
 } as const;
 export const NT_X86_XSTATE = 0x202;
 export const WAIT = { nohang: 1, untraced: 2, exited: 4, continued: 8, nowait: 0x1000000, wall: 0x40000000 } as const;
 export const P_PID = 1;
 export const PR = {
-  setPdeathsig: 1, setDumpable: 4, setKeepcaps: 8, setName: 15, capbsetDrop: 24, setSecurebits: 28, setTimerslack: 29, setMm: 35,
-  setChildSubreaper: 36, setNoNewPrivs: 38, setThpDisable: 41, capAmbient: 47, setVma: 0x53564d41, timerCreateRestoreIds: 77,
+  setPdeathsig: 1,
+  setDumpable: 4,
+  setKeepcaps: 8,
+  setName: 15,
+  capbsetDrop: 24,
+  setSecurebits: 28,
+  setTimerslack: 29,
+  setMm: 35,
+  setChildSubreaper: 36,
+  setNoNewPrivs: 38,
+  setThpDisable: 41,
+  capAmbient: 47,
+  setVma: 0x53564d41,
+  timerCreateRestoreIds: 77,
 } as const;
 export const PR_SET_MM_MAP = 14;
 export const PR_SET_VMA_ANON_NAME = 0;
@@ -46,7 +112,19 @@ export const RLIMIT_NOFILE = 7;
 export const RLIM_INFINITY = 0xffff_ffff_ffff_ffffn;
 export const TIMER_ABSTIME = 1;
 export const ERRNO = {
-  perm: 1, noent: 2, srch: 3, intr: 4, nxio: 6, child: 10, again: 11, acces: 13, busy: 16, exist: 17, inval: 22, range: 34, nosys: 38,
+  perm: 1,
+  noent: 2,
+  srch: 3,
+  intr: 4,
+  nxio: 6,
+  child: 10,
+  again: 11,
+  acces: 13,
+  busy: 16,
+  exist: 17,
+  inval: 22,
+  range: 34,
+  nosys: 38,
 } as const;
 /** First address above user space with four-level page tables. */
 export const taskSize = 0x7fff_ffff_f000n;

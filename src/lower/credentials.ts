@@ -15,7 +15,13 @@ const keepCaps = 1 << 4;
 const LINUX_CAPABILITY_VERSION_3 = 0x20080522;
 
 /** `isPrivileged` holds 1 for root, or in a user namespace of our own; else an ordinary user keeps what it is. */
-export function lowerCredentials(b: ProgramBuilder, thread: ThreadRow, creds: CredRow | undefined, isPrivileged: Slot, isNamespaced: Slot): void {
+export function lowerCredentials(
+  b: ProgramBuilder,
+  thread: ThreadRow,
+  creds: CredRow | undefined,
+  isPrivileged: Slot,
+  isNamespaced: Slot,
+): void {
   if (creds !== undefined) {
     const plain = b.label("without privilege");
     const after = b.label("credentials are set");
@@ -37,7 +43,10 @@ function privileged(b: ProgramBuilder, creds: CredRow, isNamespaced: Slot): void
     if ((creds.capBounding & (1n << BigInt(capability))) !== 0n) continue;
     // EINVAL: this kernel has no such capability, and none above it.
     if (capability > 40) break;
-    b.syscall("prctl", [PR.capbsetDrop, capability, 0, 0, 0], { expect: [0, -ERRNO.inval], message: `drop capability ${capability} from the bounding set` });
+    b.syscall("prctl", [PR.capbsetDrop, capability, 0, 0, 0], {
+      expect: [0, -ERRNO.inval],
+      message: `drop capability ${capability} from the bounding set`,
+    });
   }
   b.syscall("prctl", [PR.setSecurebits, noSetuidFixup | keepCaps, 0, 0, 0], { message: "keep capabilities while ids change" });
   const groups = creds.groups.length > 0 ? b.bytes(creds.groups, 4) : 0;

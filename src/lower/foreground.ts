@@ -79,7 +79,10 @@ export function lowerForeground(l: Lowering, options: ForegroundOptions): void {
   b.jump(next);
 
   b.place(reap);
-  b.syscall("wait4", [isInit ? -1 : child, status, WAIT.nohang | (isInit ? 0 : WAIT.untraced), 0], { store: result, message: "look how the program ends" });
+  b.syscall("wait4", [isInit ? -1 : child, status, WAIT.nohang | (isInit ? 0 : WAIT.untraced), 0], {
+    store: result,
+    message: "look how the program ends",
+  });
   b.jumpIf(result, "lt", 1, next);
   b.jumpIf(result, "ne", child, reap);
   b.compute(byte, "and", status.u4, 0xff);

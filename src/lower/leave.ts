@@ -48,7 +48,9 @@ export function dumpableOf(l: Lowering, task: number): number | undefined {
 export function lowerSupervision(l: Lowering, codeSyscallOffset: bigint, done: Label): void {
   const b = l.builder;
   const threads = l.checkpoint.tables.threads.map((_, index) => index).filter((index) => l.task(l.thread(index).task).state !== "zombie");
-  const leaders = new Set(l.checkpoint.tables.tasks.map((_, task) => l.checkpoint.threadsOf(task)[0]).filter((index) => index !== undefined));
+  const leaders = new Set(
+    l.checkpoint.tables.tasks.map((_, task) => l.checkpoint.threadsOf(task)[0]).filter((index) => index !== undefined),
+  );
   const cannotTrace = b.label("cannot trace");
   const numSettled = l.checkpoint.tables.tasks.filter((row, task) => row.state !== "zombie" && dumpableOf(l, task) !== undefined).length;
   const status = b.buffer(8);
@@ -65,7 +67,11 @@ export function lowerSupervision(l: Lowering, codeSyscallOffset: bigint, done: L
   };
   b.wait(l.ready, threads.length);
   threads.forEach((index, position) => {
-    b.syscall("ptrace", [PTRACE.seize, tid(index), 0, 0], position === 0 ? { orElse: cannotTrace } : { message: `take hold of ${name(index)}` });
+    b.syscall(
+      "ptrace",
+      [PTRACE.seize, tid(index), 0, 0],
+      position === 0 ? { orElse: cannotTrace } : { message: `take hold of ${name(index)}` },
+    );
   });
   b.count(l.seized);
   if (numSettled > 0) b.wait(l.settled, numSettled);
@@ -139,7 +145,9 @@ function lowerStop(l: Lowering, task: number): void {
   const wasStopped = l.task(task).state === "stopped";
   const option = b.slots[optionSlotValues.leave_stopped];
   if (!wasStopped && option !== undefined) b.jumpIf(option, "eq", 0, runs);
-  b.syscall("kill", [l.taskPid(task), wasStopped ? stopSignalOf(l, task) : SIG.stop], { message: `stop ${l.taskName(task)}${wasStopped ? ", as it was" : ""}` });
+  b.syscall("kill", [l.taskPid(task), wasStopped ? stopSignalOf(l, task) : SIG.stop], {
+    message: `stop ${l.taskName(task)}${wasStopped ? ", as it was" : ""}`,
+  });
   b.place(runs);
 }
 

@@ -9,12 +9,23 @@
 import { alignUp } from "./align.js";
 import { ByteWriter } from "../bytes/byte-writer.js";
 import {
-  type Op, argModeValues, controlHeaderSize, expectValues, op as opRecord, opFlagsBits, opKindValues, opSize, programHeader,
-  programHeaderSize, type ProgramHeader, writeOp, writeProgramHeader,
+  type Op,
+  argModeValues,
+  controlHeaderSize,
+  expectValues,
+  op as opRecord,
+  opFlagsBits,
+  opKindValues,
+  opSize,
+  programHeader,
+  programHeaderSize,
+  type ProgramHeader,
+  writeOp,
+  writeProgramHeader,
 } from "../gen/restore-program.js";
 import { errorTexts } from "../linux/errno.js";
 import { putChecksum } from "./checksum.js";
-import { type Arg, DataRef, Label, Shared, Slot } from "./operands.js";
+import { type Arg, DataRef, type Label, Shared, Slot } from "./operands.js";
 import type { DraftOp, Expectation, PointerFixup, ProgramBuilder } from "./program-builder.js";
 
 const pageSize = 4096n;
@@ -68,7 +79,11 @@ export function linkProgram(builder: ProgramBuilder, entry: Label, options: Link
   const errors = builder.u4s(...errorTable(builder));
   const usage = builder.string(options.usage);
   const title = builder.string(options.title);
-  const slotNames = builder.string([...builder.slots, ...builder.counters, ...builder.pids, ...builder.endingPids].map(({ name }) => name.replaceAll(/[\0\n]/g, " ")).join("\n"));
+  const slotNames = builder.string(
+    [...builder.slots, ...builder.counters, ...builder.pids, ...builder.endingPids]
+      .map(({ name }) => name.replaceAll(/[\0\n]/g, " "))
+      .join("\n"),
+  );
   builder.data.align(64);
 
   const numPids = builder.pids.length + builder.endingPids.length;

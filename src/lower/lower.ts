@@ -92,7 +92,13 @@ export function lowerCheckpoint(checkpoint: Checkpoint, options: LowerOptions): 
   const rootLabel = t.labels[tree.root];
   if (rootLabel === undefined) throw new Error("no root");
   l.processes.fork(
-    { pid: rootRow.pid, flags: 0, exitSignal: rootRow.exitSignal || 17, shared: l.taskShared(tree.root), what: `process ${l.taskName(tree.root)}` },
+    {
+      pid: rootRow.pid,
+      flags: 0,
+      exitSignal: rootRow.exitSignal || 17,
+      shared: l.taskShared(tree.root),
+      what: `process ${l.taskName(tree.root)}`,
+    },
     rootLabel,
   );
   // Whatever this process kept open would hide the end of pipes and sockets from the tree.
@@ -222,11 +228,13 @@ function assertLowerable(checkpoint: Checkpoint): void {
   if (tasks.length === 0) fail("lower.empty", "the checkpoint has no task", "tasks");
   const owners = new Map<number, number>();
   tasks.forEach((row, index) => {
-    if (row.parent !== null && row.parent >= index) fail("lower.parent", `task ${row.pid} comes before its parent`, `tasks[${index}].parent`);
+    if (row.parent !== null && row.parent >= index)
+      fail("lower.parent", `task ${row.pid} comes before its parent`, `tasks[${index}].parent`);
     if (row.state === "zombie") return;
     if (row.mm === null || mms[row.mm] === undefined) fail("lower.reference", `task ${row.pid} has no address space`, `tasks[${index}].mm`);
     const other = owners.get(row.mm ?? -1);
-    if (other !== undefined) fail("lower.shared-mm", `tasks ${row.pid} and ${tasks[other]?.pid} share an address space`, `tasks[${index}].mm`);
+    if (other !== undefined)
+      fail("lower.shared-mm", `tasks ${row.pid} and ${tasks[other]?.pid} share an address space`, `tasks[${index}].mm`);
     owners.set(row.mm ?? -1, index);
     if (checkpoint.threadsOf(index).length === 0) fail("lower.reference", `task ${row.pid} has no thread`, `tasks[${index}]`);
   });
@@ -237,8 +245,13 @@ function assertLowerable(checkpoint: Checkpoint): void {
     const isAligned = row.start % pageSize === 0n && row.end % pageSize === 0n;
     const isInUserSpace = row.end <= taskSize || row.kind === "vsyscall";
     if (!isAligned || !isInUserSpace || row.start >= row.end) {
-      fail("lower.vma", `the mapping ${row.start.toString(16)}-${row.end.toString(16)} is not a range of pages in user space`, `vmas[${index}]`);
+      fail(
+        "lower.vma",
+        `the mapping ${row.start.toString(16)}-${row.end.toString(16)} is not a range of pages in user space`,
+        `vmas[${index}]`,
+      );
     }
-    if (row.object !== null && objects[row.object] === undefined) fail("lower.reference", `there is no object ${row.object}`, `vmas[${index}].object`);
+    if (row.object !== null && objects[row.object] === undefined)
+      fail("lower.reference", `there is no object ${row.object}`, `vmas[${index}].object`);
   });
 }

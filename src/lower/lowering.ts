@@ -147,5 +147,4 @@ export class Lowering implements LowerContext {
   openDirectory(object: number, purpose: string): Slot {
     return this.objects.open(object, { flags: O.path | O.directory, purpose });
   }
-
 }

@@ -95,11 +95,18 @@ function mapVma(parts: MemoryParts, plan: VmaPlan, before: VmaPlan | undefined, 
       const fd = mappedFd(parts, vma, subject);
       // Unlike the mapping before it for as long as both get pages: see VmaPlan.isSeparate.
       const prot = plan.isSeparate ? (before?.loadProt === 0 ? PROT.read : 0) : plan.loadProt;
-      b.syscall("mmap", [vma.start, length, prot, plan.mapFlags | MAP.fixedNoreplace, fd ?? -1, vma.kind === "anon_private" ? 0 : vma.offset], {
-        expect: vma.start,
-        message: `map ${describe(parts, vma)} at ${where}`,
-        hint: vma.kind === "anon_private" ? "there is not enough memory, or a limit (ulimit -v, vm.max_map_count) is lower than at the dump" : undefined,
-      });
+      b.syscall(
+        "mmap",
+        [vma.start, length, prot, plan.mapFlags | MAP.fixedNoreplace, fd ?? -1, vma.kind === "anon_private" ? 0 : vma.offset],
+        {
+          expect: vma.start,
+          message: `map ${describe(parts, vma)} at ${where}`,
+          hint:
+            vma.kind === "anon_private"
+              ? "there is not enough memory, or a limit (ulimit -v, vm.max_map_count) is lower than at the dump"
+              : undefined,
+        },
+      );
       if (plan.isSeparate) {
         b.syscall("madvise", [vma.start, length, MADV.random], { message: `set ${where} apart` });
         b.syscall("mprotect", [vma.start, length, plan.loadProt], { message: `protect ${where}` });
@@ -131,7 +138,10 @@ function finishVmas(b: ProgramBuilder, plans: readonly VmaPlan[]): void {
     const length = vma.end - vma.start;
     const where = `${hex(vma.start)}-${hex(vma.end)}`;
     if (lock !== undefined) {
-      b.syscall("mlock2", [vma.start, length, lock], { message: `lock ${where} in memory`, hint: "raise the limit on locked memory (ulimit -l)" });
+      b.syscall("mlock2", [vma.start, length, lock], {
+        message: `lock ${where} in memory`,
+        hint: "raise the limit on locked memory (ulimit -l)",
+      });
     }
     if (loadProt !== prot) b.syscall("mprotect", [vma.start, length, prot], { message: `protect ${where}` });
   }
@@ -150,8 +160,19 @@ function setMmFields(parts: MemoryParts, mm: MmRow, subject: string): void {
   const [startCode, endCode] = mm.endCode > mm.startCode ? [known(mm.startCode), known(mm.endCode)] : [mm.startStack, mm.startStack + 1n];
   const auxv = mm.auxv.length > 0 ? b.bytes(mm.auxv) : 0;
   const map = b.u8s(
-    startCode, endCode, known(mm.startData), known(mm.endData), known(mm.startBrk), known(mm.brk), mm.startStack,
-    known(mm.argStart), known(mm.argEnd), known(mm.envStart), known(mm.envEnd), auxv, BigInt(mm.auxv.length) | (0xffff_ffffn << 32n),
+    startCode,
+    endCode,
+    known(mm.startData),
+    known(mm.endData),
+    known(mm.startBrk),
+    known(mm.brk),
+    mm.startStack,
+    known(mm.argStart),
+    known(mm.argEnd),
+    known(mm.envStart),
+    known(mm.envEnd),
+    auxv,
+    BigInt(mm.auxv.length) | (0xffff_ffffn << 32n),
   );
   const withoutExe = b.label("mm fields without exe link");
   const done = b.label("mm fields are set");

@@ -68,7 +68,11 @@ export function lowerNamespaces(l: Lowering, euid: Slot, init: Label): Slot {
   return pid;
 }
 
-function writeFile(l: Lowering, path: string, content: () => { readonly text: Parameters<typeof l.builder.syscall>[1][number]; readonly length: number | Slot }): void {
+function writeFile(
+  l: Lowering,
+  path: string,
+  content: () => { readonly text: Parameters<typeof l.builder.syscall>[1][number]; readonly length: number | Slot },
+): void {
   const b = l.builder;
   const fd = b.slot(`fd of ${path}`);
   const { text, length } = content();

@@ -5,7 +5,7 @@ import type { ExtentRow } from "../gen/tables.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import { AT, ERRNO, F, O } from "./constants.js";
 import type { LowerContext } from "./context.js";
-import { Slot } from "./operands.js";
+import type { Slot } from "./operands.js";
 import { isRemoved, makeRemoved, withParents } from "./fds/removed.js";
 import type { ProgramBuilder } from "./program-builder.js";
 
@@ -74,13 +74,17 @@ export class ObjectOpener {
         // that is opened through /proc does (ETXTBSY).
         if ((options.flags & O.accmode) !== O.rdwr || this.#handedOut.has(index)) return this.#reopen(made, object, options);
         this.#handedOut.add(index);
-        this.#builder.syscall("fcntl", [made, F.setfl, options.flags], { message: `set the flags of memfd ${object.path} ${options.purpose}` });
+        this.#builder.syscall("fcntl", [made, F.setfl, options.flags], {
+          message: `set the flags of memfd ${object.path} ${options.purpose}`,
+        });
         return made;
       }
       case "ghost":
         return this.#reopen(this.#makeNameless(index, object, options.purpose), object, options);
       case "shared_memory":
-        throw new CrimgError("lower.object", `objects[${index}] is anonymous shared memory, which cannot be opened`, { path: `objects[${index}]` });
+        throw new CrimgError("lower.object", `objects[${index}] is anonymous shared memory, which cannot be opened`, {
+          path: `objects[${index}]`,
+        });
       default:
         if (!isRemoved(object)) return this.#openNamed(object, options);
         // A link cannot be opened through another descriptor of it.
@@ -271,7 +275,8 @@ export class ObjectOpener {
     const b = this.#builder;
     if (object.kind === "memfd") {
       if (object.seals !== 0) b.syscall("fcntl", [fd, F.addSeals, object.seals], { message: `seal memfd ${object.path} ${purpose}` });
-      if ((object.mode & 0o7777) !== 0o777) b.syscall("fchmod", [fd, object.mode & 0o7777], { message: `set the mode of memfd ${object.path}` });
+      if ((object.mode & 0o7777) !== 0o777)
+        b.syscall("fchmod", [fd, object.mode & 0o7777], { message: `set the mode of memfd ${object.path}` });
       return;
     }
     // An ordinary user owns what it makes, and may not give it away.

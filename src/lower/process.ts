@@ -116,4 +116,3 @@ export function endWithStatus(b: ProgramBuilder, status: number): void {
   b.syscall("getpid", [], { store: self });
   b.syscall("kill", [self, SIG.kill], { expect: "any" });
 }
-

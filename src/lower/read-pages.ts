@@ -35,7 +35,11 @@ export function readPages(parts: ReadingParts, plans: readonly VmaPlan[], extent
  * Where no helper can be made (a limit, or its id is in use) the task reads both halves. The helper, which
  * runs on into the same ops, is told from a task without one by the slot of its id, which is never negative for it.
  */
-function readInHalves(parts: ReadingParts, plans: readonly VmaPlan[], [first, second]: readonly [readonly Extent[], readonly Extent[]]): void {
+function readInHalves(
+  parts: ReadingParts,
+  plans: readonly VmaPlan[],
+  [first, second]: readonly [readonly Extent[], readonly Extent[]],
+): void {
   const b = parts.builder;
   const help = b.label("second half of the pages");
   const done = b.label("all pages are read");

@@ -45,14 +45,28 @@ export class StagedMemory {
   make(b: ProgramBuilder, imageFd: Slot): void {
     for (const [object, address] of this.addresses) {
       const users = this.checkpoint.tables.vmas.filter((vma) => vma.object === object && vma.kind === "anon_shared");
-      const length = users.reduce((most, vma) => max(most, vma.offset + vma.end - vma.start), this.checkpoint.tables.objects[object]?.size ?? 0n);
+      const length = users.reduce(
+        (most, vma) => max(most, vma.offset + vma.end - vma.start),
+        this.checkpoint.tables.objects[object]?.size ?? 0n,
+      );
       const flags = users.every((vma) => (vma.vmFlags & vm.nr) !== 0n) ? MAP.noreserve : 0;
       const hugetlb = users.some((vma) => (vma.vmFlags & vm.ht) !== 0n) ? MAP.hugetlb : 0;
-      b.syscall("mmap", [address, alignUp(length, pageSize), PROT.read | PROT.write, MAP.shared | MAP.anonymous | MAP.fixedNoreplace | flags | hugetlb, -1, 0], {
-        expect: address,
-        message: `make ${length} bytes of shared memory`,
-        hint: "there is not enough memory",
-      });
+      b.syscall(
+        "mmap",
+        [
+          address,
+          alignUp(length, pageSize),
+          PROT.read | PROT.write,
+          MAP.shared | MAP.anonymous | MAP.fixedNoreplace | flags | hugetlb,
+          -1,
+          0,
+        ],
+        {
+          expect: address,
+          message: `make ${length} bytes of shared memory`,
+          hint: "there is not enough memory",
+        },
+      );
       readExtents(b, imageFd, this.checkpoint.extentsOf({ object }), (offset) => address + offset, "shared memory");
     }
   }

@@ -32,7 +32,14 @@ export function lowerSignalActions(b: ProgramBuilder, checkpoint: Checkpoint, ta
  * Queues signals; the kernel lets a thread send itself any siginfo. `thread` undefined: those of the whole process,
  * sent by its leader.
  */
-export function lowerPendingSignals(b: ProgramBuilder, checkpoint: Checkpoint, task: number, thread: number | undefined, pid: Arg, tid: Arg): void {
+export function lowerPendingSignals(
+  b: ProgramBuilder,
+  checkpoint: Checkpoint,
+  task: number,
+  thread: number | undefined,
+  pid: Arg,
+  tid: Arg,
+): void {
   for (const row of checkpoint.tables.pendingSignals) {
     if (row.task !== task || row.siginfo.length < 4 || row.thread !== (thread ?? null)) continue;
     const signal = new DataView(row.siginfo.buffer, row.siginfo.byteOffset).getInt32(0, true);

@@ -186,7 +186,8 @@ function enterDirectories(t: TreeLowering, plan: TaskPlan): void {
 /** What is set through /proc, which may be out of reach behind a change of the root directory. */
 function lowerProcFiles({ l }: TreeLowering, { row }: TaskPlan): void {
   const mm = row.mm === null ? undefined : l.checkpoint.tables.mms[row.mm];
-  if (mm !== undefined && mm.coredumpFilter !== 0) writeProcSelf(l, "coredump_filter", `0x${(mm.coredumpFilter & 0x7fff_ffff).toString(16)}`);
+  if (mm !== undefined && mm.coredumpFilter !== 0)
+    writeProcSelf(l, "coredump_filter", `0x${(mm.coredumpFilter & 0x7fff_ffff).toString(16)}`);
   if (row.oomScoreAdj !== 0) writeProcSelf(l, "oom_score_adj", String(row.oomScoreAdj), "lowering it needs CAP_SYS_RESOURCE");
 }
 
@@ -198,7 +199,8 @@ function lowerProcessState(t: TreeLowering, plan: TaskPlan): void {
   b.syscall("umask", [row.umask], { message: "set the umask" });
   b.syscall("personality", [row.personality], { message: `set personality ${row.personality.toString(16)}` });
   if (row.childSubreaper === 1) b.syscall("prctl", [PR.setChildSubreaper, 1, 0, 0, 0], { message: "become a child subreaper" });
-  if (mm !== undefined && mm.thpDisabled !== 0) b.syscall("prctl", [PR.setThpDisable, 1, 0, 0, 0], { message: "disable transparent huge pages" });
+  if (mm !== undefined && mm.thpDisabled !== 0)
+    b.syscall("prctl", [PR.setThpDisable, 1, 0, 0, 0], { message: "disable transparent huge pages" });
   if (mm !== undefined) registerMembarrier(l, mm.membarrier);
   lowerLimits(l, plan.task);
   lowerSignalActions(b, l.checkpoint, plan.task);

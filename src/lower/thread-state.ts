@@ -61,7 +61,8 @@ function lowerScheduling(l: Lowering, index: number): void {
     const isSet = b.label("priority is set");
     b.syscall("sched_setattr", [0, attributes, 0], { ...options, store: result, expect: [0, -ERRNO.perm] });
     b.jumpIf(result, "eq", 0, isSet);
-    if (l.checkpoint.threadsOf(thread.task)[0] === index) b.print(`${l.taskName(thread.task)} had nice 0, which this user may not set: it keeps that of the caller`);
+    if (l.checkpoint.threadsOf(thread.task)[0] === index)
+      b.print(`${l.taskName(thread.task)} had nice 0, which this user may not set: it keeps that of the caller`);
     b.place(isSet);
   } else {
     b.syscall("sched_setattr", [0, attributes, 0], options);

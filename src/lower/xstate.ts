@@ -93,13 +93,19 @@ export class Xstates {
       b.jump(fits);
       b.place(isOther);
     }
-    b.fail("this processor keeps extended registers elsewhere than the one of the dump", "resume on a processor of the same maker", -ERRNO.nosys);
+    b.fail(
+      "this processor keeps extended registers elsewhere than the one of the dump",
+      "resume on a processor of the same maker",
+      -ERRNO.nosys,
+    );
     b.place(fits);
   }
 
   /** Layouts of other processors that have what is used. */
   #others(): XstateLayout[] {
-    return [intelLayout, amdLayout, amdAvxLayout].filter((layout) => layout !== this.#layout && this.#moving.every((component) => layout.has(component)));
+    return [intelLayout, amdLayout, amdAvxLayout].filter(
+      (layout) => layout !== this.#layout && this.#moving.every((component) => layout.has(component)),
+    );
   }
 
   #jumpUnless(b: ProgramBuilder, layout: XstateLayout, target: Label): void {

@@ -1,5 +1,15 @@
 /** The auxiliary vector (include/uapi/linux/auxvec.h): pairs of type and value, ended by AT_NULL. */
-export const auxType = { null: 0n, phdr: 3n, phnum: 5n, base: 7n, entry: 9n, platform: 15n, random: 25n, execfn: 31n, sysinfoEhdr: 33n } as const;
+export const auxType = {
+  null: 0n,
+  phdr: 3n,
+  phnum: 5n,
+  base: 7n,
+  entry: 9n,
+  platform: 15n,
+  random: 25n,
+  execfn: 31n,
+  sysinfoEhdr: 33n,
+} as const;
 
 /** Values by type; of a type that stands twice the first. */
 export function readAuxv(bytes: Uint8Array): ReadonlyMap<bigint, bigint> {

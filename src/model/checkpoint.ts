@@ -78,9 +78,7 @@ export class Checkpoint {
     const isMm = "mm" in owner;
     const byOwner = isMm
       ? (this.#mmExtents ??= group(this.tables.extents, (row: ExtentRow) => (row.ownerKind === "mm" ? row.owner : null)))
-      : (this.#objectExtents ??= group(this.tables.extents, (row: ExtentRow) =>
-          row.ownerKind === "object" ? row.owner : null,
-        ));
+      : (this.#objectExtents ??= group(this.tables.extents, (row: ExtentRow) => (row.ownerKind === "object" ? row.owner : null)));
     const rows = byOwner.get(isMm ? owner.mm : owner.object) ?? [];
     return rows.map((index) => this.tables.extents[index] as ExtentRow);
   }

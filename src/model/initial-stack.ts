@@ -23,7 +23,13 @@ const chunkBytes = 1 << 20;
 const maxAuxvBytes = 1024;
 
 /** @returns undefined if the auxiliary vector is not found in [start, end) */
-export function deriveStack(read: ReadMemory, start: bigint, end: bigint, auxv: Uint8Array, aux: ReadonlyMap<bigint, bigint>): StackFacts | undefined {
+export function deriveStack(
+  read: ReadMemory,
+  start: bigint,
+  end: bigint,
+  auxv: Uint8Array,
+  aux: ReadonlyMap<bigint, bigint>,
+): StackFacts | undefined {
   const auxvAddress = findFromTop(read, start, end, auxv);
   if (auxvAddress === undefined) return undefined;
   const pointer = (address: bigint): bigint | undefined => {

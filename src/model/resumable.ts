@@ -15,6 +15,11 @@ export function assertResumable(checkpoint: Checkpoint): void {
   throw new CrimgError(
     "model.registers",
     `the ${format || "image"} holds no registers of thread ${first.tid}${without.length > 1 ? ` and ${without.length - 1} others` : ""}, so the process cannot be resumed from it`,
-    { hint: format === "dmtcp" ? "dmtcp_restart resumes it; crimg shows it and converts it to core and json" : "it can be shown, and converted to core and json" },
+    {
+      hint:
+        format === "dmtcp"
+          ? "dmtcp_restart resumes it; crimg shows it and converts it to core and json"
+          : "it can be shown, and converted to core and json",
+    },
   );
 }

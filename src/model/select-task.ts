@@ -15,7 +15,9 @@ export function selectTask(checkpoint: Checkpoint, pid: number): Checkpoint {
   if (task === undefined) {
     const pids = checkpoint.tables.tasks.slice(0, 10).map((row) => row.pid);
     const more = checkpoint.tables.tasks.length > pids.length ? ", …" : "";
-    throw new CrimgError("model.pid", `there is no process ${pid} in the checkpoint`, { hint: `its processes are ${pids.join(", ")}${more}` });
+    throw new CrimgError("model.pid", `there is no process ${pid} in the checkpoint`, {
+      hint: `its processes are ${pids.join(", ")}${more}`,
+    });
   }
   if (checkpoint.tables.tasks.length === 1) return checkpoint;
   const tables = withOwnDescriptors(checkpoint.tables, task);
@@ -96,7 +98,8 @@ function compact(tables: Tables, kept: Kept): Tables {
       const row: Record<string, unknown> = { ...(tables[table][index] as unknown as Row) };
       for (const { name, ref, optional } of fields) {
         const value = row[name];
-        if (ref !== undefined && typeof value === "number") row[name] = places[ref as TableName].get(value) ?? (optional === true ? null : 0);
+        if (ref !== undefined && typeof value === "number")
+          row[name] = places[ref as TableName].get(value) ?? (optional === true ? null : 0);
       }
       if (table === "extents") row["owner"] = places[row["ownerKind"] === "mm" ? "mms" : "objects"].get(row["owner"] as number) ?? 0;
       if (table === "files" && typeof row["detail"] === "number") {

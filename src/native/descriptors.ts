@@ -18,20 +18,29 @@ export const kcmpType = { FILE: 0, VM: 1, FILES: 2, FS: 3, SIGHAND: 4, IO: 5, SY
  * kcmp: 0 equal, 1 less, 2 greater, 3 unordered, or −errno. For FILE the last two arguments are descriptors; for
  * EPOLL_TFD the last is the address of struct kcmp_epoll_slot.
  */
-export function tryKcmp(
-  pid1: number,
-  pid2: number,
-  type: number,
-  first: RawArgument = 0,
-  second: RawArgument = 0,
-): number {
+export function tryKcmp(pid1: number, pid2: number, type: number, first: RawArgument = 0, second: RawArgument = 0): number {
   return tryCall("kcmp", pid1, pid2, type, first, second);
 }
 
 /** fcntl commands. */
 export const fcntlCommand = {
-  DUPFD: 0, GETFD: 1, SETFD: 2, GETFL: 3, SETFL: 4, GETLK: 5, GETOWN: 9, SETSIG: 10, GETSIG: 11, GETOWN_EX: 16,
-  GETOWNER_UIDS: 17, GETLEASE: 1025, DUPFD_CLOEXEC: 1030, SETPIPE_SZ: 1031, GETPIPE_SZ: 1032, ADD_SEALS: 1033, GET_SEALS: 1034,
+  DUPFD: 0,
+  GETFD: 1,
+  SETFD: 2,
+  GETFL: 3,
+  SETFL: 4,
+  GETLK: 5,
+  GETOWN: 9,
+  SETSIG: 10,
+  GETSIG: 11,
+  GETOWN_EX: 16,
+  GETOWNER_UIDS: 17,
+  GETLEASE: 1025,
+  DUPFD_CLOEXEC: 1030,
+  SETPIPE_SZ: 1031,
+  GETPIPE_SZ: 1032,
+  ADD_SEALS: 1033,
+  GET_SEALS: 1034,
 } as const;
 
 /** fcntl. Returns its result or −errno. */

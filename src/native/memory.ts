@@ -48,7 +48,15 @@ function place(pid: number, address: bigint): string {
 
 /** Categories of PAGEMAP_SCAN (linux/fs.h, since 6.7). */
 export const pageIs = {
-  WPALLOWED: 1n, WRITTEN: 2n, FILE: 4n, PRESENT: 8n, SWAPPED: 16n, PFNZERO: 32n, HUGE: 64n, SOFT_DIRTY: 128n, GUARD: 256n,
+  WPALLOWED: 1n,
+  WRITTEN: 2n,
+  FILE: 4n,
+  PRESENT: 8n,
+  SWAPPED: 16n,
+  PFNZERO: 32n,
+  HUGE: 64n,
+  SOFT_DIRTY: 128n,
+  GUARD: 256n,
 } as const;
 
 /** Runs asked for at once. */
@@ -72,11 +80,7 @@ export interface PageScan {
  * Runs of pages of one kind, ascending, through an open /proc/PID/pagemap.
  * Returns −errno when the kernel lacks the call (ENOTTY) or the category (EINVAL).
  */
-export function scanPages(
-  pagemapFd: number,
-  scan: PageScan,
-  onRun: (start: bigint, end: bigint, categories: bigint) => void,
-): number {
+export function scanPages(pagemapFd: number, scan: PageScan, onRun: (start: bigint, end: bigint, categories: bigint) => void): number {
   const arg = Buffer.alloc(96);
   let start = scan.start;
   while (start < scan.end) {

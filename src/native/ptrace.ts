@@ -42,9 +42,33 @@ export const regsLength = 216;
 
 /** Byte offsets in struct user_regs_struct (asm/user_64.h). */
 export const regOffset = {
-  r15: 0, r14: 8, r13: 16, r12: 24, bp: 32, bx: 40, r11: 48, r10: 56, r9: 64, r8: 72, ax: 80, cx: 88, dx: 96, si: 104,
-  di: 112, origAx: 120, ip: 128, cs: 136, flags: 144, sp: 152, ss: 160, fsBase: 168, gsBase: 176, ds: 184, es: 192,
-  fs: 200, gs: 208,
+  r15: 0,
+  r14: 8,
+  r13: 16,
+  r12: 24,
+  bp: 32,
+  bx: 40,
+  r11: 48,
+  r10: 56,
+  r9: 64,
+  r8: 72,
+  ax: 80,
+  cx: 88,
+  dx: 96,
+  si: 104,
+  di: 112,
+  origAx: 120,
+  ip: 128,
+  cs: 136,
+  flags: 144,
+  sp: 152,
+  ss: 160,
+  fsBase: 168,
+  gsBase: 176,
+  ds: 184,
+  es: 192,
+  fs: 200,
+  gs: 208,
 } as const;
 
 /** Stop status of PTRACE_EVENT_STOP: `status >> 16`. */

@@ -68,10 +68,15 @@ export async function writerFor(path: string, to: string | undefined, registry: 
 /** Reads a checkpoint in any format. The caller closes it. */
 export async function readCheckpoint(
   input: Input,
-  options: { readonly registry: FormatRegistry; readonly from?: string; readonly pid?: number; readonly onLoss?: (loss: Loss) => void; readonly extra?: WriteOptions["extra"] },
+  options: {
+    readonly registry: FormatRegistry;
+    readonly from?: string;
+    readonly pid?: number;
+    readonly onLoss?: (loss: Loss) => void;
+    readonly extra?: WriteOptions["extra"];
+  },
 ): Promise<{ readonly checkpoint: Checkpoint; readonly format: FormatAdapter }> {
-  const format =
-    options.from === undefined ? await detectFormat(input.path, options.registry) : await options.registry.load(options.from);
+  const format = options.from === undefined ? await detectFormat(input.path, options.registry) : await options.registry.load(options.from);
   if (format.read === undefined) {
     throw new CrimgError("format.write-only", `crimg writes ${format.id} but does not read it`, {
       source: input.name,

@@ -3,7 +3,19 @@ import type { FormatAdapter, Loss } from "../adapter/format.js";
 import type { FormatRegistry } from "../adapter/registry.js";
 import { decodeText } from "../bytes/text.js";
 import { CrimgError } from "../errors/crimg-error.js";
-import type { DescriptorRow, FileKind, Gpregs, MmRow, ObjectRow, OpenFileRow, TaskRow, TaskState, ThreadRow, VmaKind, VmaRow } from "../gen/tables.js";
+import type {
+  DescriptorRow,
+  FileKind,
+  Gpregs,
+  MmRow,
+  ObjectRow,
+  OpenFileRow,
+  TaskRow,
+  TaskState,
+  ThreadRow,
+  VmaKind,
+  VmaRow,
+} from "../gen/tables.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import { MappedFiles } from "../pages/mapped-files.js";
 import { MemoryView, type MemoryRun } from "../pages/memory-view.js";
@@ -193,7 +205,10 @@ export class OpenedCheckpoint {
     const index = this.model.taskIndexOf(pid);
     if (index !== undefined) return new Task(this.model, index, this.#files);
     const pids = this.model.tables.tasks.slice(0, 10).map((row) => row.pid);
-    throw new CrimgError("task.pid", `there is no process ${pid} in ${this.input.name}`, { source: this.input.name, hint: `its processes are ${pids.join(", ")}` });
+    throw new CrimgError("task.pid", `there is no process ${pid} in ${this.input.name}`, {
+      source: this.input.name,
+      hint: `its processes are ${pids.join(", ")}`,
+    });
   }
 
   close(): void {
@@ -204,7 +219,10 @@ export class OpenedCheckpoint {
 }
 
 /** Opens a checkpoint of any format. Only what is described is read, never page payload. Throws CrimgError. */
-export async function openCheckpoint(path: string, options: OpenOptions & { readonly registry: FormatRegistry }): Promise<OpenedCheckpoint> {
+export async function openCheckpoint(
+  path: string,
+  options: OpenOptions & { readonly registry: FormatRegistry },
+): Promise<OpenedCheckpoint> {
   const input = resolveInput(path);
   try {
     const losses: Loss[] = [];

@@ -24,7 +24,19 @@ export interface ShowOptions {
 
 const sections: Readonly<Record<SectionName, (scope: Scope, options: ShowOptions) => Section>> = {
   overview: (scope, { source, format }) => overview(scope, source, format),
-  tree, threads, regs, maps, pages, files, fds, pipes, sockets, signals, timers, creds, limits,
+  tree,
+  threads,
+  regs,
+  maps,
+  pages,
+  files,
+  fds,
+  pipes,
+  sockets,
+  signals,
+  timers,
+  creds,
+  limits,
 };
 
 /** Collects a section. Throws CrimgError `show.no-such-pid`. */
@@ -32,7 +44,10 @@ export function collect(checkpoint: Checkpoint, options: ShowOptions): ShowDocum
   const all = checkpoint.tables.tasks.map((_, index) => index);
   const tasks = options.pid === undefined ? all : all.filter((index) => checkpoint.tables.tasks[index]?.pid === options.pid);
   if (options.pid !== undefined && tasks.length === 0) {
-    const pids = checkpoint.tables.tasks.slice(0, 8).map((task) => task.pid).join(", ");
+    const pids = checkpoint.tables.tasks
+      .slice(0, 8)
+      .map((task) => task.pid)
+      .join(", ");
     throw new CrimgError("show.no-such-pid", `${options.source} holds no process ${options.pid}`, {
       source: options.source,
       hint: `it holds ${pids}${checkpoint.tables.tasks.length > 8 ? ", …" : ""}`,

@@ -47,7 +47,9 @@ const notTheImage = /^(input|system|format|usage|native)\./;
 /** Exit status of one or several reports: 0 clean, 1 findings, 2 could not judge. */
 export function exitOf(reports: readonly ValidationReport[], strict: boolean): ExitStatus {
   if (reports.some((report) => report.unjudged !== undefined)) return exitStatus.trouble;
-  const counts = reports.flatMap((report) => report.findings).filter(({ severity }) => severity === "error" || (strict && severity === "warning"));
+  const counts = reports
+    .flatMap((report) => report.findings)
+    .filter(({ severity }) => severity === "error" || (strict && severity === "warning"));
   return counts.length > 0 ? exitStatus.findings : exitStatus.ok;
 }
 
@@ -94,7 +96,11 @@ export function validateCheckpoint(
 }
 
 /** An image and, for executable ones, the file that it is. */
-export function validateImage(path: string, checkpoint: Checkpoint, options: { readonly source: string; readonly format: FormatAdapter; readonly locate: Locator }): Judgement {
+export function validateImage(
+  path: string,
+  checkpoint: Checkpoint,
+  options: { readonly source: string; readonly format: FormatAdapter; readonly locate: Locator },
+): Judgement {
   const model = validateCheckpoint(checkpoint, options);
   if (options.format.id === "core") return withCoreRules(path, model, options);
   if (options.format.id !== "ckpt-elf") return model;
@@ -113,7 +119,11 @@ export function validateImage(path: string, checkpoint: Checkpoint, options: { r
   }
 }
 
-function withCoreRules(path: string, model: Judgement, options: { readonly source: string; readonly format: FormatAdapter; readonly locate: Locator }): Judgement {
+function withCoreRules(
+  path: string,
+  model: Judgement,
+  options: { readonly source: string; readonly format: FormatAdapter; readonly locate: Locator },
+): Judgement {
   const rest = { source: options.source, format: options.format.id, locate: options.locate };
   const runs = readCoreFiles(path).map((file) => runRules(coreRules, file, rest));
   return {
@@ -124,14 +134,23 @@ function withCoreRules(path: string, model: Judgement, options: { readonly sourc
 }
 
 /** The restore program, if there is one: an image without it is still a document. */
-function judgeProgram(container: Container, options: { readonly source: string; readonly format: string; readonly locate: Locator }): RuleRun[] {
+function judgeProgram(
+  container: Container,
+  options: { readonly source: string; readonly format: string; readonly locate: Locator },
+): RuleRun[] {
   try {
     const program = readProgram(container);
     return program === undefined ? [] : [runRules(programRules, program, options)];
   } catch (error) {
     if (!(error instanceof CrimgError)) throw error;
     const { message, offset, path, expected, actual } = error;
-    const finding = toFinding(programUnreadable, { message, place: { offset, path }, expected, actual }, options.source, options.format, options.locate);
+    const finding = toFinding(
+      programUnreadable,
+      { message, place: { offset, path }, expected, actual },
+      options.source,
+      options.format,
+      options.locate,
+    );
     return [{ findings: [finding], cutOff: [], applied: 1 }];
   }
 }
@@ -150,7 +169,11 @@ async function judgeOnHost(checkpoint: Checkpoint, source: string, format: Forma
   ]);
   const facts = hostFacts();
   const host = runRules(hostRules, facts, { source: "this host", locate: pathLocator });
-  const image = runRules(imageRules, { checkpoint, tables: checkpoint.tables, facts }, { source, format: format.id, locate, has: holds(format) });
+  const image = runRules(
+    imageRules,
+    { checkpoint, tables: checkpoint.tables, facts },
+    { source, format: format.id, locate, has: holds(format) },
+  );
   return {
     findings: [...host.findings, ...image.findings],
     cutOff: [...host.cutOff, ...image.cutOff],

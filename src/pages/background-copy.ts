@@ -162,7 +162,13 @@ function idle(): Promise<void> {
 }
 
 /** See PageSource.copyInBackground. */
-export async function copyInBackground(fd: number, fileOffset: bigint, ranges: readonly ByteRange[], watch: CopyWatch, reader: PieceReader): Promise<void> {
+export async function copyInBackground(
+  fd: number,
+  fileOffset: bigint,
+  ranges: readonly ByteRange[],
+  watch: CopyWatch,
+  reader: PieceReader,
+): Promise<void> {
   const copy = new Copy(fd, piecesOf(ranges, fileOffset), reader);
   const failures: unknown[] = [];
   const guard = (work: () => void): void => {
@@ -178,7 +184,12 @@ export async function copyInBackground(fd: number, fileOffset: bigint, ranges: r
   if (watch.signal?.aborted) stop();
   const look = setInterval(() => guard(() => watch.onProgress?.(copy.progress)), lookMs);
   try {
-    const lane = (): Promise<void> => copy.lane().catch((error: unknown) => guard(() => { throw error; }));
+    const lane = (): Promise<void> =>
+      copy.lane().catch((error: unknown) =>
+        guard(() => {
+          throw error;
+        }),
+      );
     // One thread reads while another writes, since writes into one file exclude each other. The second begins when this
     // thread has nothing else to do: threads that share a processor wait for whichever was stopped while it wrote.
     await Promise.all([lane(), idle().then(lane)]);

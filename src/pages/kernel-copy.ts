@@ -29,7 +29,14 @@ export function canCallDirectly(): boolean {
  * the work.
  */
 const copyingFilesystems: ReadonlySet<bigint> = new Set([
-  0x9123683en, 0x58465342n, 0xca451a4en, 0x7461636fn, 0x6969n, 0xff534d42n, 0xfe534d42n, 0x00c36400n,
+  0x9123683en,
+  0x58465342n,
+  0xca451a4en,
+  0x7461636fn,
+  0x6969n,
+  0xff534d42n,
+  0xfe534d42n,
+  0x00c36400n,
 ]);
 
 /** Whether copy_file_range is worth a try on this file. */

@@ -48,7 +48,10 @@ export class MemoryPatch {
         mms: tables.mms.map((row, index) => (index === mm ? { ...row, ...fields } : row)),
         extents: sortOwner(extents, mm),
       },
-      sources: [...sources, new BufferPageSource("changed pages", Buffer.concat(starts.map((start) => this.#pages.get(start) ?? new Uint8Array())))],
+      sources: [
+        ...sources,
+        new BufferPageSource("changed pages", Buffer.concat(starts.map((start) => this.#pages.get(start) ?? new Uint8Array()))),
+      ],
       unknownTables,
     });
   }

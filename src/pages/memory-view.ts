@@ -98,12 +98,14 @@ export class MemoryView {
     const { origin } = run;
     switch (origin.kind) {
       case "stored":
-        return origin.source.read(origin.position, into);
+        origin.source.read(origin.position, into);
+        return;
       case "zero":
         into.fill(0);
         return;
       case "file":
-        return this.#files.read(origin.object, origin.offset, into);
+        this.#files.read(origin.object, origin.offset, into);
+        return;
       case "absent":
         throw absent(run.address, origin.reason);
     }
@@ -175,7 +177,8 @@ export class MemoryView {
     const readable = ((file.size + pageSize - 1n) / pageSize) * pageSize;
     const split = max(start, min(end, start + (readable - offset)));
     if (split > start) yield { address: start, length: split - start, origin: { kind: "file", object, offset } };
-    if (end > split) yield { address: split, length: end - split, origin: { kind: "absent", reason: "it lies behind the end of the mapped file" } };
+    if (end > split)
+      yield { address: split, length: end - split, origin: { kind: "absent", reason: "it lies behind the end of the mapped file" } };
   }
 
   #stored(extent: ExtentRow, address: bigint, skip: bigint, end: bigint): MemoryRun {

@@ -46,7 +46,10 @@ export function classifyAreas(
       // The original tool stores none of these pages. Whoever stores them all means that the file is not needed.
       if (overlap === "all") return { kind: "anon_shared", path: undefined };
       const range = `0x${entry.start.toString(16)}-0x${entry.end.toString(16)}`;
-      throw new CrimgError("pages.file", `of ${range}, which shares a file, either all pages or none must be stored`, { ...place, path: `vmas[${index}]` });
+      throw new CrimgError("pages.file", `of ${range}, which shares a file, either all pages or none must be stored`, {
+        ...place,
+        path: `vmas[${index}]`,
+      });
     }
     const isGone = path === undefined || path.endsWith(deletedSuffix);
     return isGone && overlap === "all" ? { kind: "anon_private", path: undefined } : { kind, path };

@@ -16,7 +16,12 @@ const maxAreas = 1 << 20;
  */
 export function readVmaList(bytes: RandomBytes, offset: bigint, format: string): { readonly vmas: VmaEntry[]; readonly endOffset: bigint } {
   const vmas: VmaEntry[] = [];
-  const placeOf = (index: number) => ({ source: bytes.name, offset: offset + BigInt(index * vmaEntrySize), path: `vmas[${index}]`, format });
+  const placeOf = (index: number) => ({
+    source: bytes.name,
+    offset: offset + BigInt(index * vmaEntrySize),
+    path: `vmas[${index}]`,
+    format,
+  });
   for (let index = 0; ; index++) {
     const place = placeOf(index);
     const left = bytes.size - place.offset;
@@ -25,7 +30,9 @@ export function readVmaList(bytes: RandomBytes, offset: bigint, format: string):
       throw new CrimgError("vma.end", message, { ...place, hint: "the file was cut off; was the disk full?" });
     }
     if (index > maxAreas) throw new CrimgError("vma.count", `there must be at most ${maxAreas} areas`, place);
-    const entry = readVmaEntry(new ByteReader(bytes.read(place.offset, vmaEntrySize), { source: bytes.name, base: place.offset, path: place.path, format }));
+    const entry = readVmaEntry(
+      new ByteReader(bytes.read(place.offset, vmaEntrySize), { source: bytes.name, base: place.offset, path: place.path, format }),
+    );
     if (entry.start === 0n && entry.end === 0n) {
       assertEntries(vmas, placeOf);
       return { vmas, endOffset: place.offset + BigInt(vmaEntrySize) };
@@ -46,7 +53,12 @@ export interface SortedPages {
  * Cuts the runs of a list at the borders of areas.
  * @throws CrimgError `pages.outside` for a page in no area, `pages.twice` for one that stands twice
  */
-export function sortPages(list: PageList, vmas: readonly VmaEntry[], isShared: (vma: number) => boolean, place: { source: string; path: string; format: string }): SortedPages {
+export function sortPages(
+  list: PageList,
+  vmas: readonly VmaEntry[],
+  isShared: (vma: number) => boolean,
+  place: { source: string; path: string; format: string },
+): SortedPages {
   const privateRuns: PageRun[] = [];
   const sharedRuns: { vma: number; run: PageRun }[] = [];
   for (const run of list.runs) {

@@ -45,11 +45,21 @@ export function parseCore(bytes: Uint8Array, place: { source: string; base: bigi
   const { version, arch } = core.header;
   if (version !== coreVersion) {
     const message = `the version of the core entry must be ${coreVersion}, found ${version}`;
-    throw new CrimgError("core.version", message, { source: place.source, offset: place.base, path: `${place.path}.header.version`, format: place.format });
+    throw new CrimgError("core.version", message, {
+      source: place.source,
+      offset: place.base,
+      path: `${place.path}.header.version`,
+      format: place.format,
+    });
   }
   if (arch !== coreArchX8664) {
     const message = `the architecture of the core entry must be ${coreArchX8664} (x86-64), found ${arch}`;
-    throw new CrimgError("core.arch", message, { source: place.source, offset: place.base + 2n, path: `${place.path}.header.arch`, format: place.format });
+    throw new CrimgError("core.arch", message, {
+      source: place.source,
+      offset: place.base + 2n,
+      path: `${place.path}.header.arch`,
+      format: place.format,
+    });
   }
   return core;
 }

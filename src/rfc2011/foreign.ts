@@ -74,7 +74,9 @@ export function encodeRanges(ranges: Iterable<{ readonly va: bigint; readonly le
 /** The inverse. @throws CrimgError `foreign.ranges` */
 export function decodeRanges(value: Uint8Array): { readonly va: bigint; readonly length: bigint }[] {
   if (value.length % 16 !== 0) {
-    throw new CrimgError("foreign.ranges", `a list of ranges has 16 bytes an element, found ${value.length} bytes in all`, { path: "foreign" });
+    throw new CrimgError("foreign.ranges", `a list of ranges has 16 bytes an element, found ${value.length} bytes in all`, {
+      path: "foreign",
+    });
   }
   const view = new DataView(value.buffer, value.byteOffset, value.length);
   return Array.from({ length: value.length / 16 }, (_none, index) => ({

@@ -33,37 +33,110 @@ export function addProcessLosses(list: LossList, checkpoint: Checkpoint, tasks: 
     const row = tables.threads[checkpoint.threadsOf(task)[0] ?? -1];
     return row ? [row] : [];
   });
-  const tids = (filter: (thread: (typeof threads)[number]) => boolean): string[] => leaders.filter(filter).map((thread) => `thread ${thread.tid}`);
+  const tids = (filter: (thread: (typeof threads)[number]) => boolean): string[] =>
+    leaders.filter(filter).map((thread) => `thread ${thread.tid}`);
 
-  list.add("threads.extra", "threads", "threads besides the first", threads.filter((thread) => !leaders.includes(thread)).map((thread) => `thread ${thread.tid}`));
-  list.add("threads.rseq", "threads", "rseq areas and robust lists", tids((row) => row.rseqAddress !== 0n || row.robustListHead !== 0n || row.clearChildTid !== 0n));
-  list.add("fpu.extended", "fpu", "vector state beyond SSE", tids((row) => usesExtendedState(row.xstate)));
+  list.add(
+    "threads.extra",
+    "threads",
+    "threads besides the first",
+    threads.filter((thread) => !leaders.includes(thread)).map((thread) => `thread ${thread.tid}`),
+  );
+  list.add(
+    "threads.rseq",
+    "threads",
+    "rseq areas and robust lists",
+    tids((row) => row.rseqAddress !== 0n || row.robustListHead !== 0n || row.clearChildTid !== 0n),
+  );
+  list.add(
+    "fpu.extended",
+    "fpu",
+    "vector state beyond SSE",
+    tids((row) => usesExtendedState(row.xstate)),
+  );
   list.add("signals.actions", "signals", "signal actions", ofTasks(tables.signalActions));
   list.add("signals.pending", "signals", "pending signals", ofTasks(tables.pendingSignals));
-  list.add("signals.mask", "signals", "signal masks", tids((row) => row.sigMask !== 0n));
-  list.add("signals.altstack", "signals", "alternate signal stacks", tids((row) => row.altstackSp !== 0n));
+  list.add(
+    "signals.mask",
+    "signals",
+    "signal masks",
+    tids((row) => row.sigMask !== 0n),
+  );
+  list.add(
+    "signals.altstack",
+    "signals",
+    "alternate signal stacks",
+    tids((row) => row.altstackSp !== 0n),
+  );
   list.add("timers.interval", "timers", "interval timers", ofTasks(tables.intervalTimers));
   list.add("timers.posix", "timers", "POSIX timers", ofTasks(tables.posixTimers));
-  list.add("credentials", "credentials", "users, groups and capabilities", tids((row) => row.creds !== null));
+  list.add(
+    "credentials",
+    "credentials",
+    "users, groups and capabilities",
+    tids((row) => row.creds !== null),
+  );
   list.add("limits", "limits", "resource limits", ofTasks(tables.rlimits));
-  list.add("scheduling", "scheduling", "scheduling", tids((row) => row.schedPolicy !== "other" || row.nice !== 0 || row.ioPriority !== 0 || row.cpuAffinity.length > 0));
+  list.add(
+    "scheduling",
+    "scheduling",
+    "scheduling",
+    tids((row) => row.schedPolicy !== "other" || row.nice !== 0 || row.ioPriority !== 0 || row.cpuAffinity.length > 0),
+  );
   const rows = tasks.flatMap((task) => tables.tasks[task] ?? []);
-  list.add("fs.directories", "fs", "current and root directories", rows.filter((row) => row.cwd !== null || row.root !== null).map((row) => `process ${row.pid}`));
-  list.add("tree.groups", "tree", "sessions and process groups", rows.filter((row) => row.sid !== 0 || row.pgid !== 0).map((row) => `process ${row.pid}`));
-  list.add("tree.stopped", "tree", "that it was stopped", rows.filter((row) => row.state === "stopped").map((row) => `process ${row.pid}`));
+  list.add(
+    "fs.directories",
+    "fs",
+    "current and root directories",
+    rows.filter((row) => row.cwd !== null || row.root !== null).map((row) => `process ${row.pid}`),
+  );
+  list.add(
+    "tree.groups",
+    "tree",
+    "sessions and process groups",
+    rows.filter((row) => row.sid !== 0 || row.pgid !== 0).map((row) => `process ${row.pid}`),
+  );
+  list.add(
+    "tree.stopped",
+    "tree",
+    "that it was stopped",
+    rows.filter((row) => row.state === "stopped").map((row) => `process ${row.pid}`),
+  );
   addMemoryLosses(list, checkpoint, tasks);
 }
 
 function addMemoryLosses(list: LossList, checkpoint: Checkpoint, tasks: readonly number[]): void {
   const { tables } = checkpoint;
   const mms = new Set(tasks.map((task) => tables.tasks[task]?.mm));
-  const unusual = vmaVmFlagsBits.lo | vmaVmFlagsBits.hg | vmaVmFlagsBits.nh | vmaVmFlagsBits.dc | vmaVmFlagsBits.wf | vmaVmFlagsBits.dd | vmaVmFlagsBits.mg;
+  const unusual =
+    vmaVmFlagsBits.lo |
+    vmaVmFlagsBits.hg |
+    vmaVmFlagsBits.nh |
+    vmaVmFlagsBits.dc |
+    vmaVmFlagsBits.wf |
+    vmaVmFlagsBits.dd |
+    vmaVmFlagsBits.mg;
   const areas = tables.vmas.filter((vma) => mms.has(vma.mm));
   const named = (filter: (vma: (typeof areas)[number]) => boolean): string[] =>
     areas.filter(filter).map((vma) => `0x${vma.start.toString(16)}`);
-  list.add("memory.advice", "memory", "locking and advice on areas", named((vma) => isRegular(vma) && (vma.vmFlags & unusual) !== 0n));
-  list.add("memory.names", "memory", "names of areas", named((vma) => vma.name !== "" && vma.kind.startsWith("anon")));
-  list.add("memory.memfd", "shared-memory", "memory of memfd files", named((vma) => vma.object !== null && tables.objects[vma.object]?.kind === "memfd"));
+  list.add(
+    "memory.advice",
+    "memory",
+    "locking and advice on areas",
+    named((vma) => isRegular(vma) && (vma.vmFlags & unusual) !== 0n),
+  );
+  list.add(
+    "memory.names",
+    "memory",
+    "names of areas",
+    named((vma) => vma.name !== "" && vma.kind.startsWith("anon")),
+  );
+  list.add(
+    "memory.memfd",
+    "shared-memory",
+    "memory of memfd files",
+    named((vma) => vma.object !== null && tables.objects[vma.object]?.kind === "memfd"),
+  );
 }
 
 /** Whether components beyond x87 and SSE are in use: bit 2 and above of xstate_bv. */
@@ -103,6 +176,11 @@ export function addDescriptorLosses(
   }
   for (const [kind, objects] of byKind) {
     const plain = kind.startsWith("path ") ? kind.slice(5) : kind;
-    list.add(`files.${plain.replaceAll("_", "-")}`, facetOfFile[plain as FileKind] ?? (plain === "pipe" ? "pipes" : "files"), `descriptors of kind ${plain.replaceAll("_", " ")}`, objects);
+    list.add(
+      `files.${plain.replaceAll("_", "-")}`,
+      facetOfFile[plain as FileKind] ?? (plain === "pipe" ? "pipes" : "files"),
+      `descriptors of kind ${plain.replaceAll("_", " ")}`,
+      objects,
+    );
   }
 }

@@ -34,7 +34,9 @@ export function withoutMissingFiles(checkpoint: Checkpoint, onLoss: (loss: Loss)
   const known = new Map<string, boolean>();
   const replaced: string[] = [];
   const refused: string[] = [];
-  const stored = tables.mms.map((_row, mm) => rangesOf(checkpoint.extentsOf({ mm }).map(({ address, length }) => ({ va: address, length }))));
+  const stored = tables.mms.map((_row, mm) =>
+    rangesOf(checkpoint.extentsOf({ mm }).map(({ address, length }) => ({ va: address, length }))),
+  );
   const vmas = tables.vmas.map((vma) => {
     if (vma.kind !== "file_private" && vma.kind !== "file_shared") return vma;
     const object = vma.object === null ? undefined : tables.objects[vma.object];
@@ -43,7 +45,8 @@ export function withoutMissingFiles(checkpoint: Checkpoint, onLoss: (loss: Loss)
     if (known.get(path)) return vma;
     const range = `0x${vma.start.toString(16)}-0x${vma.end.toString(16)}`;
     const pid = tables.tasks.find((task) => task.mm === vma.mm)?.pid ?? 0;
-    const name = path === "" ? `a file that is not known (inode ${object?.ino ?? 0n} on ${object?.devMajor ?? 0}:${object?.devMinor ?? 0})` : path;
+    const name =
+      path === "" ? `a file that is not known (inode ${object?.ino ?? 0n} on ${object?.devMajor ?? 0}:${object?.devMinor ?? 0})` : path;
     const what = `${range} of ${pid}, which maps ${name}`;
     if (vma.kind === "file_private" && isComplete(stored[vma.mm] ?? [], vma)) {
       replaced.push(what);

@@ -24,7 +24,8 @@ export function isPlausible(mm: MmRow): boolean {
  * where the image has it, the stack pointer as the start of the stack.
  */
 export function fieldsFromAreas(mm: MmRow, vmas: readonly VmaRow[], stackPointer: bigint): MmRow {
-  const code = vmas.find((vma) => vma.kind === "file_private" && (vma.prot & 4) !== 0) ?? vmas.find((vma) => (vma.prot & 4) !== 0) ?? vmas[0];
+  const code =
+    vmas.find((vma) => vma.kind === "file_private" && (vma.prot & 4) !== 0) ?? vmas.find((vma) => (vma.prot & 4) !== 0) ?? vmas[0];
   if (!code) return mm;
   const data = vmas.find((vma) => vma.start >= code.end && vma.object === code.object && (vma.prot & 2) !== 0) ?? code;
   const heap = vmas.find((vma) => vma.isHeap);

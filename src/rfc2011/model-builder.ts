@@ -74,7 +74,8 @@ export class ModelBuilder {
     tables.tasks.push(taskRow);
     tables.threads.push(thread);
     tables.mms.push(mmRow);
-    if (!sameBytes(coreBytes(coreToWire(taskRow, thread, mmRow)), process.coreBytes)) this.keep("tasks", task, foreignKeys.core, process.coreBytes);
+    if (!sameBytes(coreBytes(coreToWire(taskRow, thread, mmRow)), process.coreBytes))
+      this.keep("tasks", task, foreignKeys.core, process.coreBytes);
     const names = namesOfEntries(process.vmas);
     process.vmas.forEach((entry, index) => {
       const area = process.areas[index];
@@ -228,7 +229,10 @@ export class ModelBuilder {
 
 /** Reads stored bytes of the area that holds an address, where they lie in one extent. */
 function stackReader(checkpoint: Checkpoint, mm: number, stack: bigint): ReadMemory {
-  const area = checkpoint.vmasOf(mm).map((index) => checkpoint.tables.vmas[index]).find((vma) => vma && vma.start <= stack && stack < vma.end);
+  const area = checkpoint
+    .vmasOf(mm)
+    .map((index) => checkpoint.tables.vmas[index])
+    .find((vma) => vma && vma.start <= stack && stack < vma.end);
   const extents = area ? checkpoint.extentsOf({ mm }).filter((row) => row.address >= area.start && row.address < area.end) : [];
   return (address, length) => {
     const end = address + BigInt(length);

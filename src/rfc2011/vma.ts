@@ -131,22 +131,38 @@ export function vmaEntryBytes(entry: VmaEntry): Uint8Array {
  * @param placeOf where an entry stands
  * @throws CrimgError `vma.range`
  */
-export function assertEntries(entries: readonly VmaEntry[], placeOf: (index: number) => { source: string; offset: bigint; path: string; format: string }): void {
+export function assertEntries(
+  entries: readonly VmaEntry[],
+  placeOf: (index: number) => { source: string; offset: bigint; path: string; format: string },
+): void {
   let lowest = 0n;
   entries.forEach((entry, index) => {
     const range = `0x${entry.start.toString(16)}-0x${entry.end.toString(16)}`;
     const place = placeOf(index);
-    if (entry.start >= entry.end) throw new CrimgError("vma.range", `an area must end behind its start, found ${range}`, { ...place, path: `${place.path}.end` });
-    if ((entry.start | entry.end) & 0xfffn) throw new CrimgError("vma.range", `an area must begin and end at a multiple of 4096, found ${range}`, place);
-    if (entry.end > userEnd && !(entry.status & status.vsyscall)) throw new CrimgError("vma.range", `an area of a process ends at 0x${userEnd.toString(16)} at the latest, found ${range}`, { ...place, path: `${place.path}.end` });
-    if (entry.start < lowest) {
-      throw new CrimgError("vma.range", `areas must ascend and not overlap: ${range} begins below 0x${lowest.toString(16)}, the end of the one before`, {
+    if (entry.start >= entry.end)
+      throw new CrimgError("vma.range", `an area must end behind its start, found ${range}`, { ...place, path: `${place.path}.end` });
+    if ((entry.start | entry.end) & 0xfffn)
+      throw new CrimgError("vma.range", `an area must begin and end at a multiple of 4096, found ${range}`, place);
+    if (entry.end > userEnd && !(entry.status & status.vsyscall))
+      throw new CrimgError("vma.range", `an area of a process ends at 0x${userEnd.toString(16)} at the latest, found ${range}`, {
         ...place,
-        path: `${place.path}.start`,
+        path: `${place.path}.end`,
       });
+    if (entry.start < lowest) {
+      throw new CrimgError(
+        "vma.range",
+        `areas must ascend and not overlap: ${range} begins below 0x${lowest.toString(16)}, the end of the one before`,
+        {
+          ...place,
+          path: `${place.path}.start`,
+        },
+      );
     }
     if (entry.pgoff & 0xfffn || entry.pgoff >= 1n << 63n) {
-      throw new CrimgError("vma.range", `the file offset must be a multiple of 4096 below 2^63, found 0x${entry.pgoff.toString(16)}`, { ...place, path: `${place.path}.pgoff` });
+      throw new CrimgError("vma.range", `the file offset must be a multiple of 4096 below 2^63, found 0x${entry.pgoff.toString(16)}`, {
+        ...place,
+        path: `${place.path}.pgoff`,
+      });
     }
     lowest = entry.end;
   });

@@ -18,22 +18,45 @@ import { treeRules } from "./rules/tree.js";
 
 /** Rules over the model, in the order in which they are checked. */
 export const modelRules: readonly ModelRule[] = [
-  ...structureRules, ...treeRules, ...vmaRules, ...extentRules, ...descriptorRules, ...signalRules, ...registerRules, ...identityRules,
+  ...structureRules,
+  ...treeRules,
+  ...vmaRules,
+  ...extentRules,
+  ...descriptorRules,
+  ...signalRules,
+  ...registerRules,
+  ...identityRules,
 ];
 
 /** Rules that the operation itself applies: reading, and the file as a whole. */
 export const fileRules = {
   unreadable: {
-    code: "file.unreadable", severity: "error", profile: "format", spec: "SPEC 3",
+    code: "file.unreadable",
+    severity: "error",
+    profile: "format",
+    spec: "SPEC 3",
     summary: "The image can be read: headers, tables and records are whole and lie where they say.",
   },
   readable: {
-    code: "file.readable-by-others", severity: "warning", profile: "format", spec: "SPEC 9",
+    code: "file.readable-by-others",
+    severity: "warning",
+    profile: "format",
+    spec: "SPEC 9",
     summary: "Only its owner may read an image: it holds all secrets of the processes.",
   },
 } as const satisfies Readonly<Record<string, RuleInfo>>;
 
 /** Everything, for the documentation. */
 export function allRules(): readonly RuleInfo[] {
-  return [...Object.values(fileRules), ...containerRules, programUnreadable, ...programRules, ...coreRules, ...modelRules, ...Object.values(lkmlRules), ...hostRules, ...imageRules];
+  return [
+    ...Object.values(fileRules),
+    ...containerRules,
+    programUnreadable,
+    ...programRules,
+    ...coreRules,
+    ...modelRules,
+    ...Object.values(lkmlRules),
+    ...hostRules,
+    ...imageRules,
+  ];
 }

@@ -9,12 +9,18 @@ export const lkmlRules = {
   headers: step("lkml.headers", "The file is ET_CKPT for x86-64, and its program headers fit in 64 KiB; else ENOEXEC."),
   core: step("lkml.core", "There is a CORE segment of version 1 for architecture 1; else ENOEXEC."),
   segments: step("lkml.segments", "There are VMA headers, before all others, and a PAGES header; else ENOEXEC."),
-  "special-areas": step("lkml.special-areas", "Some VMA has the VDSO bit and some the STACK bit; else the process is killed, the old program being gone."),
+  "special-areas": step(
+    "lkml.special-areas",
+    "Some VMA has the VDSO bit and some the STACK bit; else the process is killed, the old program being gone.",
+  ),
   map: step("lkml.map", "mmap takes every VMA with the REGULAR bit; else the process is killed."),
   pages: step("lkml.pages", "Pages lie in mapped VMAs, and an entry with va 0 ends them; else the process is killed."),
   finish: step("lkml.finish", "Name, mm fields, vDSO, registers and TLS are put back."),
   remark: {
-    code: "lkml.remark", severity: "warning", profile: "lkml", spec: "SPEC 12",
+    code: "lkml.remark",
+    severity: "warning",
+    profile: "lkml",
+    spec: "SPEC 12",
     summary: "The loader does in silence what is hardly meant, such as mapping anonymous memory for a file without a descriptor.",
   },
 } as const satisfies Readonly<Record<string, RuleInfo>>;
@@ -29,10 +35,14 @@ export async function replayLkml(path: string): Promise<readonly (readonly [Rule
       return remark === undefined ? [] : [[lkmlRules.remark, { message: remark, place: { offset, path: place } }] as const];
     });
     if (refusal !== undefined) {
-      const end = refusal.outcome === "ENOEXEC" ? "execve would fail with ENOEXEC" : "the process would be killed, after its old program is gone";
+      const end =
+        refusal.outcome === "ENOEXEC" ? "execve would fail with ENOEXEC" : "the process would be killed, after its old program is gone";
       found.push([
         lkmlRules[refusal.step],
-        { message: `the loader stops at step "${refusal.step}": ${refusal.reason}; ${end}`, place: { offset: refusal.offset, path: refusal.path } },
+        {
+          message: `the loader stops at step "${refusal.step}": ${refusal.reason}; ${end}`,
+          place: { offset: refusal.offset, path: refusal.path },
+        },
       ]);
     }
     return found;

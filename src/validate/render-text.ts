@@ -31,7 +31,10 @@ function excerptLines(finding: Finding, paint: (code: string, text: string) => s
     const first = Number(offset - start);
     const marked = Math.max(1, Math.min(length, bytesPerLine - first));
     const caret = `${" ".repeat(3 * first)}${"^".repeat(3 * marked - 1)}`;
-    return [`  ${paint("2", `${address} |`)} ${hex.padEnd(3 * bytesPerLine - 1)}  ${text}`, `  ${paint("2", `${" ".repeat(8)} |`)} ${paint(colors[finding.severity], caret)}`];
+    return [
+      `  ${paint("2", `${address} |`)} ${hex.padEnd(3 * bytesPerLine - 1)}  ${text}`,
+      `  ${paint("2", `${" ".repeat(8)} |`)} ${paint(colors[finding.severity], caret)}`,
+    ];
   } catch {
     return []; // an excerpt is a courtesy; the finding stands without it
   } finally {

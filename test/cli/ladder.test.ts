@@ -64,7 +64,10 @@ for (const [command = ""] of readers) {
       assert.equal(status, command === "exec" ? 127 : 2);
       assertMessage(stderr, command === "exec" ? /truncated/ : /small\.ckpt-elf/);
     }
-    assert.deepEqual(readdirSync(directory).filter((name) => name.startsWith("out") || name.endsWith(".tmp")), []);
+    assert.deepEqual(
+      readdirSync(directory).filter((name) => name.startsWith("out") || name.endsWith(".tmp")),
+      [],
+    );
   });
 }
 
@@ -86,7 +89,22 @@ test("valid images are shown, validated, explained and converted", async (t) => 
 
 test("every section is shown, in text and JSON", async (t) => {
   const image = await smallImage(temporaryDirectory(t));
-  for (const section of ["overview", "tree", "threads", "regs", "maps", "pages", "files", "fds", "pipes", "sockets", "signals", "timers", "creds", "limits"]) {
+  for (const section of [
+    "overview",
+    "tree",
+    "threads",
+    "regs",
+    "maps",
+    "pages",
+    "files",
+    "fds",
+    "pipes",
+    "sockets",
+    "signals",
+    "timers",
+    "creds",
+    "limits",
+  ]) {
     const text = crimg("show", image, section);
     assert.equal(text.status, 0, `${section}: ${text.stderr}`);
     assert.ok(text.stdout.length > 20, section);
@@ -104,8 +122,12 @@ test("errors are JSON with --json", () => {
 
 test("bad usage is told in one line with a way on", () => {
   for (const [args, pattern] of [
-    [[], /say what to do/], [["bogus"], /there is no command "bogus"/], [["show"], /Not enough non-option arguments/],
-    [["show", "x", "y"], /Argument: what/], [["dump", "abc"], /"abc" is not a process id/], [["dump", "1", "--bogus"], /Unknown argument: bogus/],
+    [[], /say what to do/],
+    [["bogus"], /there is no command "bogus"/],
+    [["show"], /Not enough non-option arguments/],
+    [["show", "x", "y"], /Argument: what/],
+    [["dump", "abc"], /"abc" is not a process id/],
+    [["dump", "1", "--bogus"], /Unknown argument: bogus/],
     [["convert", "a", "b", "--to"], /Not enough arguments following: to/],
   ] as const) {
     const { status, stderr } = crimg(...args);
@@ -173,7 +195,11 @@ test("--strict refuses a lossy conversion and writes nothing", async (t) => {
 test("- is standard input and standard output", async (t) => {
   const directory = temporaryDirectory(t);
   const image = await smallImage(directory);
-  const { status, stdout, stderr } = run("bash", ["-c", `cat "$1" | "$2" convert - - --to json | head -c 200`, "bash", image, crimgCommand], { seconds: 60 });
+  const { status, stdout, stderr } = run(
+    "bash",
+    ["-c", `cat "$1" | "$2" convert - - --to json | head -c 200`, "bash", image, crimgCommand],
+    { seconds: 60 },
+  );
   assert.equal(status, 0, stderr);
   assert.match(stdout, /"crimg-json"/);
 });

@@ -14,7 +14,13 @@ const isSetup = (block: string): boolean => /^npm ci/m.test(block);
 test("the commands of README work, one after the other", { timeout: 180_000 }, (t) => {
   const directory = temporaryDirectory(t);
   // `head` closes pipes early: that is how the page shows long output, and no failure.
-  const script = [closeLeaks, "set -e", "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT", `export PATH="${join(projectRoot, "bin")}:$PATH"`, ...blocks.filter((block) => !isSetup(block))].join("\n");
+  const script = [
+    closeLeaks,
+    "set -e",
+    "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT",
+    `export PATH="${join(projectRoot, "bin")}:$PATH"`,
+    ...blocks.filter((block) => !isSetup(block)),
+  ].join("\n");
   const { status, stdout, stderr } = run("bash", ["-c", script], { cwd: directory, seconds: 150 });
   assert.equal(status, 0, `${stdout.slice(-2000)}\n${stderr}`);
 });

@@ -51,13 +51,20 @@ test("a gcore of a counting python3 becomes an executable that counts on", { tim
   const waiter = resumed.pid ?? assert.fail("cannot execute the image");
   spawned.add(waiter);
   t.after(() => endTree(waiter));
-  await until("the resumed program counts", () => {
-    assert.equal(resumed.exitCode ?? resumed.signalCode, null, complaints);
-    return numbersIn(second).length >= 5;
-  }, 60);
+  await until(
+    "the resumed program counts",
+    () => {
+      assert.equal(resumed.exitCode ?? resumed.signalCode, null, complaints);
+      return numbersIn(second).length >= 5;
+    },
+    60,
+  );
   const numbers = numbersIn(second);
   const begin = numbers[0] ?? 0;
   // gcore stopped it somewhere before it was killed: it repeats what it counted after that.
   assert.ok(begin > 1 && begin <= last + 1, `first ${begin}, last before ${last}`);
-  assert.deepEqual(numbers, numbers.map((_number, index) => begin + index));
+  assert.deepEqual(
+    numbers,
+    numbers.map((_number, index) => begin + index),
+  );
 });

@@ -46,7 +46,10 @@ const resources: Subject = {
     const out = join(directory, "out");
     writeFileSync(out, "");
     start(t, "sh", ["-c", `exec ${compile("resources.c", directory, "-lpthread")} > out`], { cwd: directory });
-    await until("everything is set up", () => existsSync(join(directory, "pid")) || (readFileSync(out, "utf8") !== "" && assert.fail(readFileSync(out, "utf8"))));
+    await until(
+      "everything is set up",
+      () => existsSync(join(directory, "pid")) || (readFileSync(out, "utf8") !== "" && assert.fail(readFileSync(out, "utf8"))),
+    );
     return Number(readFileSync(join(directory, "pid"), "utf8"));
   },
   async goesOn(directory) {
@@ -124,7 +127,12 @@ test("redis: CRIU to executable to CRIU, all keys there", { skip, timeout: 180_0
   const socket = join(directory, "redis.sock");
   const port = String(20_000 + (process.pid % 20_000));
   const cli = (...args: string[]): string => run("redis-cli", ["-s", socket, ...args]).stdout.trim();
-  const { pid } = start(t, "redis-server", ["--port", port, "--unixsocket", socket, "--save", "", "--enable-debug-command", "yes", "--dir", directory], { cwd: directory });
+  const { pid } = start(
+    t,
+    "redis-server",
+    ["--port", port, "--unixsocket", socket, "--save", "", "--enable-debug-command", "yes", "--dir", directory],
+    { cwd: directory },
+  );
   await until("redis answers", () => cli("ping") === "PONG");
   assert.equal(cli("debug", "populate", "20000", "key", "64"), "OK");
   const digest = cli("debug", "digest");

@@ -46,7 +46,18 @@ test("collecting twice finds the same", async (t) => {
   const second = collectOnce(steady.pid, steady.directory);
   await steady.assertGoesOn("after the second time");
   assert.deepEqual(outerState(steady.pid), before);
-  for (const table of ["tasks", "creds", "rlimits", "signalActions", "mms", "vmas", "objects", "descriptors", "pipes", "epollWatches"] as const) {
+  for (const table of [
+    "tasks",
+    "creds",
+    "rlimits",
+    "signalActions",
+    "mms",
+    "vmas",
+    "objects",
+    "descriptors",
+    "pipes",
+    "epollWatches",
+  ] as const) {
     assert.deepEqual(strip(second[table]), strip(first[table]), table);
   }
   assert.equal(first.threads.length, 5);
@@ -92,9 +103,14 @@ test("kill -9 of crimg at random moments: the target goes on, and no file is lef
   const began = performance.now();
   await ended(spawn(crimgCommand, ["dump", String(steady.pid), "-o", image, "--leave-running"], { stdio: "ignore" }));
   const length = performance.now() - began;
-  assert.deepEqual(readdirSync(steady.directory).filter((name) => !names.includes(name)), ["image.elf"]);
+  assert.deepEqual(
+    readdirSync(steady.directory).filter((name) => !names.includes(name)),
+    ["image.elf"],
+  );
   for (let index = 0; index < tries; index++) {
-    const child = spawn(crimgCommand, ["dump", String(steady.pid), "-o", join(steady.directory, "other.elf"), "--leave-running"], { stdio: "ignore" });
+    const child = spawn(crimgCommand, ["dump", String(steady.pid), "-o", join(steady.directory, "other.elf"), "--leave-running"], {
+      stdio: "ignore",
+    });
     const end = ended(child); // it may come before the kill
     await new Promise((resume) => setTimeout(resume, length * (0.3 + 0.6 * Math.random())));
     child.kill("SIGKILL");
@@ -131,7 +147,11 @@ test("Ctrl-C during the dump: the exit status says so, the target goes on, no fi
   const steady = await startSteady(t);
   const image = join(steady.directory, "image.elf");
   const names = readdirSync(steady.directory);
-  const child = spawn(process.execPath, ["--import", join(projectRoot, "dist/test/support/interrupt-in-write.js"), crimgCommand, "dump", String(steady.pid), "-o", image], { stdio: ["ignore", "ignore", "pipe"] });
+  const child = spawn(
+    process.execPath,
+    ["--import", join(projectRoot, "dist/test/support/interrupt-in-write.js"), crimgCommand, "dump", String(steady.pid), "-o", image],
+    { stdio: ["ignore", "ignore", "pipe"] },
+  );
   let said = "";
   child.stderr.on("data", (data: Buffer) => (said += data.toString()));
   const status = await new Promise((resolve) => child.on("close", resolve));

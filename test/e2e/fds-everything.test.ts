@@ -29,6 +29,9 @@ for (const times of [1, 2]) {
     await until("the program has looked at everything", () => lines(log).includes("done"));
     const results = lines(log).filter((line) => line !== "ready" && line !== "done");
     assert.ok(results.length >= 30, results.join("\n"));
-    assert.deepEqual(results.filter((line) => !line.startsWith("ok ")), []);
+    assert.deepEqual(
+      results.filter((line) => !line.startsWith("ok ")),
+      [],
+    );
   });
 }

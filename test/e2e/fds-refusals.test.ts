@@ -37,7 +37,16 @@ const refusals: readonly { readonly name: string; readonly lines: readonly strin
   },
   {
     name: "a TCP connection that waits to be accepted",
-    lines: ["l = socket.create_server(('127.0.0.1', 0))", "import subprocess", "a = l.getsockname()", "p = os.fork()", "if p == 0:", "  os.setsid(); l.close(); c = socket.create_connection(a); time.sleep(0.2)", "  os._exit(0)", "os.waitpid(p, 0)"],
+    lines: [
+      "l = socket.create_server(('127.0.0.1', 0))",
+      "import subprocess",
+      "a = l.getsockname()",
+      "p = os.fork()",
+      "if p == 0:",
+      "  os.setsid(); l.close(); c = socket.create_connection(a); time.sleep(0.2)",
+      "  os._exit(0)",
+      "os.waitpid(p, 0)",
+    ],
     says: /a listening TCP socket with 1 connections that are not accepted yet/,
   },
   {
@@ -68,7 +77,11 @@ for (const { name, lines, says } of refusals) {
 test("a pipe whose other end is outside the tree is refused", { skip: python, timeout: 180_000 }, async (t) => {
   const directory = temporaryDirectory(t);
   const parent = await startPython(t, directory, [
-    "r, w = os.pipe()", "p = os.fork()", "if p == 0:", "  os.close(w); open('child', 'w').write(str(os.getpid())); time.sleep(600)", "os.close(r)",
+    "r, w = os.pipe()",
+    "p = os.fork()",
+    "if p == 0:",
+    "  os.close(w); open('child', 'w').write(str(os.getpid())); time.sleep(600)",
+    "os.close(r)",
     "while not os.path.exists('child') or not open('child').read(): time.sleep(0.01)",
   ]);
   const child = readFileSync(join(directory, "child"), "utf8");
@@ -101,7 +114,10 @@ async function occupy(t: TestContext, where: { port: number; host: string } | { 
   return server;
 }
 
-test("a unix socket that another program uses now is not taken from it; a stale one is replaced", { skip: python, timeout: 180_000 }, async (t) => {
+test("a unix socket that another program uses now is not taken from it; a stale one is replaced", {
+  skip: python,
+  timeout: 180_000,
+}, async (t) => {
   const directory = temporaryDirectory(t);
   const path = join(directory, "listen.sock");
   const pid = await startPython(t, directory, [`l = socket.socket(socket.AF_UNIX)`, `l.bind(${JSON.stringify(path)})`, "l.listen(3)"]);
@@ -130,7 +146,10 @@ test("a unix socket that another program uses now is not taken from it; a stale 
 
 test("a TCP port that another program uses now is named", { skip: python, timeout: 180_000 }, async (t) => {
   const directory = temporaryDirectory(t);
-  const pid = await startPython(t, directory, ["l = socket.create_server(('127.0.0.1', 0))", "open('port', 'w').write(str(l.getsockname()[1]))"]);
+  const pid = await startPython(t, directory, [
+    "l = socket.create_server(('127.0.0.1', 0))",
+    "open('port', 'w').write(str(l.getsockname()[1]))",
+  ]);
   const port = Number(readFileSync(join(directory, "port"), "utf8"));
   const image = join(directory, "image.elf");
   assert.equal(crimg("dump", String(pid), "-o", image).status, 0);
@@ -138,7 +157,10 @@ test("a TCP port that another program uses now is named", { skip: python, timeou
   await occupy(t, { port, host: "127.0.0.1" });
   const { status, stderr } = run(image, ["--detach"]);
   assert.equal(status, 125, stderr);
-  assert.match(stderr, new RegExp(`bind a socket to 127\\.0\\.0\\.1:${port} for fd \\d+ of task ${pid} \\(\\S+\\): Address already in use`));
+  assert.match(
+    stderr,
+    new RegExp(`bind a socket to 127\\.0\\.0\\.1:${port} for fd \\d+ of task ${pid} \\(\\S+\\): Address already in use`),
+  );
 });
 
 test("a file that is shorter than at the dump is named", { skip: python, timeout: 180_000 }, async (t) => {

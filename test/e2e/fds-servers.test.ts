@@ -9,7 +9,10 @@ import { crimg, endTree, isAlive, run, start, temporaryDirectory, until } from "
 
 const nginx = ["/usr/sbin/nginx", "/usr/bin/nginx"].find((path) => existsSync(path));
 
-test("nginx with two workers serves, reloads and is resumed again", { skip: nginx === undefined && "nginx is not installed", timeout: 240_000 }, async (t) => {
+test("nginx with two workers serves, reloads and is resumed again", {
+  skip: nginx === undefined && "nginx is not installed",
+  timeout: 240_000,
+}, async (t) => {
   if (process.getuid?.() !== 0) return t.skip("needs root");
   const directory = temporaryDirectory(t);
   const socket = join(directory, "nginx.sock");

@@ -55,7 +55,8 @@ function faultAt(message: RegExp, subject: RegExp): (bytes: Buffer) => void {
 }
 
 test("the unchanged image resumes here", { skip }, async () => {
-  for (const rights of ["root", "nobody"] as const) assert.deepEqual(await execute(() => undefined, rights), { how: "exit", number: 42, survivors: 0, stderr: "" });
+  for (const rights of ["root", "nobody"] as const)
+    assert.deepEqual(await execute(() => undefined, rights), { how: "exit", number: 42, survivors: 0, stderr: "" });
 });
 
 test("a flipped bit in the restore program is told before anything is done", { skip }, async () => {
@@ -83,7 +84,7 @@ test("pages that are cut short while the program is whole are named", { skip }, 
     bytes.writeBigUInt64LE(BigInt(bytes.length - 5), opOffset(image, index) + 16 + 3 * 8);
     mendChecksum(bytes, image);
   });
-  assertEnded(verdict, 125, /read \d+ bytes of .* from the image[^]*truncated/);
+  assertEnded(verdict, 125, /read \d+ bytes of .* from the image[\s\S]*truncated/);
 });
 
 test("an op that refers to what is not there is told before anything is done", { skip }, async () => {
@@ -133,7 +134,10 @@ test("ops that fail are named, and nothing is left", { skip }, async () => {
 });
 
 test("damaged images end in a message or a proper resume", { skip }, async () => {
-  for (const [kind, count] of [["damage", 40], ["cut", 20]] as const) {
+  for (const [kind, count] of [
+    ["damage", 40],
+    ["cut", 20],
+  ] as const) {
     const { examples, survivors } = await runHostile(image, jail, directory, kind, count, new Random(3));
     assert.deepEqual(examples, []);
     assert.equal(survivors, 0);

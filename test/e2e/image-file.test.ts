@@ -19,13 +19,16 @@ async function frozen(t: TestContext): Promise<{ directory: string; image: strin
   return { directory, image, log, pid };
 }
 
-test("readelf lists the tables by name and complains of nothing", { skip: !installed("readelf") && "readelf is not installed" }, async (t) => {
+test("readelf lists the tables by name and complains of nothing", {
+  skip: !installed("readelf") && "readelf is not installed",
+}, async (t) => {
   const { image } = await frozen(t);
   const { status, stdout, stderr } = run("readelf", ["-lSW", image]);
   assert.equal(status, 0);
   assert.equal(stderr, "");
   assert.match(stdout, /Elf file type is EXEC/);
-  for (const table of ["tasks", "threads", "vmas", "extents", "files", "descriptors"]) assert.match(stdout, new RegExp(`\\.ckpt\\.${table}\\b`));
+  for (const table of ["tasks", "threads", "vmas", "extents", "files", "descriptors"])
+    assert.match(stdout, new RegExp(`\\.ckpt\\.${table}\\b`));
 });
 
 test("file says that it is an executable", { skip: !installed("file") && "file is not installed" }, async (t) => {

@@ -17,11 +17,15 @@ test.after(() => rmSync(directory, { recursive: true, force: true }));
 /** Runs a script that has the library as `crimg`; what it prints is JSON. */
 function run(script: string): Record<string, number> {
   const library = JSON.stringify(join(projectRoot, "dist/src/index.js"));
-  const { status, stdout, stderr } = spawnSync(process.execPath, ["--input-type=module", "-e", `import * as crimg from ${library};\n${script}`], {
-    encoding: "utf8",
-    timeout: 240_000,
-    cwd: directory,
-  });
+  const { status, stdout, stderr } = spawnSync(
+    process.execPath,
+    ["--input-type=module", "-e", `import * as crimg from ${library};\n${script}`],
+    {
+      encoding: "utf8",
+      timeout: 240_000,
+      cwd: directory,
+    },
+  );
   assert.equal(status, 0, stderr);
   return JSON.parse(stdout) as Record<string, number>;
 }
@@ -71,14 +75,18 @@ test("the command reads less than 2 MB to show an image of 1 GiB, its own start 
   writeJsonImage(source, { memoryBytes: gib, dataBytes: 0 });
   // The kernel counts what the command has read until it ends.
   const counter = join(directory, "count.cjs");
-  writeFileSync(counter, `process.on("exit", () => require("fs").writeFileSync(process.env.COUNT, require("fs").readFileSync("/proc/self/io")));\n`);
+  writeFileSync(
+    counter,
+    `process.on("exit", () => require("fs").writeFileSync(process.env.COUNT, require("fs").readFileSync("/proc/self/io")));\n`,
+  );
   const count = join(directory, "count");
   for (const to of ["ckpt-elf", "core", "json", "criu"].filter((id) => registry.ids.includes(id))) {
     await t.test(to, () => {
       const image = join(directory, `shown-as.${to}`);
       assert.equal(crimg("convert", source, image, "--to", to).status, 0);
       const { status, stderr } = spawnSync(join(projectRoot, "bin/crimg"), ["show", image], {
-        encoding: "utf8", env: { ...process.env, NODE_OPTIONS: `--require=${counter}`, COUNT: count },
+        encoding: "utf8",
+        env: { ...process.env, NODE_OPTIONS: `--require=${counter}`, COUNT: count },
       });
       assert.equal(status, 0, stderr);
       const read = Number(/rchar: ([0-9]+)/.exec(readFileSync(count, "latin1"))?.[1]);

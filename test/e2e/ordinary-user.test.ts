@@ -11,13 +11,19 @@ import { crimgCommand } from "../support/project.js";
 const nobody = 65534;
 const isRoot = process.getuid?.() === 0;
 /** What makes root an ordinary user with no capability left; an ordinary user needs nothing. */
-const unprivileged = isRoot ? ["setpriv", `--reuid=${nobody}`, `--regid=${nobody}`, "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"] : ["env"];
+const unprivileged = isRoot
+  ? ["setpriv", `--reuid=${nobody}`, `--regid=${nobody}`, "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]
+  : ["env"];
 
 const [first, ...words] = unprivileged as [string, ...string[]];
 const canRead = spawnSync(first, [...words, "test", "-x", crimgCommand]).status === 0;
 const hasNamespaces = spawnSync(first, [...words, "unshare", "--user", "--pid", "--fork", "true"]).status === 0;
 
-const why = !canRead ? "the checkout is not readable for an ordinary user" : !hasNamespaces ? "no unprivileged user namespaces here" : false;
+const why = !canRead
+  ? "the checkout is not readable for an ordinary user"
+  : !hasNamespaces
+    ? "no unprivileged user namespaces here"
+    : false;
 
 test("an ordinary user dumps and resumes an own process", { skip: why, timeout: 180_000 }, async (t) => {
   const directory = temporaryDirectory(t);
@@ -28,7 +34,10 @@ test("an ordinary user dumps and resumes an own process", { skip: why, timeout: 
   const unreachable = openSync(join(directory, "unreachable"), "w");
   chmodSync(join(directory, "unreachable"), 0);
   t.after(() => closeSync(unreachable));
-  const program = start(t, first, [...words, compile("counter.c", directory), log], { cwd: directory, stdio: ["ignore", "ignore", unreachable] });
+  const program = start(t, first, [...words, compile("counter.c", directory), log], {
+    cwd: directory,
+    stdio: ["ignore", "ignore", unreachable],
+  });
   await moreTicks(log, 3);
 
   let pid = program.pid;

@@ -27,7 +27,12 @@ function moved(xstate: Uint8Array, from: XstateLayout, to: XstateLayout): Buffer
 
 test("AVX-512 registers of the other maker", { timeout: 120_000 }, async (t) => {
   const directory = temporaryDirectory(t);
-  const [log, image, json, other] = ["log", "image.elf", "image.json", "other.elf"].map((name) => join(directory, name)) as [string, string, string, string];
+  const [log, image, json, other] = ["log", "image.elf", "image.json", "other.elf"].map((name) => join(directory, name)) as [
+    string,
+    string,
+    string,
+    string,
+  ];
   const { pid } = start(t, compile("avx512.c", directory), [log], { cwd: directory });
   await until("it has begun", () => existsSync(log) && readFileSync(log, "utf8").length > 0);
   if (!ticks(log).length) return t.skip("this CPU has no AVX-512");

@@ -58,7 +58,12 @@ test("redis-server with 100,000 keys on tcp and unix sockets", { timeout: 180_00
   const socket = join(directory, "redis.sock");
   const port = String(20_000 + (process.pid % 20_000));
   const cli = (...args: string[]): string => run("redis-cli", ["-s", socket, ...args], { seconds: 60 }).stdout.trim();
-  const first = start(t, "redis-server", ["--port", port, "--unixsocket", socket, "--save", "", "--dir", directory, "--enable-debug-command", "local"], { cwd: directory });
+  const first = start(
+    t,
+    "redis-server",
+    ["--port", port, "--unixsocket", socket, "--save", "", "--dir", directory, "--enable-debug-command", "local"],
+    { cwd: directory },
+  );
   await until("redis answers", () => cli("ping") === "PONG");
   assert.equal(cli("debug", "populate", "100000", "key", "64"), "OK");
   const digest = cli("debug", "digest");

@@ -71,13 +71,22 @@ test("a task that is traced already", async (t) => {
 test("a working directory in /proc of a process that is gone", async (t) => {
   const directory = temporaryDirectory(t);
   const script = [
-    "import os, time", "child = os.fork()", "if child == 0: time.sleep(600)", "os.chdir('/proc/%d' % child)", "os.kill(child, 9)", "os.waitpid(child, 0)",
-    `open('${join(directory, "ready")}', 'w')`, "time.sleep(600)",
+    "import os, time",
+    "child = os.fork()",
+    "if child == 0: time.sleep(600)",
+    "os.chdir('/proc/%d' % child)",
+    "os.kill(child, 9)",
+    "os.waitpid(child, 0)",
+    `open('${join(directory, "ready")}', 'w')`,
+    "time.sleep(600)",
   ].join("\n");
   const { pid } = start(t, "python3", ["-c", script]);
   await until("it stands there", () => readdirSync(directory).includes("ready"));
   const before = names(directory);
-  assertRefused(crimg("dump", String(pid), "-o", join(directory, "image.elf")), /current directory of \d+ \(python3\): \/proc\/\d+ \(deleted\) told of a process or thread that is gone/);
+  assertRefused(
+    crimg("dump", String(pid), "-o", join(directory, "image.elf")),
+    /current directory of \d+ \(python3\): \/proc\/\d+ \(deleted\) told of a process or thread that is gone/,
+  );
   assert.deepEqual(names(directory), before);
 });
 
@@ -122,18 +131,27 @@ test("no room for the image", async (t) => {
 
 test("Ctrl-C in mid-dump", async (t) => {
   const directory = temporaryDirectory(t);
-  const script = "import os, time\nkept = os.urandom(1 << 20) * 800\nopen('ready', 'w').close()\nn = 0\nwhile True:\n n += 1\n open('log', 'a').write(f'tick {n}\\n')\n time.sleep(0.02)";
+  const script =
+    "import os, time\nkept = os.urandom(1 << 20) * 800\nopen('ready', 'w').close()\nn = 0\nwhile True:\n n += 1\n open('log', 'a').write(f'tick {n}\\n')\n time.sleep(0.02)";
   const child = start(t, "python3", ["-c", script], { cwd: directory });
   await until("the memory is filled", () => names(directory).includes("ready"), 60);
   const before = names(directory).concat("log").sort();
-  const dump = spawn(crimgCommand, ["dump", String(child.pid), "-o", join(directory, "image.elf")], { stdio: ["ignore", "ignore", "pipe"] });
+  const dump = spawn(crimgCommand, ["dump", String(child.pid), "-o", join(directory, "image.elf")], {
+    stdio: ["ignore", "ignore", "pipe"],
+  });
   let words = "";
   dump.stderr.on("data", (chunk) => (words += String(chunk)));
-  await until("the target is frozen", () => dump.exitCode !== null || !/^TracerPid:\t0$/m.test(readFileSync(`/proc/${child.pid}/status`, "utf8")));
+  await until(
+    "the target is frozen",
+    () => dump.exitCode !== null || !/^TracerPid:\t0$/m.test(readFileSync(`/proc/${child.pid}/status`, "utf8")),
+  );
   dump.kill("SIGINT");
   await until("the dump has ended", () => (dump.exitCode ?? dump.signalCode) !== null, 30);
   assert.ok(dump.exitCode === 130 || dump.signalCode === "SIGINT", `${dump.exitCode} ${dump.signalCode} ${words}`);
   assert.doesNotMatch(words, /^\s+at /m);
-  assert.deepEqual(names(directory).filter((name) => name !== "log"), before.filter((name) => name !== "log"));
+  assert.deepEqual(
+    names(directory).filter((name) => name !== "log"),
+    before.filter((name) => name !== "log"),
+  );
   await moreTicks(join(directory, "log"), 3);
 });

@@ -16,13 +16,16 @@ const refusals: Readonly<Record<string, RegExp>> = {
 
 /** Paths of images under the fixtures: core files, CRIU directories, DMTCP files, image sets of 2011. */
 function images(root: string): readonly string[] {
-  const inFolder = (...parts: string[]) => (existsSync(join(root, ...parts)) ? readdirSync(join(root, ...parts)).map((name) => join(root, ...parts, name)) : []);
+  const inFolder = (...parts: string[]) =>
+    existsSync(join(root, ...parts)) ? readdirSync(join(root, ...parts)).map((name) => join(root, ...parts, name)) : [];
   const cores = inFolder("core").map((folder) => join(folder, readdirSync(folder).find((name) => name.startsWith("core")) ?? ""));
   const dmtcp = inFolder("dmtcp").map((folder) => join(folder, readdirSync(folder).find((name) => name.endsWith(".dmtcp")) ?? ""));
   return [...cores, ...dmtcp, ...inFolder("criu")];
 }
 
-const writers = (await Promise.all(registry.ids.map((id) => registry.load(id)))).filter(({ write, read }) => write && read).map(({ id }) => id);
+const writers = (await Promise.all(registry.ids.map((id) => registry.load(id))))
+  .filter(({ write, read }) => write && read)
+  .map(({ id }) => id);
 
 for (const image of fixtures === undefined ? [] : images(fixtures)) {
   const name = image.slice((fixtures ?? "").length + 1);

@@ -16,7 +16,14 @@ interface Truth {
     readonly environ: readonly string[];
     readonly mm: Readonly<Record<string, string>>;
     readonly threads: readonly { readonly tid: number; readonly regs: Readonly<Record<string, string>> }[];
-    readonly vmas: readonly { readonly start: string; readonly end: string; readonly prot_bits: number; readonly file: string | null; readonly shared: boolean; readonly sha256?: string }[];
+    readonly vmas: readonly {
+      readonly start: string;
+      readonly end: string;
+      readonly prot_bits: number;
+      readonly file: string | null;
+      readonly shared: boolean;
+      readonly sha256?: string;
+    }[];
     readonly memory: readonly { readonly name: string; readonly start: string; readonly length: number; readonly sha256: string }[];
   }[];
 }
@@ -28,12 +35,39 @@ const cases = [
 ] as const;
 
 const names: Readonly<Record<string, keyof Gpregs>> = {
-  r15: "r15", r14: "r14", r13: "r13", r12: "r12", rbp: "bp", rbx: "bx", r11: "r11", r10: "r10", r9: "r9", r8: "r8", rax: "ax", rcx: "cx",
-  rdx: "dx", rsi: "si", rdi: "di", rip: "ip", eflags: "flags", rsp: "sp", cs: "cs", ss: "ss", fs_base: "fsBase", gs_base: "gsBase",
+  r15: "r15",
+  r14: "r14",
+  r13: "r13",
+  r12: "r12",
+  rbp: "bp",
+  rbx: "bx",
+  r11: "r11",
+  r10: "r10",
+  r9: "r9",
+  r8: "r8",
+  rax: "ax",
+  rcx: "cx",
+  rdx: "dx",
+  rsi: "si",
+  rdi: "di",
+  rip: "ip",
+  eflags: "flags",
+  rsp: "sp",
+  cs: "cs",
+  ss: "ss",
+  fs_base: "fsBase",
+  gs_base: "gsBase",
 };
 const mmNames = {
-  startcode: "startCode", endcode: "endCode", start_data: "startData", end_data: "endData", startstack: "startStack",
-  arg_start: "argStart", arg_end: "argEnd", env_start: "envStart", env_end: "envEnd",
+  startcode: "startCode",
+  endcode: "endCode",
+  start_data: "startData",
+  end_data: "endData",
+  startstack: "startStack",
+  arg_start: "argStart",
+  arg_end: "argEnd",
+  env_start: "envStart",
+  env_end: "envEnd",
 } as const;
 
 for (const { name, core, program } of cases) {
@@ -55,7 +89,9 @@ for (const { name, core, program } of cases) {
       for (const range of truth.memory) {
         // Shared file mappings are in no core.
         if (range.name === "fileshared" || range.name === "fileprivate") continue;
-        const hash = createHash("sha256").update(task.memory.read(BigInt(range.start), range.length)).digest("hex");
+        const hash = createHash("sha256")
+          .update(task.memory.read(BigInt(range.start), range.length))
+          .digest("hex");
         assert.equal(hash, range.sha256, range.name);
       }
     } finally {
@@ -71,7 +107,20 @@ for (const { name, core, program } of cases) {
       await convert(join(folder, core), written, { to: "core" });
       const gdb = spawnSync(
         "gdb",
-        ["-nx", "-batch", "-ex", "info registers", "-ex", "info threads", "-ex", "thread apply all bt", "-ex", "info proc mappings", join(fixtures ?? "", "bin", program), written],
+        [
+          "-nx",
+          "-batch",
+          "-ex",
+          "info registers",
+          "-ex",
+          "info threads",
+          "-ex",
+          "thread apply all bt",
+          "-ex",
+          "info proc mappings",
+          join(fixtures ?? "", "bin", program),
+          written,
+        ],
         { encoding: "utf8", timeout: 60_000, env: { ...process.env, DEBUGINFOD_URLS: "" } },
       );
       assert.equal(gdb.status, 0, gdb.stderr);

@@ -29,7 +29,9 @@ for (const fixture of ["single", "threads4", "ctree", "live"]) {
     assert.deepEqual(differencesOfSets(source, target, /^$/), []);
   });
 
-  test(`${fixture}: crit says the same of what was written`, { skip: (fixtures === undefined && noFixtures) || (!hasCrit && "no crit") }, async (t) => {
+  test(`${fixture}: crit says the same of what was written`, {
+    skip: (fixtures === undefined && noFixtures) || (!hasCrit && "no crit"),
+  }, async (t) => {
     const source = join(fixtures ?? "", "criu", fixture);
     const target = join(temporaryDirectory(t), "set");
     const checkpoint = await readSet(source);
@@ -62,8 +64,12 @@ test("edits of the model are written, whatever the set said", { skip: fixtures =
   const target = join(temporaryDirectory(t), "set");
   const checkpoint = await readSet(join(fixtures ?? "", "criu/ctree"));
   const { tables } = checkpoint;
-  const threads = tables.threads.map((thread, row) => (row === 0 ? { ...thread, comm: "edited", regs: { ...thread.regs, bx: 0xfeedn } } : thread));
-  const objects = tables.objects.map((object) => (object.path.endsWith("ctree-file.dat") ? { ...object, path: "/elsewhere/file" } : object));
+  const threads = tables.threads.map((thread, row) =>
+    row === 0 ? { ...thread, comm: "edited", regs: { ...thread.regs, bx: 0xfeedn } } : thread,
+  );
+  const objects = tables.objects.map((object) =>
+    object.path.endsWith("ctree-file.dat") ? { ...object, path: "/elsewhere/file" } : object,
+  );
   await writeSet(new Checkpoint({ tables: { ...tables, threads, objects }, sources: checkpoint.sources }), target);
   const again = await readSet(target);
   assert.equal(again.tables.threads[0]?.comm, "edited");
@@ -87,13 +93,20 @@ const withoutIds = (tables: Tables): object => {
 };
 
 for (const fixture of ["single", "threads4", "ctree", "live"]) {
-  test(`${fixture}: the model alone, without what was kept aside, comes back`, { skip: fixtures === undefined && noFixtures }, async (t) => {
+  test(`${fixture}: the model alone, without what was kept aside, comes back`, {
+    skip: fixtures === undefined && noFixtures,
+  }, async (t) => {
     const target = join(temporaryDirectory(t), "set");
     const checkpoint = await readSet(join(fixtures ?? "", "criu", fixture));
     const tables: Tables = { ...checkpoint.tables, foreign: [] };
     await writeSet(new Checkpoint({ tables, sources: checkpoint.sources }), target);
     const again = await readSet(target);
-    const order = (value: object): object => JSON.parse(JSON.stringify(value, (_, one: unknown) => (typeof one === "bigint" ? one.toString() : one instanceof Uint8Array ? Buffer.from(one).toString("hex") : one))) as object;
+    const order = (value: object): object =>
+      JSON.parse(
+        JSON.stringify(value, (_, one: unknown) =>
+          typeof one === "bigint" ? one.toString() : one instanceof Uint8Array ? Buffer.from(one).toString("hex") : one,
+        ),
+      ) as object;
     assert.deepEqual(order(withoutIds(again.tables)), order(withoutIds(tables)));
     again.close();
     checkpoint.close();

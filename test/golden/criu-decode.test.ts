@@ -42,7 +42,10 @@ function textAsText(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(textAsText);
   if (typeof value !== "object" || value === null) return value;
   return Object.fromEntries(
-    Object.entries(value).map(([name, one]) => [name, textFields.test(name) && typeof one === "string" ? Buffer.from(one, "base64").toString() : textAsText(one)]),
+    Object.entries(value).map(([name, one]) => [
+      name,
+      textFields.test(name) && typeof one === "string" ? Buffer.from(one, "base64").toString() : textAsText(one),
+    ]),
   );
 }
 
@@ -56,7 +59,11 @@ for (const fixture of ["single", "threads4", "ctree", "live"]) {
       if (!ours) continue;
       const theirs = expected[name]?.entries;
       assert.ok(theirs, `${name} was decoded`);
-      assert.deepEqual(ours.map((entry) => normal(textAsText(entry))), theirs.map((entry) => normal(entry)), name);
+      assert.deepEqual(
+        ours.map((entry) => normal(textAsText(entry))),
+        theirs.map((entry) => normal(entry)),
+        name,
+      );
       compared++;
     }
     assert.ok(compared >= 9);

@@ -9,13 +9,21 @@ import { FdinfoEntrySchema, FileEntrySchema, TtyInfoSchema } from "../../formats
 import { PagemapEntrySchema } from "../../formats/criu/gen/memory_pb.js";
 import { RemapFilePathSchema } from "../../formats/criu/gen/payload_pb.js";
 import { KernelIdsSchema } from "../../formats/criu/gen/tree_pb.js";
-import { fileType } from "../../formats/criu/file-types.js";
+import { fileType } from "../../formats/criu/map/file-types.js";
 import { open } from "../../src/index.js";
 import { Checkpoint } from "../../src/model/checkpoint.js";
 import { readSet, writeSet } from "../support/criu.js";
 import {
-  copySet, messagesOf, unknownFile, withFilesByKind, withNarrowCounts, withoutMemoryFiles, withoutThreadNames, withSeparateActions,
-  withSharedPathIds, writeImage,
+  copySet,
+  messagesOf,
+  unknownFile,
+  withFilesByKind,
+  withNarrowCounts,
+  withoutMemoryFiles,
+  withoutThreadNames,
+  withSeparateActions,
+  withSharedPathIds,
+  writeImage,
 } from "../support/old-criu-set.js";
 import { temporaryDirectory } from "../support/processes.js";
 import { fixtures, noFixtures } from "../support/project.js";
@@ -29,9 +37,15 @@ function said(checkpoint: Checkpoint): unknown {
   const plain = {
     ...tables,
     checkpoint: tables.checkpoint.map((row) => ({ ...row, createdNs: 0n })),
-    objects: tables.objects.map((row) => (row.kind === "shared_memory" ? { ...row, uid: 0, gid: 0, seals: 0, memfdFlags: 0, ino: 0n, mode: 0 } : row)),
+    objects: tables.objects.map((row) =>
+      row.kind === "shared_memory" ? { ...row, uid: 0, gid: 0, seals: 0, memfdFlags: 0, ino: 0n, mode: 0 } : row,
+    ),
   };
-  return JSON.parse(JSON.stringify(plain, (_key, value: unknown) => (typeof value === "bigint" ? `${value}` : value instanceof Uint8Array ? Buffer.from(value).toString("hex") : value)));
+  return JSON.parse(
+    JSON.stringify(plain, (_key, value: unknown) =>
+      typeof value === "bigint" ? `${value}` : value instanceof Uint8Array ? Buffer.from(value).toString("hex") : value,
+    ),
+  );
 }
 
 const forms = [
@@ -62,14 +76,20 @@ for (const name of ["single", "ctree", "live", "threads4"]) {
       t.after(() => [now, then].forEach((one) => one.close()));
       assert.deepEqual(losses, []);
       const isNameless = changes.some((change) => change === withoutThreadNames);
-      const threads = now.tables.threads.map((thread) => ({ ...thread, comm: now.tables.threads.find(({ task }) => task === thread.task)?.comm ?? "" }));
+      const threads = now.tables.threads.map((thread) => ({
+        ...thread,
+        comm: now.tables.threads.find(({ task }) => task === thread.task)?.comm ?? "",
+      }));
       const expected = isNameless ? new Checkpoint({ tables: { ...now.tables, threads }, sources: [] }) : now;
       assert.deepEqual(said(then), said(expected));
       // What is written is of today's form, and says the same again.
       const again = join(set, "../again");
       await writeSet(then, again);
       assert.ok(existsSync(join(again, "files.img")));
-      assert.deepEqual(readdirSync(again).filter((one) => /^(reg-files|pipes|unixsk|eventfd|sigacts-\d+)\.img$/.test(one)), []);
+      assert.deepEqual(
+        readdirSync(again).filter((one) => /^(reg-files|pipes|unixsk|eventfd|sigacts-\d+)\.img$/.test(one)),
+        [],
+      );
       const twice = await readSet(again);
       assert.deepEqual(said(twice), said(then));
       twice.close();
@@ -83,7 +103,10 @@ test("maps keep the width of their counts; a set from elsewhere has both", { ski
   copySet(fixture("single"), set);
   withNarrowCounts(set, true);
   const counts = (path: string): readonly [number, bigint][] =>
-    messagesOf(join(path, "pagemap-504.img")).slice(1).map((bytes) => fromBinary(PagemapEntrySchema, bytes)).map((entry) => [entry.compatNrPages, entry.nrPages]);
+    messagesOf(join(path, "pagemap-504.img"))
+      .slice(1)
+      .map((bytes) => fromBinary(PagemapEntrySchema, bytes))
+      .map((entry) => [entry.compatNrPages, entry.nrPages]);
   const checkpoint = await readSet(set);
   t.after(() => checkpoint.close());
   await writeSet(checkpoint, join(directory, "narrow"));
@@ -113,9 +136,15 @@ test("a FIFO and a terminal that share their ids with their paths", { skip }, as
     create(FileEntrySchema, { type: fileType.tty, id: tty.id, tty: { id: tty.id, ttyInfoId: 5, flags: 2, fown: {} } }),
   ];
   writeImage(join(set, "files.img"), "files", [...files, ...added.map((entry) => toBinary(FileEntrySchema, entry))]);
-  writeImage(join(set, "fdinfo-2.img"), "fdinfo", descriptors.map((entry) => toBinary(FdinfoEntrySchema, entry)));
+  writeImage(
+    join(set, "fdinfo-2.img"),
+    "fdinfo",
+    descriptors.map((entry) => toBinary(FdinfoEntrySchema, entry)),
+  );
   writeImage(join(set, "tty-info.img"), "tty-info", [toBinary(TtyInfoSchema, create(TtyInfoSchema, { id: 5, type: 3 }))]);
-  writeImage(join(set, "remap-fpath.img"), "remap-fpath", [toBinary(RemapFilePathSchema, create(RemapFilePathSchema, { origId: fifo.id, remapId: 9, remapType: 2 }))]);
+  writeImage(join(set, "remap-fpath.img"), "remap-fpath", [
+    toBinary(RemapFilePathSchema, create(RemapFilePathSchema, { origId: fifo.id, remapId: 9, remapType: 2 })),
+  ]);
   withFilesByKind(set);
   const checkpoint = await readSet(set);
   t.after(() => checkpoint.close());
@@ -144,8 +173,14 @@ test("kinds of files without a place in the model come through from an image of 
   withoutMemoryFiles(set);
   const files = messagesOf(join(set, "files.img"));
   const descriptors = messagesOf(join(set, "fdinfo-2.img"));
-  files.push(Buffer.from(unknownFile(7, fileType.netlinkSocket, 501, "netlink")), Buffer.from(unknownFile(13, fileType.inotify, 502, "inotify")));
-  for (const [id, type, fd] of [[501, fileType.netlinkSocket, 90], [502, fileType.inotify, 91]] as const) {
+  files.push(
+    Buffer.from(unknownFile(7, fileType.netlinkSocket, 501, "netlink")),
+    Buffer.from(unknownFile(13, fileType.inotify, 502, "inotify")),
+  );
+  for (const [id, type, fd] of [
+    [501, fileType.netlinkSocket, 90],
+    [502, fileType.inotify, 91],
+  ] as const) {
     descriptors.push(Buffer.from(toBinary(FdinfoEntrySchema, create(FdinfoEntrySchema, { id, type, fd, flags: 0 }))));
   }
   writeImage(join(set, "files.img"), "files", files);
@@ -154,10 +189,7 @@ test("kinds of files without a place in the model come through from an image of 
   const losses: string[] = [];
   const checkpoint = await readSet(set, losses);
   t.after(() => checkpoint.close());
-  assert.deepEqual(losses, [
-    "fd 90 of 504 (netlinkSocket) is kept for CRIU only.",
-    "fd 91 of 504 (inotify) is kept for CRIU only.",
-  ]);
+  assert.deepEqual(losses, ["fd 90 of 504 (netlinkSocket) is kept for CRIU only.", "fd 91 of 504 (inotify) is kept for CRIU only."]);
   await writeSet(checkpoint, join(set, "../again"));
   const written = messagesOf(join(set, "../again/files.img"));
   for (const bytes of files.slice(-2)) assert.ok(written.some((one) => one.equals(bytes)));
@@ -168,7 +200,10 @@ test("the unpacked checkpoint of a container engine is recognised", { skip }, as
   copySet(fixture("single"), join(directory, "checkpoint"));
   writeFileSync(join(directory, "config.dump"), "{}");
   const checkpoint = await open(directory);
-  assert.deepEqual(checkpoint.tasks.map(({ pid }) => pid), [504]);
+  assert.deepEqual(
+    checkpoint.tasks.map(({ pid }) => pid),
+    [504],
+  );
   checkpoint.close();
 });
 

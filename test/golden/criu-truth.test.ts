@@ -13,8 +13,15 @@ interface Truth {
   readonly processes: readonly TruthProcess[];
 }
 interface TruthProcess {
-  readonly pid: number; readonly ppid: number; readonly pgrp: number; readonly session: number; readonly exe: string; readonly cwd: string;
-  readonly personality: string; readonly task_flags: string; readonly status: Record<string, string>;
+  readonly pid: number;
+  readonly ppid: number;
+  readonly pgrp: number;
+  readonly session: number;
+  readonly exe: string;
+  readonly cwd: string;
+  readonly personality: string;
+  readonly task_flags: string;
+  readonly status: Record<string, string>;
   readonly mm: Record<string, string>;
   readonly threads: readonly TruthThread[];
   readonly shared_pending: readonly { siginfo_hex: string }[];
@@ -24,12 +31,30 @@ interface TruthProcess {
   readonly declared: readonly Record<string, string>[];
 }
 interface TruthThread {
-  readonly tid: number; readonly comm: string; readonly sigmask: string; readonly regs: Record<string, string>;
-  readonly fpregs: Record<string, string>; readonly xsave: { xfeatures: string; ymm_hi?: readonly string[] };
+  readonly tid: number;
+  readonly comm: string;
+  readonly sigmask: string;
+  readonly regs: Record<string, string>;
+  readonly fpregs: Record<string, string>;
+  readonly xsave: { xfeatures: string; ymm_hi?: readonly string[] };
   readonly pending: readonly { siginfo_hex: string }[];
 }
 
-const ptraceNames: Partial<Record<keyof Gpregs, string>> = { ax: "rax", bx: "rbx", cx: "rcx", dx: "rdx", si: "rsi", di: "rdi", bp: "rbp", sp: "rsp", ip: "rip", origAx: "orig_rax", flags: "eflags", fsBase: "fs_base", gsBase: "gs_base" };
+const ptraceNames: Partial<Record<keyof Gpregs, string>> = {
+  ax: "rax",
+  bx: "rbx",
+  cx: "rcx",
+  dx: "rdx",
+  si: "rsi",
+  di: "rdi",
+  bp: "rbp",
+  sp: "rsp",
+  ip: "rip",
+  origAx: "orig_rax",
+  flags: "eflags",
+  fsBase: "fs_base",
+  gsBase: "gs_base",
+};
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex");
 
 /** Registers of a live stop in the form that CRIU stores: interrupted calls are rewound. */
@@ -67,7 +92,10 @@ function checkThread(checkpoint: Checkpoint, row: number, truth: TruthThread): v
   xmm.forEach((value, index) => assert.equal(hex(thread.xstate.subarray(160 + index * 16, 176 + index * 16)), value));
   truth.xsave.ymm_hi?.forEach((value, index) => assert.equal(hex(thread.xstate.subarray(576 + index * 16, 592 + index * 16)), value));
   const pending = checkpoint.tables.pendingSignals.filter((signal) => signal.thread === row);
-  assert.deepEqual(pending.map((signal) => hex(signal.siginfo)), truth.pending.map((signal) => signal.siginfo_hex));
+  assert.deepEqual(
+    pending.map((signal) => hex(signal.siginfo)),
+    truth.pending.map((signal) => signal.siginfo_hex),
+  );
 }
 
 /** Areas as CRIU sees them: the kernel's [vvar] parts are one. */
@@ -98,7 +126,8 @@ function checkAreas(checkpoint: Checkpoint, mm: number, truth: TruthProcess): vo
     const prot = `${(vma.prot & 1) !== 0 ? "r" : "-"}${(vma.prot & 2) !== 0 ? "w" : "-"}${(vma.prot & 4) !== 0 ? "x" : "-"}`;
     assert.equal(prot, wanted.prot.slice(0, 3));
     assert.equal(vma.kind === "file_shared" || vma.kind === "anon_shared", wanted.shared);
-    if (wanted.file.startsWith("/") && !wanted.file.startsWith("/dev/zero")) assert.equal(tables.objects[vma.object ?? -1]?.path, wanted.file);
+    if (wanted.file.startsWith("/") && !wanted.file.startsWith("/dev/zero"))
+      assert.equal(tables.objects[vma.object ?? -1]?.path, wanted.file);
     if (wanted.file === "[stack]") assert.equal(vma.isStack, 1);
     if (wanted.file === "[vdso]") assert.equal(vma.kind, "vdso");
   });
@@ -113,7 +142,11 @@ function readMemory(checkpoint: Checkpoint, mm: number, start: bigint, length: n
     if (!vma || vma.end <= start || vma.start >= end) continue;
     const object = vma.object === null ? undefined : checkpoint.tables.objects[vma.object];
     if (object?.kind === "file") {
-      const content = readFileSync(object.path.startsWith("/opt/demo/bin/") ? join(files, "../../../bin", object.path.slice(14)) : join(files, object.path.slice(object.path.lastIndexOf("/") + 1)));
+      const content = readFileSync(
+        object.path.startsWith("/opt/demo/bin/")
+          ? join(files, "../../../bin", object.path.slice(14))
+          : join(files, object.path.slice(object.path.lastIndexOf("/") + 1)),
+      );
       content.subarray(Number(vma.offset)).copy(bytes, Number(vma.start > start ? vma.start - start : 0n), 0, Number(vma.end - vma.start));
     }
     const isObject = object?.kind === "shared_memory";
@@ -137,7 +170,10 @@ function checkDeclared(checkpoint: Checkpoint, task: number, truth: TruthProcess
     if (one["kind"] === "sigaction") {
       const action = tables.signalActions.find((row) => row.task === task && row.signal === Number(one["sig"]));
       assert.ok(action, `signal ${one["sig"]}`);
-      assert.deepEqual([action.handler, action.flags, action.restorer, action.mask], [one["handler"], one["flags"], one["restorer"], one["mask"]].map((value) => BigInt(value ?? 0)));
+      assert.deepEqual(
+        [action.handler, action.flags, action.restorer, action.mask],
+        [one["handler"], one["flags"], one["restorer"], one["mask"]].map((value) => BigInt(value ?? 0)),
+      );
     } else if (one["kind"] === "itimer") {
       const timer = tables.intervalTimers.find((row) => row.task === task && row.which === one["which"]);
       assert.equal(timer?.intervalUs, BigInt(one["interval_us"] ?? 0));
@@ -152,7 +188,10 @@ function checkDeclared(checkpoint: Checkpoint, task: number, truth: TruthProcess
       assert.equal(timer.intervalNs, BigInt((one["interval_ns"] ?? "0").replace(/^0+(?=\d)/, "")));
     } else if (one["kind"] === "altstack") {
       const thread = tables.threads.find((row) => row.tid === Number(one["tid"]));
-      assert.deepEqual([thread?.altstackSp, thread?.altstackSize, thread?.altstackFlags], [BigInt(one["sp"] ?? 0), BigInt(one["size"] ?? 0), Number(one["flags"])]);
+      assert.deepEqual(
+        [thread?.altstackSp, thread?.altstackSize, thread?.altstackFlags],
+        [BigInt(one["sp"] ?? 0), BigInt(one["size"] ?? 0), Number(one["flags"])],
+      );
     } else if (one["kind"] === "data" && one["what"] === "pipe-in-flight") {
       assert.equal(hex(tables.pipes[0]?.data ?? new Uint8Array(0)), one["hex"]);
     }
@@ -180,19 +219,39 @@ for (const fixture of ["single", "threads4", "ctree", "live"]) {
       const mm = tables.mms[task.mm];
       assert.ok(mm);
       assert.equal(tables.objects[mm.exe ?? -1]?.path, process.exe);
-      const fields = { startcode: mm.startCode, endcode: mm.endCode, startstack: mm.startStack, start_data: mm.startData, end_data: mm.endData, start_brk: mm.startBrk, arg_start: mm.argStart, arg_end: mm.argEnd, env_start: mm.envStart, env_end: mm.envEnd };
+      const fields = {
+        startcode: mm.startCode,
+        endcode: mm.endCode,
+        startstack: mm.startStack,
+        start_data: mm.startData,
+        end_data: mm.endData,
+        start_brk: mm.startBrk,
+        arg_start: mm.argStart,
+        arg_end: mm.argEnd,
+        env_start: mm.envStart,
+        env_end: mm.envEnd,
+      };
       for (const [name, value] of Object.entries(fields)) assert.equal(value, BigInt(process.mm[name] ?? 0), name);
       const threads = checkpoint.threadsOf(row);
-      assert.deepEqual(threads.map((one) => tables.threads[one]?.tid), process.threads.map((one) => one.tid));
+      assert.deepEqual(
+        threads.map((one) => tables.threads[one]?.tid),
+        process.threads.map((one) => one.tid),
+      );
       threads.forEach((one, index) => checkThread(checkpoint, one, process.threads[index] as TruthThread));
       const creds = tables.creds[tables.threads[threads[0] ?? -1]?.creds ?? -1];
       assert.equal(creds?.capEffective, BigInt(`0x${process.status["CapEff"]}`));
       assert.equal(creds?.capBounding, BigInt(`0x${process.status["CapBnd"]}`));
       const shared = tables.pendingSignals.filter((signal) => signal.task === row && signal.thread === null);
-      assert.deepEqual(shared.map((signal) => hex(signal.siginfo)), process.shared_pending.map((signal) => signal.siginfo_hex));
+      assert.deepEqual(
+        shared.map((signal) => hex(signal.siginfo)),
+        process.shared_pending.map((signal) => signal.siginfo_hex),
+      );
       checkAreas(checkpoint, task.mm, process);
       for (const fd of process.fds) {
-        const descriptor: DescriptorRow | undefined = checkpoint.descriptorsOf(row).map((one) => tables.descriptors[one]).find((one) => one?.fd === fd.fd);
+        const descriptor: DescriptorRow | undefined = checkpoint
+          .descriptorsOf(row)
+          .map((one) => tables.descriptors[one])
+          .find((one) => one?.fd === fd.fd);
         const file: OpenFileRow | undefined = tables.files[descriptor?.file ?? -1];
         assert.ok(descriptor && file, `fd ${fd.fd}`);
         assert.equal(file.pos, BigInt(fd.pos));

@@ -22,7 +22,9 @@ function sections(text: string): ReadonlyMap<string, string> {
 }
 
 function show(checkpoint: Checkpoint, section: "overview" | "regs" | "maps" | "pages" | "pipes" | "files" | "fds", pid?: number): string {
-  return renderText(collect(checkpoint, { source: "set", format: "crtools", section, ...(pid === undefined ? {} : { pid }) }), { color: false });
+  return renderText(collect(checkpoint, { source: "set", format: "crtools", section, ...(pid === undefined ? {} : { pid }) }), {
+    color: false,
+  });
 }
 
 for (const set of sets2011) {
@@ -73,7 +75,11 @@ function checkCore(checkpoint: Checkpoint, pid: number, part: string): void {
 }
 
 function checkMaps(maps: string, part: string): void {
-  const lines = [...part.matchAll(/^s:\s+(\w+) e:\s+(\w+) l:\s*(\w+) p:\s+(\w+) f:\s+(\w+) pg:\s+(\w+) fd:\s+-1 pid:\s+\d+ dev:\S+ vf: (\w) st: (\w+) spc: (\w+)/gm)];
+  const lines = [
+    ...part.matchAll(
+      /^s:\s+(\w+) e:\s+(\w+) l:\s*(\w+) p:\s+(\w+) f:\s+(\w+) pg:\s+(\w+) fd:\s+-1 pid:\s+\d+ dev:\S+ vf: (\w) st: (\w+) spc: (\w+)/gm,
+    ),
+  ];
   assert.ok(lines.length > 0);
   for (const [, start, end, , prot, flags, offset, regular, status, special] of lines) {
     const printed = maps.split("\n").find((line) => line.includes(`${start}-${end}`));
@@ -89,10 +95,15 @@ function checkMaps(maps: string, part: string): void {
 
 function checkPages(checkpoint: Checkpoint, pid: number, part: string): void {
   const printed = show(checkpoint, "pages", pid);
-  const ranges = [...printed.matchAll(/^\s*([0-9a-f]+)-([0-9a-f]+)\s/gm)].map(([, start, end]) => [BigInt(`0x${start}`), BigInt(`0x${end}`)] as const);
+  const ranges = [...printed.matchAll(/^\s*([0-9a-f]+)-([0-9a-f]+)\s/gm)].map(
+    ([, start, end]) => [BigInt(`0x${start}`), BigInt(`0x${end}`)] as const,
+  );
   for (const [, va] of part.matchAll(/^page va:\s+(\w+)/gm)) {
     const address = BigInt(`0x${va}`);
-    assert.ok(ranges.some(([start, end]) => start <= address && address < end), `page ${va} of ${pid}`);
+    assert.ok(
+      ranges.some(([start, end]) => start <= address && address < end),
+      `page ${va} of ${pid}`,
+    );
   }
 }
 
@@ -113,7 +124,9 @@ function checkFdinfo(checkpoint: Checkpoint, pid: number, part: string): void {
   const maps = show(checkpoint, "maps", pid);
   for (const [, type, , pos, addr, path] of part.matchAll(/^type: (\w+) len: \w+ flags:\s+(\w+) pos:\s+(\w+) addr:\s+(\w+) --> (.+)$/gm)) {
     if (type === "01") {
-      const line = files.split("\n").find((one) => one.includes(path ?? "?") && new RegExp(`\\b${pid}: (.*\\b)?${Number.parseInt(addr ?? "", 16)}\\b`).test(one));
+      const line = files
+        .split("\n")
+        .find((one) => one.includes(path ?? "?") && new RegExp(`\\b${pid}: (.*\\b)?${Number.parseInt(addr ?? "", 16)}\\b`).test(one));
       assert.ok(line, `descriptor ${addr} of ${pid}`);
       assert.match(line, new RegExp(`\\s${Number.parseInt(pos ?? "", 16)}\\s+${pid}:`));
     } else {

@@ -31,7 +31,10 @@ for (const set of sets2011) {
     for (const pid of pidsOf(set)) {
       const folder = scratch(t);
       await ckptElfV1.write?.(checkpoint, outputIn(t, folder), { pid });
-      assert.ok(readFileSync(join(folder, "image.elf")).equals(readFileSync(join(set2011(set), "elf", `${pid}.elf`))), `${pid}.elf differs`);
+      assert.ok(
+        readFileSync(join(folder, "image.elf")).equals(readFileSync(join(set2011(set), "elf", `${pid}.elf`))),
+        `${pid}.elf differs`,
+      );
     }
   });
 
@@ -52,13 +55,22 @@ for (const set of sets2011) {
       // What a name with a parenthesis spoilt is taken from the areas, so that code and data are whole areas.
       if (!isSpoilt) {
         assert.equal(row.taskFlags, Number(truth.task_flags));
-        const fields = { startcode: mm.startCode, endcode: mm.endCode, start_data: mm.startData, end_data: mm.endData, start_brk: mm.startBrk };
+        const fields = {
+          startcode: mm.startCode,
+          endcode: mm.endCode,
+          start_data: mm.startData,
+          end_data: mm.endData,
+          start_brk: mm.startBrk,
+        };
         for (const [name, value] of Object.entries(fields)) assert.equal(value, BigInt(truth.mm[name] ?? 0), name);
       }
       const derived = { startstack: mm.startStack, arg_start: mm.argStart, arg_end: mm.argEnd, env_start: mm.envStart, env_end: mm.envEnd };
       for (const [name, value] of Object.entries(derived)) assert.equal(value, BigInt(truth.mm[name] ?? 0), `${name} from the stack`);
       assert.equal(tables.objects[mm.exe ?? -1]?.path, truth.exe);
-      assert.deepEqual(words(mm.auxv), truth.auxv.flatMap(([type, value]) => [BigInt(type), BigInt(value)]));
+      assert.deepEqual(
+        words(mm.auxv),
+        truth.auxv.flatMap(([type, value]) => [BigInt(type), BigInt(value)]),
+      );
       assert.deepEqual(
         checkpoint.vmasOf(row.mm ?? -1).map((index) => {
           const vma = tables.vmas[index];
@@ -73,7 +85,10 @@ for (const set of sets2011) {
         const pipe = file?.kind === "pipe" ? tables.pipes[file.detail ?? -1] : undefined;
         return [descriptor?.fd, pipe ? `pipe:[${pipe.ino}]` : (tables.objects[file?.object ?? -1]?.path ?? "inherited"), Number(file?.pos)];
       });
-      assert.deepEqual(files, truth.fds.map((fd) => [fd.fd, fd.fd < 3 ? "inherited" : fd.target, fd.fd < 3 ? 0 : fd.pos]));
+      assert.deepEqual(
+        files,
+        truth.fds.map((fd) => [fd.fd, fd.fd < 3 ? "inherited" : fd.target, fd.fd < 3 ? 0 : fd.pos]),
+      );
       assertMemory(new MemoryView(checkpoint, row.mm ?? -1), truth.memory);
     }
   });
@@ -83,8 +98,19 @@ for (const set of sets2011) {
 function assertRegisters(regs: Gpregs | undefined, truth: Readonly<Record<string, string>>): void {
   assert.ok(regs);
   const names: Readonly<Record<string, keyof Gpregs>> = {
-    rax: "ax", rbx: "bx", rcx: "cx", rdx: "dx", rsi: "si", rdi: "di", rbp: "bp", rsp: "sp", rip: "ip",
-    orig_rax: "origAx", eflags: "flags", fs_base: "fsBase", gs_base: "gsBase",
+    rax: "ax",
+    rbx: "bx",
+    rcx: "cx",
+    rdx: "dx",
+    rsi: "si",
+    rdi: "di",
+    rbp: "bp",
+    rsp: "sp",
+    rip: "ip",
+    orig_rax: "origAx",
+    eflags: "flags",
+    fs_base: "fsBase",
+    gs_base: "gsBase",
   };
   for (const [name, value] of Object.entries(truth)) {
     assert.equal(regs[names[name] ?? (name as keyof Gpregs)], BigInt(value), name);
@@ -92,10 +118,19 @@ function assertRegisters(regs: Gpregs | undefined, truth: Readonly<Record<string
 }
 
 /** Contents of the program's own ranges; shared file mappings are not stored. */
-function assertMemory(view: MemoryView, ranges: readonly { readonly name: string; readonly start: string; readonly length: number; readonly sha256: string }[]): void {
+function assertMemory(
+  view: MemoryView,
+  ranges: readonly { readonly name: string; readonly start: string; readonly length: number; readonly sha256: string }[],
+): void {
   for (const { name, start, length, sha256 } of ranges) {
     if (name === "fileshared") continue;
-    assert.equal(createHash("sha256").update(view.read(BigInt(start), length)).digest("hex"), sha256, `memory ${name}`);
+    assert.equal(
+      createHash("sha256")
+        .update(view.read(BigInt(start), length))
+        .digest("hex"),
+      sha256,
+      `memory ${name}`,
+    );
   }
   view.close();
 }
@@ -108,8 +143,18 @@ function words(bytes: Uint8Array): bigint[] {
 test("tree3: who is whose child, which pipes and memory are shared", { skip }, async (t) => {
   const checkpoint = await readFor(t, crtools, set2011("tree3"));
   const { tables } = checkpoint;
-  assert.deepEqual(tables.tasks.map(({ pid, parent, ppid }) => [pid, parent, ppid]), [[480, null, 0], [481, 0, 480], [482, 0, 480]]);
-  assert.deepEqual(tables.pipes.map(({ data }) => data.length), [333, 0]);
+  assert.deepEqual(
+    tables.tasks.map(({ pid, parent, ppid }) => [pid, parent, ppid]),
+    [
+      [480, null, 0],
+      [481, 0, 480],
+      [482, 0, 480],
+    ],
+  );
+  assert.deepEqual(
+    tables.pipes.map(({ data }) => data.length),
+    [333, 0],
+  );
   const shared = tables.vmas.filter((vma) => vma.kind === "anon_shared");
   assert.equal(shared.length, 3);
   assert.equal(new Set(shared.map((vma) => vma.object)).size, 1, "one object for all three");
@@ -122,8 +167,17 @@ test("a set of one process out of a tree names that process as its root", { skip
   const folder = scratch(t);
   await crtools.write?.(checkpoint, outputIn(t, folder), { pid: 482 });
   const again = await readFor(t, crtools, folder);
-  assert.deepEqual(again.tables.tasks.map(({ pid, parent }) => [pid, parent]), [[482, null]]);
-  assert.match(crtools.losses?.(checkpoint, { pid: 482 }).map(({ code }) => code).join() ?? "", /tree\.processes/);
+  assert.deepEqual(
+    again.tables.tasks.map(({ pid, parent }) => [pid, parent]),
+    [[482, null]],
+  );
+  assert.match(
+    crtools
+      .losses?.(checkpoint, { pid: 482 })
+      .map(({ code }) => code)
+      .join() ?? "",
+    /tree\.processes/,
+  );
 });
 
 for (const set of sets2011) {
@@ -171,7 +225,10 @@ test("shared memory comes along into a v1 image when it is asked for, and comes 
 for (const set of sets2011) {
   test(`${set}: through an executable image and through JSON, the set comes back byte for byte`, { skip, timeout: 120_000 }, (t) => {
     const folder = scratch(t);
-    for (const [between, format] of [["image.elf", "ckpt-elf"], ["image.json", "json"]] as const) {
+    for (const [between, format] of [
+      ["image.elf", "ckpt-elf"],
+      ["image.json", "json"],
+    ] as const) {
       const there = crimg("convert", set2011(set), join(folder, between), "--to", format);
       assert.equal(there.status, 0, there.stderr);
       const back = crimg("convert", join(folder, between), join(folder, `${between}.set`), "--to", "crtools");

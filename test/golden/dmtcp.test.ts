@@ -12,7 +12,13 @@ interface Truth {
   readonly processes: readonly {
     readonly cmdline: readonly string[];
     readonly environ: readonly string[];
-    readonly vmas: readonly { readonly start: string; readonly end: string; readonly prot_bits: number; readonly file: string | null; readonly sha256?: string }[];
+    readonly vmas: readonly {
+      readonly start: string;
+      readonly end: string;
+      readonly prot_bits: number;
+      readonly file: string | null;
+      readonly sha256?: string;
+    }[];
     readonly memory: readonly { readonly name: string; readonly start: string; readonly length: number; readonly sha256: string }[];
   }[];
 }
@@ -40,12 +46,17 @@ for (const name of ["plain", "gzip"]) {
         .filter(({ file, prot_bits: bits }) => !(own.test(file ?? "") && (bits !== 3 || file?.includes("dmtcpSharedArea"))))
         .map(({ start, end, prot_bits: bits }) => `${BigInt(start)}-${BigInt(end)} ${bits}`);
       const found = checkpoint.model.tables.vmas.map(({ start, end, prot }) => `${start}-${end} ${prot}`);
-      assert.deepEqual(expected.filter((area) => !found.includes(area)), []);
+      assert.deepEqual(
+        expected.filter((area) => !found.includes(area)),
+        [],
+      );
       // The other way round, what its library mapped to write the image.
       assert.ok(found.length - expected.length <= 1);
       for (const range of truth.memory) {
         if (range.name === "fileshared" || range.name === "fileprivate") continue;
-        const hash = createHash("sha256").update(task.memory.read(BigInt(range.start), range.length)).digest("hex");
+        const hash = createHash("sha256")
+          .update(task.memory.read(BigInt(range.start), range.length))
+          .digest("hex");
         assert.equal(hash, range.sha256, range.name);
       }
       const stack = truth.vmas.find(({ file }) => file === "[stack]");

@@ -22,7 +22,10 @@ for (const set of ["single", "ctree", "threads4", "live"]) {
     const written = scratch(t);
     await crtools.write?.(original, outputIn(t, written), {});
     const again = await readFor(t, crtools, written);
-    assert.deepEqual(again.tables.tasks.map(({ pid, ppid }) => [pid, ppid]).slice(1), original.tables.tasks.map(({ pid, ppid }) => [pid, ppid]).slice(1));
+    assert.deepEqual(
+      again.tables.tasks.map(({ pid, ppid }) => [pid, ppid]).slice(1),
+      original.tables.tasks.map(({ pid, ppid }) => [pid, ppid]).slice(1),
+    );
     for (const process of truth) {
       const task = again.taskIndexOf(process.pid);
       assert.ok(task !== undefined);
@@ -31,7 +34,13 @@ for (const set of ["single", "ctree", "threads4", "live"]) {
       for (const { name, start, length, sha256 } of process.memory ?? []) {
         // Pages that the files still have are not in the image, and the counter page of `live` changes.
         if (name.startsWith("file") || sha256 === undefined) continue;
-        assert.equal(createHash("sha256").update(view.read(BigInt(start), length)).digest("hex"), sha256, `${name} of ${process.pid}`);
+        assert.equal(
+          createHash("sha256")
+            .update(view.read(BigInt(start), length))
+            .digest("hex"),
+          sha256,
+          `${name} of ${process.pid}`,
+        );
       }
       view.close();
 
@@ -51,7 +60,10 @@ test("every loss is one line a kind, with its count", { skip }, async (t) => {
   const count = (code: string): number => losses.find((loss) => loss.code === code)?.count ?? 0;
   assert.equal(count("timers.interval"), original.tables.intervalTimers.length);
   assert.equal(count("signals.pending"), original.tables.pendingSignals.length);
-  assert.equal(count("files.socket"), original.tables.descriptors.filter(({ file }) => original.tables.files[file]?.kind === "socket").length);
+  assert.equal(
+    count("files.socket"),
+    original.tables.descriptors.filter(({ file }) => original.tables.files[file]?.kind === "socket").length,
+  );
   assert.equal(count("threads.extra"), 0);
   assert.throws(() => ckptElfV1.losses?.(original, {}), /holds one process, and there are 3/);
 });

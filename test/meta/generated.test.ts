@@ -41,12 +41,17 @@ test("SPEC.md has a section and a field table for every table, numbered by its k
   const document = readFileSync(join(projectRoot, "spec/SPEC.md"), "utf8");
   for (const { kind, tableId } of tableSpecs) {
     assert.ok(document.includes(`\n### 5.${kind} ${tableId}\n`), `SPEC.md lacks the section "5.${kind} ${tableId}"`);
-    assert.ok(document.includes(`<!-- generated: table ${tableId} -->`), `SPEC.md lacks <!-- generated: table ${tableId} --> in section 5.${kind}`);
+    assert.ok(
+      document.includes(`<!-- generated: table ${tableId} -->`),
+      `SPEC.md lacks <!-- generated: table ${tableId} --> in section 5.${kind}`,
+    );
   }
 });
 
 test("every section that is cited exists", () => {
-  const sections = new Set([...readFileSync(join(projectRoot, "spec/SPEC.md"), "utf8").matchAll(/^#+ (\d+(?:\.\d+)?)\.? /gm)].map(([, number]) => number));
+  const sections = new Set(
+    [...readFileSync(join(projectRoot, "spec/SPEC.md"), "utf8").matchAll(/^#+ (\d+(?:\.\d+)?)\.? /gm)].map(([, number]) => number),
+  );
   for (const folder of ["src", "formats", "docs"]) {
     for (const name of readdirSync(join(projectRoot, folder), { recursive: true, encoding: "utf8" })) {
       if (!/\.(ts|md)$/.test(name)) continue;

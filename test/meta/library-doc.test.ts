@@ -7,7 +7,9 @@ import { join } from "node:path";
 import test from "node:test";
 import { fixtures, noFixtures, projectRoot } from "../support/project.js";
 
-const blocks = [...readFileSync(join(projectRoot, "docs/library.md"), "utf8").matchAll(/^```js\n(.*?)^```$/gms)].map((match) => match[1] ?? "");
+const blocks = [...readFileSync(join(projectRoot, "docs/library.md"), "utf8").matchAll(/^```js\n(.*?)^```$/gms)].map(
+  (match) => match[1] ?? "",
+);
 
 test("the page has its examples", () => assert.ok(blocks.length >= 5));
 
@@ -19,7 +21,11 @@ blocks.forEach((block, index) => {
       const image = join(fixtures ?? "", "core/gcore-single/core.739");
       const script = `const image = ${JSON.stringify(image)}, pid = 739;\n${block.replaceAll('"crimg"', JSON.stringify(library))}`;
       writeFileSync(join(directory, "example.mjs"), script);
-      const { status, stdout, stderr } = spawnSync(process.execPath, ["example.mjs"], { cwd: directory, encoding: "utf8", timeout: 30_000 });
+      const { status, stdout, stderr } = spawnSync(process.execPath, ["example.mjs"], {
+        cwd: directory,
+        encoding: "utf8",
+        timeout: 30_000,
+      });
       assert.equal(status, 0, stderr);
       assert.notEqual(stdout, "");
     } finally {

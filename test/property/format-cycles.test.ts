@@ -39,7 +39,9 @@ function common(value: unknown, other: unknown): unknown {
   if (typeof value !== "object" || value === null || Array.isArray(value)) return value;
   const names = new Set(Object.keys(other as object));
   return Object.fromEntries(
-    Object.entries(value).filter(([name]) => names.has(name)).map(([name, one]) => [name, /^[0-9]+$/.test(name) ? one : common(one, (other as Record<string, unknown>)[name])]),
+    Object.entries(value)
+      .filter(([name]) => names.has(name))
+      .map(([name, one]) => [name, /^[0-9]+$/.test(name) ? one : common(one, (other as Record<string, unknown>)[name])]),
   );
 }
 
@@ -53,7 +55,10 @@ interface Read {
 
 async function project(path: string, from: string): Promise<Read> {
   const losses: Loss[] = [];
-  const { checkpoint } = await readCheckpoint({ path, name: path, close: () => undefined }, { registry, from, onLoss: (loss) => losses.push(loss) });
+  const { checkpoint } = await readCheckpoint(
+    { path, name: path, close: () => undefined },
+    { registry, from, onLoss: (loss) => losses.push(loss) },
+  );
   try {
     return { facets: Object.fromEntries(Object.entries(projections).map(([name, tell]) => [name, tell(checkpoint)])), losses };
   } finally {

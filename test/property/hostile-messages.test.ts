@@ -53,11 +53,15 @@ for (const id of registry.ids) {
         const checkpoint = await format.read?.(path, {});
         if (checkpoint === undefined) continue;
         const { findings } = validateImage(path, checkpoint, { source: path, format, locate: pathLocator });
-        texts = findings.map((finding) => JSON.stringify(finding, (_, value: unknown) => (typeof value === "bigint" ? String(value) : value)));
+        texts = findings.map((finding) =>
+          JSON.stringify(finding, (_, value: unknown) => (typeof value === "bigint" ? String(value) : value)),
+        );
         checkpoint.close();
       } catch (error) {
         if (!(error instanceof CrimgError)) throw error;
-        texts = [JSON.stringify({ message: error.message, expected: error.expected, actual: error.actual, hint: error.hint, path: error.path })];
+        texts = [
+          JSON.stringify({ message: error.message, expected: error.expected, actual: error.actual, hint: error.hint, path: error.path }),
+        ];
       } finally {
         writeFileSync(file, original);
       }

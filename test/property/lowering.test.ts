@@ -3,7 +3,17 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import fc from "fast-check";
 import {
-  credRow, emptyTables, extentRow, mmRow, objectRow, taskRow, threadRow, vmaRow, checkpointRow, type MutableTables, type VmaRow,
+  credRow,
+  emptyTables,
+  extentRow,
+  mmRow,
+  objectRow,
+  taskRow,
+  threadRow,
+  vmaRow,
+  checkpointRow,
+  type MutableTables,
+  type VmaRow,
 } from "../../src/gen/tables.js";
 import { type Op, argModeValues, opFlagsBits, opKindNames } from "../../src/gen/restore-program.js";
 import type { DescriptorLowering } from "../../src/lower/context.js";
@@ -13,7 +23,11 @@ import { Checkpoint } from "../../src/model/checkpoint.js";
 import { RestoreProgram } from "../../src/ops/explain/program.js";
 
 const page = 4096n;
-const noDescriptors: DescriptorLowering = { openFiles: () => undefined, placeDescriptors: () => undefined, finishDescriptors: () => undefined };
+const noDescriptors: DescriptorLowering = {
+  openFiles: () => undefined,
+  placeDescriptors: () => undefined,
+  finishDescriptors: () => undefined,
+};
 
 /** A mapping as (pages of gap before it, pages long, kind, protection, which of its pages are stored). */
 const mappingArbitrary = fc.record({
@@ -40,7 +54,10 @@ function checkpointOf(tree: Tree): Checkpoint {
   const tables = emptyTables();
   tables.checkpoint.push(checkpointRow({ rootTask: 0 }));
   tables.creds.push(credRow({ uid: 5, euid: 5, suid: 5 }));
-  tables.objects.push(objectRow({ kind: "file", path: "/bin/x", size: 99n, mtimeNs: 5n }), objectRow({ kind: "shared_memory", size: 16n * page }));
+  tables.objects.push(
+    objectRow({ kind: "file", path: "/bin/x", size: 99n, mtimeNs: 5n }),
+    objectRow({ kind: "shared_memory", size: 16n * page }),
+  );
   let fileOffset = page * 3n;
   tree.spaces.forEach((space, task) => {
     const pid = 100 + task * 10;
@@ -49,7 +66,11 @@ function checkpointOf(tree: Tree): Checkpoint {
     const lead = task === 0 ? "session" : tree.leads[task];
     tables.tasks.push(
       taskRow({
-        pid, parent, mm: task, state: "running", exitSignal: 17,
+        pid,
+        parent,
+        mm: task,
+        state: "running",
+        exitSignal: 17,
         sid: lead === "session" ? pid : (above?.sid ?? pid),
         pgid: lead === "neither" ? (above?.pgid ?? pid) : pid,
       }),
@@ -74,7 +95,9 @@ function addSpace(tables: MutableTables, mm: number, space: Tree["spaces"][numbe
     if (kind !== "anon_private" && kind !== "file_private") continue;
     stored.slice(0, pages).forEach((isStored, index) => {
       if (!isStored) return;
-      tables.extents.push(extentRow({ ownerKind: "mm", owner: mm, address: start + BigInt(index) * page, length: page, fileOffset, source: 0 }));
+      tables.extents.push(
+        extentRow({ ownerKind: "mm", owner: mm, address: start + BigInt(index) * page, length: page, fileOffset, source: 0 }),
+      );
       fileOffset += page;
     });
   }
@@ -82,7 +105,12 @@ function addSpace(tables: MutableTables, mm: number, space: Tree["spaces"][numbe
 }
 
 function lower(checkpoint: Checkpoint): RestoreProgram {
-  const linked = lowerCheckpoint(checkpoint, { codeSize: 3n * page, codeSyscallOffset: page, codeChecksum: 0, lowerDescriptors: () => noDescriptors });
+  const linked = lowerCheckpoint(checkpoint, {
+    codeSize: 3n * page,
+    codeSyscallOffset: page,
+    codeChecksum: 0,
+    lowerDescriptors: () => noDescriptors,
+  });
   return new RestoreProgram(linked.bytes, "generated");
 }
 
@@ -123,7 +151,10 @@ test("every mapping is made exactly once, in its place, and ends with its protec
     checkpoint.tables.tasks.forEach((row, task) => {
       const wanted = checkpoint.vmasOf(task).map((index) => checkpoint.tables.vmas[index] as VmaRow);
       const made = mappedBy(opsOf(program, `task ${row.pid} (t${task})`));
-      assert.deepEqual(made, wanted.map(({ start, end, prot }) => ({ start, length: end - start, prot })));
+      assert.deepEqual(
+        made,
+        wanted.map(({ start, end, prot }) => ({ start, length: end - start, prot })),
+      );
     });
   });
 });
@@ -131,7 +162,9 @@ test("every mapping is made exactly once, in its place, and ends with its protec
 test("the hole and the staging area are in nobody's way", () => {
   law((checkpoint, program) => {
     const { holeBase, holeSize, addrProgram, addrControl, lenMemory, lenControl } = program.header;
-    const staging = program.ops.filter((op) => isCall(op, "mmap") && program.text(op.subject) === "").map((op) => [argument(op, 0), argument(op, 0) + argument(op, 1)] as const);
+    const staging = program.ops
+      .filter((op) => isCall(op, "mmap") && program.text(op.subject) === "")
+      .map((op) => [argument(op, 0), argument(op, 0) + argument(op, 1)] as const);
     const taken = [[holeBase, holeBase + holeSize] as const, ...staging];
     for (const { start, end } of checkpoint.tables.vmas) {
       for (const [from, to] of taken) assert.ok(end <= from || start >= to, `${start.toString(16)} overlaps ${from.toString(16)}`);
@@ -157,7 +190,10 @@ test("every stored page is read exactly once, to where it was, while it can be w
           offset += length;
         }
       }
-      assert.deepEqual(read, checkpoint.extentsOf({ mm: task }).map(({ address, fileOffset }) => `${address} from ${fileOffset}`));
+      assert.deepEqual(
+        read,
+        checkpoint.extentsOf({ mm: task }).map(({ address, fileOffset }) => `${address} from ${fileOffset}`),
+      );
       const firstRead = ops.findIndex((op) => isCall(op, "preadv"));
       const before = mappedBy(ops.slice(0, Math.max(firstRead, 0)));
       for (const { address } of checkpoint.extentsOf({ mm: task })) {
@@ -187,7 +223,10 @@ test("each process and thread is made once, with its own id", () => {
       if (!isFork && kind !== "thread") continue;
       wanted.push(Number(/\d+/.exec(program.text(op.message))?.[0]));
     }
-    assert.deepEqual(wanted.sort((a, b) => a - b), checkpoint.tables.threads.map(({ tid }) => tid).sort((a, b) => a - b));
+    assert.deepEqual(
+      wanted.sort((a, b) => a - b),
+      checkpoint.tables.threads.map(({ tid }) => tid).sort((a, b) => a - b),
+    );
   });
 });
 
@@ -217,7 +256,8 @@ test("jumps and data stay inside the program", () => {
       if (op.store !== 0xffff_ffff) assert.ok(op.store < numSlots);
       op.modes.forEach((mode, index) => {
         const value = argument(op, index);
-        if (mode === argModeValues.data || mode === argModeValues.mem4 || mode === argModeValues.mem8) assert.ok(ofsData + value < lenMemory);
+        if (mode === argModeValues.data || mode === argModeValues.mem4 || mode === argModeValues.mem8)
+          assert.ok(ofsData + value < lenMemory);
         if (mode === argModeValues.slot) assert.ok(Number(value & 0xffff_ffffn) < numSlots);
       });
     }

@@ -30,7 +30,13 @@ for (const spec of loadSpecs(projectRoot)) {
   });
 }
 
-function compareRecord(record: RecordType, row: Readonly<Record<string, unknown>>, found: OfficialValue, sample: Sample, path: string): void {
+function compareRecord(
+  record: RecordType,
+  row: Readonly<Record<string, unknown>>,
+  found: OfficialValue,
+  sample: Sample,
+  path: string,
+): void {
   for (const field of record.fields) {
     const where = `${path}.${field.id}`;
     const value = found[field.name];

@@ -17,7 +17,8 @@ function assertSame(ours: object, theirs: OfficialValue, path: string): void {
   for (const [name, value] of Object.entries(ours)) {
     const other = theirs[name];
     if (value instanceof Uint8Array) assert.deepEqual([...(other as Uint8Array)], [...value], `${path}.${name}`);
-    else if (Array.isArray(value)) value.forEach((one, index) => assertSame(one as object, (other as OfficialValue[])[index] ?? {}, `${path}.${name}[${index}]`));
+    else if (Array.isArray(value))
+      value.forEach((one, index) => assertSame(one as object, (other as OfficialValue[])[index] ?? {}, `${path}.${name}[${index}]`));
     else if (typeof value === "object" && value !== null) assertSame(value as object, other as OfficialValue, `${path}.${name}`);
     else assert.equal(other, value, `${path}.${name}`);
   }
@@ -41,7 +42,9 @@ test("core images of 2011", { skip: fixtures === undefined && noFixtures }, asyn
 
 test("ELF headers of cores and of 2011 images", { skip: fixtures === undefined && noFixtures }, async () => {
   const official = await OfficialReaders.compile("elf64");
-  const names = readdirSync(fixtures ?? "", { recursive: true, encoding: "utf8" }).filter((name) => /\.elf$|core\/[^/]+\/core(\.\d+)?$/.test(name));
+  const names = readdirSync(fixtures ?? "", { recursive: true, encoding: "utf8" }).filter((name) =>
+    /\.elf$|core\/[^/]+\/core(\.\d+)?$/.test(name),
+  );
   assert.ok(names.length >= 5, names.join());
   for (const name of names) {
     const bytes = readFileSync(join(fixtures ?? "", name));

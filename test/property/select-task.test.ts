@@ -17,7 +17,10 @@ test("every facet of the process is what it was in the tree", () => {
       const tree = buildCheckpoint(plans, file("/nowhere/program"), file("/nowhere/data"));
       const { pid } = tree.tables.tasks[choice % tree.tables.tasks.length] ?? { pid: 0 };
       const one = selectTask(tree, pid);
-      assert.deepEqual(one.tables.tasks.map((task) => task.pid), [pid]);
+      assert.deepEqual(
+        one.tables.tasks.map((task) => task.pid),
+        [pid],
+      );
       assert.deepEqual([...checkReferences(one.tables)], []);
       for (const [facet, project] of Object.entries(projections)) {
         if (facet === "tree") continue;

@@ -37,7 +37,10 @@ function statusOf(pid: number): Status | undefined {
 
 /** Addresses and protections of a process's mappings. */
 function mapsOf(pid: number): string[] {
-  return readFileSync(`/proc/${pid}/maps`, "utf8").trim().split("\n").map((line) => line.split(" ").slice(0, 2).join(" "));
+  return readFileSync(`/proc/${pid}/maps`, "utf8")
+    .trim()
+    .split("\n")
+    .map((line) => line.split(" ").slice(0, 2).join(" "));
 }
 
 /** Waits until every process of the list has gone some rounds beyond `from`. */

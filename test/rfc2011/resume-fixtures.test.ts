@@ -13,7 +13,14 @@ import { endTree, temporaryDirectory, until } from "../support/processes.js";
 import { crimgCommand, fixtures, noFixtures } from "../support/project.js";
 
 const isRoot = process.getuid?.() === 0;
-const skip = folder2011 === undefined ? noFixtures : !isRoot ? "needs root" : spawnSync("unshare", ["-mpf", "--mount-proc", "true"]).status !== 0 ? "needs namespaces" : false;
+const skip =
+  folder2011 === undefined
+    ? noFixtures
+    : !isRoot
+      ? "needs root"
+      : spawnSync("unshare", ["-mpf", "--mount-proc", "true"]).status !== 0
+        ? "needs namespaces"
+        : false;
 
 /** What the resumed processes are, as a script inside the mount namespace sees them. */
 interface Seen {
@@ -50,7 +57,10 @@ console.log(JSON.stringify(seen));
 /** Runs a shell script in namespaces where /opt/demo/{bin,run} are folders of the test. */
 function inNamespace(directory: string, script: string): ReturnType<typeof spawn> {
   const setUp = `mount -t tmpfs none /opt && mkdir -p /opt/demo/bin /opt/demo/run && mount --bind "$1/bin" /opt/demo/bin && mount --bind "$1/run" /opt/demo/run && cd /opt/demo/run &&`;
-  return spawn("unshare", ["-mpf", "--mount-proc", "--kill-child", "sh", "-c", `${setUp} ${script}`, "sh", directory, crimgCommand], { stdio: ["ignore", "pipe", "pipe"], detached: true });
+  return spawn("unshare", ["-mpf", "--mount-proc", "--kill-child", "sh", "-c", `${setUp} ${script}`, "sh", directory, crimgCommand], {
+    stdio: ["ignore", "pipe", "pipe"],
+    detached: true,
+  });
 }
 
 /** Folders bin and run as the original had them; `files` says what is in run. */
@@ -66,7 +76,14 @@ function folders(t: TestContext, programs: readonly string[], files: Readonly<Re
 }
 
 /** Resumes an image, looks at its processes, and ends them. */
-async function resumed(t: TestContext, directory: string, image: string, pids: readonly number[], ranges: Readonly<Record<number, readonly { name: string; start: string; length: number }[]>>, options = ""): Promise<Readonly<Record<number, Seen>>> {
+async function resumed(
+  t: TestContext,
+  directory: string,
+  image: string,
+  pids: readonly number[],
+  ranges: Readonly<Record<number, readonly { name: string; start: string; length: number }[]>>,
+  options = "",
+): Promise<Readonly<Record<number, Seen>>> {
   writeFileSync(join(directory, "look.cjs"), looker.replace("const [, pids, ranges]", "const [, , pids, ranges]"));
   const wait = `i=0; while [ $i -lt 100 ] && ! grep -q '^TracerPid:.0$' /proc/${pids[0]}/status 2>/dev/null; do i=$((i+1)); sleep 0.05; done; sleep 0.3;`;
   const script = `"$2" exec ${options.includes("5<") ? "--map-fd" : ""} '${image}' ${options} & ${wait} ${process.execPath} "$1/look.cjs" '${JSON.stringify(pids)}' '${JSON.stringify(ranges)}'; kill -9 ${[...pids].reverse().join(" ")}; wait`;
@@ -82,7 +99,12 @@ async function resumed(t: TestContext, directory: string, image: string, pids: r
 
 /** The program's own ranges of each process; shared files are the host's. */
 function rangesOf(set: string): Record<number, { name: string; start: string; length: number }[]> {
-  return Object.fromEntries(truthOf(set).map(({ pid, memory }) => [pid, memory.filter(({ name }) => name !== "fileshared").map(({ name, start, length }) => ({ name, start, length }))]));
+  return Object.fromEntries(
+    truthOf(set).map(({ pid, memory }) => [
+      pid,
+      memory.filter(({ name }) => name !== "fileshared").map(({ name, start, length }) => ({ name, start, length })),
+    ]),
+  );
 }
 
 function assertSeen(set: string, seen: Readonly<Record<number, Seen>>): void {
@@ -91,10 +113,18 @@ function assertSeen(set: string, seen: Readonly<Record<number, Seen>>): void {
     assert.ok(process, `process ${truth.pid}`);
     if (!truth.comm.includes(")")) assert.equal(process.comm, truth.comm);
     assert.equal(process.cmdline, `${truth.exe}\0manifest\0`);
-    for (const { name, sha256 } of truth.memory) if (name !== "fileshared") assert.equal(process.memory[name], sha256, `memory ${name} of ${truth.pid}`);
-    const ranges = process.maps.trim().split("\n").map((line) => line.split(" ").slice(0, 2).join(" "));
-    const letters = ({ prot_bits: prot, shared }: (typeof truth.vmas)[number]): string => `${prot & 1 ? "r" : "-"}${prot & 2 ? "w" : "-"}${prot & 4 ? "x" : "-"}${shared ? "s" : "p"}`;
-    assert.deepEqual(ranges, truth.vmas.map((vma) => `${vma.start.slice(2).padStart(8, "0")}-${vma.end.slice(2).padStart(8, "0")} ${letters(vma)}`));
+    for (const { name, sha256 } of truth.memory)
+      if (name !== "fileshared") assert.equal(process.memory[name], sha256, `memory ${name} of ${truth.pid}`);
+    const ranges = process.maps
+      .trim()
+      .split("\n")
+      .map((line) => line.split(" ").slice(0, 2).join(" "));
+    const letters = ({ prot_bits: prot, shared }: (typeof truth.vmas)[number]): string =>
+      `${prot & 1 ? "r" : "-"}${prot & 2 ? "w" : "-"}${prot & 4 ? "x" : "-"}${shared ? "s" : "p"}`;
+    assert.deepEqual(
+      ranges,
+      truth.vmas.map((vma) => `${vma.start.slice(2).padStart(8, "0")}-${vma.end.slice(2).padStart(8, "0")} ${letters(vma)}`),
+    );
   }
 }
 
@@ -103,7 +133,11 @@ function filled(length: number, seed: number): Uint8Array {
   return Uint8Array.from({ length }, (_none, index) => seed + index * 7 + (index >> 8));
 }
 
-for (const [set, program] of [["tiny-sleep", "tiny"], ["tiny-norandom", "tiny"], ["comm-paren", "tiny-paren"]] as const) {
+for (const [set, program] of [
+  ["tiny-sleep", "tiny"],
+  ["tiny-norandom", "tiny"],
+  ["comm-paren", "tiny-paren"],
+] as const) {
   test(`${set}: the set and the ELF image run again`, { skip, timeout: 180_000 }, async (t) => {
     const directory = folders(t, [program], {});
     const pids = pidsOf(set);
@@ -132,7 +166,11 @@ test("tree3: three processes, their pipes, shared memory and file offsets", { sk
 
 test("single: private pages come from the image, the shared mapping from the file", { skip, timeout: 180_000 }, async (t) => {
   const content = filled(3 * 4096, 17);
-  const directory = folders(t, ["alpha"], { "alpha-private.dat": content, "alpha-shared.dat": content, "alpha-log.dat": new Uint8Array(15) });
+  const directory = folders(t, ["alpha"], {
+    "alpha-private.dat": content,
+    "alpha-shared.dat": content,
+    "alpha-log.dat": new Uint8Array(15),
+  });
   const seen = await resumed(t, directory, set2011("single"), [475], rangesOf("single"));
   assertSeen("single", seen);
   assert.match(seen[475]?.maps ?? "", /10600000-10602000 rw-s 00001000 .*\/opt\/demo\/run\/alpha-shared\.dat/);
@@ -144,7 +182,8 @@ test("a version 1 image without names of files runs on from its stored pages", {
   copyFileSync(join(set2011("tree3"), "elf/482.elf"), image);
   const ranges = (rangesOf("tree3")[482] ?? []).filter(({ name }) => name !== "shared");
   const seen = await resumed(t, directory, image, [482], { 482: ranges });
-  for (const { name } of ranges) assert.equal(seen[482]?.memory[name], truthOf("tree3")[2]?.memory.find((one) => one.name === name)?.sha256, name);
+  for (const { name } of ranges)
+    assert.equal(seen[482]?.memory[name], truthOf("tree3")[2]?.memory.find((one) => one.name === name)?.sha256, name);
   assert.doesNotMatch(seen[482]?.maps ?? "", /opt\/demo/);
 });
 
@@ -169,7 +208,8 @@ test("descriptors that are patched into a version 1 image are those of the comma
   const seen = await resumed(t, directory, image, [475], { 475: ranges }, "5</opt/demo/run/other.dat");
   assert.match(seen[475]?.maps ?? "", /10600000-10602000 rw-s 00001000 .*\/opt\/demo\/run\/other\.dat/);
   const digest = (name: string): string | undefined => seen[475]?.memory[name];
-  for (const { name, sha256 } of truthOf("single")[0]?.memory ?? []) if (!["fileshared", "shared"].includes(name)) assert.equal(digest(name), sha256, name);
+  for (const { name, sha256 } of truthOf("single")[0]?.memory ?? [])
+    if (!["fileshared", "shared"].includes(name)) assert.equal(digest(name), sha256, name);
 });
 
 test("with the binfmt_misc rule, the kernel executes a version 1 image as in 2011", { skip, timeout: 180_000 }, async (t) => {

@@ -1,8 +1,24 @@
 /** Random checkpoints that mean something: a tree, threads, mappings that do not overlap, pages, descriptors. */
 import fc from "fast-check";
 import {
-  checkpointRow, credRow, descriptorRow, emptyTables, eventfdRow, extentRow, gpregs, intervalTimerRow, mmRow, objectRow, openFileRow, pipeRow,
-  rlimitRow, signalActionRow, taskRow, threadRow, vmaRow, type MutableTables,
+  checkpointRow,
+  credRow,
+  descriptorRow,
+  emptyTables,
+  eventfdRow,
+  extentRow,
+  gpregs,
+  intervalTimerRow,
+  mmRow,
+  objectRow,
+  openFileRow,
+  pipeRow,
+  rlimitRow,
+  signalActionRow,
+  taskRow,
+  threadRow,
+  vmaRow,
+  type MutableTables,
 } from "../../src/gen/tables.js";
 import { Checkpoint } from "../../src/model/checkpoint.js";
 import { BufferPageSource } from "../../src/pages/buffer-source.js";
@@ -95,7 +111,15 @@ class Builder {
   build(): Checkpoint {
     const tables = this.#tables;
     tables.checkpoint.push(
-      checkpointRow({ createdNs: 1_700_000_000_000_000_000n, pageSize: 4096, rootTask: 0, machine: "x86_64", sourceFormat: "live", creator: "test", xfeatures: 7n }),
+      checkpointRow({
+        createdNs: 1_700_000_000_000_000_000n,
+        pageSize: 4096,
+        rootTask: 0,
+        machine: "x86_64",
+        sourceFormat: "live",
+        creator: "test",
+        xfeatures: 7n,
+      }),
     );
     this.plans.forEach((plan, index) => this.#task(plan, index));
     // Extents of one owner are together, address spaces first.
@@ -105,7 +129,19 @@ class Builder {
   }
 
   #file({ path, size, mtimeNs }: HostFile, mode: number): void {
-    this.#tables.objects.push(objectRow({ kind: "file", path, size, mtimeNs, mode, nlink: 1, ino: BigInt(100 + this.#tables.objects.length), devMajor: 8, devMinor: 1 }));
+    this.#tables.objects.push(
+      objectRow({
+        kind: "file",
+        path,
+        size,
+        mtimeNs,
+        mode,
+        nlink: 1,
+        ino: BigInt(100 + this.#tables.objects.length),
+        devMajor: 8,
+        devMinor: 1,
+      }),
+    );
   }
 
   /** A page that is not zero, and unlike all others. */
@@ -122,8 +158,18 @@ class Builder {
     const { stackTop, heapStart } = this.#memory(plan, index);
     tables.tasks.push(
       taskRow({
-        pid, parent, ppid: parent === null ? 1 : 1000 + parent * 100, pgid: 1000, sid: 1000, state: "running", exitSignal: 17, mm: index, cwd: 2,
-        umask: plan.umask, foregroundPgid: -1, taskFlags: 0x400000,
+        pid,
+        parent,
+        ppid: parent === null ? 1 : 1000 + parent * 100,
+        pgid: 1000,
+        sid: 1000,
+        state: "running",
+        exitSignal: 17,
+        mm: index,
+        cwd: 2,
+        umask: plan.umask,
+        foregroundPgid: -1,
+        taskFlags: 0x400000,
       }),
     );
     const strings = plan.strings.map((text) => `${text}\0`);
@@ -131,9 +177,20 @@ class Builder {
     const start = stackTop - 1024n;
     tables.mms.push(
       mmRow({
-        exe: 0, dumpable: 1, startCode: 0x400000n, endCode: 0x401000n, startData: 0x401000n, endData: 0x402000n, startBrk: heapStart, brk: heapStart + page,
-        startStack: stackTop - 2048n, argStart: start, argEnd: start + BigInt(argument.length), envStart: start + BigInt(argument.length),
-        envEnd: start + BigInt(strings.join("").length), auxv: auxv(),
+        exe: 0,
+        dumpable: 1,
+        startCode: 0x400000n,
+        endCode: 0x401000n,
+        startData: 0x401000n,
+        endData: 0x402000n,
+        startBrk: heapStart,
+        brk: heapStart + page,
+        startStack: stackTop - 2048n,
+        argStart: start,
+        argEnd: start + BigInt(argument.length),
+        envStart: start + BigInt(argument.length),
+        envEnd: start + BigInt(strings.join("").length),
+        auxv: auxv(),
       }),
     );
     this.#patch(stackTop - page, 4096 - 1024, Buffer.from(strings.join("")), index);
@@ -142,24 +199,87 @@ class Builder {
       tables.signalActions.push(signalActionRow({ task: index, signal, handler, flags: 0x0400_0000n, restorer: 0x400100n }));
     }
     for (let resource = 0; resource < 16; resource++) {
-      const name = (["cpu", "fsize", "data", "stack", "core", "rss", "nproc", "nofile", "memlock", "as", "locks", "sigpending", "msgqueue", "nice", "rtprio", "rttime"] as const)[resource];
-      tables.rlimits.push(rlimitRow({ task: index, resource: name ?? "cpu", soft: BigInt(1000 + resource), hard: BigInt(2000 + resource) }));
+      const name = (
+        [
+          "cpu",
+          "fsize",
+          "data",
+          "stack",
+          "core",
+          "rss",
+          "nproc",
+          "nofile",
+          "memlock",
+          "as",
+          "locks",
+          "sigpending",
+          "msgqueue",
+          "nice",
+          "rtprio",
+          "rttime",
+        ] as const
+      )[resource];
+      tables.rlimits.push(
+        rlimitRow({ task: index, resource: name ?? "cpu", soft: BigInt(1000 + resource), hard: BigInt(2000 + resource) }),
+      );
     }
-    if (plan.timerUs > 0) tables.intervalTimers.push(intervalTimerRow({ task: index, which: "real", valueUs: BigInt(plan.timerUs), intervalUs: 500_000n }));
+    if (plan.timerUs > 0)
+      tables.intervalTimers.push(intervalTimerRow({ task: index, which: "real", valueUs: BigInt(plan.timerUs), intervalUs: 500_000n }));
     this.#descriptors(plan, index);
   }
 
   #thread(plan: TaskPlan, task: number, tid: number): void {
     const [r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di, flags] = plan.registers as readonly [
-      bigint, bigint, bigint, bigint, bigint, bigint, bigint, bigint, bigint, bigint, bigint, bigint, bigint, bigint, bigint, bigint,
+      bigint,
+      bigint,
+      bigint,
+      bigint,
+      bigint,
+      bigint,
+      bigint,
+      bigint,
+      bigint,
+      bigint,
+      bigint,
+      bigint,
+      bigint,
+      bigint,
+      bigint,
+      bigint,
     ];
     this.#tables.threads.push(
       threadRow({
-        task, tid, comm: plan.comm, creds: 0, sigMask: plan.mask, altstackFlags: 2, schedPolicy: "other", inSyscall: Number(plan.isInCall),
+        task,
+        tid,
+        comm: plan.comm,
+        creds: 0,
+        sigMask: plan.mask,
+        altstackFlags: 2,
+        schedPolicy: "other",
+        inSyscall: Number(plan.isInCall),
         regs: gpregs({
-          r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, cx, dx, si, di, flags: (flags & 0xcd5n) | 0x202n,
-          ax: plan.isInCall ? (1n << 64n) - 514n : ax, origAx: plan.isInCall ? 34n : (1n << 64n) - 1n,
-          ip: 0x400200n, sp: 0x7ffc_0000_0000n - 0x800n, cs: 0x33n, ss: 0x2bn, fsBase: 0x7f00_0000_1000n,
+          r15,
+          r14,
+          r13,
+          r12,
+          bp,
+          bx,
+          r11,
+          r10,
+          r9,
+          r8,
+          cx,
+          dx,
+          si,
+          di,
+          flags: (flags & 0xcd5n) | 0x202n,
+          ax: plan.isInCall ? (1n << 64n) - 514n : ax,
+          origAx: plan.isInCall ? 34n : (1n << 64n) - 1n,
+          ip: 0x400200n,
+          sp: 0x7ffc_0000_0000n - 0x800n,
+          cs: 0x33n,
+          ss: 0x2bn,
+          fsBase: 0x7f00_0000_1000n,
         }),
         xstate: xstate(tid),
       }),
@@ -183,7 +303,16 @@ class Builder {
           extents.push(extentRow({ ownerKind: "mm", owner: mm, address: at + index * page, length: page, fileOffset: this.#page() }));
         }
       } else {
-        const object = this.#tables.objects.push(objectRow({ kind: "shared_memory", mode: 0o100777, size: BigInt(pages) * page, ino: BigInt(5000 + this.#tables.objects.length), devMinor: 1 })) - 1;
+        const object =
+          this.#tables.objects.push(
+            objectRow({
+              kind: "shared_memory",
+              mode: 0o100777,
+              size: BigInt(pages) * page,
+              ino: BigInt(5000 + this.#tables.objects.length),
+              devMinor: 1,
+            }),
+          ) - 1;
         vmas.push(vmaRow({ mm, kind: "anon_shared", start: at, end, prot: 3, object }));
         for (const index of storedPages(pages, stored)) {
           extents.push(extentRow({ ownerKind: "object", owner: object, address: index * page, length: page, fileOffset: this.#page() }));
@@ -199,7 +328,9 @@ class Builder {
   #anonymous(mm: number, start: bigint, pages: bigint, prot: number, stored: number, marks: { isHeap?: number; isStack?: number }): void {
     this.#tables.vmas.push(vmaRow({ mm, kind: "anon_private", start, end: start + pages * page, prot, ...marks }));
     for (const index of storedPages(Number(pages), stored)) {
-      this.#tables.extents.push(extentRow({ ownerKind: "mm", owner: mm, address: start + index * page, length: page, fileOffset: this.#page() }));
+      this.#tables.extents.push(
+        extentRow({ ownerKind: "mm", owner: mm, address: start + index * page, length: page, fileOffset: this.#page() }),
+      );
     }
   }
 
@@ -212,7 +343,8 @@ class Builder {
   #descriptors(plan: TaskPlan, task: number): void {
     const { files, descriptors, pipes, eventfds } = this.#tables;
     const add = (fd: number, file: number, flags = 0) => descriptors.push(descriptorRow({ task, fd, file, flags }));
-    if (plan.inherited) for (let fd = 0; fd < 3; fd++) add(fd, files.push(openFileRow({ kind: "inherited", detail: fd, flags: fd === 0 ? 0 : 1 })) - 1);
+    if (plan.inherited)
+      for (let fd = 0; fd < 3; fd++) add(fd, files.push(openFileRow({ kind: "inherited", detail: fd, flags: fd === 0 ? 0 : 1 })) - 1);
     add(5, files.push(openFileRow({ kind: "path", object: 1, flags: 0o100000, pos: BigInt(17 + task) })) - 1, 1);
     const pipe = pipes.push(pipeRow({ ino: BigInt(9000 + task), capacity: 65536, data: Buffer.from("in flight") })) - 1;
     add(6, files.push(openFileRow({ kind: "pipe", detail: pipe, flags: 0 })) - 1);
@@ -222,7 +354,9 @@ class Builder {
 }
 
 function storedPages(pages: number, bits: number): readonly bigint[] {
-  return Array.from({ length: pages }, (_none, index) => index).filter((index) => ((bits >> index) & 1) === 1).map(BigInt);
+  return Array.from({ length: pages }, (_none, index) => index)
+    .filter((index) => ((bits >> index) & 1) === 1)
+    .map(BigInt);
 }
 
 function auxv(): Uint8Array {

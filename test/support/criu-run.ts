@@ -12,7 +12,10 @@ const tolerant = ["--ext-unix-sk", "--tcp-established", "--file-locks"];
 
 function complaints(directory: string, log: string): string {
   try {
-    return readFileSync(join(directory, log), "utf8").split("\n").filter((line) => line.includes("Error")).join("\n");
+    return readFileSync(join(directory, log), "utf8")
+      .split("\n")
+      .filter((line) => line.includes("Error"))
+      .join("\n");
   } catch {
     return "(no log)";
   }

@@ -10,7 +10,7 @@ import { FdinfoEntrySchema, FileEntrySchema, TtyInfoSchema } from "../../formats
 import { MemfdInodeSchema, MmEntrySchema, PagemapEntrySchema, PagemapHeadSchema } from "../../formats/criu/gen/memory_pb.js";
 import { GhostFileSchema, PipeDataSchema, RemapFilePathSchema, SocketPacketSchema } from "../../formats/criu/gen/payload_pb.js";
 import { FsEntrySchema, InventorySchema, KernelIdsSchema, TimensEntrySchema, TreeEntrySchema } from "../../formats/criu/gen/tree_pb.js";
-import { ImageReader } from "../../formats/criu/image-reader.js";
+import { ImageReader } from "../../formats/criu/wire/image-reader.js";
 
 interface Kind {
   readonly schema: DescMessage;
@@ -101,7 +101,10 @@ const unordered = /^(files|remap-fpath|memfd|tty-info)\.img$/;
 
 /** Differences between two sets, message by message and page by page; `ignore` names files that need not be there. */
 export function differencesOfSets(left: string, right: string, ignore: RegExp): string[] {
-  const names = (path: string): string[] => readdirSync(path).filter((name) => /\.img$|^stats-dump$/.test(name) && !ignore.test(name)).sort();
+  const names = (path: string): string[] =>
+    readdirSync(path)
+      .filter((name) => /\.img$|^stats-dump$/.test(name) && !ignore.test(name))
+      .sort();
   const found: string[] = [];
   const [before, after] = [names(left), names(right)];
   for (const name of before) if (!after.includes(name)) found.push(`${name} is missing`);

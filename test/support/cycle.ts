@@ -53,7 +53,10 @@ const waiters = new Map<number, ChildProcess>();
  * it run.
  */
 export async function resume(t: TestContext, image: string, before: TreeState, options: CycleOptions = {}): Promise<Resumed> {
-  const waiter = spawn(image, ["--leave-stopped"], { cwd: dirname(image), stdio: [options.stdio ?? "ignore", "ignore", "pipe"] }) as ChildProcess & { pid: number };
+  const waiter = spawn(image, ["--leave-stopped"], {
+    cwd: dirname(image),
+    stdio: [options.stdio ?? "ignore", "ignore", "pipe"],
+  }) as ChildProcess & { pid: number };
   let complaints = "";
   waiter.stderr?.on("data", (chunk) => (complaints += String(chunk)));
   spawned.add(waiter.pid);
@@ -92,10 +95,14 @@ export function ticks(log: string): number[] {
 /** Waits for `more` ticks beyond what is there; returns the last. */
 export function moreTicks(log: string, more: number, seconds = 60): Promise<number> {
   const from = ticks(log).at(-1) ?? 0;
-  return until(`${more} ticks beyond ${from} in ${log}`, () => {
-    const last = ticks(log).at(-1) ?? 0;
-    return last >= from + more && last;
-  }, seconds);
+  return until(
+    `${more} ticks beyond ${from} in ${log}`,
+    () => {
+      const last = ticks(log).at(-1) ?? 0;
+      return last >= from + more && last;
+    },
+    seconds,
+  );
 }
 
 /** Every tick once, in order: nothing was lost and nothing was done twice. */

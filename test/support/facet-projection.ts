@@ -12,7 +12,8 @@ const perTask = (checkpoint: Checkpoint, tell: (task: TaskRow, index: number) =>
   Object.fromEntries(tasksOf(checkpoint).map((task, index) => [task.pid, tell(task, index)]));
 const perThread = (checkpoint: Checkpoint, tell: (thread: ThreadRow) => unknown) =>
   Object.fromEntries(checkpoint.tables.threads.map((thread) => [thread.tid, tell(thread)]));
-const vmasOf = (checkpoint: Checkpoint, { mm }: TaskRow) => checkpoint.vmasOf(mm ?? -1).map((index) => checkpoint.tables.vmas[index] as VmaRow);
+const vmasOf = (checkpoint: Checkpoint, { mm }: TaskRow) =>
+  checkpoint.vmasOf(mm ?? -1).map((index) => checkpoint.tables.vmas[index] as VmaRow);
 
 /** Hash of the bytes of mappings of these kinds; what cannot be had is told as such. */
 function contents(checkpoint: Checkpoint, task: TaskRow, kinds: readonly VmaRow["kind"][]): unknown {
@@ -47,7 +48,16 @@ function descriptorsOf(checkpoint: Checkpoint, task: number, kinds: readonly Ope
       const path = file.object === null ? null : (tables.objects[file.object] as ObjectRow).path;
       const pipe = file.kind === "pipe" ? tables.pipes[file.detail ?? -1] : undefined;
       const event = file.kind === "eventfd" ? tables.eventfds[file.detail ?? -1] : undefined;
-      return { fd, flags, kind: file.kind, path, mode: file.flags, pos: file.pos, pipe: pipe && Buffer.from(pipe.data).toString("latin1"), count: event?.count };
+      return {
+        fd,
+        flags,
+        kind: file.kind,
+        path,
+        mode: file.flags,
+        pos: file.pos,
+        pipe: pipe && Buffer.from(pipe.data).toString("latin1"),
+        count: event?.count,
+      };
     })
     .sort((a, b) => a.fd - b.fd);
 }
@@ -73,9 +83,17 @@ export const projections: Readonly<Partial<Record<FacetName, Projection>>> = {
   tree: (checkpoint) =>
     perTask(checkpoint, ({ pid, parent, ppid, pgid, sid, state }) => ({
       // The parent of the root is no part of the tree.
-      pid, parent: parent === null ? null : checkpoint.tables.tasks[parent]?.pid, ppid: parent === null ? null : ppid, pgid, sid, state,
+      pid,
+      parent: parent === null ? null : checkpoint.tables.tasks[parent]?.pid,
+      ppid: parent === null ? null : ppid,
+      pgid,
+      sid,
+      state,
     })),
-  threads: (checkpoint) => perTask(checkpoint, (_task, index) => checkpoint.threadsOf(index).map((row) => ({ tid: checkpoint.tables.threads[row]?.tid, comm: checkpoint.tables.threads[row]?.comm }))),
+  threads: (checkpoint) =>
+    perTask(checkpoint, (_task, index) =>
+      checkpoint.threadsOf(index).map((row) => ({ tid: checkpoint.tables.threads[row]?.tid, comm: checkpoint.tables.threads[row]?.comm })),
+    ),
   registers: (checkpoint) => perThread(checkpoint, ({ regs }) => restartable(regs)),
   fpu: (checkpoint) => perThread(checkpoint, fpuOf),
   memory: (checkpoint) => perTask(checkpoint, (task) => contents(checkpoint, task, ["anon_private", "file_private"])),
@@ -100,11 +118,15 @@ export const projections: Readonly<Partial<Record<FacetName, Projection>>> = {
   }),
   timers: (checkpoint) =>
     perTask(checkpoint, (_task, index) =>
-      checkpoint.tables.intervalTimers.filter(({ task, valueUs }) => task === index && valueUs !== 0n).map(({ which, valueUs, intervalUs }) => ({ which, valueUs, intervalUs })),
+      checkpoint.tables.intervalTimers
+        .filter(({ task, valueUs }) => task === index && valueUs !== 0n)
+        .map(({ which, valueUs, intervalUs }) => ({ which, valueUs, intervalUs })),
     ),
   credentials: (checkpoint) => perThread(checkpoint, ({ creds }) => (creds === null ? null : checkpoint.tables.creds[creds])),
   limits: (checkpoint) =>
-    perTask(checkpoint, (_task, index) => checkpoint.tables.rlimits.filter(({ task }) => task === index).map(({ resource, soft, hard }) => ({ resource, soft, hard }))),
+    perTask(checkpoint, (_task, index) =>
+      checkpoint.tables.rlimits.filter(({ task }) => task === index).map(({ resource, soft, hard }) => ({ resource, soft, hard })),
+    ),
   fs: (checkpoint) => perTask(checkpoint, ({ cwd, umask }) => ({ cwd: cwd === null ? null : checkpoint.tables.objects[cwd]?.path, umask })),
   scheduling: (checkpoint) => perThread(checkpoint, ({ schedPolicy, schedPriority, nice }) => ({ schedPolicy, schedPriority, nice })),
 };

@@ -21,7 +21,9 @@ export function set2011(name: string): string {
 
 /** Image files of a set. */
 export function imagesOf(name: string): string[] {
-  return readdirSync(set2011(name)).filter((file) => file.endsWith(".img")).sort();
+  return readdirSync(set2011(name))
+    .filter((file) => file.endsWith(".img"))
+    .sort();
 }
 
 /** Pids of a set, those of its cores. */
@@ -51,7 +53,13 @@ export interface Truth2011 {
     readonly inode: number;
     readonly file: string;
   }[];
-  readonly fds: readonly { readonly fd: number; readonly target: string; readonly pos: number; readonly flags: string; readonly ino: number }[];
+  readonly fds: readonly {
+    readonly fd: number;
+    readonly target: string;
+    readonly pos: number;
+    readonly flags: string;
+    readonly ino: number;
+  }[];
   readonly memory: readonly { readonly name: string; readonly start: string; readonly length: number; readonly sha256: string }[];
 }
 

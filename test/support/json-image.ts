@@ -19,8 +19,26 @@ export function writeJsonImage(path: string, { memoryBytes, dataBytes }: JsonIma
     tables: {
       checkpoint: [{ root_task: 0, page_size: 4096, machine: "x86_64", source_format: "live", xfeatures: "0x7" }],
       tasks: [{ pid: 4711, ppid: 1, pgid: 4711, sid: 4711, state: "running", exit_signal: 17, mm: 0 }],
-      threads: [{ task: 0, tid: 4711, regs: { ip: hex(start), sp: hex(start + 4096n), cs: "0x33", ss: "0x2b", flags: "0x202", orig_ax: "0xffffffffffffffff" }, comm: "large" }],
-      mms: [{ dumpable: 1, start_code: hex(start), end_code: hex(start + 4096n), start_data: hex(start), end_data: hex(start + 4096n), start_brk: hex(start), brk: hex(start), start_stack: hex(start + 4096n) }],
+      threads: [
+        {
+          task: 0,
+          tid: 4711,
+          regs: { ip: hex(start), sp: hex(start + 4096n), cs: "0x33", ss: "0x2b", flags: "0x202", orig_ax: "0xffffffffffffffff" },
+          comm: "large",
+        },
+      ],
+      mms: [
+        {
+          dumpable: 1,
+          start_code: hex(start),
+          end_code: hex(start + 4096n),
+          start_data: hex(start),
+          end_data: hex(start + 4096n),
+          start_brk: hex(start),
+          brk: hex(start),
+          start_stack: hex(start + 4096n),
+        },
+      ],
       vmas: [{ mm: 0, kind: "anon_private", start: hex(start), end: hex(start + memoryBytes), prot: ["read", "write", "exec"] }],
       extents: [{ owner_kind: "mm", owner: 0, address: hex(start), length: hex(memoryBytes), file_offset: "0x0" }],
     },

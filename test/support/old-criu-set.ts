@@ -6,13 +6,14 @@ import { BinaryReader, BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { CoreEntrySchema, SigActionSchema, ThreadCoreSchema } from "../../formats/criu/gen/core_pb.js";
 import { FifoSchema, FileEntrySchema, TtyFileSchema } from "../../formats/criu/gen/files_pb.js";
 import { MemfdInodeSchema, MmEntrySchema, PagemapEntrySchema } from "../../formats/criu/gen/memory_pb.js";
-import { commonMagic, fileImages, magicOf } from "../../formats/criu/image-types.js";
-import { areaStatus, mapFlag } from "../../formats/criu/vma-status.js";
+import { commonMagic, fileImages, magicOf } from "../../formats/criu/wire/image-types.js";
+import { areaStatus, mapFlag } from "../../formats/criu/map/vma-status.js";
 
 /** A copy of the images of a set, writable whatever the set is. */
 export function copySet(source: string, target: string): void {
   mkdirSync(target);
-  for (const name of readdirSync(source).filter((one) => /\.img$|^stats-dump$/.test(one))) writeFileSync(join(target, name), readFileSync(join(source, name)));
+  for (const name of readdirSync(source).filter((one) => /\.img$|^stats-dump$/.test(one)))
+    writeFileSync(join(target, name), readFileSync(join(source, name)));
 }
 
 /** The messages of an image, undecoded. */
@@ -34,10 +35,19 @@ export function writeImage(path: string, kind: string, messages: readonly Uint8A
     bytes.writeUInt32LE(value);
     return bytes;
   };
-  writeFileSync(path, Buffer.concat([u32(commonMagic), u32(magicOf(kind)), ...messages.flatMap((message) => [u32(message.length), message])]));
+  writeFileSync(
+    path,
+    Buffer.concat([u32(commonMagic), u32(magicOf(kind)), ...messages.flatMap((message) => [u32(message.length), message])]),
+  );
 }
 
-function edit<Schema extends DescMessage>(path: string, kind: string, schema: Schema, change: (message: MessageShape<Schema>, index: number) => void, skip = 0): void {
+function edit<Schema extends DescMessage>(
+  path: string,
+  kind: string,
+  schema: Schema,
+  change: (message: MessageShape<Schema>, index: number) => void,
+  skip = 0,
+): void {
   const messages = messagesOf(path).map((bytes, index) => {
     if (index < skip) return bytes;
     const message = fromBinary(schema, bytes);
@@ -47,23 +57,38 @@ function edit<Schema extends DescMessage>(path: string, kind: string, schema: Sc
   writeImage(path, kind, messages);
 }
 
-const imagesOf = (set: string, pattern: RegExp): string[] => readdirSync(set).filter((name) => pattern.test(name)).map((name) => join(set, name));
+const imagesOf = (set: string, pattern: RegExp): string[] =>
+  readdirSync(set)
+    .filter((name) => pattern.test(name))
+    .map((name) => join(set, name));
 
 /** Before 4.2: the number of pages is one of 32 bits; before 3.5 a map has no flags. */
 export function withNarrowCounts(set: string, hasFlags: boolean): void {
   for (const path of imagesOf(set, /^pagemap-.*\.img$/)) {
-    edit(path, "pagemap", PagemapEntrySchema, (entry) => {
-      entry.compatNrPages = Number(entry.nrPages);
-      clearField(entry, PagemapEntrySchema.field.nrPages);
-      if (!hasFlags) clearField(entry, PagemapEntrySchema.field.flags);
-    }, 1);
+    edit(
+      path,
+      "pagemap",
+      PagemapEntrySchema,
+      (entry) => {
+        entry.compatNrPages = Number(entry.nrPages);
+        clearField(entry, PagemapEntrySchema.field.nrPages);
+        if (!hasFlags) clearField(entry, PagemapEntrySchema.field.flags);
+      },
+      1,
+    );
   }
 }
 
 /** Before 3.14: areas of anonymous shared memory name it themselves, and there are no memory files. */
 export function withoutMemoryFiles(set: string): void {
   const memfds = join(set, "memfd.img");
-  const shmids = new Map(existsSync(memfds) ? messagesOf(memfds).map((bytes) => fromBinary(MemfdInodeSchema, bytes)).map((inode) => [Number(inode.inodeId), inode.shmid]) : []);
+  const shmids = new Map(
+    existsSync(memfds)
+      ? messagesOf(memfds)
+          .map((bytes) => fromBinary(MemfdInodeSchema, bytes))
+          .map((inode) => [Number(inode.inodeId), inode.shmid])
+      : [],
+  );
   rmSync(memfds, { force: true });
   const byFile = new Map<number, number>();
   const rest = messagesOf(join(set, "files.img")).filter((bytes) => {
@@ -105,7 +130,11 @@ export function withSharedPathIds(set: string): void {
     if (fifo) clearField(fifo, FifoSchema.field.regfId);
     if (tty) clearField(tty, TtyFileSchema.field.regfId);
   }
-  writeImage(join(set, "files.img"), "files", entries.map((entry) => toBinary(FileEntrySchema, entry)));
+  writeImage(
+    join(set, "files.img"),
+    "files",
+    entries.map((entry) => toBinary(FileEntrySchema, entry)),
+  );
 }
 
 /** Before 3.4: each kind of open file has an image of its own. */

@@ -116,8 +116,17 @@ export const closeLeaks = 'for path in /proc/$$/fd/*; do fd=${path##*/}; [ "$fd"
 export const spawned = new Set<number>();
 
 /** Starts a program in a session of its own, with no more descriptors than its stdio; the test ends it. */
-export function start(t: TestContext, command: string, args: readonly string[], options: SpawnOptions = {}): ChildProcess & { pid: number } {
-  const child = spawn("bash", ["-c", `${closeLeaks}; exec "$@"`, "bash", command, ...args], { stdio: "ignore", detached: true, ...options });
+export function start(
+  t: TestContext,
+  command: string,
+  args: readonly string[],
+  options: SpawnOptions = {},
+): ChildProcess & { pid: number } {
+  const child = spawn("bash", ["-c", `${closeLeaks}; exec "$@"`, "bash", command, ...args], {
+    stdio: "ignore",
+    detached: true,
+    ...options,
+  });
   child.on("error", () => undefined);
   if (child.pid === undefined) throw new Error(`cannot start ${command}`);
   const pid = child.pid;
@@ -134,7 +143,11 @@ export interface Outcome {
 }
 
 /** Runs a command to its end, at most `seconds`. */
-export function run(command: string, args: readonly string[], options: { seconds?: number; env?: NodeJS.ProcessEnv; cwd?: string; input?: string } = {}): Outcome {
+export function run(
+  command: string,
+  args: readonly string[],
+  options: { seconds?: number; env?: NodeJS.ProcessEnv; cwd?: string; input?: string } = {},
+): Outcome {
   const { seconds = 60, ...rest } = options;
   const { status, signal, stdout, stderr, error } = spawnSync(command, args, {
     encoding: "utf8",

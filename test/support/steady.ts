@@ -27,11 +27,15 @@ export async function startSteady(t: TestContext, tolerant = false): Promise<Ste
     directory,
     async assertGoesOn(what) {
       const before = rounds() ?? [];
-      await until(`${what}: all threads go on`, () => {
-        assert.equal(readFileSync(err, "utf8"), "", what);
-        assert.ok(isAlive(pid), `${what}: it has ended`);
-        return rounds()?.every((count, index) => count > (before[index] ?? 0));
-      }, 60);
+      await until(
+        `${what}: all threads go on`,
+        () => {
+          assert.equal(readFileSync(err, "utf8"), "", what);
+          assert.ok(isAlive(pid), `${what}: it has ended`);
+          return rounds()?.every((count, index) => count > (before[index] ?? 0));
+        },
+        60,
+      );
     },
   };
 }
@@ -45,7 +49,9 @@ export function outerState(pid: number): unknown {
     threads: readdirSync(`/proc/${pid}/task`).map((tid) => ({
       tid,
       isStill: /^State:\s+[tT]/m.test(status(tid)),
-      fields: status(tid).split("\n").filter((line) => /^(TracerPid|Sig[A-Z][a-z]+:|ShdPnd)/.test(line) && !line.startsWith("SigQ")),
+      fields: status(tid)
+        .split("\n")
+        .filter((line) => /^(TracerPid|Sig[A-Z][a-z]+:|ShdPnd)/.test(line) && !line.startsWith("SigQ")),
     })),
   };
 }

@@ -73,7 +73,10 @@ function processState(pid: number, names: Map<string, string>, inside: InnerPids
   for (const file of ["cmdline", "environ", "auxv"]) state.set(file, read(`${proc}/${file}`, "hex"));
   for (const link of ["exe", "cwd", "root"]) state.set(link, target(`${proc}/${link}`));
   // Whom a timer notifies is told by a process or thread id.
-  state.set("timers", read(`${proc}/timers`).replace(/(pid|tid)\.(\d+)$/gm, (_, kind, id) => `${kind}.${String(innerPid(`${pid}/task/${id}`) ?? id)}`));
+  state.set(
+    "timers",
+    read(`${proc}/timers`).replace(/(pid|tid)\.(\d+)$/gm, (_, kind, id) => `${kind}.${String(innerPid(`${pid}/task/${id}`) ?? id)}`),
+  );
   state.set("fds", descriptors(pid, names));
   for (const tid of list(`${proc}/task`)) {
     const name = `thread ${innerPid(`${pid}/task/${tid}`) ?? tid}`;
@@ -100,7 +103,10 @@ const target = (path: string): string => orError(() => readlinkSync(path));
 /** Fields of /proc/PID/stat behind the name, so that index 0 is the state. */
 function statFields(path: string): string[] {
   const text = read(path);
-  return text.slice(text.lastIndexOf(")") + 2).trim().split(" ");
+  return text
+    .slice(text.lastIndexOf(")") + 2)
+    .trim()
+    .split(" ");
 }
 
 function statusOf(path: string): string {
@@ -124,8 +130,13 @@ function rename(names: Map<string, string>, kind: string, number: string): strin
 function maps(pid: number, names: Map<string, string>): string {
   return read(`/proc/${pid}/maps`)
     .split("\n")
-    .map((line) => line.replace(/^(\S+ \S+ \S+ \S+) (\d+)(\s+)(\/dev\/zero|\/memfd:.*|.*) \(deleted\)$/, (_, head, ino, __, name) =>
-      `${String(head).replace(/\S+$/, "-")} ${rename(names, "inode", String(ino))} ${String(name).replace(/^\/(?!dev\/zero|memfd:).*\//, "…/")} (deleted)`))
+    .map((line) =>
+      line.replace(
+        /^(\S+ \S+ \S+ \S+) (\d+)(\s+)(\/dev\/zero|\/memfd:.*|.*) \(deleted\)$/,
+        (_, head, ino, __, name) =>
+          `${String(head).replace(/\S+$/, "-")} ${rename(names, "inode", String(ino))} ${String(name).replace(/^\/(?!dev\/zero|memfd:).*\//, "…/")} (deleted)`,
+      ),
+    )
     .join("\n");
 }
 
@@ -136,7 +147,13 @@ function vmFlags(pid: number): string {
     const head = /^([0-9a-f]+-[0-9a-f]+) /.exec(line);
     if (head) range = head[1] ?? "";
     // `ac` (accounted) depends on the order of mprotect calls, `sd` on writes since the last clear: neither is state of the program
-    else if (line.startsWith("VmFlags:")) lines.push(`${range} ${line.slice(8).replace(/ (sd|ac)\b/g, "").trim()}`);
+    else if (line.startsWith("VmFlags:"))
+      lines.push(
+        `${range} ${line
+          .slice(8)
+          .replace(/ (sd|ac)\b/g, "")
+          .trim()}`,
+      );
   }
   return lines.join("\n");
 }
@@ -146,7 +163,9 @@ function descriptors(pid: number, names: Map<string, string>): string {
     .map(Number)
     .sort((a, b) => a - b)
     .map((fd) => {
-      const link = target(`/proc/${pid}/fd/${fd}`).replace(/^(pipe|socket):\[(\d+)\]$/, (_, kind, ino) => rename(names, String(kind), String(ino)));
+      const link = target(`/proc/${pid}/fd/${fd}`).replace(/^(pipe|socket):\[(\d+)\]$/, (_, kind, ino) =>
+        rename(names, String(kind), String(ino)),
+      );
       const info = read(`/proc/${pid}/fdinfo/${fd}`)
         .split("\n")
         .filter((line) => !/^(mnt_id|ino|it_value|ticks|tfd|eventfd-id|SigQ)/.test(line))

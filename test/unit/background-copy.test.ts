@@ -17,7 +17,12 @@ const page = 4096;
 const bytes = Buffer.alloc(5 * pieceLength + 3 * page);
 for (let at = 0; at < bytes.length; at += 4) bytes.writeUInt32LE((at * 2654435761) >>> 0, at);
 
-async function copied(path: string, source: FilePageSource | ProcessPageSource, ranges: readonly ByteRange[], watch: { onProgress?: (done: bigint) => void; signal?: AbortSignal } = {}): Promise<Buffer> {
+async function copied(
+  path: string,
+  source: FilePageSource | ProcessPageSource,
+  ranges: readonly ByteRange[],
+  watch: { onProgress?: (done: bigint) => void; signal?: AbortSignal } = {},
+): Promise<Buffer> {
   const fd = openSync(path, "w+");
   try {
     let target = 0n;
@@ -41,7 +46,10 @@ test("what is copied is what is there, from a file and from a process", async (t
   const self = new ProcessPageSource(process.pid);
   await fc.assert(
     fc.asyncProperty(rangesArbitrary, async (picks) => {
-      const ranges = picks.map(([first, count]) => ({ position: BigInt(first * page), length: BigInt(Math.min(count * page, bytes.length - first * page)) }));
+      const ranges = picks.map(([first, count]) => ({
+        position: BigInt(first * page),
+        length: BigInt(Math.min(count * page, bytes.length - first * page)),
+      }));
       const wanted = Buffer.concat(ranges.map(({ position, length }) => bytes.subarray(Number(position), Number(position + length))));
       assert.ok((await copied(join(directory, "out"), file, ranges)).equals(wanted));
       const inMemory = ranges.map(({ position, length }) => ({ position: base + position, length }));
@@ -69,7 +77,10 @@ test("a file that is cut off is named, and memory that is not there", async (t) 
   t.after(() => file.close());
   truncateSync(path, pieceLength + page);
   const whole = [{ position: 0n, length: BigInt(bytes.length) }];
-  await assert.rejects(copied(join(directory, "out"), file, whole), (error) => error instanceof CrimgError && error.code === "pages.short" && error.message.includes("missing"));
+  await assert.rejects(
+    copied(join(directory, "out"), file, whole),
+    (error) => error instanceof CrimgError && error.code === "pages.short" && error.message.includes("missing"),
+  );
   const nowhere = new ProcessPageSource(process.pid);
   await assert.rejects(copied(join(directory, "out"), nowhere, [{ position: 0n, length: 4096n }]), CrimgError);
   nowhere.close();

@@ -15,7 +15,8 @@ import { temporaryDirectory } from "../support/processes.js";
 /** Magic and mask of a rule as bytes. */
 function fieldsOf(rule: string): { readonly magic: number[]; readonly mask: number[]; readonly interpreter: string } {
   const fields = rule.split(rule[0] ?? ":");
-  const bytes = (text: string | undefined): number[] => [...(text ?? "").matchAll(/\\x([0-9a-f]{2})/g)].map(([, hex]) => Number.parseInt(hex ?? "", 16));
+  const bytes = (text: string | undefined): number[] =>
+    [...(text ?? "").matchAll(/\\x([0-9a-f]{2})/g)].map(([, hex]) => Number.parseInt(hex ?? "", 16));
   assert.deepEqual([fields[1], fields[2], fields[3]], ["crimg-ckpt", "M", "0"]);
   return { magic: bytes(fields[4]), mask: bytes(fields[5]), interpreter: fields[6] ?? "" };
 }
@@ -24,7 +25,8 @@ test("the rule matches ET_CKPT and no other ELF file", () => {
   const { magic, mask, interpreter } = fieldsOf(binfmtRule("/usr/bin/crimg-exec"));
   assert.equal(interpreter, "/usr/bin/crimg-exec");
   const matches = (file: Uint8Array): boolean => magic.every((byte, index) => ((file[index] ?? 0) & (mask[index] ?? 0)) === byte);
-  const header = (type: number, osabi = 0): Uint8Array => Uint8Array.of(0x7f, 0x45, 0x4c, 0x46, 2, 1, 1, osabi, 0, 0, 0, 0, 0, 0, 0, 0, type, 0);
+  const header = (type: number, osabi = 0): Uint8Array =>
+    Uint8Array.of(0x7f, 0x45, 0x4c, 0x46, 2, 1, 1, osabi, 0, 0, 0, 0, 0, 0, 0, 0, type, 0);
   assert.ok(matches(header(5)));
   assert.ok(matches(header(5, 3)));
   for (const type of [0, 1, 2, 3, 4, 6]) assert.ok(!matches(header(type)), `e_type ${type}`);
@@ -34,14 +36,20 @@ test("the rule matches ET_CKPT and no other ELF file", () => {
 test("a path with colons gets another separator; what no rule can hold is refused", () => {
   assert.equal(fieldsOf(binfmtRule("/opt/a:b/crimg-exec")).interpreter, "/opt/a:b/crimg-exec");
   for (const path of ["crimg-exec", "/opt/\n", `/${"x".repeat(2000)}`]) {
-    assert.throws(() => binfmtRule(path), (error) => error instanceof CrimgError && error.code === "binfmt.path");
+    assert.throws(
+      () => binfmtRule(path),
+      (error) => error instanceof CrimgError && error.code === "binfmt.path",
+    );
   }
 });
 
 test("installing replaces a rule of the name, removing says whether there was one", (t) => {
   const folder = mkdtempSync(join(tmpdir(), "crimg-binfmt-"));
   t.after(() => rmSync(folder, { recursive: true, force: true }));
-  assert.throws(() => installBinfmt("/bin/x", folder), (error) => error instanceof CrimgError && error.code === "binfmt.absent");
+  assert.throws(
+    () => installBinfmt("/bin/x", folder),
+    (error) => error instanceof CrimgError && error.code === "binfmt.absent",
+  );
   writeFileSync(join(folder, "register"), "");
   assert.equal(removeBinfmt(folder), false);
   installBinfmt("/bin/x", folder);
@@ -74,7 +82,11 @@ test("bash completes commands, formats, choices and options", async () => {
   const script = completionScript("bash", commands, formats);
   const complete = (...words: readonly string[]): string => {
     const list = words.map((word) => `'${word}'`).join(" ");
-    const run = spawnSync("bash", ["-c", `compopt() { :; }\n${script}\nCOMP_WORDS=(${list}); COMP_CWORD=${words.length - 1}; _crimg; echo "\${COMPREPLY[@]}"`], { encoding: "utf8" });
+    const run = spawnSync(
+      "bash",
+      ["-c", `compopt() { :; }\n${script}\nCOMP_WORDS=(${list}); COMP_CWORD=${words.length - 1}; _crimg; echo "\${COMPREPLY[@]}"`],
+      { encoding: "utf8" },
+    );
     assert.equal(run.status, 0, run.stderr);
     return run.stdout.trim();
   };
@@ -107,7 +119,10 @@ async function scriptFile(t: TestContext, shell: Shell, name: string): Promise<s
 test("fish loads its script and completes", { skip: !isThere("fish") && "no fish" }, async (t) => {
   const path = await scriptFile(t, "fish", "crimg.fish");
   for (const [typed, completed] of completions) {
-    const run = spawnSync("fish", ["--no-config", "-c", `source $argv[1]; complete -C $argv[2]`, path, typed], { encoding: "utf8", timeout: 20_000 });
+    const run = spawnSync("fish", ["--no-config", "-c", `source $argv[1]; complete -C $argv[2]`, path, typed], {
+      encoding: "utf8",
+      timeout: 20_000,
+    });
     assert.equal(run.status, 0, run.stderr);
     assert.equal(run.stdout.split(/[\t\n]/)[0], completed.slice(completed.lastIndexOf(" ") + 1), run.stdout);
   }
@@ -117,7 +132,7 @@ test("fish loads its script and completes", { skip: !isThere("fish") && "no fish
 const askZsh = `
 zmodload zsh/zpty
 zpty shell zsh -f -i
-zpty -w shell "fpath=($1 \$fpath); autoload -Uz compinit; compinit -u -D"
+zpty -w shell "fpath=($1 $fpath); autoload -Uz compinit; compinit -u -D"
 zpty -w shell 'complete-and-tell() { zle complete-word; print -rn -- "<<$BUFFER>>"; BUFFER= }; zle -N complete-and-tell; bindkey "^I" complete-and-tell; print -r ready'
 zpty -r -m shell line '*ready'$'\r'$'\n''*'
 for words in "\${@:2}"; do
@@ -130,7 +145,16 @@ zpty -d shell
 
 test("zsh loads its script and completes", { skip: !isThere("zsh") && "no zsh" }, async (t) => {
   const path = await scriptFile(t, "zsh", "_crimg");
-  const run = spawnSync("zsh", ["-f", "-c", askZsh, "zsh", dirname(path), ...completions.map(([typed]) => typed)], { encoding: "utf8", timeout: 60_000 });
+  const run = spawnSync("zsh", ["-f", "-c", askZsh, "zsh", dirname(path), ...completions.map(([typed]) => typed)], {
+    encoding: "utf8",
+    timeout: 60_000,
+  });
   assert.equal(run.status, 0, run.stderr);
-  assert.deepEqual(run.stdout.split("\n").filter((line) => line !== "").map((line) => line.trimEnd()), completions.map(([, completed]) => completed));
+  assert.deepEqual(
+    run.stdout
+      .split("\n")
+      .filter((line) => line !== "")
+      .map((line) => line.trimEnd()),
+    completions.map(([, completed]) => completed),
+  );
 });

@@ -47,7 +47,13 @@ test("negative, fractional and absurd lengths are refused", () => {
 test("a count that the rest cannot hold is refused before anything is made", () => {
   const reader = readerOf([0, 0, 0, 0]);
   assert.equal(reader.count(2, 2, "num"), 2);
-  for (const [count, least] of [[3, 2], [0xffff_ffff, 1], [0xffff_ffff_ffff_ffffn, 1], [-1, 1], [-1n, 8]] as const) {
+  for (const [count, least] of [
+    [3, 2],
+    [0xffff_ffff, 1],
+    [0xffff_ffff_ffff_ffffn, 1],
+    [-1, 1],
+    [-1n, 8],
+  ] as const) {
     assert.throws(() => reader.count(count, least, "num"), { code: "bytes.count", path: "entries[3].num" });
   }
 });
@@ -60,11 +66,23 @@ test("contents and enums name what was expected and found", () => {
     offset: 100n,
   });
   const reader = readerOf([9]);
-  assert.throws(() => reader.name(reader.u1(), 1, new Map([[1, "one"], [2, "two"]]), "kind"), {
-    code: "bytes.enum",
-    message: "kind must be one of 1, 2, found 9",
-    offset: 100n,
-  });
+  assert.throws(
+    () =>
+      reader.name(
+        reader.u1(),
+        1,
+        new Map([
+          [1, "one"],
+          [2, "two"],
+        ]),
+        "kind",
+      ),
+    {
+      code: "bytes.enum",
+      message: "kind must be one of 1, 2, found 9",
+      offset: 100n,
+    },
+  );
 });
 
 test("views do not reach outside a part of a buffer", () => {

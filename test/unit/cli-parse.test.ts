@@ -36,9 +36,23 @@ async function parse(...words: string[]): Promise<Readonly<Record<string, unknow
 
 test("options and positionals get their types", async () => {
   assert.deepEqual(await parse("sample", "a", "b", "c", "--flag", "--some-text", "x", "--count", "7", "--list", "p", "--list", "q"), {
-    first: "a", rest: ["b", "c"], flag: true, someText: "x", count: 7, list: ["p", "q"], mode: undefined,
+    first: "a",
+    rest: ["b", "c"],
+    flag: true,
+    someText: "x",
+    count: 7,
+    list: ["p", "q"],
+    mode: undefined,
   });
-  assert.deepEqual(await parse("sample", "007", "-s", "1"), { first: "007", rest: [], flag: false, someText: "1", count: undefined, list: [], mode: undefined });
+  assert.deepEqual(await parse("sample", "007", "-s", "1"), {
+    first: "007",
+    rest: [],
+    flag: false,
+    someText: "1",
+    count: undefined,
+    list: [],
+    mode: undefined,
+  });
 });
 
 test("a value that may be left out swallows nothing", async () => {
@@ -55,23 +69,38 @@ test("what is wrong is said", async () => {
 
 test("options of test runners for CRIU are taken by dump and exec", async () => {
   const take = async (command: typeof dumpCommand, ...words: string[]): Promise<object> => {
-    const parsed = await parseCommandLine([command.name, ...words], [{ name: command.name, describe: "", load: async () => command }], "1", 80);
+    const parsed = await parseCommandLine(
+      [command.name, ...words],
+      [{ name: command.name, describe: "", load: async () => command }],
+      "1",
+      80,
+    );
     assert.ok(parsed.kind === "run");
     const given = externalOptions(parsed.args as Parameters<typeof externalOptions>[0]);
     return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
   };
-  assert.deepEqual(await take(dumpCommand, "1", "-o", "x", "--tcp-established", "--skip-in-flight"), { tcpEstablished: true, skipInFlight: true });
+  assert.deepEqual(await take(dumpCommand, "1", "-o", "x", "--tcp-established", "--skip-in-flight"), {
+    tcpEstablished: true,
+    skipInFlight: true,
+  });
   assert.deepEqual(await take(dumpCommand, "1", "--manage-cgroups", "--cgroup-root", "/newroot", "--cgroup-root", "name=zdtmtst:/prefix"), {
-    manageCgroups: "", cgroupRoot: ["/newroot", "name=zdtmtst:/prefix"],
+    manageCgroups: "",
+    cgroupRoot: ["/newroot", "name=zdtmtst:/prefix"],
   });
   assert.deepEqual(await take(dumpCommand, "1", "--ghost-limit", "1G", "--link-remap", "--network-lock", "nftables"), {
-    ghostLimit: 1n << 30n, linkRemap: true, networkLock: "nftables",
+    ghostLimit: 1n << 30n,
+    linkRemap: true,
+    networkLock: "nftables",
   });
   assert.deepEqual(await take(dumpCommand, "1", "--file-locks", "--shell-job", "--ext-unix-sk", "--tcp-close"), {
-    fileLocks: true, shellJob: true, extUnixSk: true, tcpClose: true,
+    fileLocks: true,
+    shellJob: true,
+    extUnixSk: true,
+    tcpClose: true,
   });
   assert.deepEqual(await take(execCommand, "x", "--tcp-close", "--manage-cgroups=full"), { tcpClose: true, manageCgroups: "full" });
-  for (const option of ["--inherit-fd=fd[3]:a", "--join-ns=net:/x", "--external=mnt[]"]) await assert.rejects(take(execCommand, "x", option), { code: /^usage/ });
+  for (const option of ["--inherit-fd=fd[3]:a", "--join-ns=net:/x", "--external=mnt[]"])
+    await assert.rejects(take(execCommand, "x", option), { code: /^usage/ });
 });
 
 test("sizes", () => {
@@ -84,7 +113,14 @@ test("sizes", () => {
 });
 
 test("errors are rendered with place, sides and hint, and never let control characters through", () => {
-  const error = new CrimgError("area.what", "it is \u001b[31mwrong", { source: "f\nx", offset: 16n, path: "a[0].b", expected: "1", actual: "2", hint: "mend it" });
+  const error = new CrimgError("area.what", "it is \u001b[31mwrong", {
+    source: "f\nx",
+    offset: 16n,
+    path: "a[0].b",
+    expected: "1",
+    actual: "2",
+    hint: "mend it",
+  });
   const text = renderError(error, { color: false });
   assert.doesNotMatch(text, /\u001b/);
   assert.match(text, /^crimg: it is \\x1b\[31mwrong\n {2}where: .* at 0x10, a\[0\]\.b\n {2}expected 1, found 2\n {2}hint: mend it\n$/s);
@@ -102,7 +138,11 @@ test("errors of the system become words; bugs stay bugs", () => {
 
 test("JSON has 64-bit numbers as hex strings and bytes as hex digits", () => {
   assert.deepEqual(JSON.parse(toJsonText({ a: 1n << 63n, b: -1n, c: new Uint8Array([1, 255]), d: undefined, e: [1n], f: null })), {
-    a: "0x8000000000000000", b: "-0x1", c: "01ff", e: ["0x1"], f: null,
+    a: "0x8000000000000000",
+    b: "-0x1",
+    c: "01ff",
+    e: ["0x1"],
+    f: null,
   });
 });
 
@@ -117,7 +157,15 @@ test("colour: NO_COLOR wins, FORCE_COLOR asks, dumb terminals get none", () => {
 test("progress is quiet without a terminal, and tells bytes, rate and time left on one", () => {
   let said = "";
   let time = 0;
-  const terminal = { print: () => true, say: (text: string) => void (said += text), outIsTerminal: true, errIsTerminal: true, color: false, errColor: false, columns: 80 };
+  const terminal = {
+    print: () => true,
+    say: (text: string) => void (said += text),
+    outIsTerminal: true,
+    errIsTerminal: true,
+    color: false,
+    errColor: false,
+    columns: 80,
+  };
   const progress = progressOn(terminal, "writing", () => time);
   progress.update(1n, 4n << 20n);
   assert.equal(said, "");

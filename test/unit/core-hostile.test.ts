@@ -36,7 +36,8 @@ for (const name of ["gcore-single/core.739", "kernel-segv/core"]) {
       const damaged = Buffer.from(bytes);
       // Headers and notes are where the decisions are.
       const [from, length] = round % 2 === 0 ? [0, 64 + 14 * 56] : [notes, 4096];
-      for (let count = 0; count < 3; count++) damaged[from + ((round * 7919 + count * 104729) % length)] = [0, 0xff, 0x80, round & 0xff][(round + count) % 4] ?? 0;
+      for (let count = 0; count < 3; count++)
+        damaged[from + ((round * 7919 + count * 104729) % length)] = [0, 0xff, 0x80, round & 0xff][(round + count) % 4] ?? 0;
       writeFileSync(path, damaged);
       await look(path);
     }
@@ -87,7 +88,11 @@ test("more than 65,535 mappings use PN_XNUM, and come back", async () => {
   const count = 66_000;
   const hex = (value: number) => `0x${value.toString(16)}`;
   const vmas = Array.from({ length: count }, (_none, index) => ({
-    mm: 0, kind: "anon_private", start: hex(0x10000000 + index * 0x2000), end: hex(0x10001000 + index * 0x2000), prot: index % 2 ? ["read"] : ["read", "write"],
+    mm: 0,
+    kind: "anon_private",
+    start: hex(0x10000000 + index * 0x2000),
+    end: hex(0x10001000 + index * 0x2000),
+    prot: index % 2 ? ["read"] : ["read", "write"],
   }));
   const document = {
     format: "crimg-json",

@@ -1,7 +1,20 @@
 /** Image sets that are wrong: each ends in an error that says where, and leaves nothing behind. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, symlinkSync, truncateSync, unlinkSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  unlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test, { type TestContext } from "node:test";
@@ -25,17 +38,27 @@ function copyOf(t: TestContext, fixture: string): string {
   const source = join(fixtures ?? "", "criu", fixture);
   const target = join(temporaryDirectory(t), "set");
   mkdirSync(target);
-  for (const name of readdirSync(source).filter((one) => /\.img$|^stats-dump$/.test(one))) writeFileSync(join(target, name), readFileSync(join(source, name))); // writable, whatever the fixture is
+  for (const name of readdirSync(source).filter((one) => /\.img$|^stats-dump$/.test(one)))
+    writeFileSync(join(target, name), readFileSync(join(source, name))); // writable, whatever the fixture is
   return target;
 }
 
 /** Expects reading to fail; returns the error. */
 async function failure(path: string): Promise<CrimgError> {
   const before = readdirSync(tmpdir()).filter((name) => name.startsWith("crimg-criu-"));
-  const error = await readSet(path).then((checkpoint) => (checkpoint.close(), assert.fail("it was read")), (reason: unknown) => reason);
+  const error = await readSet(path).then(
+    (checkpoint) => {
+      checkpoint.close();
+      assert.fail("it was read");
+    },
+    (reason: unknown) => reason,
+  );
   assert.ok(error instanceof CrimgError, String(error));
   assert.equal(error.format, "criu");
-  assert.deepEqual(readdirSync(tmpdir()).filter((name) => name.startsWith("crimg-criu-")), before);
+  assert.deepEqual(
+    readdirSync(tmpdir()).filter((name) => name.startsWith("crimg-criu-")),
+    before,
+  );
   return error;
 }
 
@@ -142,7 +165,9 @@ test("a map with more pages than there are, and one out of order", { skip }, asy
   truncateSync(join(set, "pages-2.img"), 4096);
   assert.equal((await failure(set)).code, "criu.pages");
   const other = copyOf(t, "single");
-  edit(join(other, "pagemap-504.img"), [PagemapHeadSchema, PagemapEntrySchema], (entries) => entries.push(create(PagemapEntrySchema, { vaddr: 4096n, nrPages: 1n, flags: 4 })));
+  edit(join(other, "pagemap-504.img"), [PagemapHeadSchema, PagemapEntrySchema], (entries) =>
+    entries.push(create(PagemapEntrySchema, { vaddr: 4096n, nrPages: 1n, flags: 4 })),
+  );
   const error = await failure(other);
   assert.equal(error.code, "criu.pagemap");
   assert.match(error.path ?? "", /vaddr/);
@@ -219,7 +244,8 @@ type Member = { name: string; type?: "file" | "symlink" | "link" | "directory"; 
 /** A tar in memory. */
 async function tarOf(members: readonly Member[]): Promise<Buffer> {
   const tar = pack();
-  for (const { name, type = "file", linkname, content = Buffer.alloc(0) } of members) tar.entry({ name, type, linkname, size: content.length }, content);
+  for (const { name, type = "file", linkname, content = Buffer.alloc(0) } of members)
+    tar.entry({ name, type, linkname, size: content.length }, content);
   tar.finalize();
   const pieces: Buffer[] = [];
   for await (const piece of tar) pieces.push(piece as Buffer);
@@ -234,7 +260,11 @@ test("archives: plain, gzip and zstd, with or without a folder, are what the dir
   const expected = await readSet(set);
   const directory = temporaryDirectory(t);
   for (const prefix of ["", "./", "checkpoint/", "./checkpoint/"]) {
-    const tar = await tarOf([{ name: `${prefix}config.dump`, content: Buffer.from("{}") }, ...membersOf(set, prefix), { name: "rootfs-diff.tar", content: Buffer.alloc(100_000, 1) }]);
+    const tar = await tarOf([
+      { name: `${prefix}config.dump`, content: Buffer.from("{}") },
+      ...membersOf(set, prefix),
+      { name: "rootfs-diff.tar", content: Buffer.alloc(100_000, 1) },
+    ]);
     const path = join(directory, "archive");
     writeFileSync(path, tar);
     writeFileSync(`${path}.gz`, gzipSync(tar));
@@ -252,7 +282,10 @@ test("archives: plain, gzip and zstd, with or without a folder, are what the dir
     }
   }
   expected.close();
-  assert.deepEqual(readdirSync(tmpdir()).filter((name) => name.startsWith("crimg-criu-")), []);
+  assert.deepEqual(
+    readdirSync(tmpdir()).filter((name) => name.startsWith("crimg-criu-")),
+    [],
+  );
 });
 
 test("hostile members are refused, and nothing is written outside", { skip }, async (t) => {
@@ -261,8 +294,16 @@ test("hostile members are refused, and nothing is written outside", { skip }, as
   const path = join(directory, "archive.tar");
   const good = membersOf(set, "");
   const cases: [string, Member[], RegExp][] = [
-    ["a link in place of an image", [...good.filter(({ name }) => name !== "files.img"), { name: "files.img", type: "symlink", linkname: "/etc/passwd" }], /symlink/],
-    ["a hard link", [...good.filter(({ name }) => name !== "files.img"), { name: "files.img", type: "link", linkname: "../../etc/passwd" }], /link/],
+    [
+      "a link in place of an image",
+      [...good.filter(({ name }) => name !== "files.img"), { name: "files.img", type: "symlink", linkname: "/etc/passwd" }],
+      /symlink/,
+    ],
+    [
+      "a hard link",
+      [...good.filter(({ name }) => name !== "files.img"), { name: "files.img", type: "link", linkname: "../../etc/passwd" }],
+      /link/,
+    ],
     ["the same image twice", [...good, good[0] as Member], /twice/],
     ["no set at all", [{ name: "checkpoint/core-1.img", content: Buffer.from("x") }], /inventory/],
     ["images everywhere", Array.from({ length: 100 }, (_, index) => ({ name: `d${index}/core-1.img` })), /directories/],
@@ -274,7 +315,10 @@ test("hostile members are refused, and nothing is written outside", { skip }, as
     assert.match(error.message, message, what);
   }
   // Names that point elsewhere count by their last component only, so that they land in the private directory.
-  writeFileSync(path, await tarOf([...membersOf(set, "../../../../../../tmp/crimg-escaped/"), { name: "/etc/crimg-escaped.img", content: Buffer.from("x") }]));
+  writeFileSync(
+    path,
+    await tarOf([...membersOf(set, "../../../../../../tmp/crimg-escaped/"), { name: "/etc/crimg-escaped.img", content: Buffer.from("x") }]),
+  );
   const checkpoint = await readSet(path);
   checkpoint.close();
   assert.ok(!existsSync("/etc/crimg-escaped.img") && !existsSync("/tmp/crimg-escaped"));

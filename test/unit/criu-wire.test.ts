@@ -6,9 +6,9 @@ import fc from "fast-check";
 import { CoreEntrySchema, X86FpRegsSchema } from "../../formats/criu/gen/core_pb.js";
 import { FileEntrySchema } from "../../formats/criu/gen/files_pb.js";
 import { MmEntrySchema, VmaEntrySchema } from "../../formats/criu/gen/memory_pb.js";
-import { xstateFromWire, xstateToWire } from "../../formats/criu/map-xstate.js";
-import { applyRest, restOf } from "../../formats/criu/rest.js";
-import { checkWire, maxValues } from "../../formats/criu/wire-check.js";
+import { xstateFromWire, xstateToWire } from "../../formats/criu/map/map-xstate.js";
+import { applyRest, restOf } from "../../formats/criu/foreign/rest.js";
+import { checkWire, maxValues } from "../../formats/criu/wire/wire-check.js";
 
 const bytes = (...values: number[]): Uint8Array => Uint8Array.from(values);
 
@@ -100,7 +100,13 @@ test("law: an xstate area survives the way through fpregs and xsave", () => {
       const view = new DataView(area.buffer);
       // Reserved bytes of FXSAVE, the header and gaps between components have no field.
       area.fill(0, 416, 576);
-      const bits = 3n | (size >= 832 ? 4n : 0n) | (size >= 1088 ? 0x18n : 0n) | (size >= 1664 ? 0x60n : 0n) | (size >= 2688 ? 0x80n : 0n) | (size >= 2696 ? 0x200n : 0n);
+      const bits =
+        3n |
+        (size >= 832 ? 4n : 0n) |
+        (size >= 1088 ? 0x18n : 0n) |
+        (size >= 1664 ? 0x60n : 0n) |
+        (size >= 2688 ? 0x80n : 0n) |
+        (size >= 2696 ? 0x200n : 0n);
       if (size > 832) area.fill(0, 832, Math.min(960, size));
       view.setBigUint64(464, bits, true);
       view.setBigUint64(512, bits, true);

@@ -1,7 +1,7 @@
 /** A blob that the dumper shortened by its zero tail loses nothing on the way through a CRIU image. */
 import assert from "node:assert/strict";
 import test from "node:test";
-import { xstateFromWire, xstateToWire } from "../../formats/criu/map-xstate.js";
+import { xstateFromWire, xstateToWire } from "../../formats/criu/map/map-xstate.js";
 
 test("components cut within are whole again in a CRIU image", () => {
   const full = Buffer.alloc(2696);

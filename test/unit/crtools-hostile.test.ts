@@ -81,11 +81,31 @@ const cases: readonly (readonly [string, Change, string, RegExp])[] = [
   ["another root than the name says", { "pstree-480.img": words(pstreeMagic, 481, 0) }, "crtools.pstree", /pstree\[0\]\.pid/],
   ["a process without files", { "core-482.img": () => undefined }, "crtools.missing", /core-482/],
   ["a process without descriptors", { "fdinfo-481.img": () => undefined }, "crtools.missing", /fdinfo-481/],
-  ["a path that is not absolute", { "fdinfo-480.img": (bytes) => replaced(bytes, "/opt/demo/run", "../opt/de/run") }, "crtools.path", /fdinfo\[0\]\.path/],
-  ["a path that climbs", { "fdinfo-480.img": (bytes) => replaced(bytes, "/opt/demo/run", "/opt/../de/run".slice(0, 13)) }, "crtools.path", /fdinfo\[0\]\.path/],
-  ["a path with NUL", { "fdinfo-480.img": (bytes) => replaced(bytes, "/opt/demo/run", "/opt/\0emo/run") }, "crtools.path", /fdinfo\[0\]\.path/],
+  [
+    "a path that is not absolute",
+    { "fdinfo-480.img": (bytes) => replaced(bytes, "/opt/demo/run", "../opt/de/run") },
+    "crtools.path",
+    /fdinfo\[0\]\.path/,
+  ],
+  [
+    "a path that climbs",
+    { "fdinfo-480.img": (bytes) => replaced(bytes, "/opt/demo/run", "/opt/../de/run".slice(0, 13)) },
+    "crtools.path",
+    /fdinfo\[0\]\.path/,
+  ],
+  [
+    "a path with NUL",
+    { "fdinfo-480.img": (bytes) => replaced(bytes, "/opt/demo/run", "/opt/\0emo/run") },
+    "crtools.path",
+    /fdinfo\[0\]\.path/,
+  ],
   ["a path longer than the file", { "fdinfo-480.img": (bytes) => bytes.subarray(0, bytes.length - 3) }, "bytes.count", /fdinfo\[4\]/],
-  ["a third kind of fdinfo", { "fdinfo-480.img": (bytes) => Buffer.concat([bytes.subarray(0, 4), Buffer.of(3), bytes.subarray(5)]) }, "crtools.fdinfo", /fdinfo\[0\]\.type/],
+  [
+    "a third kind of fdinfo",
+    { "fdinfo-480.img": (bytes) => Buffer.concat([bytes.subarray(0, 4), Buffer.of(3), bytes.subarray(5)]) },
+    "crtools.fdinfo",
+    /fdinfo\[0\]\.type/,
+  ],
   ["an absurd descriptor", { "fdinfo-480.img": poke([12, 8, 0xffff_ffff_ffff_ffffn]) }, "crtools.fdinfo", /fdinfo\[0\]\.addr/],
   ["an absurd number of bytes in a pipe", { "pipes-480.img": poke([16, 4, 0xffff_fff0]) }, "bytes.count", /pipes\[0\]/],
   ["a descriptor of a pipe twice", { "pipes-482.img": poke([20, 4, 5]) }, "crtools.pipes", /pipes\[1\]\.fd/],
@@ -118,7 +138,10 @@ test("a set of several trees, or without one, asks for a process", { skip }, asy
   await assert.rejects(crtools.read?.(folder, {}) ?? Promise.resolve(), /tree is not known/);
   const one = await crtools.read?.(folder, { pid: 482 });
   t.after(() => one?.close());
-  assert.deepEqual(one?.tables.tasks.map(({ pid }) => pid), [482]);
+  assert.deepEqual(
+    one?.tables.tasks.map(({ pid }) => pid),
+    [482],
+  );
   await assert.rejects(crtools.read?.(folder, { pid: 7 }) ?? Promise.resolve(), /no process 7/);
 });
 
@@ -145,7 +168,12 @@ const elfCases: readonly (readonly [string, (bytes: Buffer) => Uint8Array, strin
   ["a core behind the end", poke([coreHeaderAt + 8, 8, 1n << 60n]), "bytes.short", /program_headers\[12\]/],
   ["pages cut off", (bytes) => bytes.subarray(0, bytes.length - 4104), "bytes.short", /program_headers\[13\]/],
   ["a header table behind the end", poke([32, 8, 1n << 62n]), "bytes.short", /program_headers/],
-  ["no pid anywhere", (bytes) => poke(...Array.from({ length: 12 }, (_none, vma) => [64 + 14 * 56 + vma * 64 + 36, 4, 0] as const))(bytes), "v1.pid", /vmas/],
+  [
+    "no pid anywhere",
+    (bytes) => poke(...Array.from({ length: 12 }, (_none, vma) => [64 + 14 * 56 + vma * 64 + 36, 4, 0] as const))(bytes),
+    "v1.pid",
+    /vmas/,
+  ],
 ];
 
 for (const [what, change, code, place] of elfCases) {

@@ -67,7 +67,8 @@ test("the code before the call tells what restart_syscall restarts", () => {
 });
 
 test("/proc/PID/timers is parsed", () => {
-  const text = "ID: 0\nsignal: 10/00007ffd12345678\nnotify: signal/pid.77\nClockID: 1\nID: 3\nsignal: 0/0\nnotify: thread/tid.78\nClockID: -6\n";
+  const text =
+    "ID: 0\nsignal: 10/00007ffd12345678\nnotify: signal/pid.77\nClockID: 1\nID: 3\nsignal: 0/0\nnotify: thread/tid.78\nClockID: -6\n";
   assert.deepEqual(parseTimers(text), [
     { id: 0, signal: 10, sigval: 0x7ffd12345678n, notify: 0, notifyTid: 0, clock: 1 },
     { id: 3, signal: 0, sigval: 0n, notify: 6, notifyTid: 78, clock: -6 },

@@ -54,7 +54,10 @@ test("directory", () => {
   for (const offset of [0n, 32n, 161n, 1n << 40n, (1n << 64n) - 8n]) {
     refused((view) => view.setBigUint64(at.tasks + 16, offset, true), { code });
   }
-  refused((view) => view.setBigUint64(at.foreign + 16, BigInt(at.firstRow), true), { code, message: "table foreign overlaps the one before it" });
+  refused((view) => view.setBigUint64(at.foreign + 16, BigInt(at.firstRow), true), {
+    code,
+    message: "table foreign overlaps the one before it",
+  });
 });
 
 test("rows", () => {
@@ -72,10 +75,13 @@ test("strings", () => {
   const code = "tables.string";
   refused((view) => view.setUint32(row, 0xffff, true), { code, path: "foreign[0].format", offset: BigInt(0x1000 + row) });
   refused((view) => view.setUint32(row, 2, true), { code, message: "format refers to string 2, which is inside another string" });
-  refused((view, bytes) => {
-    const strings = Number(view.getBigUint64(at.strings + 16, true));
-    bytes.fill(0x61, strings + 1, strings + Number(view.getBigUint64(at.strings + 8, true)));
-  }, { code, message: "format refers to string 1, which does not end" });
+  refused(
+    (view, bytes) => {
+      const strings = Number(view.getBigUint64(at.strings + 16, true));
+      bytes.fill(0x61, strings + 1, strings + Number(view.getBigUint64(at.strings + 8, true)));
+    },
+    { code, message: "format refers to string 1, which does not end" },
+  );
 });
 
 test("blobs", () => {
@@ -149,7 +155,11 @@ test("a blob that two rows show as a view of a kept heap is stored twice", () =>
   const found = readTables(bytes, place);
   assert.deepEqual(
     found.tables.foreign.map(({ value }) => [...value]),
-    [[1, 2, 3, 4, 5, 6, 7, 8], [3, 4, 5], [1, 2, 3, 4, 5, 6, 7, 8]],
+    [
+      [1, 2, 3, 4, 5, 6, 7, 8],
+      [3, 4, 5],
+      [1, 2, 3, 4, 5, 6, 7, 8],
+    ],
   );
   assert.deepEqual([...(found.unknownTables.find(({ kind }) => kind === 0xffff)?.bytes.subarray(0, 8) ?? [])], [...heap]);
 });

@@ -46,7 +46,15 @@ test("fdinfo: epoll items, locks, and what other kinds add", () => {
   assert.equal(hexField(event, "sigmask"), 0n);
 });
 
-const look = (fields: Partial<Look>): Look => ({ link: "/x", mode: 0o100644, rdevMajor: 0, rdevMinor: 0, fsMagic: 0n, isPath: false, ...fields });
+const look = (fields: Partial<Look>): Look => ({
+  link: "/x",
+  mode: 0o100644,
+  rdevMajor: 0,
+  rdevMinor: 0,
+  fsMagic: 0n,
+  isPath: false,
+  ...fields,
+});
 const kindOf = (fields: Partial<Look>): string => {
   const found = classify(look(fields));
   return "kind" in found ? found.kind : `refused ${found.code}`;
@@ -62,7 +70,13 @@ test("every kind is told apart", () => {
   assert.equal(kindOf({ mode: 0o010600, link: "/tmp/pipe:[12]" }), "fifo");
   assert.equal(kindOf({ mode: 0o140777, link: "socket:[12]" }), "socket");
   assert.equal(kindOf({ mode: 0o140777, link: "/run/x.sock", isPath: true }), "bound_socket_path");
-  for (const [name, kind] of [["[eventfd]", "eventfd"], ["[timerfd]", "timerfd"], ["[signalfd]", "signalfd"], ["[eventpoll]", "epoll"], ["[pidfd]", "pidfd"]]) {
+  for (const [name, kind] of [
+    ["[eventfd]", "eventfd"],
+    ["[timerfd]", "timerfd"],
+    ["[signalfd]", "signalfd"],
+    ["[eventpoll]", "epoll"],
+    ["[pidfd]", "pidfd"],
+  ]) {
     assert.equal(kindOf({ link: `anon_inode:${name}`, mode: 0o600 }), kind);
   }
   assert.equal(kindOf({ link: "pidfd:[12]", mode: 0o100700 }), "pidfd");
@@ -80,7 +94,15 @@ test("stateless devices and terminals are kept, others refused by name", () => {
 });
 
 test("anonymous inodes that are not kept are refused under their own name", () => {
-  for (const [link, code] of [["inotify", "inotify"], ["[fanotify]", "fanotify"], ["[io_uring]", "io_uring"], ["[userfaultfd]", "userfaultfd"], ["bpf-map", "bpf_map"], ["[perf_event]", "perf_event"], ["[something-new]", "something_new"]]) {
+  for (const [link, code] of [
+    ["inotify", "inotify"],
+    ["[fanotify]", "fanotify"],
+    ["[io_uring]", "io_uring"],
+    ["[userfaultfd]", "userfaultfd"],
+    ["bpf-map", "bpf_map"],
+    ["[perf_event]", "perf_event"],
+    ["[something-new]", "something_new"],
+  ]) {
     assert.equal(kindOf({ link: `anon_inode:${link}`, mode: 0o600 }), `refused ${code}`);
   }
 });
@@ -112,8 +134,14 @@ test("netlink: messages come apart as they were put together", () => {
     fc.property(fc.array(fc.uint8Array({ maxLength: 40 }), { maxLength: 5 }), (payloads) => {
       const datagram = Buffer.concat(payloads.map((payload, index) => encodeMessage(20 + index, 0x301, index, payload)));
       const messages = decodeMessages(datagram);
-      assert.deepEqual(messages.map(({ payload }) => [...payload]), payloads.map((payload) => [...payload]));
-      assert.deepEqual(messages.map(({ type }) => type), payloads.map((_, index) => 20 + index));
+      assert.deepEqual(
+        messages.map(({ payload }) => [...payload]),
+        payloads.map((payload) => [...payload]),
+      );
+      assert.deepEqual(
+        messages.map(({ type }) => type),
+        payloads.map((_, index) => 20 + index),
+      );
     }),
   );
 });
@@ -134,11 +162,26 @@ test("unix_diag: fields and attributes", () => {
   };
   const u4 = (...values: number[]): Buffer => Buffer.from(Uint32Array.from(values).buffer);
   const message = Buffer.concat([
-    Buffer.from([1, 1, 10, 0]), u4(77), u4(0, 0),
-    attribute(0, Buffer.from("/run/x\0")), attribute(1, u4(5, 6)), attribute(3, u4(8, 9)), attribute(4, u4(2, 128)), attribute(6, Buffer.from([3])),
+    Buffer.from([1, 1, 10, 0]),
+    u4(77),
+    u4(0, 0),
+    attribute(0, Buffer.from("/run/x\0")),
+    attribute(1, u4(5, 6)),
+    attribute(3, u4(8, 9)),
+    attribute(4, u4(2, 128)),
+    attribute(6, Buffer.from([3])),
   ]);
   assert.deepEqual(decodeUnixDiag(message), {
-    type: 1, state: 10, ino: 77, name: Buffer.from("/run/x\0"), file: { ino: 5, device: 6 }, peer: 0, pending: [8, 9], receiveQueue: 2, sendQueue: 128, shutdown: 3,
+    type: 1,
+    state: 10,
+    ino: 77,
+    name: Buffer.from("/run/x\0"),
+    file: { ino: 5, device: 6 },
+    peer: 0,
+    pending: [8, 9],
+    receiveQueue: 2,
+    sendQueue: 128,
+    shutdown: 3,
   });
   assert.equal(decodeUnixDiag(Buffer.alloc(8)), undefined);
 });

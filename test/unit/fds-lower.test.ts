@@ -3,7 +3,15 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import fc from "fast-check";
 import {
-  descriptorRow, emptyTables, type MutableTables, objectRow, openFileRow, pipeRow, socketMessageRow, socketRow, taskRow,
+  descriptorRow,
+  emptyTables,
+  type MutableTables,
+  objectRow,
+  openFileRow,
+  pipeRow,
+  socketMessageRow,
+  socketRow,
+  taskRow,
 } from "../../src/gen/tables.js";
 import type { LowerContext } from "../../src/lower/context.js";
 import { DescriptorProgram } from "../../src/lower/fds/lowering.js";
@@ -81,8 +89,13 @@ test("every descriptor ends at its number and nothing else is open below the hig
 test("ranges to close and numbers kept are a partition", () => {
   fc.assert(
     fc.property(fc.uniqueArray(fc.nat({ max: 99 })), (numbers) => {
-      const closed = rangesToClose(numbers, 100).flatMap(({ first, last }) => Array.from({ length: last - first + 1 }, (_, index) => first + index));
-      assert.deepEqual([...closed, ...numbers].sort((a, b) => a - b), Array.from({ length: 100 }, (_, index) => index));
+      const closed = rangesToClose(numbers, 100).flatMap(({ first, last }) =>
+        Array.from({ length: last - first + 1 }, (_, index) => first + index),
+      );
+      assert.deepEqual(
+        [...closed, ...numbers].sort((a, b) => a - b),
+        Array.from({ length: 100 }, (_, index) => index),
+      );
     }),
   );
 });
@@ -97,19 +110,32 @@ test("a pipe is made once, filled, and its ends are the files that name it", () 
   new DescriptorProgram(context).openFiles();
   const { ops } = context.builder;
   assert.equal(calls(ops, "pipe2").length, 1);
-  assert.deepEqual(calls(ops, "write").map((op) => op.options.expect), [10]);
+  assert.deepEqual(
+    calls(ops, "write").map((op) => op.options.expect),
+    [10],
+  );
   assert.equal(calls(ops, "openat").length, 0);
   // O_NONBLOCK stays only where it was
-  assert.deepEqual(calls(ops, "fcntl").filter((op) => op.args[1] === 4).map((op) => op.args[2]), [0, 0o4000]);
+  assert.deepEqual(
+    calls(ops, "fcntl")
+      .filter((op) => op.args[1] === 4)
+      .map((op) => op.args[2]),
+    [0, 0o4000],
+  );
 });
 
 test("packets are written one by one", () => {
   const tables = emptyTables();
-  tables.pipes.push(pipeRow({ capacity: 4096, isPacket: 1, data: new Uint8Array(6), packets: new Uint8Array(Uint32Array.from([1, 2, 3]).buffer) }));
+  tables.pipes.push(
+    pipeRow({ capacity: 4096, isPacket: 1, data: new Uint8Array(6), packets: new Uint8Array(Uint32Array.from([1, 2, 3]).buffer) }),
+  );
   tables.files.push(openFileRow({ kind: "pipe", detail: 0, flags: 0o40001 }));
   const context = contextOf(tables);
   new DescriptorProgram(context).openFiles();
-  assert.deepEqual(calls(context.builder.ops, "write").map((op) => op.args[2]), [1, 2, 3]);
+  assert.deepEqual(
+    calls(context.builder.ops, "write").map((op) => op.args[2]),
+    [1, 2, 3],
+  );
 });
 
 test("a terminal on standard output is the caller's stream of the same number", () => {
@@ -124,17 +150,25 @@ test("a terminal on standard output is the caller's stream of the same number", 
   program.placeDescriptors(0);
   const table = new Map<number, string>();
   runPlacement(context.builder.ops.slice(from), table, (arg) => (arg instanceof Slot ? arg.name : "?"));
-  assert.deepEqual([...table], [[0, "standard stream 0"], [1, "standard stream 1"], [2, "standard stream 2"], [255, "standard stream 0"]]);
+  assert.deepEqual(
+    [...table],
+    [
+      [0, "standard stream 0"],
+      [1, "standard stream 1"],
+      [2, "standard stream 2"],
+      [255, "standard stream 0"],
+    ],
+  );
 });
 
 const unix = (fields: Parameters<typeof socketRow>[0]): ReturnType<typeof socketRow> => socketRow({ family: 1, type: 1, ...fields });
 const address = (text: string): Uint8Array => Uint8Array.from([1, 0, ...Buffer.from(text), 0]);
 
 test("unnamed connected sockets are pairs; accepted ones come from their listener", () => {
-  assert.deepEqual(
-    planOrigins([unix({ state: "connected", isPaired: 1, peer: 1 }), unix({ state: "connected", isPaired: 1, peer: 0 })]),
-    [{ how: "pair", other: 1 }, { how: "pair", other: 0 }],
-  );
+  assert.deepEqual(planOrigins([unix({ state: "connected", isPaired: 1, peer: 1 }), unix({ state: "connected", isPaired: 1, peer: 0 })]), [
+    { how: "pair", other: 1 },
+    { how: "pair", other: 0 },
+  ]);
   assert.deepEqual(
     planOrigins([
       unix({ state: "connected", isPaired: 1, peer: 2, peerAddress: address("/s") }),
@@ -154,7 +188,10 @@ test("an end whose peer is gone still gets the bytes that wait in it", () => {
   const context = contextOf(tables);
   new DescriptorProgram(context).openFiles();
   assert.equal(calls(context.builder.ops, "socketpair").length, 1);
-  assert.deepEqual(calls(context.builder.ops, "sendto").map((op) => op.options.expect), [9]);
+  assert.deepEqual(
+    calls(context.builder.ops, "sendto").map((op) => op.options.expect),
+    [9],
+  );
 });
 
 test("bound sockets: a stale file is replaced only if nobody answers, a deleted name is gone again at the end", () => {
@@ -193,7 +230,11 @@ test("what lies in /proc of a process of the tree is opened by its holder, when 
   const tables = emptyTables();
   tables.tasks.push(taskRow({ pid: 7 }), taskRow({ pid: 9, parent: 0 }));
   tables.objects.push(objectRow({ kind: "file", path: "/proc/9/stat" }), objectRow({ kind: "file", path: "/proc/8/stat" }));
-  tables.files.push(openFileRow({ kind: "path", object: 0 }), openFileRow({ kind: "path", object: 1 }), openFileRow({ kind: "pidfd", detail: 9 }));
+  tables.files.push(
+    openFileRow({ kind: "path", object: 0 }),
+    openFileRow({ kind: "path", object: 1 }),
+    openFileRow({ kind: "pidfd", detail: 9 }),
+  );
   tables.files.forEach((_, file) => tables.descriptors.push(descriptorRow({ task: 0, fd: 3 + file, file })));
   const context = contextOf(tables);
   const program = new DescriptorProgram(context);
@@ -203,7 +244,10 @@ test("what lies in /proc of a process of the tree is opened by its holder, when 
   program.finishDescriptors(0);
   const late = context.builder.ops.slice(from);
   assert.equal(calls(late, "openat").length, 1);
-  assert.deepEqual(calls(late, "pidfd_open").map((op) => op.args[0]), [9]);
+  assert.deepEqual(
+    calls(late, "pidfd_open").map((op) => op.args[0]),
+    [9],
+  );
 });
 
 test("pidfds of one dead process are of one process again", () => {
@@ -247,10 +291,17 @@ test("descriptors in flight are sent with their message", () => {
   const tables = emptyTables();
   tables.sockets.push(unix({ state: "connected", isPaired: 1, peer: 1 }), unix({ state: "connected", isPaired: 1, peer: 0 }));
   tables.objects.push(objectRow({ kind: "file", path: "/f" }));
-  tables.files.push(openFileRow({ kind: "socket", detail: 0 }), openFileRow({ kind: "socket", detail: 1 }), openFileRow({ kind: "path", object: 0 }));
+  tables.files.push(
+    openFileRow({ kind: "socket", detail: 0 }),
+    openFileRow({ kind: "socket", detail: 1 }),
+    openFileRow({ kind: "path", object: 0 }),
+  );
   tables.socketMessages.push(socketMessageRow({ socket: 0, data: new Uint8Array(1) }));
   tables.messageFiles.push({ message: 0, file: 2 });
   const context = contextOf(tables);
   new DescriptorProgram(context).openFiles();
-  assert.deepEqual(calls(context.builder.ops, "sendmsg").map((op) => op.options.expect), [1]);
+  assert.deepEqual(
+    calls(context.builder.ops, "sendmsg").map((op) => op.options.expect),
+    [1],
+  );
 });

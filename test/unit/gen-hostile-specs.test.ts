@@ -47,9 +47,15 @@ test("tables", () => {
   const root = (body: string) => `meta: { id: a, endian: le }\ntypes:\n  t:\n${table}    seq:\n${body}`;
   const loadTable = (body: string) => tablesOf(new SpecLoader(new Map([["a.ksy", root(body)]])).load()[0] ?? assert.fail());
   assert.throws(() => loadTable("      - { id: x, type: u4 }"), /4 bytes are not a multiple of 8/);
-  assert.throws(() => loadTable("      - { id: x, type: u4 }\n      - { id: y, type: u8 }\n      - { id: z, type: u4 }"), /y at 4 is not aligned to 8/);
+  assert.throws(
+    () => loadTable("      - { id: x, type: u4 }\n      - { id: y, type: u8 }\n      - { id: z, type: u4 }"),
+    /y at 4 is not aligned to 8/,
+  );
   assert.throws(() => loadTable("      - { id: n, type: u8 }\n      - { id: x, size: n }"), /has a fixed size/);
-  assert.throws(() => loadTable("      - { id: x, type: u4, -crimg-ref: us }\n      - { id: y, type: u4 }"), /refers to an unknown table "us"/);
+  assert.throws(
+    () => loadTable("      - { id: x, type: u4, -crimg-ref: us }\n      - { id: y, type: u4 }"),
+    /refers to an unknown table "us"/,
+  );
   assert.throws(() => loadTable("      - { id: x, size: 8 }"), /not in a table record/);
 });
 

@@ -33,7 +33,15 @@ for (const spec of tableSpecs) {
 
 test("the place of a syntax error is the first character that is wrong", () => {
   const cases: readonly (readonly [text: string, at: number])[] = [
-    ["{} x", 3], ['{"a": [1, 2,, 3]}', 12], ['{"a" 1}', 5], ['["\u0001"]', 2], ["[1, 2", 5], ["01", 0], ["[tru]", 1], ['{"a": 1,}', 8], ["", 0],
+    ["{} x", 3],
+    ['{"a": [1, 2,, 3]}', 12],
+    ['{"a" 1}', 5],
+    ['["\u0001"]', 2],
+    ["[1, 2", 5],
+    ["01", 0],
+    ["[tru]", 1],
+    ['{"a": 1,}', 8],
+    ["", 0],
   ];
   for (const [text, at] of cases) assert.equal(findSyntaxError(text), at, text);
 });
@@ -66,7 +74,12 @@ async function edited(change: (document: EditableDocument) => void): Promise<str
 
 interface EditableDocument {
   processes: { arguments: string[]; environment: string[] }[];
-  tables: { threads: { regs: Record<string, unknown> }[]; objects: { path?: unknown }[]; tasks: { state: unknown; mm: unknown }[]; extents: { file_offset?: string }[] };
+  tables: {
+    threads: { regs: Record<string, unknown> }[];
+    objects: { path?: unknown }[];
+    tasks: { state: unknown; mm: unknown }[];
+    extents: { file_offset?: string }[];
+  };
   pages: { file: string };
   version: number[];
 }
@@ -102,11 +115,27 @@ test("environment, arguments, a register and a path can be changed", skip, async
 const wrong: readonly (readonly [string, (document: EditableDocument) => void, RegExp])[] = [
   ["an environment that does not fit", (document) => document.processes[0]?.environment.push("X".repeat(200)), /need [0-9]+/],
   ["more strings than there are pointers", (document) => document.processes[0]?.environment.splice(0, 1, "a=", "b=", "c="), /room for/],
-  ["a word that is no state", (document) => void Object.assign(document.tables.tasks[0] ?? {}, { state: "asleep" }), /tables\.tasks\[0\]\.state must be one of/],
-  ["a register that is a number", (document) => void Object.assign(document.tables.threads[0]?.regs ?? {}, { ip: 5 }), /tables\.threads\[0\]\.regs\.ip/],
-  ["a register of 65 bits", (document) => void Object.assign(document.tables.threads[0]?.regs ?? {}, { ip: "0x10000000000000000" }), /tables\.threads\[0\]\.regs\.ip/],
+  [
+    "a word that is no state",
+    (document) => void Object.assign(document.tables.tasks[0] ?? {}, { state: "asleep" }),
+    /tables\.tasks\[0\]\.state must be one of/,
+  ],
+  [
+    "a register that is a number",
+    (document) => void Object.assign(document.tables.threads[0]?.regs ?? {}, { ip: 5 }),
+    /tables\.threads\[0\]\.regs\.ip/,
+  ],
+  [
+    "a register of 65 bits",
+    (document) => void Object.assign(document.tables.threads[0]?.regs ?? {}, { ip: "0x10000000000000000" }),
+    /tables\.threads\[0\]\.regs\.ip/,
+  ],
   ["a reference to no row", (document) => void Object.assign(document.tables.tasks[0] ?? {}, { mm: 7 }), /tasks\[0\]\.mm/],
-  ["an extent behind the end of the pages", (document) => void Object.assign(document.tables.extents[0] ?? {}, { file_offset: "0x7fffffffff" }), /tables\.extents\[0\]/],
+  [
+    "an extent behind the end of the pages",
+    (document) => void Object.assign(document.tables.extents[0] ?? {}, { file_offset: "0x7fffffffff" }),
+    /tables\.extents\[0\]/,
+  ],
   ["a page file elsewhere", (document) => void (document.pages.file = "../../etc/passwd"), /pages\.file|pages/],
   ["a version of the future", (document) => void (document.version = [3, 0]), /version/],
 ];
@@ -120,7 +149,11 @@ for (const [what, change, message] of wrong) {
 }
 
 test("inline pages give the same document back", skip, async () => {
-  const [beside, inline, again] = ["beside.json", "inline.json", "again.json"].map((name) => join(directory, name)) as [string, string, string];
+  const [beside, inline, again] = ["beside.json", "inline.json", "again.json"].map((name) => join(directory, name)) as [
+    string,
+    string,
+    string,
+  ];
   await convert(core, beside);
   await convert(beside, inline, { extra: { "inline-pages": true } });
   await convert(inline, again);

@@ -41,5 +41,8 @@ test("a root in a session of somebody else stays in the caller's", () => {
 
 test("a session that no order of forks gives is refused by name", () => {
   const tasks = [task(1, null, 1, 1), task(2, 0, 2, 2), task(3, 0, 1, 1), task(4, 2, 2, 2)];
-  assert.throws(() => planTree(tasks, 0), (error) => error instanceof CrimgError && error.code === "lower.session" && /task 4/.test(error.message));
+  assert.throws(
+    () => planTree(tasks, 0),
+    (error) => error instanceof CrimgError && error.code === "lower.session" && /task 4/.test(error.message),
+  );
 });

@@ -26,12 +26,19 @@ function place(...areas: readonly Uint8Array[]): { xstates: Xstates; builder: Pr
   const builder = new ProgramBuilder();
   const xstates = new Xstates(builder, new Checkpoint({ tables, sources: [] }));
   const data = Buffer.from(builder.data.finish());
-  return { xstates, builder, at: (row) => data.subarray(xstates.of(row)?.offset ?? assert.fail("no area"), (xstates.of(row)?.offset ?? 0) + xstates.room) };
+  return {
+    xstates,
+    builder,
+    at: (row) => data.subarray(xstates.of(row)?.offset ?? assert.fail("no area"), (xstates.of(row)?.offset ?? 0) + xstates.room),
+  };
 }
 
 test("what a shortened area lacks of components in use is zero, and the mark comes behind it", () => {
   const { at } = place(shortened(1200), shortened(1408));
-  for (const [row, length] of [[0, 1200], [1, 1408]] as const) {
+  for (const [row, length] of [
+    [0, 1200],
+    [1, 1408],
+  ] as const) {
     const size = endOf(amdLayout, avx512);
     const area = at(row);
     assert.equal(area.readUInt32LE(480), size);

@@ -54,10 +54,18 @@ test("reads go across what is zero and what is stored", () => {
   assert.equal(text(memory.read(0x10ffen, 4)), "\0\0aa");
   assert.equal(text(memory.read(0x11ffen, 4)), "aa\0\0");
   assert.equal(text(memory.read(0x30000n, 2)), "ss");
-  assert.deepEqual([...memory.runs(0n, 1n << 64n)].map(({ address, length, origin }) => [address, length, origin.kind]), [
-    [0x10000n, page, "zero"], [0x11000n, page, "stored"], [0x12000n, 2n * page, "zero"],
-    [0x20000n, 2n * page, "file"], [0x22000n, page, "absent"], [0x30000n, page, "stored"], [0x40000n, 2n * page, "absent"],
-  ]);
+  assert.deepEqual(
+    [...memory.runs(0n, 1n << 64n)].map(({ address, length, origin }) => [address, length, origin.kind]),
+    [
+      [0x10000n, page, "zero"],
+      [0x11000n, page, "stored"],
+      [0x12000n, 2n * page, "zero"],
+      [0x20000n, 2n * page, "file"],
+      [0x22000n, page, "absent"],
+      [0x30000n, page, "stored"],
+      [0x40000n, 2n * page, "absent"],
+    ],
+  );
   memory.close();
 });
 

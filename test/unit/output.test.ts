@@ -10,7 +10,10 @@ test("a file is there whole after commit, with its mode, whatever the umask", (t
   const directory = temporaryDirectory(t);
   const old = process.umask(0o777);
   t.after(() => process.umask(old));
-  for (const [name, isExecutable, mode] of [["a", true, 0o700], ["b", false, 0o600]] as const) {
+  for (const [name, isExecutable, mode] of [
+    ["a", true, 0o700],
+    ["b", false, 0o600],
+  ] as const) {
     const output = openOutput(join(directory, name), { shape: "file", isExecutable });
     writeSync(output.file().fd, "content");
     assert.ok(!existsSync(join(directory, name)));

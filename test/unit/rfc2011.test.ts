@@ -64,7 +64,9 @@ test("ranges are told apart from what was there, whatever their order", () => {
       const set = new RangeSet();
       const seen = new Set<number>();
       for (const { start, length } of ranges) {
-        const found = set.add(BigInt(start), BigInt(length)).flatMap((gap) => Array.from({ length: Number(gap.length) }, (_none, index) => Number(gap.start) + index));
+        const found = set
+          .add(BigInt(start), BigInt(length))
+          .flatMap((gap) => Array.from({ length: Number(gap.length) }, (_none, index) => Number(gap.start) + index));
         const expected = Array.from({ length }, (_none, index) => start + index).filter((one) => !seen.has(one));
         assert.deepEqual(found, expected);
         for (const one of expected) seen.add(one);
@@ -78,7 +80,8 @@ test("personality goes through atoi() of hexadecimal text, and back", () => {
   assert.equal(decodePersonality(40000), 0x40000);
   assert.equal(encodePersonality(0x0040_0000), 400000);
   assert.equal(encodePersonality(0x000c_0000), 0, "atoi stops at the first letter");
-  for (const value of [0, 0x0004_0000, 0x0002_0000, 0x0800_0000, 0x0120_0008]) assert.equal(decodePersonality(encodePersonality(value)), value);
+  for (const value of [0, 0x0004_0000, 0x0002_0000, 0x0800_0000, 0x0120_0008])
+    assert.equal(decodePersonality(encodePersonality(value)), value);
   fc.assert(
     fc.property(fc.integer({ min: 0, max: 0xffff_ffff }), (stored) => {
       const personality = decodePersonality(stored);
@@ -88,13 +91,31 @@ test("personality goes through atoi() of hexadecimal text, and back", () => {
 });
 
 test("an area becomes memory of its own where its file is not needed", () => {
-  const area = (start: bigint, bits: number) => vmaEntry({ start, end: start + 2n * page, prot: 1, flags: 2, status: bits | status.regular, fd: -1n });
-  const entries = [area(0x10000n, status.file_private), area(0x20000n, status.file_private), area(0x30000n, status.file_shared), area(0x40000n, status.anon_private)];
+  const area = (start: bigint, bits: number) =>
+    vmaEntry({ start, end: start + 2n * page, prot: 1, flags: 2, status: bits | status.regular, fd: -1n });
+  const entries = [
+    area(0x10000n, status.file_private),
+    area(0x20000n, status.file_private),
+    area(0x30000n, status.file_shared),
+    area(0x40000n, status.anon_private),
+  ];
   const place = { source: "image", format: "crtools" };
   const all = entries.map(({ start }) => ({ va: start, length: 2n * page }));
-  const kinds = (pages: typeof all, path: (start: bigint) => string | undefined) => classifyAreas(entries, pages, ({ start }) => path(start), place).map(({ kind }) => kind);
-  assert.deepEqual(kinds([], () => undefined), ["file_private", "file_private", "file_shared", "anon_private"], "nothing stored");
-  assert.deepEqual(kinds(all, () => undefined), ["anon_private", "anon_private", "anon_shared", "anon_private"], "all stored, no name");
-  assert.deepEqual(kinds(all, (start) => (start === 0x10000n ? "/a" : "/b (deleted)")), ["file_private", "anon_private", "anon_shared", "anon_private"]);
+  const kinds = (pages: typeof all, path: (start: bigint) => string | undefined) =>
+    classifyAreas(entries, pages, ({ start }) => path(start), place).map(({ kind }) => kind);
+  assert.deepEqual(
+    kinds([], () => undefined),
+    ["file_private", "file_private", "file_shared", "anon_private"],
+    "nothing stored",
+  );
+  assert.deepEqual(
+    kinds(all, () => undefined),
+    ["anon_private", "anon_private", "anon_shared", "anon_private"],
+    "all stored, no name",
+  );
+  assert.deepEqual(
+    kinds(all, (start) => (start === 0x10000n ? "/a" : "/b (deleted)")),
+    ["file_private", "anon_private", "anon_shared", "anon_private"],
+  );
   assert.throws(() => kinds([{ va: 0x30000n, length: page }], () => "/a"), /all pages or none/);
 });

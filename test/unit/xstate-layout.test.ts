@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { xstateForDebuggers } from "../../formats/core/xstate.js";
-import { xstateFromWire, xstateToWire } from "../../formats/criu/map-xstate.js";
+import { xstateFromWire, xstateToWire } from "../../formats/criu/map/map-xstate.js";
 import { amdAvxLayout, amdLayout, intelLayout, xstateLayout, type XstateLayout } from "../../src/model/xstate-layout.js";
 
 const avx512 = 0x2e7n;
@@ -13,7 +13,8 @@ function area(layout: XstateLayout, xcr0: bigint, inUse: bigint, length: number)
   bytes.writeUInt32LE(0x1f80, 24);
   bytes.writeBigUInt64LE(xcr0, 464);
   bytes.writeBigUInt64LE(inUse, 512);
-  for (const [number, { offset, size }] of layout) if (((inUse >> BigInt(number)) & 1n) !== 0n) bytes.fill(0x10 + number, offset, offset + size);
+  for (const [number, { offset, size }] of layout)
+    if (((inUse >> BigInt(number)) & 1n) !== 0n) bytes.fill(0x10 + number, offset, offset + size);
   return bytes;
 }
 

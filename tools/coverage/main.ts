@@ -33,7 +33,12 @@ export function coveragePage(result: RunResult): string {
   const short = (name: string): string => name.replace(/^zdtm\/static\//, "").replace(/^zdtm\/transition\//, "t/");
   const refused = of("PASS").filter((test) => /refused/.test(test.detail));
   const resumed = of("PASS").filter((test) => !refused.includes(test));
-  const reason = (test: TestResult): string => test.detail.replace(/\|/g, "/").replace(/\b\d{2,}\b/g, "N").replace(/\/tmp\/\S+/g, "…").slice(0, 140);
+  const reason = (test: TestResult): string =>
+    test.detail
+      .replace(/\|/g, "/")
+      .replace(/\b\d{2,}\b/g, "N")
+      .replace(/\/tmp\/\S+/g, "…")
+      .slice(0, 140);
   return [
     "# What of CRIU's test suite passes",
     "",
@@ -45,11 +50,11 @@ export function coveragePage(result: RunResult): string {
     "",
     `## Dumped, killed, resumed, and found unchanged (${resumed.length})`,
     "",
-    resumed.map((test) => short(test.name)).join(", ") + ".",
+    `${resumed.map((test) => short(test.name)).join(", ")}.`,
     "",
     `## Refused by name, as CRIU does, and unharmed (${refused.length})`,
     "",
-    refused.map((test) => short(test.name)).join(", ") + ".",
+    `${refused.map((test) => short(test.name)).join(", ")}.`,
     "",
     `## Not passed (${result.failed})`,
     "",

@@ -15,7 +15,8 @@ const program = join(directory, "counter");
 const image = join(directory, "image.elf");
 const log = join(directory, "counter.log");
 
-const say = (text: string): void => console.log(`\n\x1b[1m$ ${text}\x1b[0m`.replace(/\x1b\[\d*m/g, process.stdout.isTTY && !process.env["NO_COLOR"] ? "$&" : ""));
+const say = (text: string): void =>
+  console.log(`\n\x1b[1m$ ${text}\x1b[0m`.replace(/\x1b\[\d*m/g, process.stdout.isTTY && !process.env["NO_COLOR"] ? "$&" : ""));
 const sleep = (ms: number): Promise<void> => new Promise((done) => setTimeout(done, ms));
 const isAlive = (pid: number): boolean => existsSync(`/proc/${pid}`);
 const counts = (): number[] => [...readFileSync(log, "utf8").matchAll(/^count (\d+),/gm)].map((match) => Number(match[1]));
@@ -60,13 +61,15 @@ async function main(): Promise<void> {
   await sleep(100); // lets this process reap its child
   say(`kill -0 ${first.pid}; ls -l image.elf`);
   if (first.exitCode === null && first.signalCode === null && isAlive(first.pid)) throw new Error("the program is still there");
-  console.log(`no process ${first.pid} any more (ended by ${first.signalCode ?? first.exitCode}); image.elf has ${statSync(image).size} bytes`);
+  console.log(
+    `no process ${first.pid} any more (ended by ${first.signalCode ?? first.exitCode}); image.elf has ${statSync(image).size} bytes`,
+  );
 
   say("./image.elf >> counter.log &");
   const second = launch(image);
   const after = await watch(1500);
   second.kill("SIGTERM");
-  await new Promise((done) => (second.exitCode ?? second.signalCode) === null ? second.once("exit", done) : done(undefined));
+  await new Promise((done) => ((second.exitCode ?? second.signalCode) === null ? second.once("exit", done) : done(undefined)));
 
   const all = counts();
   const gap = all.findIndex((value, index) => value !== index + 1);

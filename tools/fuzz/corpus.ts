@@ -93,7 +93,8 @@ function fixturePaths(root: string): string[] {
           // no such part of this fixture
         }
       }
-      if (kind === "core" || kind === "dmtcp") for (const file of readdirSync(folder)) if (/^core|\.dmtcp$/.test(file)) paths.push(join(folder, file));
+      if (kind === "core" || kind === "dmtcp")
+        for (const file of readdirSync(folder)) if (/^core|\.dmtcp$/.test(file)) paths.push(join(folder, file));
     }
   }
   return paths;
@@ -118,7 +119,8 @@ export async function makeCorpus(fixtures: string, work: string, registry: Forma
   }
   mkdirSync(join(work, "own"));
   for (const seed of [...seeds]) {
-    if (!/^(crtools2011\/(tree3|single)|criu\/(ctree|threads4)|core\/gcore-threads4)/.test(seed.name) || seed.name.includes("/elf/")) continue;
+    if (!/^(crtools2011\/(tree3|single)|criu\/(ctree|threads4)|core\/gcore-threads4)/.test(seed.name) || seed.name.includes("/elf/"))
+      continue;
     for (const id of registry.ids) {
       const target = await registry.load(id);
       if (target.write === undefined) continue;

@@ -17,8 +17,12 @@ import { FuzzTally, type TallyState } from "./tally.js";
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "../../..");
 const { values } = parseArgs({
   options: {
-    count: { type: "string", default: "20000" }, seed: { type: "string", default: "1" }, only: { type: "string" }, seconds: { type: "string" },
-    json: { type: "string" }, workers: { type: "string", default: String(availableParallelism()) },
+    count: { type: "string", default: "20000" },
+    seed: { type: "string", default: "1" },
+    only: { type: "string" },
+    seconds: { type: "string" },
+    json: { type: "string" },
+    workers: { type: "string", default: String(availableParallelism()) },
     where: { type: "boolean", default: false },
     /** Of a worker: which one it is. */
     part: { type: "string" },
@@ -31,7 +35,9 @@ type PartMessage =
   | { readonly kind: "progress"; readonly cases: number }
   | { readonly kind: "done"; readonly state: TallyState };
 
-const fixtures = [process.env["CRIMG_FIXTURES"], resolve(root, "../shared/fixtures")].find((path) => path !== undefined && existsSync(path));
+const fixtures = [process.env["CRIMG_FIXTURES"], resolve(root, "../shared/fixtures")].find(
+  (path) => path !== undefined && existsSync(path),
+);
 const seedNumber = Number(values.seed);
 const count = values.only === undefined ? Number(values.count) : 1;
 const first = Number(values.only ?? 0);
@@ -41,7 +47,12 @@ const everySeconds = 60;
 /** Runs the cases of one worker. */
 function runPart(part: number, tell: (message: PartMessage) => void): Promise<FuzzTally> {
   return runCases({
-    fixtures: fixtures ?? "", seedNumber, first: first + part, end: first + count, step: workers, where: values.where,
+    fixtures: fixtures ?? "",
+    seedNumber,
+    first: first + part,
+    end: first + count,
+    step: workers,
+    where: values.where,
     deadline: values.seconds === undefined ? Infinity : performance.now() + 1000 * Number(values.seconds),
     say: (text) => tell({ kind: "say", text }),
     onProgress: (cases) => tell({ kind: "progress", cases }),
@@ -50,7 +61,13 @@ function runPart(part: number, tell: (message: PartMessage) => void): Promise<Fu
 
 /** Starts a worker and adds what it counted. A worker that ends without a word counts as a death. */
 function startPart(part: number, tally: FuzzTally, progress: number[]): Promise<void> {
-  const child: ChildProcess = fork(fileURLToPath(import.meta.url), [...process.argv.slice(2), "--workers", String(workers), "--part", String(part)]);
+  const child: ChildProcess = fork(fileURLToPath(import.meta.url), [
+    ...process.argv.slice(2),
+    "--workers",
+    String(workers),
+    "--part",
+    String(part),
+  ]);
   let isDone = false;
   child.on("message", (message: PartMessage) => {
     if (message.kind === "say") {
@@ -63,7 +80,8 @@ function startPart(part: number, tally: FuzzTally, progress: number[]): Promise<
   });
   return new Promise((done) => {
     child.on("close", (status, signal) => {
-      if (!isDone) tally.death(first + part + workers * (progress[part] ?? 0), `worker ${part} ended (${signal ?? status}) in about this case`);
+      if (!isDone)
+        tally.death(first + part + workers * (progress[part] ?? 0), `worker ${part} ended (${signal ?? status}) in about this case`);
       done();
     });
   });

@@ -145,10 +145,16 @@ export async function runCase(
     if (baseline === undefined || isSame(checkpoint.tables, baseline)) return { outcome: "same", ...base };
     touchRows(checkpoint, seed.format, writers);
     if (findings > baseline.findings) return { outcome: "found", ...base };
-    return { outcome: "unnoticed", ...base, ...(where ? { detail: changedFields(baseline.decoded, deserialize(serialize(checkpoint.tables))).join(" ") } : {}) };
+    return {
+      outcome: "unnoticed",
+      ...base,
+      ...(where ? { detail: changedFields(baseline.decoded, deserialize(serialize(checkpoint.tables))).join(" ") } : {}),
+    };
   } catch (error) {
     if (error instanceof CrimgError) {
-      return isLocated(error) ? { outcome: "refused", ...base } : { outcome: "unlocated", ...base, detail: `${error.code}: ${error.message}` };
+      return isLocated(error)
+        ? { outcome: "refused", ...base }
+        : { outcome: "unlocated", ...base, detail: `${error.code}: ${error.message}` };
     }
     const { code } = error as NodeJS.ErrnoException;
     const stack = error instanceof Error ? (error.stack ?? error.message).split("\n").slice(0, 4).join(" | ") : String(error);

@@ -32,12 +32,19 @@ export async function runCases(options: RunOptions): Promise<FuzzTally> {
 }
 
 /** Runs cases from `from` on until the end, or until one hangs. Returns the index to go on with. */
-function runWorker(from: number, tally: FuzzTally, { fixtures, seedNumber, first, end, step, where, deadline, say, onProgress }: RunOptions): Promise<number> {
+function runWorker(
+  from: number,
+  tally: FuzzTally,
+  { fixtures, seedNumber, first, end, step, where, deadline, say, onProgress }: RunOptions,
+): Promise<number> {
   const work = mkdtempSync(join(existsSync("/dev/shm") ? "/dev/shm" : tmpdir(), "crimg-fuzz-"));
   const clock = new SharedArrayBuffer(4);
   const ticks = new Int32Array(clock);
   const data: WorkerOptions = { fixtures, work, seedNumber, first: from, end, step, where, clock };
-  const worker = new Worker(new URL("./worker.js", import.meta.url), { workerData: data, resourceLimits: { maxOldGenerationSizeMb: 1024 } });
+  const worker = new Worker(new URL("./worker.js", import.meta.url), {
+    workerData: data,
+    resourceLimits: { maxOldGenerationSizeMb: 1024 },
+  });
   return new Promise<number>((done) => {
     let next = from;
     const finish = (index: number): void => {

@@ -50,9 +50,21 @@ export class FuzzTally {
 
   constructor(private readonly seed: number) {}
 
-  add({ index, result, ms, bytes }: { readonly index: number; readonly result: CaseResult; readonly ms: number; readonly bytes: number }): void {
+  add({
+    index,
+    result,
+    ms,
+    bytes,
+  }: {
+    readonly index: number;
+    readonly result: CaseResult;
+    readonly ms: number;
+    readonly bytes: number;
+  }): void {
     this.#outcomes[result.outcome] += 1;
-    const kind = result.seed.startsWith("own/") ? `own ${result.seed.slice(result.seed.lastIndexOf(".") + 1)}` : (result.seed.split("/")[0] ?? "");
+    const kind = result.seed.startsWith("own/")
+      ? `own ${result.seed.slice(result.seed.lastIndexOf(".") + 1)}`
+      : (result.seed.split("/")[0] ?? "");
     const own = this.#byFormat.get(kind) ?? noOutcomes();
     own[result.outcome] += 1;
     this.#byFormat.set(kind, own);
@@ -60,7 +72,10 @@ export class FuzzTally {
     this.#worstBytes = Math.max(this.#worstBytes, bytes);
     if (result.outcome === "unnoticed" && result.detail !== undefined) this.#countUnnoticed(`${kind}: ${result.detail}`, 1);
     if (result.outcome === "crash" || result.outcome === "unlocated") {
-      this.#example(`${result.outcome} ${result.detail ?? ""}`, `case ${index}: ${result.outcome} in ${result.seed} (${result.file}): ${result.detail ?? ""}`);
+      this.#example(
+        `${result.outcome} ${result.detail ?? ""}`,
+        `case ${index}: ${result.outcome} in ${result.seed} (${result.file}): ${result.detail ?? ""}`,
+      );
     }
     if (bytes > limitBytes) {
       this.#large += 1;
@@ -80,8 +95,15 @@ export class FuzzTally {
 
   get state(): TallyState {
     return {
-      outcomes: this.#outcomes, byFormat: [...this.#byFormat], examples: [...this.#examples], unnoticed: [...this.#unnoticed],
-      hangs: this.#hangs, deaths: this.#deaths, large: this.#large, slowestMs: this.#slowestMs, worstBytes: this.#worstBytes,
+      outcomes: this.#outcomes,
+      byFormat: [...this.#byFormat],
+      examples: [...this.#examples],
+      unnoticed: [...this.#unnoticed],
+      hangs: this.#hangs,
+      deaths: this.#deaths,
+      large: this.#large,
+      slowestMs: this.#slowestMs,
+      worstBytes: this.#worstBytes,
     };
   }
 
@@ -143,7 +165,10 @@ export class FuzzTally {
         const changed = own.refused + own.found + own.unnoticed;
         return `fuzz:   ${kind.padEnd(16)} ${changed === 0 ? "-" : `${((100 * (own.refused + own.found)) / changed).toFixed(1)} %`} of ${changed}`;
       }),
-      ...[...this.#unnoticed].sort((a, b) => b[1] - a[1]).slice(0, maxUnnoticed).map(([key, count]) => `fuzz: not noticed ${count} times: ${key}`),
+      ...[...this.#unnoticed]
+        .sort((a, b) => b[1] - a[1])
+        .slice(0, maxUnnoticed)
+        .map(([key, count]) => `fuzz: not noticed ${count} times: ${key}`),
       ...[...this.#examples.values()].map((text) => `fuzz: ${text}`),
     ];
     return lines.join("\n");

@@ -23,7 +23,10 @@ for (let index = from; index < to; index += step) {
     if (errno !== 0) setFault(index, errno);
     await dump({ registry, pid, output, after: "leave-running", isTree: true, force: true, sync: false, bundle: false, ignore: [] });
   } catch (error) {
-    code = error instanceof CrimgError ? error.code : `bug:${error instanceof Error ? (error.stack ?? error.message).split("\n").slice(0, 3).join(" ") : String(error)}`;
+    code =
+      error instanceof CrimgError
+        ? error.code
+        : `bug:${error instanceof Error ? (error.stack ?? error.message).split("\n").slice(0, 3).join(" ") : String(error)}`;
   } finally {
     setFault(0, 0);
   }

@@ -24,10 +24,11 @@ function startDumper(target: Target, directory: string, from: number, to: number
   return spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] });
 }
 
-const ended = (child: ChildProcess): Promise<void> => new Promise((done) => {
-  if (child.exitCode !== null || child.signalCode !== null) done();
-  else child.once("exit", () => done());
-});
+const ended = (child: ChildProcess): Promise<void> =>
+  new Promise((done) => {
+    if (child.exitCode !== null || child.signalCode !== null) done();
+    else child.once("exit", () => done());
+  });
 
 function leftovers(directory: string): string[] {
   return readdirSync(directory).filter((name) => name.includes("out.elf"));

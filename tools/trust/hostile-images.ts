@@ -61,7 +61,9 @@ function changed(image: Resumable, kind: Hostility, random: Random): { readonly 
   } else if (kind === "cut") {
     const at = random.below(bytes.length);
     const missing = 1 + random.below(random.chance(50) ? 64 : bytes.length - at);
-    result = random.chance(50) ? bytes.subarray(0, at) : Buffer.concat([bytes.subarray(0, at), bytes.subarray(Math.min(bytes.length, at + missing))]);
+    result = random.chance(50)
+      ? bytes.subarray(0, at)
+      : Buffer.concat([bytes.subarray(0, at), bytes.subarray(Math.min(bytes.length, at + missing))]);
   } else {
     // Pages of the program are its memory: another byte there is another state, which nobody can tell from a right one.
     const front = { start: 0, end: pages.start };
@@ -84,7 +86,14 @@ function endingOf(image: Resumable, { how, number, stderr }: Verdict, at: number
   return how === "signal" || how === "late" ? how : "other";
 }
 
-export async function runHostile(image: Resumable, jail: Jail, directory: string, kind: Hostility, count: number, random: Random): Promise<HostileResult> {
+export async function runHostile(
+  image: Resumable,
+  jail: Jail,
+  directory: string,
+  kind: Hostility,
+  count: number,
+  random: Random,
+): Promise<HostileResult> {
   const endings: Record<Ending, number> = { told: 0, resumed: 0, kernel: 0, code: 0, signal: 0, late: 0, other: 0 };
   const examples: string[] = [];
   let survivors = 0;
@@ -100,7 +109,9 @@ export async function runHostile(image: Resumable, jail: Jail, directory: string
     else survivors += verdict.survivors;
     const isBad = verdict.survivors > 0 || (kind !== "program" && !["told", "resumed", "kernel", "code"].includes(ending));
     if (isBad && examples.length < maxExamples) {
-      examples.push(`${kind} seed ${seed} at ${at}: ${verdict.how} ${verdict.number}, ${verdict.survivors} survive ${verdict.stderr.trim().slice(0, 200)}`);
+      examples.push(
+        `${kind} seed ${seed} at ${at}: ${verdict.how} ${verdict.number}, ${verdict.survivors} survive ${verdict.stderr.trim().slice(0, 200)}`,
+      );
     }
   });
   return { tried: count, endings, survivors, leftByKill, examples };

@@ -31,7 +31,11 @@ export class Jail {
   }
 
   #runOnce(image: string, rights: string, milliseconds: number): Promise<Verdict> {
-    const child = spawn(this.#program, [rights, String(milliseconds), image], { stdio: ["ignore", "ignore", "pipe", "pipe"], env: {}, cwd: "/" });
+    const child = spawn(this.#program, [rights, String(milliseconds), image], {
+      stdio: ["ignore", "ignore", "pipe", "pipe"],
+      env: {},
+      cwd: "/",
+    });
     const output = { stderr: "", result: "" };
     child.stdio[2]?.on("data", (chunk: Buffer) => {
       if (output.stderr.length < maxMessageBytes) output.stderr += chunk.toString("latin1");

@@ -23,9 +23,13 @@ import { Target } from "./target.js";
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "../../..");
 const { values } = parseArgs({
   options: {
-    mutations: { type: "string", default: "100000" }, kills: { type: "string", default: "300" }, step: { type: "string", default: "1" },
+    mutations: { type: "string", default: "100000" },
+    kills: { type: "string", default: "300" },
+    step: { type: "string", default: "1" },
     executed: { type: "string", default: "1000" },
-    seed: { type: "string", default: "1" }, print: { type: "boolean", default: false }, fuzz: { type: "string" },
+    seed: { type: "string", default: "1" },
+    print: { type: "boolean", default: false },
+    fuzz: { type: "string" },
   },
 });
 /** EPERM, ENOMEM, EIO: not allowed, not enough, broken. */
@@ -35,17 +39,29 @@ const directory = mkdtempSync(join(tmpdir(), "crimg-trust-"));
 function fuzz(): FuzzSummary | undefined {
   if (values.fuzz !== undefined) return JSON.parse(readFileSync(values.fuzz, "utf8")) as FuzzSummary;
   const json = join(directory, "fuzz.json");
-  spawnSync(process.execPath, ["--expose-gc", join(root, "dist/tools/fuzz/main.js"), "--count", values.mutations, "--seed", values.seed, "--json", json], { stdio: ["ignore", "inherit", "inherit"] });
+  spawnSync(
+    process.execPath,
+    ["--expose-gc", join(root, "dist/tools/fuzz/main.js"), "--count", values.mutations, "--seed", values.seed, "--json", json],
+    { stdio: ["ignore", "inherit", "inherit"] },
+  );
   return existsSync(json) ? (JSON.parse(readFileSync(json, "utf8")) as FuzzSummary) : undefined;
 }
 
 function add(a: TrialResult, b: TrialResult): TrialResult {
-  return { tried: a.tried + b.tried, harmed: [...a.harmed, ...b.harmed], bugs: [...a.bugs, ...b.bugs], left: [...a.left, ...b.left], interrupted: a.interrupted + b.interrupted };
+  return {
+    tried: a.tried + b.tried,
+    harmed: [...a.harmed, ...b.harmed],
+    bugs: [...a.bugs, ...b.bugs],
+    left: [...a.left, ...b.left],
+    interrupted: a.interrupted + b.interrupted,
+  };
 }
 
 const none: TrialResult = { tried: 0, harmed: [], bugs: [], left: [], interrupted: 0 };
 const say = (what: string, { tried, harmed, bugs, left }: TrialResult): void => {
-  console.log(`trust: ${what}: ${tried} tried, ${harmed.length} targets harmed, ${bugs.length} unexpected exceptions, ${left.length} files left`);
+  console.log(
+    `trust: ${what}: ${tried} tried, ${harmed.length} targets harmed, ${bugs.length} unexpected exceptions, ${left.length} files left`,
+  );
   for (const line of [...harmed, ...bugs, ...left].slice(0, 20)) console.log(`trust:   ${line}`);
 };
 
@@ -59,7 +75,9 @@ async function resumes(): Promise<{ readonly ops: OpFaultResult; readonly hostil
   const hostile: Partial<Record<Hostility, HostileResult>> = {};
   for (const kind of hostilities) {
     const result = await runHostile(image, jail, directory, kind, Number(values.executed), new Random(Number(values.seed)));
-    console.log(`trust: ${kind}: ${result.tried} executed, ${JSON.stringify(result.endings)}, ${result.survivors} processes survived, ${result.leftByKill} where the first was killed`);
+    console.log(
+      `trust: ${kind}: ${result.tried} executed, ${JSON.stringify(result.endings)}, ${result.survivors} processes survived, ${result.leftByKill} where the first was killed`,
+    );
     for (const line of result.examples) console.log(`trust:   ${line}`);
     hostile[kind] = result;
   }
@@ -84,10 +102,29 @@ try {
   const kills = await killAtRandom(target, directory, Number(values.kills), () => random.bits() / 2 ** 32);
   say("crimg killed", kills);
   const { ops, hostile } = await resumes();
-  const page = trustPage({ kernel: release(), mutations, calls, errnos: errnos.length, step: Number(values.step), faults, kills, ops, hostile });
+  const page = trustPage({
+    kernel: release(),
+    mutations,
+    calls,
+    errnos: errnos.length,
+    step: Number(values.step),
+    faults,
+    kills,
+    ops,
+    hostile,
+  });
   if (values.print) console.log(page);
   else writeFileSync(join(root, "docs/trust.md"), page);
-  const problems = [faults.harmed, faults.bugs, faults.left, kills.harmed, kills.left, ops.wrong, hostile.damage.examples, hostile.cut.examples];
+  const problems = [
+    faults.harmed,
+    faults.bugs,
+    faults.left,
+    kills.harmed,
+    kills.left,
+    ops.wrong,
+    hostile.damage.examples,
+    hostile.cut.examples,
+  ];
   process.exitCode = problems.every((list) => list.length === 0) && hostile.program.survivors === 0 ? 0 : 1;
 } finally {
   target?.end();

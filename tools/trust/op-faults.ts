@@ -63,7 +63,13 @@ function judge(image: Resumable, index: number, { how, number, survivors, stderr
 }
 
 /** Ops and faults to try; `step` takes every so-manieth. */
-export async function failEveryOp(image: Resumable, jail: Jail, directory: string, errnos: readonly number[], step = 1): Promise<OpFaultResult> {
+export async function failEveryOp(
+  image: Resumable,
+  jail: Jail,
+  directory: string,
+  errnos: readonly number[],
+  step = 1,
+): Promise<OpFaultResult> {
   const indices = image.ops.flatMap(({ kind }, index) => (fallible.has(kind) ? [index] : []));
   const faults: readonly OpFault[] = [...errnos.map((errno): OpFault => ({ kind: "errno", errno })), { kind: "judged-wrong" }];
   const trials = indices
@@ -73,10 +79,15 @@ export async function failEveryOp(image: Resumable, jail: Jail, directory: strin
   const count = { named: 0, resumed: 0 };
   const wrong: string[] = [];
   await inTurns(trials, async ({ index, fault }, number) => {
-    const verdict = await withImage(directory, `op-${number}.elf`, withFailingOp(image, index, fault), (path) => jail.run(path, "root", patience));
+    const verdict = await withImage(directory, `op-${number}.elf`, withFailingOp(image, index, fault), (path) =>
+      jail.run(path, "root", patience),
+    );
     const judged = judge(image, index, verdict);
     if (judged === "named" || judged === "resumed") count[judged] += 1;
-    else wrong.push(`op ${index} (${textOf(image, image.ops[index]?.message ?? 0)}), ${fault.kind === "errno" ? `errno ${fault.errno}` : "judged wrong"}: ${judged}`);
+    else
+      wrong.push(
+        `op ${index} (${textOf(image, image.ops[index]?.message ?? 0)}), ${fault.kind === "errno" ? `errno ${fault.errno}` : "judged wrong"}: ${judged}`,
+      );
   });
   return { ops: image.ops.length, tried: trials.length, ...count, wrong };
 }

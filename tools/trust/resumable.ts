@@ -40,7 +40,17 @@ export async function makeResumable(source: string, directory: string): Promise<
   try {
     for (let tries = 0; tries < 500 && !existsSync(join(home, "ready")); tries += 1) await new Promise((done) => setTimeout(done, 10));
     const image = join(directory, "tree.elf");
-    await dump({ registry, pid: child.pid ?? 0, output: image, after: "kill", isTree: true, force: true, sync: false, bundle: false, ignore: [] });
+    await dump({
+      registry,
+      pid: child.pid ?? 0,
+      output: image,
+      after: "kill",
+      isTree: true,
+      force: true,
+      sync: false,
+      bundle: false,
+      ignore: [],
+    });
     chmodSync(image, 0o755);
     writeFileSync(join(home, "go"), "");
     return readResumable(image);
@@ -55,7 +65,10 @@ export function readResumable(image: string): Resumable {
   try {
     const { extents, program } = segmentsOf(readProgramHeaders(file, readElfHeader(file, "ckpt-elf")));
     if (program === undefined || extents === undefined) throw new Error(`${image} has no program`);
-    const span = (segment: { readonly pOffset: bigint; readonly pFilesz: bigint }) => ({ start: Number(segment.pOffset), end: Number(segment.pOffset + segment.pFilesz) });
+    const span = (segment: { readonly pOffset: bigint; readonly pFilesz: bigint }) => ({
+      start: Number(segment.pOffset),
+      end: Number(segment.pOffset + segment.pFilesz),
+    });
     const place = span(program);
     const reader = new ByteReader(bytes.subarray(place.start, place.end), { source: image });
     const header = readProgramHeader(reader);

@@ -54,7 +54,8 @@ export class Target {
       const now = read(this.#counters);
       if ((now[3] ?? 0n) > 0n) return `it found ${now[3]} errors, the last of kind ${now[4]}`;
       if (now.slice(0, 3).every((count, index) => count > (before[index] ?? 0n) + 1n)) break;
-      if (waited > 3000) return `a thread does not go on (state ${/^State:\s*(\S)/m.exec(readFileSync(`/proc/${this.pid}/status`, "utf8"))?.[1]})`;
+      if (waited > 3000)
+        return `a thread does not go on (state ${/^State:\s*(\S)/m.exec(readFileSync(`/proc/${this.pid}/status`, "utf8"))?.[1]})`;
       await sleep(10);
     }
     const look = lookOf(this.pid);

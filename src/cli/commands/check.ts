@@ -31,7 +31,8 @@ export const command = defineCommand({
         const found = findings.filter((finding) => finding.code === rule.code);
         const ok = terminal.color ? "\u001b[32mok\u001b[0m" : "ok";
         if (found.length === 0) terminal.print(`${ok} ${rule.summary}\n`);
-        for (const { source: _source, ...finding } of found) terminal.print(renderFinding(finding, { color: terminal.color, excerpt: false }));
+        for (const { source: _source, ...finding } of found)
+          terminal.print(renderFinding(finding, { color: terminal.color, excerpt: false }));
       }
     }
     const isBad = findings.some(({ severity }) => severity === "error" || (args.strict && severity === "warning"));

@@ -34,10 +34,7 @@ export const command = defineCommand({
     { command: "crimg convert image.elf - --to json | jq .", text: "look at it as JSON" },
   ],
   async run(args, terminal) {
-    const [{ convert }, { registry }] = await Promise.all([
-      import("../../ops/convert.js"),
-      import("../../../formats/registry.js"),
-    ]);
+    const [{ convert }, { registry }] = await Promise.all([import("../../ops/convert.js"), import("../../../formats/registry.js")]);
     const progress = progressOn(terminal, "converting");
     try {
       const report = await convert(args.in, args.out, {

@@ -37,7 +37,8 @@ export const command = defineCommand({
   ],
   async run(args, terminal) {
     const pid = parsePid(args.pid);
-    if (args.leaveRunning && args.leaveStopped) throw new CrimgError("usage.bad", "--leave-running and --leave-stopped cannot both be given");
+    if (args.leaveRunning && args.leaveStopped)
+      throw new CrimgError("usage.bad", "--leave-running and --leave-stopped cannot both be given");
     const [{ dump }, { registry }, { renderLosses }] = await Promise.all([
       import("../../ops/dump.js"),
       import("../../../formats/registry.js"),

@@ -18,7 +18,12 @@ export const command = defineCommand({
     detach: { type: "boolean", alias: "d", describe: "End when the program runs" },
     leaveStopped: { type: "boolean", describe: "Leave every process stopped; SIGCONT lets it run" },
     pidfile: { type: "string", value: "FILE", describe: "Write the process id of the root to FILE", isFile: true },
-    pid: { type: "string", value: "MODE", describe: "same: the old process ids (the default for root); namespace: the same in a new pid namespace (the default for others); any: new ones" },
+    pid: {
+      type: "string",
+      value: "MODE",
+      describe:
+        "same: the old process ids (the default for root); namespace: the same in a new pid namespace (the default for others); any: new ones",
+    },
     from: { type: "string", value: "FORMAT", describe: "The format, if it cannot be told" },
     mapFd: { type: "boolean", describe: "Version 1 images: the descriptors that areas name are open files of this command" },
     ...externalOptionSpecs,

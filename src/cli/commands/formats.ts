@@ -12,7 +12,12 @@ export function renderMatrix(formats: readonly FormatAdapter[], color: boolean):
   const width = Math.max(...facetNames.map((name) => name.length)) + 2;
   const columns = formats.map((format) => Math.max(format.id.length, 2) + 2);
   const row = (head: string, cells: readonly string[]): string => `${head.padEnd(width)}${cells.join("")}`.trimEnd();
-  const lines = [row("", formats.map((format, index) => format.id.padEnd(columns[index] ?? 0)))];
+  const lines = [
+    row(
+      "",
+      formats.map((format, index) => format.id.padEnd(columns[index] ?? 0)),
+    ),
+  ];
   const abilities = formats.map((format, index) => {
     const text = `${format.read === undefined ? "" : "r"}${format.write === undefined ? "" : "w"}`;
     return text.padEnd(columns[index] ?? 0);
@@ -41,7 +46,12 @@ export const command = defineCommand({
     const formats = await Promise.all(registry.ids.map((id) => registry.load(id)));
     if (args.json) {
       const rows = formats.map(({ id, title, shape, facets, read, write }) => ({
-        id, title, shape, canRead: read !== undefined, canWrite: write !== undefined, facets,
+        id,
+        title,
+        shape,
+        canRead: read !== undefined,
+        canWrite: write !== undefined,
+        facets,
       }));
       terminal.print(toJsonText(rows));
     } else terminal.print(renderMatrix(formats, terminal.color));

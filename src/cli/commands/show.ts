@@ -4,7 +4,20 @@ import { defineCommand } from "../command.js";
 import { parsePid } from "../pid.js";
 
 const sections = [
-  "overview", "tree", "threads", "regs", "maps", "pages", "files", "fds", "pipes", "sockets", "signals", "timers", "creds", "limits",
+  "overview",
+  "tree",
+  "threads",
+  "regs",
+  "maps",
+  "pages",
+  "files",
+  "fds",
+  "pipes",
+  "sockets",
+  "signals",
+  "timers",
+  "creds",
+  "limits",
 ] as const;
 
 export const command = defineCommand({

@@ -42,12 +42,20 @@ export const command = defineCommand({
         import("../../validate/render-sarif.js"),
         import("../../validate/catalogue.js"),
       ]);
-      const log = toSarif(reports.flatMap((report) => report.findings), allRules(), crimgVersion());
+      const log = toSarif(
+        reports.flatMap((report) => report.findings),
+        allRules(),
+        crimgVersion(),
+      );
       terminal.print(`${JSON.stringify(log, null, 2)}\n`);
     } else if (args.json) {
-      terminal.print(toJsonText(reports.map(({ unjudged, ...report }) => {
-        return { ...report, ...(unjudged === undefined ? {} : { unjudged: errorToJson(unjudged) }) };
-      })));
+      terminal.print(
+        toJsonText(
+          reports.map(({ unjudged, ...report }) => {
+            return { ...report, ...(unjudged === undefined ? {} : { unjudged: errorToJson(unjudged) }) };
+          }),
+        ),
+      );
     }
     const { renderFinding } = await import("../../validate/render-text.js");
     for (const report of reports) {
@@ -64,7 +72,9 @@ export const command = defineCommand({
         .map((severity) => [severity, report.findings.filter((finding) => finding.severity === severity).length] as const)
         .filter(([, count]) => count > 0)
         .map(([severity, count]) => `${count} ${severity}${count === 1 ? "" : "s"}`);
-      terminal.print(`${report.source}: ${verdict.join(", ") || "nothing wrong"} (${report.format}${report.part === undefined ? "" : `, a ${report.part} image`}, profile ${report.profile}, ${report.rules} rules)\n`);
+      terminal.print(
+        `${report.source}: ${verdict.join(", ") || "nothing wrong"} (${report.format}${report.part === undefined ? "" : `, a ${report.part} image`}, profile ${report.profile}, ${report.rules} rules)\n`,
+      );
     }
     return exitOf(reports, args.strict);
   },

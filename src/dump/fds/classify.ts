@@ -2,8 +2,23 @@
 
 /** A kind that this folder collects. */
 export type DescriptorKind =
-  | "regular" | "directory" | "symlink" | "char_device" | "terminal" | "block_device" | "memfd" | "fifo" | "pipe"
-  | "socket" | "namespace" | "bound_socket_path" | "eventfd" | "timerfd" | "signalfd" | "epoll" | "pidfd";
+  | "regular"
+  | "directory"
+  | "symlink"
+  | "char_device"
+  | "terminal"
+  | "block_device"
+  | "memfd"
+  | "fifo"
+  | "pipe"
+  | "socket"
+  | "namespace"
+  | "bound_socket_path"
+  | "eventfd"
+  | "timerfd"
+  | "signalfd"
+  | "epoll"
+  | "pidfd";
 
 export interface Look {
   /** readlink of /proc/PID/fd/N. */
@@ -23,9 +38,7 @@ export type Classified = { readonly kind: DescriptorKind } | { readonly refused:
 const namespaceFileSystem = 0x6e736673n;
 
 /** f_type values (linux/magic.h) of file systems whose files are views of the kernel, not data. */
-const kernelFileSystems = new Map<bigint, string>([
-  [0xcafe4a11n, "a bpf object"],
-]);
+const kernelFileSystems = new Map<bigint, string>([[0xcafe4a11n, "a bpf object"]]);
 
 /** Anonymous inodes that are kept, by the name in the link. */
 const keptAnonymous = new Map<string, DescriptorKind>([
@@ -52,7 +65,16 @@ const anonymousWords = new Map<string, string>([
   ["[fscontext]", "a file system context"],
 ]);
 
-const fileType = { mask: 0o170000, socket: 0o140000, link: 0o120000, regular: 0o100000, block: 0o060000, directory: 0o040000, char: 0o020000, fifo: 0o010000 };
+const fileType = {
+  mask: 0o170000,
+  socket: 0o140000,
+  link: 0o120000,
+  regular: 0o100000,
+  block: 0o060000,
+  directory: 0o040000,
+  char: 0o020000,
+  fifo: 0o010000,
+};
 
 /** Major numbers of terminals: tty and console devices (4, 5), pty slaves (136 to 143). */
 const isTerminal = (major: number, minor: number): boolean => major === 4 || (major === 5 && minor <= 1) || (major >= 136 && major <= 143);

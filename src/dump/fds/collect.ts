@@ -90,7 +90,14 @@ function collectLooked(collecting: Collecting): void {
 function kindOf(collecting: Collecting, description: Description): DescriptorKind | undefined {
   const { stat, link, fsMagic, flags } = description;
   const isPath = (flags & openFlag.PATH) !== 0;
-  const found = classify({ link: decodeText(link), mode: stat.mode, rdevMajor: stat.rdevMajor, rdevMinor: stat.rdevMinor, fsMagic, isPath });
+  const found = classify({
+    link: decodeText(link),
+    mode: stat.mode,
+    rdevMajor: stat.rdevMajor,
+    rdevMinor: stat.rdevMinor,
+    fsMagic,
+    isPath,
+  });
   if ("kind" in found) return isPath && (found.kind === "fifo" || found.kind === "terminal") ? "char_device" : found.kind;
   const { context } = collecting;
   if (context.ignored.has("descriptor")) {

@@ -14,7 +14,11 @@ export function collectEpollWatches(collecting: Collecting, epoll: Description):
     seen.set(item.fd, offset + 1);
     const target = findTarget(collecting, epoll, item, offset);
     if (target?.row === undefined) {
-      refuseDescription(epoll, "epoll_target", `an epoll set that watches a file (added as fd ${item.fd}) that no process of the tree has open`);
+      refuseDescription(
+        epoll,
+        "epoll_target",
+        `an epoll set that watches a file (added as fd ${item.fd}) that no process of the tree has open`,
+      );
     }
     tables.epollWatches.push(epollWatchRow({ epoll: epoll.row, fd: item.fd, file: target.row, events: item.events, data: item.data }));
   }

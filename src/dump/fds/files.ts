@@ -58,7 +58,12 @@ export function collectFile(collecting: Collecting, description: Description, ki
   // terminal, it is the caller's to give again.
   const number = stdioNumber(description);
   if (number !== undefined) return { kind: "inherited", detail: number };
-  return refuseDescription(description, "not_permitted", `${decodeText(description.link)}: this user may not open it by its path`, "Dump as the user who opened it, or as root.");
+  return refuseDescription(
+    description,
+    "not_permitted",
+    `${decodeText(description.link)}: this user may not open it by its path`,
+    "Dump as the user who opened it, or as root.",
+  );
 }
 
 /** Whether this user has the rights to open the path of a description again as it is open. */
@@ -84,7 +89,12 @@ export function internPath(collecting: Collecting, description: Description, isL
   if (objects.needsContents(object)) {
     const { ghostLimit } = collecting.options;
     if (ghostLimit !== undefined && stat.size > ghostLimit) {
-      refuseDescription(description, "ghost_limit", `${text}: an unlinked file of ${stat.size} bytes, the limit is ${ghostLimit}`, "Raise --ghost-limit.");
+      refuseDescription(
+        description,
+        "ghost_limit",
+        `${text}: an unlinked file of ${stat.size} bytes, the limit is ${ghostLimit}`,
+        "Raise --ghost-limit.",
+      );
     }
     const source = reopen(description.fd);
     if (failed(source)) refuseDescription(description, "ghost", `${text}: an unlinked file that may not be read`);
@@ -96,7 +106,12 @@ export function internPath(collecting: Collecting, description: Description, isL
 function refuseUnreachable(description: Description, text: string): void {
   if (!text.startsWith("/")) refuseDescription(description, "unreachable", `${text}: it has no path here`);
   if (!text.endsWith(deletedSuffix)) {
-    refuseDescription(description, "unreachable", `${text}: the path leads elsewhere now`, "Is it covered by a mount, or in another mount namespace?");
+    refuseDescription(
+      description,
+      "unreachable",
+      `${text}: the path leads elsewhere now`,
+      "Is it covered by a mount, or in another mount namespace?",
+    );
   }
 }
 
@@ -105,8 +120,10 @@ function internNamespace(collecting: Collecting, description: Description): numb
   const { stat, link, fsMagic, holders } = description;
   const text = decodeText(link);
   const name = text.slice(0, text.indexOf(":"));
-  const isOwn = ({ process }: Description["holders"][number]): boolean => tryReadlink(`/proc/${process.pid}/ns/${name}`)?.equals(link) ?? false;
-  if (holders.length === 0 || !holders.every(isOwn)) refuseDescription(description, "namespace", `the namespace ${text}, which is not its own`);
+  const isOwn = ({ process }: Description["holders"][number]): boolean =>
+    tryReadlink(`/proc/${process.pid}/ns/${name}`)?.equals(link) ?? false;
+  if (holders.length === 0 || !holders.every(isOwn))
+    refuseDescription(description, "namespace", `the namespace ${text}, which is not its own`);
   return collecting.context.objects.add({ stat, link: Buffer.from(`/proc/self/ns/${name}`), fsMagic, holder: nameOf(description) });
 }
 

@@ -7,7 +7,21 @@ import type { OptionValue } from "./socket-options.js";
 
 const TCP_INFO = 11;
 const tcpState = { CLOSE: 7, LISTEN: 10 } as const;
-const tcpStateNames = ["", "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT1", "FIN_WAIT2", "TIME_WAIT", "CLOSE", "CLOSE_WAIT", "LAST_ACK", "LISTEN", "CLOSING", "NEW_SYN_RECV"];
+const tcpStateNames = [
+  "",
+  "ESTABLISHED",
+  "SYN_SENT",
+  "SYN_RECV",
+  "FIN_WAIT1",
+  "FIN_WAIT2",
+  "TIME_WAIT",
+  "CLOSE",
+  "CLOSE_WAIT",
+  "LAST_ACK",
+  "LISTEN",
+  "CLOSING",
+  "NEW_SYN_RECV",
+];
 const UDP_CORK = 1;
 const FIONREAD = 0x541b;
 
@@ -33,7 +47,11 @@ export class InetSocketCollector {
 
   #common({ stat, fd }: Description, kind: SocketKind): Partial<SocketRow> {
     const local = trySocketAddress(fd, "getsockname");
-    return { ino: stat.ino, ...kind, localAddress: typeof local === "number" || !isBound(local) ? new Uint8Array(0) : Uint8Array.from(local) };
+    return {
+      ino: stat.ino,
+      ...kind,
+      localAddress: typeof local === "number" || !isBound(local) ? new Uint8Array(0) : Uint8Array.from(local),
+    };
   }
 
   #stream(description: Description, kind: SocketKind): SocketRow {
@@ -54,13 +72,20 @@ export class InetSocketCollector {
       return socketRow({ ...this.#common(description, kind), state: "listening", backlog: info.readUInt32LE(28) });
     }
     // What was connected once has lost its port, although getsockname still shows it.
-    if (state === tcpState.CLOSE && wasConnected(info)) return socketRow({ ...this.#common(description, kind), localAddress: new Uint8Array(0), state: "closed" });
+    if (state === tcpState.CLOSE && wasConnected(info))
+      return socketRow({ ...this.#common(description, kind), localAddress: new Uint8Array(0), state: "closed" });
     if (state === tcpState.CLOSE) return socketRow({ ...this.#common(description, kind), state: "unconnected" });
-    if (this.collecting.options.tcpClose) return socketRow({ ...this.#common(description, kind), localAddress: new Uint8Array(0), state: "closed" });
+    if (this.collecting.options.tcpClose)
+      return socketRow({ ...this.#common(description, kind), localAddress: new Uint8Array(0), state: "closed" });
     const peer = trySocketAddress(description.fd, "getpeername");
     const local = trySocketAddress(description.fd, "getsockname");
     const ends = `${printableAddress(local)} to ${printableAddress(peer)}`;
-    refuseDescription(description, "tcp_connection", `a TCP connection (${tcpStateNames[state] ?? state}, ${ends})`, "Close the connection and dump again, or give --tcp-close: then the program finds it closed.");
+    refuseDescription(
+      description,
+      "tcp_connection",
+      `a TCP connection (${tcpStateNames[state] ?? state}, ${ends})`,
+      "Close the connection and dump again, or give --tcp-close: then the program finds it closed.",
+    );
   }
 
   #datagram(description: Description, kind: SocketKind): SocketRow {
@@ -69,12 +94,14 @@ export class InetSocketCollector {
     const isUdp = kind.type === 2 && (kind.protocol === 17 || kind.protocol === 136);
     if (isUdp) {
       const cork = tryGetsockopt(fd, 17, UDP_CORK, 4);
-      if (typeof cork !== "number" && cork.readInt32LE(0) !== 0) refuseDescription(description, "udp_cork", "a corked UDP socket (UDP_CORK)");
+      if (typeof cork !== "number" && cork.readInt32LE(0) !== 0)
+        refuseDescription(description, "udp_cork", "a corked UDP socket (UDP_CORK)");
     }
     const diag = isUdp ? this.#diag(kind, Number(stat.ino)) : undefined;
     const waiting = new Int32Array(1);
     const hasData = (diag?.receiveQueue ?? 0) > 0 || (!failed(tryIoctl(fd, FIONREAD, waiting)) && (waiting[0] ?? 0) > 0);
-    if (isUdp && hasData) refuseDescription(description, "udp_queue", "a UDP socket with datagrams waiting to be read", "Dump again in a moment.");
+    if (isUdp && hasData)
+      refuseDescription(description, "udp_queue", "a UDP socket with datagrams waiting to be read", "Dump again in a moment.");
     return socketRow({
       ...this.#common(description, kind),
       state: typeof peer === "number" ? "unconnected" : "connected",

@@ -7,7 +7,14 @@ import { OptionReader, SO_ATTACH_FILTER, SOL_SOCKET, socketFilter } from "./sock
 import { UnixSocketCollector } from "./unix-sockets.js";
 
 const familyNames = new Map<number, string>([
-  [15, "AF_KEY"], [17, "AF_PACKET"], [29, "AF_CAN"], [31, "AF_BLUETOOTH"], [38, "AF_ALG"], [40, "AF_VSOCK"], [44, "AF_XDP"], [43, "AF_SMC"],
+  [15, "AF_KEY"],
+  [17, "AF_PACKET"],
+  [29, "AF_CAN"],
+  [31, "AF_BLUETOOTH"],
+  [38, "AF_ALG"],
+  [40, "AF_VSOCK"],
+  [44, "AF_XDP"],
+  [43, "AF_SMC"],
 ]);
 
 /** Collects the sockets of a tree. Every socket is noted first, then `collectAll` makes the rows. */

@@ -21,7 +21,8 @@ export function collectTerminal(collecting: Collecting, description: Description
   const own = stdioNumber(description);
   if (own !== undefined) return { kind: "inherited", detail: own, object };
   const twin = terminals.find(
-    (other) => stdioNumber(other) !== undefined && (isOwnTerminal(description) || isOwnTerminal(other) || deviceOf(other) === deviceOf(description)),
+    (other) =>
+      stdioNumber(other) !== undefined && (isOwnTerminal(description) || isOwnTerminal(other) || deviceOf(other) === deviceOf(description)),
   );
   if (!twin) {
     refuseDescription(description, "terminal", `the terminal ${text}, which is none of the standard streams of the tree`);

@@ -57,7 +57,8 @@ function peekStream(description: Description, take: TakeFile): QueuedMessage[] {
     messages.push({ data: Uint8Array.from(data.subarray(from, done)), sender: new Uint8Array(0), files });
     from = done;
   }
-  if (done !== length) refuseDescription(description, "socket_queue", `a unix socket with ${length} bytes waiting, of which ${done} can be read`);
+  if (done !== length)
+    refuseDescription(description, "socket_queue", `a unix socket with ${length} bytes waiting, of which ${done} can be read`);
   if (done > from) messages.push({ data: Uint8Array.from(data.subarray(from, done)), sender: new Uint8Array(0), files: [] });
   return messages;
 }

@@ -65,7 +65,8 @@ export class UnixSocketCollector {
     const listener = this.#listenerOf(diag);
     const peerIno = listener?.ino ?? diag.peer;
     const peer = peerIno === 0 ? undefined : rowOf(peerIno);
-    const isExternal = this.collecting.options.extUnixSk === true && diag.type === SOCK_DGRAM && typeof peerName !== "number" && peerName.length > 2;
+    const isExternal =
+      this.collecting.options.extUnixSk === true && diag.type === SOCK_DGRAM && typeof peerName !== "number" && peerName.length > 2;
     if (peerIno !== 0 && peer === undefined && !isExternal) this.#refuseOutside(description, diag);
     const credentials = tryGetsockopt(description.fd, SOL_SOCKET, SO_PEERCRED, 12);
     const hasCredentials = typeof credentials !== "number" && credentials.length === 12 && credentials.readInt32LE(0) > 0;
@@ -93,7 +94,9 @@ export class UnixSocketCollector {
     const { diag } = this.#member(description);
     if (diag.state === TCP_LISTEN || (diag.type === SOCK_STREAM && diag.receiveQueue === 0)) return;
     const { socketMessages } = this.collecting.context.tables;
-    for (const { data, sender, files } of (description.queue ??= peekQueue(description, () => refuseDescription(description, "scm_rights", "a descriptor arrived in its queue")))) {
+    for (const { data, sender, files } of (description.queue ??= peekQueue(description, () =>
+      refuseDescription(description, "scm_rights", "a descriptor arrived in its queue"),
+    ))) {
       const message = socketMessages.push(socketMessageRow({ socket, data, senderAddress: sender })) - 1;
       if (files.length > 0) noteFiles(message, files);
     }
@@ -130,7 +133,12 @@ export class UnixSocketCollector {
         );
       }
       if (client.diag.sendQueue > 0) {
-        refuseDescription(client.description, "in_flight", "a unix socket that has sent data and is not accepted yet", "Dump again in a moment.");
+        refuseDescription(
+          client.description,
+          "in_flight",
+          "a unix socket that has sent data and is not accepted yet",
+          "Dump again in a moment.",
+        );
       }
     }
   }
@@ -193,7 +201,6 @@ export class UnixSocketCollector {
     return { isDeleted: 1 };
   }
 }
-
 
 /** sun_path of a sockaddr_un with a path. */
 function pathOf(address: Uint8Array): string {

@@ -33,7 +33,10 @@ function openDead(context: LowerContext, slots: FileSlots, members: readonly num
   const pid = builder.slot("process for dead pidfds");
   const parent = builder.label("parent of it");
   // No signal at its end: the first process has children of its own to wait for.
-  builder.syscall("clone3", [builder.u8s(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0), cloneArgsLength], { store: pid, message: "make a process for dead pidfds" });
+  builder.syscall("clone3", [builder.u8s(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0), cloneArgsLength], {
+    store: pid,
+    message: "make a process for dead pidfds",
+  });
   builder.jumpIf(pid, "ne", 0, parent);
   builder.syscall("prctl", [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0], { expect: "any" });
   builder.syscall("poll", [0, 0, -1], { expect: "any" });

@@ -37,7 +37,9 @@ export function addLateWatches(slots: FileSlots, task: number): void {
   const { tables } = slots.context.checkpoint;
   for (const watch of tables.epollWatches) {
     if (isEarly(slots, watch) || watch.file === null) continue;
-    const [owner] = slots.holdersOf(watch.file).filter((holder) => slots.holdersOf(watch.epoll).some((other) => other.task === holder.task));
+    const [owner] = slots
+      .holdersOf(watch.file)
+      .filter((holder) => slots.holdersOf(watch.epoll).some((other) => other.task === holder.task));
     if (owner?.task !== task) continue;
     const epoll = slots.holdersOf(watch.epoll).find((holder) => holder.task === task);
     if (epoll && owner.fd === watch.fd) add(slots, watch, epoll.fd, slots.purposeOf(watch.epoll));

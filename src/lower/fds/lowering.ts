@@ -98,7 +98,10 @@ export class DescriptorProgram implements DescriptorLowering {
       builder.syscall("fcntl", [number, fcntl.DUPFD_CLOEXEC, firstHighFd], { store: slot, orElse: isClosed });
       builder.jump(isThere);
       builder.place(isClosed);
-      builder.syscall("openat", [AT_FDCWD, builder.string("/dev/null"), openFlags.RDWR | openFlags.CLOEXEC, 0], { store: slot, message: "open /dev/null" });
+      builder.syscall("openat", [AT_FDCWD, builder.string("/dev/null"), openFlags.RDWR | openFlags.CLOEXEC, 0], {
+        store: slot,
+        message: "open /dev/null",
+      });
       this.context.keepHigh(slot);
       builder.place(isThere);
       this.#streams.set(number, slot);

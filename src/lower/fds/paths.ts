@@ -42,7 +42,7 @@ export function objectOf({ context }: FileSlots, file: OpenFileRow): ObjectRow {
  * A file may have grown (a log that others write), never shrunk. One that nobody of the tree writes and that has the
  * same size must have the same modification time.
  */
-function checkFile(slots: FileSlots, index: number, file: OpenFileRow, object: ObjectRow, slot: Slot, purpose: string): void {
+function checkFile(slots: FileSlots, _index: number, file: OpenFileRow, object: ObjectRow, slot: Slot, purpose: string): void {
   if (object.size === 0n || viewFileSystems.has(object.fsMagic)) return;
   const { builder, checkpoint } = slots.context;
   const stat = builder.buffer(statLength);

@@ -106,11 +106,16 @@ function openAndRemove(making: Making, object: ObjectRow, path: string, flags: n
   const name = builder.string(path);
   // An ordinary user owns what it makes, and may not give it away.
   builder.syscall("fchownat", [AT_FDCWD, name, object.uid, object.gid, AT_SYMLINK_NOFOLLOW], { expect: "any" });
-  if (object.kind !== "symlink") builder.syscall("fchmodat", [AT_FDCWD, name, object.mode & 0o7777], { message: `set the mode of ${path}` });
-  builder.syscall("openat", [AT_FDCWD, name, flags | openFlags.CLOEXEC | openFlags.NOCTTY | (object.kind === "fifo" ? openFlags.NONBLOCK : 0), 0], {
-    store: slot,
-    message: `open ${path} ${purpose}`,
-  });
+  if (object.kind !== "symlink")
+    builder.syscall("fchmodat", [AT_FDCWD, name, object.mode & 0o7777], { message: `set the mode of ${path}` });
+  builder.syscall(
+    "openat",
+    [AT_FDCWD, name, flags | openFlags.CLOEXEC | openFlags.NOCTTY | (object.kind === "fifo" ? openFlags.NONBLOCK : 0), 0],
+    {
+      store: slot,
+      message: `open ${path} ${purpose}`,
+    },
+  );
   making.keepHigh(slot);
   const isDirectory = object.kind === "directory";
   builder.syscall("unlinkat", [AT_FDCWD, name, isDirectory ? AT_REMOVEDIR : 0], { message: `remove ${path} again` });

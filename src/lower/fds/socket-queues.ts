@@ -85,9 +85,12 @@ function senderOf(state: UnixState, index: number, row: SocketRow, message: Sock
   const peer = row.isPaired !== 0 && row.peer !== null ? state.made.get(row.peer) : undefined;
   if (row.type !== SOCK_DGRAM) return { sender: (peer ?? ghost) as Slot, isPeer: true };
   const { sockets } = state.slots.context.checkpoint.tables;
-  const named = message.senderAddress.length <= 2 ? -1 : sockets.findIndex(
-    (other) => other.family === 1 && other.type === SOCK_DGRAM && Buffer.from(other.localAddress).equals(message.senderAddress),
-  );
+  const named =
+    message.senderAddress.length <= 2
+      ? -1
+      : sockets.findIndex(
+          (other) => other.family === 1 && other.type === SOCK_DGRAM && Buffer.from(other.localAddress).equals(message.senderAddress),
+        );
   const isOtherEnd = !state.doors.has(index);
   if (isOtherEnd && (peer ?? ghost)) return { sender: (peer ?? ghost) as Slot, isPeer: true };
   const known = named < 0 ? undefined : state.made.get(named);

@@ -37,7 +37,9 @@ export function nameOfSocket(context: LowerContext, index: number, row: SocketRo
   }
   const base = path === undefined ? undefined : baseOf(context, written, path);
   if (base === undefined) {
-    throw new CrimgError("lower.unix_name", `socket ${index} is bound to the relative path ${written}, and nothing says where that was`, { path: `sockets[${index}]` });
+    throw new CrimgError("lower.unix_name", `socket ${index} is bound to the relative path ${written}, and nothing says where that was`, {
+      path: `sockets[${index}]`,
+    });
   }
   return { address: row.localAddress, path: path as string, base };
 }
@@ -57,7 +59,9 @@ function baseOf({ checkpoint }: LowerContext, written: string, path: string): st
   const normal = posix.normalize(written);
   if (path.endsWith(`/${normal}`)) return path.slice(0, path.length - normal.length);
   const { tasks, objects } = checkpoint.tables;
-  return tasks.map((task) => (task.cwd === null ? undefined : objects[task.cwd]?.path)).find((cwd) => cwd !== undefined && posix.resolve(cwd, written) === path);
+  return tasks
+    .map((task) => (task.cwd === null ? undefined : objects[task.cwd]?.path))
+    .find((cwd) => cwd !== undefined && posix.resolve(cwd, written) === path);
 }
 
 /** Runs `build` with the current directory at the base of a relative name. */

@@ -23,7 +23,9 @@ export function planOrigins(sockets: readonly SocketRow[]): (Origin | undefined)
   const origins: (Origin | undefined)[] = sockets.map(() => undefined);
   const listenerNamed = (name: Uint8Array, type: number): number | undefined => {
     if (name.length <= 2) return undefined;
-    const found = sockets.findIndex((row) => row.family === 1 && row.state === "listening" && row.type === type && sameBytes(row.localAddress, name));
+    const found = sockets.findIndex(
+      (row) => row.family === 1 && row.state === "listening" && row.type === type && sameBytes(row.localAddress, name),
+    );
     return found < 0 ? undefined : found;
   };
   sockets.forEach((row, index) => {
@@ -42,7 +44,10 @@ export function planOrigins(sockets: readonly SocketRow[]): (Origin | undefined)
       return;
     }
     const own = listenerNamed(row.localAddress, row.type);
-    const theirs = other === undefined ? listenerNamed(row.peerAddress, row.type) : listenerNamed(sockets[other]?.localAddress ?? new Uint8Array(0), row.type);
+    const theirs =
+      other === undefined
+        ? listenerNamed(row.peerAddress, row.type)
+        : listenerNamed(sockets[other]?.localAddress ?? new Uint8Array(0), row.type);
     if (own !== undefined) {
       origins[index] = { how: "accepted", listener: own, client: other };
       if (other !== undefined) origins[other] = { how: "client", listener: own, accepted: index };
@@ -58,7 +63,13 @@ export function planOrigins(sockets: readonly SocketRow[]): (Origin | undefined)
 }
 
 /** Datagram sockets with names connect by name; those without can only be pairs. */
-function planDatagram(sockets: readonly SocketRow[], origins: (Origin | undefined)[], index: number, row: SocketRow, other: number | undefined): void {
+function planDatagram(
+  sockets: readonly SocketRow[],
+  origins: (Origin | undefined)[],
+  index: number,
+  row: SocketRow,
+  other: number | undefined,
+): void {
   const peer = row.peer === null ? undefined : sockets[row.peer];
   if (row.peer === null && row.peerAddress.length <= 2) {
     origins[index] = { how: "pair" };

@@ -111,7 +111,10 @@ function connectAndAccept(state: UnixState, client: Slot, listener: number, acce
   const purpose = state.purposeOf(accepted ?? clientRow ?? listener);
   connectTo(state, client, listener, purpose);
   const slot = builder.slot(`accepted ${purpose}`);
-  builder.syscall("accept4", [state.made.get(listener) as Slot, 0, 0, openFlags.CLOEXEC], { store: slot, message: `accept from ${nameText(state, listener)} ${purpose}` });
+  builder.syscall("accept4", [state.made.get(listener) as Slot, 0, 0, openFlags.CLOEXEC], {
+    store: slot,
+    message: `accept from ${nameText(state, listener)} ${purpose}`,
+  });
   context.keepHigh(slot);
   if (accepted !== undefined) {
     state.made.set(accepted, slot);
@@ -130,7 +133,9 @@ function connectPending(state: UnixState, index: number, origin: Origin): void {
 function connectTo(state: UnixState, slot: Slot, target: number, purpose: string): void {
   const door = state.doors.get(target);
   if (door === undefined) throw badReference(`name of sockets[${target}]`);
-  state.slots.context.builder.syscall("connect", [slot, door.address, door.length], { message: `connect to ${nameText(state, target)} ${purpose}` });
+  state.slots.context.builder.syscall("connect", [slot, door.address, door.length], {
+    message: `connect to ${nameText(state, target)} ${purpose}`,
+  });
 }
 
 /** Datagram sockets connect by name; one end of a pair that is not connected to the other is disconnected. */
@@ -147,7 +152,9 @@ function connectDatagram(state: UnixState, index: number, row: SocketRow, origin
       return;
     }
     if (row.peer !== null || row.peerAddress.length <= 2) {
-      throw new CrimgError("lower.unix_peer", `socket ${index} is connected to socket ${row.peer ?? "none"}, which has no name`, { path: `sockets[${index}]` });
+      throw new CrimgError("lower.unix_peer", `socket ${index} is connected to socket ${row.peer ?? "none"}, which has no name`, {
+        path: `sockets[${index}]`,
+      });
     }
     const door = plainDoor(context, row.peerAddress);
     builder.syscall("connect", [slot, door.address, door.length], {
@@ -166,5 +173,6 @@ function finishOne(state: UnixState, index: number, row: SocketRow): void {
   const slot = state.made.get(index) as Slot;
   const purpose = state.purposeOf(index);
   setLateOptions(context, slot, index, purpose);
-  if (row.shutdown !== 0) context.builder.syscall("shutdown", [slot, row.shutdown - 1], { expect: [0, -107], message: `shut a socket down ${purpose}` });
+  if (row.shutdown !== 0)
+    context.builder.syscall("shutdown", [slot, row.shutdown - 1], { expect: [0, -107], message: `shut a socket down ${purpose}` });
 }

@@ -18,7 +18,8 @@ export class RestoreProgram {
     if (ofsOps + BigInt(numOps) * BigInt(lenOp) > BigInt(bytes.length)) {
       throw reader.error("program.range", `${numOps} ops do not fit in ${bytes.length} bytes`, 16, "num_ops");
     }
-    if (ofsData + lenData > BigInt(bytes.length)) throw reader.error("program.range", `the data does not fit in ${bytes.length} bytes`, 32, "ofs_data");
+    if (ofsData + lenData > BigInt(bytes.length))
+      throw reader.error("program.range", `the data does not fit in ${bytes.length} bytes`, 32, "ofs_data");
     this.#data = bytes.subarray(Number(ofsData), Number(ofsData + lenData));
     reader.seek(Number(ofsOps));
     this.ops = Array.from({ length: numOps }, (_, index) => {

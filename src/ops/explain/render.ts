@@ -43,13 +43,17 @@ function renderOp(program: RestoreProgram, op: Op): string {
       return store + renderCall(program, op) + renderExpectation(op) + patience(op);
     case "jump": {
       const condition = jumpIfNames.get(op.nr) ?? "?";
-      return condition === "always" ? `jump ${op.target}` : `jump ${op.target} if ${argument(0, "dec")} ${comparisons[condition] ?? condition} ${argument(1, "dec")}`;
+      return condition === "always"
+        ? `jump ${op.target}`
+        : `jump ${op.target} if ${argument(0, "dec")} ${comparisons[condition] ?? condition} ${argument(1, "dec")}`;
     }
     case "compute": {
       const operator = computeOpNames.get(op.nr) ?? "?";
       if (operator === "move") return `${store}${argument(0, "dec")}`;
       const sign = operators[operator];
-      return sign === undefined ? `${store}${operator}(${argument(0)} + ${argument(1, "dec")})` : `${store}${argument(0, "dec")} ${sign} ${argument(1, "dec")}`;
+      return sign === undefined
+        ? `${store}${operator}(${argument(0)} + ${argument(1, "dec")})`
+        : `${store}${argument(0, "dec")} ${sign} ${argument(1, "dec")}`;
     }
     case "store4":
     case "store8":
@@ -81,7 +85,14 @@ function renderOp(program: RestoreProgram, op: Op): string {
   }
 }
 
-const comparisons: Readonly<Record<string, string>> = { eq: "==", ne: "!=", lt: "<", ge: ">=", bits: "has bits of", no_bits: "has no bits of" };
+const comparisons: Readonly<Record<string, string>> = {
+  eq: "==",
+  ne: "!=",
+  lt: "<",
+  ge: ">=",
+  bits: "has bits of",
+  no_bits: "has no bits of",
+};
 const operators: Readonly<Record<string, string>> = { add: "+", sub: "-", and: "&", or: "|", shift_left: "<<", shift_right: ">>" };
 
 function renderCall(program: RestoreProgram, op: Op): string {

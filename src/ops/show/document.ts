@@ -5,7 +5,20 @@
 import type { TableName } from "../../gen/tables.js";
 
 export const sectionNames = [
-  "overview", "tree", "threads", "regs", "maps", "pages", "files", "fds", "pipes", "sockets", "signals", "timers", "creds", "limits",
+  "overview",
+  "tree",
+  "threads",
+  "regs",
+  "maps",
+  "pages",
+  "files",
+  "fds",
+  "pipes",
+  "sockets",
+  "signals",
+  "timers",
+  "creds",
+  "limits",
 ] as const;
 export type SectionName = (typeof sectionNames)[number];
 

@@ -2,8 +2,37 @@
 
 // signal(7), x86-64 numbers.
 const signals = [
-  "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM", "STKFLT",
-  "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
+  "HUP",
+  "INT",
+  "QUIT",
+  "ILL",
+  "TRAP",
+  "ABRT",
+  "BUS",
+  "FPE",
+  "KILL",
+  "USR1",
+  "SEGV",
+  "USR2",
+  "PIPE",
+  "ALRM",
+  "TERM",
+  "STKFLT",
+  "CHLD",
+  "CONT",
+  "STOP",
+  "TSTP",
+  "TTIN",
+  "TTOU",
+  "URG",
+  "XCPU",
+  "XFSZ",
+  "VTALRM",
+  "PROF",
+  "WINCH",
+  "IO",
+  "PWR",
+  "SYS",
 ] as const;
 
 /** `SIGTERM`, `SIGRT3` (34 is SIGRT0 to programs), `0` for none. */
@@ -45,10 +74,23 @@ function bitNames(value: bigint, names: readonly (readonly [bigint, string])[], 
 
 // fcntl.h of x86-64. O_SYNC contains O_DSYNC and O_TMPFILE contains O_DIRECTORY: the larger come first.
 const openFlags: readonly (readonly [bigint, string])[] = [
-  [0o20200000n, "TMPFILE"], [0o4010000n, "SYNC"], [0o100n, "CREAT"], [0o200n, "EXCL"], [0o400n, "NOCTTY"], [0o1000n, "TRUNC"],
-  [0o2000n, "APPEND"], [0o4000n, "NONBLOCK"], [0o10000n, "DSYNC"], [0o20000n, "ASYNC"], [0o40000n, "DIRECT"],
-  [0o100000n, "LARGEFILE"], [0o200000n, "DIRECTORY"], [0o400000n, "NOFOLLOW"], [0o1000000n, "NOATIME"],
-  [0o2000000n, "CLOEXEC"], [0o10000000n, "PATH"],
+  [0o20200000n, "TMPFILE"],
+  [0o4010000n, "SYNC"],
+  [0o100n, "CREAT"],
+  [0o200n, "EXCL"],
+  [0o400n, "NOCTTY"],
+  [0o1000n, "TRUNC"],
+  [0o2000n, "APPEND"],
+  [0o4000n, "NONBLOCK"],
+  [0o10000n, "DSYNC"],
+  [0o20000n, "ASYNC"],
+  [0o40000n, "DIRECT"],
+  [0o100000n, "LARGEFILE"],
+  [0o200000n, "DIRECTORY"],
+  [0o400000n, "NOFOLLOW"],
+  [0o1000000n, "NOATIME"],
+  [0o2000000n, "CLOEXEC"],
+  [0o10000000n, "PATH"],
 ];
 
 /** `RDWR|APPEND`. */
@@ -60,8 +102,14 @@ export function openFlagNames(flags: number): string {
 
 // asm/signal.h of x86-64.
 const actionFlags: readonly (readonly [bigint, string])[] = [
-  [1n, "NOCLDSTOP"], [2n, "NOCLDWAIT"], [4n, "SIGINFO"], [0x04000000n, "RESTORER"], [0x08000000n, "ONSTACK"],
-  [0x10000000n, "RESTART"], [0x40000000n, "NODEFER"], [0x80000000n, "RESETHAND"],
+  [1n, "NOCLDSTOP"],
+  [2n, "NOCLDWAIT"],
+  [4n, "SIGINFO"],
+  [0x04000000n, "RESTORER"],
+  [0x08000000n, "ONSTACK"],
+  [0x10000000n, "RESTART"],
+  [0x40000000n, "NODEFER"],
+  [0x80000000n, "RESETHAND"],
 ];
 
 /** `SIGINFO|RESTART|RESTORER`, or `-`. */
@@ -71,11 +119,47 @@ export function actionFlagNames(flags: bigint): string {
 
 // linux/capability.h
 const capabilities = [
-  "chown", "dac_override", "dac_read_search", "fowner", "fsetid", "kill", "setgid", "setuid", "setpcap", "linux_immutable",
-  "net_bind_service", "net_broadcast", "net_admin", "net_raw", "ipc_lock", "ipc_owner", "sys_module", "sys_rawio", "sys_chroot",
-  "sys_ptrace", "sys_pacct", "sys_admin", "sys_boot", "sys_nice", "sys_resource", "sys_time", "sys_tty_config", "mknod", "lease",
-  "audit_write", "audit_control", "setfcap", "mac_override", "mac_admin", "syslog", "wake_alarm", "block_suspend", "audit_read",
-  "perfmon", "bpf", "checkpoint_restore",
+  "chown",
+  "dac_override",
+  "dac_read_search",
+  "fowner",
+  "fsetid",
+  "kill",
+  "setgid",
+  "setuid",
+  "setpcap",
+  "linux_immutable",
+  "net_bind_service",
+  "net_broadcast",
+  "net_admin",
+  "net_raw",
+  "ipc_lock",
+  "ipc_owner",
+  "sys_module",
+  "sys_rawio",
+  "sys_chroot",
+  "sys_ptrace",
+  "sys_pacct",
+  "sys_admin",
+  "sys_boot",
+  "sys_nice",
+  "sys_resource",
+  "sys_time",
+  "sys_tty_config",
+  "mknod",
+  "lease",
+  "audit_write",
+  "audit_control",
+  "setfcap",
+  "mac_override",
+  "mac_admin",
+  "syslog",
+  "wake_alarm",
+  "block_suspend",
+  "audit_read",
+  "perfmon",
+  "bpf",
+  "checkpoint_restore",
 ] as const;
 const allCapabilities = (1n << BigInt(capabilities.length)) - 1n;
 
@@ -83,7 +167,12 @@ const allCapabilities = (1n << BigInt(capabilities.length)) - 1n;
 export function capabilityNames(set: bigint): string {
   if (set === 0n) return "none";
   if (set === allCapabilities) return "all";
-  const names = (bits: bigint): string => bitNames(bits, capabilities.map((name, bit) => [1n << BigInt(bit), name] as const), " ");
+  const names = (bits: bigint): string =>
+    bitNames(
+      bits,
+      capabilities.map((name, bit) => [1n << BigInt(bit), name] as const),
+      " ",
+    );
   const missing = allCapabilities & ~set;
   const missingCount = missing.toString(2).replace(/0/g, "").length;
   return (set & ~allCapabilities) === 0n && missingCount <= 8 ? `all but ${names(missing)}` : names(set);
@@ -131,7 +220,14 @@ function shortenIpv6(groups: readonly string[]): string {
 }
 
 const clocks: Readonly<Record<number, string>> = {
-  0: "realtime", 1: "monotonic", 2: "process-cputime", 3: "thread-cputime", 7: "boottime", 8: "realtime-alarm", 9: "boottime-alarm", 11: "tai",
+  0: "realtime",
+  1: "monotonic",
+  2: "process-cputime",
+  3: "thread-cputime",
+  7: "boottime",
+  8: "realtime-alarm",
+  9: "boottime-alarm",
+  11: "tai",
 };
 
 /** `monotonic`; CPU clocks of other tasks (negative numbers) as numbers. */

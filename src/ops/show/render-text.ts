@@ -21,7 +21,10 @@ function renderBlock(block: Block, { color }: TextOptions): string[] {
       return rows.reduce((width, row) => Math.max(width, (row[index] ?? "").length), column.title.length);
     });
     const line = (cells: readonly string[]): string => {
-      return cells.map((cell, index) => pad(cell, widths[index] ?? 0, block.columns?.[index]?.align)).join("  ").trimEnd();
+      return cells
+        .map((cell, index) => pad(cell, widths[index] ?? 0, block.columns?.[index]?.align))
+        .join("  ")
+        .trimEnd();
     };
     if (block.columns.some((column) => column.title !== "")) lines.push(dim(`  ${line(block.columns.map((column) => column.title))}`));
     for (const row of rows) lines.push(`  ${line(row)}`);

@@ -36,16 +36,22 @@ export function fds(scope: Scope): Section {
   const { tables } = checkpoint;
   const indices = rowsOfTasks(tables.descriptors, scope);
   const columns = [
-    { title: "FD", align: "right" }, { title: "FILE", align: "right" }, { title: "KIND" }, { title: "FLAGS" },
-    { title: "POS", align: "right" }, { title: "WHAT" },
+    { title: "FD", align: "right" },
+    { title: "FILE", align: "right" },
+    { title: "KIND" },
+    { title: "FLAGS" },
+    { title: "POS", align: "right" },
+    { title: "WHAT" },
   ] as const;
   const blocks = scope.tasks.map((task): Block => {
     const own = checkpoint.descriptorsOf(task).map((index) => tables.descriptors[index] as DescriptorRow);
-    const rows = [...own].sort((a, b) => a.fd - b.fd).map((row) => {
-      const file = tables.files[row.file];
-      const flags = file === undefined ? "-" : openFlagNames(file.flags & ~0o2000000) + (row.flags & 1 ? "|CLOEXEC" : "");
-      return [String(row.fd), `#${row.file}`, file?.kind ?? "?", flags, String(file?.pos ?? 0n), fileText(checkpoint, file)];
-    });
+    const rows = [...own]
+      .sort((a, b) => a.fd - b.fd)
+      .map((row) => {
+        const file = tables.files[row.file];
+        const flags = file === undefined ? "-" : openFlagNames(file.flags & ~0o2000000) + (row.flags & 1 ? "|CLOEXEC" : "");
+        return [String(row.fd), `#${row.file}`, file?.kind ?? "?", flags, String(file?.pos ?? 0n), fileText(checkpoint, file)];
+      });
     return { heading: taskTitle(scope, task), columns, rows };
   });
   const files = [...new Set(indices.map((index) => (tables.descriptors[index] as DescriptorRow).file))];
@@ -64,11 +70,18 @@ export function files(scope: Scope): Section {
     return [[`#${index}`, file.kind, openFlagNames(file.flags), String(file.pos), holders.get(index) ?? "-", fileText(checkpoint, file)]];
   });
   const columns = [
-    { title: "FILE", align: "right" }, { title: "KIND" }, { title: "FLAGS" }, { title: "POS", align: "right" },
-    { title: "HELD AS" }, { title: "WHAT" },
+    { title: "FILE", align: "right" },
+    { title: "KIND" },
+    { title: "FLAGS" },
+    { title: "POS", align: "right" },
+    { title: "HELD AS" },
+    { title: "WHAT" },
   ] as const;
   const objects = indices.flatMap((index) => tables.files[index]?.object ?? []);
-  return { blocks: [{ columns, rows }], selected: { files: indices, objects: [...new Set(objects)].filter((row) => row < tables.objects.length) } };
+  return {
+    blocks: [{ columns, rows }],
+    selected: { files: indices, objects: [...new Set(objects)].filter((row) => row < tables.objects.length) },
+  };
 }
 
 /** Row numbers in a detail table of the files of one kind, in table order. */
@@ -96,13 +109,21 @@ export function pipes(scope: Scope): Section {
   const rows = indices.map((index) => {
     const pipe = tables.pipes[index] as PipeRow;
     return [
-      `pipe:[${pipe.ino}]`, String(pipe.capacity), String(pipe.data.length), pipe.isPacket === 0 ? "stream" : "packets",
-      ends(index, false), ends(index, true),
+      `pipe:[${pipe.ino}]`,
+      String(pipe.capacity),
+      String(pipe.data.length),
+      pipe.isPacket === 0 ? "stream" : "packets",
+      ends(index, false),
+      ends(index, true),
     ];
   });
   const columns = [
-    { title: "PIPE" }, { title: "CAPACITY", align: "right" }, { title: "IN FLIGHT", align: "right" }, { title: "MODE" },
-    { title: "READ BY" }, { title: "WRITTEN BY" },
+    { title: "PIPE" },
+    { title: "CAPACITY", align: "right" },
+    { title: "IN FLIGHT", align: "right" },
+    { title: "MODE" },
+    { title: "READ BY" },
+    { title: "WRITTEN BY" },
   ] as const;
   return { blocks: [rows.length > 0 ? { columns, rows } : { lines: ["no pipes"] }], selected: { pipes: indices } };
 }
@@ -122,15 +143,25 @@ export function sockets(scope: Scope): Section {
     const bytes = queued.reduce((sum, message) => sum + message.data.length, 0);
     const peer = socket.peer === null ? sockaddrText(socket.peerAddress) : `socket:[${tables.sockets[socket.peer]?.ino ?? "?"}]`;
     return [
-      `socket:[${socket.ino}]`, socketKindName(socket.family, socket.type, socket.protocol), socket.state,
-      sockaddrText(socket.localAddress) || (socket.object === null ? "-" : objectText(tables.objects[socket.object])), peer || "-",
-      `${queued.length} (${bytes} B)`, String(tables.socketOptions.filter((option) => option.socket === index).length),
+      `socket:[${socket.ino}]`,
+      socketKindName(socket.family, socket.type, socket.protocol),
+      socket.state,
+      sockaddrText(socket.localAddress) || (socket.object === null ? "-" : objectText(tables.objects[socket.object])),
+      peer || "-",
+      `${queued.length} (${bytes} B)`,
+      String(tables.socketOptions.filter((option) => option.socket === index).length),
       holders.get(file) ?? "-",
     ];
   });
   const columns = [
-    { title: "SOCKET" }, { title: "KIND" }, { title: "STATE" }, { title: "LOCAL" }, { title: "PEER" }, { title: "QUEUED", align: "right" },
-    { title: "OPTIONS", align: "right" }, { title: "HELD AS" },
+    { title: "SOCKET" },
+    { title: "KIND" },
+    { title: "STATE" },
+    { title: "LOCAL" },
+    { title: "PEER" },
+    { title: "QUEUED", align: "right" },
+    { title: "OPTIONS", align: "right" },
+    { title: "HELD AS" },
   ] as const;
   return {
     blocks: [rows.length > 0 ? { columns, rows } : { lines: ["no sockets"] }],

@@ -42,7 +42,10 @@ export function signals(scope: Scope): Section {
       heading: `${taskTitle(scope, task)}: masks and queues`,
       lines: [
         ...masks.map((thread) => {
-          const alternate = (thread.altstackFlags & 2) === 0 && thread.altstackSize > 0n ? `, alternate stack 0x${thread.altstackSp.toString(16)} (${thread.altstackSize})` : "";
+          const alternate =
+            (thread.altstackFlags & 2) === 0 && thread.altstackSize > 0n
+              ? `, alternate stack 0x${thread.altstackSp.toString(16)} (${thread.altstackSize})`
+              : "";
           return `thread ${thread.tid} blocks ${signalSetNames(thread.sigMask)}${alternate}`;
         }),
         ...queued.map((row) => {
@@ -68,22 +71,47 @@ export function timers(scope: Scope): Section {
     ...interval.map((index) => {
       const row = tables.intervalTimers[index] as IntervalTimerRow;
       const pid = String(tables.tasks[row.task]?.pid ?? "?");
-      return [pid, `interval ${row.which}`, row.which === "real" ? "realtime" : "cpu", durationText(row.valueUs * 1000n), durationText(row.intervalUs * 1000n), ""];
+      return [
+        pid,
+        `interval ${row.which}`,
+        row.which === "real" ? "realtime" : "cpu",
+        durationText(row.valueUs * 1000n),
+        durationText(row.intervalUs * 1000n),
+        "",
+      ];
     }),
     ...posix.map((index) => {
       const row = tables.posixTimers[index] as PosixTimerRow;
       const pid = String(tables.tasks[row.task]?.pid ?? "?");
       const how = row.notify === 1 ? "no notice" : `${signalName(row.signal)}${row.notifyTid === 0 ? "" : ` to thread ${row.notifyTid}`}`;
-      return [pid, `posix ${row.timerId}`, clockName(row.clock), durationText(row.valueNs), durationText(row.intervalNs), `${how}${row.overrun > 0 ? `, overrun ${row.overrun}` : ""}`];
+      return [
+        pid,
+        `posix ${row.timerId}`,
+        clockName(row.clock),
+        durationText(row.valueNs),
+        durationText(row.intervalNs),
+        `${how}${row.overrun > 0 ? `, overrun ${row.overrun}` : ""}`,
+      ];
     }),
     ...timerfds.map((detail) => {
       const row = tables.timerfds[detail] as TimerfdRow;
-      return ["-", `timerfd #${detail}`, clockName(row.clock), durationText(row.valueNs), durationText(row.intervalNs), row.ticks > 0n ? `${row.ticks} unread` : ""];
+      return [
+        "-",
+        `timerfd #${detail}`,
+        clockName(row.clock),
+        durationText(row.valueNs),
+        durationText(row.intervalNs),
+        row.ticks > 0n ? `${row.ticks} unread` : "",
+      ];
     }),
   ];
   const columns = [
-    { title: "PID", align: "right" }, { title: "TIMER" }, { title: "CLOCK" }, { title: "LEFT", align: "right" },
-    { title: "PERIOD", align: "right" }, { title: "" },
+    { title: "PID", align: "right" },
+    { title: "TIMER" },
+    { title: "CLOCK" },
+    { title: "LEFT", align: "right" },
+    { title: "PERIOD", align: "right" },
+    { title: "" },
   ] as const;
   return {
     blocks: [rows.length > 0 ? { columns, rows } : { lines: ["no timers"] }],

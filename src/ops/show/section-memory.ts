@@ -11,8 +11,7 @@ import { vma2011Text } from "./status-2011.js";
 
 const hex = (value: bigint): string => value.toString(16);
 
-const vmFlagBits =
-  tableSpecs.find((spec) => spec.table === "vmas")?.fields.find((field) => field.name === "vmFlags")?.flags ?? {};
+const vmFlagBits = tableSpecs.find((spec) => spec.table === "vmas")?.fields.find((field) => field.name === "vmFlags")?.flags ?? {};
 
 /** Processes that use an address space, for the heading. */
 function usersOf(scope: Scope, mm: number): string {
@@ -75,14 +74,25 @@ export function maps(scope: Scope): Section {
     const is2011 = old.some((text) => text !== undefined);
     const hasFlags = vmas.some((vma) => vma.vmFlags !== 0n);
     const rows = vmas.map((vma, place) => [
-      `${hex(vma.start)}-${hex(vma.end)}`, protText(vma), hex(vma.offset), formatBytes(vma.end - vma.start),
+      `${hex(vma.start)}-${hex(vma.end)}`,
+      protText(vma),
+      hex(vma.offset),
+      formatBytes(vma.end - vma.start),
       stored[place] === 0n ? "-" : formatBytes(stored[place] ?? 0n),
-      ...(is2011 ? [old[place] ?? "-"] : []), vma.kind, vmaName(checkpoint, vma),
+      ...(is2011 ? [old[place] ?? "-"] : []),
+      vma.kind,
+      vmaName(checkpoint, vma),
       ...(hasFlags ? [flagsText(vma.vmFlags, vmFlagBits)] : []),
     ]);
     const columns = [
-      { title: "ADDRESS" }, { title: "PROT" }, { title: "OFFSET", align: "right" }, { title: "SIZE", align: "right" },
-      { title: "STORED", align: "right" }, ...(is2011 ? [{ title: "STATUS" }] : []), { title: "KIND" }, { title: "NAME" },
+      { title: "ADDRESS" },
+      { title: "PROT" },
+      { title: "OFFSET", align: "right" },
+      { title: "SIZE", align: "right" },
+      { title: "STORED", align: "right" },
+      ...(is2011 ? [{ title: "STATUS" }] : []),
+      { title: "KIND" },
+      { title: "NAME" },
       ...(hasFlags ? [{ title: "VMFLAGS" }] : []),
     ] as const;
     const size = vmas.reduce((sum, vma) => sum + (vma.end - vma.start), 0n);
@@ -97,9 +107,7 @@ export function pages(scope: Scope): Section {
   const { checkpoint } = scope;
   const { tables } = checkpoint;
   const mms = new Set(mmsOf(scope));
-  const objects = new Set(
-    tables.vmas.flatMap((vma) => (mms.has(vma.mm) && vma.object !== null ? [vma.object] : [])),
-  );
+  const objects = new Set(tables.vmas.flatMap((vma) => (mms.has(vma.mm) && vma.object !== null ? [vma.object] : [])));
   for (const file of tables.files) if (file.object !== null) objects.add(file.object);
   const isAll = scope.tasks.length === tables.tasks.length;
   const indices = tables.extents.flatMap((extent, index) => {
@@ -122,13 +130,17 @@ export function pages(scope: Scope): Section {
       const extent = tables.extents[index] as ExtentRow;
       total += extent.length;
       return [
-        `${hex(extent.address)}-${hex(extent.address + extent.length)}`, String((extent.length + 4095n) / 4096n),
-        hex(extent.fileOffset), checkpoint.sources[extent.source]?.name ?? `#${extent.source}`,
+        `${hex(extent.address)}-${hex(extent.address + extent.length)}`,
+        String((extent.length + 4095n) / 4096n),
+        hex(extent.fileOffset),
+        checkpoint.sources[extent.source]?.name ?? `#${extent.source}`,
       ];
     });
     const columns = [
-      { title: first.ownerKind === "mm" ? "ADDRESS" : "OFFSET" }, { title: "PAGES", align: "right" },
-      { title: "AT", align: "right" }, { title: "IN" },
+      { title: first.ownerKind === "mm" ? "ADDRESS" : "OFFSET" },
+      { title: "PAGES", align: "right" },
+      { title: "AT", align: "right" },
+      { title: "IN" },
     ] as const;
     return { heading: `${owner}: ${formatBytes(total)} in ${counted(members.length, "extent")}`, columns, rows };
   });

@@ -49,8 +49,13 @@ export function tree(scope: Scope): Section {
   });
   for (const index of [...roots, ...scope.tasks]) visit(index, "", "");
   const columns = [
-    { title: "PROCESS" }, { title: "STATE" }, { title: "PGID", align: "right" }, { title: "SID", align: "right" },
-    { title: "THREADS", align: "right" }, { title: "FDS", align: "right" }, { title: "STORED", align: "right" },
+    { title: "PROCESS" },
+    { title: "STATE" },
+    { title: "PGID", align: "right" },
+    { title: "SID", align: "right" },
+    { title: "THREADS", align: "right" },
+    { title: "FDS", align: "right" },
+    { title: "STORED", align: "right" },
   ] as const;
   return { blocks: [{ columns, rows }], selected: { tasks: scope.tasks } };
 }
@@ -102,28 +107,110 @@ export function threads(scope: Scope): Section {
     const thread = tables.threads[index] as ThreadRow;
     const sched = thread.schedPriority > 0 ? `${thread.schedPolicy} ${thread.schedPriority}` : thread.schedPolicy;
     return [
-      String(tables.tasks[thread.task]?.pid ?? "?"), String(thread.tid), thread.comm, hex(thread.regs.ip), hex(thread.regs.sp),
-      syscallText(thread), sched, String(thread.nice), signalSetNames(thread.sigMask), `${thread.xstate.length}`,
+      String(tables.tasks[thread.task]?.pid ?? "?"),
+      String(thread.tid),
+      thread.comm,
+      hex(thread.regs.ip),
+      hex(thread.regs.sp),
+      syscallText(thread),
+      sched,
+      String(thread.nice),
+      signalSetNames(thread.sigMask),
+      `${thread.xstate.length}`,
     ];
   });
   const columns = [
-    { title: "PID", align: "right" }, { title: "TID", align: "right" }, { title: "NAME" }, { title: "IP", align: "right" },
-    { title: "SP", align: "right" }, { title: "IN" }, { title: "SCHED" }, { title: "NICE", align: "right" }, { title: "BLOCKED" },
+    { title: "PID", align: "right" },
+    { title: "TID", align: "right" },
+    { title: "NAME" },
+    { title: "IP", align: "right" },
+    { title: "SP", align: "right" },
+    { title: "IN" },
+    { title: "SCHED" },
+    { title: "NICE", align: "right" },
+    { title: "BLOCKED" },
     { title: "XSTATE", align: "right" },
   ] as const;
   return { blocks: [{ columns, rows }], selected: { threads: indices } };
 }
 
 const registerOrder: readonly (readonly [keyof Gpregs, string])[] = [
-  ["ax", "ax"], ["bx", "bx"], ["cx", "cx"], ["dx", "dx"], ["si", "si"], ["di", "di"], ["bp", "bp"], ["sp", "sp"],
-  ["r8", "r8"], ["r9", "r9"], ["r10", "r10"], ["r11", "r11"], ["r12", "r12"], ["r13", "r13"], ["r14", "r14"], ["r15", "r15"],
-  ["ip", "ip"], ["flags", "flags"], ["origAx", "orig_ax"], ["cs", "cs"], ["ss", "ss"], ["ds", "ds"], ["es", "es"], ["fs", "fs"],
-  ["gs", "gs"], ["fsBase", "fs_base"], ["gsBase", "gs_base"],
+  ["ax", "ax"],
+  ["bx", "bx"],
+  ["cx", "cx"],
+  ["dx", "dx"],
+  ["si", "si"],
+  ["di", "di"],
+  ["bp", "bp"],
+  ["sp", "sp"],
+  ["r8", "r8"],
+  ["r9", "r9"],
+  ["r10", "r10"],
+  ["r11", "r11"],
+  ["r12", "r12"],
+  ["r13", "r13"],
+  ["r14", "r14"],
+  ["r15", "r15"],
+  ["ip", "ip"],
+  ["flags", "flags"],
+  ["origAx", "orig_ax"],
+  ["cs", "cs"],
+  ["ss", "ss"],
+  ["ds", "ds"],
+  ["es", "es"],
+  ["fs", "fs"],
+  ["gs", "gs"],
+  ["fsBase", "fs_base"],
+  ["gsBase", "gs_base"],
 ];
 
 // Intel SDM vol. 1, 3.4.3
-const flagNames = ["CF", "", "PF", "", "AF", "", "ZF", "SF", "TF", "IF", "DF", "OF", "", "", "NT", "", "RF", "VM", "AC", "VIF", "VIP", "ID"];
-const xstateNames = ["x87", "SSE", "AVX", "BNDREGS", "BNDCSR", "opmask", "ZMM_Hi256", "Hi16_ZMM", "PT", "PKRU", "PASID", "CET_U", "CET_S", "HDC", "UINTR", "LBR", "HWP", "XTILECFG", "XTILEDATA", "APX"];
+const flagNames = [
+  "CF",
+  "",
+  "PF",
+  "",
+  "AF",
+  "",
+  "ZF",
+  "SF",
+  "TF",
+  "IF",
+  "DF",
+  "OF",
+  "",
+  "",
+  "NT",
+  "",
+  "RF",
+  "VM",
+  "AC",
+  "VIF",
+  "VIP",
+  "ID",
+];
+const xstateNames = [
+  "x87",
+  "SSE",
+  "AVX",
+  "BNDREGS",
+  "BNDCSR",
+  "opmask",
+  "ZMM_Hi256",
+  "Hi16_ZMM",
+  "PT",
+  "PKRU",
+  "PASID",
+  "CET_U",
+  "CET_S",
+  "HDC",
+  "UINTR",
+  "LBR",
+  "HWP",
+  "XTILECFG",
+  "XTILEDATA",
+  "APX",
+];
 
 function flagBits(flags: bigint): string {
   return flagNames.filter((name, bit) => name !== "" && (flags >> BigInt(bit)) & 1n).join(" ");
@@ -179,20 +266,22 @@ export function creds(scope: Scope): Section {
     if (cred === undefined) return [];
     const groups = Buffer.from(cred.groups);
     const list = Array.from({ length: groups.length >> 2 }, (_, place) => groups.readUInt32LE(4 * place));
-    return [{
-      heading: `threads ${tids.join(", ")}`,
-      lines: [
-        `uid real ${cred.uid}, effective ${cred.euid}, saved ${cred.suid}, filesystem ${cred.fsuid}`,
-        `gid real ${cred.gid}, effective ${cred.egid}, saved ${cred.sgid}, filesystem ${cred.fsgid}`,
-        `groups ${list.join(" ") || "none"}`,
-        `permitted ${capabilityNames(cred.capPermitted)}`,
-        `effective ${capabilityNames(cred.capEffective)}`,
-        `inheritable ${capabilityNames(cred.capInheritable)}`,
-        `bounding ${capabilityNames(cred.capBounding)}`,
-        `ambient ${capabilityNames(cred.capAmbient)}`,
-        `securebits 0x${cred.securebits.toString(16)}`,
-      ],
-    }];
+    return [
+      {
+        heading: `threads ${tids.join(", ")}`,
+        lines: [
+          `uid real ${cred.uid}, effective ${cred.euid}, saved ${cred.suid}, filesystem ${cred.fsuid}`,
+          `gid real ${cred.gid}, effective ${cred.egid}, saved ${cred.sgid}, filesystem ${cred.fsgid}`,
+          `groups ${list.join(" ") || "none"}`,
+          `permitted ${capabilityNames(cred.capPermitted)}`,
+          `effective ${capabilityNames(cred.capEffective)}`,
+          `inheritable ${capabilityNames(cred.capInheritable)}`,
+          `bounding ${capabilityNames(cred.capBounding)}`,
+          `ambient ${capabilityNames(cred.capAmbient)}`,
+          `securebits 0x${cred.securebits.toString(16)}`,
+        ],
+      },
+    ];
   });
   return { blocks, selected: { creds: [...holders.keys()] } };
 }
@@ -214,4 +303,3 @@ export function limits(scope: Scope): Section {
   });
   return { blocks, selected: { rlimits: indices } };
 }
-

@@ -7,16 +7,25 @@ const formats: readonly string[] = ["crtools", "ckpt-elf-v1"];
 
 const bits = vmaEntryStatusBits;
 const mappingLetters: readonly (readonly [number, string])[] = [
-  [bits.file_private, "FP"], [bits.file_shared, "FS"], [bits.anon_shared, "AS"], [bits.anon_private, "AP"],
+  [bits.file_private, "FP"],
+  [bits.file_shared, "FS"],
+  [bits.anon_shared, "AS"],
+  [bits.anon_private, "AP"],
 ];
 const placeNames: readonly (readonly [number, string])[] = [
-  [bits.stack, "stack"], [bits.vsyscall, "vsyscall"], [bits.vdso, "vdso"], [bits.heap, "heap"],
+  [bits.stack, "stack"],
+  [bits.vsyscall, "vsyscall"],
+  [bits.vdso, "vdso"],
+  [bits.heap, "heap"],
 ];
 
 /** `AP stack`: kind of mapping, special place. */
 export function statusText(status: number): string {
   const named = (table: readonly (readonly [number, string])[]): string =>
-    table.filter(([bit]) => (status & bit) !== 0).map(([, name]) => name).join("+");
+    table
+      .filter(([bit]) => (status & bit) !== 0)
+      .map(([, name]) => name)
+      .join("+");
   const regular = (status & bits.regular) !== 0 ? "" : "not dumped";
   return [named(mappingLetters) || "none", named(placeNames), regular].filter((word) => word !== "").join(" ");
 }

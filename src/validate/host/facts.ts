@@ -67,7 +67,9 @@ function knows(ask: () => number): boolean {
 }
 
 function isAtLeast(major: number, minor: number): boolean {
-  const [first = 0, second = 0] = release().split(".").map((part) => Number.parseInt(part, 10));
+  const [first = 0, second = 0] = release()
+    .split(".")
+    .map((part) => Number.parseInt(part, 10));
   return first > major || (first === major && second >= minor);
 }
 
@@ -89,7 +91,9 @@ export function hostFacts(): HostFacts {
     const [low, , , high] = cpuid(13, 0);
     xfeatures = (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0);
   }
-  const mayMakeNamespaces = existsSync("/proc/sys/kernel/unprivileged_userns_clone") ? numberIn("/proc/sys/kernel/unprivileged_userns_clone", 1) !== 0 : true;
+  const mayMakeNamespaces = existsSync("/proc/sys/kernel/unprivileged_userns_clone")
+    ? numberIn("/proc/sys/kernel/unprivileged_userns_clone", 1) !== 0
+    : true;
   return {
     machine: process.arch === "x64" ? "x86_64" : process.arch,
     kernelRelease: release(),

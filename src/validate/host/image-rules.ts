@@ -17,7 +17,10 @@ export interface ImageOnHost {
 
 export type ImageRule = Rule<ImageOnHost>;
 
-function imageRule(rule: Pick<RuleInfo, "code" | "severity" | "facet" | "summary" | "spec">, check: (context: ImageOnHost) => Iterable<Problem>): ImageRule {
+function imageRule(
+  rule: Pick<RuleInfo, "code" | "severity" | "facet" | "summary" | "spec">,
+  check: (context: ImageOnHost) => Iterable<Problem>,
+): ImageRule {
   return { ...rule, profile: "host", check };
 }
 
@@ -53,7 +56,9 @@ function buildIdOfFile(path: string): string {
   try {
     file = FileBytes.open(path);
     const source = file;
-    return Buffer.from(elfBuildId((offset, length) => (offset + BigInt(length) <= source.size ? source.read(offset, length) : undefined), path)).toString("hex");
+    return Buffer.from(
+      elfBuildId((offset, length) => (offset + BigInt(length) <= source.size ? source.read(offset, length) : undefined), path),
+    ).toString("hex");
   } catch {
     return "";
   } finally {
@@ -62,7 +67,10 @@ function buildIdOfFile(path: string): string {
 }
 
 /** What has changed about a file that must be as it was, or undefined. */
-function* changes(object: ObjectRow, how: "mapped" | "opened"): Generator<{ readonly field: string; readonly what: string; readonly expected: string; readonly actual: string }> {
+function* changes(
+  object: ObjectRow,
+  how: "mapped" | "opened",
+): Generator<{ readonly field: string; readonly what: string; readonly expected: string; readonly actual: string }> {
   const stat = statSync(object.path, { bigint: true });
   if (object.buildId.length > 0) {
     const expected = Buffer.from(object.buildId).toString("hex");
@@ -71,7 +79,8 @@ function* changes(object: ObjectRow, how: "mapped" | "opened"): Generator<{ read
   }
   if (object.size === 0n && object.mtimeNs === 0n) return;
   if (stat.size < object.size) yield { field: "size", what: "is shorter", expected: `${object.size} bytes`, actual: `${stat.size} bytes` };
-  else if (how === "mapped" && stat.size !== object.size) yield { field: "size", what: "is longer", expected: `${object.size} bytes`, actual: `${stat.size} bytes` };
+  else if (how === "mapped" && stat.size !== object.size)
+    yield { field: "size", what: "is longer", expected: `${object.size} bytes`, actual: `${stat.size} bytes` };
   else if (object.mtimeNs !== 0n && stat.size === object.size && stat.mtimeNs !== object.mtimeNs) {
     yield { field: "mtime_ns", what: "has been written since", expected: String(object.mtimeNs), actual: String(stat.mtimeNs) };
   }
@@ -86,52 +95,109 @@ function componentsOf(xstate: Uint8Array): bigint {
 
 export const imageRules: readonly ImageRule[] = [
   imageRule(
-    { code: "host.file-missing", severity: "error", facet: "files", summary: "Every file, directory and device that the tree maps, opened or is in exists, and is of the same type.", spec: "SPEC 10" },
+    {
+      code: "host.file-missing",
+      severity: "error",
+      facet: "files",
+      summary: "Every file, directory and device that the tree maps, opened or is in exists, and is of the same type.",
+      spec: "SPEC 10",
+    },
     function* (context) {
       for (const [row, object, how] of objectsOnHost(context)) {
         const at = { table: "objects", row, field: "path" } as const;
         if (!existsSync(object.path)) {
-          yield { message: `${object.path}, which the tree has ${how}, is not there`, at, hint: "put the file back, or dump with --bundle so that it is not needed" };
-        } else if (object.mode !== 0 && (statSync(object.path).mode & typeBits) !== (object.mode & typeBits) && (lstatSync(object.path).mode & typeBits) !== (object.mode & typeBits)) {
-          yield { message: `${object.path} is of another type than at the dump`, at, expected: `mode 0${(object.mode & typeBits).toString(8)}`, actual: `mode 0${(statSync(object.path).mode & typeBits).toString(8)}` };
+          yield {
+            message: `${object.path}, which the tree has ${how}, is not there`,
+            at,
+            hint: "put the file back, or dump with --bundle so that it is not needed",
+          };
+        } else if (
+          object.mode !== 0 &&
+          (statSync(object.path).mode & typeBits) !== (object.mode & typeBits) &&
+          (lstatSync(object.path).mode & typeBits) !== (object.mode & typeBits)
+        ) {
+          yield {
+            message: `${object.path} is of another type than at the dump`,
+            at,
+            expected: `mode 0${(object.mode & typeBits).toString(8)}`,
+            actual: `mode 0${(statSync(object.path).mode & typeBits).toString(8)}`,
+          };
         }
       }
     },
   ),
   imageRule(
-    { code: "host.file-changed", severity: "error", facet: "files", summary: "Mapped and opened files are those of the dump: build-id, size and modification time.", spec: "SPEC 10" },
+    {
+      code: "host.file-changed",
+      severity: "error",
+      facet: "files",
+      summary: "Mapped and opened files are those of the dump: build-id, size and modification time.",
+      spec: "SPEC 10",
+    },
     function* (context) {
-      const written = new Set(context.tables.files.flatMap((file) => ((file.flags & 3) !== 0 && file.object !== null ? [file.object] : [])));
+      const written = new Set(
+        context.tables.files.flatMap((file) => ((file.flags & 3) !== 0 && file.object !== null ? [file.object] : [])),
+      );
       for (const [row, object, how] of objectsOnHost(context)) {
         if (object.kind !== "file" || !existsSync(object.path)) continue;
         for (const change of changes(object, how)) {
           // What the tree itself writes may have been written since by others; only a shorter file is refused then.
           if (how === "opened" && written.has(row) && change.field === "mtime_ns") continue;
-          yield { message: `${object.path}, which the tree has ${how}, ${change.what}`, at: { table: "objects", row, field: change.field }, expected: change.expected, actual: change.actual, hint: "put the file back as it was" };
+          yield {
+            message: `${object.path}, which the tree has ${how}, ${change.what}`,
+            at: { table: "objects", row, field: change.field },
+            expected: change.expected,
+            actual: change.actual,
+            hint: "put the file back as it was",
+          };
         }
       }
     },
   ),
   imageRule(
-    { code: "host.pid-taken", severity: "warning", facet: "tree", summary: "The pids of the tree are free: else it cannot have the same ones.", spec: "clone3(2)" },
+    {
+      code: "host.pid-taken",
+      severity: "warning",
+      facet: "tree",
+      summary: "The pids of the tree are free: else it cannot have the same ones.",
+      spec: "clone3(2)",
+    },
     function* ({ checkpoint, tables, facts }) {
       if (!hasCapability(facts, capability.CHECKPOINT_RESTORE) && !hasCapability(facts, capability.SYS_ADMIN)) return;
-      const ids = [...tables.tasks.keys()].flatMap((row) => checkpoint.threadsOf(row).map((thread) => [thread, tables.threads[thread]?.tid ?? 0] as const));
+      const ids = [...tables.tasks.keys()].flatMap((row) =>
+        checkpoint.threadsOf(row).map((thread) => [thread, tables.threads[thread]?.tid ?? 0] as const),
+      );
       for (const [row, tid] of ids) {
         if (tid > 0 && existsSync(`/proc/${tid}`)) {
-          yield { message: `id ${tid} is taken by a process that runs`, at: { table: "threads", row, field: "tid" }, hint: "end that process, or resume with --pid namespace" };
+          yield {
+            message: `id ${tid} is taken by a process that runs`,
+            at: { table: "threads", row, field: "tid" },
+            hint: "end that process, or resume with --pid namespace",
+          };
         }
       }
     },
   ),
   imageRule(
-    { code: "host.cpu", severity: "error", facet: "fpu", summary: "This CPU has every register set that a thread uses.", spec: "Intel SDM 1, 13.4" },
+    {
+      code: "host.cpu",
+      severity: "error",
+      facet: "fpu",
+      summary: "This CPU has every register set that a thread uses.",
+      spec: "Intel SDM 1, 13.4",
+    },
     function* ({ tables, facts }) {
       if (facts.xfeatures === 0n) return;
       for (const [row, thread] of tables.threads.entries()) {
         const used = componentsOf(thread.xstate);
         if ((used & ~facts.xfeatures) === 0n) continue;
-        yield { message: `thread ${thread.tid} uses registers that this CPU lacks`, at: { table: "threads", row, field: "xstate" }, expected: `among ${hex(facts.xfeatures)}`, actual: hex(used), hint: "resume it on a machine with the same CPU features" };
+        yield {
+          message: `thread ${thread.tid} uses registers that this CPU lacks`,
+          at: { table: "threads", row, field: "xstate" },
+          expected: `among ${hex(facts.xfeatures)}`,
+          actual: hex(used),
+          hint: "resume it on a machine with the same CPU features",
+        };
       }
     },
   ),
@@ -140,25 +206,54 @@ export const imageRules: readonly ImageRule[] = [
     function* ({ tables }) {
       for (const [row, { vdsoBuildId, kernelRelease }] of tables.checkpoint.entries()) {
         if (vdsoBuildId.length === 0 || ownVdso(vdsoBuildId) !== undefined) continue;
-        yield { message: "this kernel's vDSO is another one", at: { table: "checkpoint", row, field: "vdso_build_id" }, expected: Buffer.from(vdsoBuildId).toString("hex"), hint: `resume it under the kernel that it was dumped on${kernelRelease === "" ? "" : ` (${kernelRelease})`}` };
+        yield {
+          message: "this kernel's vDSO is another one",
+          at: { table: "checkpoint", row, field: "vdso_build_id" },
+          expected: Buffer.from(vdsoBuildId).toString("hex"),
+          hint: `resume it under the kernel that it was dumped on${kernelRelease === "" ? "" : ` (${kernelRelease})`}`,
+        };
       }
     },
   ),
   imageRule(
-    { code: "host.memory", severity: "warning", facet: "memory", summary: "There is enough free memory for the stored pages.", spec: "proc(5), meminfo" },
+    {
+      code: "host.memory",
+      severity: "warning",
+      facet: "memory",
+      summary: "There is enough free memory for the stored pages.",
+      spec: "proc(5), meminfo",
+    },
     function* ({ tables, facts }) {
       const wanted = tables.extents.reduce((sum, extent) => sum + extent.length, 0n);
       if (facts.availableBytes === 0n || wanted <= facts.availableBytes) return;
-      yield { message: "the pages do not fit into free memory and swap", place: { path: "extents" }, expected: `${wanted} bytes free`, actual: `${facts.availableBytes} bytes` };
+      yield {
+        message: "the pages do not fit into free memory and swap",
+        place: { path: "extents" },
+        expected: `${wanted} bytes free`,
+        actual: `${facts.availableBytes} bytes`,
+      };
     },
   ),
   imageRule(
-    { code: "host.user", severity: "error", facet: "credentials", summary: "Whoever resumes may become the users of the tree.", spec: "credentials(7)" },
+    {
+      code: "host.user",
+      severity: "error",
+      facet: "credentials",
+      summary: "Whoever resumes may become the users of the tree.",
+      spec: "credentials(7)",
+    },
     function* ({ tables, facts }) {
       if (facts.uid === 0) return;
       for (const [row, cred] of tables.creds.entries()) {
         const others = [cred.uid, cred.euid, cred.suid].filter((uid) => uid !== facts.uid);
-        if (others.length > 0) yield { message: `the tree runs as user ${others[0]}, and crimg as ${facts.uid}`, at: { table: "creds", row, field: "uid" }, expected: String(facts.uid), actual: String(others[0]), hint: "resume it as root, or as that user" };
+        if (others.length > 0)
+          yield {
+            message: `the tree runs as user ${others[0]}, and crimg as ${facts.uid}`,
+            at: { table: "creds", row, field: "uid" },
+            expected: String(facts.uid),
+            actual: String(others[0]),
+            hint: "resume it as root, or as that user",
+          };
       }
     },
   ),

@@ -2,7 +2,15 @@
 import type { RandomBytes } from "../../bytes/random-bytes.js";
 import { readElfHeader, readProgramHeaders, readSectionHeaders } from "../../elf/headers.js";
 import { readTableDirectory } from "../../elf/table-directory.js";
-import { type ElfHeader, type ProgramHeader, type SectionHeader, elfHeaderSize, programHeaderSize, sectionHeaderSize, segmentTypeValues } from "../../gen/elf64.js";
+import {
+  type ElfHeader,
+  type ProgramHeader,
+  type SectionHeader,
+  elfHeaderSize,
+  programHeaderSize,
+  sectionHeaderSize,
+  segmentTypeValues,
+} from "../../gen/elf64.js";
 import { CrimgError } from "../../errors/crimg-error.js";
 import type { Checkpoint } from "../../model/checkpoint.js";
 import type { Problem, Rule } from "../finding.js";
@@ -30,7 +38,10 @@ export function readContainer(file: RandomBytes, checkpoint: Checkpoint): Contai
 
 type ContainerRule = Rule<Container>;
 
-function containerRule(rule: Pick<ContainerRule, "code" | "severity" | "summary" | "spec">, check: (container: Container) => Iterable<Problem>): ContainerRule {
+function containerRule(
+  rule: Pick<ContainerRule, "code" | "severity" | "summary" | "spec">,
+  check: (container: Container) => Iterable<Problem>,
+): ContainerRule {
   return { ...rule, profile: "format", check };
 }
 
@@ -65,50 +76,108 @@ const isPowerOfTwo = (value: bigint): boolean => (value & (value - 1n)) === 0n;
 
 export const containerRules: readonly ContainerRule[] = [
   containerRule(
-    { code: "container.overlap", severity: "error", summary: "No byte of the file belongs to two parts: headers, tables, program, stored bytes.", spec: "SPEC 3" },
+    {
+      code: "container.overlap",
+      severity: "error",
+      summary: "No byte of the file belongs to two parts: headers, tables, program, stored bytes.",
+      spec: "SPEC 3",
+    },
     function* (container) {
       let before: Part | undefined;
       for (const part of partsOf(container)) {
         if (before !== undefined && part.start < before.end) {
-          yield { message: `${part.name} and ${before.name} share bytes of the file`, place: { offset: part.start }, expected: `from ${hex(before.end)} on`, actual: hex(part.start) };
+          yield {
+            message: `${part.name} and ${before.name} share bytes of the file`,
+            place: { offset: part.start },
+            expected: `from ${hex(before.end)} on`,
+            actual: hex(part.start),
+          };
         }
         if (before === undefined || part.end > before.end) before = part;
       }
     },
   ),
   containerRule(
-    { code: "container.segments", severity: "error", summary: "One tables segment, at most one program and one segment of stored bytes, and no segment of version 1.", spec: "SPEC 2" },
+    {
+      code: "container.segments",
+      severity: "error",
+      summary: "One tables segment, at most one program and one segment of stored bytes, and no segment of version 1.",
+      spec: "SPEC 2",
+    },
     function* ({ segments }) {
       const most = new Map<number, number>([
-        [segmentTypeValues.ckpt_tables, 1], [segmentTypeValues.ckpt_program, 1], [segmentTypeValues.ckpt_extents, 1],
-        [segmentTypeValues.ckpt_vma, 0], [segmentTypeValues.ckpt_core, 0], [segmentTypeValues.ckpt_pages, 0],
+        [segmentTypeValues.ckpt_tables, 1],
+        [segmentTypeValues.ckpt_program, 1],
+        [segmentTypeValues.ckpt_extents, 1],
+        [segmentTypeValues.ckpt_vma, 0],
+        [segmentTypeValues.ckpt_core, 0],
+        [segmentTypeValues.ckpt_pages, 0],
       ]);
       for (const [type, limit] of most) {
         const count = segments.filter(({ pType }) => pType === type).length;
-        if (count > limit) yield { message: `there are ${count} segments of type ${hex(type)}`, place: { path: "program_headers" }, expected: `at most ${limit}`, actual: String(count) };
+        if (count > limit)
+          yield {
+            message: `there are ${count} segments of type ${hex(type)}`,
+            place: { path: "program_headers" },
+            expected: `at most ${limit}`,
+            actual: String(count),
+          };
       }
     },
   ),
   containerRule(
-    { code: "container.segment-range", severity: "error", summary: "Every segment lies in the file, and p_align is a power of two.", spec: "SPEC 2" },
+    {
+      code: "container.segment-range",
+      severity: "error",
+      summary: "Every segment lies in the file, and p_align is a power of two.",
+      spec: "SPEC 2",
+    },
     function* ({ file, header, segments }) {
       for (const [index, { pOffset, pFilesz, pAlign }] of segments.entries()) {
         const path = `program_headers[${index}]`;
         const offset = header.ePhoff + BigInt(index * programHeaderSize);
-        if (pOffset + pFilesz > file.size) yield { message: `segment ${index} reaches beyond the file`, place: { path: `${path}.p_filesz`, offset: offset + 32n }, expected: `at most ${hex(file.size - (pOffset < file.size ? pOffset : file.size))}`, actual: hex(pFilesz) };
-        if (!isPowerOfTwo(pAlign)) yield { message: `segment ${index} has an odd alignment`, place: { path: `${path}.p_align`, offset: offset + 48n }, expected: "a power of two", actual: hex(pAlign) };
+        if (pOffset + pFilesz > file.size)
+          yield {
+            message: `segment ${index} reaches beyond the file`,
+            place: { path: `${path}.p_filesz`, offset: offset + 32n },
+            expected: `at most ${hex(file.size - (pOffset < file.size ? pOffset : file.size))}`,
+            actual: hex(pFilesz),
+          };
+        if (!isPowerOfTwo(pAlign))
+          yield {
+            message: `segment ${index} has an odd alignment`,
+            place: { path: `${path}.p_align`, offset: offset + 48n },
+            expected: "a power of two",
+            actual: hex(pAlign),
+          };
       }
     },
   ),
   containerRule(
-    { code: "container.executable", severity: "error", summary: "An executable image has its entry point in an executable PT_LOAD, and few enough headers for execve.", spec: "SPEC 2" },
+    {
+      code: "container.executable",
+      severity: "error",
+      summary: "An executable image has its entry point in an executable PT_LOAD, and few enough headers for execve.",
+      spec: "SPEC 2",
+    },
     function* ({ header, segments }) {
       if (header.eType !== 2) return;
       const entry = segments.some(({ pType, pFlags, pVaddr, pMemsz }) => {
         return pType === segmentTypeValues.load && (pFlags & 1) !== 0 && header.eEntry >= pVaddr && header.eEntry < pVaddr + pMemsz;
       });
-      if (!entry) yield { message: "the entry point lies in no executable segment", place: { path: "elf_header.e_entry", offset: 24n }, actual: hex(header.eEntry) };
-      if (segments.length * programHeaderSize > 65536) yield { message: "Linux does not execute a file with so many program headers", place: { path: "elf_header.e_phnum", offset: 56n }, expected: "at most 1170", actual: String(segments.length) };
+      if (!entry)
+        yield {
+          message: "the entry point lies in no executable segment",
+          place: { path: "elf_header.e_entry", offset: 24n },
+          actual: hex(header.eEntry),
+        };
+      if (segments.length * programHeaderSize > 65536)
+        yield {
+          message: "Linux does not execute a file with so many program headers",
+          place: { path: "elf_header.e_phnum", offset: 56n },
+          expected: "at most 1170",
+          actual: String(segments.length),
+        };
     },
   ),
   containerRule(
@@ -118,12 +187,23 @@ export const containerRules: readonly ContainerRule[] = [
         if (pType !== segmentTypeValues.load) continue;
         const row = checkpoint.tables.vmas.findIndex((vma) => vma.start < pVaddr + pMemsz && vma.end > pVaddr);
         const vma = checkpoint.tables.vmas[row];
-        if (vma !== undefined) yield { message: `segment ${index} would be loaded over a mapping of the program`, place: { path: `program_headers[${index}].p_vaddr` }, expected: `outside ${hex(vma.start)}-${hex(vma.end)}`, actual: hex(pVaddr) };
+        if (vma !== undefined)
+          yield {
+            message: `segment ${index} would be loaded over a mapping of the program`,
+            place: { path: `program_headers[${index}].p_vaddr` },
+            expected: `outside ${hex(vma.start)}-${hex(vma.end)}`,
+            actual: hex(pVaddr),
+          };
       }
     },
   ),
   containerRule(
-    { code: "container.sections", severity: "warning", summary: "Section headers can be read, lie in the file, and name the tables where the directory has them.", spec: "SPEC 3" },
+    {
+      code: "container.sections",
+      severity: "warning",
+      summary: "Section headers can be read, lie in the file, and name the tables where the directory has them.",
+      spec: "SPEC 3",
+    },
     function* ({ file, header, segments, sections }) {
       if (header.eShoff === 0n) return;
       if (sections.length === 0) {
@@ -132,7 +212,12 @@ export const containerRules: readonly ContainerRule[] = [
       }
       for (const [index, { shType, shOffset, shSize }] of sections.entries()) {
         const hasBytes = shType !== 0 && shType !== 8;
-        if (hasBytes && shOffset + shSize > file.size) yield { message: `section ${index} reaches beyond the file`, place: { path: `section_headers[${index}].sh_size` }, actual: hex(shSize) };
+        if (hasBytes && shOffset + shSize > file.size)
+          yield {
+            message: `section ${index} reaches beyond the file`,
+            place: { path: `section_headers[${index}].sh_size` },
+            actual: hex(shSize),
+          };
       }
       const tables = segments.find(({ pType }) => pType === segmentTypeValues.ckpt_tables);
       if (tables === undefined) return;

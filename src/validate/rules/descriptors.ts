@@ -36,7 +36,12 @@ export const descriptorRules: readonly ModelRule[] = [
       for (const [row, { task, fd }] of context.tables.descriptors.entries()) {
         const first = seen.get(`${task} ${fd}`);
         if (first === undefined) seen.set(`${task} ${fd}`, row);
-        else yield { message: `descriptor ${fd} of ${taskName(context, task)} is also in descriptors[${first}]`, at: { table: "descriptors", row, field: "fd" }, actual: String(fd) };
+        else
+          yield {
+            message: `descriptor ${fd} of ${taskName(context, task)} is also in descriptors[${first}]`,
+            at: { table: "descriptors", row, field: "fd" },
+            actual: String(fd),
+          };
       }
     },
   ),
@@ -45,7 +50,12 @@ export const descriptorRules: readonly ModelRule[] = [
     function* (context) {
       for (const [row, { task, fd }] of context.tables.descriptors.entries()) {
         if (fd < 1 << 30) continue;
-        yield { message: `${taskName(context, task)} cannot have this descriptor`, at: { table: "descriptors", row, field: "fd" }, expected: "below 1073741824", actual: String(fd) };
+        yield {
+          message: `${taskName(context, task)} cannot have this descriptor`,
+          at: { table: "descriptors", row, field: "fd" },
+          expected: "below 1073741824",
+          actual: String(fd),
+        };
       }
     },
   ),
@@ -65,27 +75,54 @@ export const descriptorRules: readonly ModelRule[] = [
         const allowed = objectKinds[file.kind];
         const object = file.object === null ? undefined : tables.objects[file.object];
         if (allowed === undefined || object === undefined || allowed.includes(object.kind)) continue;
-        yield { message: `a file of kind ${file.kind} cannot be an object of kind ${object.kind}`, at: { table: "files", row, field: "object" }, expected: allowed.join(" or "), actual: object.kind };
+        yield {
+          message: `a file of kind ${file.kind} cannot be an object of kind ${object.kind}`,
+          at: { table: "files", row, field: "object" },
+          expected: allowed.join(" or "),
+          actual: object.kind,
+        };
       }
     },
   ),
   modelRule(
-    { code: "fd.unheld", severity: "warning", facet: "files", summary: "Every open file is held by a descriptor, or travels in a message.", spec: "SPEC 5.15" },
+    {
+      code: "fd.unheld",
+      severity: "warning",
+      facet: "files",
+      summary: "Every open file is held by a descriptor, or travels in a message.",
+      spec: "SPEC 5.15",
+    },
     function* ({ tables }) {
       const held = new Set([...tables.descriptors, ...tables.messageFiles].map((row) => row.file));
-      for (const row of tables.files.keys()) if (!held.has(row)) yield { message: `no descriptor holds open file #${row}`, at: { table: "files", row } };
+      for (const row of tables.files.keys())
+        if (!held.has(row)) yield { message: `no descriptor holds open file #${row}`, at: { table: "files", row } };
     },
   ),
   modelRule(
-    { code: "fd.pipe-content", facet: "pipes", summary: "A pipe holds no more than its capacity, and its packets add up to its content.", spec: "SPEC 5.16" },
+    {
+      code: "fd.pipe-content",
+      facet: "pipes",
+      summary: "A pipe holds no more than its capacity, and its packets add up to its content.",
+      spec: "SPEC 5.16",
+    },
     function* ({ tables }) {
       for (const [row, pipe] of tables.pipes.entries()) {
         if (pipe.capacity !== 0 && pipe.data.length > pipe.capacity) {
-          yield { message: `pipe ${pipe.ino} holds more than its capacity`, at: { table: "pipes", row, field: "data" }, expected: `at most ${pipe.capacity} bytes`, actual: `${pipe.data.length} bytes` };
+          yield {
+            message: `pipe ${pipe.ino} holds more than its capacity`,
+            at: { table: "pipes", row, field: "data" },
+            expected: `at most ${pipe.capacity} bytes`,
+            actual: `${pipe.data.length} bytes`,
+          };
         }
         const sum = pipe.packets.length === 0 ? pipe.data.length : packetSum(pipe);
         if (sum !== pipe.data.length) {
-          yield { message: `the packets of pipe ${pipe.ino} do not add up to its content`, at: { table: "pipes", row, field: "packets" }, expected: `${pipe.data.length} bytes`, actual: sum === undefined ? "half a length" : `${sum} bytes` };
+          yield {
+            message: `the packets of pipe ${pipe.ino} do not add up to its content`,
+            at: { table: "pipes", row, field: "packets" },
+            expected: `${pipe.data.length} bytes`,
+            actual: sum === undefined ? "half a length" : `${sum} bytes`,
+          };
         }
       }
     },
@@ -96,7 +133,12 @@ export const descriptorRules: readonly ModelRule[] = [
       for (const [row, watch] of tables.epollWatches.entries()) {
         const file = tables.files[watch.epoll];
         if (file === undefined || file.kind === "epoll") continue;
-        yield { message: `open file #${watch.epoll} is no epoll set`, at: { table: "epollWatches", row, field: "epoll" }, expected: "epoll", actual: file.kind };
+        yield {
+          message: `open file #${watch.epoll} is no epoll set`,
+          at: { table: "epollWatches", row, field: "epoll" },
+          expected: "epoll",
+          actual: file.kind,
+        };
       }
     },
   ),
@@ -107,15 +149,27 @@ export const descriptorRules: readonly ModelRule[] = [
         if (socket.isPaired === 0) continue;
         const peer = socket.peer === null ? undefined : tables.sockets[socket.peer];
         if (peer === undefined) {
-          if (socket.peer === null) yield { message: `paired socket ${socket.ino} names no peer`, at: { table: "sockets", row, field: "peer" } };
+          if (socket.peer === null)
+            yield { message: `paired socket ${socket.ino} names no peer`, at: { table: "sockets", row, field: "peer" } };
         } else if (peer.peer !== row) {
-          yield { message: `the peer of socket ${socket.ino} names another one`, at: { table: "sockets", row: socket.peer ?? 0, field: "peer" }, expected: String(row), actual: String(peer.peer ?? "none") };
+          yield {
+            message: `the peer of socket ${socket.ino} names another one`,
+            at: { table: "sockets", row: socket.peer ?? 0, field: "peer" },
+            expected: String(row),
+            actual: String(peer.peer ?? "none"),
+          };
         }
       }
     },
   ),
   modelRule(
-    { code: "fd.socket-unheld", severity: "warning", facet: "sockets", summary: "Every socket belongs to an open file.", spec: "SPEC 5.21" },
+    {
+      code: "fd.socket-unheld",
+      severity: "warning",
+      facet: "sockets",
+      summary: "Every socket belongs to an open file.",
+      spec: "SPEC 5.21",
+    },
     function* (context) {
       const used = socketsInUse(context);
       for (const [row, socket] of context.tables.sockets.entries()) {

@@ -3,18 +3,39 @@ import { type ModelRule, hex, modelRule, taskName } from "../model-context.js";
 
 export const identityRules: readonly ModelRule[] = [
   modelRule(
-    { code: "cred.capabilities", facet: "credentials", summary: "Effective and ambient capabilities are among the permitted ones.", spec: "capabilities(7)" },
+    {
+      code: "cred.capabilities",
+      facet: "credentials",
+      summary: "Effective and ambient capabilities are among the permitted ones.",
+      spec: "capabilities(7)",
+    },
     function* ({ tables }) {
       for (const [row, cred] of tables.creds.entries()) {
         const extra = cred.capEffective & ~cred.capPermitted;
-        if (extra !== 0n) yield { message: "capabilities are effective that are not permitted", at: { table: "creds", row, field: "cap_effective" }, expected: `among ${hex(cred.capPermitted)}`, actual: hex(cred.capEffective) };
+        if (extra !== 0n)
+          yield {
+            message: "capabilities are effective that are not permitted",
+            at: { table: "creds", row, field: "cap_effective" },
+            expected: `among ${hex(cred.capPermitted)}`,
+            actual: hex(cred.capEffective),
+          };
         const ambient = cred.capAmbient & ~(cred.capPermitted & cred.capInheritable);
-        if (ambient !== 0n) yield { message: "capabilities are ambient that are not permitted and inheritable", at: { table: "creds", row, field: "cap_ambient" }, actual: hex(cred.capAmbient) };
+        if (ambient !== 0n)
+          yield {
+            message: "capabilities are ambient that are not permitted and inheritable",
+            at: { table: "creds", row, field: "cap_ambient" },
+            actual: hex(cred.capAmbient),
+          };
       }
     },
   ),
   modelRule(
-    { code: "cred.groups", facet: "credentials", summary: "Supplementary groups are whole numbers of four bytes, at most 65536 of them.", spec: "setgroups(2)" },
+    {
+      code: "cred.groups",
+      facet: "credentials",
+      summary: "Supplementary groups are whole numbers of four bytes, at most 65536 of them.",
+      spec: "setgroups(2)",
+    },
     function* ({ tables }) {
       for (const [row, { groups }] of tables.creds.entries()) {
         if (groups.length % 4 === 0 && groups.length <= 4 * 65536) continue;
@@ -27,28 +48,51 @@ export const identityRules: readonly ModelRule[] = [
     function* (context) {
       for (const [row, { task, resource, soft, hard }] of context.tables.rlimits.entries()) {
         if (soft <= hard) continue;
-        yield { message: `the soft limit ${resource} of ${taskName(context, task)} is above the hard one`, at: { table: "rlimits", row, field: "soft" }, expected: `at most ${hard}`, actual: String(soft) };
+        yield {
+          message: `the soft limit ${resource} of ${taskName(context, task)} is above the hard one`,
+          at: { table: "rlimits", row, field: "soft" },
+          expected: `at most ${hard}`,
+          actual: String(soft),
+        };
       }
     },
   ),
+  modelRule({ code: "limit.twice", facet: "limits", summary: "A process has each limit once.", spec: "SPEC 5.5" }, function* (context) {
+    const seen = new Set<string>();
+    for (const [row, { task, resource }] of context.tables.rlimits.entries()) {
+      if (seen.has(`${task} ${resource}`))
+        yield {
+          message: `${taskName(context, task)} has two limits ${resource}`,
+          at: { table: "rlimits", row, field: "resource" },
+          actual: resource,
+        };
+      seen.add(`${task} ${resource}`);
+    }
+  }),
   modelRule(
-    { code: "limit.twice", facet: "limits", summary: "A process has each limit once.", spec: "SPEC 5.5" },
-    function* (context) {
-      const seen = new Set<string>();
-      for (const [row, { task, resource }] of context.tables.rlimits.entries()) {
-        if (seen.has(`${task} ${resource}`)) yield { message: `${taskName(context, task)} has two limits ${resource}`, at: { table: "rlimits", row, field: "resource" }, actual: resource };
-        seen.add(`${task} ${resource}`);
-      }
+    {
+      code: "sched.values",
+      facet: "scheduling",
+      summary: "Nice values are −20 to 19; real-time classes have a priority of 1 to 99, others 0.",
+      spec: "sched(7)",
     },
-  ),
-  modelRule(
-    { code: "sched.values", facet: "scheduling", summary: "Nice values are −20 to 19; real-time classes have a priority of 1 to 99, others 0.", spec: "sched(7)" },
     function* ({ tables }) {
       for (const [row, thread] of tables.threads.entries()) {
-        if (thread.nice < -20 || thread.nice > 19) yield { message: `thread ${thread.tid} cannot have this nice value`, at: { table: "threads", row, field: "nice" }, expected: "-20 to 19", actual: String(thread.nice) };
+        if (thread.nice < -20 || thread.nice > 19)
+          yield {
+            message: `thread ${thread.tid} cannot have this nice value`,
+            at: { table: "threads", row, field: "nice" },
+            expected: "-20 to 19",
+            actual: String(thread.nice),
+          };
         const isRealTime = thread.schedPolicy === "fifo" || thread.schedPolicy === "rr";
         if (isRealTime ? thread.schedPriority < 1 || thread.schedPriority > 99 : thread.schedPriority !== 0) {
-          yield { message: `thread ${thread.tid} cannot have this priority in class ${thread.schedPolicy}`, at: { table: "threads", row, field: "sched_priority" }, expected: isRealTime ? "1 to 99" : "0", actual: String(thread.schedPriority) };
+          yield {
+            message: `thread ${thread.tid} cannot have this priority in class ${thread.schedPolicy}`,
+            at: { table: "threads", row, field: "sched_priority" },
+            expected: isRealTime ? "1 to 99" : "0",
+            actual: String(thread.schedPriority),
+          };
         }
       }
     },

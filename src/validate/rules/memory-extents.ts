@@ -51,44 +51,85 @@ export const extentRules: readonly ModelRule[] = [
     { code: "pages.empty", facet: "memory", summary: "An extent of pages has a length.", spec: "SPEC 5.12" },
     function* ({ tables }) {
       for (const [row, extent] of tables.extents.entries()) {
-        if (extent.length === 0n) yield { message: `extent at ${hex(extent.address)} is empty`, at: { table: "extents", row, field: "length" } };
+        if (extent.length === 0n)
+          yield { message: `extent at ${hex(extent.address)} is empty`, at: { table: "extents", row, field: "length" } };
       }
     },
   ),
   modelRule(
-    { code: "pages.alignment", facet: "memory", summary: "Extents of an address space begin at a page boundary and hold whole pages.", spec: "SPEC 5.12" },
+    {
+      code: "pages.alignment",
+      facet: "memory",
+      summary: "Extents of an address space begin at a page boundary and hold whole pages.",
+      spec: "SPEC 5.12",
+    },
     function* ({ tables }) {
       for (const [row, extent] of tables.extents.entries()) {
         if (extent.address % pageSize !== 0n) {
-          yield { message: `extent ${range(extent)} does not begin at a page boundary`, at: { table: "extents", row, field: "address" }, expected: "a multiple of 4096", actual: hex(extent.address) };
+          yield {
+            message: `extent ${range(extent)} does not begin at a page boundary`,
+            at: { table: "extents", row, field: "address" },
+            expected: "a multiple of 4096",
+            actual: hex(extent.address),
+          };
         }
         if (extent.ownerKind === "mm" && extent.length % pageSize !== 0n) {
-          yield { message: `extent ${range(extent)} does not hold whole pages`, at: { table: "extents", row, field: "length" }, expected: "a multiple of 4096", actual: hex(extent.length) };
+          yield {
+            message: `extent ${range(extent)} does not hold whole pages`,
+            at: { table: "extents", row, field: "length" },
+            expected: "a multiple of 4096",
+            actual: hex(extent.length),
+          };
         }
       }
     },
   ),
   modelRule(
-    { code: "pages.file-alignment", facet: "memory", summary: "In an executable image, pages lie at page boundaries of the file.", spec: "SPEC 7" },
+    {
+      code: "pages.file-alignment",
+      facet: "memory",
+      summary: "In an executable image, pages lie at page boundaries of the file.",
+      spec: "SPEC 7",
+    },
     function* ({ tables, format }) {
       if (format !== "ckpt-elf") return;
       for (const [row, extent] of tables.extents.entries()) {
         if (extent.fileOffset % pageSize === 0n) continue;
-        yield { message: `the pages ${range(extent)} lie at an odd place of the file`, at: { table: "extents", row, field: "file_offset" }, expected: "a multiple of 4096", actual: hex(extent.fileOffset) };
+        yield {
+          message: `the pages ${range(extent)} lie at an odd place of the file`,
+          at: { table: "extents", row, field: "file_offset" },
+          expected: "a multiple of 4096",
+          actual: hex(extent.fileOffset),
+        };
       }
     },
   ),
   modelRule(
-    { code: "pages.twice", facet: "memory", summary: "The extents of one owner are together, ascend, and store every page once.", spec: "SPEC 5.12" },
+    {
+      code: "pages.twice",
+      facet: "memory",
+      summary: "The extents of one owner are together, ascend, and store every page once.",
+      spec: "SPEC 5.12",
+    },
     function* (context) {
       for (const members of byOwner(context).values()) {
         let end = 0n;
         let last = -1;
         for (const [row, extent] of members) {
           if (extent.address < end) {
-            yield { message: `pages ${range(extent)} are stored already, or out of order`, at: { table: "extents", row, field: "address" }, expected: `from ${hex(end)} on`, actual: hex(extent.address) };
+            yield {
+              message: `pages ${range(extent)} are stored already, or out of order`,
+              at: { table: "extents", row, field: "address" },
+              expected: `from ${hex(end)} on`,
+              actual: hex(extent.address),
+            };
           } else if (last >= 0 && row !== last + 1) {
-            yield { message: `extent ${range(extent)} stands apart from the others of its owner`, at: { table: "extents", row }, expected: `row ${last + 1}`, actual: `row ${row}` };
+            yield {
+              message: `extent ${range(extent)} stands apart from the others of its owner`,
+              at: { table: "extents", row },
+              expected: `row ${last + 1}`,
+              actual: `row ${row}`,
+            };
           }
           if (extent.address + extent.length > end) end = extent.address + extent.length;
           last = row;
@@ -100,11 +141,16 @@ export const extentRules: readonly ModelRule[] = [
     { code: "pages.file-twice", facet: "memory", summary: "No byte of the file is the content of two extents.", spec: "SPEC 7" },
     function* ({ tables, format }) {
       if (format !== "ckpt-elf") return;
-      const sorted = [...tables.extents.entries()].sort(([, a], [, b]) => (a.fileOffset < b.fileOffset ? -1 : a.fileOffset > b.fileOffset ? 1 : 0));
+      const sorted = [...tables.extents.entries()].sort(([, a], [, b]) =>
+        a.fileOffset < b.fileOffset ? -1 : a.fileOffset > b.fileOffset ? 1 : 0,
+      );
       let before: ExtentRow | undefined;
       for (const [row, extent] of sorted) {
         if (before !== undefined && extent.source === before.source && extent.fileOffset < before.fileOffset + before.length) {
-          yield { message: `extents ${range(before)} and ${range(extent)} share bytes of the file`, at: { table: "extents", row, field: "file_offset" } };
+          yield {
+            message: `extents ${range(before)} and ${range(extent)} share bytes of the file`,
+            at: { table: "extents", row, field: "file_offset" },
+          };
         }
         before = extent;
       }
@@ -119,11 +165,18 @@ export const extentRules: readonly ModelRule[] = [
         if (extent.ownerKind !== "mm" || extent.owner >= tables.mms.length) continue;
         let vmas = sorted.get(extent.owner);
         if (vmas === undefined) {
-          vmas = checkpoint.vmasOf(extent.owner).map((index) => tables.vmas[index] as VmaRow).sort((a, b) => (a.start < b.start ? -1 : 1));
+          vmas = checkpoint
+            .vmasOf(extent.owner)
+            .map((index) => tables.vmas[index] as VmaRow)
+            .sort((a, b) => (a.start < b.start ? -1 : 1));
           sorted.set(extent.owner, vmas);
         }
         const gap = firstGap(vmas, extent.address, extent.address + extent.length);
-        if (gap !== undefined) yield { message: `pages ${range(extent)} lie outside every mapping at ${hex(gap)}`, at: { table: "extents", row, field: "address" } };
+        if (gap !== undefined)
+          yield {
+            message: `pages ${range(extent)} lie outside every mapping at ${hex(gap)}`,
+            at: { table: "extents", row, field: "address" },
+          };
       }
     },
   ),
@@ -135,7 +188,12 @@ export const extentRules: readonly ModelRule[] = [
         if (object === undefined || object.size === 0n) continue;
         const end = (object.size + pageSize - 1n) & ~(pageSize - 1n);
         if (extent.address + extent.length <= end) continue;
-        yield { message: `bytes ${range(extent)} lie beyond the object's end`, at: { table: "extents", row, field: "length" }, expected: `up to ${hex(end)}`, actual: hex(extent.address + extent.length) };
+        yield {
+          message: `bytes ${range(extent)} lie beyond the object's end`,
+          at: { table: "extents", row, field: "length" },
+          expected: `up to ${hex(end)}`,
+          actual: hex(extent.address + extent.length),
+        };
       }
     },
   ),
@@ -144,7 +202,12 @@ export const extentRules: readonly ModelRule[] = [
     function* ({ checkpoint, tables }) {
       for (const [row, extent] of tables.extents.entries()) {
         if (extent.source < checkpoint.sources.length) continue;
-        yield { message: `extent ${range(extent)} names source ${extent.source}`, at: { table: "extents", row, field: "source" }, expected: `below ${checkpoint.sources.length}`, actual: String(extent.source) };
+        yield {
+          message: `extent ${range(extent)} names source ${extent.source}`,
+          at: { table: "extents", row, field: "source" },
+          expected: `below ${checkpoint.sources.length}`,
+          actual: String(extent.source),
+        };
       }
     },
   ),
@@ -159,7 +222,13 @@ export const extentRules: readonly ModelRule[] = [
         const end = extent.fileOffset + extent.length;
         if (end <= (goodUpTo.get(extent.source) ?? 0n)) continue;
         if (reaches(context, extent)) goodUpTo.set(extent.source, end);
-        else yield { message: `the file ends before the pages ${range(extent)} do`, at: { table: "extents", row, field: "file_offset" }, expected: `at least ${end} bytes`, hint: "the image is cut off: copy or dump it again" };
+        else
+          yield {
+            message: `the file ends before the pages ${range(extent)} do`,
+            at: { table: "extents", row, field: "file_offset" },
+            expected: `at least ${end} bytes`,
+            hint: "the image is cut off: copy or dump it again",
+          };
       }
     },
   ),

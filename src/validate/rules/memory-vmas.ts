@@ -17,7 +17,8 @@ function wrongObject({ tables }: ModelContext, vma: VmaRow): string | undefined 
   if (vma.kind === "anon_shared" && vma.object === null) return "shared memory names its object";
   if (vma.kind === "anon_private" && vma.object !== null) return "private anonymous memory has no object";
   if (kind === undefined) return undefined;
-  if (vma.kind === "anon_shared" && kind !== "shared_memory" && kind !== "memfd") return "shared memory maps an object of kind shared_memory or memfd";
+  if (vma.kind === "anon_shared" && kind !== "shared_memory" && kind !== "memfd")
+    return "shared memory maps an object of kind shared_memory or memfd";
   if (fileKinds.has(vma.kind) && (kind === "directory" || kind === "fifo" || kind === "unix_socket" || kind === "symlink")) {
     return `an object of kind ${kind} cannot be mapped`;
   }
@@ -33,7 +34,11 @@ const fieldPairs: readonly (readonly [keyof MmRow, keyof MmRow, string, string])
 ];
 
 /** AT_PHENT is the size of Elf64_Phdr, AT_CLKTCK the USER_HZ of x86. */
-const fixedAuxv = [["AT_PAGESZ", 6n, 4096n], ["AT_PHENT", 4n, 56n], ["AT_CLKTCK", 17n, 100n]] as const;
+const fixedAuxv = [
+  ["AT_PAGESZ", 6n, 4096n],
+  ["AT_PHENT", 4n, 56n],
+  ["AT_CLKTCK", 17n, 100n],
+] as const;
 
 export const vmaRules: readonly ModelRule[] = [
   modelRule(
@@ -41,20 +46,43 @@ export const vmaRules: readonly ModelRule[] = [
     function* (context) {
       for (const [row, vma] of vmasOf(context)) {
         if (vma.start < vma.end) continue;
-        yield { message: `mapping ${vmaRange(vma)} is empty`, at: { table: "vmas", row, field: "end" }, expected: `above ${hex(vma.start)}`, actual: hex(vma.end) };
+        yield {
+          message: `mapping ${vmaRange(vma)} is empty`,
+          at: { table: "vmas", row, field: "end" },
+          expected: `above ${hex(vma.start)}`,
+          actual: hex(vma.end),
+        };
       }
     },
   ),
   modelRule(
-    { code: "memory.vma-alignment", facet: "memory", summary: "Mappings start and end at page boundaries, and so do their offsets in files.", spec: "SPEC 5.11" },
+    {
+      code: "memory.vma-alignment",
+      facet: "memory",
+      summary: "Mappings start and end at page boundaries, and so do their offsets in files.",
+      spec: "SPEC 5.11",
+    },
     function* (context) {
       for (const [row, vma] of vmasOf(context)) {
-        for (const [field, value] of [["start", vma.start], ["end", vma.end]] as const) {
+        for (const [field, value] of [
+          ["start", vma.start],
+          ["end", vma.end],
+        ] as const) {
           if (value % pageSize === 0n) continue;
-          yield { message: `${field} of mapping ${vmaRange(vma)} is not at a page boundary`, at: { table: "vmas", row, field }, expected: "a multiple of 4096", actual: hex(value) };
+          yield {
+            message: `${field} of mapping ${vmaRange(vma)} is not at a page boundary`,
+            at: { table: "vmas", row, field },
+            expected: "a multiple of 4096",
+            actual: hex(value),
+          };
         }
         if (vma.object !== null && vma.offset % pageSize !== 0n) {
-          yield { message: `the offset of mapping ${vmaRange(vma)} is not at a page boundary`, at: { table: "vmas", row, field: "offset" }, expected: "a multiple of 4096", actual: hex(vma.offset) };
+          yield {
+            message: `the offset of mapping ${vmaRange(vma)} is not at a page boundary`,
+            at: { table: "vmas", row, field: "offset" },
+            expected: "a multiple of 4096",
+            actual: hex(vma.offset),
+          };
         }
       }
     },
@@ -65,12 +93,22 @@ export const vmaRules: readonly ModelRule[] = [
       for (const [row, vma] of vmasOf(context)) {
         if (vma.end <= userEnd) continue;
         if (vma.kind === "vsyscall" && vma.start === vsyscallStart) continue;
-        yield { message: `mapping ${vmaRange(vma)} reaches beyond user addresses`, at: { table: "vmas", row, field: "end" }, expected: `at most ${hex(userEnd)}`, actual: hex(vma.end) };
+        yield {
+          message: `mapping ${vmaRange(vma)} reaches beyond user addresses`,
+          at: { table: "vmas", row, field: "end" },
+          expected: `at most ${hex(userEnd)}`,
+          actual: hex(vma.end),
+        };
       }
     },
   ),
   modelRule(
-    { code: "memory.vma-overlap", facet: "memory", summary: "The mappings of an address space ascend and do not overlap.", spec: "SPEC 5.11" },
+    {
+      code: "memory.vma-overlap",
+      facet: "memory",
+      summary: "The mappings of an address space ascend and do not overlap.",
+      spec: "SPEC 5.11",
+    },
     function* ({ checkpoint, tables }) {
       for (let mm = 0; mm < tables.mms.length; mm += 1) {
         let before: VmaRow | undefined;
@@ -79,8 +117,10 @@ export const vmaRules: readonly ModelRule[] = [
           if (before !== undefined && vma.start < before.end) {
             const how = vma.end <= before.start ? "comes after" : "overlaps";
             yield {
-              message: `mapping ${vmaRange(vma)} ${how} ${vmaRange(before)}`, at: { table: "vmas", row, field: "start" },
-              expected: `from ${hex(before.end)} on`, actual: hex(vma.start),
+              message: `mapping ${vmaRange(vma)} ${how} ${vmaRange(before)}`,
+              at: { table: "vmas", row, field: "start" },
+              expected: `from ${hex(before.end)} on`,
+              actual: hex(vma.start),
             };
           }
           before = vma;
@@ -93,19 +133,35 @@ export const vmaRules: readonly ModelRule[] = [
     function* (context) {
       for (const [row, vma] of vmasOf(context)) {
         if ((vma.prot & ~7) === 0) continue;
-        yield { message: `mapping ${vmaRange(vma)} has unknown protection bits`, at: { table: "vmas", row, field: "prot" }, expected: "0 to 7", actual: hex(vma.prot) };
+        yield {
+          message: `mapping ${vmaRange(vma)} has unknown protection bits`,
+          at: { table: "vmas", row, field: "prot" },
+          expected: "0 to 7",
+          actual: hex(vma.prot),
+        };
       }
     },
   ),
   modelRule(
-    { code: "memory.vma-flags", severity: "warning", facet: "memory", summary: "The kernel's VmFlags agree with kind and protection.", spec: "SPEC 5.11" },
+    {
+      code: "memory.vma-flags",
+      severity: "warning",
+      facet: "memory",
+      summary: "The kernel's VmFlags agree with kind and protection.",
+      spec: "SPEC 5.11",
+    },
     function* (context) {
       for (const [row, vma] of vmasOf(context)) {
         if (vma.vmFlags === 0n || vma.kind === "vsyscall") continue;
         const bits = Number(vma.vmFlags & 7n);
         const isShared = ((vma.vmFlags >> 3n) & 1n) === 1n;
         if (bits !== vma.prot) {
-          yield { message: `mapping ${vmaRange(vma)} has rd, wr, ex flags that are not its protection`, at: { table: "vmas", row, field: "vm_flags" }, expected: hex(vma.prot), actual: hex(bits) };
+          yield {
+            message: `mapping ${vmaRange(vma)} has rd, wr, ex flags that are not its protection`,
+            at: { table: "vmas", row, field: "vm_flags" },
+            expected: hex(vma.prot),
+            actual: hex(bits),
+          };
         }
         if (isShared && vma.kind === "anon_private") {
           yield { message: `mapping ${vmaRange(vma)} is private but has the flag sh`, at: { table: "vmas", row, field: "vm_flags" } };
@@ -114,16 +170,28 @@ export const vmaRules: readonly ModelRule[] = [
     },
   ),
   modelRule(
-    { code: "memory.vma-object", facet: "memory", summary: "File mappings and shared memory name what they map; private anonymous memory names nothing.", spec: "SPEC 5.11" },
+    {
+      code: "memory.vma-object",
+      facet: "memory",
+      summary: "File mappings and shared memory name what they map; private anonymous memory names nothing.",
+      spec: "SPEC 5.11",
+    },
     function* (context) {
       for (const [row, vma] of vmasOf(context)) {
         const wrong = wrongObject(context, vma);
-        if (wrong !== undefined) yield { message: `mapping ${vmaRange(vma)} (${vma.kind}): ${wrong}`, at: { table: "vmas", row, field: "object" } };
+        if (wrong !== undefined)
+          yield { message: `mapping ${vmaRange(vma)} (${vma.kind}): ${wrong}`, at: { table: "vmas", row, field: "object" } };
       }
     },
   ),
   modelRule(
-    { code: "memory.mm-unused", severity: "warning", facet: "memory", summary: "Every address space belongs to a task.", spec: "SPEC 5.10" },
+    {
+      code: "memory.mm-unused",
+      severity: "warning",
+      facet: "memory",
+      summary: "Every address space belongs to a task.",
+      spec: "SPEC 5.10",
+    },
     function* ({ tables }) {
       const used = new Set(tables.tasks.map((task) => task.mm));
       for (const row of tables.mms.keys()) {
@@ -132,29 +200,54 @@ export const vmaRules: readonly ModelRule[] = [
     },
   ),
   modelRule(
-    { code: "memory.mm-fields", severity: "warning", facet: "memory", summary: "Code, data, break, arguments and environment end after they start, below the end of user addresses.", spec: "prctl(2), PR_SET_MM_MAP" },
+    {
+      code: "memory.mm-fields",
+      severity: "warning",
+      facet: "memory",
+      summary: "Code, data, break, arguments and environment end after they start, below the end of user addresses.",
+      spec: "prctl(2), PR_SET_MM_MAP",
+    },
     function* ({ tables }): Generator<Problem> {
       for (const [row, mm] of tables.mms.entries()) {
         for (const [start, end, startId, endId] of fieldPairs) {
           const [low, high] = [mm[start] as bigint, mm[end] as bigint];
           if (low <= high && high <= userEnd) continue;
-          yield { message: `${startId} to ${endId} is no range of user addresses`, at: { table: "mms", row, field: endId }, expected: `${hex(low)} to ${hex(userEnd)}`, actual: hex(high) };
+          yield {
+            message: `${startId} to ${endId} is no range of user addresses`,
+            at: { table: "mms", row, field: endId },
+            expected: `${hex(low)} to ${hex(userEnd)}`,
+            actual: hex(high),
+          };
         }
       }
     },
   ),
   modelRule(
-    { code: "memory.auxv", severity: "warning", facet: "command-line", summary: "The auxiliary vector is made of pairs of 64-bit numbers.", spec: "getauxval(3)" },
+    {
+      code: "memory.auxv",
+      severity: "warning",
+      facet: "command-line",
+      summary: "The auxiliary vector is made of pairs of 64-bit numbers.",
+      spec: "getauxval(3)",
+    },
     function* ({ tables }) {
       for (const [row, mm] of tables.mms.entries()) {
         if (mm.auxv.length % 16 === 0) continue;
-        yield { message: "the auxiliary vector is cut off", at: { table: "mms", row, field: "auxv" }, expected: "a multiple of 16 bytes", actual: `${mm.auxv.length} bytes` };
+        yield {
+          message: "the auxiliary vector is cut off",
+          at: { table: "mms", row, field: "auxv" },
+          expected: "a multiple of 16 bytes",
+          actual: `${mm.auxv.length} bytes`,
+        };
       }
     },
   ),
   modelRule(
     {
-      code: "memory.auxv-values", severity: "warning", facet: "command-line", spec: "getauxval(3)",
+      code: "memory.auxv-values",
+      severity: "warning",
+      facet: "command-line",
+      spec: "getauxval(3)",
       summary: "Where the auxiliary vector tells page size, size of program headers, clock ticks and vDSO, it tells what is so.",
     },
     function* ({ checkpoint, tables }) {
@@ -162,11 +255,13 @@ export const vmaRules: readonly ModelRule[] = [
         const at = { table: "mms", row, field: "auxv" } as const;
         const values = readAuxv(auxv);
         const hasVdso = checkpoint.vmasOf(row).some((index) => tables.vmas[index]?.kind === "vdso");
-        const expected = hasVdso && vdsoBase !== 0n ? [...fixedAuxv, ["AT_SYSINFO_EHDR", auxType.sysinfoEhdr, vdsoBase] as const] : fixedAuxv;
+        const expected =
+          hasVdso && vdsoBase !== 0n ? [...fixedAuxv, ["AT_SYSINFO_EHDR", auxType.sysinfoEhdr, vdsoBase] as const] : fixedAuxv;
         for (const [name, type, value] of expected) {
           const actual = values.get(type);
           // criu-coredump writes zeros where it does not know.
-          if (actual !== undefined && actual !== 0n && actual !== value) yield { message: `${name} in the auxiliary vector is wrong`, at, expected: hex(value), actual: hex(actual) };
+          if (actual !== undefined && actual !== 0n && actual !== value)
+            yield { message: `${name} in the auxiliary vector is wrong`, at, expected: hex(value), actual: hex(actual) };
         }
       }
     },
@@ -175,12 +270,19 @@ export const vmaRules: readonly ModelRule[] = [
     { code: "memory.vdso", facet: "memory", summary: "vdso_base is the start of the one [vdso] mapping.", spec: "SPEC 5.10" },
     function* ({ checkpoint, tables }) {
       for (const [row, mm] of tables.mms.entries()) {
-        const found = checkpoint.vmasOf(row).map((index) => tables.vmas[index] as VmaRow).filter((vma) => vma.kind === "vdso");
+        const found = checkpoint
+          .vmasOf(row)
+          .map((index) => tables.vmas[index] as VmaRow)
+          .filter((vma) => vma.kind === "vdso");
         if (mm.vdsoBase !== 0n && !found.some((vma) => vma.start === mm.vdsoBase)) {
-          yield { message: "vdso_base is not the start of a mapping of kind vdso", at: { table: "mms", row, field: "vdso_base" }, expected: found.map((vma) => hex(vma.start)).join(" or ") || "0", actual: hex(mm.vdsoBase) };
+          yield {
+            message: "vdso_base is not the start of a mapping of kind vdso",
+            at: { table: "mms", row, field: "vdso_base" },
+            expected: found.map((vma) => hex(vma.start)).join(" or ") || "0",
+            actual: hex(mm.vdsoBase),
+          };
         }
       }
     },
   ),
 ];
-

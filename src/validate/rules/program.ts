@@ -7,7 +7,15 @@ import { ByteReader } from "../../bytes/byte-reader.js";
 import { CrimgError } from "../../errors/crimg-error.js";
 import { type ProgramHeader as Segment, segmentTypeValues } from "../../gen/elf64.js";
 import {
-  type Op, type ProgramHeader, argModeValues, opFlagsBits, opKindValues, opSize, programHeaderSize, readOp, readProgramHeader,
+  type Op,
+  type ProgramHeader,
+  argModeValues,
+  opFlagsBits,
+  opKindValues,
+  opSize,
+  programHeaderSize,
+  readOp,
+  readProgramHeader,
 } from "../../gen/restore-program.js";
 import { DescriptorProgram } from "../../lower/fds/lowering.js";
 import { checksum, checksumOffset, putChecksum } from "../../lower/checksum.js";
@@ -31,13 +39,19 @@ export interface Program {
 
 type ProgramRule = Rule<Program>;
 
-function programRule(rule: Pick<ProgramRule, "code" | "severity" | "summary" | "spec">, check: (program: Program) => Iterable<Problem>): ProgramRule {
+function programRule(
+  rule: Pick<ProgramRule, "code" | "severity" | "summary" | "spec">,
+  check: (program: Program) => Iterable<Problem>,
+): ProgramRule {
   return { ...rule, profile: "format", check };
 }
 
 /** The rule that reading itself applies. */
 export const programUnreadable = {
-  code: "program.unreadable", severity: "error", profile: "format", spec: "SPEC 10",
+  code: "program.unreadable",
+  severity: "error",
+  profile: "format",
+  spec: "SPEC 10",
   summary: "The header and the ops of the restore program can be read.",
 } as const;
 
@@ -54,7 +68,12 @@ export function readProgram(container: Container): Program | undefined {
   if (segment === undefined) return undefined;
   const path = `program_headers[${index}]`;
   if (segment.pFilesz > maxProgramBytes) {
-    throw new CrimgError("program.size", "the restore program is too large", { source: container.file.name, path, expected: `at most ${maxProgramBytes} bytes`, actual: String(segment.pFilesz) });
+    throw new CrimgError("program.size", "the restore program is too large", {
+      source: container.file.name,
+      path,
+      expected: `at most ${maxProgramBytes} bytes`,
+      actual: String(segment.pFilesz),
+    });
   }
   const bytes = container.file.read(segment.pOffset, Number(segment.pFilesz));
   const reader = new ByteReader(bytes, { source: container.file.name, base: segment.pOffset });
@@ -63,7 +82,11 @@ export function readProgram(container: Container): Program | undefined {
   const end = header.ofsOps + BigInt(header.numOps) * BigInt(opSize);
   if (header.lenOp !== opSize || header.ofsOps < BigInt(programHeaderSize) || end > BigInt(bytes.length)) {
     throw new CrimgError("program.ops", "the ops do not lie in the program", {
-      source: container.file.name, path: "program_header.ofs_ops", offset: segment.pOffset + 16n, expected: `${header.numOps} ops of ${opSize} bytes`, actual: `${bytes.length} bytes`,
+      source: container.file.name,
+      path: "program_header.ofs_ops",
+      offset: segment.pOffset + 16n,
+      expected: `${header.numOps} ops of ${opSize} bytes`,
+      actual: `${bytes.length} bytes`,
     });
   }
   const ops: Op[] = [];
@@ -102,14 +125,18 @@ function* operandProblems(program: Program, op: Op, index: number): Generator<Pr
   for (const [place, kind] of op.modes.entries()) {
     const value = op.args[place] ?? 0n;
     const at = (actual: string, expected: string): Problem => ({
-      message: `argument ${place} of op ${index} lies outside what the program has`, place: opPlace(program, index, `args[${place}]`, 16 + 8 * place), expected, actual,
+      message: `argument ${place} of op ${index} lies outside what the program has`,
+      place: opPlace(program, index, `args[${place}]`, 16 + 8 * place),
+      expected,
+      actual,
     });
     if (kind === mode.slot || kind === mode.slot_address) {
       const slot = Number(value & 0xffffffffn);
       if (slot >= header.numSlots) yield at(`slot ${slot}`, `below ${header.numSlots}`);
     } else if (kind === mode.data || kind === mode.mem4 || kind === mode.mem4s || kind === mode.mem8) {
       if (value > dataEnd) yield at(hex(value), `at most ${hex(dataEnd)}`);
-    } else if ((kind === mode.control || kind === mode.control4) && value >= header.lenControl) yield at(hex(value), `below ${hex(header.lenControl)}`);
+    } else if ((kind === mode.control || kind === mode.control4) && value >= header.lenControl)
+      yield at(hex(value), `below ${hex(header.lenControl)}`);
   }
 }
 
@@ -154,76 +181,171 @@ function* mappingProblems(program: Program): Generator<Problem> {
     const mm = tables.tasks.find((task) => String(task.pid) === pid)?.mm ?? null;
     const vmas = mm === null ? [] : checkpoint.vmasOf(mm).map((row) => tables.vmas[row] as VmaRow);
     const stray = uncovered(normalised(spans), normalised([...vmas, ...passing]));
-    if (stray !== undefined) yield { message: `the program maps memory that ${subject || "no task"} does not have`, place, actual: `${hex(stray.start)}-${hex(stray.end)}` };
+    if (stray !== undefined)
+      yield {
+        message: `the program maps memory that ${subject || "no task"} does not have`,
+        place,
+        actual: `${hex(stray.start)}-${hex(stray.end)}`,
+      };
   }
   for (const task of tables.tasks) {
     if (task.mm === null || task.state === "zombie") continue;
     const spans = [...maps].filter(([subject]) => new RegExp(`^task ${task.pid}\\b`).test(subject)).flatMap(([, found]) => found);
-    const vmas = checkpoint.vmasOf(task.mm).map((row) => tables.vmas[row] as VmaRow).filter((vma) => !byKernel.has(vma.kind));
+    const vmas = checkpoint
+      .vmasOf(task.mm)
+      .map((row) => tables.vmas[row] as VmaRow)
+      .filter((vma) => !byKernel.has(vma.kind));
     const missing = uncovered(normalised(vmas), normalised(spans));
-    if (missing !== undefined) yield { message: `the program does not map all of task ${task.pid}`, place, expected: `${hex(missing.start)}-${hex(missing.end)}` };
+    if (missing !== undefined)
+      yield { message: `the program does not map all of task ${task.pid}`, place, expected: `${hex(missing.start)}-${hex(missing.end)}` };
   }
 }
 
 export const programRules: readonly ProgramRule[] = [
   programRule(
-    { code: "program.ops", severity: "error", summary: "Ops are of known kinds, jump to ops, and use slots, data and counters that are there.", spec: "SPEC 10" },
+    {
+      code: "program.ops",
+      severity: "error",
+      summary: "Ops are of known kinds, jump to ops, and use slots, data and counters that are there.",
+      spec: "SPEC 10",
+    },
     function* (program) {
       const { header, ops } = program;
-      if (header.entry >= header.numOps) yield { message: "the entry is no op", place: { path: "program_header.entry", offset: program.segment.pOffset + 12n }, expected: `below ${header.numOps}`, actual: String(header.entry) };
+      if (header.entry >= header.numOps)
+        yield {
+          message: "the entry is no op",
+          place: { path: "program_header.entry", offset: program.segment.pOffset + 12n },
+          expected: `below ${header.numOps}`,
+          actual: String(header.entry),
+        };
       for (const [index, op] of ops.entries()) {
-        if (!knownKinds.has(op.kind)) yield { message: `op ${index} is of no known kind`, place: opPlace(program, index, "kind", 0), actual: String(op.kind) };
+        if (!knownKinds.has(op.kind))
+          yield { message: `op ${index} is of no known kind`, place: opPlace(program, index, "kind", 0), actual: String(op.kind) };
         const jumps = targeted.has(op.kind) || (op.flags & opFlagsBits.else_jump) !== 0;
-        if (jumps && op.target >= header.numOps) yield { message: `op ${index} goes to an op that is not there`, place: opPlace(program, index, "target", 84), expected: `below ${header.numOps}`, actual: String(op.target) };
-        if (op.store !== none && op.store >= header.numSlots) yield { message: `op ${index} stores into a slot that is not there`, place: opPlace(program, index, "store", 80), expected: `below ${header.numSlots}`, actual: String(op.store) };
-        for (const [field, offset, text] of [["subject", 88, op.subject], ["message", 92, op.message], ["hint", 96, op.hint]] as const) {
-          if (BigInt(text) >= header.lenData && text !== 0) yield { message: `the ${field} of op ${index} lies outside the data`, place: opPlace(program, index, field, offset), expected: `below ${header.lenData}`, actual: String(text) };
+        if (jumps && op.target >= header.numOps)
+          yield {
+            message: `op ${index} goes to an op that is not there`,
+            place: opPlace(program, index, "target", 84),
+            expected: `below ${header.numOps}`,
+            actual: String(op.target),
+          };
+        if (op.store !== none && op.store >= header.numSlots)
+          yield {
+            message: `op ${index} stores into a slot that is not there`,
+            place: opPlace(program, index, "store", 80),
+            expected: `below ${header.numSlots}`,
+            actual: String(op.store),
+          };
+        for (const [field, offset, text] of [
+          ["subject", 88, op.subject],
+          ["message", 92, op.message],
+          ["hint", 96, op.hint],
+        ] as const) {
+          if (BigInt(text) >= header.lenData && text !== 0)
+            yield {
+              message: `the ${field} of op ${index} lies outside the data`,
+              place: opPlace(program, index, field, offset),
+              expected: `below ${header.lenData}`,
+              actual: String(text),
+            };
         }
         yield* operandProblems(program, op, index);
       }
     },
   ),
   programRule(
-    { code: "program.checksum", severity: "error", summary: "The checksum over interpreter and program is right: else the interpreter refuses to run.", spec: "SPEC 10" },
+    {
+      code: "program.checksum",
+      severity: "error",
+      summary: "The checksum over interpreter and program is right: else the interpreter refuses to run.",
+      spec: "SPEC 10",
+    },
     function* ({ container, code, bytes, segment, header }) {
-      if (code === undefined || code.pFilesz < 4096n || code.pFilesz > maxCodeBytes || code.pOffset + code.pFilesz > container.file.size) return;
+      if (code === undefined || code.pFilesz < 4096n || code.pFilesz > maxCodeBytes || code.pOffset + code.pFilesz > container.file.size)
+        return;
       const interpreter = container.file.read(code.pOffset + 4096n, Number(code.pFilesz) - 4096);
       const expected = putChecksum(bytes.slice(), checksum(interpreter));
       if (expected === header.checksum) return;
       yield {
-        message: "the checksum is wrong: interpreter or program were changed", expected: hex(expected), actual: hex(header.checksum),
+        message: "the checksum is wrong: interpreter or program were changed",
+        expected: hex(expected),
+        actual: hex(header.checksum),
         place: { path: "program_header.checksum", offset: segment.pOffset + BigInt(checksumOffset) },
         hint: "crimg convert OLD NEW links the image anew; run it only if you trust where it comes from",
       };
     },
   ),
   programRule(
-    { code: "program.place", severity: "error", summary: "The program is loaded where it was linked for, inside the hole, and no task has a mapping there.", spec: "SPEC 10" },
+    {
+      code: "program.place",
+      severity: "error",
+      summary: "The program is loaded where it was linked for, inside the hole, and no task has a mapping there.",
+      spec: "SPEC 10",
+    },
     function* ({ container, segment, index, header, code }) {
       const path = `program_headers[${index}].p_vaddr`;
-      if (segment.pVaddr !== header.addrProgram) yield { message: "the program is loaded elsewhere than it was linked for", place: { path }, expected: hex(header.addrProgram), actual: hex(segment.pVaddr) };
+      if (segment.pVaddr !== header.addrProgram)
+        yield {
+          message: "the program is loaded elsewhere than it was linked for",
+          place: { path },
+          expected: hex(header.addrProgram),
+          actual: hex(segment.pVaddr),
+        };
       const end = header.holeBase + header.holeSize;
-      const inHole = (start: bigint, length: bigint): boolean => start >= header.holeBase && length <= header.holeSize && start + length <= end;
-      if (!inHole(header.addrProgram, header.lenMemory) || !inHole(header.addrControl, header.lenControl) || (code !== undefined && !inHole(code.pVaddr, code.pMemsz))) {
-        yield { message: "interpreter, program and control area do not lie in the hole", place: { path: "program_header.hole_size" }, actual: `${hex(header.holeBase)}-${hex(end)}` };
+      const inHole = (start: bigint, length: bigint): boolean =>
+        start >= header.holeBase && length <= header.holeSize && start + length <= end;
+      if (
+        !inHole(header.addrProgram, header.lenMemory) ||
+        !inHole(header.addrControl, header.lenControl) ||
+        (code !== undefined && !inHole(code.pVaddr, code.pMemsz))
+      ) {
+        yield {
+          message: "interpreter, program and control area do not lie in the hole",
+          place: { path: "program_header.hole_size" },
+          actual: `${hex(header.holeBase)}-${hex(end)}`,
+        };
       }
       const row = container.checkpoint.tables.vmas.findIndex((vma) => vma.start < end && vma.end > header.holeBase);
-      if (row >= 0) yield { message: "the hole is not free in every task", at: { table: "vmas", row, field: "start" }, expected: `outside ${hex(header.holeBase)}-${hex(end)}` };
+      if (row >= 0)
+        yield {
+          message: "the hole is not free in every task",
+          at: { table: "vmas", row, field: "start" },
+          expected: `outside ${hex(header.holeBase)}-${hex(end)}`,
+        };
     },
   ),
   programRule(
-    { code: "program.maps", severity: "error", summary: "The program maps exactly the mappings of each task, and nothing else that stays.", spec: "SPEC 10" },
+    {
+      code: "program.maps",
+      severity: "error",
+      summary: "The program maps exactly the mappings of each task, and nothing else that stays.",
+      spec: "SPEC 10",
+    },
     mappingProblems,
   ),
   programRule(
-    { code: "program.interpreter", severity: "warning", summary: "The interpreter is the one that this crimg was built with.", spec: "SPEC 10" },
+    {
+      code: "program.interpreter",
+      severity: "warning",
+      summary: "The interpreter is the one that this crimg was built with.",
+      spec: "SPEC 10",
+    },
     function* ({ container, code }) {
       if (code === undefined || isOwnInterpreter(container, code)) return;
-      yield { message: "the interpreter is another one than this crimg's: the image was made by another build, or changed", place: { offset: code.pOffset + 4096n, path: "program_headers[0]" }, hint: "crimg convert OLD NEW links the image anew" };
+      yield {
+        message: "the interpreter is another one than this crimg's: the image was made by another build, or changed",
+        place: { offset: code.pOffset + 4096n, path: "program_headers[0]" },
+        hint: "crimg convert OLD NEW links the image anew",
+      };
     },
   ),
   programRule(
-    { code: "program.differs", severity: "error", summary: "The tables yield a program, and it is the one that is stored (judged if the interpreter is this crimg's own).", spec: "SPEC 10" },
+    {
+      code: "program.differs",
+      severity: "error",
+      summary: "The tables yield a program, and it is the one that is stored (judged if the interpreter is this crimg's own).",
+      spec: "SPEC 10",
+    },
     function* ({ container, code, bytes, segment, header }) {
       if (code === undefined || !isOwnInterpreter(container, code)) return;
       let derived: Uint8Array;

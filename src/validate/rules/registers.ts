@@ -29,23 +29,44 @@ function* xstateProblems(row: number, { tid, xstate }: ThreadRow, cpuFeatures: b
   const at = { table: "threads", row, field: "xstate" } as const;
   if (xstate.length === 0) return;
   if (xstate.length !== legacyBytes && xstate.length < headerEnd) {
-    yield { message: `the xstate of thread ${tid} is cut off`, at, expected: "0, 512, or at least 576 bytes", actual: `${xstate.length} bytes` };
+    yield {
+      message: `the xstate of thread ${tid} is cut off`,
+      at,
+      expected: "0, 512, or at least 576 bytes",
+      actual: `${xstate.length} bytes`,
+    };
     return;
   }
   const view = Buffer.from(xstate.buffer, xstate.byteOffset, xstate.byteLength);
   const mxcsr = view.readUInt32LE(mxcsrOffset);
   const mask = view.readUInt32LE(mxcsrMaskOffset);
   const taken = mask === 0 ? mxcsrKnown : mask & mxcsrKnown;
-  if ((mxcsr & ~taken) !== 0) yield { message: `mxcsr of thread ${tid} has bits that its CPU does not take`, at, expected: `among ${hex(taken)}`, actual: hex(mxcsr) };
+  if ((mxcsr & ~taken) !== 0)
+    yield {
+      message: `mxcsr of thread ${tid} has bits that its CPU does not take`,
+      at,
+      expected: `among ${hex(taken)}`,
+      actual: hex(mxcsr),
+    };
   if (xstate.length === legacyBytes) return;
   const used = view.readBigUInt64LE(xstateBvOffset);
   const xcr0 = view.readBigUInt64LE(xcr0Offset);
   const features = xcr0 !== 0n ? xcr0 : cpuFeatures;
   if (features !== 0n && (used & ~features) !== 0n) {
-    yield { message: `the xstate of thread ${tid} uses components that its CPU did not have`, at, expected: `among ${hex(features)}`, actual: hex(used) };
+    yield {
+      message: `the xstate of thread ${tid} uses components that its CPU did not have`,
+      at,
+      expected: `among ${hex(features)}`,
+      actual: hex(used),
+    };
   }
   if (view.readBigUInt64LE(xcompBvOffset) !== 0n) {
-    yield { message: `the xstate of thread ${tid} is in the compacted form`, at, expected: "the standard form", actual: hex(view.readBigUInt64LE(xcompBvOffset)) };
+    yield {
+      message: `the xstate of thread ${tid} is in the compacted form`,
+      at,
+      expected: "the standard form",
+      actual: hex(view.readBigUInt64LE(xcompBvOffset)),
+    };
   }
   if (view.subarray(headerReserved, headerEnd).some((byte) => byte !== 0)) {
     yield { message: `the xstate header of thread ${tid} has reserved bytes that are not zero`, at, expected: "zeros at 528 to 575" };
@@ -57,9 +78,19 @@ export const registerRules: readonly ModelRule[] = [
     { code: "register.canonical", facet: "registers", summary: "ip, sp, fs_base and gs_base are user addresses.", spec: "SPEC 8" },
     function* (context) {
       for (const [row, { tid, regs }] of livingThreads(context)) {
-        for (const [field, value] of [["ip", regs.ip], ["sp", regs.sp], ["fs_base", regs.fsBase], ["gs_base", regs.gsBase]] as const) {
+        for (const [field, value] of [
+          ["ip", regs.ip],
+          ["sp", regs.sp],
+          ["fs_base", regs.fsBase],
+          ["gs_base", regs.gsBase],
+        ] as const) {
           if (isUserAddress(value)) continue;
-          yield { message: `${field} of thread ${tid} is no user address`, at: { table: "threads", row, field: `regs.${field}` }, expected: `below ${hex(userEnd)}`, actual: hex(value) };
+          yield {
+            message: `${field} of thread ${tid} is no user address`,
+            at: { table: "threads", row, field: `regs.${field}` },
+            expected: `below ${hex(userEnd)}`,
+            actual: hex(value),
+          };
         }
       }
     },
@@ -74,12 +105,22 @@ export const registerRules: readonly ModelRule[] = [
         // Inside an interrupted call ip is behind the instruction, which may be the last of its mapping.
         const vma = vmaAt(context, mm, ip) ?? (ip > 0n ? vmaAt(context, mm, ip - 1n) : undefined);
         if (vma !== undefined && (vma.prot & 4) !== 0) continue;
-        yield { message: `ip of thread ${thread.tid} lies in ${vma === undefined ? "no mapping" : "a mapping that is not executable"}`, at: { table: "threads", row, field: "regs.ip" }, actual: hex(ip) };
+        yield {
+          message: `ip of thread ${thread.tid} lies in ${vma === undefined ? "no mapping" : "a mapping that is not executable"}`,
+          at: { table: "threads", row, field: "regs.ip" },
+          actual: hex(ip),
+        };
       }
     },
   ),
   modelRule(
-    { code: "register.sp", severity: "warning", facet: "registers", summary: "The stack pointer lies in a writable mapping.", spec: "SPEC 8" },
+    {
+      code: "register.sp",
+      severity: "warning",
+      facet: "registers",
+      summary: "The stack pointer lies in a writable mapping.",
+      spec: "SPEC 8",
+    },
     function* (context) {
       for (const [row, thread] of livingThreads(context)) {
         const mm = mmOfThread(context, thread);
@@ -88,16 +129,30 @@ export const registerRules: readonly ModelRule[] = [
         // An empty stack's pointer is the address after the last byte.
         const vma = vmaAt(context, mm, sp) ?? (sp > 0n ? vmaAt(context, mm, sp - 1n) : undefined);
         if (vma !== undefined && (vma.prot & 2) !== 0) continue;
-        yield { message: `sp of thread ${thread.tid} lies in ${vma === undefined ? "no mapping" : "a mapping that is not writable"}`, at: { table: "threads", row, field: "regs.sp" }, actual: hex(sp) };
+        yield {
+          message: `sp of thread ${thread.tid} lies in ${vma === undefined ? "no mapping" : "a mapping that is not writable"}`,
+          at: { table: "threads", row, field: "regs.sp" },
+          actual: hex(sp),
+        };
       }
     },
   ),
   modelRule(
-    { code: "register.flags", facet: "registers", summary: "Reserved bits of the flags register have their fixed values.", spec: "Intel SDM 1, 3.4.3" },
+    {
+      code: "register.flags",
+      facet: "registers",
+      summary: "Reserved bits of the flags register have their fixed values.",
+      spec: "Intel SDM 1, 3.4.3",
+    },
     function* (context) {
       for (const [row, { tid, regs }] of livingThreads(context)) {
         if ((regs.flags & zeroFlags) === 0n && (regs.flags & fixedFlag) !== 0n) continue;
-        yield { message: `the flags of thread ${tid} have impossible bits`, at: { table: "threads", row, field: "regs.flags" }, expected: "bit 1 set; 3, 5, 15, 22 up clear", actual: hex(regs.flags) };
+        yield {
+          message: `the flags of thread ${tid} have impossible bits`,
+          at: { table: "threads", row, field: "regs.flags" },
+          expected: "bit 1 set; 3, 5, 15, 22 up clear",
+          actual: hex(regs.flags),
+        };
       }
     },
   ),
@@ -105,17 +160,38 @@ export const registerRules: readonly ModelRule[] = [
     { code: "register.segments", facet: "registers", summary: "Segment selectors are those of user code.", spec: "asm/segment.h" },
     function* (context) {
       for (const [row, { tid, regs }] of livingThreads(context)) {
-        if (regs.cs !== 0x33n) yield { message: `cs of thread ${tid} is not that of 64-bit code`, at: { table: "threads", row, field: "regs.cs" }, expected: "0x33", actual: hex(regs.cs) };
-        for (const [field, value] of [["ss", regs.ss], ["ds", regs.ds], ["es", regs.es], ["fs", regs.fs], ["gs", regs.gs]] as const) {
+        if (regs.cs !== 0x33n)
+          yield {
+            message: `cs of thread ${tid} is not that of 64-bit code`,
+            at: { table: "threads", row, field: "regs.cs" },
+            expected: "0x33",
+            actual: hex(regs.cs),
+          };
+        for (const [field, value] of [
+          ["ss", regs.ss],
+          ["ds", regs.ds],
+          ["es", regs.es],
+          ["fs", regs.fs],
+          ["gs", regs.gs],
+        ] as const) {
           // The kernel refuses selectors with another privilege level than 3 (0 is the null selector).
           if (value <= 0xffffn && (value === 0n || (value & 3n) === 3n)) continue;
-          yield { message: `${field} of thread ${tid} is no selector that user code can have`, at: { table: "threads", row, field: `regs.${field}` }, actual: hex(value) };
+          yield {
+            message: `${field} of thread ${tid} is no selector that user code can have`,
+            at: { table: "threads", row, field: `regs.${field}` },
+            actual: hex(value),
+          };
         }
       }
     },
   ),
   modelRule(
-    { code: "register.xstate", facet: "fpu", summary: "The extended state is whole, in the standard form, and uses only components that the CPU had.", spec: "Intel SDM 1, 13.4" },
+    {
+      code: "register.xstate",
+      facet: "fpu",
+      summary: "The extended state is whole, in the standard form, and uses only components that the CPU had.",
+      spec: "Intel SDM 1, 13.4",
+    },
     function* (context) {
       const features = context.tables.checkpoint[0]?.xfeatures ?? 0n;
       for (const [row, thread] of livingThreads(context)) yield* xstateProblems(row, thread, features);

@@ -3,10 +3,23 @@ import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
 import { CoreEntrySchema, SigActionSchema } from "../../../formats/criu/gen/core_pb.js";
 import { AnyFileSchema, FdinfoEntrySchema, FileEntrySchema, TtyInfoSchema } from "../../../formats/criu/gen/files_pb.js";
 import { MemfdInodeSchema, MmEntrySchema, PagemapEntrySchema, PagemapHeadSchema } from "../../../formats/criu/gen/memory_pb.js";
-import { GhostChunkSchema, GhostFileSchema, PipeDataSchema, RemapFilePathSchema, SocketPacketSchema } from "../../../formats/criu/gen/payload_pb.js";
-import { FsEntrySchema, InventorySchema, KernelIdsSchema, SeccompEntrySchema, TimensEntrySchema, TreeEntrySchema } from "../../../formats/criu/gen/tree_pb.js";
-import { ImageReader } from "../../../formats/criu/image-reader.js";
-import { commonMagic, fileImages, magicOf } from "../../../formats/criu/image-types.js";
+import {
+  GhostChunkSchema,
+  GhostFileSchema,
+  PipeDataSchema,
+  RemapFilePathSchema,
+  SocketPacketSchema,
+} from "../../../formats/criu/gen/payload_pb.js";
+import {
+  FsEntrySchema,
+  InventorySchema,
+  KernelIdsSchema,
+  SeccompEntrySchema,
+  TimensEntrySchema,
+  TreeEntrySchema,
+} from "../../../formats/criu/gen/tree_pb.js";
+import { ImageReader } from "../../../formats/criu/wire/image-reader.js";
+import { commonMagic, fileImages, magicOf } from "../../../formats/criu/wire/image-types.js";
 
 /** Bytes of payload that one message may announce: more is no pipe or packet. */
 const maxPayload = 64 << 20;
@@ -14,14 +27,26 @@ const pageBytes = 4096n;
 
 /** Kinds whose entries are all of one message type. */
 const lists: Readonly<Record<string, DescMessage>> = {
-  pstree: TreeEntrySchema, files: FileEntrySchema, fdinfo: FdinfoEntrySchema, memfd: MemfdInodeSchema,
-  "remap-fpath": RemapFilePathSchema, "tty-info": TtyInfoSchema, sigacts: SigActionSchema,
-  ...Object.fromEntries(fileImages.map(({ id, member }) => [id, FileEntrySchema.fields.find(({ number }) => number === member)?.message ?? AnyFileSchema])),
+  pstree: TreeEntrySchema,
+  files: FileEntrySchema,
+  fdinfo: FdinfoEntrySchema,
+  memfd: MemfdInodeSchema,
+  "remap-fpath": RemapFilePathSchema,
+  "tty-info": TtyInfoSchema,
+  sigacts: SigActionSchema,
+  ...Object.fromEntries(
+    fileImages.map(({ id, member }) => [id, FileEntrySchema.fields.find(({ number }) => number === member)?.message ?? AnyFileSchema]),
+  ),
 };
 /** Kinds with exactly one message. */
 const singles: Readonly<Record<string, DescMessage>> = {
-  inventory: InventorySchema, core: CoreEntrySchema, ids: KernelIdsSchema, mm: MmEntrySchema, fs: FsEntrySchema,
-  timens: TimensEntrySchema, seccomp: SeccompEntrySchema,
+  inventory: InventorySchema,
+  core: CoreEntrySchema,
+  ids: KernelIdsSchema,
+  mm: MmEntrySchema,
+  fs: FsEntrySchema,
+  timens: TimensEntrySchema,
+  seccomp: SeccompEntrySchema,
 };
 const others = ["pagemap", "ghost-file", "pipes-data", "fifo-data", "sk-queues"] as const;
 const kinds = [...Object.keys(lists), ...Object.keys(singles), ...others];
@@ -47,7 +72,11 @@ function checkPagemap(reader: ImageReader): void {
   }
 }
 
-function checkPayloads<Schema extends DescMessage>(reader: ImageReader, schema: Schema, lengthOf: (entry: MessageShape<Schema>) => number): void {
+function checkPayloads<Schema extends DescMessage>(
+  reader: ImageReader,
+  schema: Schema,
+  lengthOf: (entry: MessageShape<Schema>) => number,
+): void {
   for (let entry = reader.next(schema); entry !== undefined; entry = reader.next(schema)) reader.payload(lengthOf(entry), maxPayload);
 }
 
@@ -67,7 +96,8 @@ export function checkCriuFile(path: string, kind: string): void {
     if (list !== undefined) while (reader.next(list) !== undefined);
     else if (single !== undefined) {
       reader.one(single);
-      if (reader.position !== reader.size) throw reader.error("criu.trailing", `${reader.size - reader.position} bytes follow the one entry.`, reader.position);
+      if (reader.position !== reader.size)
+        throw reader.error("criu.trailing", `${reader.size - reader.position} bytes follow the one entry.`, reader.position);
     } else if (kind === "pagemap") checkPagemap(reader);
     else if (kind === "ghost-file") checkGhost(reader);
     else if (kind === "sk-queues") checkPayloads(reader, SocketPacketSchema, (entry) => entry.length);

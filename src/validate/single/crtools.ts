@@ -20,19 +20,40 @@ export function crtoolsKind(magic: number): ImageKind | undefined {
 
 function trailing(bytes: RandomBytes, end: bigint): void {
   if (end === bytes.size) return;
-  throw new CrimgError("crtools.trailing", `${bytes.size - end} bytes follow the end of the list`, { source: bytes.name, format: formatId, offset: end, expected: `${end} bytes`, actual: `${bytes.size} bytes` });
+  throw new CrimgError("crtools.trailing", `${bytes.size - end} bytes follow the end of the list`, {
+    source: bytes.name,
+    format: formatId,
+    offset: end,
+    expected: `${end} bytes`,
+    actual: `${bytes.size} bytes`,
+  });
 }
 
 function checkCore(bytes: RandomBytes): void {
   const place = { source: bytes.name, base: bodyOffset, format: formatId, path: "core" };
   if (bytes.size < bodyOffset + BigInt(coreEntrySize)) {
-    throw new CrimgError("crtools.core", `a core entry has ${coreEntrySize} bytes, found ${bytes.size - bodyOffset}`, { source: bytes.name, format: formatId, offset: bodyOffset, path: "core" });
+    throw new CrimgError("crtools.core", `a core entry has ${coreEntrySize} bytes, found ${bytes.size - bodyOffset}`, {
+      source: bytes.name,
+      format: formatId,
+      offset: bodyOffset,
+      path: "core",
+    });
   }
   const reader = new ByteReader(bytes.read(bodyOffset, coreEntrySize), place);
   const core = readCoreEntry(reader);
-  for (const [field, offset, value] of [["version", 0, core.header.version], ["arch", 2, core.header.arch]] as const) {
+  for (const [field, offset, value] of [
+    ["version", 0, core.header.version],
+    ["arch", 2, core.header.arch],
+  ] as const) {
     if (value === 1) continue;
-    throw new CrimgError("crtools.core", `${field} must be 1, found ${value}`, { source: bytes.name, format: formatId, offset: bodyOffset + BigInt(offset), path: `core.header.${field}`, expected: "1", actual: String(value) });
+    throw new CrimgError("crtools.core", `${field} must be 1, found ${value}`, {
+      source: bytes.name,
+      format: formatId,
+      offset: bodyOffset + BigInt(offset),
+      path: `core.header.${field}`,
+      expected: "1",
+      actual: String(value),
+    });
   }
   const { vmas, endOffset } = readVmaList(bytes, bodyOffset + BigInt(coreEntrySize), formatId);
   const list = readPageList({ bytes, offset: endOffset, limit: bytes.size, format: formatId, path: "pages" });
@@ -42,9 +63,16 @@ function checkCore(bytes: RandomBytes): void {
 
 function small(bytes: RandomBytes): ByteReader {
   if (bytes.size > maxSmallBytes) {
-    throw new CrimgError("crtools.large", `an image of this kind has at most ${maxSmallBytes} bytes, found ${bytes.size}`, { source: bytes.name, format: formatId });
+    throw new CrimgError("crtools.large", `an image of this kind has at most ${maxSmallBytes} bytes, found ${bytes.size}`, {
+      source: bytes.name,
+      format: formatId,
+    });
   }
-  return new ByteReader(bytes.read(bodyOffset, Number(bytes.size - bodyOffset)), { source: bytes.name, base: bodyOffset, format: formatId });
+  return new ByteReader(bytes.read(bodyOffset, Number(bytes.size - bodyOffset)), {
+    source: bytes.name,
+    base: bodyOffset,
+    format: formatId,
+  });
 }
 
 /** Reads a file of this kind to its end. Throws located CrimgErrors. */

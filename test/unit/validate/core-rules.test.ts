@@ -42,7 +42,10 @@ test("every rule about cores has an example here", () => {
 
 test("a whole core has no findings of these rules", async (t) => {
   const { findings } = await validate(await smallCore(temporaryDirectory(t)), { registry, profile: "format" });
-  assert.deepEqual(findings.filter(({ code }) => code.startsWith("core.")), []);
+  assert.deepEqual(
+    findings.filter(({ code }) => code.startsWith("core.")),
+    [],
+  );
 });
 
 for (const [code, change] of Object.entries(broken)) {

@@ -50,9 +50,11 @@ class Layout {
 }
 
 const mmap = 9;
-const isTaskMap = (layout: Layout) => (at: number): boolean => {
-  return layout.bytes[at] === 1 && layout.bytes.readUInt32LE(at + 4) === mmap && layout.bytes.readUInt32LE(at + 88) !== 0;
-};
+const isTaskMap =
+  (layout: Layout) =>
+  (at: number): boolean => {
+    return layout.bytes[at] === 1 && layout.bytes.readUInt32LE(at + 4) === mmap && layout.bytes.readUInt32LE(at + 88) !== 0;
+  };
 const type = segmentTypeValues;
 
 const broken: Readonly<Record<string, readonly ((layout: Layout) => void)[]>> = {
@@ -64,7 +66,10 @@ const broken: Readonly<Record<string, readonly ((layout: Layout) => void)[]>> = 
   ],
   "container.executable": [(l) => void l.bytes.writeBigUInt64LE(0x5000n, 24)],
   "container.load-hole": [(l) => void l.bytes.writeBigUInt64LE(0x401000n, l.headerOf(type.load) + 16)],
-  "container.sections": [(l) => void l.bytes.writeBigUInt64LE(1n << 50n, 40), (l) => void l.bytes.writeBigUInt64LE(7n, Number(l.bytes.readBigUInt64LE(40)) + 4 * 64 + 24)],
+  "container.sections": [
+    (l) => void l.bytes.writeBigUInt64LE(1n << 50n, 40),
+    (l) => void l.bytes.writeBigUInt64LE(7n, Number(l.bytes.readBigUInt64LE(40)) + 4 * 64 + 24),
+  ],
   "program.unreadable": [(l) => void l.bytes.write("X", l.program), (l) => void l.bytes.writeUInt32LE(0x7fffffff, l.program + 16)],
   "program.ops": [
     (l) => void l.bytes.writeUInt32LE(0x7fffffff, l.program + 12),
@@ -134,5 +139,8 @@ test("an image that others may read is warned of", async (t) => {
   const { chmodSync } = await import("node:fs");
   chmodSync(image, 0o744);
   const report = await judge(image);
-  assert.deepEqual(report.findings.map(({ code, severity }) => [code, severity]), [["file.readable-by-others", "warning"]]);
+  assert.deepEqual(
+    report.findings.map(({ code, severity }) => [code, severity]),
+    [["file.readable-by-others", "warning"]],
+  );
 });

@@ -39,7 +39,12 @@ const notCanonical = 0x0100_0000_0000_0000n;
 const broken: Readonly<Record<string, readonly ((tables: MutableTables) => void)[]>> = {
   "checkpoint.one-row": [copy("checkpoint", 0), (tables) => void tables.checkpoint.pop()],
   "checkpoint.page-size": [set("checkpoint", 0, { pageSize: 16384 })],
-  "reference.dangling": [set("tasks", 1, { mm: 9 }), set("descriptors", 0, { file: 99 }), set("extents", 0, { owner: 7 }), set("files", 1, { detail: 5 })],
+  "reference.dangling": [
+    set("tasks", 1, { mm: 9 }),
+    set("descriptors", 0, { file: 99 }),
+    set("extents", 0, { owner: 7 }),
+    set("files", 1, { detail: 5 }),
+  ],
   "tree.one-root": [set("tasks", 1, { parent: null }), set("checkpoint", 0, { rootTask: 1 })],
   "tree.parent-first": [set("tasks", 0, { parent: 1 }), set("tasks", 1, { parent: 1 })],
   "tree.pid-range": [set("tasks", 1, { pid: 0 }), set("threads", 1, { tid: 0x7fffffff })],
@@ -58,7 +63,12 @@ const broken: Readonly<Record<string, readonly ((tables: MutableTables) => void)
   "memory.vma-overlap": [set("vmas", 1, { start: 0x401000n }), set("vmas", 2, { end: 0x601000n })],
   "memory.vma-prot": [set("vmas", 0, { prot: 8 })],
   "memory.vma-flags": [set("vmas", 0, { vmFlags: 3n }), set("vmas", 2, { vmFlags: 0xbn })],
-  "memory.vma-object": [set("vmas", 0, { object: null }), set("vmas", 2, { object: 0 }), set("vmas", 3, { object: 0 }), set("vmas", 0, { object: 1 })],
+  "memory.vma-object": [
+    set("vmas", 0, { object: null }),
+    set("vmas", 2, { object: 0 }),
+    set("vmas", 3, { object: 0 }),
+    set("vmas", 0, { object: 1 }),
+  ],
   "memory.mm-unused": [copy("mms", 0)],
   "memory.mm-fields": [set("mms", 0, { endCode: 1n }), set("mms", 0, { brk: notCanonical })],
   "memory.auxv": [set("mms", 0, { auxv: new Uint8Array(7) })],
@@ -82,7 +92,11 @@ const broken: Readonly<Record<string, readonly ((tables: MutableTables) => void)
   "fd.detail": [set("files", 1, { detail: null }), set("files", 8, { detail: 7 }), set("files", 0, { object: null })],
   "fd.object-kind": [set("files", 7, { object: 0 })],
   "fd.unheld": [(tables) => void tables.descriptors.splice(0, 1)],
-  "fd.pipe-content": [set("pipes", 0, { capacity: 4 }), set("pipes", 0, { packets: new Uint8Array(4), isPacket: 1 }), set("pipes", 0, { packets: new Uint8Array(3) })],
+  "fd.pipe-content": [
+    set("pipes", 0, { capacity: 4 }),
+    set("pipes", 0, { packets: new Uint8Array(4), isPacket: 1 }),
+    set("pipes", 0, { packets: new Uint8Array(3) }),
+  ],
   "fd.epoll": [set("epollWatches", 0, { epoll: 0 })],
   "fd.socket-pair": [set("sockets", 0, { peer: null }), set("sockets", 1, { peer: 1 })],
   "fd.socket-unheld": [copy("sockets", 0, { isPaired: 0 })],
@@ -98,11 +112,23 @@ const broken: Readonly<Record<string, readonly ((tables: MutableTables) => void)
   "timer.target": [set("posixTimers", 0, { notifyTid: 7 }), set("posixTimers", 0, { signal: 0 })],
   "timer.negative": [set("posixTimers", 0, { valueNs: -1n }), set("timerfds", 0, { intervalNs: -1n })],
   "timer.interval-twice": [copy("intervalTimers", 0)],
-  "register.canonical": [set("threads", 0, { regs: { ...userRegs(), ip: notCanonical } }), set("threads", 0, { regs: { ...userRegs(), fsBase: 1n << 63n } })],
-  "register.ip": [set("threads", 0, { regs: { ...userRegs(), ip: 0x500000n } }), set("threads", 0, { regs: { ...userRegs(), ip: 0x1000n } })],
+  "register.canonical": [
+    set("threads", 0, { regs: { ...userRegs(), ip: notCanonical } }),
+    set("threads", 0, { regs: { ...userRegs(), fsBase: 1n << 63n } }),
+  ],
+  "register.ip": [
+    set("threads", 0, { regs: { ...userRegs(), ip: 0x500000n } }),
+    set("threads", 0, { regs: { ...userRegs(), ip: 0x1000n } }),
+  ],
   "register.sp": [set("threads", 0, { regs: { ...userRegs(), sp: 0x401800n } }), set("threads", 0, { regs: { ...userRegs(), sp: 0n } })],
-  "register.flags": [set("threads", 0, { regs: { ...userRegs(), flags: 0n } }), set("threads", 0, { regs: { ...userRegs(), flags: 0x24en } })],
-  "register.segments": [set("threads", 0, { regs: { ...userRegs(), cs: 0x10n } }), set("threads", 0, { regs: { ...userRegs(), ds: 0x18n } })],
+  "register.flags": [
+    set("threads", 0, { regs: { ...userRegs(), flags: 0n } }),
+    set("threads", 0, { regs: { ...userRegs(), flags: 0x24en } }),
+  ],
+  "register.segments": [
+    set("threads", 0, { regs: { ...userRegs(), cs: 0x10n } }),
+    set("threads", 0, { regs: { ...userRegs(), ds: 0x18n } }),
+  ],
   "register.xstate": [
     set("threads", 0, { xstate: new Uint8Array(100) }),
     set("threads", 0, { xstate: changedXstate((bytes) => bytes.writeBigUInt64LE(0xffn, 512)) }),
@@ -141,7 +167,10 @@ for (const [code, changes] of Object.entries(broken)) {
       const tables = smallTables();
       change(tables);
       const found = findings(tables);
-      assert.ok(found.some((finding) => finding.code === code), `example ${index} found only ${found.map((finding) => finding.code).join(", ") || "nothing"}`);
+      assert.ok(
+        found.some((finding) => finding.code === code),
+        `example ${index} found only ${found.map((finding) => finding.code).join(", ") || "nothing"}`,
+      );
     }
   });
 }

@@ -21,9 +21,22 @@ import { checkpointOf, smallTables, xstate } from "./small-model.js";
 
 const skip = fixtures === undefined ? noFixtures : false;
 const able: HostFacts = {
-  machine: "x86_64", kernelRelease: "6.18.0", hasNative: true, hasSetMmMap: true, hasPidfdGetfd: true, hasClone3: true, hasKcmp: true,
-  hasUserfaultfd: true, hasRseqConfiguration: true, hasPagemapScan: true, capabilities: (1n << 41n) - 1n, uid: 0, ptraceScope: 0,
-  userNamespaces: 1000, xfeatures: 7n, availableBytes: 1n << 40n,
+  machine: "x86_64",
+  kernelRelease: "6.18.0",
+  hasNative: true,
+  hasSetMmMap: true,
+  hasPidfdGetfd: true,
+  hasClone3: true,
+  hasKcmp: true,
+  hasUserfaultfd: true,
+  hasRseqConfiguration: true,
+  hasPagemapScan: true,
+  capabilities: (1n << 41n) - 1n,
+  uid: 0,
+  ptraceScope: 0,
+  userNamespaces: 1000,
+  xfeatures: 7n,
+  availableBytes: 1n << 40n,
 };
 
 test("a host that can do everything has no findings; what it lacks is found", () => {
@@ -66,10 +79,14 @@ test("image rules on a host: each finds what breaks it", (t) => {
     const checkpoint = checkpointOf(tables);
     return { checkpoint, tables, facts: { ...able, ...facts } };
   };
-  const codes = (given: ImageOnHost): string[] => runRules(imageRules, given, { source: "image", locate: pathLocator }).findings.map(({ code }) => code);
+  const codes = (given: ImageOnHost): string[] =>
+    runRules(imageRules, given, { source: "image", locate: pathLocator }).findings.map(({ code }) => code);
   assert.deepEqual(codes(context()), []);
   assert.deepEqual(codes(context({ path: join(directory, "gone") })), ["host.file-missing"]);
-  assert.deepEqual(codes(context({ path: directory })), ["host.file-missing", "host.file-changed"].slice(0, 1).concat(statSync(directory).size === 0x3000 ? [] : ["host.file-changed"]));
+  assert.deepEqual(
+    codes(context({ path: directory })),
+    ["host.file-missing", "host.file-changed"].slice(0, 1).concat(statSync(directory).size === 0x3000 ? [] : ["host.file-changed"]),
+  );
   assert.deepEqual(codes(context({ size: 0x5000n })), ["host.file-changed"]);
   assert.deepEqual(codes(context({ size: 0x1000n })), ["host.file-changed"]);
   assert.deepEqual(codes(context({ mtimeNs: mtimeNs + 1n })), ["host.file-changed"]);
@@ -110,9 +127,12 @@ test("lkml: images of the original converter pass, a page outside is killed, any
   assert.deepEqual(await judge((copy) => void copy.writeUInt16LE(2, 16)), ["lkml.headers"]);
   assert.deepEqual(await judge((copy) => void copy.writeUInt16LE(2, core)), ["lkml.core"]);
   assert.deepEqual(await judge((copy) => void copy.writeUInt32LE(0, 64)), ["lkml.segments"]);
-  assert.deepEqual(await judge((copy) => {
-    for (let index = 0; index < headers - 2; index += 1) copy.writeUInt32LE(1, Number(copy.readBigUInt64LE(64 + index * 56 + 8)) + 32);
-  }), ["lkml.special-areas"]);
+  assert.deepEqual(
+    await judge((copy) => {
+      for (let index = 0; index < headers - 2; index += 1) copy.writeUInt32LE(1, Number(copy.readBigUInt64LE(64 + index * 56 + 8)) + 32);
+    }),
+    ["lkml.special-areas"],
+  );
   assert.deepEqual(await judge((copy) => void copy.writeUInt32LE(0, Number(copy.readBigUInt64LE(64 + 8)) + 28)), ["lkml.map"]);
   assert.deepEqual(await judge((copy) => void copy.writeBigUInt64LE(0x7000n, pages)), ["lkml.pages"]);
 });
@@ -127,12 +147,20 @@ test("all fixtures are valid", { skip }, async () => {
   const root = fixtures ?? "";
   const images = [
     ...["crtools2011", "criu"].flatMap((kind) => readdirSync(join(root, kind)).map((name) => join(root, kind, name))),
-    ...readdirSync(join(root, "core")).flatMap((name) => readdirSync(join(root, "core", name)).filter((file) => file.startsWith("core")).map((file) => join(root, "core", name, file))),
+    ...readdirSync(join(root, "core")).flatMap((name) =>
+      readdirSync(join(root, "core", name))
+        .filter((file) => file.startsWith("core"))
+        .map((file) => join(root, "core", name, file)),
+    ),
   ];
   for (const image of images) {
     const report = await validate(image, { registry, profile: "format" });
     assert.equal(report.unjudged, undefined, image);
-    assert.deepEqual(report.findings.filter(({ code }) => code !== "file.readable-by-others"), [], image);
+    assert.deepEqual(
+      report.findings.filter(({ code }) => code !== "file.readable-by-others"),
+      [],
+      image,
+    );
   }
 });
 
@@ -140,11 +168,18 @@ test("single files of sets are told apart by content, and judged", { skip }, asy
   const directory = temporaryDirectory(t);
   const root = fixtures ?? "";
   for (const [source, format, part] of [
-    ["crtools2011/tree3/core-480.img", "crtools", "core"], ["crtools2011/tree3/fdinfo-480.img", "crtools", "fdinfo"],
-    ["crtools2011/tree3/pipes-480.img", "crtools", "pipes"], ["crtools2011/tree3/pstree-480.img", "crtools", "pstree"],
-    ["crtools2011/tree3/shmem-480.img", "crtools", "shmem"], ["crtools2011/tree3/pages-480.img", "crtools", "pages"],
-    ["criu/ctree/pagemap-595.img", "criu", "pagemap"], ["criu/ctree/core-595.img", "criu", "core"], ["criu/ctree/files.img", "criu", "files"],
-    ["criu/ctree/sk-queues.img", "criu", "sk-queues"], ["criu/ctree/pipes-data.img", "criu", "pipes-data"], ["criu/ctree/inventory.img", "criu", "inventory"],
+    ["crtools2011/tree3/core-480.img", "crtools", "core"],
+    ["crtools2011/tree3/fdinfo-480.img", "crtools", "fdinfo"],
+    ["crtools2011/tree3/pipes-480.img", "crtools", "pipes"],
+    ["crtools2011/tree3/pstree-480.img", "crtools", "pstree"],
+    ["crtools2011/tree3/shmem-480.img", "crtools", "shmem"],
+    ["crtools2011/tree3/pages-480.img", "crtools", "pages"],
+    ["criu/ctree/pagemap-595.img", "criu", "pagemap"],
+    ["criu/ctree/core-595.img", "criu", "core"],
+    ["criu/ctree/files.img", "criu", "files"],
+    ["criu/ctree/sk-queues.img", "criu", "sk-queues"],
+    ["criu/ctree/pipes-data.img", "criu", "pipes-data"],
+    ["criu/ctree/inventory.img", "criu", "inventory"],
   ] as const) {
     const bytes = readFileSync(join(root, source));
     const path = join(directory, "some-name");
@@ -153,14 +188,22 @@ test("single files of sets are told apart by content, and judged", { skip }, asy
     assert.deepEqual([report.format, report.part, report.findings], [format, part, []], source);
     writeFileSync(path, bytes.subarray(0, bytes.length - 3));
     const cut = await validate(path, { registry, profile: "format" });
-    assert.deepEqual(cut.findings.map(({ code }) => code), ["file.unreadable"], source);
+    assert.deepEqual(
+      cut.findings.map(({ code }) => code),
+      ["file.unreadable"],
+      source,
+    );
     assert.equal(exitOf([cut], false), 1);
   }
 });
 
 test("SARIF names rules, levels and places", async (t) => {
   const directory = temporaryDirectory(t);
-  const image = await smallImage(directory, "ckpt-elf", (tables) => void (tables.rlimits[0] = { ...tables.rlimits[0], soft: 99n } as (typeof tables.rlimits)[number]));
+  const image = await smallImage(
+    directory,
+    "ckpt-elf",
+    (tables) => void (tables.rlimits[0] = { ...tables.rlimits[0], soft: 99n } as (typeof tables.rlimits)[number]),
+  );
   const report = await validate(image, { registry, profile: "format" });
   const log = toSarif(report.findings, allRules(), "1.2.3");
   const [result] = log.runs[0]?.results ?? [];
@@ -176,7 +219,10 @@ test("a finding on a terminal has an excerpt with a caret", async (t) => {
   mkdirSync(join(directory, "d"));
   const path = join(directory, "file");
   writeFileSync(path, Buffer.from(Array.from({ length: 64 }, (_, index) => index)));
-  const text = renderFinding({ code: "a.b", severity: "error", source: path, offset: 18n, length: 4, message: "wrong", spec: "" }, { color: false, excerpt: true });
+  const text = renderFinding(
+    { code: "a.b", severity: "error", source: path, offset: 18n, length: 4, message: "wrong", spec: "" },
+    { color: false, excerpt: true },
+  );
   assert.match(text, / {6}10 \| 10 11 12 13 14 15/);
   assert.match(text, /\n {9} {2}\| {7}\^{11}\n/);
 });

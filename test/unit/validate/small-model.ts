@@ -1,8 +1,26 @@
 /** A small valid checkpoint: two processes, three threads, shared memory, a pipe, a socket pair, an epoll set. */
 import {
-  type MutableTables, checkpointRow, credRow, descriptorRow, emptyTables, epollWatchRow, extentRow, intervalTimerRow, mmRow,
-  objectRow, openFileRow, pendingSignalRow, pipeRow, posixTimerRow, rlimitRow, signalActionRow, socketRow, taskRow, threadRow,
-  timerfdRow, vmaRow,
+  type MutableTables,
+  checkpointRow,
+  credRow,
+  descriptorRow,
+  emptyTables,
+  epollWatchRow,
+  extentRow,
+  intervalTimerRow,
+  mmRow,
+  objectRow,
+  openFileRow,
+  pendingSignalRow,
+  pipeRow,
+  posixTimerRow,
+  rlimitRow,
+  signalActionRow,
+  socketRow,
+  taskRow,
+  threadRow,
+  timerfdRow,
+  vmaRow,
 } from "../../../src/gen/tables.js";
 import { gpregs } from "../../../src/gen/x86-64-regs.js";
 import { Checkpoint } from "../../../src/model/checkpoint.js";
@@ -48,12 +66,39 @@ export function smallTables(): MutableTables {
     objectRow({ kind: "memfd", path: "name", ino: 100n, size: 0x1000n }),
   );
   for (const [index, pid] of [100, 101].entries()) {
-    tables.mms.push(mmRow({
-      exe: 0, dumpable: 1, startCode: 0x401000n, endCode: 0x402000n, startData: 0x403000n, endData: 0x403800n, startBrk: 0x500000n,
-      brk: 0x501000n, startStack: 0x7ffd0000f800n, argStart: 0x7ffd0000f900n, argEnd: 0x7ffd0000f910n, envStart: 0x7ffd0000f910n,
-      envEnd: 0x7ffd0000f920n, auxv: auxv(), vdsoBase: 0x7ffd80002000n,
-    }));
-    tables.tasks.push(taskRow({ pid, parent: index === 0 ? null : 0, ppid: index === 0 ? 1 : 100, pgid: 100, sid: 100, state: "running", exitSignal: 17, mm: index, cwd: 1, foregroundPgid: -1 }));
+    tables.mms.push(
+      mmRow({
+        exe: 0,
+        dumpable: 1,
+        startCode: 0x401000n,
+        endCode: 0x402000n,
+        startData: 0x403000n,
+        endData: 0x403800n,
+        startBrk: 0x500000n,
+        brk: 0x501000n,
+        startStack: 0x7ffd0000f800n,
+        argStart: 0x7ffd0000f900n,
+        argEnd: 0x7ffd0000f910n,
+        envStart: 0x7ffd0000f910n,
+        envEnd: 0x7ffd0000f920n,
+        auxv: auxv(),
+        vdsoBase: 0x7ffd80002000n,
+      }),
+    );
+    tables.tasks.push(
+      taskRow({
+        pid,
+        parent: index === 0 ? null : 0,
+        ppid: index === 0 ? 1 : 100,
+        pgid: 100,
+        sid: 100,
+        state: "running",
+        exitSignal: 17,
+        mm: index,
+        cwd: 1,
+        foregroundPgid: -1,
+      }),
+    );
     const own = { mm: index } as const;
     tables.vmas.push(
       vmaRow({ ...own, kind: "file_private", start: 0x401000n, end: 0x402000n, offset: 0x1000n, prot: 5, object: 0, vmFlags: 0x75n }),
@@ -74,7 +119,11 @@ export function smallTables(): MutableTables {
   }
   tables.extents.push(extentRow({ ownerKind: "object", owner: 2, address: 0n, length: 0x2000n, fileOffset: 8n * 4096n }));
   const thread = { regs: userRegs(), creds: 0, comm: "program", xstate: xstate(), altstackFlags: 2, schedPolicy: "other" } as const;
-  tables.threads.push(threadRow({ ...thread, task: 0, tid: 100 }), threadRow({ ...thread, task: 0, tid: 102 }), threadRow({ ...thread, task: 1, tid: 101 }));
+  tables.threads.push(
+    threadRow({ ...thread, task: 0, tid: 100 }),
+    threadRow({ ...thread, task: 0, tid: 102 }),
+    threadRow({ ...thread, task: 1, tid: 101 }),
+  );
   tables.signalActions.push(signalActionRow({ task: 0, signal: 10, handler: 0x401100n, flags: 0x04000000n, restorer: 0x401200n }));
   tables.pendingSignals.push(pendingSignalRow({ task: 0, thread: 1, siginfo: siginfo() }));
   tables.intervalTimers.push(intervalTimerRow({ task: 0, which: "real", valueUs: 5n }));

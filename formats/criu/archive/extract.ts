@@ -1,0 +1,192 @@
+/**
+ * Takes the image set out of an archive into a private directory. Members are hostile: nothing is written outside
+ * that directory, names are single components of a set's own kind, links are refused, disk space is asked for first.
+ */
+import { closeSync, createReadStream, mkdirSync, mkdtempSync, openSync, rmSync, statfsSync, writeSync, ftruncateSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Transform, type TransformCallback } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import { createGunzip } from "node:zlib";
+import { Decompress } from "fzstd";
+import { extract as tarExtract, type Header } from "tar-stream";
+import { CrimgError } from "../../../src/errors/crimg-error.js";
+import { type Compression, maxZstdWindow, zstdWindow } from "./archive.js";
+import { inventoryName } from "../wire/image-types.js";
+
+/** Names of a set. Everything else in an archive (root filesystem, logs, configuration) is passed over. */
+const imageName = /^(?:[A-Za-z0-9][A-Za-z0-9._-]{0,200}\.img|stats-dump|irmap-cache|tmpfs-[A-Za-z0-9.-]{1,40}\.tar\.gz\.img)$/;
+/** Directories of an archive that may hold a set; an engine's has one. */
+const maxFolders = 64;
+/** Images in all; each needs an inode here. */
+const maxMembers = 1_000_000;
+
+export interface Extracted {
+  /** The directory with the set. */
+  readonly directory: string;
+  /** To be removed when the set is closed. */
+  readonly temporary: string;
+}
+
+/** Extracts the set of the archive at `path`. Throws CrimgError `criu.archive`; leaves nothing behind then. */
+export async function extractSet(path: string, compression: Compression, head: Uint8Array): Promise<Extracted> {
+  if (compression === "zstd" && zstdWindow(head) > maxZstdWindow) {
+    throw refuse(path, `The archive asks for a zstd window of ${zstdWindow(head)} bytes; no more than ${maxZstdWindow} are accepted.`);
+  }
+  const temporary = mkdtempSync(join(tmpdir(), "crimg-criu-"));
+  try {
+    const folders = new Folders(path, temporary);
+    const extractor = tarExtract();
+    extractor.on("entry", (header, stream, next) => {
+      // What ends the archive early ends the member too; the pipeline reports it once.
+      stream.on("error", () => undefined);
+      folders.member(header, stream).then(() => next(), next);
+    });
+    const source = createReadStream(path, { highWaterMark: 1 << 20 });
+    const unpack = compression === "gzip" ? createGunzip({ chunkSize: 1 << 18 }) : compression === "zstd" ? zstdStream() : undefined;
+    await (unpack ? pipeline(source, unpack, extractor) : pipeline(source, extractor));
+    const directory = folders.withSet();
+    if (directory === undefined) {
+      throw refuse(path, `The archive has no ${inventoryName}: it holds no image set.`);
+    }
+    return { directory, temporary };
+  } catch (error) {
+    rmSync(temporary, { recursive: true, force: true });
+    if (error instanceof CrimgError) throw error;
+    throw refuse(path, `The archive cannot be unpacked: ${error instanceof Error ? error.message : String(error)}.`, undefined, error);
+  }
+}
+
+function refuse(source: string, message: string, member?: string, cause?: unknown): CrimgError {
+  return new CrimgError("criu.archive", message, { source, path: member, format: "criu", cause });
+}
+
+/** The directories of an archive, each in a numbered directory here. */
+class Folders {
+  readonly #folders = new Map<string, { directory: string; names: Set<string> }>();
+  #members = 0;
+
+  constructor(
+    readonly path: string,
+    readonly temporary: string,
+  ) {}
+
+  async member(header: Header, stream: Member): Promise<void> {
+    const slash = header.name.lastIndexOf("/");
+    const folder = header.name.slice(0, slash + 1).replace(/^(\.\/)+/, "");
+    const name = header.name.slice(slash + 1);
+    if (!imageName.test(name)) {
+      await drain(stream);
+      return;
+    }
+    if (header.type !== "file" && header.type !== "contiguous-file") {
+      throw refuse(this.path, `The member is a ${header.type}, not a file.`, header.name);
+    }
+    if (++this.#members > maxMembers) throw refuse(this.path, `The archive has more than ${maxMembers} images.`);
+    const { directory, names } = this.#folder(folder);
+    if (names.has(name)) throw refuse(this.path, "The member occurs twice.", header.name);
+    names.add(name);
+    this.#requireSpace(header);
+    await store(join(directory, name), stream);
+  }
+
+  #folder(folder: string): { directory: string; names: Set<string> } {
+    const known = this.#folders.get(folder);
+    if (known) return known;
+    if (this.#folders.size >= maxFolders) throw refuse(this.path, `Images are in more than ${maxFolders} directories of the archive.`);
+    const made = { directory: join(this.temporary, String(this.#folders.size)), names: new Set<string>() };
+    mkdirSync(made.directory, { mode: 0o700 });
+    this.#folders.set(folder, made);
+    return made;
+  }
+
+  #requireSpace(header: Header): void {
+    const { bavail, bsize } = statfsSync(this.temporary);
+    const free = bavail * bsize;
+    if ((header.size ?? 0) > free) {
+      throw new CrimgError("criu.archive", `The member has ${header.size} bytes, but ${free} are free in ${tmpdir()}.`, {
+        source: this.path,
+        path: header.name,
+        format: "criu",
+        hint: "Set TMPDIR to a directory with more room, or unpack the archive yourself.",
+      });
+    }
+  }
+
+  /** The directory that holds a set; the shallowest if there are several. */
+  withSet(): string | undefined {
+    const sets = [...this.#folders].filter(([, { names }]) => names.has(inventoryName) && names.has("pstree.img"));
+    const depth = (folder: string): number => folder.split("/").length;
+    sets.sort(([left], [right]) => depth(left) - depth(right));
+    return sets[0]?.[1].directory;
+  }
+}
+
+/** The content of a member. */
+type Member = AsyncIterable<unknown>;
+
+async function drain(stream: Member): Promise<void> {
+  for await (const piece of stream) void piece;
+}
+
+const pageBytes = 4096;
+const zeroPage = Buffer.alloc(pageBytes);
+
+/** Writes a member, leaving holes for pieces of zeros. */
+async function store(path: string, stream: Member): Promise<void> {
+  const fd = openSync(path, "wx", 0o600);
+  try {
+    let at = 0;
+    for await (const piece of stream) {
+      if (!(piece instanceof Uint8Array)) throw new TypeError("a member is not bytes");
+      writeSparse(fd, Buffer.from(piece.buffer, piece.byteOffset, piece.byteLength), at);
+      at += piece.length;
+    }
+    ftruncateSync(fd, at);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function writeSparse(fd: number, piece: Buffer, position: number): void {
+  let start = 0;
+  for (let at = 0; at < piece.length; at += pageBytes) {
+    const end = Math.min(at + pageBytes, piece.length);
+    if (end - at === pageBytes && piece.compare(zeroPage, 0, pageBytes, at, end) === 0) {
+      writeAll(fd, piece.subarray(start, at), position + start);
+      start = end;
+    }
+  }
+  writeAll(fd, piece.subarray(start), position + start);
+}
+
+function writeAll(fd: number, bytes: Uint8Array, position: number): void {
+  for (let done = 0; done < bytes.length; ) done += writeSync(fd, bytes, done, bytes.length - done, position + done);
+}
+
+/** A stream around the decompressor. It works synchronously, piece by piece, so that its output stays small. */
+function zstdStream(): Transform {
+  const stream = new Transform({
+    transform(chunk: Buffer, _encoding: BufferEncoding, done: TransformCallback) {
+      try {
+        for (let at = 0; at < chunk.length; at += 1 << 16) decompressor.push(chunk.subarray(at, at + (1 << 16)));
+        done();
+      } catch (error) {
+        done(error instanceof Error ? error : new Error(String(error)));
+      }
+    },
+    flush(done: TransformCallback) {
+      try {
+        decompressor.push(new Uint8Array(0), true);
+        done();
+      } catch (error) {
+        done(error instanceof Error ? error : new Error(String(error)));
+      }
+    },
+  });
+  const decompressor = new Decompress((piece) => {
+    // The window is reused: what is handed on must not be.
+    if (piece.length > 0) stream.push(Buffer.from(piece));
+  });
+  return stream;
+}

@@ -1,0 +1,176 @@
+/** Sockets of files.img and their queues ↔ rows of `sockets`. */
+import { create } from "@bufbuild/protobuf";
+import { type OpenFileRow, type SocketMessageRow, type SocketRow, socketRow, type SocketState } from "../../../src/gen/tables.js";
+import type { ModelBuilder } from "../builder.js";
+import { hostNamespaces, type WireContext } from "../ids/context.js";
+import { fileType } from "./file-types.js";
+import { type FileEntry, FileEntrySchema } from "../gen/files_pb.js";
+import { InetSocketSchema, type InetSocket, type UnixSocket, UnixSocketSchema } from "../gen/sockets_pb.js";
+import { ownerToWire } from "./map-object.js";
+import { inetOptionsFromWire, inetOptionsToWire, optionsFromWire, optionsToWire } from "./socket-options.js";
+
+const family = { unix: 1, inet: 2, inet6: 10 } as const;
+/** TCP_* states, which the tool uses for unix sockets too (linux/tcp_states.h). */
+const state = { established: 1, close: 7, listen: 10 } as const;
+const tcpProtocol = 6;
+
+function stateFromWire(number: number, hasPeer: boolean): SocketState {
+  if (number === state.listen) return "listening";
+  if (number === state.close) return hasPeer ? "connected" : "unconnected";
+  return number === state.established && hasPeer ? "connected" : "closed";
+}
+
+function stateToWire(socket: SocketRow): number {
+  if (socket.state === "listening") return state.listen;
+  if (socket.state === "unconnected") return state.close;
+  return state.established;
+}
+
+/** Adds the row of a unix socket. Peers are tied when all are there (see tiePeers). */
+export function unixFromWire(builder: ModelBuilder, entry: UnixSocket): number {
+  const row = builder.tables.sockets.length;
+  builder.socketRows.set(entry.ino, row);
+  builder.tables.sockets.push(
+    socketRow({
+      ino: BigInt(entry.ino),
+      family: family.unix,
+      type: entry.type,
+      state: stateFromWire(entry.state, entry.peer !== 0),
+      backlog: entry.state === state.listen ? entry.backlog : 0,
+      shutdown: entry.shutdown & 3,
+      localAddress: unixAddress(entry.name),
+      isDeleted: entry.deleted ? 1 : 0,
+    }),
+  );
+  if (entry.opts) builder.tables.socketOptions.push(...optionsFromWire(row, entry.opts));
+  return row;
+}
+
+function unixAddress(name: Uint8Array): Uint8Array {
+  return name.length === 0 ? new Uint8Array(0) : Buffer.concat([Uint8Array.of(family.unix, 0), name]);
+}
+
+/** Sets peer, peer address and pairing of unix sockets. */
+export function tiePeers(builder: ModelBuilder): void {
+  const { sockets } = builder.tables;
+  const entries = [...builder.wire.files.values()].flatMap((file) => (file.usk ? [file.usk] : []));
+  const byInode = new Map(entries.map((entry) => [entry.ino, entry]));
+  for (const entry of entries) {
+    const row = builder.socketRows.get(entry.ino);
+    const socket = row === undefined ? undefined : sockets[row];
+    if (row === undefined || !socket || entry.peer === 0) continue;
+    const other = byInode.get(entry.peer);
+    sockets[row] = {
+      ...socket,
+      peer: builder.socketRows.get(entry.peer) ?? null,
+      isPaired: other?.peer === entry.ino ? 1 : 0,
+      peerAddress: other ? unixAddress(other.name) : new Uint8Array(0),
+    };
+  }
+}
+
+/** Addresses are words whose bytes in memory are the address. */
+function inetAddress(kind: number, words: readonly number[], port: number): Uint8Array {
+  const isV6 = kind === family.inet6;
+  const bytes = Buffer.alloc(isV6 ? 28 : 16);
+  bytes.writeUInt16LE(kind, 0);
+  bytes.writeUInt16BE(port & 0xffff, 2);
+  const count = isV6 ? 4 : 1;
+  for (let index = 0; index < count; index++) bytes.writeUInt32LE((words[index] ?? 0) >>> 0, (isV6 ? 8 : 4) + index * 4);
+  return bytes;
+}
+
+function inetAddressToWire(kind: number, address: Uint8Array): { words: number[]; port: number } {
+  const isV6 = kind === family.inet6;
+  const count = isV6 ? 4 : 1;
+  const offset = isV6 ? 8 : 4;
+  if (address.length < offset + count * 4) return { words: Array.from({ length: count }, () => 0), port: 0 };
+  const view = new DataView(address.buffer, address.byteOffset, address.byteLength);
+  return { words: Array.from({ length: count }, (_, index) => view.getUint32(offset + index * 4, true)), port: view.getUint16(2, false) };
+}
+
+/** Adds the row of an IP socket. What a TCP connection is besides stays in its tcp-stream image. */
+export function inetFromWire(builder: ModelBuilder, entry: InetSocket): number {
+  const row = builder.tables.sockets.length;
+  builder.socketRows.set(entry.ino, row);
+  const isAddressed = entry.srcPort !== 0 || entry.srcAddr.some((word) => word !== 0);
+  const hasPeer = entry.dstPort !== 0;
+  builder.tables.sockets.push(
+    socketRow({
+      ino: BigInt(entry.ino),
+      family: entry.family,
+      type: entry.type,
+      protocol: entry.proto,
+      state: stateFromWire(entry.state, hasPeer),
+      backlog: entry.state === state.listen ? entry.backlog : 0,
+      shutdown: entry.shutdown & 3,
+      localAddress: isAddressed ? inetAddress(entry.family, entry.srcAddr, entry.srcPort) : new Uint8Array(0),
+      peerAddress: hasPeer ? inetAddress(entry.family, entry.dstAddr, entry.dstPort) : new Uint8Array(0),
+    }),
+  );
+  if (entry.opts) builder.tables.socketOptions.push(...optionsFromWire(row, entry.opts));
+  builder.tables.socketOptions.push(...inetOptionsFromWire(row, entry));
+  if (entry.proto === tcpProtocol && entry.state !== state.listen && hasPeer) {
+    builder.lose({
+      code: "sockets.tcp-stream",
+      facet: "sockets",
+      count: 1,
+      text: `The TCP connection of socket ${entry.ino} (file ${entry.id}) is kept for CRIU only.`,
+    });
+  }
+  return row;
+}
+
+/** The entry of an open socket. */
+export function socketToWire(context: WireContext, fileRow: number, file: OpenFileRow): FileEntry {
+  const id = context.fileId(fileRow);
+  const row = file.detail ?? 0;
+  const socket = context.tables.sockets[row] ?? socketRow();
+  const options = context.tables.socketOptions.filter((option) => option.socket === row);
+  const isTcp = socket.family !== family.unix && (socket.protocol === tcpProtocol || (socket.protocol === 0 && socket.type === 1));
+  const common = {
+    id,
+    ino: context.socketInode(row),
+    type: socket.type,
+    state: stateToWire(socket),
+    flags: file.flags,
+    backlog: socket.backlog,
+    fown: ownerToWire(file),
+    opts: optionsToWire(options, socket.family, isTcp),
+    nsId: hostNamespaces.netNsId,
+  };
+  if (socket.family === family.unix) {
+    const usk = create(UnixSocketSchema, {
+      ...common,
+      uflags: 0,
+      peer: socket.peer === null ? 0 : context.socketInode(socket.peer),
+      name: socket.localAddress.subarray(2),
+    });
+    if (socket.shutdown !== 0) usk.shutdown = socket.shutdown;
+    if (socket.isDeleted !== 0) usk.deleted = true;
+    const object = socket.object === null ? undefined : context.tables.objects[socket.object];
+    if (object && usk.name.length > 0 && usk.name[0] !== 0) {
+      usk.filePerms = { $typeName: "crimg.criu.FilePermissions", mode: object.mode, uid: object.uid, gid: object.gid };
+    }
+    return create(FileEntrySchema, { type: fileType.unixSocket, id, usk });
+  }
+  const source = inetAddressToWire(socket.family, socket.localAddress);
+  const target = inetAddressToWire(socket.family, socket.peerAddress);
+  const isk = create(InetSocketSchema, {
+    ...common,
+    family: socket.family,
+    proto: isTcp ? tcpProtocol : socket.protocol,
+    srcPort: source.port,
+    dstPort: target.port,
+    srcAddr: source.words,
+    dstAddr: target.words,
+  });
+  if (socket.shutdown !== 0) isk.shutdown = socket.shutdown;
+  inetOptionsToWire(options, isk, isTcp);
+  return create(FileEntrySchema, { type: fileType.inetSocket, id, isk });
+}
+
+/** Messages waiting in a socket, in order. */
+export function messagesOf(context: WireContext, socket: number): readonly SocketMessageRow[] {
+  return context.tables.socketMessages.filter((row) => row.socket === socket);
+}

@@ -1,0 +1,195 @@
+/** pagemap-*.img and pages-N.img → extents; what an incremental image leaves to its parent is looked up there. */
+import { isFieldSet } from "@bufbuild/protobuf";
+import { extentRow, type ExtentOwner, type VmaRow } from "../../../src/gen/tables.js";
+import { FilePageSource } from "../../../src/pages/file-source.js";
+import type { ModelBuilder } from "../builder.js";
+import { u32Bytes } from "../ids/context.js";
+import { PagemapEntrySchema, PagemapHeadSchema } from "../gen/memory_pb.js";
+import { openImage } from "../wire/image-reader.js";
+import type { ImageSet } from "../wire/image-set.js";
+import { countForms, pageFlag, pageSize } from "./page-flags.js";
+import { buildIdOfNotes, vdsoKey } from "../map/vdso.js";
+
+/** A run of pages of one image. */
+export interface PageRun {
+  readonly address: bigint;
+  readonly length: bigint;
+  /** Index of the page source. */
+  readonly source: number;
+  readonly fileOffset: bigint;
+  /** Offset of its entry, for messages. */
+  readonly entryOffset: number;
+}
+
+/** Pages of the vDSO that are taken: it has two on current kernels. */
+const maxVdso = 64n * 1024n;
+
+/** More runs than this in one map are refused; the kernel's own limit of areas is 65,530. */
+const maxRuns = 50_000_000;
+
+export class PagemapReader {
+  /** Sources by path of the pages file, so that two maps can share one. */
+  readonly #sources = new Map<string, { index: number; size: bigint }>();
+  readonly #sets: ImageSet[] = [];
+
+  constructor(readonly builder: ModelBuilder) {}
+
+  /** Adds the extents of an address space or object. Does nothing if there is no map. */
+  add(name: string, ownerKind: ExtentOwner, owner: number): void {
+    const { set } = this.builder.wire;
+    if (!set.has(name)) return;
+    const { runs, pagesId, countForm } = this.#runs(set, name);
+    if (pagesId !== undefined) {
+      this.builder.foreign.add({ table: ownerKind === "mm" ? "mms" : "objects", row: owner }, "pages-id", u32Bytes(pagesId, countForm));
+    }
+    const vdso = ownerKind === "mm" ? this.#vdsoOf(owner) : undefined;
+    for (const run of vdso ? this.#takeVdso(owner, runs, vdso) : runs) {
+      const { address, length, source, fileOffset } = run;
+      this.builder.tables.extents.push(extentRow({ ownerKind, owner, address, length, fileOffset, source }));
+    }
+  }
+
+  #vdsoOf(mm: number): VmaRow | undefined {
+    return this.builder.tables.vmas.find((vma) => vma.mm === mm && vma.kind === "vdso");
+  }
+
+  /**
+   * The vDSO is the kernel's, so the model has no pages of it; an image has. They are kept aside, for writing the set
+   * again, and for telling whether a restoring kernel has the same. Returns the other runs.
+   */
+  #takeVdso(mm: number, runs: readonly PageRun[], vdso: VmaRow): readonly PageRun[] {
+    const length = vdso.end - vdso.start;
+    const inside = cut(runs, vdso.start, length);
+    if (inside.length === 0 || length > maxVdso || covered(inside) !== length) return runs;
+    const pages = new Uint8Array(Number(length));
+    for (const run of inside) {
+      const at = Number(run.address - vdso.start);
+      this.builder.sources[run.source]?.read(run.fileOffset, pages.subarray(at, at + Number(run.length)));
+    }
+    this.builder.foreign.add({ table: "mms", row: mm }, vdsoKey, pages);
+    this.builder.vdsoBuildId ??= buildIdOfNotes(pages);
+    return [...cut(runs, 0n, vdso.start), ...cut(runs, vdso.end, (1n << 64n) - vdso.end)];
+  }
+
+  #runs(set: ImageSet, name: string): { runs: PageRun[]; pagesId: number | undefined; countForm: number } {
+    const reader = set.open(name, name.startsWith("pagemap-shmem-") ? "pagemap-shmem" : "pagemap");
+    try {
+      const head = reader.next(PagemapHeadSchema);
+      if (!head) return { runs: [], pagesId: undefined, countForm: countForms.both };
+      const pages = this.#pages(set, head.pagesId);
+      const runs: PageRun[] = [];
+      let parentRuns: readonly PageRun[] | undefined;
+      let position = 0n;
+      let last = 0n;
+      let countForm: number = countForms.both;
+      for (;;) {
+        const entryOffset = reader.position;
+        const entry = reader.next(PagemapEntrySchema);
+        if (!entry) break;
+        const count = entry.nrPages !== 0n ? entry.nrPages : BigInt(entry.compatNrPages);
+        if (entry.nrPages !== BigInt(entry.compatNrPages)) countForm = entry.nrPages === 0n ? countForms.narrow : countForms.wide;
+        const length = count * pageSize;
+        if (entry.vaddr % pageSize !== 0n || entry.vaddr + length > 1n << 64n) {
+          throw reader.error(
+            "criu.pagemap",
+            `${count} pages at 0x${entry.vaddr.toString(16)} are not a range of whole pages.`,
+            entryOffset,
+            "vaddr",
+          );
+        }
+        if (entry.vaddr < last) {
+          throw reader.error(
+            "criu.pagemap",
+            `The pages at 0x${entry.vaddr.toString(16)} come after pages of higher addresses.`,
+            entryOffset,
+            "vaddr",
+          );
+        }
+        last = entry.vaddr + length;
+        if (runs.length > maxRuns) throw reader.error("criu.pagemap", "The map has too many entries.", entryOffset);
+        const inParent = entry.inParent || (entry.flags & pageFlag.parent) !== 0;
+        if (inParent) {
+          parentRuns ??= this.#parentRuns(set, name);
+          const found = cut(parentRuns, entry.vaddr, length);
+          if (found.length === 0 || covered(found) !== length) {
+            throw reader.error(
+              "criu.parent",
+              `The parent images lack some of the ${count} pages at 0x${entry.vaddr.toString(16)}.`,
+              entryOffset,
+            );
+          }
+          for (const run of found) runs.push(run);
+          continue;
+        }
+        // Entries before the flag existed are present.
+        const isPresent = !isFieldSet(entry, PagemapEntrySchema.field.flags) || (entry.flags & pageFlag.present) !== 0;
+        if (!isPresent || length === 0n) continue;
+        if (position + length > pages.size) {
+          throw reader.error(
+            "criu.pages",
+            `The map has more pages than pages-${head.pagesId}.img, which ends at ${pages.size}.`,
+            entryOffset,
+            "nr_pages",
+          );
+        }
+        runs.push({ address: entry.vaddr, length, source: pages.index, fileOffset: position, entryOffset });
+        position += length;
+      }
+      return { runs, pagesId: head.pagesId, countForm };
+    } finally {
+      reader.close();
+    }
+  }
+
+  #parentRuns(set: ImageSet, name: string): readonly PageRun[] {
+    const parent = set.parent();
+    if (!parent) {
+      throw this.builder.error(
+        "criu.parent",
+        "Pages are in a parent image, but the set has no 'parent' link.",
+        name,
+        undefined,
+        "Keep the images that this incremental set was made on.",
+      );
+    }
+    this.#sets.push(parent);
+    return parent.has(name) ? this.#runs(parent, name).runs : [];
+  }
+
+  #pages(set: ImageSet, id: number): { index: number; size: bigint } {
+    const name = `pages-${id}.img`;
+    const path = set.path(name);
+    const known = this.#sources.get(path);
+    if (known) return known;
+    const source = new FilePageSource(set.labelOf(name), openImage(path, set.labelOf(name)));
+    const opened = { index: this.builder.sources.push(source) - 1, size: source.size };
+    this.#sources.set(path, opened);
+    return opened;
+  }
+}
+
+/** The parts of ascending runs within a range. */
+function cut(runs: readonly PageRun[], address: bigint, length: bigint): PageRun[] {
+  const end = address + length;
+  let low = 0;
+  let high = runs.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    const run = runs[middle] as PageRun;
+    if (run.address + run.length <= address) low = middle + 1;
+    else high = middle;
+  }
+  const parts: PageRun[] = [];
+  for (let index = low; index < runs.length; index++) {
+    const run = runs[index] as PageRun;
+    if (run.address >= end) break;
+    const from = run.address > address ? run.address : address;
+    const to = run.address + run.length < end ? run.address + run.length : end;
+    parts.push({ ...run, address: from, length: to - from, fileOffset: run.fileOffset + (from - run.address) });
+  }
+  return parts;
+}
+
+function covered(runs: readonly PageRun[]): bigint {
+  return runs.reduce((sum, run) => sum + run.length, 0n);
+}

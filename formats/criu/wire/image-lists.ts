@@ -1,0 +1,64 @@
+/** Whole images of a set: one message, or a list of them. */
+import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
+import { ImageReader } from "./image-reader.js";
+import type { ImageSet } from "./image-set.js";
+
+/** Opens an image whose magic number is not looked at. */
+export function openRaw(set: ImageSet, name: string): ImageReader {
+  return new ImageReader(set.path(name), set.labelOf(name));
+}
+
+/** The one message of an image. */
+export function one<Schema extends DescMessage>(set: ImageSet, name: string, typeId: string, schema: Schema): MessageShape<Schema> {
+  const reader = set.open(name, typeId);
+  try {
+    return reader.one(schema);
+  } finally {
+    reader.close();
+  }
+}
+
+/** The one message of an image that need not be there. */
+export function optionalOne<Schema extends DescMessage>(
+  set: ImageSet,
+  name: string,
+  typeId: string,
+  schema: Schema,
+): MessageShape<Schema> | undefined {
+  return set.has(name) ? one(set, name, typeId, schema) : undefined;
+}
+
+/** The messages of an image that has nothing behind them. */
+export function list<Schema extends DescMessage>(set: ImageSet, name: string, typeId: string, schema: Schema): MessageShape<Schema>[] {
+  const reader = set.open(name, typeId);
+  try {
+    const entries: MessageShape<Schema>[] = [];
+    for (let entry = reader.next(schema); entry; entry = reader.next(schema)) entries.push(entry);
+    return entries;
+  } finally {
+    reader.close();
+  }
+}
+
+/** The same of an image that need not be there. */
+export function optionalList<Schema extends DescMessage>(
+  set: ImageSet,
+  name: string,
+  typeId: string,
+  schema: Schema,
+): MessageShape<Schema>[] {
+  return set.has(name) ? list(set, name, typeId, schema) : [];
+}
+
+/** Number of entries, which are not decoded; none if there is no such image. */
+export function countOf(set: ImageSet, name: string, typeId: string): number {
+  if (!set.has(name)) return 0;
+  const reader = set.open(name, typeId);
+  try {
+    let count = 0;
+    while (reader.nextBytes()) count++;
+    return count;
+  } finally {
+    reader.close();
+  }
+}

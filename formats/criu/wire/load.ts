@@ -1,0 +1,188 @@
+/** Images → messages: everything of a set but the pages, in the shape that the mappings work on. */
+import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
+import { CrimgError } from "../../../src/errors/crimg-error.js";
+import { type CoreEntry, CoreEntrySchema } from "../gen/core_pb.js";
+import { type FdinfoEntry, FdinfoEntrySchema, type FileEntry, type TtyInfo, TtyInfoSchema } from "../gen/files_pb.js";
+import { type MemfdInode, MemfdInodeSchema, type MmEntry, MmEntrySchema } from "../gen/memory_pb.js";
+import {
+  type PipeData,
+  PipeDataSchema,
+  type RemapFilePath,
+  RemapFilePathSchema,
+  type SocketPacket,
+  SocketPacketSchema,
+} from "../gen/payload_pb.js";
+import {
+  type FsEntry,
+  FsEntrySchema,
+  type Inventory,
+  InventorySchema,
+  type KernelIds,
+  KernelIdsSchema,
+  type TimensEntry,
+  TimensEntrySchema,
+  type TreeEntry,
+  TreeEntrySchema,
+} from "../gen/tree_pb.js";
+import type { ImageSet } from "./image-set.js";
+import { inventoryName, isModelled } from "./image-types.js";
+import { countOf, list, one, openRaw, optionalList, optionalOne } from "./image-lists.js";
+import { taskStateFromWire } from "../map/map-core.js";
+import { actionsOfOldSet, loadFiles, remapsOfPaths } from "./old-forms.js";
+
+/** Pipe and socket contents: a pipe holds at most 1 MiB without privilege, far less than this with it. */
+const maxPayload = 64 * 1024 * 1024;
+/** Images outside the model are carried along up to this size, each and together. */
+const maxCarried = 64 * 1024 * 1024;
+
+export interface PipePayload {
+  readonly entry: PipeData;
+  readonly data: Uint8Array;
+}
+
+export interface PacketPayload {
+  readonly entry: SocketPacket;
+  readonly data: Uint8Array;
+}
+
+/** The messages of an image set. */
+export interface WireSet {
+  readonly set: ImageSet;
+  readonly inventory: Inventory;
+  readonly tree: readonly TreeEntry[];
+  /** By thread id. */
+  readonly cores: ReadonlyMap<number, CoreEntry>;
+  /** By process id. */
+  readonly ids: ReadonlyMap<number, KernelIds>;
+  readonly mms: ReadonlyMap<number, MmEntry>;
+  readonly fs: ReadonlyMap<number, FsEntry>;
+  /** By KernelIds.files_id. */
+  readonly fdinfo: ReadonlyMap<number, readonly FdinfoEntry[]>;
+  readonly files: ReadonlyMap<number, FileEntry>;
+  readonly memfds: readonly MemfdInode[];
+  readonly remaps: readonly RemapFilePath[];
+  readonly pipeData: readonly PipePayload[];
+  readonly fifoData: readonly PipePayload[];
+  readonly packets: readonly PacketPayload[];
+  readonly timens: TimensEntry | undefined;
+  readonly terminals: readonly TtyInfo[];
+  /** Entries of filelocks.img. */
+  readonly fileLocks: number;
+  /** Images outside the model, by name. */
+  readonly carried: ReadonlyMap<string, Uint8Array>;
+  /** Images outside the model that are too big to carry. */
+  readonly tooBig: readonly string[];
+}
+
+/** Reads every image of the set except pages, pagemaps and ghost files. */
+export function loadSet(set: ImageSet): WireSet {
+  const inventory = one(set, inventoryName, "inventory", InventorySchema);
+  refuseUnknown(set, inventory);
+  const tree = list(set, "pstree.img", "pstree", TreeEntrySchema);
+  if (tree.length === 0) {
+    throw new CrimgError("criu.empty", "The process tree has no entry.", { source: set.labelOf("pstree.img"), format: "criu" });
+  }
+  const cores = new Map<number, CoreEntry>();
+  const ids = new Map<number, KernelIds>();
+  const mms = new Map<number, MmEntry>();
+  const fs = new Map<number, FsEntry>();
+  const fdinfo = new Map<number, readonly FdinfoEntry[]>();
+  for (const { pid, threads } of tree) {
+    // The thread list of a dead process is not initialised by the tool: one core, under the pid, is all there is.
+    const leader = one(set, `core-${pid}.img`, "core", CoreEntrySchema);
+    const isDead = taskStateFromWire(leader.tc?.taskState ?? 0) === "zombie";
+    actionsOfOldSet(set, pid, leader);
+    cores.set(pid, leader);
+    for (const tid of isDead ? [] : threads) {
+      if (tid === pid) continue;
+      if (cores.has(tid)) {
+        throw new CrimgError("criu.tid", `Thread ${tid} occurs twice.`, { source: set.labelOf("pstree.img"), format: "criu" });
+      }
+      cores.set(tid, one(set, `core-${tid}.img`, "core", CoreEntrySchema));
+    }
+    const own = optionalOne(set, `ids-${pid}.img`, "ids", KernelIdsSchema) ?? cores.get(pid)?.ids;
+    if (own) ids.set(pid, own);
+    const mm = optionalOne(set, `mm-${pid}.img`, "mm", MmEntrySchema);
+    if (mm) mms.set(pid, mm);
+    const directories = optionalOne(set, `fs-${pid}.img`, "fs", FsEntrySchema);
+    if (directories) fs.set(pid, directories);
+    if (own && !fdinfo.has(own.filesId)) {
+      const name = `fdinfo-${own.filesId}.img`;
+      if (set.has(name)) fdinfo.set(own.filesId, list(set, name, "fdinfo", FdinfoEntrySchema));
+    }
+  }
+  const { files, pathIds } = loadFiles(set);
+  return {
+    set,
+    inventory,
+    tree,
+    cores,
+    ids,
+    mms,
+    fs,
+    fdinfo,
+    files,
+    memfds: optionalList(set, "memfd.img", "memfd", MemfdInodeSchema),
+    remaps: remapsOfPaths(optionalList(set, "remap-fpath.img", "remap-fpath", RemapFilePathSchema), pathIds),
+    pipeData: payloads(set, "pipes-data.img", "pipes-data", PipeDataSchema, (entry) => entry.bytes),
+    fifoData: payloads(set, "fifo-data.img", "fifo-data", PipeDataSchema, (entry) => entry.bytes),
+    packets: payloads(set, "sk-queues.img", "sk-queues", SocketPacketSchema, (entry) => entry.length),
+    timens: optionalOne(set, "timens-0.img", "timens", TimensEntrySchema),
+    terminals: optionalList(set, "tty-info.img", "tty-info", TtyInfoSchema),
+    fileLocks: countOf(set, "filelocks.img", "filelocks"),
+    ...carriedImages(set),
+  };
+}
+
+/** Version 1 has one magic number a file, version 2 a common one before it. */
+function refuseUnknown(set: ImageSet, inventory: Inventory): void {
+  if (inventory.imgVersion === 1 || inventory.imgVersion === 2) return;
+  throw new CrimgError("criu.version", `Image version ${inventory.imgVersion} is not known.`, {
+    source: set.labelOf(inventoryName),
+    format: "criu",
+    path: "img_version",
+    expected: "1 or 2",
+  });
+}
+
+function carriedImages(set: ImageSet): { carried: Map<string, Uint8Array>; tooBig: string[] } {
+  const carried = new Map<string, Uint8Array>();
+  const tooBig: string[] = [];
+  let total = 0;
+  for (const name of [...set.names].sort()) {
+    if (isModelled(name) || !/\.img$|^stats-|^irmap-cache$|\.tar\.gz$/.test(name)) continue;
+    const reader = openRaw(set, name);
+    try {
+      const size = reader.size;
+      if (total + size > maxCarried) {
+        tooBig.push(name);
+        continue;
+      }
+      total += size;
+      carried.set(name, reader.payload(size, maxCarried).slice());
+    } finally {
+      reader.close();
+    }
+  }
+  return { carried, tooBig };
+}
+
+function payloads<Schema extends DescMessage>(
+  set: ImageSet,
+  name: string,
+  typeId: string,
+  schema: Schema,
+  lengthOf: (entry: MessageShape<Schema>) => number,
+): { entry: MessageShape<Schema>; data: Uint8Array }[] {
+  if (!set.has(name)) return [];
+  const reader = set.open(name, typeId);
+  try {
+    const entries: { entry: MessageShape<Schema>; data: Uint8Array }[] = [];
+    for (let entry = reader.next(schema); entry; entry = reader.next(schema)) {
+      entries.push({ entry, data: reader.payload(lengthOf(entry), maxPayload).slice() });
+    }
+    return entries;
+  } finally {
+    reader.close();
+  }
+}

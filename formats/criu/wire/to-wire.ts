@@ -1,0 +1,112 @@
+/** Rows → messages of a task: the inverses of from-wire.ts, without what was kept aside. */
+import { create } from "@bufbuild/protobuf";
+import { objectRow, socketMessageRow, taskRow, threadRow } from "../../../src/gen/tables.js";
+import { hostNamespaces, type WireContext } from "../ids/context.js";
+import { type CoreEntry, CoreEntrySchema } from "../gen/core_pb.js";
+import { type FileEntry, FileEntrySchema } from "../gen/files_pb.js";
+import { ControlMessageSchema, type SocketPacket, SocketPacketSchema } from "../gen/payload_pb.js";
+import {
+  type FsEntry,
+  FsEntrySchema,
+  type Inventory,
+  InventorySchema,
+  type KernelIds,
+  KernelIdsSchema,
+  type TreeEntry,
+  TreeEntrySchema,
+} from "../gen/tree_pb.js";
+import { fileType } from "../map/file-types.js";
+import { machineX86, threadToWire } from "../map/map-core.js";
+import { nameOnDisk, noOwner, regToWire } from "../map/map-object.js";
+import { credsToWire, queueToWire, taskCoreToWire } from "../map/map-task.js";
+
+/** The root directory, for tasks whose root is the dumper's. */
+export const rootDirectory = objectRow({ kind: "directory", mode: 0o040755, path: "/" });
+
+/** Image version with a common magic. */
+const imageVersion = 2;
+
+export function inventoryToWire(): Inventory {
+  return create(InventorySchema, {
+    imgVersion: imageVersion,
+    fdinfoPerId: true,
+    rootIds: { vmId: 1, filesId: 1, fsId: 1, sighandId: 1, ...hostNamespaces },
+    nsPerId: true,
+    rootCgSet: 1,
+    lsmtype: 0,
+    networkLockMethod: 0,
+    pluginsEntry: {},
+  });
+}
+
+export function treeToWire(context: WireContext, row: number): TreeEntry {
+  const task = context.tables.tasks[row] ?? taskRow();
+  const threads = context.threadsOf(row).map((thread) => context.tables.threads[thread]?.tid ?? 0);
+  const parent = task.parent === null ? undefined : context.tables.tasks[task.parent];
+  if (threads.length === 0) threads.push(task.pid);
+  return create(TreeEntrySchema, { pid: task.pid, ppid: parent?.pid ?? 0, pgid: task.pgid, sid: task.sid, threads });
+}
+
+export function idsToWire(context: WireContext, row: number): KernelIds {
+  const task = context.tables.tasks[row] ?? taskRow();
+  return create(KernelIdsSchema, {
+    vmId: task.mm === null ? 0 : context.vmId(task.mm),
+    ...context.task(row),
+    ...hostNamespaces,
+  });
+}
+
+export function fsToWire(context: WireContext, row: number): FsEntry {
+  const task = context.tables.tasks[row] ?? taskRow();
+  return create(FsEntrySchema, {
+    cwdId: task.cwd === null ? context.rootDirectoryId : context.objectFileId(task.cwd),
+    rootId: task.root === null ? context.rootDirectoryId : context.objectFileId(task.root),
+    umask: task.umask,
+  });
+}
+
+/** The core entry of a thread with all that hangs on it. */
+export function coreToWire(context: WireContext, row: number): CoreEntry {
+  const { tables } = context;
+  const thread = tables.threads[row] ?? threadRow();
+  const task = tables.tasks[thread.task] ?? taskRow();
+  const isLeader = thread.tid === task.pid;
+  const core = threadToWire(thread, isLeader);
+  if (isLeader) core.tc = taskCoreToWire(tables, thread.task, task, thread);
+  if (!core.threadCore) return core;
+  core.threadCore.signalsP = queueToWire(tables, thread.task, row);
+  const creds = thread.creds === null ? undefined : tables.creds[thread.creds];
+  if (creds) core.threadCore.creds = credsToWire(creds, thread.noNewPrivs);
+  return core;
+}
+
+/** The core entry of a dead process: nothing but its state and status. */
+export function deadCoreToWire(context: WireContext, row: number): CoreEntry {
+  const task = context.tables.tasks[row] ?? taskRow();
+  const tc = taskCoreToWire(context.tables, row, task, undefined);
+  return create(CoreEntrySchema, { mtype: machineX86, tc });
+}
+
+export function packetToWire(context: WireContext, row: number): SocketPacket {
+  const message = context.tables.socketMessages[row] ?? socketMessageRow();
+  const file = context.tables.files.findIndex((candidate) => candidate.kind === "socket" && candidate.detail === message.socket);
+  const packet = create(SocketPacketSchema, { idFor: file < 0 ? 0 : context.fileId(file), length: message.data.length });
+  const rights = context.tables.messageFiles.filter((one) => one.message === row).map((one) => context.fileId(one.file));
+  if (rights.length > 0) packet.scm.push(create(ControlMessageSchema, { type: scmRights, rights }));
+  return packet;
+}
+
+const scmRights = 1;
+
+/** The entry by which an object is mapped, executed, or stood in. */
+export function objectFileToWire(context: WireContext, row: number, id: number): FileEntry {
+  const object = context.tables.objects[row];
+  if (object === undefined) throw new RangeError(`no object ${row}`);
+  if (!context.isMemoryFile(row)) return regToWire(object, id, { ...noOwner, flags: 0, pos: 0n }, nameOnDisk(context, row));
+  const { inodeId } = context.sharedMemory(row);
+  return create(FileEntrySchema, {
+    type: fileType.memfd,
+    id,
+    memfd: { id, flags: 0, pos: 0n, fown: { uid: 0, euid: 0, signum: 0, pidType: 0, pid: 0 }, inodeId: inodeId ?? 0 },
+  });
+}
