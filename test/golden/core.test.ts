@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test from "node:test";
 import { convert, open, type Gpregs, type Task } from "../../src/index.js";
-import { fixtures, noFixtures } from "../support/project.js";
+import { fixtures } from "../support/project.js";
 
 interface Truth {
   readonly processes: readonly {
@@ -71,10 +71,9 @@ const mmNames = {
 } as const;
 
 for (const { name, core, program } of cases) {
-  const options = { skip: fixtures === undefined && noFixtures };
-  const folder = join(fixtures ?? "", "core", name);
+  const folder = join(fixtures, "core", name);
 
-  test(`${name}: registers, mm fields, mappings and memory equal truth.json`, options, async () => {
+  test(`${name}: registers, mm fields, mappings and memory equal truth.json`, async () => {
     const truth = (JSON.parse(readFileSync(join(folder, "truth.json"), "utf8")) as Truth).processes[0];
     assert.ok(truth);
     const checkpoint = await open(join(folder, core));
@@ -99,7 +98,7 @@ for (const { name, core, program } of cases) {
     }
   });
 
-  test(`${name}: gdb sees the same in the core that crimg writes`, options, async (t) => {
+  test(`${name}: gdb sees the same in the core that crimg writes`, async (t) => {
     if (spawnSync("gdb", ["--version"]).status !== 0) return t.skip("no gdb");
     const directory = mkdtempSync(join(tmpdir(), "crimg-core-"));
     try {
@@ -118,7 +117,7 @@ for (const { name, core, program } of cases) {
           "thread apply all bt",
           "-ex",
           "info proc mappings",
-          join(fixtures ?? "", "bin", program),
+          join(fixtures, "bin", program),
           written,
         ],
         { encoding: "utf8", timeout: 60_000, env: { ...process.env, DEBUGINFOD_URLS: "" } },
@@ -131,7 +130,7 @@ for (const { name, core, program } of cases) {
     }
   });
 
-  test(`${name}: what was read from our core equals what was written`, options, async () => {
+  test(`${name}: what was read from our core equals what was written`, async () => {
     const directory = mkdtempSync(join(tmpdir(), "crimg-core-"));
     try {
       await convert(join(folder, core), join(directory, "core.1"), { to: "core" });

@@ -9,7 +9,7 @@ import type { Tables } from "../../src/gen/tables.js";
 import { Checkpoint } from "../../src/model/checkpoint.js";
 import { differencesOfSets, readSet, writeSet } from "../support/criu.js";
 import { temporaryDirectory } from "../support/processes.js";
-import { fixtures, noFixtures } from "../support/project.js";
+import { fixtures } from "../support/project.js";
 
 const hasCrit = spawnSync("crit", ["--version"]).error === undefined;
 
@@ -20,8 +20,8 @@ function critDecode(path: string): unknown {
 }
 
 for (const fixture of ["single", "threads4", "ctree", "live"]) {
-  test(`${fixture}: written as it was read`, { skip: fixtures === undefined && noFixtures }, async (t) => {
-    const source = join(fixtures ?? "", "criu", fixture);
+  test(`${fixture}: written as it was read`, async (t) => {
+    const source = join(fixtures, "criu", fixture);
     const target = join(temporaryDirectory(t), "set");
     const checkpoint = await readSet(source);
     await writeSet(checkpoint, target);
@@ -30,9 +30,9 @@ for (const fixture of ["single", "threads4", "ctree", "live"]) {
   });
 
   test(`${fixture}: crit says the same of what was written`, {
-    skip: (fixtures === undefined && noFixtures) || (!hasCrit && "no crit"),
+    skip: !hasCrit && "no crit",
   }, async (t) => {
-    const source = join(fixtures ?? "", "criu", fixture);
+    const source = join(fixtures, "criu", fixture);
     const target = join(temporaryDirectory(t), "set");
     const checkpoint = await readSet(source);
     await writeSet(checkpoint, target);
@@ -47,9 +47,9 @@ for (const fixture of ["single", "threads4", "ctree", "live"]) {
   });
 }
 
-test("a second turn changes nothing", { skip: fixtures === undefined && noFixtures }, async (t) => {
+test("a second turn changes nothing", async (t) => {
   const directory = temporaryDirectory(t);
-  const first = await readSet(join(fixtures ?? "", "criu/ctree"));
+  const first = await readSet(join(fixtures, "criu/ctree"));
   await writeSet(first, join(directory, "one"));
   const second = await readSet(join(directory, "one"));
   await writeSet(second, join(directory, "two"));
@@ -60,9 +60,9 @@ test("a second turn changes nothing", { skip: fixtures === undefined && noFixtur
   second.close();
 });
 
-test("edits of the model are written, whatever the set said", { skip: fixtures === undefined && noFixtures }, async (t) => {
+test("edits of the model are written, whatever the set said", async (t) => {
   const target = join(temporaryDirectory(t), "set");
-  const checkpoint = await readSet(join(fixtures ?? "", "criu/ctree"));
+  const checkpoint = await readSet(join(fixtures, "criu/ctree"));
   const { tables } = checkpoint;
   const threads = tables.threads.map((thread, row) =>
     row === 0 ? { ...thread, comm: "edited", regs: { ...thread.regs, bx: 0xfeedn } } : thread,
@@ -93,11 +93,9 @@ const withoutIds = (tables: Tables): object => {
 };
 
 for (const fixture of ["single", "threads4", "ctree", "live"]) {
-  test(`${fixture}: the model alone, without what was kept aside, comes back`, {
-    skip: fixtures === undefined && noFixtures,
-  }, async (t) => {
+  test(`${fixture}: the model alone, without what was kept aside, comes back`, {}, async (t) => {
     const target = join(temporaryDirectory(t), "set");
-    const checkpoint = await readSet(join(fixtures ?? "", "criu", fixture));
+    const checkpoint = await readSet(join(fixtures, "criu", fixture));
     const tables: Tables = { ...checkpoint.tables, foreign: [] };
     await writeSet(new Checkpoint({ tables, sources: checkpoint.sources }), target);
     const again = await readSet(target);

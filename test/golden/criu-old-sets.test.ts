@@ -26,10 +26,9 @@ import {
   writeImage,
 } from "../support/old-criu-set.js";
 import { temporaryDirectory } from "../support/processes.js";
-import { fixtures, noFixtures } from "../support/project.js";
+import { fixtures } from "../support/project.js";
 
-const skip = fixtures === undefined && noFixtures;
-const fixture = (name: string): string => join(fixtures ?? "", "criu", name);
+const fixture = (name: string): string => join(fixtures, "criu", name);
 
 /** Everything but what is kept for CRIU alone, dates and the number of shared memory. */
 function said(checkpoint: Checkpoint): unknown {
@@ -67,7 +66,7 @@ function withoutFlags(set: string): void {
 
 for (const name of ["single", "ctree", "live", "threads4"]) {
   for (const [version, changes] of forms) {
-    test(`${name} in the form of ${version}`, { skip }, async (t) => {
+    test(`${name} in the form of ${version}`, async (t) => {
       const set = join(temporaryDirectory(t), "set");
       copySet(fixture(name), set);
       for (const change of changes) change(set);
@@ -97,7 +96,7 @@ for (const name of ["single", "ctree", "live", "threads4"]) {
   }
 }
 
-test("maps keep the width of their counts; a set from elsewhere has both", { skip }, async (t) => {
+test("maps keep the width of their counts; a set from elsewhere has both", async (t) => {
   const directory = temporaryDirectory(t);
   const set = join(directory, "set");
   copySet(fixture("single"), set);
@@ -119,7 +118,7 @@ test("maps keep the width of their counts; a set from elsewhere has both", { ski
   }
 });
 
-test("a FIFO and a terminal that share their ids with their paths", { skip }, async (t) => {
+test("a FIFO and a terminal that share their ids with their paths", async (t) => {
   const set = join(temporaryDirectory(t), "set");
   copySet(fixture("single"), set);
   withoutMemoryFiles(set);
@@ -167,7 +166,7 @@ test("a FIFO and a terminal that share their ids with their paths", { skip }, as
   assert.equal(remap?.origId, pathId);
 });
 
-test("kinds of files without a place in the model come through from an image of their own", { skip }, async (t) => {
+test("kinds of files without a place in the model come through from an image of their own", async (t) => {
   const set = join(temporaryDirectory(t), "set");
   copySet(fixture("single"), set);
   withoutMemoryFiles(set);
@@ -195,7 +194,7 @@ test("kinds of files without a place in the model come through from an image of 
   for (const bytes of files.slice(-2)) assert.ok(written.some((one) => one.equals(bytes)));
 });
 
-test("the unpacked checkpoint of a container engine is recognised", { skip }, async (t) => {
+test("the unpacked checkpoint of a container engine is recognised", async (t) => {
   const directory = temporaryDirectory(t);
   copySet(fixture("single"), join(directory, "checkpoint"));
   writeFileSync(join(directory, "config.dump"), "{}");
@@ -207,7 +206,7 @@ test("the unpacked checkpoint of a container engine is recognised", { skip }, as
   checkpoint.close();
 });
 
-test("what only CRIU can bring back is told", { skip }, async (t) => {
+test("what only CRIU can bring back is told", async (t) => {
   const set = join(temporaryDirectory(t), "set");
   copySet(fixture("single"), set);
   const [core] = messagesOf(join(set, "core-504.img")).map((bytes) => fromBinary(CoreEntrySchema, bytes));

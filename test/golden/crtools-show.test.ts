@@ -6,10 +6,7 @@ import test from "node:test";
 import { format as crtools } from "../../formats/crtools/index.js";
 import { collect, renderText } from "../../src/ops/show.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
-import { folder2011, readFor, set2011, sets2011 } from "../support/fixtures-2011.js";
-import { noFixtures } from "../support/project.js";
-
-const skip = folder2011 === undefined ? noFixtures : false;
+import { readFor, set2011, sets2011 } from "../support/fixtures-2011.js";
 
 /** The part of show.txt about one file. */
 function sections(text: string): ReadonlyMap<string, string> {
@@ -28,7 +25,7 @@ function show(checkpoint: Checkpoint, section: "overview" | "regs" | "maps" | "p
 }
 
 for (const set of sets2011) {
-  test(`${set}: what crtools -s printed`, { skip }, async (t) => {
+  test(`${set}: what crtools -s printed`, async (t) => {
     const checkpoint = await readFor(t, crtools, set2011(set));
     const text = sections(readFileSync(join(set2011(set), "show.txt"), "utf8"));
     for (const [file, part] of text) {

@@ -9,14 +9,11 @@ import { format as ckptElfV1, replayLkmlLoader } from "../../formats/ckpt-elf-v1
 import { MemoryBytes } from "../../src/bytes/random-bytes.js";
 import type { Gpregs } from "../../src/gen/tables.js";
 import { MemoryView } from "../../src/pages/memory-view.js";
-import { folder2011, imagesOf, outputIn, pidsOf, readFor, scratch, set2011, sets2011, truthOf } from "../support/fixtures-2011.js";
+import { imagesOf, outputIn, pidsOf, readFor, scratch, set2011, sets2011, truthOf } from "../support/fixtures-2011.js";
 import { crimg } from "../support/processes.js";
-import { noFixtures } from "../support/project.js";
-
-const skip = folder2011 === undefined ? noFixtures : false;
 
 for (const set of sets2011) {
-  test(`${set}: every file of the set comes back byte for byte`, { skip }, async (t) => {
+  test(`${set}: every file of the set comes back byte for byte`, async (t) => {
     const checkpoint = await readFor(t, crtools, set2011(set));
     const folder = scratch(t);
     await crtools.write?.(checkpoint, outputIn(t, folder), {});
@@ -26,7 +23,7 @@ for (const set of sets2011) {
     assert.deepEqual(crtools.losses?.(checkpoint, {}), [], "a set loses nothing in a set");
   });
 
-  test(`${set}: each process becomes the ELF file that the original converter made`, { skip }, async (t) => {
+  test(`${set}: each process becomes the ELF file that the original converter made`, async (t) => {
     const checkpoint = await readFor(t, crtools, set2011(set));
     for (const pid of pidsOf(set)) {
       const folder = scratch(t);
@@ -38,7 +35,7 @@ for (const set of sets2011) {
     }
   });
 
-  test(`${set}: the model says what was seen of the processes`, { skip }, async (t) => {
+  test(`${set}: the model says what was seen of the processes`, async (t) => {
     const checkpoint = await readFor(t, crtools, set2011(set));
     const { tables } = checkpoint;
     for (const truth of truthOf(set)) {
@@ -140,7 +137,7 @@ function words(bytes: Uint8Array): bigint[] {
   return Array.from({ length: bytes.length / 8 }, (_none, index) => view.getBigUint64(index * 8, true));
 }
 
-test("tree3: who is whose child, which pipes and memory are shared", { skip }, async (t) => {
+test("tree3: who is whose child, which pipes and memory are shared", async (t) => {
   const checkpoint = await readFor(t, crtools, set2011("tree3"));
   const { tables } = checkpoint;
   assert.deepEqual(
@@ -162,7 +159,7 @@ test("tree3: who is whose child, which pipes and memory are shared", { skip }, a
   assert.equal(pages, 3n * 4096n, "each page once, though every process has them all");
 });
 
-test("a set of one process out of a tree names that process as its root", { skip }, async (t) => {
+test("a set of one process out of a tree names that process as its root", async (t) => {
   const checkpoint = await readFor(t, crtools, set2011("tree3"));
   const folder = scratch(t);
   await crtools.write?.(checkpoint, outputIn(t, folder), { pid: 482 });
@@ -181,7 +178,7 @@ test("a set of one process out of a tree names that process as its root", { skip
 });
 
 for (const set of sets2011) {
-  test(`${set}: a v1 image comes back byte for byte, and the loader of 2011 would take it`, { skip }, async (t) => {
+  test(`${set}: a v1 image comes back byte for byte, and the loader of 2011 would take it`, async (t) => {
     for (const pid of pidsOf(set)) {
       const path = join(set2011(set), "elf", `${pid}.elf`);
       const bytes = readFileSync(path);
@@ -197,7 +194,7 @@ for (const set of sets2011) {
   });
 }
 
-test("files that the image of a process maps are named by the fdinfo image of the set beside it", { skip }, async (t) => {
+test("files that the image of a process maps are named by the fdinfo image of the set beside it", async (t) => {
   const beside = await ckptElfV1.read?.(join(set2011("single"), "elf/475.elf"), {});
   assert.ok(beside);
   t.after(() => beside.close());
@@ -207,7 +204,7 @@ test("files that the image of a process maps are named by the fdinfo image of th
   );
 });
 
-test("shared memory comes along into a v1 image when it is asked for, and comes back", { skip }, async (t) => {
+test("shared memory comes along into a v1 image when it is asked for, and comes back", async (t) => {
   const checkpoint = await readFor(t, crtools, set2011("single"));
   const folder = join(scratch(t), "alone");
   mkdirSync(folder);
@@ -223,7 +220,7 @@ test("shared memory comes along into a v1 image when it is asked for, and comes 
 });
 
 for (const set of sets2011) {
-  test(`${set}: through an executable image and through JSON, the set comes back byte for byte`, { skip, timeout: 120_000 }, (t) => {
+  test(`${set}: through an executable image and through JSON, the set comes back byte for byte`, { timeout: 120_000 }, (t) => {
     const folder = scratch(t);
     for (const [between, format] of [
       ["image.elf", "ckpt-elf"],

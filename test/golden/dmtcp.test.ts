@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test from "node:test";
 import { convert, CrimgError, open } from "../../src/index.js";
-import { fixtures, noFixtures } from "../support/project.js";
+import { fixtures } from "../support/project.js";
 
 interface Truth {
   readonly processes: readonly {
@@ -24,11 +24,10 @@ interface Truth {
 }
 
 for (const name of ["plain", "gzip"]) {
-  const folder = join(fixtures ?? "", "dmtcp", name);
-  const image = fixtures === undefined ? "" : join(folder, readdirSync(folder).find((file) => file.endsWith(".dmtcp")) ?? "");
-  const options = { skip: fixtures === undefined && noFixtures };
+  const folder = join(fixtures, "dmtcp", name);
+  const image = join(folder, readdirSync(folder).find((file) => file.endsWith(".dmtcp")) ?? "");
 
-  test(`${name}: mappings and memory equal truth.json`, options, async () => {
+  test(`${name}: mappings and memory equal truth.json`, async () => {
     const truth = (JSON.parse(readFileSync(join(folder, "truth.json"), "utf8")) as Truth).processes[0];
     assert.ok(truth);
     const checkpoint = await open(image);
@@ -67,7 +66,7 @@ for (const name of ["plain", "gzip"]) {
     }
   });
 
-  test(`${name}: converts to core and JSON, and to an executable only in words`, options, async () => {
+  test(`${name}: converts to core and JSON, and to an executable only in words`, async () => {
     const directory = mkdtempSync(join(tmpdir(), "crimg-dmtcp-"));
     try {
       await convert(image, join(directory, "core.1"));
@@ -86,7 +85,7 @@ for (const name of ["plain", "gzip"]) {
     }
   });
 
-  test(`${name}: damaged images are refused with a place, quickly`, options, async () => {
+  test(`${name}: damaged images are refused with a place, quickly`, async () => {
     const directory = mkdtempSync(join(tmpdir(), "crimg-dmtcp-"));
     const bytes = readFileSync(image);
     const path = join(directory, "bad");

@@ -10,13 +10,11 @@ import { format as ckptElfV1, replayLkmlLoader } from "../../formats/ckpt-elf-v1
 import { MemoryBytes } from "../../src/bytes/random-bytes.js";
 import { MemoryView } from "../../src/pages/memory-view.js";
 import { type Truth2011, outputIn, readFor, scratch } from "../support/fixtures-2011.js";
-import { fixtures, noFixtures } from "../support/project.js";
-
-const skip = fixtures === undefined ? noFixtures : false;
+import { fixtures } from "../support/project.js";
 
 for (const set of ["single", "ctree", "threads4", "live"]) {
-  test(`criu/${set} as a crtools set and as version 1 images`, { skip }, async (t) => {
-    const folder = join(fixtures ?? "", "criu", set);
+  test(`criu/${set} as a crtools set and as version 1 images`, async (t) => {
+    const folder = join(fixtures, "criu", set);
     const truth = (JSON.parse(readFileSync(join(folder, "truth.json"), "utf8")) as { processes: Truth2011[] }).processes;
     const original = await readFor(t, criu, folder);
     const written = scratch(t);
@@ -53,8 +51,8 @@ for (const set of ["single", "ctree", "threads4", "live"]) {
   });
 }
 
-test("every loss is one line a kind, with its count", { skip }, async (t) => {
-  const original = await readFor(t, criu, join(fixtures ?? "", "criu/ctree"));
+test("every loss is one line a kind, with its count", async (t) => {
+  const original = await readFor(t, criu, join(fixtures, "criu/ctree"));
   const losses = crtools.losses?.(original, {}) ?? [];
   assert.equal(new Set(losses.map(({ code }) => code)).size, losses.length);
   const count = (code: string): number => losses.find((loss) => loss.code === code)?.count ?? 0;

@@ -7,7 +7,7 @@ import { ByteReader } from "../../src/bytes/byte-reader.js";
 import { readCoreEntry, readVmaEntry, vmaEntrySize } from "../../src/gen/ckpt-elf-v1.js";
 import { elfHeaderSize, programHeaderSize, readElfHeader, readProgramHeader } from "../../src/gen/elf64.js";
 import { OfficialReaders, type OfficialValue } from "../support/official-compiler.js";
-import { fixtures, noFixtures } from "../support/project.js";
+import { fixtures } from "../support/project.js";
 
 const magicSize = 4;
 const coreEntrySize = 16384;
@@ -24,9 +24,9 @@ function assertSame(ours: object, theirs: OfficialValue, path: string): void {
   }
 }
 
-test("core images of 2011", { skip: fixtures === undefined && noFixtures }, async () => {
+test("core images of 2011", async () => {
   const official = await OfficialReaders.compile("ckpt_elf_v1");
-  const folder = join(fixtures ?? "", "crtools2011");
+  const folder = join(fixtures, "crtools2011");
   const files = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((name) => /core-\d+\.img$/.test(name));
   assert.ok(files.length >= 5);
   for (const file of files) {
@@ -40,14 +40,14 @@ test("core images of 2011", { skip: fixtures === undefined && noFixtures }, asyn
   }
 });
 
-test("ELF headers of cores and of 2011 images", { skip: fixtures === undefined && noFixtures }, async () => {
+test("ELF headers of cores and of 2011 images", async () => {
   const official = await OfficialReaders.compile("elf64");
-  const names = readdirSync(fixtures ?? "", { recursive: true, encoding: "utf8" }).filter((name) =>
+  const names = readdirSync(fixtures, { recursive: true, encoding: "utf8" }).filter((name) =>
     /\.elf$|core\/[^/]+\/core(\.\d+)?$/.test(name),
   );
   assert.ok(names.length >= 5, names.join());
   for (const name of names) {
-    const bytes = readFileSync(join(fixtures ?? "", name));
+    const bytes = readFileSync(join(fixtures, name));
     const header = readElfHeader(new ByteReader(bytes));
     assertSame(header, official.read("elf_header", bytes.subarray(0, elfHeaderSize)), name);
     for (let index = 0; index < header.ePhnum; index++) {

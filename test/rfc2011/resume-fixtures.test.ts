@@ -8,19 +8,12 @@ import { spawn, spawnSync } from "node:child_process";
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import test, { type TestContext } from "node:test";
-import { folder2011, pidsOf, set2011, truthOf } from "../support/fixtures-2011.js";
+import { pidsOf, set2011, truthOf } from "../support/fixtures-2011.js";
 import { endTree, temporaryDirectory, until } from "../support/processes.js";
-import { crimgCommand, fixtures, noFixtures } from "../support/project.js";
+import { crimgCommand, fixtures } from "../support/project.js";
 
 const isRoot = process.getuid?.() === 0;
-const skip =
-  folder2011 === undefined
-    ? noFixtures
-    : !isRoot
-      ? "needs root"
-      : spawnSync("unshare", ["-mpf", "--mount-proc", "true"]).status !== 0
-        ? "needs namespaces"
-        : false;
+const skip = !isRoot ? "needs root" : spawnSync("unshare", ["-mpf", "--mount-proc", "true"]).status !== 0 ? "needs namespaces" : false;
 
 /** What the resumed processes are, as a script inside the mount namespace sees them. */
 interface Seen {
@@ -68,7 +61,7 @@ function folders(t: TestContext, programs: readonly string[], files: Readonly<Re
   const directory = temporaryDirectory(t);
   for (const name of ["bin", "run"]) mkdirSync(join(directory, name));
   for (const name of programs) {
-    copyFileSync(join(fixtures ?? "", "bin", name), join(directory, "bin", name));
+    copyFileSync(join(fixtures, "bin", name), join(directory, "bin", name));
     spawnSync("chmod", ["755", join(directory, "bin", name)]);
   }
   for (const [name, bytes] of Object.entries(files)) writeFileSync(join(directory, "run", name), bytes);

@@ -8,15 +8,15 @@ import type { Output } from "../../src/adapter/output.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
 import { fixtures } from "./project.js";
 
-/** Folder of the sets, or undefined where the fixtures are not at hand. */
-export const folder2011 = fixtures === undefined ? undefined : join(fixtures, "crtools2011");
+/** Folder of the sets. */
+export const folder2011 = join(fixtures, "crtools2011");
 
 /** Names of the sets. */
-export const sets2011: readonly string[] = folder2011 === undefined ? [] : readdirSync(folder2011).sort();
+export const sets2011: readonly string[] = readdirSync(folder2011).sort();
 
 /** The folder of a set. */
 export function set2011(name: string): string {
-  return join(folder2011 ?? "", name);
+  return join(folder2011, name);
 }
 
 /** Image files of a set. */

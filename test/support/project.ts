@@ -1,5 +1,4 @@
 /** Where things are, as seen from compiled tests in dist/test. */
-import { existsSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -9,13 +8,8 @@ export const projectRoot = resolve(dirname(fileURLToPath(import.meta.url)), "../
 /** The command under test. */
 export const crimgCommand = join(projectRoot, "bin/crimg");
 
-/** Images made by foreign tools, or undefined where they are not at hand (tests then skip with `noFixtures`). */
-export const fixtures: string | undefined = [process.env["CRIMG_FIXTURES"], resolve(projectRoot, "../shared/fixtures")].find(
-  (path) => path !== undefined && existsSync(path),
-);
-
-/** The word a test skips with when `fixtures` is undefined. */
-export const noFixtures = "no fixtures: ../shared/fixtures is absent";
+/** Images made by foreign tools, with what is known of the processes (test/fixtures/README.md). */
+export const fixtures = join(projectRoot, "test/fixtures");
 
 /** A CRIU v4.2 to check against, or undefined. */
 export const criuBin: string | undefined = process.env["CRIU_BIN"] || undefined;

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test from "node:test";
 import { convert, CrimgError, open } from "../../src/index.js";
-import { fixtures, noFixtures } from "../support/project.js";
+import { fixtures } from "../support/project.js";
 
 const directory = mkdtempSync(join(tmpdir(), "crimg-core-hostile-"));
 test.after(() => rmSync(directory, { recursive: true, force: true }));
@@ -28,8 +28,8 @@ async function look(path: string): Promise<CrimgError | undefined> {
 }
 
 for (const name of ["gcore-single/core.739", "kernel-segv/core"]) {
-  test(`${name} with bytes changed`, { skip: fixtures === undefined && noFixtures }, async () => {
-    const bytes = readFileSync(join(fixtures ?? "", "core", name));
+  test(`${name} with bytes changed`, async () => {
+    const bytes = readFileSync(join(fixtures, "core", name));
     const path = join(directory, "core");
     const notes = Number(bytes.readBigUInt64LE(64 + 8));
     for (let round = 0; round < 400; round++) {
@@ -43,8 +43,8 @@ for (const name of ["gcore-single/core.739", "kernel-segv/core"]) {
     }
   });
 
-  test(`${name} cut off`, { skip: fixtures === undefined && noFixtures }, async () => {
-    const bytes = readFileSync(join(fixtures ?? "", "core", name));
+  test(`${name} cut off`, async () => {
+    const bytes = readFileSync(join(fixtures, "core", name));
     const path = join(directory, "core");
     for (let length = 1; length < bytes.length; length += Math.ceil(bytes.length / 97)) {
       writeFileSync(path, bytes.subarray(0, length));
@@ -54,8 +54,8 @@ for (const name of ["gcore-single/core.739", "kernel-segv/core"]) {
   });
 }
 
-test("a core cut off in its memory says how many bytes are missing", { skip: fixtures === undefined && noFixtures }, async () => {
-  const bytes = readFileSync(join(fixtures ?? "", "core/kernel-segv/core"));
+test("a core cut off in its memory says how many bytes are missing", async () => {
+  const bytes = readFileSync(join(fixtures, "core/kernel-segv/core"));
   const path = join(directory, "short");
   writeFileSync(path, bytes.subarray(0, 0x1b000));
   const checkpoint = await open(path);

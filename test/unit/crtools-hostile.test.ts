@@ -6,10 +6,7 @@ import test, { type TestContext } from "node:test";
 import { format as crtools } from "../../formats/crtools/index.js";
 import { format as ckptElfV1 } from "../../formats/ckpt-elf-v1/index.js";
 import { CrimgError } from "../../src/errors/crimg-error.js";
-import { folder2011, imagesOf, scratch, set2011 } from "../support/fixtures-2011.js";
-import { noFixtures } from "../support/project.js";
-
-const skip = folder2011 === undefined ? noFixtures : false;
+import { imagesOf, scratch, set2011 } from "../support/fixtures-2011.js";
 
 /** Changes to files of a copy of the tree3 set: bytes → bytes, or undefined to remove the file. */
 type Change = Readonly<Record<string, (bytes: Buffer) => Uint8Array | undefined>>;
@@ -121,7 +118,7 @@ function replaced(bytes: Buffer, from: string, to: string): Buffer {
 }
 
 for (const [what, change, code, place] of cases) {
-  test(`crtools: ${what} is refused, with its place`, { skip }, async (t) => {
+  test(`crtools: ${what} is refused, with its place`, async (t) => {
     const folder = changedSet(t, change);
     await assert.rejects(crtools.read?.(folder, {}) ?? Promise.resolve(), (error) => {
       assert.ok(error instanceof CrimgError, String(error));
@@ -133,7 +130,7 @@ for (const [what, change, code, place] of cases) {
   });
 }
 
-test("a set of several trees, or without one, asks for a process", { skip }, async (t) => {
+test("a set of several trees, or without one, asks for a process", async (t) => {
   const folder = changedSet(t, { "pstree-480.img": () => undefined });
   await assert.rejects(crtools.read?.(folder, {}) ?? Promise.resolve(), /tree is not known/);
   const one = await crtools.read?.(folder, { pid: 482 });
@@ -145,7 +142,7 @@ test("a set of several trees, or without one, asks for a process", { skip }, asy
   await assert.rejects(crtools.read?.(folder, { pid: 7 }) ?? Promise.resolve(), /no process 7/);
 });
 
-test("a set without its working file is whole, and is written without it", { skip }, async (t) => {
+test("a set without its working file is whole, and is written without it", async (t) => {
   const folder = changedSet(t, { "pages-481.img": () => undefined });
   const checkpoint = await crtools.read?.(folder, {});
   t.after(() => checkpoint?.close());
@@ -177,7 +174,7 @@ const elfCases: readonly (readonly [string, (bytes: Buffer) => Uint8Array, strin
 ];
 
 for (const [what, change, code, place] of elfCases) {
-  test(`ckpt-elf-v1: ${what} is refused, with its place`, { skip }, async (t) => {
+  test(`ckpt-elf-v1: ${what} is refused, with its place`, async (t) => {
     const path = join(scratch(t), "image");
     writeFileSync(path, change(readFileSync(join(set2011("tree3"), "elf/480.elf"))));
     await assert.rejects(ckptElfV1.read?.(path, {}) ?? Promise.resolve(), (error) => {
@@ -189,7 +186,7 @@ for (const [what, change, code, place] of elfCases) {
   });
 }
 
-test("whatever single byte is changed, a set gives a checkpoint or a located error", { skip }, async (t) => {
+test("whatever single byte is changed, a set gives a checkpoint or a located error", async (t) => {
   const folder = scratch(t);
   const files = imagesOf("tiny-sleep");
   const originals = new Map(files.map((file) => [file, readFileSync(join(set2011("tiny-sleep"), file))]));

@@ -6,9 +6,9 @@
  * --where lists the fields that changed where nothing was noticed.
  */
 import { type ChildProcess, fork } from "node:child_process";
-import { existsSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
-import { dirname, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { runCases } from "./run-cases.js";
@@ -35,9 +35,7 @@ type PartMessage =
   | { readonly kind: "progress"; readonly cases: number }
   | { readonly kind: "done"; readonly state: TallyState };
 
-const fixtures = [process.env["CRIMG_FIXTURES"], resolve(root, "../shared/fixtures")].find(
-  (path) => path !== undefined && existsSync(path),
-);
+const fixtures = join(root, "test/fixtures");
 const seedNumber = Number(values.seed);
 const count = values.only === undefined ? Number(values.count) : 1;
 const first = Number(values.only ?? 0);
@@ -47,7 +45,7 @@ const everySeconds = 60;
 /** Runs the cases of one worker. */
 function runPart(part: number, tell: (message: PartMessage) => void): Promise<FuzzTally> {
   return runCases({
-    fixtures: fixtures ?? "",
+    fixtures: fixtures,
     seedNumber,
     first: first + part,
     end: first + count,
@@ -103,8 +101,7 @@ async function runAll(): Promise<void> {
   process.exitCode = tally.isClean ? 0 : 1;
 }
 
-if (fixtures === undefined) console.log("fuzz: no fixtures (../shared/fixtures is absent): nothing to mutate");
-else if (values.part === undefined) await runAll();
+if (values.part === undefined) await runAll();
 else {
   const tell = (message: PartMessage): void => void process.send?.(message);
   const tally = await runPart(Number(values.part), tell);

@@ -20,7 +20,7 @@ export interface TrustNumbers {
 const percent = (part: number, whole: number): string => (whole === 0 ? "-" : `${((100 * part) / whole).toFixed(1)} %`);
 
 function mutationPart(mutations: FuzzSummary | undefined): string[] {
-  if (mutations === undefined) return ["", "## Hostile input", "", "Not measured in this run: no fixtures were at hand."];
+  if (mutations === undefined) return ["", "## Hostile input", "", "Not measured in this run."];
   const { cases, outcomes, hangs, deaths, slowestMs, worstBytes, detection, byFormat, seed } = mutations;
   const rows = Object.entries(byFormat).map(([kind, own]) => {
     const changed = own.refused + own.found + own.unnoticed;

@@ -14,12 +14,11 @@ import { pathLocator } from "../../../src/validate/locate.js";
 import { toSarif } from "../../../src/validate/render-sarif.js";
 import { renderFinding } from "../../../src/validate/render-text.js";
 import { runRules } from "../../../src/validate/run-rules.js";
-import { fixtures, noFixtures } from "../../support/project.js";
+import { fixtures } from "../../support/project.js";
 import { temporaryDirectory } from "../../support/processes.js";
 import { smallImage } from "../../support/images.js";
 import { checkpointOf, smallTables, xstate } from "./small-model.js";
 
-const skip = fixtures === undefined ? noFixtures : false;
 const able: HostFacts = {
   machine: "x86_64",
   kernelRelease: "6.18.0",
@@ -105,9 +104,9 @@ test("image rules on a host: each finds what breaks it", (t) => {
   assert.deepEqual(codes(context()), ["host.file-changed"]);
 });
 
-test("lkml: images of the original converter pass, a page outside is killed, anything else is ENOEXEC", { skip }, async (t) => {
+test("lkml: images of the original converter pass, a page outside is killed, anything else is ENOEXEC", async (t) => {
   const directory = temporaryDirectory(t);
-  const original = join(fixtures ?? "", "crtools2011/tiny-sleep/elf/489.elf");
+  const original = join(fixtures, "crtools2011/tiny-sleep/elf/489.elf");
   const report = await validate(original, { registry, profile: "lkml" });
   assert.ok(report.findings.every(({ severity }) => severity === "warning"));
   assert.equal(exitOf([report], false), 0);
@@ -143,8 +142,8 @@ test("lkml of a directory cannot be judged", async (t) => {
   assert.equal(exitOf([report], false), 2);
 });
 
-test("all fixtures are valid", { skip }, async () => {
-  const root = fixtures ?? "";
+test("all fixtures are valid", async () => {
+  const root = fixtures;
   const images = [
     ...["crtools2011", "criu"].flatMap((kind) => readdirSync(join(root, kind)).map((name) => join(root, kind, name))),
     ...readdirSync(join(root, "core")).flatMap((name) =>
@@ -164,9 +163,9 @@ test("all fixtures are valid", { skip }, async () => {
   }
 });
 
-test("single files of sets are told apart by content, and judged", { skip }, async (t) => {
+test("single files of sets are told apart by content, and judged", async (t) => {
   const directory = temporaryDirectory(t);
-  const root = fixtures ?? "";
+  const root = fixtures;
   for (const [source, format, part] of [
     ["crtools2011/tree3/core-480.img", "crtools", "core"],
     ["crtools2011/tree3/fdinfo-480.img", "crtools", "fdinfo"],
