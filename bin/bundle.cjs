@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Loads the command line from its bundle, dist/bundle/cli/main.cjs, with the code cache of the command: V8 then finds
  * the functions compiled, which is half of the time from the start to the first thing done. A cache of another V8, of

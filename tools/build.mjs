@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Builds everything: TypeScript into dist/, the command line's bundle from that, then the native parts (native/Makefile) into build/.
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";

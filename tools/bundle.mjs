@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Bundles the command line into dist/bundle/cli: starting node on one file with what a command needs is several times
 // faster than resolving and reading some two hundred modules, and a dump is over in less time than that takes.
 import { spawnSync } from "node:child_process";

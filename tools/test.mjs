@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Runs the tests: node tools/test.mjs [PATH…]. A PATH is part of a test's name, such as `unit/` or `cli/readme`.
 // Builds first if there is nothing built. Two files at a time: many tests start process trees of their own.
 import { spawnSync } from "node:child_process";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Headers of an ET_CKPT file: which segments there are, judged before anything of theirs is read. */
 import type { RandomBytes } from "../../src/bytes/random-bytes.js";
 import { assertSegment, readElfHeader, readProgramHeaders } from "../../src/elf/headers.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The checkpoint ELF extension of 2011: ET_CKPT, one process a file. */
 import type { FormatAdapter, ProbeInput } from "../../src/adapter/format.js";
 import { formatId } from "./headers.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * What the kernel's loader of October 2011 (the patch set of the RFC) would do with an image, step by step up to the
  * first refusal. It is a replay of its rules over the file, not a reading of the image: what the loader never looked

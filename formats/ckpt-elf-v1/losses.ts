@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** What a v1 image cannot hold. */
 import type { Loss, WriteOptions } from "../../src/adapter/format.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** An ET_CKPT file as a checkpoint. */
 import { basename } from "node:path";
 import { ByteReader } from "../../src/bytes/byte-reader.js";

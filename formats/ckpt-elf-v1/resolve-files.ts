@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Which files the areas of a v1 image map. The image itself has no names: the helper of 2011 opened the files that
  * fdinfo-PID.img names and patched the descriptors into the areas. So here: a descriptor that is patched in names an

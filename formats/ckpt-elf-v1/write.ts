@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** A task of a checkpoint as an ET_CKPT file, laid out as the converter of 2011 did. */
 import type { WriteOptions } from "../../src/adapter/format.js";
 import type { Output } from "../../src/adapter/output.js";

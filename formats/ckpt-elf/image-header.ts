@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** What every image of this format begins with: ids, and the recognition of its segments. */
 import type { ProgramHeader } from "../../src/gen/elf64.js";
 import { segmentTypeValues } from "../../src/gen/elf64.js";

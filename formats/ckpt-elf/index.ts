@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Checkpoint ELF, version 2: one file that is document, pages and executable at once. */
 import type { FormatAdapter, ProbeInput } from "../../src/adapter/format.js";
 import { facetNames } from "../../src/adapter/format.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The interpreter that images carry: build/interp.bin, made by native/Makefile. */
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The restore program of a checkpoint whose extents say where their pages are in the image. */
 import { DescriptorProgram } from "../../src/lower/fds/lowering.js";
 import type { LinkedProgram } from "../../src/lower/link-program.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The restore program of an image, for explain. */
 import { FileBytes } from "../../src/bytes/random-bytes.js";
 import { readElfHeader, readProgramHeaders, readSegment } from "../../src/elf/headers.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Image → model. Page payload is never read here: extents refer to the file. */
 import { openSync } from "node:fs";
 import type { ReadOptions } from "../../src/adapter/format.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The tables segment: header, directory, tables, string heap, blob heap (SPEC 5). */
 import { ByteReader } from "../../src/bytes/byte-reader.js";
 import { ByteWriter } from "../../src/bytes/byte-writer.js";

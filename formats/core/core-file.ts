@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The container of a core: program headers and notes. No meaning yet. */
 import type { RandomBytes } from "../../src/bytes/random-bytes.js";
 import { readElfHeader, readProgramHeaders, readSegment } from "../../src/elf/headers.js";

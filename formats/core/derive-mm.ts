@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The mm fields that a core does not state: program layout, heap, stack, and which mapping is which. */
 import { auxType } from "../../src/model/auxv.js";
 import { buildIdOf, layOutProgram, readProgramHeaders, readSegments, type ProgramLayout, type ReadBytes } from "./elf-facts.js";

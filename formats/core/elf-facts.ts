@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Facts from the ELF headers of a mapped program: segments, build-id, and the addresses that the kernel derives from them. */
 import { ByteReader } from "../../src/bytes/byte-reader.js";
 import { CrimgError } from "../../src/errors/crimg-error.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Keys of `foreign` rows: what a core says and the model has no field for, so that it can be written again. */
 export const foreignKey = {
   /** On a thread: the first 112 bytes of NT_PRSTATUS (signal, times, ids). */

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * What the files of this host add to a core: size and time, segments where the core does not show the ELF headers,
  * and the build-id, by which a file is told from a later one of the same name.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** ELF cores: what the kernel writes when a process crashes, gdb's gcore, and crimg for debuggers. */
 import { statSync } from "node:fs";
 import type { FormatAdapter, ProbeInput, WriteOptions } from "../../src/adapter/format.js";

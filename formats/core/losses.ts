@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** What reading a core leaves open, and what a core cannot hold. */
 import type { Loss } from "../../src/adapter/format.js";
 import type { Tables } from "../../src/gen/tables.js";

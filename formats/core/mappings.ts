@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The mappings of a process, from two lists that each tell half of it: PT_LOADs (protection, which bytes are there)
  * and NT_FILE (files). The kernel writes a PT_LOAD for every mapping; gcore leaves out those without bytes; one

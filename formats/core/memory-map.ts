@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The address space of a core (row 0 of mms) as rows of vmas, objects and extents. */
 import { extentRow, vmaRow, type MutableTables, type VmaRow } from "../../src/gen/tables.js";
 import { auxType } from "../../src/model/auxv.js";

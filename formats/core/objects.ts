@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Objects from the names of NT_FILE, and back. */
 import { objectRow, type ObjectRow } from "../../src/gen/tables.js";
 import type { HostFiles } from "./host-files.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** What the notes of a core say about the process. */
 import { ByteReader } from "../../src/bytes/byte-reader.js";
 import { decodeText } from "../../src/bytes/text.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** A directory of cores, one a process, as one tree. */
 import { readdirSync } from "node:fs";
 import { join } from "node:path";

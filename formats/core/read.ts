@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Core → model. What a core lacks is a loss, and defaulted as README.md says. */
 import { basename } from "node:path";
 import type { ReadOptions } from "../../src/adapter/format.js";

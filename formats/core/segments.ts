@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Which mappings become which PT_LOADs, and with how many bytes. */
 import type { Checkpoint } from "../../src/model/checkpoint.js";
 import type { ObjectRow, VmaRow } from "../../src/gen/tables.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Which processes of a checkpoint are written. */
 import { CrimgError } from "../../src/errors/crimg-error.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The kernel's own mappings. [vdso] is where AT_SYSINFO_EHDR points; [vvar] and [vvar_vclock] lie right below it.
  * gcore leaves them out, and ARCH_MAP_VDSO_64 needs their lowest address, so what is missing is taken from the

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The notes of a core, in the kernel's order: the first thread with what concerns the process, then the others. */
 import { ByteReader } from "../../src/bytes/byte-reader.js";
 import { ByteWriter } from "../../src/bytes/byte-writer.js";

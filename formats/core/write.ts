@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Model → cores. */
 import { ftruncateSync } from "node:fs";
 import type { WriteOptions } from "../../src/adapter/format.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** NT_X86_XSTATE as debuggers expect it: as long as the enabled components need, in the standard form. */
 import { endOf, intelLayout, xstateLayout } from "../../src/model/xstate-layout.js";
 

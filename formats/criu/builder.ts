@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** A model under construction from an image set: rows, and for each row the message that it came from. */
 import { emptyTables, type MutableTables } from "../../src/gen/tables.js";
 import type { Loss } from "../../src/adapter/format.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** CRIU image directories (3.x and 4.x), and archives of them. */
 import type { FormatAdapter, ProbeInput } from "../../src/adapter/format.js";
 import { looksLikeArchive } from "./archive/archive.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** What an image set cannot hold of a model. */
 import type { FacetName, Loss, WriteOptions } from "../../src/adapter/format.js";
 import { type TableName, tableSpecs } from "../../src/gen/tables.js";

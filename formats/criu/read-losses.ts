@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** What a set says that the model has no place for, told before the rows are made. */
 import { isFieldSet } from "@bufbuild/protobuf";
 import type { FacetName, Loss } from "../../src/adapter/format.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Reads an image set: a directory, or an archive of one. */
 import { closeSync, readSync, statSync } from "node:fs";
 import type { ReadOptions } from "../../src/adapter/format.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Open terminals → tty-info.img. What an image set said of them before is used again. */
 import { create } from "@bufbuild/protobuf";
 import type { Output } from "../../src/adapter/output.js";

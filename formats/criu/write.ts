@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The model → an image directory that `criu restore` takes. */
 import { create, fromBinary } from "@bufbuild/protobuf";
 import type { WriteOptions } from "../../src/adapter/format.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** fdinfo-PID.img and pipes-PID.img ↔ descriptors, files, pipes. */
 import type { ByteReader } from "../../src/bytes/byte-reader.js";
 import { ByteWriter } from "../../src/bytes/byte-writer.js";

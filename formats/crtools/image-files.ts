@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The files of a set: their names, their magic numbers, and opening them without trust. */
 import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";

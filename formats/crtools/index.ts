@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The image set of crtools (2011): a directory with a set of files per process. */
 import { join } from "node:path";
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** A set as a checkpoint. */
 import { existsSync } from "node:fs";
 import { join } from "node:path";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** shmem-PID.img: areas of anonymous shared memory. */
 import type { ByteReader } from "../../src/bytes/byte-reader.js";
 import { ByteWriter } from "../../src/bytes/byte-writer.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** A checkpoint as a set. */
 import { writeFully } from "../../src/pages/file-source.js";
 import type { WriteOptions } from "../../src/adapter/format.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** A gzip'd image as a file: decompressed in pieces into a nameless temporary file, whatever its size. */
 import { randomBytes } from "node:crypto";
 import { closeSync, createReadStream, fstatSync, openSync, unlinkSync } from "node:fs";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The records of an image: two headers, then areas. Payload is skipped, never read. */
 import { ByteReader } from "../../src/bytes/byte-reader.js";
 import type { RandomBytes } from "../../src/bytes/random-bytes.js";

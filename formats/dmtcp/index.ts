@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Checkpoint images of DMTCP (image version 4.0), plain or gzip'd: read only. */
 import { closeSync } from "node:fs";
 import type { FormatAdapter, Loss, ReadOptions } from "../../src/adapter/format.js";

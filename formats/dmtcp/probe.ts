@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Whether a gzip stream begins with an image. */
 import { constants, inflateRawSync } from "node:zlib";
 import { imageMagic } from "./image.js";

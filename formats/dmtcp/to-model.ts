@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Image → rows. DMTCP keeps thread contexts in its own library's memory: there are no registers to be had. */
 import { decodeText } from "../../src/bytes/text.js";
 import { CrimgError } from "../../src/errors/crimg-error.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Facts about the document that reader and writer share. */
 export const documentFormat = "crimg-json";
 /** Version of the tables (spec/ksy/ckpt_elf_v2.ksy: version_major, version_minor). */

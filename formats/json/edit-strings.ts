@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Changes of the command line and the environment. They are strings in the stack of the process, with pointers to them
  * in the arrays argv and envp (at start_stack: argc, argv, 0, envp, 0). The strings are laid out again from arg_start,

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The model as a JSON document that people can read, change and turn back. */
 import type { FacetSupport, FormatAdapter } from "../../src/adapter/format.js";
 import { facetNames, type FacetName } from "../../src/adapter/format.js";

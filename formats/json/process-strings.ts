@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Command line and environment: NUL-terminated strings at arg_start and env_start of an address space. */
 import { decodeText } from "../../src/bytes/text.js";
 import type { MmRow } from "../../src/gen/tables.js";

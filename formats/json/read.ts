@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Document → model. */
 import { basename, dirname, join } from "node:path";
 import type { ReadOptions } from "../../src/adapter/format.js";

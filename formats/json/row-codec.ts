@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Rows to JSON values and back, by the description of the record: every table and field, without naming any. */
 import type { FieldSpec, RecordSpec } from "../../src/bytes/record-spec.js";
 import { CrimgError } from "../../src/errors/crimg-error.js";

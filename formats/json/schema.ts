@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Judges a parsed document by spec/schema. */
 import { readFileSync } from "node:fs";
 import { Ajv2020, type ErrorObject, type ValidateFunction } from "ajv/dist/2020.js";

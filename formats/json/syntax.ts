@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Where a text stops being JSON (RFC 8259): JSON.parse does not always say. */
 
 const space = /[ \t\n\r]*/y;

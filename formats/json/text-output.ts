@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Text into a file, in large writes. */
 import { writeFully } from "../../src/pages/file-source.js";
 

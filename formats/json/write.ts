@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Model → document, one row a line; pages beside it, or inline. */
 import { basename } from "node:path";
 import type { WriteOptions } from "../../src/adapter/format.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /*
  * The native door of crimg: raw system calls for TypeScript, and the few things that a raw call cannot do
  * (the address of a buffer, CPUID, a bounded wait, calls on another thread). All policy is in src/native.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /* What everything here rests on: numbers of the kernel, system calls, memory, text. No libc exists. */
 #pragma once
 #include "restore_program.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /* What a task of the restore knows, and how everything ends when one op fails: nothing half-alive stays. */
 #pragma once
 #include "base.h"

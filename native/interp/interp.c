@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /*
  * The interpreter that an image carries: it executes the restore program (spec/ksy/restore_program.ksy), a table of
  * ops that was made when the image was linked, and decides nothing itself.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /* What the kinds of op do, but for those of a line. */
 #pragma once
 #include "failing.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /* Memory for pages that are about to be read from the image, so that the read does not stop at each of them. */
 #pragma once
 #include "base.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /* Stage 1: from execve to the first op. */
 #pragma once
 #include "ops.h"

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 meta:
   id: ckpt_elf_v1
   title: Checkpoint ELF extension, version 1 (2011)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 meta:
   id: ckpt_elf_v2
   title: Checkpoint ELF extension, version 2 - the tables segment
@@ -25,7 +26,6 @@ doc: |
     -crimg-c-prefix        a C header (native/gen) is made too; its names begin with this
     -crimg-skip: true      the type is for the official compiler only
     types str_ref and blob_ref: text (UTF-8, or arbitrary bytes as the kernel has them) and byte strings
--crimg-c-prefix: ckpt
 -crimg-constants:
   tables_version_major: { value: 2, doc: "Major version of the tables segment; readers refuse another." }
   tables_version_minor: { value: 0, doc: "Minor version that this description is of." }

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 meta:
   id: core_notes
   title: Notes of an ELF core file of Linux on x86-64

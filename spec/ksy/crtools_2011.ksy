@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 meta:
   id: crtools_2011
   title: The image set of crtools at the time of the RFC (2011)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 meta:
   id: dmtcp
   title: Checkpoint image of DMTCP (image version 4.0)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 meta:
   id: elf64
   title: ELF, 64-bit little-endian headers and notes, with the checkpoint extension's types

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 meta:
   id: restore_program
   title: Checkpoint ELF extension, version 2 - the restore program

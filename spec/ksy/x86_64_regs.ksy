@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 meta:
   id: x86_64_regs
   title: x86-64 register sets as Linux stores them

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Which format something is in, told by its content and never by its name. */
 import { closeSync, fstatSync, openSync, constants, readSync, readdirSync, statSync, type Stats } from "node:fs";
 import { CrimgError } from "../errors/crimg-error.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The contract of a format folder (formats/<id>/index.ts exports one `FormatAdapter` as `format`). */
 import type { Checkpoint } from "../model/checkpoint.js";
 import type { Output } from "./output.js";

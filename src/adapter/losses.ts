@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Losses as data: collected, merged, counted, and told one line a kind. */
 import type { Loss } from "./format.js";
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Where an adapter writes: a file or a directory that gets its name only when it is whole. */
 
 export interface OutputFile {

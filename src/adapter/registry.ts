@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Formats by id, loaded when they are needed: start-up pays for none of them. */
 import { CrimgError } from "../errors/crimg-error.js";
 import type { FormatAdapter } from "./format.js";

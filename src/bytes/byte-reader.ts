@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Reads little-endian fields from bytes in memory. Every failure is a CrimgError with source, absolute offset and
  * path. The stream is Kaitai's; its 64-bit reads go through doubles and lose bits, so they are replaced here.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Writes little-endian fields into bytes that grow. Values that do not fit are CrimgErrors, never cut. */
 import { CrimgError } from "../errors/crimg-error.js";
 import { encodeText } from "./text.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The two heaps of a tables segment: NUL-terminated strings and byte runs that records refer to (SPEC 4). */
 import type { CrimgError } from "../errors/crimg-error.js";
 import type { ByteReader } from "./byte-reader.js";

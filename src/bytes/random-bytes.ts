@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Random access to bytes that are too many to hold. */
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 import { CrimgError } from "../errors/crimg-error.js";

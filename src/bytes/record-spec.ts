@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Descriptions of records as data, so that JSON, show and validate can be generic.
  * The instances are generated from spec/ksy (src/gen/table-specs.ts).

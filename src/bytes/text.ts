@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Text as the kernel has it: usually UTF-8, but any bytes without NUL. Bytes that are not valid UTF-8 become the
  * lone surrogates U+DC80…U+DCFF (byte 0x80 + n ↔ U+DC80 + n), as Python's "surrogateescape" does, so that decoding

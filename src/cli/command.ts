@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * A command is data: what it is called, what it takes, examples, and what it does. The parser, `--help`, the
  * completion scripts and docs/cli.md are all made from this description, so that they cannot drift apart.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The commands, in the order of help. Modules are loaded only when their command is used. */
 import type { CommandEntry } from "./parse.js";
 

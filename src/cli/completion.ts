@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Completion scripts, made from the descriptions of the commands: what `--help` says is what completes. The scripts
  * are static, so that completing starts no process.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Options of dump and exec for resources that reach outside the tree, under the names that CRIU gave them. */
 import { CrimgError } from "../errors/crimg-error.js";
 import type { ExternalOptions } from "../ops/options.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Entry of the command line: parse, run, and say errors in one place. */
 import { CrimgError, exitStatus } from "../errors/crimg-error.js";
 import { toJsonText } from "../errors/json.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Command descriptions → yargs → checked arguments. The only file that knows yargs. */
 import yargs, { type Argv, type Options, type PositionalOptions } from "yargs";
 import { CrimgError } from "../errors/crimg-error.js";

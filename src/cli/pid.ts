@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import { CrimgError } from "../errors/crimg-error.js";
 
 /** A pid from the command line. Throws CrimgError `usage.pid`. */

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Progress of long work on a terminal: bytes, rate, time left. Quiet where standard error is no terminal. */
 import { formatBytes } from "../ops/units.js";
 import type { Terminal } from "./terminal.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** What a command may write to: standard output for results, standard error for everything said beside them. */
 import { isatty } from "node:tty";
 import { writeAll } from "../ops/write-all.js";

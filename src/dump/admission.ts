@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** What can be told to be undumpable before anything is touched. */
 import { tryReadSmall, uname } from "../native/index.js";
 import { PF_KTHREAD, procPath, processExists, readStat, readStatus, type ProcStat } from "./procfs.js";

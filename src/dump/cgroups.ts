@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Control groups are not kept: a resumed tree is in those of whoever resumes it. That is harmless where the tree was in
  * the same groups as crimg, and a loss to be named where it was not.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Collects the state of a frozen tree. Nothing of the target changes that is not put back by `close`.
  *

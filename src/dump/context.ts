@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** What collectors share: the tables they fill, the frozen tasks, the way to refuse. */
 import type { CrimgErrorFields } from "../errors/crimg-error.js";
 import type { MutableTables } from "../gen/tables.js";

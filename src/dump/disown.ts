@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Before a dumped tree is killed: make sure that nothing of it stays as a zombie.
  *

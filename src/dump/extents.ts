@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Which pages of an address space must be stored: private ones that exist, in memory or swapped out. */
 import { extentRow, guardRegionRow } from "../gen/tables.js";
 import { close, errno, failed, open, openFlag, pageIs, scanPages, SysError, tryPread } from "../native/index.js";

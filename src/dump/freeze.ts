@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Freezing: PTRACE_SEIZE and PTRACE_INTERRUPT every thread of the tree until no new thread or child appears.
  * Seized without options: when crimg dies, the kernel lets every thread run on.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Code already present in the target that injected calls run on: a `syscall` instruction followed by `ret` (the
  * vDSO has one), and a call of rt_sigreturn (every C library's signal restorer). Nothing is written to its text.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The mms table: what an address space has besides its mappings. */
 import { mmRow } from "../gen/tables.js";
 import { failed, tryReadSmall } from "../native/index.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Contents of mapped objects that exist nowhere else: anonymous shared memory, memfds, unlinked files.
  * With CAP_CHECKPOINT_RESTORE through the links of /proc/PID/map_files, which reach the whole object; else through

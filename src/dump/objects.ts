@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The table of inodes: files, directories, shared memory … that tasks map, open or stand in. */
 import { decodeText } from "../bytes/text.js";
 import type { MutableTables, ObjectKind, ObjectRow } from "../gen/tables.js";

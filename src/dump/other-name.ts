@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Another name of a file whose own name is gone: hard links are mostly in the same directory. */
 import { close, failed, openFlag, tryCall, tryFstat, tryOpen, type FileStat } from "../native/index.js";
 

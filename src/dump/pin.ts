@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Placing crimg on the processor of the thread it drives. A round trip of an injected call then is a switch between
  * two threads of one processor, a few microseconds, instead of waking another one that sleeps: ten times as much.

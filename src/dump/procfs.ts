@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Readers of /proc/PID files. All of them say "gone" (undefined) rather than throw when the process has ended. */
 import { errno, tryListDirectory, tryReadlink, tryReadSmall } from "../native/index.js";
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Refusals: what cannot be dumped is named before anything is written, and the target runs on. */
 import { CrimgError, exitStatus, type CrimgErrorFields } from "../errors/crimg-error.js";
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Registers of a stopped thread, and what becomes of an interrupted system call. */
 import { type Gpregs, gpregs } from "../gen/x86-64-regs.js";
 import { regOffset, syscallName } from "../native/index.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * restart_syscall(2): a thread that had been stopped before in, say, nanosleep runs it, and its orig_ax no longer says
  * what is being restarted; the kernel's restart block cannot be read. The code that made the call still says it:

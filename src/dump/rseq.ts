@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Restartable sequences (rseq(2)). The kernel sends a thread that was interrupted inside one to its abort handler before
  * it runs user code again, and forgets the sequence as soon as it looks at it from outside. Injected calls make it look,

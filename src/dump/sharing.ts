@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** What tasks share beyond what crimg can make again, and namespaces that are not crimg's own. */
 import { SysError } from "../native/sys.js";
 import { failed, kcmpType, tryKcmp, tryReadlink, tryReadSmall } from "../native/index.js";

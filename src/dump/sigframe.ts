@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Signal frames as the kernel lays them out for rt_sigreturn(2) on x86-64 (arch/x86/include/asm/sigframe.h,
  * uapi asm/sigcontext.h, asm/ucontext.h): what lets a thread return to its old state by itself.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Signal dispositions and signals that wait. */
 import { pendingSignalRow, signalActionRow } from "../gen/tables.js";
 import { peekSiginfo } from "../native/index.js";

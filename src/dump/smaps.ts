@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The mappings of a process from /proc/PID/smaps: the only place that tells VmFlags. Read as a stream. */
 import { tableSpecs } from "../gen/table-specs.js";
 import { close, errno, failed, open, openFlag, SysError, tryCall } from "../native/index.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The tasks table: who is whose child, state, and what belongs to a process as a whole. */
 import { decodeText } from "../bytes/text.js";
 import { type RlimitResource, rlimitResourceNames, rlimitRow, taskRow, type TaskRow } from "../gen/tables.js";

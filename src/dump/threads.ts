@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The threads table: registers, and what the kernel keeps for each thread. */
 import { decodeText } from "../bytes/text.js";
 import { type CredRow, credRow, type SchedPolicy, schedPolicyNames, threadRow } from "../gen/tables.js";

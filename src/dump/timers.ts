@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Interval timers and POSIX timers with the time that is left. */
 import { intervalTimerRow, type ItimerKind, itimerKindNames, posixTimerRow } from "../gen/tables.js";
 import { failed, tryReadSmall } from "../native/index.js";

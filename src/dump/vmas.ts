@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The vmas table, and the objects behind mappings. */
 import { decodeText } from "../bytes/text.js";
 import { vmaRow, type VmaKind } from "../gen/tables.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** NT_GNU_BUILD_ID of ELF images, in files and in memory. A file that is no ELF simply has none. */
 import { iterateNotes } from "./notes.js";
 

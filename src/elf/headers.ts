@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Header tables of an ELF file, judged against the file's bounds before anything is allocated.
  * This is the container only: what segments mean is the business of the formats.

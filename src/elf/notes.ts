@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Notes: PT_NOTE segments and SHT_NOTE sections, and how to write them. */
 import { type BytesPlace, ByteReader } from "../bytes/byte-reader.js";
 import type { ByteWriter } from "../bytes/byte-writer.js";

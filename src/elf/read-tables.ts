@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Reads a whole tables segment into rows (SPEC 4 to 6). */
 import { type BytesPlace, ByteReader } from "../bytes/byte-reader.js";
 import { HeapReader } from "../bytes/heaps.js";

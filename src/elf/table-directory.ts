@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Header and directory of a tables segment, judged before any row is read (SPEC 4). */
 import { type BytesPlace, ByteReader } from "../bytes/byte-reader.js";
 import { directoryEntrySize, readDirectoryEntry, readTablesHeader } from "../gen/ckpt-elf-v2.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Bytes behind the fields that this version knows of a row's record. They belong to the row object: a row that is
  * carried into another checkpoint as it is keeps them; a copy with changed fields loses them, since nobody here can

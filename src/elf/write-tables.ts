@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Writes a whole tables segment (SPEC 4 to 6). The same rows always give the same bytes. */
 import { ByteWriter } from "../bytes/byte-writer.js";
 import { HeapWriter } from "../bytes/heaps.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Helpers to write an ELF file: the header with its constants filled in, and a string table. */
 import { ByteWriter } from "../bytes/byte-writer.js";
 import { encodeText } from "../bytes/text.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The one error class for what users can cause or meet. Everything else that is thrown is a bug of crimg.
  * `message` is one sentence, "expected versus found"; `hint` is an action.

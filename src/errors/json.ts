@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Values of the model as JSON: 64-bit integers as hex strings, bytes as hex, nothing else changed. */
 
 /** What JSON can hold. */

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The one place that turns errors and places into words, or into JSON. */
 import { CrimgError, type Location } from "./crimg-error.js";
 import { type JsonValue, toJsonValue } from "./json.js";

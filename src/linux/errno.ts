@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** errno values of Linux on x86-64, their names and messages (errno(3)). */
 const table = [
   [1, "EPERM", "Operation not permitted"],

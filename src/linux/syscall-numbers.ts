@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** System call numbers of x86-64 (arch/x86/entry/syscalls/syscall_64.tbl in the kernel). */
 export const nr = {
   read: 0,

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Finding room: the hole for the interpreter and the staging area for shared memory, where no task maps anything. */
 import { CrimgError } from "../errors/crimg-error.js";
 import type { VmaRow } from "../gen/tables.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Waits for processes that are about to end to be gone. A dump kills its tree and does not wait until the kernel has
  * freed all memory, which takes a tenth of a second a GiB; until then the old processes keep their pids, ports and

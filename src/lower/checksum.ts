@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The checksum of a restore program: the interpreter looks at it before it does anything (native/interp/verify.h). */
 
 /** program_header.checksum. */

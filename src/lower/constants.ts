@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Kernel constants that restore programs use (include/uapi of Linux, x86-64). */
 
 export const PROT = { read: 1, write: 2, exec: 4 } as const;

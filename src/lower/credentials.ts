@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Credentials of a thread: the last of its state, as whatever comes later could not be done any more.
  *

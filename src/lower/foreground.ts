@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * What the process that the caller started does once the tree runs: with --detach it ends; else it stays as a parent
  * that passes signals, job control and the terminal on, and ends as the program ends.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The last steps: every thread says that it is ready and waits; the first process then takes each by ptrace, lets one
  * thread of each address space unmap the hole (it stops at the exit of that system call, before any instruction of

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Linking: gives a built program its addresses and its bytes.
  *

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Lowering: a checkpoint becomes a restore program. Pure; the only places where the outcome depends on the machine are
  * jumps in the program itself.

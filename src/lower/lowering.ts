@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** What the parts of one lowering have in common: builder, objects, counters, ids, names. */
 import { CrimgError } from "../errors/crimg-error.js";
 import type { TaskRow, ThreadRow } from "../gen/tables.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The address space of a task. When its ops start, only the hole and the staged shared memory are mapped, so every
  * MAP_FIXED_NOREPLACE must succeed; when they end, every mapping of the model is there and the staging area is gone.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * An ordinary user may not choose process ids, except in a pid namespace that belongs to a user namespace of its own.
  * There an init (pid 1) takes the part of the first process: it makes the tree, lets it go, and reaps.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Opening what the model calls objects (files, ghosts, memfds …) in the first process. */
 import { CrimgError } from "../errors/crimg-error.js";
 import type { ObjectRow } from "../gen/tables.js";

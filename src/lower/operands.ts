@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** What an op's argument can be: a number, or something whose value is known only when the program is linked or runs. */
 
 /** A u8 that an op fills and later ops read. Every process has its own copy (made by fork); threads of one share it. */

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Loading stored pages: extents that follow each other in the file go in one preadv, so that a restore is a few large
  * reads. Large runs get their memory before (the op `populate`), which costs half of what a fault for every page does.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Ops that make processes and threads: clone3 with the old id, ids published to the whole tree, tidy endings. */
 import { CLONE, PR, SIG, SIG_SETMASK, sigsetSize } from "./constants.js";
 import type { DataRef, Label, Shared, Slot } from "./operands.js";

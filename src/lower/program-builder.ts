@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Builds a restore program: ops, their data, slots, labels. Pure; linking (link-program.ts) gives it addresses.
  *

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The stored pages of an address space. Much of it is read by two: the task and a helper, a child that shares its
  * memory and ends when its half is read, since most of the time goes into making pages and not into copying.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Registers as ptrace and as a signal frame take them, and what becomes of an interrupted system call. */
 import type { Gpregs, ThreadRow } from "../gen/tables.js";
 import type { DataRef } from "./operands.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Anonymous shared memory: made and filled once, in the first process, at a staging address that no task uses. Every
  * task inherits it by fork and takes its windows with mremap(old_size 0), which duplicates a shared mapping.

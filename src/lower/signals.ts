@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Signal actions and queued signals. Everything is blocked while these ops run, so nothing is delivered. */
 import type { Checkpoint } from "../model/checkpoint.js";
 import { SIG, sigsetSize } from "./constants.js";

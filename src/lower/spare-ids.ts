@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Ids for processes that exist only while the tree is made, and must not take one that the tree needs. */
 import type { Checkpoint } from "../model/checkpoint.js";
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** One process: its place in the tree, memory, descriptors, process-wide state, threads. */
 import type { DescriptorLowering } from "./context.js";
 import { AT, CLONE, O, P_PID, PR, SIG, WAIT } from "./constants.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** What belongs to one thread and is set by itself, credentials last. Registers come with leaving (leave.ts). */
 import { rlimitResourceValues, schedPolicyValues } from "../gen/tables.js";
 import { ARCH, ERRNO, PR } from "./constants.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Interval timers and POSIX timers. Their clocks start here, so these ops come late. */
 import type { Checkpoint } from "../model/checkpoint.js";
 import { itimerKindValues } from "../gen/tables.js";

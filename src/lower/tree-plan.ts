@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Who makes whom. Process groups and sessions cannot be entered at will: a session is only inherited (or led), a group
  * is only joined within the session. So the order of forks relative to setsid matters, and what is left of a session

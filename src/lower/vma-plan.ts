@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** What it takes to make one mapping again, as data; memory.ts turns plans into ops, tests judge them without a kernel. */
 import type { VmaRow } from "../gen/tables.js";
 import { vmaProtBits, vmaVmFlagsBits as vm } from "../gen/tables.js";

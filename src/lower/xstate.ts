@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The extended state of all threads, as both ptrace and a signal frame take it: the XSAVE area in standard form, its
  * software-reserved bytes filled for rt_sigreturn (arch/x86/include/uapi/asm/sigcontext.h), and FP_XSTATE_MAGIC2 behind.

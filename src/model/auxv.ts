@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The auxiliary vector (include/uapi/linux/auxvec.h): pairs of type and value, ended by AT_NULL. */
 export const auxType = {
   null: 0n,

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The neutral, immutable model of a checkpointed process tree.
  *

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * start_stack, the command line and the environment from the stack itself. The kernel builds it, upwards, as: argc,
  * argv pointers, 0, envp pointers, 0, auxv, …, argument strings, environment strings, name of the executable, 0

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Where page bytes are. The model never holds pages: an extent names a source and a position in it.
  */

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** References between rows: every row index must name a row. */
 import { CrimgError, type Location } from "../errors/crimg-error.js";
 import type { RecordSpec } from "../bytes/record-spec.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** What a checkpoint must have before anybody tries to resume it, whatever format it came from. */
 import { CrimgError } from "../errors/crimg-error.js";
 import type { Checkpoint } from "./checkpoint.js";

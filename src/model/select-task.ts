@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** One process out of a tree, with all that it uses and nothing else. */
 import { CrimgError } from "../errors/crimg-error.js";
 import { emptyTables, tableSpecs, type TableName, type Tables, type TableSpec } from "../gen/tables.js";

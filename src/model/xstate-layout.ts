@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Where the components of an XSAVE area in standard form are. Offsets come from CPUID leaf 0xD and differ between
  * makers: Intel leaves room for MPX, AMD (Zen 4 and later) has AVX-512 right behind AVX, and PKRU behind whatever there

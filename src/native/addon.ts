@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Loads build/addon.node, the only native code that crimg's own process runs (native/addon/addon.c). */
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";

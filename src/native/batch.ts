@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** System calls that another thread makes, one after the other, while JavaScript goes on. */
 import { addon } from "./addon.js";
 import { addressOf } from "./sys.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Descriptors, here and of other processes: pidfd, kcmp, fcntl, pipes, memfd, ioctl. */
 import { call, cString, tryCall } from "./sys.js";
 import type { RawArgument } from "./addon.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Files through raw calls: what Node's fs lacks, or does with a detour through its thread pool. */
 import { errno } from "../linux/errno.js";
 import { call, check, cString, failed, tryCall, tryCallBig } from "./sys.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The typed door to the kernel. Conventions: `tryX` returns −errno on failure, `X` throws SysError. */
 export * from "./sys.js";
 export * from "../linux/errno.js";

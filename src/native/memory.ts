@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The memory of another process: process_vm_readv/writev, /proc/PID/mem and PAGEMAP_SCAN. */
 import { failed, SysError, addressOf, tryCall } from "./sys.js";
 import { errno } from "../linux/errno.js";

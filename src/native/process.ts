@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Attributes of processes and threads that one asks from outside, and the placement of crimg itself. */
 import { call, failed, tryCall } from "./sys.js";
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * ptrace(2), one function a request. All of it must run on one thread: the kernel knows the tracer by thread,
  * and JavaScript's main thread is it.

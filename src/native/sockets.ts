@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Sockets: what is needed to ask the kernel about them (sock_diag) and to peek into their queues. */
 import { addressOf, call, failed, tryCall } from "./sys.js";
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Raw system calls and the error that a failed one becomes. */
 import { CrimgError, type CrimgErrorFields } from "../errors/crimg-error.js";
 import { addon, type RawArgument } from "./addon.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Waiting for tracees and children, always with a bound. */
 import { addon } from "./addon.js";
 import { tryCall } from "./sys.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * A binfmt_misc rule for ET_CKPT images, so that `./old.elf` works on a stock kernel as it did on the patched one of
  * 2011: the kernel starts `crimg-exec FILE` for every 64-bit ELF file whose e_type is 5.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** crimg convert: read → losses → write → commit. */
 import { basename } from "node:path";
 import type { FormatAdapter, Loss, WriteOptions } from "../adapter/format.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * crimg dump: freeze → collect → write → commit → kill or let go.
  *

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * crimg exec: resumes a checkpoint of any readable format. An executable image is executed as it is; everything else is
  * linked into a nameless file first, so that both behave the same: foreground, terminal, signals, exit status.

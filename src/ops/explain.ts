@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** crimg explain: what an image will do when it is executed, one line an op, like strace before the fact. */
 import { linkProgramOf } from "../../formats/ckpt-elf/link.js";
 import { readProgramBytes } from "../../formats/ckpt-elf/read-program.js";

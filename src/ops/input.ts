@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** What a command reads: a path, or standard input (`-`), which is first copied to a nameless file. */
 import { closeSync, fstatSync, openSync, readSync, unlinkSync, writeSync } from "node:fs";
 import { randomBytes } from "node:crypto";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Ctrl-C during long work: noted when it comes, acted upon between two pieces of the work. */
 import { CrimgError, exitStatus } from "../errors/crimg-error.js";
 

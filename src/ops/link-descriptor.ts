@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** linkat(2) of an open, nameless file: Node's own link() cannot do it. */
 import { readlinkSync } from "node:fs";
 import { AT_FDCWD } from "../native/files.js";

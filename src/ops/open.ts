@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** A checkpoint in any format, for programs: tasks, threads, mappings, descriptors, and memory by address. */
 import type { FormatAdapter, Loss } from "../adapter/format.js";
 import type { FormatRegistry } from "../adapter/registry.js";

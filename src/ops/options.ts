@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** What the operations take and give, so that the command line and library agree with them. */
 import type { FormatRegistry } from "../adapter/registry.js";
 import type { Loss } from "../adapter/format.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Outputs that get their name only when they are whole. A file is written without a name (O_TMPFILE) and linked on
  * commit, where the filesystem has that; else under a temporary name beside the final one. A directory is written

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Reading a checkpoint in order to resume it: what is not there any more is found out now, not halfway. */
 import type { Loss } from "../adapter/format.js";
 import type { FormatRegistry } from "../adapter/registry.js";

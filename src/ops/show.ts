@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** crimg show: one pass over the model collects what a section is about; text and JSON both render that. */
 import { CrimgError } from "../errors/crimg-error.js";
 import type { Checkpoint } from "../model/checkpoint.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** crimg validate: reads an image, applies the rules of a profile, and says what is wrong and where. */
 import { statSync } from "node:fs";
 import type { FormatAdapter } from "../adapter/format.js";

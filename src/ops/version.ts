@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The version in package.json. */
 import { readFileSync } from "node:fs";
 

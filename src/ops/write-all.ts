@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import { writeSync } from "node:fs";
 
 const pauseMs = 5;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Copying pages on other threads: system calls in batches, read and write in turn, through one buffer a thread. */
 import type { ByteRange, CopyWatch } from "../model/page-source.js";
 import { CallBatch } from "../native/batch.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Pages that are bytes in memory: small things such as a synthesised page, inline JSON, tests. */
 import { CrimgError } from "../errors/crimg-error.js";
 import type { ByteRange, PageSource } from "../model/page-source.js";

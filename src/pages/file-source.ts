@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Pages in a file. Copies share blocks where the filesystem can (copy_file_range), else go through one buffer. */
 import { closeSync, constants, fstatSync, ftruncateSync, openSync, readSync, writeSync } from "node:fs";
 import { CrimgError } from "../errors/crimg-error.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** copy_file_range and SEEK_DATA, with the answer "not at all" where the addon or the filesystem lacks them. */
 import type { ByteRange } from "../model/page-source.js";
 import { addon } from "../native/addon.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The files that an address space maps, opened to read their clean pages. A page of a file mapping that a checkpoint
  * does not store is the file's, so its bytes can be had only while that file is there unchanged.

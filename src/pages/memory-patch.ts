@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Changed bytes of an address space: whole pages of a new source, which take the place of what was stored there. */
 import { extentRow, type ExtentRow, type MmRow } from "../gen/tables.js";
 import { Checkpoint } from "../model/checkpoint.js";

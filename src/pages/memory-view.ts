@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * An address space of a checkpoint as bytes: which run of addresses comes from where, and reads that load no more
  * than they are asked for. What has no extent is zero where memory is anonymous, and the file's where it is mapped.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The vDSO of the running kernel. Checkpoints name it by its build-id and do not hold it. */
 import { closeSync, openSync, readFileSync, readSync } from "node:fs";
 

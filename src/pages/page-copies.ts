@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Copying ranges of any length from any source: by other threads where the source can, else piece by piece. */
 import type { ByteRange, PageSource } from "../model/page-source.js";
 

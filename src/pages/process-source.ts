@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Page bytes in the memory of a stopped process. */
 import { CrimgError } from "../errors/crimg-error.js";
 import type { ByteRange, CopyWatch, PageSource } from "../model/page-source.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * What the areas of a process become in the model. The formats name a file for an area at most by a path that may be
  * gone; where all pages of such an area are stored, it needs no file and becomes memory of its own.

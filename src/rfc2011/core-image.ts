@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The vma_entry list of a core image, and its pages sorted by what they belong to. */
 import { ByteReader } from "../bytes/byte-reader.js";
 import type { RandomBytes } from "../bytes/random-bytes.js";

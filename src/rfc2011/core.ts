@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** core_entry ↔ task, thread and address space. */
 import { ByteReader } from "../bytes/byte-reader.js";
 import { ByteWriter } from "../bytes/byte-writer.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Pages of file mappings that the checkpoint does not store, because they are the file's. A format that cannot name
  * files (version 1), or an image that shall need none (--bundle), stores them all.

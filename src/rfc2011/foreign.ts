@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * What the 2011 formats say beyond the model, kept in `foreign` rows so that it can be written again. A row is kept
  * only where writing the model would give something else: what can be derived is derived.

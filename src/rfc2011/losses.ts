@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** What the formats of 2011 cannot hold of a checkpoint: one loss a kind, with the first objects by name. */
 import type { FacetName, Loss } from "../adapter/format.js";
 import type { FileKind, OpenFileRow } from "../gen/tables.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Before a process of 2011 is resumed: areas whose file is unknown or gone. Where all their pages are stored, they
  * become memory of the process; else the process cannot be resumed, and all such areas are named at once.

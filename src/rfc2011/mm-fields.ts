@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The mm fields of an image that cannot be true, and the arguments of a process, which the format lacks.
  * The tool of 2011 read /proc/PID/stat naively: a name with ")" in it shifted every field behind it.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Puts the processes of a 2011 image together into a checkpoint. Both formats use it. */
 import type { CoreEntry, VmaEntry } from "../gen/ckpt-elf-v1.js";
 import {

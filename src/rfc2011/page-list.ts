@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The page_entry lists of 2011: {u64 va, 4096 bytes} one after the other, ended by an entry whose va is 0. Addresses
  * and bytes are interleaved, so a list is read as runs of adjacent pages, and a page source hides the interleaving.

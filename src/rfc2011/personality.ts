@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * task_personality as the tool of 2011 wrote it: it gave the hexadecimal text of /proc/PID/personality to atoi(), so
  * 0x00040000 became the decimal number 40000. Reading takes the digits back; bits above 9 in a digit are lost.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The records of one task as both formats write them: its core, and its areas. */
 import { ByteReader } from "../bytes/byte-reader.js";
 import { CrimgError } from "../errors/crimg-error.js";

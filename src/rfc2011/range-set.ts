@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Ranges that were seen, to find what of a further one is new. */
 
 export interface Range {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Which pages a process's files of 2011 hold, and in what order. */
 import type { Checkpoint } from "../model/checkpoint.js";
 import type { VmaRow } from "../gen/tables.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** vma_entry ↔ vmas: status bits, flags, and what the kernel calls its own areas. */
 import { CrimgError } from "../errors/crimg-error.js";
 import { ByteWriter } from "../bytes/byte-writer.js";

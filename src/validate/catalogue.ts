@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** All rules there are. docs/validation-rules.md is generated from this. */
 import type { RuleInfo } from "./finding.js";
 import type { ModelRule } from "./model-context.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** What validation says: rules, and findings of rules. Both are data. */
 import type { FacetName } from "../adapter/format.js";
 import type { Location } from "../errors/crimg-error.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Profile `lkml`: what the kernel loader of October 2011 would have done with a file, and at which step it would have refused. */
 import { FileBytes } from "../bytes/random-bytes.js";
 import type { Problem, RuleInfo } from "./finding.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Where in an executable image a row or field lies, so that findings about the model point into the file. */
 import { FileBytes } from "../bytes/random-bytes.js";
 import type { FieldSpec } from "../bytes/record-spec.js";

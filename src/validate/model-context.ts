@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** What the model rules look at, with the lookups that several of them share. */
 import type { TaskRow, Tables, ThreadRow, VmaRow } from "../gen/tables.js";
 import type { Checkpoint } from "../model/checkpoint.js";

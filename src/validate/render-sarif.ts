@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Findings as SARIF 2.1.0 (OASIS), which code-scanning services and editors read. */
 import type { Log, ReportingDescriptor, Result } from "sarif";
 import { hexOf } from "../errors/json.js";

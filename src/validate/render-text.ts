@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Findings for people: what, where, expected and found, a few bytes with a caret, what to do. */
 import { closeSync, constants, openSync, readSync, statSync } from "node:fs";
 import { printable, renderLocation } from "../errors/render.js";

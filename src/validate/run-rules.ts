@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Runs rules and turns what they find into located findings, a bounded number of each. */
 import type { Finding, Problem, Rule, RuleInfo } from "./finding.js";
 import type { Locator } from "./locate.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Every reading command on what is missing, empty, malformed and valid: one clear message, the right exit status. */
 import assert from "node:assert/strict";
 import { mkdirSync, readFileSync, readdirSync, statSync, truncateSync, writeFileSync } from "node:fs";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Every command in README is executed, in order, in one shell in one directory: the page cannot rot. */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** What gdb shows of a core that crimg wrote is what it shows of the live process. */
 import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";

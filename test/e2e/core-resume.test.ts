@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** A process that gcore dumped counts on from an executable made of its core. */
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";

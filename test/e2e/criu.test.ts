@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Real CRIU and crimg take over from one another: what CRIU dumped resumes as an executable, what crimg dumped
  * is restored by CRIU, and a set read and written again is still a set.

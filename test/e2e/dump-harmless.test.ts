@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Dumping a process that goes on: it must not notice, whatever happens to crimg meanwhile. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";

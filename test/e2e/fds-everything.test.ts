@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** A program that has one of everything open is dumped and resumed, twice, and finds all of it as it was. */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Descriptors that cannot be kept are named, the target runs on; sockets that are taken at the resume are named too. */
 import assert from "node:assert/strict";
 import { closeSync, constants, existsSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";

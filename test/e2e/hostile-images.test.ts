@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Images that are damaged, and restore programs in which something fails, executed where they can do no harm: one clear
  * message, and nothing half-alive. `npm run trust` does the same with every op and thousands of images.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** An image in other tools' eyes: readelf, file, strace; and `crimg explain` tells what strace sees. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";

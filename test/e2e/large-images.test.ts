@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Conversions stream: memory does not grow with the image, and looking at one reads no pages. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";

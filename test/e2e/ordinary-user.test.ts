@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Without any privilege: a process of the user's own is dumped, and its image resumes it, twice. */
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";

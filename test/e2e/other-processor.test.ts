@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Extended registers of a processor of another maker, which keeps them elsewhere: the image puts them where they belong. */
 import assert from "node:assert/strict";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Real programs, each dumped while busy, killed, resumed by executing its own image, held against its state before,
  * seen to go on, and dumped and resumed a second time from an image that needs nothing of the first.

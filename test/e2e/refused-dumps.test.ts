@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** When a dump goes wrong: one clear message, the documented status, the target as before, and no file. */
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";

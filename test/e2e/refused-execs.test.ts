@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** When a resume goes wrong: one message that names the object, status 125, and nothing half-alive. */
 import assert from "node:assert/strict";
 import { appendFileSync, chmodSync, copyFileSync, renameSync, rmSync, statSync, truncateSync } from "node:fs";

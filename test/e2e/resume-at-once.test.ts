@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** An image executed while the process that was dumped still holds its pid: it waits for the end of that one. */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** A process with much memory: a helper reads half of its pages, and where there can be none, the process reads all. */
 import assert from "node:assert/strict";
 import { join } from "node:path";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Every fixture converts to every format that can hold it; a format that cannot says so in words. */
 import assert from "node:assert/strict";
 import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";

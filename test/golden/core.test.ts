@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Cores made by gcore and the kernel: what they say equals truth.json, and gdb sees the same in cores of ours. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";

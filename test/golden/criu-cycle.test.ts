@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** criu → model → criu: every message and every page again, and crit reads what was written. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";

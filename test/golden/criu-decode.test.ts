@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Our descriptions against CRIU's own decoder: every image of every fixture says the same. */
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";

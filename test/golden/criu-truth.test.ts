@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** What the model says of the fixtures against what was recorded of the live processes. */
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Everything that the original `crtools -s` printed of a set is in what `crimg show` prints. */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The sets that the tool of 2011 wrote: read, written again, and held against what was seen of the processes. */
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";

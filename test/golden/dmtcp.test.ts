@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Images made by DMTCP: the memory is the program's, and what cannot be done with them is refused in words. */
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Checkpoints of other tools as sets and images of 2011: whole, valid, with the memory that was seen. */
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";

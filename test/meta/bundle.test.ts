@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The command starts from the bundle that the build makes, with functions that are compiled already. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";

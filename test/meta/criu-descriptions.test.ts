@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** formats/criu/gen is what protoc-gen-es makes of formats/criu/proto. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Files generated from the code itself are up to date. */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";

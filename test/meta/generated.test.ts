@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** What is generated is what the specs say: regenerated in memory and compared. */
 import assert from "node:assert/strict";
 import { existsSync, readFileSync, readdirSync } from "node:fs";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Who may import whom (docs/architecture.md draws it). A folder may import itself and what its row names; nothing else.
  */

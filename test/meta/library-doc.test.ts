@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** docs/library.md: every example runs. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";

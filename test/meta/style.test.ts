@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The formatter and linter (biome.json) find nothing to say about the sources. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import java.io.FileWriter;
 import java.util.ArrayDeque;
 import java.util.HashMap;

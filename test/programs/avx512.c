@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Holds a pattern in all 32 zmm and 8 mask registers (or 16 ymm without AVX-512) across a spin, over and over, and
 // says "tick N" to the file in argv[1] when they are still what they were. "broken" is the last word if not.
 #include <fcntl.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One thread, no libc state worth speaking of: counts into the file named by argv[1], ten lines a second.
 // Each line is "tick N SUM" where SUM is a checksum over a megabyte that every tick changes, so that a page lost
 // or doubled by a checkpoint shows at once.

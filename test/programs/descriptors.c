@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /*
  * Opens one of everything, says "ready", and on SIGUSR1 looks whether all of it is as it was: one line "ok WHAT" or
  * "bad WHAT" each into the log (argv[1]), then "done". argv[2] is a directory to work in.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /*
  * usage: large LOG
  * Holds 96 MiB, all of it written, and 6 MiB with every third page written. Again and again looks whether all is as it

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /* Threads at known depths of the stack, and a child, all waiting: what a debugger shows of them does not change. */
 #include <pthread.h>
 #include <stdio.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /* usage: occupy PID. Makes a child with that id, says "ready", and waits. Status 3: not permitted, or in use. */
 #define _GNU_SOURCE
 #include <linux/sched.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /*
  * A tree of processes that holds one of every kind of resource, and says whether it still has them all.
  *

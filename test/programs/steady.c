@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /*
  * Notices whatever a dump does to it. Threads compute the same sums twice (registers, x87, SSE), sleep, poll and wait
  * on epoll; an interrupted call, a changed sum, a lost alternate stack or a changed signal mask ends it with status 9

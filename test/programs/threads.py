@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Three threads and 200 MB: each thread owns a third of the memory, changes it, and checks what it changed before.
 
 usage: python3 threads.py LOG

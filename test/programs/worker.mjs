@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Timers on the main thread and a worker that answers: "tick N" when both the interval fired and the worker replied.
 // usage: node worker.mjs LOG
 import { appendFileSync } from "node:fs";

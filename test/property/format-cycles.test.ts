@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Model equality over every cycle A → B → A: what both formats claim to hold exactly, and the loss reports do not
  * mention, comes back as it was. The claims are those that `crimg formats` prints.

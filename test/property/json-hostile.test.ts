@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Documents that the schema accepts and that make no sense: a model that converts, or a located error. */
 import assert from "node:assert/strict";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";

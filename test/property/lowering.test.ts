@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Laws of lowering, for generated trees and address spaces; no kernel is asked. */
 import assert from "node:assert/strict";
 import test from "node:test";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Our writers against the official compiler's readers: every field of every record, 64-bit values exactly. */
 import assert from "node:assert/strict";
 import test from "node:test";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Our readers and the official compiler's on the same bytes of images that the original tools wrote. */
 import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Every record of every spec obeys the laws of codecs (test/support/codec-laws.ts). fast-check prints the seed of a failure. */
 import test from "node:test";
 import { allCodecCases } from "../support/gen/all.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** One process out of a tree: it is as it was, and nothing of the others is left. */
 import assert from "node:assert/strict";
 import test from "node:test";

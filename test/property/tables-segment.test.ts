@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Whole tables segments: laws over random tables, and over damaged bytes. */
 import assert from "node:assert/strict";
 import test from "node:test";

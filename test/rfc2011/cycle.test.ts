@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The "make test" that the RFC of 2011 asked for: own programs that do what its testees did, each started, dumped,
  * killed, resumed and checked, in version 2 and, where the state fits it, in the formats of 2011.

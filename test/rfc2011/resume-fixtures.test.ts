@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Images that the original tool made in its time, resumed today: sets and version 1 images, with and without the
  * files that their processes mapped. Needs root: pids are the old ones, so each test has namespaces of its own for

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Random checkpoints that mean something: a tree, threads, mappings that do not overlap, pages, descriptors. */
 import fc from "fast-check";
 import {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The laws that every record's reader and writer obey, written once. */
 import assert from "node:assert/strict";
 import fc from "fast-check";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Real CRIU in tests: dump and restore, with its own complaints in the failure message. */
 import { waitNow, waitOption } from "../../src/native/index.js";
 import assert from "node:assert/strict";

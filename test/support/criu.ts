@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Image sets in tests: writing one, decoding one into plain values. */
 import { mkdirSync, openSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";

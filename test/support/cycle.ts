@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** One turn of the wheel: dump a tree while it is busy, see it gone, resume it by executing its file. */
 import assert from "node:assert/strict";
 import { spawn, type ChildProcess } from "node:child_process";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** What a checkpoint says about each facet, in a form that two of them can be compared by. */
 import { createHash } from "node:crypto";
 import type { FacetName } from "../../src/adapter/format.js";

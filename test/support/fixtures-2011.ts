@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The images that the tool of 2011 made, and adapters at work on them. */
 import { closeSync, mkdtempSync, openSync, readFileSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Images for tests, made from the small model: no process and no fixture is needed. */
 import { join } from "node:path";
 import { registry } from "../../formats/registry.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Preloaded into crimg: sends it SIGINT as soon as the target stands frozen (its first pages are scanned). */
 import { addon } from "../../src/native/addon.js";
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Small JSON documents that stand for large images. */
 import { closeSync, ftruncateSync, openSync, writeFileSync, writeSync } from "node:fs";
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Processes in pid namespaces. As an ordinary user an image resumes in a pid namespace of its own: the program has its
  * old process id there, and another one here. Tests look and send signals from here, and compare ids as the program

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Makes a tables segment look as if a newer version had written it. */
 import { ByteReader } from "../../src/bytes/byte-reader.js";
 import { ByteWriter } from "../../src/bytes/byte-writer.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The official Kaitai compiler's JavaScript readers of the same .ksy files: an independent oracle for ours.
  * Its readers get a stream whose 64-bit reads are exact, so that every value can be compared bit for bit.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Rewrites an image set of CRIU 4.2 as earlier versions would have written it. Images are data: no program is needed. */
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** fast-check arbitraries of the types that records are made of. */
 import fc from "fast-check";
 import { decodeText } from "../../src/bytes/text.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Starting, watching and ending programs in tests: every wait is bounded, and only own processes are ended. */
 import { spawn, spawnSync, type ChildProcess, type SpawnOptions } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Where things are, as seen from compiled tests in dist/test. */
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The program test/programs/steady.c, and the check that it goes on unharmed. */
 import assert from "node:assert/strict";
 import { closeSync, openSync, readdirSync, readFileSync, readlinkSync } from "node:fs";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Random tables whose references all name rows. What rows mean is not heeded: addresses and pids are any numbers. */
 import fc from "fast-check";
 import { fileDetailTables } from "../../src/model/references.js";

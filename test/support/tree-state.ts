@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * What can be seen of a process tree from outside, as text a field, so that "identical before and after" is one
  * comparison. Left out is only what no faithful restore can keep: times used, counters of faults, inode numbers of

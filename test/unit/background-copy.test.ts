@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Pages copied on other threads arrive whole, in any arrangement, and what goes wrong is said. */
 import assert from "node:assert/strict";
 import { closeSync, openSync, readFileSync, truncateSync, writeFileSync } from "node:fs";

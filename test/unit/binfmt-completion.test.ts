@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The binfmt_misc rule, and completion scripts made from the commands' descriptions. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** ByteReader on hostile input: exact errors, no reads past the end, no allocation before a check. */
 import assert from "node:assert/strict";
 import test from "node:test";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Text of any bytes survives decoding and encoding. */
 import assert from "node:assert/strict";
 import test from "node:test";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** ByteWriter: values that do not fit are errors, never cut. */
 import assert from "node:assert/strict";
 import test from "node:test";

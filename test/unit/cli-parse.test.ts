@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Command lines → arguments, errors → words. */
 import assert from "node:assert/strict";
 import test from "node:test";

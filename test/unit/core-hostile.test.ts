@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Damaged and odd cores: a model or a located error, never anything else, and never much memory. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";

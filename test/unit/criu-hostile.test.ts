@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Image sets that are wrong: each ends in an error that says where, and leaves nothing behind. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Messages: hostile ones are refused before they are decoded, differences are kept and put back. */
 import assert from "node:assert/strict";
 import test from "node:test";

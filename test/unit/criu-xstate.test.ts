@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** A blob that the dumper shortened by its zero tail loses nothing on the way through a CRIU image. */
 import assert from "node:assert/strict";
 import test from "node:test";

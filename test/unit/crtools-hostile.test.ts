@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Damaged and invented sets: each is refused with the place, none crashes. */
 import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The layout of signal frames (arch/x86/include/uapi/asm/sigcontext.h, ucontext.h). */
 import assert from "node:assert/strict";
 import test from "node:test";

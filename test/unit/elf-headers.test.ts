@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** ELF header tables, notes and the writing helpers. */
 import assert from "node:assert/strict";
 import test from "node:test";

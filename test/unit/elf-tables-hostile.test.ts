@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Tables segments that lie: each is refused where it does, before anything is allocated for it. */
 import assert from "node:assert/strict";
 import test from "node:test";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The pure parts of collecting descriptors: fdinfo, kinds, sharing, sock_diag. */
 import assert from "node:assert/strict";
 import test from "node:test";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Descriptors in restore programs: which number gets what, how sockets come to be, what is said of each op. */
 import assert from "node:assert/strict";
 import test from "node:test";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The generator on .ksy files that are wrong: an error that names file and field, and no injection into what it prints. */
 import assert from "node:assert/strict";
 import test from "node:test";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The JSON document: rows survive it, edits take effect, and what is wrong is named with its place. */
 import assert from "node:assert/strict";
 import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Who makes whom: sessions and groups whose leaders live, are elsewhere, or are gone. */
 import assert from "node:assert/strict";
 import test from "node:test";

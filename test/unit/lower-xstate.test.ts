@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Areas of extended state in a restore program: whole, marked, and with room for another processor's layout. */
 import assert from "node:assert/strict";
 import test from "node:test";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Memory by address: stored, zero, the mapped file's, or refused with the reason. */
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Outputs get their name only when they are whole, and leave nothing otherwise. */
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync, writeSync } from "node:fs";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The parts that both formats of 2011 share, each by itself. */
 import assert from "node:assert/strict";
 import { mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** What `show --json` prints is valid against spec/schema/show.schema.json, for every section and every format. */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** XSAVE areas of other makers: the same components, elsewhere. */
 import assert from "node:assert/strict";
 import test from "node:test";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // usage: hog MEBIBYTES CLOCKFILE
 // Holds that much incompressible memory and stores CLOCK_MONOTONIC (ns) in CLOCKFILE every 100 µs, so that a bench
 // sees to a tenth of a millisecond when it runs. Says "ready" in the second word of the file when the memory is filled.

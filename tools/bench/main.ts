@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * `npm run bench [-- MEBIBYTES…]`: times crimg beside CRIU (when CRIU_BIN names one) in the same run, in turn, and
  * prints medians of five and their ratios. Times of this kind mean little alone; the ratios are what to quote.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Makes the bundle's code caches, one a command: node code-cache.mjs. A cache holds the functions that ran until it was
  * made, so the commands run here, on an image of a child that sleeps. Where that may not be dumped (another process

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * `npm run coverage -- RUNNER SUITE [TESTS…]`: runs CRIU's own tests (ZDTM) under crimg and writes docs/coverage.md.
  *

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The program that `npm run demo` freezes: two threads that count, a child that squares what it reads from one pipe
 // and answers on another, and a main thread that prints all of it four times a second.
 #define _GNU_SOURCE

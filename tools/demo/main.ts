@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * `npm run demo`: a running program becomes one file, is gone, and runs on when the file is executed.
  * Exit status 0 only if the count went on where it had stopped.

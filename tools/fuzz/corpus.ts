@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** What is mutated: images of the real tools, and images that crimg makes of them in every format it writes. */
 import { cpSync, mkdirSync, readFileSync, readdirSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { basename, join, relative } from "node:path";

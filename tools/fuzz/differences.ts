@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Where two models differ, for people who look for rules that are missing. */
 import { isDeepStrictEqual } from "node:util";
 

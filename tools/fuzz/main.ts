@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Mutates images and reads them:
  * node dist/tools/fuzz/main.js [--count N] [--seed S] [--only INDEX] [--workers N] [--seconds N] [--json FILE] [--where]

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Mutations that know where a format keeps its numbers: most hit metadata, at the sizes that fields have. */
 import type { Random } from "./random.js";
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** A small deterministic generator (splitmix32): case N of seed S is the same on every machine. */
 export class Random {
   #state: number;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** One case: mutate a file of a seed, read the set, touch everything, put the file back. */
 import { closeSync, ftruncateSync, futimesSync, openSync, readSync, writeSync } from "node:fs";
 import { isDeepStrictEqual } from "node:util";

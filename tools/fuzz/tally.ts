@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Counts what became of the cases, and keeps the first examples of what must not happen. */
 import type { CaseResult, Outcome } from "./run-case.js";
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Runs cases in a thread of its own, so that one that hangs can be ended. */
 import { parentPort, workerData } from "node:worker_threads";
 import { registry } from "../../formats/registry.js";

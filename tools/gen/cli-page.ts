@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Makes docs/cli.md from the descriptions of the commands: what --help says, on one page. */
 import type { Command, OptionSpec } from "../../src/cli/command.js";
 import { commandEntries } from "../../src/cli/commands.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Generated files that come from the code itself, not from the spec. */
 import { allRules } from "../../src/validate/catalogue.js";
 import { cliPage, cliPagePath } from "./cli-page.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** test/support/gen/<spec>.ts: a fast-check arbitrary and a codec case for every record of a spec. */
 import { countUsers, hasNamedEnums, recordTypeName, sizeName, visibleFields } from "./emit-types.js";
 import { tableProperty, tablesOf } from "./emit-tables.js";

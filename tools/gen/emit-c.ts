@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** native/gen/<spec>.h: structures (packed where that makes a difference) with size and offset asserts, enums, flag masks. */
 import type { EnumType, Field, RecordType, Spec } from "./ir.js";
 import { alignOf } from "./layout.js";
@@ -18,7 +19,7 @@ function comment(text: string): string {
 export function emitCHeader(spec: Spec): string {
   const prefix = spec.cPrefix ?? spec.id;
   const records = inOrder(spec.records.filter(({ size }) => size !== undefined));
-  let text = header([sourceOf(spec)]).replace(/^\/\/ (.*)\n$/, "/* $1 */\n");
+  let text = header([sourceOf(spec)], (line) => `/* ${line} */`);
   text += "#pragma once\n#include <stddef.h>\n#include <stdint.h>\n";
   for (const { id, value, doc } of spec.constants) {
     text += `\n#define ${upperCase(`${prefix}_${id}`)} 0x${value.toString(16)}${comment(doc)}`;

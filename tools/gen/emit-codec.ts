@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Straight-line readers and writers of records. */
 import type { Count, EnumType, Field, RecordType } from "./ir.js";
 import { countUsers, hasNamedEnums, recordTypeName, sizeName, visibleFields } from "./emit-types.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The generated parts of spec/SPEC.md. A part stands between `<!-- generated: WHAT -->` and `<!-- end -->`; WHAT is
  * `record SPEC::RECORD`, `table NAME`, `tables` (an index), `enum SPEC::ENUM` or `enums SPEC`.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** src/gen/<spec>.ts: types, factories, readers and writers of a spec's records. */
 import { CodecEmitter, type Modules } from "./emit-codec.js";
 import { emitEnumsAndConstants, emitFlagMasks, emitRecordType, factoryName, needsNoBytes, recordTypeName } from "./emit-types.js";

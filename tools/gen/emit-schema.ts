@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** spec/schema/checkpoint.schema.json: the JSON form of the tables (draft 2020-12). */
 import type { EnumType, Field, IntType, RecordType, Spec } from "./ir.js";
 import { tablesOf } from "./emit-tables.js";

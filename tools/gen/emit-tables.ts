@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** src/gen/tables.ts and src/gen/table-specs.ts: the rows of the v2 tables, and what is known about them. */
 import type { EnumType, Field, RecordType, Spec } from "./ir.js";
 import { emitEnumsAndConstants, emitFlagMasks, emitRecordType, factoryName, recordTypeName, visibleFields } from "./emit-types.js";

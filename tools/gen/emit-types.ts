@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** TypeScript of record types: interfaces, factories, enums, flag masks. */
 import type { EnumType, Field, RecordType, Spec } from "./ir.js";
 import { camelCase, pascalCase } from "./names.js";

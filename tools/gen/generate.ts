@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Everything that is generated, as paths (from the root of the checkout) and contents. */
 import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Collects the imports of a generated module. */
 export class Imports {
   readonly #own: string;

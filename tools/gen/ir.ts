@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * What the emitters see of a .ksy file: records with resolved types, offsets and sizes.
  * Loading (load.ts) rejects everything that this cannot say, so that emitters need no error paths.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Sizes and alignments of types. */
 import type { FieldType, RecordType } from "./ir.js";
 import { SpecError } from "./yaml-values.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The attributes of a field that do not bear on its layout: valid, flags, format. */
 import type { Field, FieldType, Valid } from "./ir.js";
 import { isKsyIdentifier } from "./names.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Sizes, repetitions and constants of fields. */
 import type { Count, Field } from "./ir.js";
 import { type Mapping, SpecError, asInteger, asList, asText } from "./yaml-values.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Reads .ksy files into the generator's IR. Whatever the generator cannot express is an error that names file and field. */
 import { parse } from "yaml";
 import type { EnumType, Field, FieldType, IntType, RecordType, Spec } from "./ir.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Names: ksy has lower_snake_case; TypeScript gets camelCase and PascalCase, files kebab-case, C upper case. */
 
 const identifier = /^[a-z][a-z0-9_]*$/;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Makes docs/validation-rules.md from the catalogue. */
 import type { Profile, RuleInfo } from "../../src/validate/finding.js";
 

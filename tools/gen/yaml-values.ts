@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Values out of YAML, with their types checked. */
 
 /** A .ksy file that the generator refuses. */

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Dumps a process over and over, as a child of trust's main: node dumper.js PID OUTPUT FROM TO ERRNO STEP
  * With ERRNO 0 nothing fails: it dumps TO − FROM times. Else case N makes the N-th system call of the dump fail.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Every system call of a dump made to fail in turn, and crimg killed in the midst: the target must not notice. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { readdirSync, rmSync } from "node:fs";

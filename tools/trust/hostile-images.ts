@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Damaged and hostile images executed. Damage (any byte that is not a page of the program, a cut, bytes missing) must end
  * in a clear message or a proper resume. A program that was made to do harm, with a right checksum, may do what any

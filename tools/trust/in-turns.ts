@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Runs trials, a few at a time. */
 import { availableParallelism } from "node:os";
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /*
  * Runs an image that may do anything, where it can do no harm, and says what became of it.
  *

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Runs an image in jail.c. */
 import { spawn, spawnSync } from "node:child_process";
 import { join } from "node:path";

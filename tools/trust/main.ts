@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Makes docs/trust.md: node --expose-gc dist/tools/trust/main.js [--mutations N] [--kills N] [--step N] [--executed N]
  * [--seed S] [--fuzz FILE] [--print] (npm run trust). FILE is what `fuzz --json FILE` wrote: then nothing is mutated here.

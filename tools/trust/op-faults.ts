@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Every op of a restore program made to fail in turn. The program is data, so this needs nothing in the interpreter: an
  * op is replaced by one whose result is the error, or is done and then judged by an expectation that nothing meets.

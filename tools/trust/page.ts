@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The text of docs/trust.md. */
 import type { FuzzSummary } from "../fuzz/tally.js";
 import type { TrialResult } from "./faults.js";

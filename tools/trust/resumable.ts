@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** An image of tree.c to be changed and resumed, and where its parts are. */
 import { spawn } from "node:child_process";
 import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The program that is dumped while things go wrong, and how to tell that it is unharmed. */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { closeSync, existsSync, openSync, readFileSync, readSync } from "node:fs";

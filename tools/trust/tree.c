@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /*
  * A tree to be resumed while things go wrong: threads, a child, pipes, shared memory, a zombie.
  *

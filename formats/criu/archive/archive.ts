@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Archives of an image set as container engines write them: tar, plain or compressed with gzip or zstd. */
 import { constants, gunzipSync } from "node:zlib";
 import { Decompress } from "fzstd";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Takes the image set out of an archive into a private directory. Members are hostile: nothing is written outside
  * that directory, names are single components of a set's own kind, links are refused, disk space is asked for first.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Rows of the `foreign` table that belong to this format: what the model has no place for. */
 import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
 import { type ForeignRow, foreignRow, type TableName, tableSpecs, type Tables } from "../../../src/gen/tables.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * What a message says beyond what the model says again. Reading keeps `restOf(original, rebuilt)`; writing applies
  * it to the message built from the model, so that nothing is lost from CRIU to CRIU, and edits of the model count.

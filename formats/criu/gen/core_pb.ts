@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // core-TID.img: what belongs to one thread, and for a leader what belongs to its process.
 // Conventions: see tree.proto.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Open files: files.img and fdinfo-N.img. Kinds that have no place in the model stay unknown fields of FileEntry.
 // Conventions: see tree.proto.
 

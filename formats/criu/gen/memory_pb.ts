@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Address spaces and where their pages are: mm-PID.img, pagemap-PID.img, pagemap-shmem-ID.img, memfd.img.
 // Conventions: see tree.proto.
 

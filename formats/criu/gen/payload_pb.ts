@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Entries that have raw bytes behind them: pipes-data.img, fifo-data.img, sk-queues.img, ghost-file-ID.img;
 // and remap-fpath.img, which says what became of files without a name. Conventions: see tree.proto.
 

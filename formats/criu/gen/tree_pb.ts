@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Who was dumped: the inventory, the process tree, the shared kernel objects of a task, its directories, the clocks.
 //
 // Field numbers and types are those that CRIU 3.x and 4.x read and write. Every field is optional here, although the

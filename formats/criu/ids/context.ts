@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The identifiers that tie images together: file entries, shared memory, pipes, sockets, address spaces.
  * What a set said before is kept in foreign rows and used again; what is new gets numbers that are free.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Numbers of file_entry.type and fdinfo_entry.type. */
 export const fileType = {
   reg: 1,

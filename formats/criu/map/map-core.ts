@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** core-TID.img ↔ a thread row, and for a leader what hangs on its task. Each mapping stands beside its inverse. */
 import { create } from "@bufbuild/protobuf";
 import {

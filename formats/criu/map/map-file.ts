@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Open file descriptions of files.img ↔ rows of `files` and of the tables that their kinds name. */
 import { create, toBinary } from "@bufbuild/protobuf";
 import {

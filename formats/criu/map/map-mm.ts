@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** mm-PID.img ↔ rows of `mms` and `vmas`. */
 import { create, toBinary } from "@bufbuild/protobuf";
 import { mmRow, objectRow, type VmaKind, type VmaRow, vmaRow, vmaVmFlagsBits } from "../../../src/gen/tables.js";

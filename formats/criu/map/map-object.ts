@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Inodes: regular file entries, memory files and ghosts ↔ rows of `objects`. */
 import { create } from "@bufbuild/protobuf";
 import { decodeText, encodeText } from "../../../src/bytes/text.js";

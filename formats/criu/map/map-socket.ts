@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Sockets of files.img and their queues ↔ rows of `sockets`. */
 import { create } from "@bufbuild/protobuf";
 import { type OpenFileRow, type SocketMessageRow, type SocketRow, socketRow, type SocketState } from "../../../src/gen/tables.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** What a leader's core image says of its process, and credentials: signals, timers, limits. */
 import { create, toBinary } from "@bufbuild/protobuf";
 import { encodeText } from "../../../src/bytes/text.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * fpregs and xsave of a core image ↔ the xstate blob of the model (NT_X86_XSTATE, standard form).
  *

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** What has no name any more. */
 import type { ObjectKind, ObjectRow } from "../../../src/gen/tables.js";
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Socket options ↔ rows of `socket_options`. An image has a field for each option, whatever its value; the model has
  * a row for each that was changed. Numbers: asm-generic/socket.h, netinet/tcp.h, linux/in.h, linux/in6.h.

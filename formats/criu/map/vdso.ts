@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * A restore reads the symbols of the saved vDSO from its pages. The model does not have them, because the kernel
  * provides them: those of an image set are kept aside; else, if this kernel's vDSO is the same, its pages are used.

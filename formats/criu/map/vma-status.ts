@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The bits of a VMA entry: its status, its MAP_* flags and its madvise bits, and what they are in the model.
  */

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** ghost-file-ID.img → the row of an unlinked file and extents of its content. */
 import { extentRow, objectRow } from "../../../src/gen/tables.js";
 import { FilePageSource } from "../../../src/pages/file-source.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** pagemap_entry.flags. */
 export const pageFlag = {
   /** The pages are in the parent image. */

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** pagemap-*.img and pages-N.img → extents; what an incremental image leaves to its parent is looked up there. */
 import { isFieldSet } from "@bufbuild/protobuf";
 import { extentRow, type ExtentOwner, type VmaRow } from "../../../src/gen/tables.js";

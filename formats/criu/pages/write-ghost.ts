@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** An unlinked file → ghost-file-ID.img. */
 import { ftruncateSync } from "node:fs";
 import type { Output } from "../../../src/adapter/output.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Extents → pages-N.img and its map. Pages are copied in large ranges, by the kernel where it can. */
 import { ftruncateSync } from "node:fs";
 import type { Output } from "../../../src/adapter/output.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The messages of an image set → the model. */
 import { toBinary } from "@bufbuild/protobuf";
 import { checkpointRow, descriptorRow, messageFileRow, socketMessageRow, taskRow, threadRow } from "../../../src/gen/tables.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Whole images of a set: one message, or a list of them. */
 import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
 import { ImageReader } from "./image-reader.js";

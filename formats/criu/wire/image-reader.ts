@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Reads one image file: magic numbers, then entries of a length (u32) and a protobuf message, some with raw bytes
  * behind them. Reads ahead in pieces; nothing is allocated on the word of a length that the file cannot keep.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** A directory of images, and through its `parent` link the images that an incremental dump builds on. */
 import { lstatSync, readdirSync, realpathSync, rmSync } from "node:fs";
 import { join } from "node:path";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The kinds of image files: name, magic number, whether the model covers them.
  * Facts from images of CRIU 3.x and 4.x; every number is little-endian.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Writes one image file: magic numbers, then entries and raw bytes, through one buffer. */
 import { writeSync } from "node:fs";
 import { create, type DescMessage, type MessageInitShape, type MessageShape, toBinary } from "@bufbuild/protobuf";

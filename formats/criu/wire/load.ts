@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Images → messages: everything of a set but the pages, in the shape that the mappings work on. */
 import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
 import { CrimgError } from "../../../src/errors/crimg-error.js";

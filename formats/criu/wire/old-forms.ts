@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * What early 3.x versions write otherwise, brought into the form of the later ones:
  *

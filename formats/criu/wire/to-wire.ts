@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Rows → messages of a task: the inverses of from-wire.ts, without what was kept aside. */
 import { create } from "@bufbuild/protobuf";
 import { objectRow, socketMessageRow, taskRow, threadRow } from "../../../src/gen/tables.js";

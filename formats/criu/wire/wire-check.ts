@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Judges a protobuf message before it is decoded: lengths against the bytes that are there, and the number of
  * values, since a decoder turns two hostile bytes into an object of a hundred.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import { CrimgError } from "../../errors/crimg-error.js";
 import { defineCommand } from "../command.js";
 import { externalOptions, externalOptionsAtExecNote, externalOptionSpecs } from "../external-options.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import { exitStatus } from "../../errors/crimg-error.js";
 import { defineCommand } from "../command.js";
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import { type FormatAdapter, facetNames } from "../../adapter/format.js";
 import { exitStatus } from "../../errors/crimg-error.js";
 import { toJsonText } from "../../errors/json.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import { CrimgError } from "../../errors/crimg-error.js";
 import { toJsonText } from "../../errors/json.js";
 import { errorToJson, renderError } from "../../errors/render.js";

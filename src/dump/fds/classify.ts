@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Which kind a descriptor is, from what /proc and fstat say. Pure: no system calls. */
 
 /** A kind that this folder collects. */

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Collects every descriptor of a frozen tree into the tables `files`, `descriptors` and those of each kind. */
 import { decodeText } from "../../bytes/text.js";
 import { descriptorRow, openFileRow, type OpenFileRow } from "../../gen/tables.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** What the collectors of this folder share. */
 import type { OpenFileRow } from "../../gen/tables.js";
 import type { FileStat } from "../../native/index.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Which descriptors are one open file description. */
 
 /** kcmp(KCMP_FILE)'s answer: 0 the same, 1 the first is less, 2 it is greater; anything else: cannot tell. */

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Epoll sets: which file each item watches. An item is keyed by number and description; the number may be gone since. */
 import { epollWatchRow } from "../../gen/tables.js";
 import { kcmpType, tryKcmp } from "../../native/index.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** eventfd, timerfd, signalfd, pidfd: what they hold is in fdinfo. */
 import { eventfdRow, type OpenFileRow, signalfdRow, timerfdRow } from "../../gen/tables.js";
 import { tryCall, tryReadSmall } from "../../native/index.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * /proc/PID/fdinfo/N (proc_pid_fdinfo(5); fs/proc/fd.c and the show_fdinfo of each kind in the kernel).
  * Lines are `name:` and a value; what a kind adds comes after the common four.

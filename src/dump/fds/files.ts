@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Descriptors that have (or had) a path: files, directories, devices, FIFO and socket inodes opened with O_PATH, memfds. */
 import type { ObjectRow, OpenFileRow } from "../../gen/tables.js";
 import {

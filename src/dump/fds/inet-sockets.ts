@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Inet sockets at rest: TCP that listens or is unconnected, UDP, raw and ICMP sockets; and netlink sockets. */
 import { type SocketRow, socketRow } from "../../gen/tables.js";
 import { close, errno, failed, socketFlag, tryCall, tryGetsockopt, tryIoctl, trySocketAddress } from "../../native/index.js";

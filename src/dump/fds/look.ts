@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Looking at every descriptor of every task, each open file description once. */
 import {
   check,

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Netlink messages and attributes (linux/netlink.h): the framing that sock_diag uses. Pure. */
 import { CrimgError } from "../../errors/crimg-error.js";
 

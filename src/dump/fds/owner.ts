@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Who gets SIGIO: F_SETOWN, F_SETSIG. */
 import type { OpenFileRow, OwnerType } from "../../gen/tables.js";
 import { failed, fcntlCommand, tryFcntl } from "../../native/index.js";

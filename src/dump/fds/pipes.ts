@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Pipes and FIFOs: the bytes in flight (copied by tee, so that they stay), capacity, packet mode, missing ends. */
 import { type OpenFileRow, pipeRow } from "../../gen/tables.js";
 import {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** sock_diag (linux/sock_diag.h, unix_diag.h, inet_diag.h): what the kernel tells about sockets by inode. */
 import { close, errno, failed, socket, SysError, tryReceive, trySend } from "../../native/index.js";
 import { decodeAttributes, decodeMessages, dumpRequest, encodeMessage, netlinkType } from "./netlink.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Socket options that are kept. Only what differs from a fresh socket of the same kind is stored: the rest needs no
  * setting, and several options may be set by root alone.

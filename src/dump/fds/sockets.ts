@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Sockets of every family: rows, options and queues. */
 import { messageFileRow, type OpenFileRow, socketOptionRow, type SocketRow } from "../../gen/tables.js";
 import { tryGetsockopt } from "../../native/index.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Terminals: the caller's terminal takes their place, so they must be among the standard streams. */
 import type { OpenFileRow } from "../../gen/tables.js";
 import { decodeText } from "../../bytes/text.js";

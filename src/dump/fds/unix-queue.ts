@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Looking into the receive queue of a unix socket without taking anything out (MSG_PEEK with SO_PEEK_OFF). */
 import {
   close,

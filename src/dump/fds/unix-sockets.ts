@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Unix sockets: who is connected with whom (sock_diag), bound names, and the messages that wait in their queues. */
 import { dirname } from "node:path";
 import { decodeText } from "../../bytes/text.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Pidfds of processes that are gone: a process is made for them, and ends before the tree is made. */
 import type { LowerContext } from "../context.js";
 import { type FileSlots, openFlags } from "./shared.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Items of epoll sets. An item belongs to a number and a description; the number need not be open any more. */
 import type { EpollWatchRow } from "../../gen/tables.js";
 import type { Arg } from "../operands.js";

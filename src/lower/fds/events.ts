@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** eventfd, signalfd, timerfd, epoll sets. */
 import type { TimerfdRow } from "../../gen/tables.js";
 import type { Arg, DataRef, Slot } from "../operands.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Inet and netlink sockets: made, options set, bound, connected or listening. */
 import type { SocketRow } from "../../gen/tables.js";
 import type { Slot } from "../operands.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Files that can be opened only when the processes of the tree exist, by the task that holds them: pidfds, what lies in
  * /proc/PID of a process of the tree, and a task's own namespaces.

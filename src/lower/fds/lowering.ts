@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The descriptors' part of a restore program. */
 import type { OpenFileRow } from "../../gen/tables.js";
 import type { DescriptorLowering, LowerContext } from "../context.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Who gets SIGIO: set late, when the processes exist. */
 import { type FileSlots, fcntl, openFlags } from "./shared.js";
 

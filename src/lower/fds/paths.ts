@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Files, directories and devices: opened by their path as they were, positions put back. */
 import type { ObjectRow, OpenFileRow } from "../../gen/tables.js";
 import type { Slot } from "../operands.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Pipes and FIFOs: both ends, capacity, and the bytes in flight. */
 import type { OpenFileRow, PipeRow } from "../../gen/tables.js";
 import type { Slot } from "../operands.js";

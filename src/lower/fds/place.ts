@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** A task's table of descriptors: which number gets which file, and what is closed around them. Pure. */
 
 /** A number of the final table. */

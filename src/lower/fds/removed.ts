@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Inodes other than regular files whose name is gone: directories, devices, FIFOs, links and socket files are made again
  * under their name, opened, and removed. Where the name is taken now, one beside it is used: then only the name differs.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** What the parts of the descriptor lowering share: slots by file row, and words for messages. */
 import { CrimgError } from "../../errors/crimg-error.js";
 import type { OpenFileRow } from "../../gen/tables.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Setting socket options again, and making plain sockets. */
 import type { SocketOptionRow, SocketRow } from "../../gen/tables.js";
 import type { LowerContext } from "../context.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Messages that wait in unix sockets: sent again by whoever sent them, or by a stand-in. */
 import type { SocketMessageRow, SocketRow } from "../../gen/tables.js";
 import type { Slot } from "../operands.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Names of unix sockets: paths (absolute, relative, deleted) and abstract ones. */
 import { posix } from "node:path";
 import { decodeText } from "../../bytes/text.js";

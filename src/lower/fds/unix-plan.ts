@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** How connected unix sockets come to be again: which are made as pairs, which are accepted from a listener. Pure. */
 import type { SocketRow } from "../../gen/tables.js";
 

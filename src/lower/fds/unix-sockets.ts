@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Unix sockets in the first process: made, bound, listening, connected, filled, shut down; deleted names removed. */
 import { CrimgError } from "../../errors/crimg-error.js";
 import type { SocketRow } from "../../gen/tables.js";

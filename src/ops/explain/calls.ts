@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** What the arguments of the system calls of restore programs are. Calls that are not here show plain numbers. */
 import type { ArgKind, EnumKind } from "./values.js";
 

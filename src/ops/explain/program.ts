@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** A restore program read back from its bytes, every offset checked. */
 import { ByteReader } from "../../bytes/byte-reader.js";
 import { decodeText } from "../../bytes/text.js";

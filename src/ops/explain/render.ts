@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Restore programs as strace-like lines. */
 import { type Op, argModeNames, computeOpNames, expectNames, jumpIfNames, opFlagsBits, opKindNames } from "../../gen/restore-program.js";
 import { nr } from "../../native/index.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** How arguments of system calls are shown, as strace does: names of flags, numbers, addresses. */
 
 /** What an argument is. */

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * What `show` has collected, before anything is rendered: the rows concerned, for JSON and other machines, and
  * blocks of text cells, for people. Both come from one pass over the model, which reads no page payload.

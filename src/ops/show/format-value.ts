@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Values of rows as text, by the metadata that the spec gives each field. */
 import type { FieldSpec, RecordSpec } from "../../bytes/record-spec.js";
 import { signalName, signalSetNames, sockaddrText } from "./names.js";

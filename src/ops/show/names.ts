@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Names of the kernel's numbers, for people: signals, open flags, signal-action flags, capabilities, sockets. */
 
 // signal(7), x86-64 numbers.

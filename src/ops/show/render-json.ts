@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** A show document as JSON: the rows concerned, field by field, under the names of the spec. */
 import type { FieldSpec, RecordSpec } from "../../bytes/record-spec.js";
 import { type JsonValue, hexOf } from "../../errors/json.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** A show document as text: aligned columns, headings in bold, control characters escaped. */
 import { printable } from "../../errors/render.js";
 import type { Align, Block, ShowDocument } from "./document.js";

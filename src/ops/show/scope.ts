@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** What a section is about: the tasks in question, and lookups that several sections share. */
 import type { Checkpoint } from "../../model/checkpoint.js";
 import type { ObjectRow, OpenFileRow, TaskRow, ThreadRow, VmaRow } from "../../gen/tables.js";

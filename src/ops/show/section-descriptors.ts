@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Sections about descriptors and what is behind them: files, fds, pipes, sockets. */
 import type { DescriptorRow, OpenFileRow, PipeRow, SocketRow } from "../../gen/tables.js";
 import type { Block } from "./document.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Sections about signals and timers. */
 import type { IntervalTimerRow, PendingSignalRow, PosixTimerRow, SignalActionRow, ThreadRow, TimerfdRow } from "../../gen/tables.js";
 import type { Block } from "./document.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Sections about memory: maps and pages. */
 import type { Checkpoint } from "../../model/checkpoint.js";
 import type { ExtentRow, VmaRow } from "../../gen/tables.js";

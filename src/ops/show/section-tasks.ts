@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Sections about processes: overview, tree, threads, regs, creds, limits. */
 import type { Gpregs, MmRow, RlimitRow, TaskRow, ThreadRow } from "../../gen/tables.js";
 import { counted, formatBytes } from "../units.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** VMA status as the 2011 formats store it, in the letters that `crtools -s` printed. */
 import { vmaEntryStatusBits } from "../../gen/ckpt-elf-v1.js";
 import type { Checkpoint } from "../../model/checkpoint.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** What this host can do, asked of the kernel once. No privilege is needed and nothing is changed. */
 import { existsSync, readFileSync } from "node:fs";
 import { release } from "node:os";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Rules about the host alone (`crimg check`): can processes be dumped and resumed here, and with what limits? */
 import type { Rule, RuleInfo, Problem } from "../finding.js";
 import { type HostFacts, capability, hasCapability } from "./facts.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Rules about an image on this host: would it resume here and now? */
 import { existsSync, lstatSync, statSync } from "node:fs";
 import { elfBuildId } from "../../elf/build-id.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Rules about a version 2 image as a file: parts, headers, section names, holes (SPEC 2 to 4). */
 import type { RandomBytes } from "../../bytes/random-bytes.js";
 import { readElfHeader, readProgramHeaders, readSectionHeaders } from "../../elf/headers.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Rules about cores as files (core(5), elf(5)). */
 import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Rules about descriptors, open files and what is behind them. */
 import { fileDetailTables } from "../../model/references.js";
 import type { OpenFileRow, PipeRow } from "../../gen/tables.js";

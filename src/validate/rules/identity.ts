@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Rules about credentials, limits and scheduling. */
 import { type ModelRule, hex, modelRule, taskName } from "../model-context.js";
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Rules about stored pages: where they belong, and where their bytes are. */
 import type { ExtentRow, VmaRow } from "../../gen/tables.js";
 import { type ModelContext, type ModelRule, hex, modelRule, pageSize } from "../model-context.js";

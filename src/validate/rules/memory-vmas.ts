@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Rules about address spaces and their mappings. */
 import type { MmRow, VmaRow } from "../../gen/tables.js";
 import { auxType, readAuxv } from "../../model/auxv.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Rules about the restore program of an image (SPEC 10): that it is well formed, that the tables yield it, and that it
  * maps what the tables say and nothing else.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Rules about the CPU state of threads (Intel SDM vol. 1, 3 and 13; asm/ptrace-abi.h). */
 import type { ThreadRow } from "../../gen/tables.js";
 import type { Problem } from "../finding.js";

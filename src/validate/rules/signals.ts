@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Rules about signals and timers. */
 import type { Problem } from "../finding.js";
 import { type ModelRule, hex, modelRule, taskName, vmaAt } from "../model-context.js";

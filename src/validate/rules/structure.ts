@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Rules about the tables as such: the one checkpoint row, references. */
 import { checkReferences } from "../../model/references.js";
 import { type ModelRule, modelRule } from "../model-context.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Rules about processes and threads. */
 import type { TaskRow } from "../../gen/tables.js";
 import type { Problem } from "../finding.js";

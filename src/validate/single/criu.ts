@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Single files of a CRIU set. */
 import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
 import { CoreEntrySchema, SigActionSchema } from "../../../formats/criu/gen/core_pb.js";

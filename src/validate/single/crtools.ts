@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Single files of a crtools set. */
 import { readFdinfo, readPipes } from "../../../formats/crtools/descriptors.js";
 import { type ImageKind, bodyOffset, formatId, imageMagics } from "../../../formats/crtools/image-files.js";

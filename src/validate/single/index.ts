@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * One file of an image set, judged by itself: what kind it is is told by its first bytes, never by its name. What only
  * the whole set can say (does the process of this core exist?) is not judged.

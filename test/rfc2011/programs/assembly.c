@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /* Memory filled by assembly, and values in every general register and in SSE and x87 registers, checked by assembly in
  * a loop that makes no system call: a dump meets it anywhere in the loop. */
 #include "status.h"

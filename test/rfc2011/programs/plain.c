@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /* One process, static: data, bss, heap, stack, an area that was never touched, one of zeros, one that is read-only. */
 #include "status.h"
 

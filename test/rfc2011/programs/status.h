@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /* What the programs here tell the test, without a descriptor or a signal: a page at a fixed address, read by the
  * test through /proc/PID/mem. Each program checks its own state every round. */
 #define _GNU_SOURCE

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /* Four threads with their own stacks and thread-local data, which take turns under a mutex. */
 #include "status.h"
 #include <pthread.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /* A root and two children that hand a counter on through pipes, with shared memory, a mapped file, a page that may not
  * be touched but has content, and a descriptor with an offset. */
 #include "status.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /* Maps files whose names are gone: one shared, one private and half copied on write. */
 #include "status.h"
 

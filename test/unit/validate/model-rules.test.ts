@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Every rule over the model has an example that it finds fault with, and the valid model passes them all. */
 import assert from "node:assert/strict";
 import test from "node:test";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Profiles lkml and host, single files of sets, SARIF, exit statuses. */
 import assert from "node:assert/strict";
 import { mkdirSync, readFileSync, readdirSync, statSync, utimesSync, writeFileSync } from "node:fs";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** A small valid checkpoint: two processes, three threads, shared memory, a pipe, a socket pair, an epoll set. */
 import {
   type MutableTables,
