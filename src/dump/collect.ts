@@ -21,7 +21,7 @@ import { type InjectionSite, Injector } from "./injector.js";
 import { collectMm } from "./mm.js";
 import { collectObjectContents, type MappedProcess } from "./object-contents.js";
 import { unpin } from "./pin.js";
-import { type IgnorableClass, refusal } from "./refusal.js";
+import { type Ignored, refusal } from "./refusal.js";
 import { getReg } from "./registers.js";
 import { assertNamespaces, assertUnshared, checkFilters, noteLoginUid } from "./sharing.js";
 import { collectPendingSignals, collectSignalActions } from "./signals.js";
@@ -32,7 +32,7 @@ import { collectIntervalTimers, collectPosixTimers } from "./timers.js";
 import { collectVmas } from "./vmas.js";
 
 export interface CollectOptions {
-  readonly ignored?: ReadonlySet<IgnorableClass>;
+  readonly ignored?: Ignored;
   /** "crimg 0.1.0". */
   readonly creator: string;
   /** Fills the descriptor tables; runs after tasks, before mappings. */
@@ -164,8 +164,9 @@ function collectAll(context: DumpContext, benches: Workbench[], options: Collect
     benches.push(bench);
     context.processes.push(bench);
   }
-  assertUnshared(benches);
-  assertNamespaces(benches);
+  const { blockers } = context;
+  blockers.attempt(() => assertUnshared(benches));
+  blockers.attempt(() => assertNamespaces(benches));
   for (const bench of benches) {
     checkFilters(context, bench, getSyscallUserDispatch);
     noteLoginUid(context, bench);
@@ -200,6 +201,7 @@ function collectAll(context: DumpContext, benches: Workbench[], options: Collect
     collectPosixTimers(context, bench);
     collectPendingSignals(context, bench, threadRows.get(bench) ?? []);
   }
+  blockers.assertNone();
   mapped.forEach(({ process, vmas, source }, index) => collectExtents(context, process, mms[index] as number, vmas, source));
   collectObjectContents(context, mapped);
   addCheckpointRow(context, live[0] as Workbench, options.creator);

@@ -5,8 +5,9 @@ import type { MutableTables } from "../gen/tables.js";
 import type { PageSource } from "../model/page-source.js";
 import type { FrozenProcess, FrozenTree } from "./freeze.js";
 import type { Injector } from "./injector.js";
+import { Blockers } from "./blockers.js";
 import { ObjectTable } from "./objects.js";
-import { type IgnorableClass, refusal } from "./refusal.js";
+import { type IgnorableClass, type Ignored, nothingIgnored, refusal } from "./refusal.js";
 
 /** A process under dump. */
 export interface DumpedProcess {
@@ -26,11 +27,13 @@ export class DumpContext {
   readonly objects: ObjectTable;
   /** In table order, zombies included. */
   readonly processes: DumpedProcess[] = [];
+  /** What cannot be kept; told all together before anything is written. */
+  readonly blockers = new Blockers();
 
   constructor(
     readonly tables: MutableTables,
     readonly tree: FrozenTree,
-    readonly ignored: ReadonlySet<IgnorableClass> = new Set(),
+    readonly ignored: Ignored = nothingIgnored,
   ) {
     this.objects = new ObjectTable(tables, this.sources);
   }
@@ -40,12 +43,13 @@ export class DumpContext {
     throw refusal(what, text, fields);
   }
 
-  /** Refuses, or with `--ignore CLASS` records the loss and returns. */
+  /**
+   * Records the loss with `--ignore CLASS`; else notes what stands in the way, and the dump will end once all is looked
+   * at. The caller goes on as though the resource were not there.
+   */
   leaveOut(kind: IgnorableClass, text: string): void {
-    if (!this.ignored.has(kind)) {
-      throw refusal(kind, text, { hint: `--ignore ${kind} leaves it out and records the loss.` });
-    }
-    this.lose(`dump.${kind}`, text);
+    if (this.ignored.classes.has(kind)) this.lose(`dump.${kind}`, text);
+    else this.blockers.add(refusal(kind, text, { ignore: kind, hint: `--ignore ${kind} leaves it out and records the loss.` }));
   }
 
   /** Records a loss that stands in nobody's way. */

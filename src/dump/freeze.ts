@@ -70,6 +70,8 @@ export class FrozenTree {
   readonly processes: FrozenProcess[] = [];
   readonly #held = new Map<number, FrozenThread>();
   readonly #byPid = new Map<number, FrozenProcess>();
+  /** Threads whose seccomp filters are out of force. */
+  readonly #suspended = new Set<number>();
 
   /** Freezes a tree. On failure everything is let go and the error thrown. */
   static freeze(rootPid: number, options: FreezeOptions = {}): FrozenTree {
@@ -242,7 +244,21 @@ export class FrozenTree {
 
   /** Makes the kernel kill every process if crimg dies. Best effort. */
   endWithTracer(): void {
-    for (const tid of this.#held.keys()) trySetOptions(tid, ptraceOption.TRACESYSGOOD | ptraceOption.EXITKILL);
+    for (const tid of this.#held.keys()) {
+      const suspended = this.#suspended.has(tid) ? ptraceOption.SUSPEND_SECCOMP : 0;
+      trySetOptions(tid, ptraceOption.TRACESYSGOOD | ptraceOption.EXITKILL | suspended);
+    }
+  }
+
+  /**
+   * Takes the seccomp filters of a thread out of force while it is traced, so that calls injected into it are not judged
+   * by them (PTRACE_O_SUSPEND_SECCOMP, ptrace(2): needs CAP_SYS_ADMIN and no filter on crimg itself). Detaching ends it.
+   * Returns whether the kernel allows it.
+   */
+  suspendSeccomp(tid: number): boolean {
+    if (failed(trySetOptions(tid, ptraceOption.TRACESYSGOOD | ptraceOption.SUSPEND_SECCOMP))) return false;
+    this.#suspended.add(tid);
+    return true;
   }
 
   /**

@@ -13,7 +13,44 @@ export const ignorableClasses = {
   seccomp: "the seccomp filter of a task",
   locks: "file locks and leases",
   "syscall-user-dispatch": "syscall user dispatch",
-  descriptor: "descriptors of kinds that crimg does not know; they are closed in the resumed program",
+  descriptor: "any descriptor that cannot be kept; it is closed in the resumed program",
+  pipe: "pipes whose other end is outside the tree, or whose content cannot be read",
+  "unix-socket": "unix sockets whose peer is outside the tree, or whose queue cannot be read",
+  tcp: "TCP connections",
+  udp: "UDP sockets with datagrams or a corked one",
+  socket: "sockets of other families and protocols, such as AF_VSOCK and AF_PACKET",
+  terminal: "terminals that are no standard stream of the tree",
 } as const;
 
 export type IgnorableClass = keyof typeof ignorableClasses;
+
+/** What `--ignore` was given: classes, and single descriptor numbers (`fd:251`). */
+export interface Ignored {
+  readonly classes: ReadonlySet<IgnorableClass>;
+  /** Descriptor numbers that are left out in every process. */
+  readonly fds: ReadonlySet<number>;
+  /** Also what the program surely breaks without (--force-loss). */
+  readonly isForced: boolean;
+}
+
+export const nothingIgnored: Ignored = { classes: new Set(), fds: new Set(), isForced: false };
+
+/**
+ * The words of `--ignore`.
+ * @throws CrimgError `usage.ignore` for a class that does not exist
+ */
+export function parseIgnored(words: readonly string[], isForced: boolean): Ignored {
+  const classes = new Set<IgnorableClass>();
+  const fds = new Set<number>();
+  for (const word of words) {
+    const fd = /^fd:(\d{1,10})$/.exec(word)?.[1];
+    if (fd !== undefined) fds.add(Number(fd));
+    else if (Object.hasOwn(ignorableClasses, word)) classes.add(word as IgnorableClass);
+    else {
+      throw new CrimgError("usage.ignore", `--ignore ${word}: there is no such class`, {
+        expected: [...Object.keys(ignorableClasses), "fd:NUMBER"].join(", "),
+      });
+    }
+  }
+  return { classes, fds, isForced };
+}

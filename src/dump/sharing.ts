@@ -93,6 +93,14 @@ export function checkFilters(context: DumpContext, process: DumpedProcess, dispa
   for (const { tid } of process.frozen.threads) {
     const mode = Number(readStatus(procPath(process.pid, tid))?.get("Seccomp") ?? 0);
     if (mode !== 0) {
+      // Injected calls under the filter may end the program that is only to be looked at.
+      if (!context.tree.suspendSeccomp(tid)) {
+        throw refusal(
+          "seccomp-questions",
+          `process ${process.pid} (${process.name}): thread ${tid} has a seccomp filter, which would judge the calls that crimg makes in it`,
+          { hint: "Run crimg as root and without a seccomp filter of its own: then the filter can be suspended meanwhile." },
+        );
+      }
       context.leaveOut("seccomp", `thread ${tid} of ${process.pid} (${process.name}): seccomp ${mode === 1 ? "strict mode" : "filter"}`);
     }
     if ((dispatchOf(tid) ?? 0) !== 0) {

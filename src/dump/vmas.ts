@@ -48,10 +48,13 @@ function assertRestorable(process: DumpedProcess, mapping: Mapping, name: string
 /** Adds the rows of one address space. */
 export function collectVmas(context: DumpContext, process: DumpedProcess, mm: number, mappings: readonly Mapping[]): VmaInfo[] {
   const files = new Map<string, number>();
-  return mappings.map((mapping) => {
+  return mappings.flatMap((mapping) => {
     const name = mapping.name.toString("latin1");
-    assertRestorable(process, mapping, name);
-    const info = classify(context, process, mapping, name, files);
+    const info = context.blockers.attempt(() => {
+      assertRestorable(process, mapping, name);
+      return classify(context, process, mapping, name, files);
+    });
+    if (info === undefined) return [];
     context.tables.vmas.push(
       vmaRow({
         mm,
@@ -67,7 +70,7 @@ export function collectVmas(context: DumpContext, process: DumpedProcess, mm: nu
         name: vmaName(mapping, info.kind),
       }),
     );
-    return info;
+    return [info];
   });
 }
 

@@ -26,6 +26,10 @@ export interface CrimgErrorFields extends Location {
   /** Section of SPEC.md or of the kernel's documentation. */
   readonly specRef?: string;
   readonly cause?: unknown;
+  /** The class that `--ignore` takes to leave this out. */
+  readonly ignore?: string;
+  /** Several errors found in one run, each with its own code, words and way on. */
+  readonly parts?: readonly CrimgError[];
 }
 
 /** Exit statuses of the command line (documented in docs/exit-status.md). */
@@ -60,6 +64,8 @@ export class CrimgError extends Error implements CrimgErrorFields {
   readonly actual?: string;
   readonly hint?: string;
   readonly specRef?: string;
+  readonly ignore?: string;
+  readonly parts?: readonly CrimgError[];
 
   constructor(
     /** Stable, never reused: `area.what`, such as `dump.traced`. */
@@ -78,5 +84,7 @@ export class CrimgError extends Error implements CrimgErrorFields {
     this.actual = fields.actual;
     this.hint = fields.hint;
     this.specRef = fields.specRef;
+    this.ignore = fields.ignore;
+    this.parts = fields.parts;
   }
 }

@@ -41,14 +41,26 @@ export function renderError(error: CrimgError, options: RenderOptions): string {
     ];
     lines.push(`  ${printable(sides.filter((side) => side !== "").join(", "))}`);
   }
+  for (const part of error.parts ?? []) {
+    lines.push(`  - ${printable(part.message)}`);
+    if (part.hint !== undefined) lines.push(`    ${paint("36", "hint:", options.color)} ${printable(part.hint)}`);
+  }
   if (error.hint !== undefined) lines.push(`  ${paint("36", "hint:", options.color)} ${printable(error.hint)}`);
   return `${lines.join("\n")}\n`;
 }
 
-/** The same as data: `{"error": {code, message, source, offset, path, format, expected, actual, hint, specRef}}`. */
+/**
+ * The same as data: `{"error": {code, message, source, offset, path, format, expected, actual, hint, specRef, ignore}}`;
+ * for several errors of one run with `parts`, an array of the same.
+ */
 export function errorToJson(error: CrimgError): JsonValue {
-  const { code, message, source, offset, path, format, expected, actual, hint, specRef } = error;
-  return toJsonValue({ error: { code, message, source, offset, path, format, expected, actual, hint, specRef } });
+  return toJsonValue({ error: membersOf(error) });
+}
+
+function membersOf(error: CrimgError): Readonly<Record<string, unknown>> {
+  const { code, message, source, offset, path, format, expected, actual, hint, specRef, ignore, parts } = error;
+  const members = { code, message, source, offset, path, format, expected, actual, hint, specRef, ignore };
+  return parts === undefined ? members : { ...members, parts: parts.map(membersOf) };
 }
 
 const systemWords: Readonly<Record<string, string>> = {

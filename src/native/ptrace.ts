@@ -33,7 +33,7 @@ const request = {
 } as const;
 
 /** Options for seize and setOptions. */
-export const ptraceOption = { TRACESYSGOOD: 1, EXITKILL: 0x100000 } as const;
+export const ptraceOption = { TRACESYSGOOD: 1, EXITKILL: 0x100000, SUSPEND_SECCOMP: 0x200000 } as const;
 
 /** Regset numbers (elf.h). */
 export const regset = { PRSTATUS: 1, FPREGSET: 2, X86_XSTATE: 0x202, X86_SHSTK: 0x204 } as const;

@@ -13,7 +13,7 @@ import { collectDescriptors } from "../dump/fds/collect.js";
 import { disownChildren } from "../dump/disown.js";
 import { FrozenTree } from "../dump/freeze.js";
 import { processExists, procPath, readStat } from "../dump/procfs.js";
-import { type IgnorableClass, ignorableClasses } from "../dump/refusal.js";
+import { parseIgnored } from "../dump/refusal.js";
 import { CrimgError } from "../errors/crimg-error.js";
 import { errno, errnoMessage, SysError } from "../native/index.js";
 import type { Checkpoint } from "../model/checkpoint.js";
@@ -70,26 +70,14 @@ function untilStopped({ processes }: FrozenTree): Promise<void> {
   return waitUntil(() => !processes.some(({ pid }) => goesOn(pid)));
 }
 
-function ignoredClasses(names: readonly string[]): Set<IgnorableClass> {
-  const known = Object.keys(ignorableClasses) as IgnorableClass[];
-  return new Set(
-    names.map((name) => {
-      const found = known.find((one) => one === name);
-      if (found === undefined) {
-        throw new CrimgError("usage.ignore", `--ignore ${name}: there is no such class`, { expected: known.join(", ") });
-      }
-      return found;
-    }),
-  );
-}
-
 /**
  * Dumps a process tree into one image.
  * @throws CrimgError `dump.*` when refused (the target runs on), `output.*`, `system.*`, `interrupted`
  */
 export async function dump(options: DumpOptions): Promise<DumpReport> {
   const started = performance.now();
-  const ignored = ignoredClasses(options.manageCgroups === "ignore" ? [...options.ignore, "cgroup"] : options.ignore);
+  const words = options.manageCgroups === "ignore" ? [...options.ignore, "cgroup"] : options.ignore;
+  const ignored = parseIgnored(words, options.forceLoss === true);
   assertDumpable(options.pid);
   // Everything that loads code happens while the target still runs.
   const format = await options.registry.load(options.to ?? "ckpt-elf");

@@ -44,6 +44,8 @@ export interface DumpOptions extends ExternalOptions {
   readonly bundle: boolean;
   /** Classes of resources to leave out (as recorded losses) instead of refusing. */
   readonly ignore: readonly string[];
+  /** Leave out what is ignored even where the program will surely break without it. */
+  readonly forceLoss?: boolean;
   readonly onProgress?: (doneBytes: bigint, totalBytes: bigint) => void;
   readonly onLoss?: (loss: Loss) => void;
 }

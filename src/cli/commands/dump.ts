@@ -27,6 +27,7 @@ export const command = defineCommand({
     sync: { type: "boolean", describe: "Make the image durable before the tree is ended" },
     bundle: { type: "boolean", describe: "Store clean file pages too: the image then needs none of the original files" },
     ignore: { type: "strings", value: "CLASS", describe: "Leave resources of this class out instead of refusing; may be repeated" },
+    forceLoss: { type: "boolean", describe: "With --ignore: also leave out what the program surely breaks without" },
     json: { type: "boolean", describe: "Report as JSON" },
     ...externalOptionSpecs,
     ...dumpOnlyOptionSpecs,
@@ -59,6 +60,7 @@ export const command = defineCommand({
         sync: args.sync,
         bundle: args.bundle,
         ignore: args.ignore,
+        forceLoss: args.forceLoss,
         onProgress: (done, total) => progress.update(done, total),
       });
       progress.end();

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Collects every descriptor of a frozen tree into the tables `files`, `descriptors` and those of each kind. */
 import { decodeText } from "../../bytes/text.js";
-import { descriptorRow, openFileRow, type OpenFileRow } from "../../gen/tables.js";
+import { descriptorRow, type MutableTables, openFileRow, type OpenFileRow } from "../../gen/tables.js";
 import { openFlag } from "../../native/index.js";
 import { tryPrlimit } from "../../native/index.js";
 import { tryCall } from "../../native/index.js";
 import type { DumpContext } from "../context.js";
 import { classify, type DescriptorKind } from "./classify.js";
-import { type Collecting, type Description, type DescriptorOptions, nameOf, refuseDescription } from "./context.js";
+import { type Collecting, type Description, DescriptorRefusal, type DescriptorOptions, nameOf, refuseDescription } from "./context.js";
 import { collectEpollWatches } from "./epoll.js";
 import { collectEventfd, collectPidfd, collectSignalfd, collectTimerfd } from "./events.js";
 import { collectFile } from "./files.js";
+import { classOfDescriptor, isVital } from "./left-out.js";
 import { Look } from "./look.js";
 import { ownerOf } from "./owner.js";
 import { PipeCollector } from "./pipes.js";
@@ -25,7 +26,9 @@ export function collectDescriptors(context: DumpContext, options: DescriptorOpti
   raiseLimit();
   const look = new Look(context);
   try {
-    collectLooked({ context, options, descriptions: look.descriptions });
+    const collecting = { context, options, descriptions: withoutIgnoredNumbers(context, look.descriptions) };
+    for (const description of collecting.descriptions) refuseLocks(collecting, description);
+    collectAllowed(collecting);
   } finally {
     look.release();
   }
@@ -39,6 +42,68 @@ function raiseLimit(): void {
   tryCall("prlimit64", 0, RLIMIT_NOFILE, new BigUint64Array([limit.hard, limit.hard]), null);
 }
 
+/** Descriptors whose numbers `--ignore fd:N` names are left out; a description that nobody else holds is gone with them. */
+function withoutIgnoredNumbers(context: DumpContext, descriptions: readonly Description[]): readonly Description[] {
+  const { fds } = context.ignored;
+  if (fds.size === 0) return descriptions;
+  return descriptions.filter((description) => {
+    const { holders } = description;
+    const kept = holders.filter(({ fd }) => !fds.has(fd));
+    if (kept.length === holders.length) return true;
+    context.lose("dump.descriptor", `${nameOf(description)}: ${decodeText(description.link)}`);
+    holders.splice(0, holders.length, ...kept);
+    return kept.length > 0;
+  });
+}
+
+/** Refusals that may only follow from another description having been set aside. */
+const consequences: ReadonlySet<string> = new Set(["outside_pipe", "outside_socket", "in_flight", "epoll_target"]);
+
+/**
+ * Collects all descriptions. One that is refused is set aside and the rest is collected anew without it, so that all
+ * refusals are found in one run, and so that what `--ignore` leaves out is as though it had never been there.
+ */
+function collectAllowed(collecting: Collecting): void {
+  const { blockers, ignored, tables } = collecting.context;
+  const before = snapshot(tables);
+  let { descriptions } = collecting;
+  const leftOut = new Set<Description>();
+  for (let isBlocked = false; ; ) {
+    try {
+      collectLooked({ ...collecting, descriptions, leftOut });
+      return;
+    } catch (error) {
+      if (!(error instanceof DescriptorRefusal)) throw error;
+      restore(tables, before);
+      const { what, description } = error;
+      descriptions = descriptions.filter((one) => one !== description);
+      for (const one of collecting.descriptions) one.row = undefined;
+      const isIgnored = ignored.classes.has(classOfDescriptor(what)) || ignored.classes.has("descriptor");
+      if (isIgnored && (!isVital(what) || ignored.isForced)) {
+        leftOut.add(description);
+        collecting.context.lose("dump.descriptor", error.message);
+        before.losses = [...tables.losses];
+      } else if (!isBlocked || !consequences.has(what)) {
+        isBlocked = true;
+        blockers.add(error);
+      }
+    }
+  }
+}
+
+/** The rows so far. Objects and extents stay: their table looks them up by what they are. */
+function snapshot(tables: MutableTables): MutableTables {
+  return Object.fromEntries(Object.entries(tables).map(([name, rows]) => [name, [...rows]])) as unknown as MutableTables;
+}
+
+function restore(tables: MutableTables, before: MutableTables): void {
+  for (const name of Object.keys(tables) as (keyof MutableTables)[]) {
+    if (name === "objects" || name === "extents") continue;
+    const rows: unknown[] = tables[name];
+    rows.splice(0, rows.length, ...before[name]);
+  }
+}
+
 interface Sorted {
   readonly description: Description;
   readonly kind: DescriptorKind;
@@ -49,9 +114,7 @@ function collectLooked(collecting: Collecting): void {
   const sockets = new SocketCollector(collecting);
   const sorted: Sorted[] = [];
   for (const description of collecting.descriptions) {
-    const kind = kindOf(collecting, description);
-    if (kind === undefined) continue;
-    refuseLocks(collecting, description);
+    const kind = kindOf(description);
     sorted.push({ description, kind });
     if (kind === "pipe" || kind === "fifo") pipes.note(description);
     if (kind === "socket") sockets.note(description);
@@ -87,8 +150,8 @@ function collectLooked(collecting: Collecting): void {
   addDescriptors(collecting);
 }
 
-/** The kind; undefined if it was left out by --ignore. */
-function kindOf(collecting: Collecting, description: Description): DescriptorKind | undefined {
+/** The kind of a description. */
+function kindOf(description: Description): DescriptorKind {
   const { stat, link, fsMagic, flags } = description;
   const isPath = (flags & openFlag.PATH) !== 0;
   const found = classify({
@@ -100,12 +163,7 @@ function kindOf(collecting: Collecting, description: Description): DescriptorKin
     isPath,
   });
   if ("kind" in found) return isPath && (found.kind === "fifo" || found.kind === "terminal") ? "char_device" : found.kind;
-  const { context } = collecting;
-  if (context.ignored.has("descriptor")) {
-    context.leaveOut("descriptor", `${nameOf(description)}: ${found.refused}`);
-    return undefined;
-  }
-  return refuseDescription(description, found.code, found.refused, "--ignore descriptor leaves it out and records the loss.");
+  return refuseDescription(description, found.code, found.refused);
 }
 
 function refuseLocks({ context }: Collecting, description: Description): void {

@@ -4,7 +4,8 @@ import type { OpenFileRow } from "../../gen/tables.js";
 import type { FileStat } from "../../native/index.js";
 import { tryReadSmall } from "../../native/index.js";
 import type { DumpContext, DumpedProcess } from "../context.js";
-import { refusal } from "../refusal.js";
+import { CrimgError, exitStatus } from "../../errors/crimg-error.js";
+import { classOfDescriptor, waysOn } from "./left-out.js";
 import type { FdInfo } from "./fdinfo.js";
 
 /** What the user asked for that concerns descriptors. */
@@ -61,6 +62,8 @@ export interface Collecting {
   readonly context: DumpContext;
   readonly options: DescriptorOptions;
   readonly descriptions: readonly Description[];
+  /** Descriptions that `--ignore` leaves out: what refers to them loses that too. */
+  readonly leftOut?: ReadonlySet<Description>;
 }
 
 /** `fd 12 of 4711 (nginx)`. */
@@ -70,9 +73,27 @@ export function nameOf(description: Description): string {
   return description.inFlightIn ? `a descriptor in flight to ${nameOf(description.inFlightIn)}` : "a descriptor";
 }
 
-/** Ends the dump: `fd 12 of 4711 (nginx): io_uring`. */
+/** A refusal that knows which description it is about, so that the others can still be looked at. */
+export class DescriptorRefusal extends CrimgError {
+  constructor(
+    readonly description: Description,
+    /** What follows `dump.fd.` in the code. */
+    readonly what: string,
+    text: string,
+    hint?: string,
+  ) {
+    super(
+      `dump.fd.${what}`,
+      `${nameOf(description)}: ${text}`,
+      { ignore: classOfDescriptor(what), hint: waysOn(what, hint) },
+      exitStatus.refused,
+    );
+  }
+}
+
+/** Refuses one description: `fd 12 of 4711 (nginx): io_uring`. */
 export function refuseDescription(description: Description, code: string, text: string, hint?: string): never {
-  throw refusal(`fd.${code}`, `${nameOf(description)}: ${text}`, { hint });
+  throw new DescriptorRefusal(description, code, text, hint);
 }
 
 /** The number under which a description is standard input, output or error of some task; undefined if it is not. */

@@ -14,6 +14,7 @@ export function collectEpollWatches(collecting: Collecting, epoll: Description):
     const offset = seen.get(item.fd) ?? 0;
     seen.set(item.fd, offset + 1);
     const target = findTarget(collecting, epoll, item, offset);
+    if (target === undefined && isLeftOut(collecting, epoll, item, offset)) continue;
     if (target?.row === undefined) {
       refuseDescription(
         epoll,
@@ -23,6 +24,11 @@ export function collectEpollWatches(collecting: Collecting, epoll: Description):
     }
     tables.epollWatches.push(epollWatchRow({ epoll: epoll.row, fd: item.fd, file: target.row, events: item.events, data: item.data }));
   }
+}
+
+/** True if the item watches a file that is left out: the watch goes with it. */
+function isLeftOut({ leftOut, ...collecting }: Collecting, epoll: Description, item: EpollItem, offset: number): boolean {
+  return leftOut !== undefined && findTarget({ ...collecting, descriptions: [...leftOut] }, epoll, item, offset) !== undefined;
 }
 
 function findTarget({ descriptions }: Collecting, epoll: Description, item: EpollItem, offset: number): Description | undefined {

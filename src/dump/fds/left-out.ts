@@ -1,0 +1,54 @@
+/**
+ * Descriptors that `--ignore` leaves out: of which class each refusal is, and what leaving it out does to the program.
+ * A descriptor that is left out is closed in the resumed program.
+ */
+import type { IgnorableClass } from "../refusal.js";
+
+/** Refusals that have a narrower class than `descriptor`. */
+const classes: ReadonlyMap<string, IgnorableClass> = new Map<string, IgnorableClass>([
+  ["outside_pipe", "pipe"],
+  ["pipe_content", "pipe"],
+  ["outside_socket", "unix-socket"],
+  ["socket_queue", "unix-socket"],
+  ["scm_rights", "unix-socket"],
+  ["scm_pidfd", "unix-socket"],
+  ["foreign_netns", "unix-socket"],
+  ["socket_name", "unix-socket"],
+  ["socket_family", "socket"],
+  ["socket_protocol", "socket"],
+  ["socket_bpf", "socket"],
+  ["socket", "socket"],
+  ["tcp_connection", "tcp"],
+  ["tcp_info", "tcp"],
+  ["udp_cork", "udp"],
+  ["udp_queue", "udp"],
+  ["terminal", "terminal"],
+  ["pty_master", "terminal"],
+]);
+
+/** Without these the program surely breaks: they are left out only with --force-loss as well. */
+const vital: ReadonlyMap<string, string> = new Map([
+  ["pty_master", "programs on that terminal get SIGHUP and end-of-file as soon as it is gone"],
+  ["io_uring", "a program that waits at its ring waits for ever"],
+  ["userfaultfd", "page faults in the registered memory are no longer answered"],
+]);
+
+/** The class that leaves a refused descriptor out. */
+export function classOfDescriptor(what: string): IgnorableClass {
+  return classes.get(what) ?? "descriptor";
+}
+
+/** True where the program surely breaks without it. */
+export function isVital(what: string): boolean {
+  return vital.has(what);
+}
+
+/** The hint of a refusal: the way that keeps the descriptor, if there is one, and the one that gives it up. */
+export function waysOn(what: string, keep?: string): string {
+  const harm = vital.get(what);
+  const give =
+    harm === undefined
+      ? `--ignore ${classOfDescriptor(what)} leaves it out (closed after the resume) and records the loss.`
+      : `Without it ${harm}; --ignore ${classOfDescriptor(what)} --force-loss leaves it out all the same.`;
+  return keep === undefined ? give : `${keep} ${give}`;
+}
