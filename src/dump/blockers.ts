@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * What stands in the way of a dump. A refusal that concerns one resource does not end the search: all are found in one
  * run, and told together before anything is written.

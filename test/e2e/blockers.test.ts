@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** All that stands in the way of a dump is told in one run; what --ignore leaves out harms nothing else. */
 import assert from "node:assert/strict";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Descriptors that `--ignore` leaves out: of which class each refusal is, and what leaving it out does to the program.
  * A descriptor that is left out is closed in the resumed program.
