@@ -52,18 +52,34 @@ function sources(folder: string): string[] {
   });
 }
 
+/** The layer of each part of a kind of open file: src/kinds/KIND/dump.ts (or dump-*.ts, in a sub-folder too) is dump. */
+const layerOfPart: Readonly<Record<string, string>> = {
+  dump: "src/dump",
+  lower: "src/lower",
+};
+
+/** Where a file counts as lying: a part of a kind in its layer. */
+function placeOf(file: string): string {
+  if (!file.startsWith("src/kinds/")) return file;
+  const part = /^[a-z]+/.exec(file.slice(file.lastIndexOf("/") + 1))?.[0] ?? "";
+  const layer = layerOfPart[part];
+  assert.ok(layer, `${file} is no part of a kind: its name begins with ${Object.keys(layerOfPart).join(", ")}`);
+  return `${layer}/${file}`;
+}
+
 /** The row of the table that a file belongs to: the longest that fits; a format folder without one is "formats". */
-function roomOf(file: string): string {
-  const room = Object.keys(allowed)
+function layerOf(file: string): string {
+  const layer = Object.keys(allowed)
     .filter((name) => file === name || file.startsWith(`${name}/`))
     .sort((a, b) => b.length - a.length)[0];
-  assert.ok(room, `${file} stands in no folder of the table: add a row to test/meta/layering.test.ts and docs/architecture.md`);
-  return room;
+  assert.ok(layer, `${file} stands in no folder of the table: add a row to test/meta/layering.test.ts and docs/architecture.md`);
+  return layer;
 }
 
 /** What is wrong with `file` importing `imported`, or undefined. */
-function breach(file: string, imported: string): string | undefined {
-  const [from, to] = [roomOf(file), roomOf(imported)];
+function breach(importer: string, target: string): string | undefined {
+  const [file, imported] = [placeOf(importer), placeOf(target)];
+  const [from, to] = [layerOf(file), layerOf(imported)];
   const rules = allowed[from] ?? [];
   const format = /^formats\/[^/]+(?=\/)/.exec(file)?.[0];
   if (format !== undefined && imported.startsWith("formats/")) {

@@ -3,12 +3,14 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import fc from "fast-check";
-import { classify, type Look } from "../../src/dump/fds/classify.js";
+import { classify, kindsOf } from "../../src/dump/fds/classify.js";
 import { DescriptionIndex } from "../../src/dump/fds/description-index.js";
+import type { DescriptorFacts } from "../../src/dump/fds/facts.js";
 import { decimalField, hexField, parseFdInfo, timeField } from "../../src/dump/fds/fdinfo.js";
-import { decodeAttributes, decodeMessages, encodeMessage } from "../../src/dump/fds/netlink.js";
-import { decodeUnixDiag } from "../../src/dump/fds/sock-diag.js";
-import { isBound, printableAddress } from "../../src/dump/fds/inet-sockets.js";
+import { decodeAttributes, decodeMessages, encodeMessage } from "../../src/kinds/socket/dump-netlink-messages.js";
+import { pathType } from "../../src/kinds/path/dump.js";
+import { decodeUnixDiag } from "../../src/kinds/socket/dump-sock-diag.js";
+import { isBound, printableAddress } from "../../src/kinds/socket/inet/dump.js";
 
 const common = "pos:\t33\nflags:\t02100002\nmnt_id:\t17\nino:\t18\n";
 
@@ -47,7 +49,7 @@ test("fdinfo: epoll items, locks, and what other kinds add", () => {
   assert.equal(hexField(event, "sigmask"), 0n);
 });
 
-const look = (fields: Partial<Look>): Look => ({
+const facts = (fields: Partial<DescriptorFacts>): DescriptorFacts => ({
   link: "/x",
   mode: 0o100644,
   rdevMajor: 0,
@@ -56,21 +58,27 @@ const look = (fields: Partial<Look>): Look => ({
   isPath: false,
   ...fields,
 });
-const kindOf = (fields: Partial<Look>): string => {
-  const found = classify(look(fields));
-  return "kind" in found ? found.kind : `refused ${found.code}`;
+/** The kind; of those with a path also what it names, and of pipes whether they have a name. */
+const kindOf = (fields: Partial<DescriptorFacts>): string => {
+  const found = classify(facts(fields));
+  if (!("kind" in found)) return `refused ${found.code}`;
+  const type = pathType(facts(fields));
+  if (found.kind === "path") return `path ${type ?? "?"}`;
+  assert.equal(type, undefined);
+  return found.kind;
 };
 
 test("every kind is told apart", () => {
-  assert.equal(kindOf({}), "regular");
+  assert.equal(kindOf({}), "path regular");
   assert.equal(kindOf({ link: "/memfd:a b (deleted)" }), "memfd");
-  assert.equal(kindOf({ link: "/memfd:a" }), "regular");
-  assert.equal(kindOf({ mode: 0o040755 }), "directory");
-  assert.equal(kindOf({ mode: 0o120777, isPath: true }), "symlink");
+  assert.equal(kindOf({ link: "/memfd:a" }), "path regular");
+  assert.equal(kindOf({ mode: 0o040755 }), "path directory");
+  assert.equal(kindOf({ mode: 0o120777, isPath: true }), "path symlink");
   assert.equal(kindOf({ mode: 0o010600, link: "pipe:[12]" }), "pipe");
-  assert.equal(kindOf({ mode: 0o010600, link: "/tmp/pipe:[12]" }), "fifo");
+  assert.equal(kindOf({ mode: 0o010600, link: "/tmp/pipe:[12]" }), "pipe");
+  assert.equal(kindOf({ mode: 0o010600, link: "/tmp/fifo", isPath: true }), "path fifo");
   assert.equal(kindOf({ mode: 0o140777, link: "socket:[12]" }), "socket");
-  assert.equal(kindOf({ mode: 0o140777, link: "/run/x.sock", isPath: true }), "bound_socket_path");
+  assert.equal(kindOf({ mode: 0o140777, link: "/run/x.sock", isPath: true }), "path socket");
   for (const [name, kind] of [
     ["[eventfd]", "eventfd"],
     ["[timerfd]", "timerfd"],
@@ -85,13 +93,47 @@ test("every kind is told apart", () => {
 
 test("stateless devices and terminals are kept, others refused by name", () => {
   const device = (rdevMajor: number, rdevMinor: number, link = "/dev/x"): string => kindOf({ mode: 0o020666, rdevMajor, rdevMinor, link });
-  for (const minor of [3, 5, 7, 8, 9]) assert.equal(device(1, minor), "char_device");
+  for (const minor of [3, 5, 7, 8, 9]) assert.equal(device(1, minor), "path char_device");
   assert.equal(device(1, 11), "refused device");
-  assert.equal(device(136, 3), "terminal");
-  assert.equal(device(5, 0), "terminal");
+  assert.equal(device(136, 3), "tty");
+  assert.equal(device(5, 0), "tty");
+  assert.equal(kindOf({ mode: 0o020620, rdevMajor: 136, isPath: true }), "path char_device");
   assert.equal(device(5, 2), "refused pty_master");
   assert.equal(device(10, 229, "/dev/fuse"), "refused device");
   assert.equal(kindOf({ mode: 0o060660, rdevMajor: 8 }), "refused block_device");
+});
+
+test("namespaces are kinds of path; other views of the kernel are refused by name", () => {
+  assert.equal(kindOf({ link: "net:[4026531840]", fsMagic: 0x6e736673n }), "path namespace");
+  assert.equal(kindOf({ link: "/sys/fs/bpf/x", fsMagic: 0xcafe4a11n }), "refused bpf_object");
+  assert.equal(kindOf({ link: "/sys/fs/bpf/x", fsMagic: 0xcafe4a11n, isPath: true }), "path regular");
+});
+
+test("no descriptor is of two kinds", () => {
+  const any = fc.record<DescriptorFacts>({
+    link: fc.constantFrom(
+      "/x",
+      "/memfd:x (deleted)",
+      "pipe:[1]",
+      "/tmp/pipe:[1]",
+      "socket:[1]",
+      "/run/socket:[1]",
+      "pidfd:[1]",
+      "net:[1]",
+      ...["[eventfd]", "[timerfd]", "[signalfd]", "[eventpoll]", "[pidfd]", "inotify"].map((name) => `anon_inode:${name}`),
+    ),
+    mode: fc.constantFrom(0, 0o140000, 0o120000, 0o100000, 0o060000, 0o040000, 0o020000, 0o010000),
+    rdevMajor: fc.constantFrom(0, 1, 4, 5, 136, 10),
+    rdevMinor: fc.nat(12),
+    fsMagic: fc.constantFrom(0n, 0x6e736673n, 0xcafe4a11n),
+    isPath: fc.boolean(),
+  });
+  fc.assert(
+    fc.property(any, (one) => {
+      assert.ok(kindsOf(one).length <= 1, kindsOf(one).join(" and "));
+    }),
+    { numRuns: 3000 },
+  );
 });
 
 test("anonymous inodes that are not kept are refused under their own name", () => {

@@ -6,6 +6,7 @@ import fc from "fast-check";
 import {
   descriptorRow,
   emptyTables,
+  eventfdRow,
   type MutableTables,
   objectRow,
   openFileRow,
@@ -15,10 +16,11 @@ import {
   taskRow,
 } from "../../src/gen/tables.js";
 import type { LowerContext } from "../../src/lower/context.js";
+import { fileLowerings } from "../../src/lower/fds/kinds.js";
 import { DescriptorProgram } from "../../src/lower/fds/lowering.js";
 import { rangesToClose } from "../../src/lower/fds/place.js";
 import { deviceNumber } from "../../src/lower/fds/removed.js";
-import { planOrigins } from "../../src/lower/fds/unix-plan.js";
+import { planOrigins } from "../../src/kinds/socket/unix/lower-plan.js";
 import { type Arg, Slot } from "../../src/lower/operands.js";
 import { type DraftOp, ProgramBuilder } from "../../src/lower/program-builder.js";
 import { nr } from "../../src/linux/syscall-numbers.js";
@@ -220,6 +222,20 @@ test("a reference that leads nowhere is an error of the image, not a crash", () 
     tables.files.push(openFileRow({ kind, detail: 3 }));
     assert.throws(() => new DescriptorProgram(contextOf(tables)).openFiles(), { code: "lower.reference" });
   }
+});
+
+test("a file that its kind leaves unopened is an error: its task would lack it in silence", () => {
+  const tables = emptyTables();
+  tables.tasks.push(taskRow({ pid: 7 }));
+  tables.eventfds.push(eventfdRow({ count: 1n }));
+  tables.files.push(openFileRow({ kind: "eventfd", detail: 0 }));
+  tables.descriptors.push(descriptorRow({ task: 0, fd: 3, file: 0 }));
+  const forgetful = { ...fileLowerings, eventfd: { open: () => ({ slots: new Map() }) } };
+  assert.throws(() => new DescriptorProgram(contextOf(tables), forgetful).openFiles(), {
+    code: "lower.unopened",
+    message: /the eventfd for fd 3 of task 7/,
+  });
+  new DescriptorProgram(contextOf(tables)).openFiles();
 });
 
 test("device numbers are those of makedev(3)", () => {

@@ -1,22 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Collects every descriptor of a frozen tree into the tables `files`, `descriptors` and those of each kind. */
 import { decodeText } from "../../bytes/text.js";
-import { descriptorRow, type MutableTables, openFileRow, type OpenFileRow } from "../../gen/tables.js";
-import { openFlag } from "../../native/index.js";
-import { tryPrlimit } from "../../native/index.js";
-import { tryCall } from "../../native/index.js";
+import { descriptorRow, type FileKind, type MutableTables, openFileRow } from "../../gen/tables.js";
+import { tryCall, tryPrlimit } from "../../native/index.js";
 import type { DumpContext } from "../context.js";
-import { classify, type DescriptorKind } from "./classify.js";
-import { type Collecting, type Description, DescriptorRefusal, type DescriptorOptions, nameOf, refuseDescription } from "./context.js";
-import { collectEpollWatches } from "./epoll.js";
-import { collectEventfd, collectPidfd, collectSignalfd, collectTimerfd } from "./events.js";
-import { collectFile } from "./files.js";
+import { classify } from "./classify.js";
+import {
+  type Collecting,
+  type Description,
+  DescriptorRefusal,
+  type DescriptorOptions,
+  factsOf,
+  nameOf,
+  refuseDescription,
+} from "./context.js";
+import type { FileCollector, FileFields } from "./kind.js";
+import { fileDumps } from "./kinds.js";
 import { classOfDescriptor, isVital } from "./left-out.js";
-import { Look } from "./look.js";
 import { ownerOf } from "./owner.js";
-import { PipeCollector } from "./pipes.js";
-import { SocketCollector } from "./sockets.js";
-import { collectTerminal } from "./terminals.js";
+import { DescriptorScan } from "./scan.js";
 
 /**
  * Collects the descriptors of all live processes of `context`. Throws CrimgError `dump.fd.*` (exit status `refused`)
@@ -24,13 +26,13 @@ import { collectTerminal } from "./terminals.js";
  */
 export function collectDescriptors(context: DumpContext, options: DescriptorOptions = {}): void {
   raiseLimit();
-  const look = new Look(context);
+  const scan = new DescriptorScan(context);
   try {
-    const collecting = { context, options, descriptions: withoutIgnoredNumbers(context, look.descriptions) };
+    const collecting = { context, options, descriptions: withoutIgnoredNumbers(context, scan.descriptions) };
     for (const description of collecting.descriptions) refuseLocks(collecting, description);
     collectAllowed(collecting);
   } finally {
-    look.release();
+    scan.release();
   }
 }
 
@@ -70,7 +72,7 @@ function collectAllowed(collecting: Collecting): void {
   const leftOut = new Set<Description>();
   for (let isBlocked = false; ; ) {
     try {
-      collectLooked({ ...collecting, descriptions, leftOut });
+      collectEach({ ...collecting, descriptions, leftOut });
       return;
     } catch (error) {
       if (!(error instanceof DescriptorRefusal)) throw error;
@@ -106,64 +108,34 @@ function restore(tables: MutableTables, before: MutableTables): void {
 
 interface Sorted {
   readonly description: Description;
-  readonly kind: DescriptorKind;
+  readonly collector: FileCollector;
 }
 
-function collectLooked(collecting: Collecting): void {
-  const pipes = new PipeCollector(collecting);
-  const sockets = new SocketCollector(collecting);
+function collectEach(collecting: Collecting): void {
+  const collectors = new Map<FileKind, FileCollector>();
   const sorted: Sorted[] = [];
   for (const description of collecting.descriptions) {
     const kind = kindOf(description);
-    sorted.push({ description, kind });
-    if (kind === "pipe" || kind === "fifo") pipes.note(description);
-    if (kind === "socket") sockets.note(description);
+    const collector = collectors.get(kind) ?? collectorOf(collecting, kind);
+    collectors.set(kind, collector);
+    sorted.push({ description, collector });
+    collector.note?.(description);
   }
-  sockets.collectAll();
-  const terminals = sorted.filter(({ kind }) => kind === "terminal").map(({ description }) => description);
-  const collectOne = ({ description, kind }: Sorted): Partial<OpenFileRow> => {
-    switch (kind) {
-      case "pipe":
-      case "fifo":
-        return pipes.collect(description, kind === "fifo");
-      case "socket":
-        return sockets.fileOf(description);
-      case "terminal":
-        return collectTerminal(collecting, description, terminals);
-      case "eventfd":
-        return collectEventfd(collecting, description);
-      case "timerfd":
-        return collectTimerfd(collecting, description);
-      case "signalfd":
-        return collectSignalfd(collecting, description);
-      case "pidfd":
-        return collectPidfd(collecting, description);
-      case "epoll":
-        return { kind: "epoll" };
-      default:
-        return collectFile(collecting, description, kind);
-    }
-  };
-  for (const member of sorted) addFile(collecting, member, collectOne(member));
-  sockets.addMessageFiles();
-  for (const { description, kind } of sorted) if (kind === "epoll") collectEpollWatches(collecting, description);
+  for (const collector of collectors.values()) collector.prepare?.();
+  for (const { description, collector } of sorted) addFile(collecting, description, collector.collect(description));
+  for (const collector of collectors.values()) collector.finish?.();
   addDescriptors(collecting);
 }
 
-/** The kind of a description. */
-function kindOf(description: Description): DescriptorKind {
-  const { stat, link, fsMagic, flags } = description;
-  const isPath = (flags & openFlag.PATH) !== 0;
-  const found = classify({
-    link: decodeText(link),
-    mode: stat.mode,
-    rdevMajor: stat.rdevMajor,
-    rdevMinor: stat.rdevMinor,
-    fsMagic,
-    isPath,
-  });
-  if ("kind" in found) return isPath && (found.kind === "fifo" || found.kind === "terminal") ? "char_device" : found.kind;
-  return refuseDescription(description, found.code, found.refused);
+function collectorOf(collecting: Collecting, kind: FileKind): FileCollector {
+  const dump = fileDumps[kind];
+  if (!("recognises" in dump)) throw new RangeError(`no descriptor is of kind ${kind} by itself`);
+  return dump.collector(collecting);
+}
+
+function kindOf(description: Description): FileKind {
+  const found = classify(factsOf(description));
+  return "kind" in found ? found.kind : refuseDescription(description, found.code, found.refused);
 }
 
 function refuseLocks({ context }: Collecting, description: Description): void {
@@ -171,18 +143,8 @@ function refuseLocks({ context }: Collecting, description: Description): void {
   if (lock !== undefined) context.leaveOut("locks", `${nameOf(description)}: a lock on ${decodeText(description.link)} (${lock})`);
 }
 
-function addFile({ context }: Collecting, { description, kind }: Sorted, fields: Partial<OpenFileRow>): void {
-  const hasPosition = kind === "regular" || kind === "directory" || kind === "memfd" || kind === "char_device";
-  const { pos } = description.info;
-  description.row =
-    context.tables.files.push(
-      openFileRow({
-        flags: description.flags,
-        pos: hasPosition && pos > 0n ? pos : 0n,
-        ...ownerOf(description),
-        ...fields,
-      }),
-    ) - 1;
+function addFile({ context }: Collecting, description: Description, fields: FileFields): void {
+  description.row = context.tables.files.push(openFileRow({ flags: description.flags, ...ownerOf(description), ...fields })) - 1;
 }
 
 /** Rows of `descriptors`, ascending by task and number. */

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What the collectors of this folder share. */
-import type { OpenFileRow } from "../../gen/tables.js";
-import type { FileStat } from "../../native/index.js";
-import { tryReadSmall } from "../../native/index.js";
+import { decodeText } from "../../bytes/text.js";
+import { openFlag, tryReadSmall, type FileStat } from "../../native/index.js";
 import type { DumpContext, DumpedProcess } from "../context.js";
 import { CrimgError, exitStatus } from "../../errors/crimg-error.js";
 import { classOfDescriptor, waysOn } from "./left-out.js";
+import type { DescriptorFacts } from "./facts.js";
 import type { FdInfo } from "./fdinfo.js";
 
 /** What the user asked for that concerns descriptors. */
@@ -102,8 +102,22 @@ export function stdioNumber(description: Description): number | undefined {
   return numbers.length > 0 ? Math.min(...numbers) : undefined;
 }
 
-/** Adds the row of a description with what every kind has: flags and, unless given, position. */
-export type AddFile = (description: Description, fields: Partial<OpenFileRow>) => void;
+/** What kinds recognise a description by. */
+export function factsOf({ stat, link, fsMagic, flags }: Description): DescriptorFacts {
+  return {
+    link: decodeText(link),
+    mode: stat.mode,
+    rdevMajor: stat.rdevMajor,
+    rdevMinor: stat.rdevMinor,
+    fsMagic,
+    isPath: (flags & openFlag.PATH) !== 0,
+  };
+}
+
+/** The file offset; 0 where the kernel shows none. */
+export function positionOf({ info }: Description): bigint {
+  return info.pos > 0n ? info.pos : 0n;
+}
 
 /**
  * A pid of crimg's own namespace as the tasks see it: the last number of NSpid. Undefined if nobody has it any more.

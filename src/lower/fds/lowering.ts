@@ -1,42 +1,49 @@
 // SPDX-License-Identifier: Apache-2.0
-/** The descriptors' part of a restore program. */
-import type { OpenFileRow } from "../../gen/tables.js";
+/** The descriptors' part of a restore program: what is the same for files of every kind. */
+import { CrimgError } from "../../errors/crimg-error.js";
+import type { FileKind } from "../../gen/tables.js";
 import type { DescriptorLowering, LowerContext } from "../context.js";
 import type { Slot } from "../operands.js";
-import { openDeadPidfds } from "./dead-pidfds.js";
-import { addLateWatches, addWatches } from "./epoll.js";
-import { armTimerfd, openEpoll, openEventfd, openSignalfd, openTimerfd } from "./events.js";
-import { openInetSocket } from "./inet-sockets.js";
-import { isLate, openLate } from "./late-files.js";
+import type { FileLowering } from "./kind.js";
+import { fileLowerings } from "./kinds.js";
+import { openLate } from "./late-files.js";
 import { setAsync, setOwner } from "./owner.js";
-import { openPath } from "./paths.js";
-import { openPipe } from "./pipes.js";
 import { rangesToClose } from "./place.js";
-import { AT_FDCWD, badReference, fcntl, FileSlots, openFlags, reopen, setFlags } from "./shared.js";
-import { fillUnixSockets, openUnixSockets } from "./unix-sockets.js";
+import { AT_FDCWD, fcntl, FileSlots, openFlags } from "./shared.js";
 
 const CLOSE_RANGE_NONE = 0;
 
 /** Makes every open file description once in the first process; tasks inherit them and put them at their numbers. */
 export class DescriptorProgram implements DescriptorLowering {
   readonly #slots: FileSlots;
-  /** High copies of the caller's standard streams, by number. */
-  readonly #streams = new Map<number, Slot>();
 
-  constructor(private readonly context: LowerContext) {
-    this.#slots = new FileSlots(context);
+  constructor(
+    private readonly context: LowerContext,
+    private readonly kinds: Readonly<Record<FileKind, FileLowering>> = fileLowerings,
+  ) {
+    this.#slots = new FileSlots(context, kinds);
   }
 
   openFiles(): void {
-    const { files } = this.context.checkpoint.tables;
     this.#keepStandardStreams();
-    const members = (kind: OpenFileRow["kind"]): number[] => files.flatMap((file, index) => (file.kind === kind ? [index] : []));
-    files.forEach((file, index) => this.#openOne(file, index));
-    openDeadPidfds(this.#slots);
-    this.#openPipes(members("pipe"));
-    this.#openSockets(members("socket"));
-    addWatches(this.#slots, this.#streams);
+    const opened = (Object.keys(this.kinds) as FileKind[]).map((kind) => this.#openKind(kind));
+    for (const { complete } of opened) complete?.();
     this.#finishInFlight();
+  }
+
+  /** @throws CrimgError `lower.unopened` for a file that its kind left without a slot: a task would silently lack it */
+  #openKind(kind: FileKind): ReturnType<FileLowering["open"]> {
+    const { files } = this.context.checkpoint.tables;
+    const members = files.flatMap((file, index) => (file.kind === kind && !this.#slots.isLate(index) ? [index] : []));
+    const opened = this.kinds[kind].open(this.#slots, members);
+    for (const index of members) {
+      const slot = opened.slots.get(index);
+      if (slot === undefined) {
+        throw new CrimgError("lower.unopened", `nothing opens the ${kind} ${this.#slots.purposeOf(index)}`, { path: `files[${index}]` });
+      }
+      this.#slots.set(index, slot);
+    }
+    return opened;
   }
 
   /** What only a message holds has no task that would finish it. */
@@ -44,7 +51,7 @@ export class DescriptorProgram implements DescriptorLowering {
     this.context.checkpoint.tables.files.forEach((file, index) => {
       const slot = this.#slots.get(index);
       if (slot === undefined || this.#slots.holdersOf(index).length > 0) return;
-      if (file.kind === "timerfd") armTimerfd(this.#slots, index, slot);
+      this.kinds[file.kind].finish?.(this.#slots, index, slot);
     });
   }
 
@@ -71,27 +78,23 @@ export class DescriptorProgram implements DescriptorLowering {
       const row = checkpoint.tables.descriptors[index];
       if (row === undefined) continue;
       const file = this.#slots.file(row.file);
-      if (isLate(this.#slots, file)) openLate(this.#slots, row.file, row.fd, row.flags !== 0);
+      const { late, finish } = this.kinds[file.kind];
+      if (late?.applies(this.#slots, file)) openLate(this.#slots, late, row.file, row.fd, row.flags !== 0);
       const [first] = this.#slots.holdersOf(row.file);
       if (first?.task !== task || first.fd !== row.fd) continue;
-      if (file.kind === "timerfd") armTimerfd(this.#slots, row.file, row.fd);
+      finish?.(this.#slots, row.file, row.fd);
       setOwner(this.#slots, row.file, row.fd);
       setAsync(this.#slots, row.file, row.fd);
     }
-    addLateWatches(this.#slots, task);
+    for (const { finishTask } of Object.values(this.kinds)) finishTask?.(this.#slots, task);
   }
 
   /** The caller's 0, 1 and 2, as far as the image takes them over or needs their numbers for a moment. */
   #keepStandardStreams(): void {
     const { builder, checkpoint, firstHighFd } = this.context;
-    const { files, epollWatches } = checkpoint.tables;
-    const needed = new Set<number>();
-    files.forEach((file, index) => {
-      if (file.kind !== "inherited" && file.kind !== "tty") return;
-      needed.add(file.detail ?? 0);
-      if (file.kind === "inherited") for (const { fd } of this.#slots.holdersOf(index)) if (fd <= 2) needed.add(fd);
-    });
-    for (const { fd } of epollWatches) if (fd <= 2) needed.add(fd);
+    const needed = new Set(
+      checkpoint.tables.files.flatMap((file, index) => this.kinds[file.kind].streamsNeeded?.(this.#slots, index) ?? []),
+    );
     for (const number of [...needed].sort((a, b) => a - b)) {
       const slot = builder.slot(`standard stream ${number}`);
       const isThere = builder.label("stream is there");
@@ -105,93 +108,12 @@ export class DescriptorProgram implements DescriptorLowering {
       });
       this.context.keepHigh(slot);
       builder.place(isThere);
-      this.#streams.set(number, slot);
+      this.#slots.setStream(number, slot);
     }
   }
 
-  #openOne(file: OpenFileRow, index: number): void {
-    switch (file.kind) {
-      case "path":
-      case "memfd":
-        if (isLate(this.#slots, file)) break;
-        openPath(this.#slots, index);
-        break;
-      case "eventfd":
-        openEventfd(this.#slots, index);
-        break;
-      case "timerfd":
-        openTimerfd(this.#slots, index);
-        break;
-      case "signalfd":
-        openSignalfd(this.#slots, index);
-        break;
-      case "epoll":
-        openEpoll(this.#slots, index);
-        break;
-      case "tty":
-        this.#slots.set(index, this.#reopenTerminal(file, index));
-        break;
-      case "inherited": {
-        const stream = this.#streams.get(file.detail ?? 0);
-        if (stream) this.#slots.set(index, stream);
-        break;
-      }
-      default:
-        // pipes and sockets are made together with their other ends, pidfds elsewhere
-        break;
-    }
-  }
-
-  #reopenTerminal(file: OpenFileRow, index: number): Slot {
-    const stream = this.#streams.get(file.detail ?? 0) as Slot;
-    return reopen(this.context, stream, file.flags, "the terminal", this.#slots.purposeOf(index));
-  }
-
-  #openPipes(members: readonly number[]): void {
-    const byPipe = new Map<number, number[]>();
-    for (const index of members) {
-      const { detail } = this.#slots.file(index);
-      if (detail === null) throw badReference("pipes[none]");
-      const ends = byPipe.get(detail);
-      if (ends) ends.push(index);
-      else byPipe.set(detail, [index]);
-    }
-    for (const ends of byPipe.values()) openPipe(this.#slots, ends);
-  }
-
-  #openSockets(members: readonly number[]): void {
-    const { sockets } = this.context.checkpoint.tables;
-    const holderOf = new Map<number, number>();
-    for (const index of members) {
-      const { detail } = this.#slots.file(index);
-      if (detail === null || sockets[detail] === undefined) throw badReference(`sockets[${detail ?? "none"}]`);
-      if (!holderOf.has(detail)) holderOf.set(detail, index);
-    }
-    const purposeOf = (socket: number): string => {
-      const file = holderOf.get(socket);
-      return file === undefined ? `for socket ${socket}` : this.#slots.purposeOf(file);
-    };
-    const state = openUnixSockets(this.#slots, purposeOf);
-    const { made } = state;
-    sockets.forEach((row, socket) => {
-      if (row.family !== 1) made.set(socket, openInetSocket(this.#slots, socket, row, purposeOf(socket)));
-    });
-    for (const index of members) {
-      const file = this.#slots.file(index);
-      const slot = made.get(file.detail as number) as Slot;
-      this.#slots.set(index, slot);
-    }
-    fillUnixSockets(state);
-    // at last: connecting and accepting were to wait
-    for (const index of members) {
-      const file = this.#slots.file(index);
-      setFlags(this.context, this.#slots.get(index) as Slot, file.flags, this.#slots.purposeOf(index));
-    }
-  }
-
-  /** Standard streams are the caller's of the same number, so that redirections do what they say. */
-  #sourceOf(file: number, fd: number): Slot | undefined {
-    const stream = this.#slots.file(file).kind === "inherited" && fd <= 2 ? this.#streams.get(fd) : undefined;
-    return stream ?? this.#slots.get(file);
+  #sourceOf(index: number, fd: number): Slot | undefined {
+    const { kind } = this.#slots.file(index);
+    return this.kinds[kind].sourceAt?.(this.#slots, index, fd) ?? this.#slots.get(index);
   }
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What the parts of the descriptor lowering share: slots by file row, and words for messages. */
 import { CrimgError } from "../../errors/crimg-error.js";
-import type { OpenFileRow } from "../../gen/tables.js";
+import type { FileKind, ObjectRow, OpenFileRow } from "../../gen/tables.js";
 import type { LowerContext } from "../context.js";
 import type { DataRef, Slot } from "../operands.js";
+import type { FileLowering } from "./kind.js";
 
 /** fcntl commands and flags (asm-generic/fcntl.h). */
 export const fcntl = { SETFL: 4, SETOWN_EX: 15, SETSIG: 10, DUPFD_CLOEXEC: 1030, SETPIPE_SZ: 1031 } as const;
@@ -33,12 +34,16 @@ export const errno = { ENOENT: 2, EBADF: 9, EEXIST: 17, EINVAL: 22, EPERM: 1, EN
 /** Flags that F_SETFL can change (fcntl(2)); O_ASYNC waits until the owner is set. */
 const settableFlags = openFlags.APPEND | openFlags.DIRECT | openFlags.NOATIME | openFlags.NONBLOCK;
 
-/** Lowering state: the slot of every file that has been made in the first process. */
+/** Lowering state: the slot of every file that has been made in the first process, and the caller's standard streams. */
 export class FileSlots {
   readonly #slots = new Map<number, Slot>();
+  readonly #streams = new Map<number, Slot>();
   readonly #holders = new Map<number, { readonly task: number; readonly fd: number }[]>();
 
-  constructor(readonly context: LowerContext) {
+  constructor(
+    readonly context: LowerContext,
+    private readonly kinds: Readonly<Record<FileKind, FileLowering>>,
+  ) {
     for (const { task, fd, file } of context.checkpoint.tables.descriptors) {
       const holders = this.#holders.get(file);
       if (holders) holders.push({ task, fd });
@@ -50,9 +55,24 @@ export class FileSlots {
     this.#slots.set(file, slot);
   }
 
-  /** The high descriptor of a file; undefined for those made later or taken from the caller. */
+  /** The high descriptor of a file; undefined for those that are opened late. */
   get(file: number): Slot | undefined {
     return this.#slots.get(file);
+  }
+
+  /** True for a file that waits until the processes of the tree exist. */
+  isLate(file: number): boolean {
+    const row = this.file(file);
+    return this.kinds[row.kind].late?.applies(this, row) ?? false;
+  }
+
+  setStream(number: number, slot: Slot): void {
+    this.#streams.set(number, slot);
+  }
+
+  /** A high copy of one of the caller's standard streams, if a file asked for it (`streamsNeeded`). */
+  stream(number: number): Slot | undefined {
+    return this.#streams.get(number);
   }
 
   /** Tasks and numbers that hold a file, in table order. */
@@ -83,6 +103,20 @@ export function detailOf<Row>(rows: readonly Row[], file: OpenFileRow, table: st
   const row = file.detail === null ? undefined : rows[file.detail];
   if (row === undefined) throw badReference(`${table}[${file.detail ?? "none"}]`);
   return row;
+}
+
+/** The object that a file names. */
+export function objectOf({ context }: FileSlots, file: OpenFileRow): ObjectRow {
+  const object = file.object === null ? undefined : context.checkpoint.tables.objects[file.object];
+  if (object === undefined) throw badReference(`objects[${file.object ?? "none"}]`);
+  return object;
+}
+
+/** The flags that open(2) takes to make a description like this. */
+export function flagsToOpen(file: OpenFileRow, object: ObjectRow): number {
+  let flags = file.flags & ~(openFlags.CREAT | openFlags.EXCL | openFlags.TRUNC | openFlags.ASYNC | openFlags.TMPFILE);
+  if (object.kind !== "directory") flags &= ~openFlags.DIRECTORY;
+  return flags;
 }
 
 /** A slot that holds the s4 of `ref` (as pipe2 and socketpair store descriptors), moved to a high number. */

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Descriptors of what has a path: files, directories, stateless devices, namespaces, and whatever is open with O_PATH. */
+import { decodeText } from "../../bytes/text.js";
+import { type Collecting, type Description, factsOf, nameOf, positionOf, refuseDescription } from "../../dump/fds/context.js";
+import { type DescriptorFacts, type InodeType, inodeType, isStatelessDevice } from "../../dump/fds/facts.js";
+import { internPath } from "../../dump/fds/files.js";
+import { eachAlone, type FileDump, type FileFields } from "../../dump/fds/kind.js";
+import { cString, errno, openFlag, tryCall, tryReadlink } from "../../native/index.js";
+import { inherited } from "../inherited/dump.js";
+import { isMemfd } from "../memfd/dump.js";
+import { isPipe } from "../pipe/dump.js";
+import { isSocket } from "../socket/dump.js";
+
+const [F_OK, W_OK, R_OK] = [0, 2, 4];
+const AT_FDCWD = -100;
+const AT_EACCESS = 0x200;
+const AT_SYMLINK_NOFOLLOW = 0x100;
+
+export const dump: FileDump = {
+  recognises: (facts) => pathType(facts) !== undefined,
+  collector: eachAlone(collectPath),
+};
+
+/** The type of what a descriptor names by its path; undefined for other kinds, and for devices that hold state. */
+export function pathType(facts: DescriptorFacts): InodeType | undefined {
+  const type = inodeType(facts);
+  switch (type) {
+    case "regular":
+      return isMemfd(facts) ? undefined : type;
+    case "directory":
+    case "symlink":
+    case "namespace":
+      return type;
+    case "fifo":
+      return facts.isPath && !isPipe(facts) ? type : undefined;
+    case "socket":
+      return isSocket(facts) ? undefined : type;
+    case "char_device":
+      return facts.isPath || isStatelessDevice(facts) ? type : undefined;
+    case "block_device":
+      return facts.isPath ? type : undefined;
+    case "anonymous":
+    case "pidfd":
+    case "kernel_object":
+    case "unknown":
+      return undefined;
+  }
+}
+
+/** Refuses what has no way back. */
+function collectPath(collecting: Collecting, description: Description): FileFields {
+  const type = pathType(factsOf(description));
+  const pos = positionOf(description);
+  if (type === "namespace") return { kind: "path", object: internNamespace(collecting, description), pos };
+  if (mayOpen(description)) return { kind: "path", object: internPath(collecting, description, type === "symlink"), pos };
+  // Somebody else opened it for this program, such as a log that a service manager redirected its output to. As with a
+  // terminal, it is the caller's to give again.
+  const fields = inherited(description, { pos });
+  if (fields !== undefined) return fields;
+  return refuseDescription(
+    description,
+    "not_permitted",
+    `${decodeText(description.link)}: this user may not open it by its path`,
+    "Dump as the user who opened it, or as root.",
+  );
+}
+
+/** Whether this user has the rights to open the path of a description again as it is open. */
+function mayOpen({ link, flags }: Description): boolean {
+  const access = flags & openFlag.ACCMODE;
+  const wanted = (flags & openFlag.PATH) !== 0 ? F_OK : access === openFlag.RDONLY ? R_OK : access === openFlag.WRONLY ? W_OK : R_OK | W_OK;
+  return tryCall("faccessat2", AT_FDCWD, cString(link), wanted, AT_EACCESS | AT_SYMLINK_NOFOLLOW) !== -errno.EACCES;
+}
+
+/** A namespace that its holders live in themselves; it is opened again as /proc/self/ns/NAME. */
+function internNamespace(collecting: Collecting, description: Description): number {
+  const { stat, link, fsMagic, holders } = description;
+  const text = decodeText(link);
+  const name = text.slice(0, text.indexOf(":"));
+  const isOwn = ({ process }: Description["holders"][number]): boolean =>
+    tryReadlink(`/proc/${process.pid}/ns/${name}`)?.equals(link) ?? false;
+  if (holders.length === 0 || !holders.every(isOwn))
+    refuseDescription(description, "namespace", `the namespace ${text}, which is not its own`);
+  return collecting.context.objects.add({ stat, link: Buffer.from(`/proc/self/ns/${name}`), fsMagic, holder: nameOf(description) });
+}

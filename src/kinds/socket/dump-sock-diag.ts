@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+/** sock_diag (linux/sock_diag.h, unix_diag.h, inet_diag.h): what the kernel tells about sockets by inode. */
+import { close, errno, failed, socket, SysError, tryReceive, trySend } from "../../native/index.js";
+import { decodeAttributes, decodeMessages, dumpRequest, encodeMessage, netlinkType } from "./dump-netlink-messages.js";
+
+const SOCK_DIAG_BY_FAMILY = 20;
+const AF_NETLINK = 16;
+const NETLINK_SOCK_DIAG = 4;
+
+/** A unix socket as unix_diag describes it. */
+export interface UnixDiag {
+  readonly type: number;
+  /** TCP_ESTABLISHED 1, TCP_CLOSE 7, TCP_LISTEN 10. */
+  readonly state: number;
+  readonly ino: number;
+  /** sun_path as bound: abstract names begin with NUL; empty if unbound. */
+  readonly name: Buffer;
+  /** Inode and device of the socket file, if bound to a path. */
+  readonly file?: { readonly ino: number; readonly device: number };
+  /** Inode of the peer; 0 for none, or one that is gone or not yet accepted. */
+  readonly peer: number;
+  /** Listening: inodes of the clients whose connections wait to be accepted. */
+  readonly pending: readonly number[];
+  /** Bytes to read (listening: connections waiting). */
+  readonly receiveQueue: number;
+  /** Listening: the backlog. */
+  readonly sendQueue: number;
+  /** RCV_SHUTDOWN 1, SEND_SHUTDOWN 2. */
+  readonly shutdown: number;
+}
+
+/** struct unix_diag_req asking for every unix socket of the network namespace with all that can be shown. */
+export function encodeUnixRequest(): Buffer {
+  const request = Buffer.alloc(24);
+  request.writeUInt8(1, 0);
+  request.writeUInt32LE(0xffffffff, 4);
+  // UDIAG_SHOW_NAME, VFS, PEER, ICONS, RQLEN
+  request.writeUInt32LE(0x1f, 12);
+  request.writeUInt32LE(0xffffffff, 16);
+  request.writeUInt32LE(0xffffffff, 20);
+  return request;
+}
+
+/** struct unix_diag_msg and its attributes. */
+export function decodeUnixDiag(payload: Buffer): UnixDiag | undefined {
+  if (payload.length < 16) return undefined;
+  const attributes = decodeAttributes(payload, 16);
+  const file = attributes.get(1);
+  const pending = attributes.get(3);
+  const queues = attributes.get(4);
+  const inodes: number[] = [];
+  for (let at = 0; pending && at + 4 <= pending.length; at += 4) inodes.push(pending.readUInt32LE(at));
+  return {
+    type: payload.readUInt8(1),
+    state: payload.readUInt8(2),
+    ino: payload.readUInt32LE(4),
+    name: attributes.get(0) ?? Buffer.alloc(0),
+    file: file && file.length >= 8 ? { ino: file.readUInt32LE(0), device: file.readUInt32LE(4) } : undefined,
+    peer: attributes.get(2)?.readUInt32LE(0) ?? 0,
+    pending: inodes,
+    receiveQueue: queues?.readUInt32LE(0) ?? 0,
+    sendQueue: queues?.readUInt32LE(4) ?? 0,
+    shutdown: attributes.get(6)?.readUInt8(0) ?? 0,
+  };
+}
+
+/** struct inet_diag_req_v2 for all sockets of a protocol, asking for INET_DIAG_SHUTDOWN besides. */
+export function encodeInetRequest(family: number, protocol: number): Buffer {
+  const request = Buffer.alloc(56);
+  request.writeUInt8(family, 0);
+  request.writeUInt8(protocol, 1);
+  request.writeUInt32LE(0xffffffff, 4);
+  return request;
+}
+
+/** What inet_diag says beyond getsockopt. */
+export interface InetDiag {
+  readonly ino: number;
+  readonly shutdown: number;
+  readonly receiveQueue: number;
+}
+
+/** struct inet_diag_msg and INET_DIAG_SHUTDOWN (8). */
+export function decodeInetDiag(payload: Buffer): InetDiag | undefined {
+  if (payload.length < 72) return undefined;
+  return {
+    ino: payload.readUInt32LE(68),
+    shutdown: decodeAttributes(payload, 72).get(8)?.readUInt8(0) ?? 0,
+    receiveQueue: payload.readUInt32LE(56),
+  };
+}
+
+/** Runs one dump request; calls `onMessage` for every answer. Throws SysError when the kernel lacks sock_diag. */
+function ask(request: Buffer, onMessage: (payload: Buffer) => void): void {
+  const fd = socket(AF_NETLINK, 3, NETLINK_SOCK_DIAG);
+  try {
+    const sent = trySend(fd, encodeMessage(SOCK_DIAG_BY_FAMILY, dumpRequest, 1, request));
+    if (failed(sent)) throw new SysError("sock_diag", -sent);
+    const answer = Buffer.alloc(1 << 16);
+    for (;;) {
+      const length = tryReceive(fd, answer);
+      if (length === -errno.EINTR) continue;
+      if (failed(length)) throw new SysError("sock_diag", -length);
+      for (const message of decodeMessages(answer.subarray(0, length))) {
+        if (message.type === netlinkType.DONE) return;
+        if (message.type === netlinkType.ERROR) {
+          throw new SysError("sock_diag", -(message.payload.length >= 4 ? message.payload.readInt32LE(0) : -errno.EIO));
+        }
+        onMessage(message.payload);
+      }
+    }
+  } finally {
+    close(fd);
+  }
+}
+
+/** Every unix socket of this network namespace by inode. */
+export function unixSockets(): Map<number, UnixDiag> {
+  const found = new Map<number, UnixDiag>();
+  ask(encodeUnixRequest(), (payload) => {
+    const diag = decodeUnixDiag(payload);
+    // the buffer is used again for the next answer
+    if (diag) found.set(diag.ino, { ...diag, name: Buffer.from(diag.name) });
+  });
+  return found;
+}
+
+/** Every hashed inet socket of a family and protocol by inode (unbound datagram sockets are in no hash). */
+export function inetSockets(family: number, protocol: number): Map<number, InetDiag> {
+  const found = new Map<number, InetDiag>();
+  ask(encodeInetRequest(family, protocol), (payload) => {
+    const diag = decodeInetDiag(payload);
+    if (diag) found.set(diag.ino, diag);
+  });
+  return found;
+}

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Inet sockets at rest: TCP that listens or is unconnected, UDP, raw and ICMP sockets; and netlink sockets. */
+import { type SocketRow, socketRow } from "../../../gen/tables.js";
+import { close, errno, failed, socketFlag, tryCall, tryGetsockopt, tryIoctl, trySocketAddress } from "../../../native/index.js";
+import { type Collecting, type Description, refuseDescription } from "../../../dump/fds/context.js";
+import { type InetDiag, inetSockets } from "../dump-sock-diag.js";
+import type { OptionValue } from "../../../dump/fds/socket-options.js";
+
+const TCP_INFO = 11;
+const tcpState = { CLOSE: 7, LISTEN: 10 } as const;
+const tcpStateNames = [
+  "",
+  "ESTABLISHED",
+  "SYN_SENT",
+  "SYN_RECV",
+  "FIN_WAIT1",
+  "FIN_WAIT2",
+  "TIME_WAIT",
+  "CLOSE",
+  "CLOSE_WAIT",
+  "LAST_ACK",
+  "LISTEN",
+  "CLOSING",
+  "NEW_SYN_RECV",
+];
+const UDP_CORK = 1;
+const FIONREAD = 0x541b;
+
+/** What SO_DOMAIN, SO_TYPE and SO_PROTOCOL say. */
+export interface SocketKind {
+  readonly family: number;
+  readonly type: number;
+  readonly protocol: number;
+}
+
+/** Collects sockets of AF_INET, AF_INET6 and AF_NETLINK. */
+export class InetSocketCollector {
+  readonly #diags = new Map<string, Map<number, InetDiag>>();
+
+  constructor(private readonly collecting: Collecting) {}
+
+  /** The row, or a refusal that names addresses. */
+  collect(description: Description, kind: SocketKind): SocketRow {
+    if (kind.family === 16) return this.#netlink(description, kind);
+    if (kind.type === 1) return this.#stream(description, kind);
+    return this.#datagram(description, kind);
+  }
+
+  #common({ stat, fd }: Description, kind: SocketKind): Partial<SocketRow> {
+    const local = trySocketAddress(fd, "getsockname");
+    return {
+      ino: stat.ino,
+      ...kind,
+      localAddress: typeof local === "number" || !isBound(local) ? new Uint8Array(0) : Uint8Array.from(local),
+    };
+  }
+
+  #stream(description: Description, kind: SocketKind): SocketRow {
+    if (kind.protocol !== 6) refuseDescription(description, "socket_protocol", `a stream socket of protocol ${kind.protocol}`);
+    const info = tryGetsockopt(description.fd, 6, TCP_INFO);
+    if (typeof info === "number" || info.length < 32) refuseDescription(description, "tcp_info", "a TCP socket of unknown state");
+    const state = info.readUInt8(0);
+    if (state === tcpState.LISTEN) {
+      const waiting = info.readUInt32LE(24);
+      if (waiting > 0 && !this.collecting.options.skipInFlight) {
+        refuseDescription(
+          description,
+          "in_flight",
+          `a listening TCP socket with ${waiting} connections that are not accepted yet`,
+          "Dump again in a moment, or give --skip-in-flight to drop them.",
+        );
+      }
+      return socketRow({ ...this.#common(description, kind), state: "listening", backlog: info.readUInt32LE(28) });
+    }
+    // What was connected once has lost its port, although getsockname still shows it.
+    if (state === tcpState.CLOSE && wasConnected(info))
+      return socketRow({ ...this.#common(description, kind), localAddress: new Uint8Array(0), state: "closed" });
+    if (state === tcpState.CLOSE) return socketRow({ ...this.#common(description, kind), state: "unconnected" });
+    if (this.collecting.options.tcpClose)
+      return socketRow({ ...this.#common(description, kind), localAddress: new Uint8Array(0), state: "closed" });
+    const peer = trySocketAddress(description.fd, "getpeername");
+    const local = trySocketAddress(description.fd, "getsockname");
+    const ends = `${printableAddress(local)} to ${printableAddress(peer)}`;
+    refuseDescription(
+      description,
+      "tcp_connection",
+      `a TCP connection (${tcpStateNames[state] ?? state}, ${ends})`,
+      "Close the connection and dump again, or give --tcp-close: then the program finds it closed.",
+    );
+  }
+
+  #datagram(description: Description, kind: SocketKind): SocketRow {
+    const { fd, stat } = description;
+    const peer = trySocketAddress(fd, "getpeername");
+    const isUdp = kind.type === 2 && (kind.protocol === 17 || kind.protocol === 136);
+    if (isUdp) {
+      const cork = tryGetsockopt(fd, 17, UDP_CORK, 4);
+      if (typeof cork !== "number" && cork.readInt32LE(0) !== 0)
+        refuseDescription(description, "udp_cork", "a corked UDP socket (UDP_CORK)");
+    }
+    const diag = isUdp ? this.#diag(kind, Number(stat.ino)) : undefined;
+    const waiting = new Int32Array(1);
+    const hasData = (diag?.receiveQueue ?? 0) > 0 || (!failed(tryIoctl(fd, FIONREAD, waiting)) && (waiting[0] ?? 0) > 0);
+    if (isUdp && hasData)
+      refuseDescription(description, "udp_queue", "a UDP socket with datagrams waiting to be read", "Dump again in a moment.");
+    return socketRow({
+      ...this.#common(description, kind),
+      state: typeof peer === "number" ? "unconnected" : "connected",
+      peerAddress: typeof peer === "number" ? new Uint8Array(0) : Uint8Array.from(peer),
+      shutdown: diag?.shutdown ?? 0,
+    });
+  }
+
+  #netlink(description: Description, kind: SocketKind): SocketRow {
+    const peer = trySocketAddress(description.fd, "getpeername");
+    const isConnected = typeof peer !== "number" && peer.length >= 12 && (peer.readUInt32LE(4) !== 0 || peer.readUInt32LE(8) !== 0);
+    return socketRow({
+      ...this.#common(description, kind),
+      state: isConnected ? "connected" : "unconnected",
+      peerAddress: isConnected ? Uint8Array.from(peer) : new Uint8Array(0),
+    });
+  }
+
+  #diag(kind: SocketKind, ino: number): InetDiag | undefined {
+    const key = `${kind.family}:${kind.protocol}`;
+    let sockets = this.#diags.get(key);
+    if (!sockets) this.#diags.set(key, (sockets = inetSockets(kind.family, kind.protocol)));
+    return sockets.get(ino);
+  }
+}
+
+/** tcpi_segs_out (linux/tcp.h): connect(2) to AF_UNSPEC makes it 0 again. */
+function wasConnected(info: Buffer): boolean {
+  return info.length >= 140 && info.readUInt32LE(136) > 0;
+}
+
+/** True if bind(2) or a connect gave the socket a port, an address, a netlink port or groups. */
+export function isBound(address: Uint8Array): boolean {
+  return address.subarray(2).some((byte) => byte !== 0);
+}
+
+/** `127.0.0.1:80`, `[::1]:80`. */
+export function printableAddress(address: Buffer | number): string {
+  if (typeof address === "number" || address.length < 8) return "?";
+  const port = address.readUInt16BE(2);
+  if (address.readUInt16LE(0) === 2) return `${[...address.subarray(4, 8)].join(".")}:${port}`;
+  if (address.length < 24) return "?";
+  const groups: string[] = [];
+  for (let at = 8; at < 24; at += 2) groups.push(address.readUInt16BE(at).toString(16));
+  return `[${groups.join(":").replace(/(^|:)0(:0)+(:|$)/, "::")}]:${port}`;
+}
+
+/** IP_FREEBIND and IPV6_FREEBIND as level and option. */
+const freebind = new Map<number, readonly [number, number]>([
+  [2, [0, 15]],
+  [10, [41, 78]],
+]);
+
+/**
+ * Options for a socket bound to an address that this machine does not have now, although the socket may not (the option
+ * was taken back after bind): set before bind, and unset after it. Empty if bind does without.
+ */
+export function freebindOptions(row: SocketRow, options: readonly OptionValue[]): OptionValue[] {
+  const name = freebind.get(row.family);
+  if (name === undefined || row.localAddress.length === 0) return [];
+  const [level, option] = name;
+  if (options.some((set) => set.level === level && set.option === option)) return [];
+  const probe = tryCall("socket", row.family, 2 | socketFlag.CLOEXEC, 0);
+  if (failed(probe)) return [];
+  const address = Uint8Array.from(row.localAddress);
+  address.fill(0, 2, 4);
+  const result = tryCall("bind", probe, address, address.length);
+  close(probe);
+  if (result !== -errno.EADDRNOTAVAIL) return [];
+  return [1, 0].map((value) => ({ level, option, value: Buffer.from(Int32Array.of(value).buffer) }));
+}

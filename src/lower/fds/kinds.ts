@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The lowering of every kind of open file. In this order they are opened. */
+import type { FileKind } from "../../gen/tables.js";
+import { lowering as epoll } from "../../kinds/epoll/lower.js";
+import { lowering as eventfd } from "../../kinds/eventfd/lower.js";
+import { lowering as inherited } from "../../kinds/inherited/lower.js";
+import { lowering as memfd } from "../../kinds/memfd/lower.js";
+import { lowering as path } from "../../kinds/path/lower.js";
+import { lowering as pidfd } from "../../kinds/pidfd/lower.js";
+import { lowering as pipe } from "../../kinds/pipe/lower.js";
+import { lowering as signalfd } from "../../kinds/signalfd/lower.js";
+import { lowering as socket } from "../../kinds/socket/lower.js";
+import { lowering as timerfd } from "../../kinds/timerfd/lower.js";
+import { lowering as tty } from "../../kinds/tty/lower.js";
+import type { FileLowering } from "./kind.js";
+
+export const fileLowerings: Readonly<Record<FileKind, FileLowering>> = {
+  path,
+  memfd,
+  eventfd,
+  timerfd,
+  signalfd,
+  epoll,
+  tty,
+  inherited,
+  pidfd,
+  pipe,
+  socket,
+};
