@@ -6,6 +6,7 @@
  */
 import { segmentTypeValues, type ProgramHeader } from "../../src/gen/elf64.js";
 import type { CoreMapping } from "./process-notes.js";
+import { reserveBytes } from "./segments.js";
 
 /** A mapping before it is known what kind it is. */
 export interface Mapping {
@@ -37,6 +38,7 @@ export function mergeMappings(
   segmentsOf: (path: string) => readonly ProgramHeader[] | undefined,
 ): Mapping[] {
   const mappings: Mapping[] = [];
+  let beforeLoad: ProgramHeader | undefined;
   const first = new Map<string, bigint>();
   for (const file of files) if (!first.has(file.path)) first.set(file.path, file.start - file.offset);
   for (const { load, start, end, file } of pieces(loads, files)) {
@@ -49,9 +51,18 @@ export function mergeMappings(
     // Pieces of one file mapping are one mapping, whatever the PT_LOADs say about it, unless protections differ.
     if (before && file && before.file === file && (before.prot === prot || !load || before.isGuessed)) {
       mappings[mappings.length - 1] = { ...before, end, prot: load ? prot : before.prot, isGuessed: before.isGuessed && !load };
+    } else if (before && before.end === start && !file && !before.file && before.prot === prot && isReserveOf(beforeLoad, load)) {
+      mappings[mappings.length - 1] = { ...before, end };
     } else mappings.push({ start, end, prot, file, isGuessed: !load });
+    beforeLoad = load;
   }
   return mappings;
+}
+
+/** Whether one of two neighbours is the untouched part of the other's mapping: see segments.ts. */
+function isReserveOf(a: ProgramHeader | undefined, b: ProgramHeader | undefined): boolean {
+  const isReserve = ({ pFilesz, pMemsz }: ProgramHeader) => pFilesz === 0n && pMemsz >= reserveBytes - 4096n;
+  return a !== undefined && b !== undefined && isReserve(a) !== isReserve(b);
 }
 
 /**

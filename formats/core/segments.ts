@@ -8,10 +8,11 @@ import type { MemoryRun, MemoryView } from "../../src/pages/memory-view.js";
 const neverDumped = (1n << 26n) | (1n << 14n);
 const pageSize = 4096n;
 /**
- * Untouched memory from this length on is left out instead of made a hole: sanitizers reserve 20 TiB, and files end at
- * 16 TiB on ext4. It has no bytes either way.
+ * Untouched memory from this length on is left out of a mapping that has pages elsewhere: runtimes reserve gigabytes and
+ * sanitizers 20 TiB, while files end at 16 TiB on ext4. Below it the bytes are in the core (as a hole), as the kernel has
+ * them, so that a debugger reads zeros there.
  */
-const reserveBytes = 64n << 30n;
+export const reserveBytes = 64n << 20n;
 
 /** A PT_LOAD: [start, end) in memory, of which the first `fileSize` bytes are in the core. */
 export interface Segment {
@@ -51,6 +52,8 @@ function ofVma(vma: VmaRow, object: ObjectRow | undefined, memory: MemoryView, o
   if (vma.kind !== "anon_private" && vma.kind !== "anon_shared" && vma.kind !== "file_private" && vma.kind !== "file_shared") return [bare];
   if ((vma.vmFlags & neverDumped) !== 0n && !options.isFull) return [bare];
   const runs = [...memory.runs(vma.start, vma.end)];
+  // The kernel writes no byte of private memory that nobody has written to (it has no anon_vma).
+  if (vma.kind === "anon_private" && runs.every(({ origin }) => origin.kind === "zero")) return [bare];
   if (options.isFull || isDumped(vma, object, runs)) return split(bare, runs);
   const head = isHeadOfElf(vma, memory) ? runs[0] : undefined;
   return head ? [{ ...bare, fileSize: pageSize, runs: [{ ...head, length: pageSize }] }] : [bare];
@@ -80,8 +83,8 @@ function isHeadOfElf(vma: VmaRow, memory: MemoryView): boolean {
 /** One segment if all bytes can be had; else one for each stretch that can, and one for each that cannot or is a reserve. */
 function split(whole: Segment, runs: readonly MemoryRun[]): Segment[] {
   const segments: { start: bigint; end: bigint; isAbsent: boolean; runs: MemoryRun[] }[] = [];
-  for (const run of runs) {
-    const isAbsent = run.origin.kind === "absent" || (run.origin.kind === "zero" && run.length >= reserveBytes);
+  for (const run of withReserves(runs)) {
+    const isAbsent = run.origin.kind === "absent" || isReserve(run);
     const last = segments.at(-1);
     if (last && last.isAbsent === isAbsent) {
       last.end = run.address + run.length;
@@ -95,6 +98,19 @@ function split(whole: Segment, runs: readonly MemoryRun[]): Segment[] {
     fileSize: isAbsent ? 0n : end - start,
     runs: isAbsent ? [] : own,
   }));
+}
+
+function isReserve({ origin, length }: MemoryRun): boolean {
+  return origin.kind === "zero" && length >= reserveBytes;
+}
+
+/** Zero runs with the first page apart where they begin a mapping: something of a mapping must be in the core to tell it from one that the core lacks. */
+function* withReserves(runs: readonly MemoryRun[]): Generator<MemoryRun> {
+  const [first] = runs;
+  if (first?.origin.kind !== "zero" || first.length < reserveBytes + pageSize) return yield* runs;
+  yield { ...first, length: pageSize };
+  yield { ...first, address: first.address + pageSize, length: first.length - pageSize };
+  yield* runs.slice(1);
 }
 
 /** PROT_* to PF_*. */

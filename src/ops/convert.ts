@@ -154,6 +154,8 @@ export async function writeCheckpoint(
     // Signals are noticed when the event loop turns.
     await new Promise((resolve) => setImmediate(resolve));
     guard.check("convert");
+    // A pipe that nobody reads from blocks in write(2), where no handler runs: from here on a signal simply ends this process.
+    if (output === "-") guard.close();
     pending.commit({ sync: options.sync });
   } finally {
     pending.discard();

@@ -19,7 +19,7 @@ import { errno, errnoMessage, SysError } from "../native/index.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import { InterruptGuard } from "./interrupt.js";
 import type { DumpOptions, DumpReport } from "./options.js";
-import { openOutput } from "./output.js";
+import { openOutput, type PendingOutput } from "./output.js";
 import { programVersion } from "./version.js";
 
 /** Lets the event loop turn, so that signals are noticed. */
@@ -86,11 +86,10 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
       hint: "crimg formats shows what can be written",
     });
   }
-  const output = openOutput(options.output, {
-    shape: format.shape,
-    isExecutable: format.isExecutable,
-    force: options.force,
-  });
+  const open = (shape: FormatAdapter["shape"]): PendingOutput =>
+    openOutput(options.output, { shape, isExecutable: format.isExecutable, force: options.force });
+  // Whether a core is a file or a directory only the tree tells; all else is refused before anything is frozen.
+  let output = format.shapeOf === undefined ? open(format.shape) : undefined;
   const guard = new InterruptGuard();
   try {
     const frozenAt = performance.now();
@@ -110,6 +109,7 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
         guard.check("dump");
         options.onProgress?.(done, total);
       };
+      output ??= open(format.shapeOf?.(checkpoint, {}) ?? format.shape);
       await writing(options.output, format.write(checkpoint, output, { bundle: options.bundle, onProgress }));
       await turn();
       guard.check("dump");
@@ -124,6 +124,8 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
       const { processes } = collection.context;
       collection.close();
       collection = undefined;
+      // Standard output may be a pipe that nobody reads from: from here on a signal ends this process, which lets the tree go.
+      if (options.output === "-") guard.close();
       output.commit({ sync: options.sync });
       if (options.after === "kill") {
         if (end(tree, processes, report.pageBytes)) await untilReaped(tree);
@@ -138,7 +140,7 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
       throw error;
     }
   } catch (error) {
-    output.discard();
+    output?.discard();
     throw error;
   } finally {
     guard.close();
