@@ -4,7 +4,7 @@ import type { FacetName, Loss, WriteOptions } from "../../src/adapter/format.js"
 import { type TableName, tableSpecs } from "../../src/gen/tables.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
 import { formatId } from "./foreign/foreign.js";
-import { isStorableOption } from "./map/socket-options.js";
+import { fileMappings } from "./map/kinds.js";
 import { maxAuxvWords } from "./map/map-mm.js";
 import { storableXfeatures } from "./map/map-xstate.js";
 import { vdsoIsKnown } from "./map/vdso.js";
@@ -106,32 +106,9 @@ export function lossesOf(checkpoint: Checkpoint, _options: WriteOptions): readon
     tables.mms.flatMap((_, mm) => (vdsoIsKnown(checkpoint, mm) ? [] : [`address space ${mm}`])),
     "the pages of another kernel's vDSO are not in this image; criu restore needs them",
   );
-  collector.add(
-    "pipes.packets",
-    "pipes",
-    tables.pipes.filter((pipe) => pipe.isPacket !== 0 && pipe.packets.length > 4).map((pipe) => `pipe ${pipe.ino}`),
-    "packets in flight become one run of bytes",
-  );
-  collector.add(
-    "event-fds.semaphore",
-    "event-fds",
-    tables.eventfds.flatMap((row, index) => (row.isSemaphore !== 0 ? [`eventfd ${index}`] : [])),
-    "EFD_SEMAPHORE is not kept",
-  );
-  collector.add(
-    "sockets.options",
-    "sockets",
-    tables.socketOptions.filter((row) => !isStorableOption(row)).map((row) => `level ${row.level} option ${row.option}`),
-    "socket options without a field",
-  );
-  collector.add(
-    "sockets.sender",
-    "sockets",
-    tables.socketMessages.filter((row) => row.senderAddress.length > 0).map((row) => `a message for socket ${row.socket}`),
-    "the sender's address of waiting messages is not kept",
-  );
-  collector.add("files.terminal-settings", "files", terminals(checkpoint), "the terminal's settings and size become the usual ones");
-  collector.add("files.inherited", "files", inherited(checkpoint), "descriptors of the caller are replaced by /dev/null");
+  for (const { losses } of Object.values(fileMappings)) {
+    for (const { code, facet, names, what } of losses?.(checkpoint) ?? []) collector.add(code, facet, names, what);
+  }
   collector.add(
     "files.removed-name",
     "files",
@@ -185,21 +162,4 @@ function hasKept(checkpoint: Checkpoint, table: TableName, row: number, key?: st
   return checkpoint.tables.foreign.some(
     (foreign) => foreign.format === formatId && foreign.table === kind && foreign.row === row && (key === undefined || foreign.key === key),
   );
-}
-
-/** Terminals whose settings no image set said before. */
-function terminals(checkpoint: Checkpoint): string[] {
-  const { tables } = checkpoint;
-  if (tables.foreign.some((row) => row.format === formatId && row.key === "image:tty-info.img")) return [];
-  return tables.objects.filter((object) => object.kind === "char_device" && /\/pts\/\d+$/.test(object.path)).map((object) => object.path);
-}
-
-/** Standard streams of the caller other than terminals. */
-function inherited(checkpoint: Checkpoint): string[] {
-  const { tables } = checkpoint;
-  const isTerminal = (object: number | null): boolean => object !== null && tables.objects[object]?.kind === "char_device";
-  return tables.descriptors.flatMap((row) => {
-    const file = tables.files[row.file];
-    return file?.kind === "inherited" && !isTerminal(file.object) ? [`fd ${row.fd} of ${tables.tasks[row.task]?.pid ?? 0}`] : [];
-  });
 }

@@ -10,10 +10,11 @@ import { ForeignReader, wholeCheckpoint } from "./foreign/foreign.js";
 import { CoreEntrySchema } from "./gen/core_pb.js";
 import { FdinfoEntrySchema, type FileEntry, FileEntrySchema } from "./gen/files_pb.js";
 import { MemfdInodeSchema, MmEntrySchema, VmaEntrySchema } from "./gen/memory_pb.js";
-import { PipeDataSchema, RemapFilePathSchema, SocketPacketSchema } from "./gen/payload_pb.js";
+import { RemapFilePathSchema } from "./gen/payload_pb.js";
 import { FsEntrySchema, InventorySchema, KernelIdsSchema, SeccompEntrySchema, TimensEntrySchema, TreeEntrySchema } from "./gen/tree_pb.js";
 import { ImageWriter } from "./wire/image-writer.js";
 import { inventoryName, isModelled } from "./wire/image-types.js";
+import { fileMappings } from "./map/kinds.js";
 import { fileToWire, pathFileToWire } from "./map/map-file.js";
 import { mmToWire, vmasToWire } from "./map/map-mm.js";
 import { linkTargetToWire, memfdInodeToWire, noOwner, regToWire, remapType } from "./map/map-object.js";
@@ -25,11 +26,9 @@ import {
   idsToWire,
   inventoryToWire,
   objectFileToWire,
-  packetToWire,
   rootDirectory,
   treeToWire,
 } from "./wire/to-wire.js";
-import { writeTerminals } from "./write-tty.js";
 import { countForms } from "./pages/page-flags.js";
 import { withVdso } from "./map/vdso.js";
 import { writeGhost } from "./pages/write-ghost.js";
@@ -37,12 +36,12 @@ import { type MapRun, runsOfMm, runsOfObject, writePages } from "./pages/write-p
 
 /** Writes the whole set. Losses are told by losses.ts. */
 export async function writeCriu(checkpoint: Checkpoint, output: Output, options: WriteOptions): Promise<void> {
-  const context = new WireContext(checkpoint.tables, new ForeignReader(checkpoint.tables));
+  const context = new WireContext(checkpoint.tables, new ForeignReader(checkpoint.tables), fileMappings);
   const files = collectFiles(context);
   writeTree(output, checkpoint, context);
   writeTasks(output, checkpoint, context, files);
   writeFiles(output, context, files);
-  writeQueues(output, context);
+  for (const mapping of Object.values(fileMappings)) mapping.writeImages?.(output, context);
   writeCarried(output, context);
   await writeContents(output, checkpoint, context, options);
 }
@@ -169,7 +168,6 @@ function writeFiles(output: Output, context: WireContext, files: ReadonlyMap<num
     for (const remap of remaps) writer.entry(RemapFilePathSchema, remap);
     writer.flush();
   }
-  writeTerminals(output, context);
 }
 
 /** Every entry of an unlinked file refers to its ghost, or to the name that a dump gave it. */
@@ -185,50 +183,11 @@ function remapsOf(context: WireContext): { origId: number; remapId: number; rema
     else if (linkId !== undefined) remaps.push({ origId, remapId: linkId, remapType: remapType.linked });
   };
   tables.files.forEach((file, row) => {
-    if (file.kind === "path") add(context.fileId(row), file.object);
-    if (file.kind === "pipe") add(context.pathFileId(row), file.object);
+    const id = fileMappings[file.kind].pathEntryId?.(context, row);
+    if (id !== undefined) add(id, file.object);
   });
   for (const row of context.objectsWithFiles()) for (const id of context.objectFileIds(row)) add(id, row);
   return remaps;
-}
-
-function writeQueues(output: Output, context: WireContext): void {
-  const { tables, foreign } = context;
-  const fifos = new Set(
-    tables.files.flatMap((file) => (file.kind === "pipe" && file.object !== null && file.detail !== null ? [file.detail] : [])),
-  );
-  // Only who can read a pipe shows what is in it.
-  const readable = new Set(
-    tables.files.flatMap((file) => (file.kind === "pipe" && file.detail !== null && (file.flags & 3) !== 1 ? [file.detail] : [])),
-  );
-  for (const [name, typeId, isFifo] of [
-    ["pipes-data.img", "pipes-data", false],
-    ["fifo-data.img", "fifo-data", true],
-  ] as const) {
-    const rows = [...tables.pipes.entries()].filter(([row]) => readable.has(row) && fifos.has(row) === isFifo);
-    if (rows.length === 0) continue;
-    const writer = new ImageWriter(output, name, typeId);
-    for (const [row, pipe] of rows) {
-      writer.add(PipeDataSchema, {
-        pipeId: context.pipeId(row),
-        bytes: pipe.data.length,
-        ...(pipe.capacity === 0 ? {} : { size: pipe.capacity }),
-      });
-      writer.raw(pipe.data);
-    }
-    writer.flush();
-  }
-  if (tables.socketMessages.length > 0) {
-    const writer = new ImageWriter(output, "sk-queues.img", "sk-queues");
-    tables.socketMessages.forEach((message, row) => {
-      writer.entry(
-        SocketPacketSchema,
-        foreign.apply({ table: "socketMessages", row }, "packet", SocketPacketSchema, packetToWire(context, row)),
-      );
-      writer.raw(message.data);
-    });
-    writer.flush();
-  }
 }
 
 /** Names of carried images come from a file that may be hostile: one plain component, and none that is written here. */

@@ -56,6 +56,7 @@ function sources(folder: string): string[] {
 const layerOfPart: Readonly<Record<string, string>> = {
   dump: "src/dump",
   lower: "src/lower",
+  criu: "formats/criu",
 };
 
 /** Where a file counts as lying: a part of a kind in its layer. */

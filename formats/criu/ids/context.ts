@@ -3,7 +3,8 @@
  * The identifiers that tie images together: file entries, shared memory, pipes, sockets, address spaces.
  * What a set said before is kept in foreign rows and used again; what is new gets numbers that are free.
  */
-import type { Tables } from "../../../src/gen/tables.js";
+import type { FileKind, Tables } from "../../../src/gen/tables.js";
+import type { FileMapping } from "../map/kind.js";
 import { isRemoved } from "../map/removed.js";
 import type { Anchor, ForeignReader } from "../foreign/foreign.js";
 
@@ -70,6 +71,7 @@ export class WireContext {
   constructor(
     readonly tables: Tables,
     readonly foreign: ForeignReader,
+    private readonly kinds: Readonly<Record<FileKind, FileMapping>>,
   ) {
     this.#fileEntries();
     this.#shared();
@@ -185,8 +187,7 @@ export class WireContext {
     });
     tables.files.forEach((file, row) => {
       this.#files.push(kept[row] ?? numbers.fresh());
-      const needsPath = this.isTerminal(row) || (file.kind === "pipe" && file.object !== null);
-      if (needsPath) this.#regf.set(row, keptPath[row] ?? numbers.fresh());
+      if (this.kinds[file.kind].hasPathEntry?.(this, row)) this.#regf.set(row, keptPath[row] ?? numbers.fresh());
     });
     this.#rootNumber = () => numbers.fresh();
   }

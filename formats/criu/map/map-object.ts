@@ -53,6 +53,11 @@ export function ownerToWire(file: Owner): FileOwner {
   });
 }
 
+/** The object that a file names. */
+export function objectOf(context: WireContext, file: OpenFileRow): ObjectRow {
+  return (file.object === null ? undefined : context.tables.objects[file.object]) ?? objectRow();
+}
+
 /** Entries without an owner. */
 export const noOwner: Owner = { ownerType: "none", ownerPid: 0, ownerSignal: 0, ownerUid: 0, ownerEuid: 0 };
 

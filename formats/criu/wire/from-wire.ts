@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The messages of an image set → the model. */
 import { toBinary } from "@bufbuild/protobuf";
-import { checkpointRow, descriptorRow, messageFileRow, socketMessageRow, taskRow, threadRow } from "../../../src/gen/tables.js";
+import { checkpointRow, descriptorRow, taskRow, threadRow } from "../../../src/gen/tables.js";
 import { Checkpoint } from "../../../src/model/checkpoint.js";
 import { statSync } from "node:fs";
 import { ModelBuilder } from "../builder.js";
@@ -9,22 +9,22 @@ import { u32Bytes, u32Values, WireContext } from "../ids/context.js";
 import { ForeignReader, formatId, wholeCheckpoint } from "../foreign/foreign.js";
 import { type CoreEntry, CoreEntrySchema } from "../gen/core_pb.js";
 import { FdinfoEntrySchema, FileEntrySchema } from "../gen/files_pb.js";
-import { RemapFilePathSchema, SocketPacketSchema } from "../gen/payload_pb.js";
+import { RemapFilePathSchema } from "../gen/payload_pb.js";
 import { FsEntrySchema, InventorySchema, type KernelIds, KernelIdsSchema, type TreeEntry, TreeEntrySchema } from "../gen/tree_pb.js";
 import { readGhost } from "../pages/ghost.js";
 import { inventoryName } from "./image-types.js";
 import type { WireSet } from "./load.js";
 import { machineX86, taskStateFromWire, threadFromWire } from "../map/map-core.js";
-import { describeFile, fileOfId, keepFile, watchesFromWire } from "../map/map-file.js";
+import { fileMappings } from "../map/kinds.js";
+import { describeFile, fileOfId, finishFiles, keepFile } from "../map/map-file.js";
 import { mmFromWire, objectOfFileId } from "../map/map-mm.js";
 import { remapType } from "../map/map-object.js";
 import { isRemoved } from "../map/removed.js";
-import { tiePeers } from "../map/map-socket.js";
 import { credsFromWire, processFromWire, queueFromWire } from "../map/map-task.js";
 import { lossesOfSet } from "../read-losses.js";
 import { xfeaturesOf } from "../map/map-xstate.js";
 import { PagemapReader } from "../pages/pagemap.js";
-import { coreToWire, deadCoreToWire, fsToWire, idsToWire, inventoryToWire, objectFileToWire, packetToWire, treeToWire } from "./to-wire.js";
+import { coreToWire, deadCoreToWire, fsToWire, idsToWire, inventoryToWire, objectFileToWire, treeToWire } from "./to-wire.js";
 
 /** Builds the checkpoint. Page and ghost files are opened, their content is not read. */
 export function fromWire(wire: WireSet): { checkpoint: Checkpoint; losses: ModelBuilder["losses"] } {
@@ -37,10 +37,7 @@ export function fromWire(wire: WireSet): { checkpoint: Checkpoint; losses: Model
     for (const entry of wire.tree) addTask(builder, entry, mmsByVm, pages);
     const [main] = builder.tables.checkpoint;
     if (main && builder.vdsoBuildId) builder.tables.checkpoint[0] = { ...main, vdsoBuildId: builder.vdsoBuildId };
-    placeTerminals(builder);
-    watchesFromWire(builder);
-    tiePeers(builder);
-    addMessages(builder);
+    finishFiles(builder);
     addObjectContents(builder, pages);
     keepUnused(builder);
     keepRests(builder);
@@ -237,33 +234,6 @@ function addDescriptors(builder: ModelBuilder, task: number, filesId: number): v
   }
 }
 
-function addMessages(builder: ModelBuilder): void {
-  const socketsByFile = new Map<number, number>();
-  for (const [id, row] of builder.fileRows) {
-    const file = builder.tables.files[row];
-    if (file?.kind === "socket" && file.detail !== null) socketsByFile.set(id, file.detail);
-  }
-  for (const { entry, data } of builder.wire.packets) {
-    const socket = socketsByFile.get(entry.idFor);
-    if (socket === undefined) continue;
-    const row = builder.tables.socketMessages.push(socketMessageRow({ socket, data })) - 1;
-    builder.rests.push((context, foreign) => {
-      foreign.addRest({ table: "socketMessages", row }, "packet", SocketPacketSchema, entry, packetToWire(context, row));
-    });
-    for (const id of entry.scm.flatMap(({ rights }) => rights)) {
-      const file = fileOfId(builder, id, "sk-queues.img", `message for file ${entry.idFor} scm`);
-      if (file !== undefined) builder.tables.messageFiles.push(messageFileRow({ message: row, file }));
-      else
-        builder.lose({
-          code: "sockets.scm",
-          facet: "sockets",
-          count: 1,
-          text: `A descriptor (${describeFile(builder, id)}) on its way to file ${entry.idFor} is kept for CRIU only.`,
-        });
-    }
-  }
-}
-
 function addObjectContents(builder: ModelBuilder, pages: PagemapReader): void {
   const { objects } = builder.tables;
   const foreign = new ForeignReader(builder.tables);
@@ -272,26 +242,6 @@ function addObjectContents(builder: ModelBuilder, pages: PagemapReader): void {
     if (isRemoved(object)) readGhost(builder, row, u32Values(foreign.get(anchor, "ghost-id"))[0] ?? 0);
     const shmid = u32Values(foreign.get(anchor, "memfd"))[1] ?? u32Values(foreign.get(anchor, "shmid"))[0];
     if (shmid !== undefined) pages.add(`pagemap-shmem-${shmid}.img`, "object", row);
-  });
-}
-
-/**
- * Terminals are the caller's in the model: a standard stream is inherited, another description of a terminal goes by
- * the stream of the same one.
- */
-function placeTerminals(builder: ModelBuilder): void {
-  const { tables } = builder;
-  const streams = new Map<number, number>();
-  for (const { fd, file } of tables.descriptors) {
-    const row = tables.files[file];
-    if (fd > 2 || row?.kind !== "tty") continue;
-    tables.files[file] = { ...row, kind: "inherited", detail: fd };
-    if (row.object !== null) streams.set(row.object, fd);
-  }
-  const [anyStream = 0] = streams.values();
-  tables.files.forEach((row, file) => {
-    if (row.kind === "tty")
-      tables.files[file] = { ...row, detail: (row.object === null ? undefined : streams.get(row.object)) ?? anyStream };
   });
 }
 
@@ -317,7 +267,7 @@ function keepUnused(builder: ModelBuilder): void {
 }
 
 function keepRests(builder: ModelBuilder): void {
-  const context = new WireContext(builder.tables, new ForeignReader(builder.tables));
+  const context = new WireContext(builder.tables, new ForeignReader(builder.tables), fileMappings);
   for (const keep of builder.rests) keep(context, builder.foreign);
   for (const [row, ids] of builder.objectFileIds) {
     for (const id of ids) {

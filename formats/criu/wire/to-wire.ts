@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Rows → messages of a task: the inverses of from-wire.ts, without what was kept aside. */
 import { create } from "@bufbuild/protobuf";
-import { objectRow, socketMessageRow, taskRow, threadRow } from "../../../src/gen/tables.js";
+import { objectRow, taskRow, threadRow } from "../../../src/gen/tables.js";
 import { hostNamespaces, type WireContext } from "../ids/context.js";
 import { type CoreEntry, CoreEntrySchema } from "../gen/core_pb.js";
 import { type FileEntry, FileEntrySchema } from "../gen/files_pb.js";
-import { ControlMessageSchema, type SocketPacket, SocketPacketSchema } from "../gen/payload_pb.js";
 import {
   type FsEntry,
   FsEntrySchema,
@@ -87,17 +86,6 @@ export function deadCoreToWire(context: WireContext, row: number): CoreEntry {
   const tc = taskCoreToWire(context.tables, row, task, undefined);
   return create(CoreEntrySchema, { mtype: machineX86, tc });
 }
-
-export function packetToWire(context: WireContext, row: number): SocketPacket {
-  const message = context.tables.socketMessages[row] ?? socketMessageRow();
-  const file = context.tables.files.findIndex((candidate) => candidate.kind === "socket" && candidate.detail === message.socket);
-  const packet = create(SocketPacketSchema, { idFor: file < 0 ? 0 : context.fileId(file), length: message.data.length });
-  const rights = context.tables.messageFiles.filter((one) => one.message === row).map((one) => context.fileId(one.file));
-  if (rights.length > 0) packet.scm.push(create(ControlMessageSchema, { type: scmRights, rights }));
-  return packet;
-}
-
-const scmRights = 1;
 
 /** The entry by which an object is mapped, executed, or stood in. */
 export function objectFileToWire(context: WireContext, row: number, id: number): FileEntry {

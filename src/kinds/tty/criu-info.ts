@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Open terminals → tty-info.img. What an image set said of them before is used again. */
 import { create } from "@bufbuild/protobuf";
-import type { Output } from "../../src/adapter/output.js";
-import { objectRow } from "../../src/gen/tables.js";
-import type { WireContext } from "./ids/context.js";
-import { type TtyInfo, TtyInfoSchema } from "./gen/files_pb.js";
-import { ImageWriter } from "./wire/image-writer.js";
+import type { Output } from "../../adapter/output.js";
+import { objectRow } from "../../gen/tables.js";
+import type { WireContext } from "../../../formats/criu/ids/context.js";
+import { type TtyInfo, TtyInfoSchema } from "../../../formats/criu/gen/files_pb.js";
+import { ImageWriter } from "../../../formats/criu/wire/image-writer.js";
 
 const ptyType = 1;
 /** Unix98 pseudo-terminals: major 136 is the first of eight with 256 minors each. */

@@ -1,19 +1,54 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Sockets of files.img and their queues ↔ rows of `sockets`. */
 import { create } from "@bufbuild/protobuf";
-import { type OpenFileRow, type SocketMessageRow, type SocketRow, socketRow, type SocketState } from "../../../src/gen/tables.js";
-import type { ModelBuilder } from "../builder.js";
-import { hostNamespaces, type WireContext } from "../ids/context.js";
-import { fileType } from "./file-types.js";
-import { type FileEntry, FileEntrySchema } from "../gen/files_pb.js";
-import { InetSocketSchema, type InetSocket, type UnixSocket, UnixSocketSchema } from "../gen/sockets_pb.js";
-import { ownerToWire } from "./map-object.js";
-import { inetOptionsFromWire, inetOptionsToWire, optionsFromWire, optionsToWire } from "./socket-options.js";
+import type { ModelBuilder } from "../../../formats/criu/builder.js";
+import { type FileEntry, FileEntrySchema } from "../../../formats/criu/gen/files_pb.js";
+import { InetSocketSchema, type InetSocket, type UnixSocket, UnixSocketSchema } from "../../../formats/criu/gen/sockets_pb.js";
+import { hostNamespaces, type WireContext } from "../../../formats/criu/ids/context.js";
+import { fileType } from "../../../formats/criu/map/file-types.js";
+import type { FileMapping } from "../../../formats/criu/map/kind.js";
+import { ownerToWire } from "../../../formats/criu/map/map-object.js";
+import {
+  inetOptionsFromWire,
+  inetOptionsToWire,
+  isStorableOption,
+  optionsFromWire,
+  optionsToWire,
+} from "../../../formats/criu/map/socket-options.js";
+import { type OpenFileRow, type SocketRow, socketRow, type SocketState } from "../../gen/tables.js";
+import { messagesFromWire, writeQueues } from "./criu-queues.js";
 
 const family = { unix: 1, inet: 2, inet6: 10 } as const;
 /** TCP_* states, which the tool uses for unix sockets too (linux/tcp_states.h). */
 const state = { established: 1, close: 7, listen: 10 } as const;
 const tcpProtocol = 6;
+
+export const mapping: FileMapping = {
+  fromWire(builder, { isk, usk }) {
+    if (usk) return { kind: "socket", detail: unixFromWire(builder, usk), flags: usk.flags, fown: usk.fown };
+    return isk ? { kind: "socket", detail: inetFromWire(builder, isk), flags: isk.flags, fown: isk.fown } : undefined;
+  },
+  finishReading(builder, fileOf) {
+    tiePeers(builder);
+    messagesFromWire(builder, fileOf);
+  },
+  toWire: socketToWire,
+  writeImages: writeQueues,
+  losses: ({ tables }) => [
+    {
+      code: "sockets.options",
+      facet: "sockets",
+      names: tables.socketOptions.filter((row) => !isStorableOption(row)).map((row) => `level ${row.level} option ${row.option}`),
+      what: "socket options without a field",
+    },
+    {
+      code: "sockets.sender",
+      facet: "sockets",
+      names: tables.socketMessages.filter((row) => row.senderAddress.length > 0).map((row) => `a message for socket ${row.socket}`),
+      what: "the sender's address of waiting messages is not kept",
+    },
+  ],
+};
 
 function stateFromWire(number: number, hasPeer: boolean): SocketState {
   if (number === state.listen) return "listening";
@@ -27,8 +62,8 @@ function stateToWire(socket: SocketRow): number {
   return state.established;
 }
 
-/** Adds the row of a unix socket. Peers are tied when all are there (see tiePeers). */
-export function unixFromWire(builder: ModelBuilder, entry: UnixSocket): number {
+/** Adds the row of a unix socket. Peers are tied when all are there (tiePeers). */
+function unixFromWire(builder: ModelBuilder, entry: UnixSocket): number {
   const row = builder.tables.sockets.length;
   builder.socketRows.set(entry.ino, row);
   builder.tables.sockets.push(
@@ -52,7 +87,7 @@ function unixAddress(name: Uint8Array): Uint8Array {
 }
 
 /** Sets peer, peer address and pairing of unix sockets. */
-export function tiePeers(builder: ModelBuilder): void {
+function tiePeers(builder: ModelBuilder): void {
   const { sockets } = builder.tables;
   const entries = [...builder.wire.files.values()].flatMap((file) => (file.usk ? [file.usk] : []));
   const byInode = new Map(entries.map((entry) => [entry.ino, entry]));
@@ -91,7 +126,7 @@ function inetAddressToWire(kind: number, address: Uint8Array): { words: number[]
 }
 
 /** Adds the row of an IP socket. What a TCP connection is besides stays in its tcp-stream image. */
-export function inetFromWire(builder: ModelBuilder, entry: InetSocket): number {
+function inetFromWire(builder: ModelBuilder, entry: InetSocket): number {
   const row = builder.tables.sockets.length;
   builder.socketRows.set(entry.ino, row);
   const isAddressed = entry.srcPort !== 0 || entry.srcAddr.some((word) => word !== 0);
@@ -123,7 +158,7 @@ export function inetFromWire(builder: ModelBuilder, entry: InetSocket): number {
 }
 
 /** The entry of an open socket. */
-export function socketToWire(context: WireContext, fileRow: number, file: OpenFileRow): FileEntry {
+function socketToWire(context: WireContext, fileRow: number, file: OpenFileRow): FileEntry {
   const id = context.fileId(fileRow);
   const row = file.detail ?? 0;
   const socket = context.tables.sockets[row] ?? socketRow();
@@ -169,9 +204,4 @@ export function socketToWire(context: WireContext, fileRow: number, file: OpenFi
   if (socket.shutdown !== 0) isk.shutdown = socket.shutdown;
   inetOptionsToWire(options, isk, isTcp);
   return create(FileEntrySchema, { type: fileType.inetSocket, id, isk });
-}
-
-/** Messages waiting in a socket, in order. */
-export function messagesOf(context: WireContext, socket: number): readonly SocketMessageRow[] {
-  return context.tables.socketMessages.filter((row) => row.socket === socket);
 }
