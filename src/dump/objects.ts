@@ -124,6 +124,11 @@ export class ObjectTable {
     return this.#push(key, objectRow({ kind: "shared_memory", mode: 0o100777, devMajor, devMinor, ino, size }));
   }
 
+  /** Whether something without a name (a ghost, a memfd) is in the table already. */
+  isKnown(devMajor: number, devMinor: number, ino: bigint): boolean {
+    return this.#index.has(`${devMajor}:${devMinor}:${ino}:`);
+  }
+
   #push(key: string, row: ObjectRow): number {
     const index = this.#tables.objects.push(row) - 1;
     this.#index.set(key, index);

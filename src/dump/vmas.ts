@@ -2,7 +2,7 @@
 /** The vmas table, and the objects behind mappings. */
 import { decodeText } from "../bytes/text.js";
 import { vmaRow, type VmaKind } from "../gen/tables.js";
-import { close, failed, openFlag, tryOpen, tryPread, tryStat, tryStatfsType } from "../native/index.js";
+import { close, failed, fcntlCommand, openFlag, tryFcntl, tryOpen, tryPread, tryStat, tryStatfsType } from "../native/index.js";
 import { elfBuildId } from "./build-id.js";
 import type { DumpContext, DumpedProcess } from "./context.js";
 import { refusal } from "./refusal.js";
@@ -125,12 +125,31 @@ function addMappedFile(context: DumpContext, process: DumpedProcess, mapping: Ma
     link: mapping.name,
     fsMagic: typeof magic === "number" ? 0n : magic,
     holder,
-    fields: { buildId: (stat.mode & 0o170000) === 0o100000 ? fileBuildId(path) : new Uint8Array(0) },
+    fields: {
+      buildId: (stat.mode & 0o170000) === 0o100000 ? fileBuildId(path) : new Uint8Array(0),
+      ...(isMemfd(mapping) ? { seals: sealsOf(path) } : {}),
+    },
   });
+}
+
+const isMemfd = ({ name }: Mapping): boolean => name.subarray(0, memfdPrefix.length).equals(memfdPrefix);
+const memfdPrefix = Buffer.from("/memfd:");
+
+/** Seals of a memfd that is mapped, and perhaps open nowhere. */
+function sealsOf(path: string): number {
+  const fd = tryOpen(path, openFlag.RDONLY);
+  if (failed(fd)) return 0;
+  const seals = tryFcntl(fd, fcntlCommand.GET_SEALS);
+  close(fd);
+  return failed(seals) ? 0 : seals;
 }
 
 /** An unlinked file or memfd that an ordinary user sees only through the mapping itself. */
 function addUnreachable(context: DumpContext, mapping: Mapping, holder: string): number {
+  const memfd = isMemfd(mapping);
+  if (memfd && !context.objects.isKnown(mapping.devMajor, mapping.devMinor, mapping.ino)) {
+    context.lose("dump.memfd-seals", `${holder}: only root can see the seals of a memfd that is open nowhere; it comes back without any`);
+  }
   return context.objects.add({
     stat: {
       dev: 0n,
@@ -139,7 +158,7 @@ function addUnreachable(context: DumpContext, mapping: Mapping, holder: string):
       rdevMajor: 0,
       rdevMinor: 0,
       ino: mapping.ino,
-      mode: 0o100600,
+      mode: memfd ? 0o100777 : 0o100600,
       nlink: 0,
       uid: 0,
       gid: 0,

@@ -47,6 +47,8 @@ export const O = {
 } as const;
 export const AT = { fdcwd: -100, emptyPath: 0x1000 } as const;
 export const F = { setfl: 4, dupfdCloexec: 1030, addSeals: 1033 } as const;
+export const F_SEAL_FUTURE_WRITE = 0x10;
+export const MFD = { allowSealing: 2, exec: 0x10 } as const;
 export const CLONE = {
   vm: 0x100,
   fs: 0x200,

@@ -7,9 +7,9 @@
  * Where ptrace is not possible (the image itself runs under strace -f, or a security module forbids it), the threads
  * leave by rt_sigreturn, and the hole stays mapped.
  */
-import { NT_X86_XSTATE, PR, PTRACE, SIG, WAIT } from "./constants.js";
+import { ERRNO, NT_X86_XSTATE, PR, PTRACE, SIG, WAIT } from "./constants.js";
 import type { Lowering } from "./lowering.js";
-import type { DataRef, Label } from "./operands.js";
+import type { DataRef, Label, Slot } from "./operands.js";
 import { putSignalFrame, putUserRegs, tracedRegisters } from "./registers.js";
 import { optionSlotValues } from "../gen/restore-program.js";
 import { gpregs } from "../gen/tables.js";
@@ -104,7 +104,7 @@ export function lowerSupervision(l: Lowering, codeSyscallOffset: bigint, done: L
       const { task } = l.thread(index);
       if (leaders.has(index)) lowerStop(l, task);
     }
-    for (const index of threads) b.syscall("ptrace", [PTRACE.detach, tid(index), 0, 0], { message: `let ${name(index)} go` });
+    letGo(l, threads, status);
   });
   b.count(l.running);
   b.jump(done);
@@ -117,6 +117,39 @@ export function lowerSupervision(l: Lowering, codeSyscallOffset: bigint, done: L
   b.count(l.running);
   b.count(l.go);
   b.jump(done);
+}
+
+/**
+ * Who is let go first may end the others at once (exit_group, execve, kill): then there is nobody to detach, and a traced
+ * thread that has died is gone only when its tracer has waited for it. The leaders come last, as they end when the other
+ * threads are gone; that of the root is our own child, and how it ends is for whoever waits for the program.
+ */
+function letGo(l: Lowering, threads: readonly number[], status: DataRef): void {
+  const b = l.builder;
+  const root = l.checkpoint.tables.checkpoint[0]?.rootTask ?? 0;
+  const isLeader = (index: number): boolean => l.checkpoint.threadsOf(l.thread(index).task)[0] === index;
+  const reap = (index: number): void => b.syscall("wait4", [l.threadShared(index).u4, status, WAIT.wall, 0], { expect: "any" });
+  const results = threads.map((index) => {
+    const { tid, task } = l.thread(index);
+    const result = b.slot(`result of letting ${tid} go`);
+    b.syscall("ptrace", [PTRACE.detach, l.threadShared(index).u4, 0, 0], {
+      store: result,
+      expect: [0, -ERRNO.srch],
+      message: `let thread ${tid} of ${l.taskName(task)} go`,
+    });
+    if (!isLeader(index)) ifDead(result, () => reap(index));
+    return { index, result };
+  });
+  for (const { index, result } of results) {
+    if (isLeader(index) && l.thread(index).task !== root) ifDead(result, () => reap(index));
+  }
+
+  function ifDead(result: Slot, build: () => void): void {
+    const alive = b.label("went");
+    b.jumpIf(result, "eq", 0, alive);
+    build();
+    b.place(alive);
+  }
 }
 
 /** The signal that stopped a task; any other than a stop signal would do something else now. */

@@ -102,8 +102,12 @@ export function lowerCheckpoint(checkpoint: Checkpoint, options: LowerOptions): 
     },
     rootLabel,
   );
+  if (l.objects.hasLateSeals) {
+    b.wait(l.furnished, t.counts.living);
+    l.objects.sealMapped();
+  }
   // Whatever this process kept open would hide the end of pipes and sockets from the tree.
-  b.syscall("close_range", [l.firstHighFd, 0xffff_ffff, 0], { message: "close what the restore had open" });
+  b.syscall("close_range", [l.highFds.first, l.highFds.last, 0], { message: "close what the restore had open" });
   if (l.staged.range !== undefined) b.syscall("munmap", [l.staged.range.start, l.staged.range.end - l.staged.range.start]);
   const supervise = b.label("supervise");
   b.jump(supervise);

@@ -5,6 +5,7 @@ import type { TaskRow, ThreadRow } from "../gen/tables.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import { O } from "./constants.js";
 import type { LowerContext } from "./context.js";
+import { chooseHighFds, type FdRange } from "./high-fds.js";
 import { ObjectOpener } from "./objects.js";
 import type { Arg, Shared, Slot } from "./operands.js";
 import { ProcessMaker } from "./process.js";
@@ -19,6 +20,7 @@ import { Xstates } from "./xstate.js";
 export class Lowering implements LowerContext {
   readonly builder = new ProgramBuilder();
   readonly imageFd: Slot;
+  readonly highFds: FdRange;
   readonly firstHighFd: number;
   readonly objects: ObjectOpener;
   readonly staged: StagedMemory;
@@ -55,16 +57,14 @@ export class Lowering implements LowerContext {
   constructor(readonly checkpoint: Checkpoint) {
     const b = this.builder;
     this.xstates = new Xstates(b, checkpoint);
-    const { tasks, threads, descriptors } = checkpoint.tables;
+    const { tasks, threads } = checkpoint.tables;
     const imageFd = b.slots[3];
     if (imageFd === undefined) throw new Error("no image fd slot");
     this.imageFd = imageFd;
     this.isPrivileged = b.slot("is privileged");
     this.isNamespaced = b.slot("is in own namespaces");
-    // Items of epoll sets are added under their numbers, which may be of descriptors that are gone.
-    const { epollWatches } = checkpoint.tables;
-    const lastFd = [...descriptors, ...epollWatches].reduce((most, row) => Math.max(most, row.fd), 63);
-    this.firstHighFd = lastFd + 1;
+    this.highFds = chooseHighFds(checkpoint);
+    this.firstHighFd = this.highFds.first;
     this.objects = new ObjectOpener(checkpoint, b, this.firstHighFd, this.imageFd);
     this.staged = new StagedMemory(checkpoint, usedRanges(checkpoint.tables.vmas));
     this.processes = new ProcessMaker(b);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Opening what the model calls objects (files, ghosts, memfds …) in the first process. */
 import { CrimgError } from "../errors/crimg-error.js";
-import type { ObjectRow } from "../gen/tables.js";
-import type { ExtentRow } from "../gen/tables.js";
+import type { ExtentRow, ObjectRow, VmaRow } from "../gen/tables.js";
+import { vmaVmFlagsBits } from "../gen/tables.js";
 import type { Checkpoint } from "../model/checkpoint.js";
-import { AT, ERRNO, F, O } from "./constants.js";
+import { AT, ERRNO, F, F_SEAL_FUTURE_WRITE, MFD, O, PROT } from "./constants.js";
 import type { LowerContext } from "./context.js";
 import type { Slot } from "./operands.js";
 import { isRemoved, makeRemoved, withParents } from "./fds/removed.js";
@@ -37,6 +37,8 @@ export class ObjectOpener {
   readonly #mapped = new Map<string, Slot>();
   /** Memfds whose first description belongs to the tree. */
   readonly #handedOut = new Set<number>();
+  /** Memfds whose seals wait until they are mapped. */
+  readonly #lateSeals: { readonly fd: Slot; readonly object: ObjectRow }[] = [];
   #isSealed = false;
 
   constructor(checkpoint: Checkpoint, builder: ProgramBuilder, firstHighFd: number, imageFd: Slot) {
@@ -110,6 +112,23 @@ export class ObjectOpener {
       this.#mapped.set(key, fd);
     }
     return fd;
+  }
+
+  /** F_SEAL_FUTURE_WRITE leaves the writable mappings that were there before it, and allows no new ones. */
+  #isMappedBeforeSeal(index: number, { seals }: ObjectRow): boolean {
+    const isWritable = ({ prot, vmFlags }: VmaRow): boolean => (prot & PROT.write) !== 0 || (vmFlags & vmaVmFlagsBits.mw) !== 0n;
+    const { vmas } = this.#checkpoint.tables;
+    return (seals & F_SEAL_FUTURE_WRITE) !== 0 && vmas.some((vma) => vma.object === index && vma.kind === "file_shared" && isWritable(vma));
+  }
+
+  /** Whether `sealMapped` has something to do once every task has its mappings. */
+  get hasLateSeals(): boolean {
+    return this.#lateSeals.length > 0;
+  }
+
+  /** Ops of the first process: the seals that had to wait for mappings. */
+  sealMapped(): void {
+    for (const { fd, object } of this.#lateSeals) seal(this.#builder, fd, object, "after it was mapped");
   }
 
   #object(index: number): ObjectRow {
@@ -208,7 +227,7 @@ export class ObjectOpener {
       this.keepHigh(fd);
       this.#nameless.set(index, fd);
       this.#fill(fd, object, this.#checkpoint.extentsOf({ object: index }), purpose);
-      this.#finish(fd, object, purpose);
+      this.#finish(index, fd, object, purpose);
     }
     return fd;
   }
@@ -216,11 +235,16 @@ export class ObjectOpener {
   #makeMemfd(object: ObjectRow, purpose: string): Slot {
     const b = this.#builder;
     const fd = b.slot(`memfd ${object.path}`);
-    const allowSealing = 2;
-    b.syscall("memfd_create", [b.string(object.path), (object.memfdFlags | allowSealing) >>> 0], {
-      store: fd,
-      message: `make memfd ${object.path} ${purpose}`,
-    });
+    const isMade = b.label("memfd is made");
+    const isOld = b.label("memfd without MFD_EXEC");
+    const name = b.string(object.path);
+    const flags = (object.memfdFlags | MFD.allowSealing) >>> 0;
+    // Kernels before 6.3 do not know it; where vm.memfd_noexec is set, a memfd is sealed against it unless asked for.
+    b.syscall("memfd_create", [name, flags | MFD.exec], { store: fd, orElse: isOld });
+    b.jump(isMade);
+    b.place(isOld);
+    b.syscall("memfd_create", [name, flags], { store: fd, message: `make memfd ${object.path} ${purpose}` });
+    b.place(isMade);
     return fd;
   }
 
@@ -272,12 +296,15 @@ export class ObjectOpener {
     b.syscall("lseek", [fd, 0, 0], { message });
   }
 
-  #finish(fd: Slot, object: ObjectRow, purpose: string): void {
+  #finish(index: number, fd: Slot, object: ObjectRow, purpose: string): void {
     const b = this.#builder;
     if (object.kind === "memfd") {
-      if (object.seals !== 0) b.syscall("fcntl", [fd, F.addSeals, object.seals], { message: `seal memfd ${object.path} ${purpose}` });
+      // Before the seals: F_SEAL_EXEC is one against this.
       if ((object.mode & 0o7777) !== 0o777)
         b.syscall("fchmod", [fd, object.mode & 0o7777], { message: `set the mode of memfd ${object.path}` });
+      if (object.seals === 0) return;
+      if (this.#isMappedBeforeSeal(index, object)) this.#lateSeals.push({ fd, object });
+      else seal(b, fd, object, purpose);
       return;
     }
     // An ordinary user owns what it makes, and may not give it away.
@@ -287,4 +314,8 @@ export class ObjectOpener {
     const times = b.u8s(object.atimeNs / second, object.atimeNs % second, object.mtimeNs / second, object.mtimeNs % second);
     b.syscall("utimensat", [fd, 0, times, 0], { message: `set the times of ${object.path} (deleted)` });
   }
+}
+
+function seal(b: ProgramBuilder, fd: Slot, object: ObjectRow, purpose: string): void {
+  b.syscall("fcntl", [fd, F.addSeals, object.seals], { message: `seal memfd ${object.path} ${purpose}` });
 }

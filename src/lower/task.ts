@@ -67,7 +67,7 @@ export function lowerTask(t: TreeLowering, plan: TaskPlan): void {
       // Those who share this table need what is open in it only until here.
       if (table !== undefined) b.wait(table.released, table.sharers);
       t.descriptors.placeDescriptors(plan.task);
-      b.syscall("close_range", [l.firstHighFd, 0xffff_ffff, 0], { message: "close what the restore had open" });
+      b.syscall("close_range", [l.highFds.first, l.highFds.last, 0], { message: "close what the restore had open" });
     } else if (table !== undefined) {
       b.count(table.released);
     }

@@ -11,6 +11,7 @@ import {
   objectRow,
   openFileRow,
   pipeRow,
+  rlimitRow,
   socketMessageRow,
   socketRow,
   taskRow,
@@ -21,6 +22,7 @@ import { DescriptorProgram } from "../../src/lower/fds/lowering.js";
 import { rangesToClose } from "../../src/lower/fds/place.js";
 import { deviceNumber } from "../../src/lower/fds/removed.js";
 import { planOrigins } from "../../src/kinds/socket/unix/lower-plan.js";
+import { chooseHighFds } from "../../src/lower/high-fds.js";
 import { type Arg, Slot } from "../../src/lower/operands.js";
 import { type DraftOp, ProgramBuilder } from "../../src/lower/program-builder.js";
 import { nr } from "../../src/linux/syscall-numbers.js";
@@ -101,6 +103,25 @@ test("ranges to close and numbers kept are a partition", () => {
       );
     }),
   );
+});
+
+test("numbers beyond the sources of dup3 leave the ranges below alone", () => {
+  const ranges = rangesToClose([0, 1, 2, 7, 150, 199], 100);
+  assert.deepEqual(ranges, [
+    { first: 3, last: 6 },
+    { first: 8, last: 99 },
+  ]);
+});
+
+test("where the hard limit leaves no room above, the restore keeps its descriptors in a gap", () => {
+  const tables = emptyTables();
+  for (const fd of [0, 1, 70, 1000, 1023]) tables.descriptors.push(descriptorRow({ task: 0, fd, file: 0 }));
+  const checkpoint = new Checkpoint({ tables, sources: [] });
+  assert.deepEqual(chooseHighFds(checkpoint), { first: 1024, last: 0xffff_ffff });
+  tables.rlimits.push(rlimitRow({ task: 0, resource: "nofile", soft: 1024n, hard: 1024n }));
+  assert.deepEqual(chooseHighFds(checkpoint), { first: 71, last: 999 });
+  tables.rlimits[0] = rlimitRow({ task: 0, resource: "nofile", soft: 1024n, hard: 4096n });
+  assert.deepEqual(chooseHighFds(checkpoint), { first: 1024, last: 0xffff_ffff });
 });
 
 test("a pipe is made once, filled, and its ends are the files that name it", () => {

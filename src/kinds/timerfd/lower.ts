@@ -32,9 +32,11 @@ function armTimerfd(slots: FileSlots, index: number, fd: Arg): void {
   const { builder, checkpoint } = slots.context;
   const row = detailOf(checkpoint.tables.timerfds, slots.file(index), "timerfds");
   const message = `arm a timerfd ${slots.purposeOf(index)}`;
-  if (row.valueNs > 0n || row.settimeFlags !== 0) {
-    const spec = builder.u8s(row.intervalNs / second, row.intervalNs % second, row.valueNs / second, row.valueNs % second);
-    const isAbsolute = (row.settimeFlags & TFD_TIMER_ABSTIME) !== 0 && row.valueNs > 0n;
+  // A periodic one that has expired unread is armed all the same: 0 would disarm it for ever.
+  const value = row.valueNs === 0n && row.intervalNs > 0n && row.ticks > 0n ? 1n : row.valueNs;
+  if (value > 0n || row.settimeFlags !== 0) {
+    const spec = builder.u8s(row.intervalNs / second, row.intervalNs % second, value / second, value % second);
+    const isAbsolute = (row.settimeFlags & TFD_TIMER_ABSTIME) !== 0 && value > 0n;
     if (isAbsolute) addNow(slots, row, spec.at(16));
     builder.syscall("timerfd_settime", [fd, row.settimeFlags, spec, 0], { message });
   }

@@ -16,13 +16,13 @@ export interface CloseRange {
 
 /**
  * The ranges below `limit` that hold no number of the final table. Sources of dup3 lie at or above `limit`, so that no
- * placement can clobber a source of another, whatever the order.
+ * placement can clobber a source of another, whatever the order. (Numbers beyond the sources are nobody else's.)
  */
 export function rangesToClose(numbers: readonly number[], limit: number): CloseRange[] {
   const ranges: CloseRange[] = [];
   let next = 0;
-  for (const number of [...numbers].sort((a, b) => a - b)) {
-    if (number > next) ranges.push({ first: next, last: Math.min(number, limit) - 1 });
+  for (const number of numbers.filter((one) => one < limit).sort((a, b) => a - b)) {
+    if (number > next) ranges.push({ first: next, last: number - 1 });
     next = Math.max(next, number + 1);
   }
   if (next < limit) ranges.push({ first: next, last: limit - 1 });

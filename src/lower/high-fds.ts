@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Numbers for descriptors that exist only during the restore: out of the way of every number that the tree has. */
+import { rlimitResourceValues } from "../gen/tables.js";
+import type { Checkpoint } from "../model/checkpoint.js";
+
+/** An inclusive range of descriptor numbers. */
+export interface FdRange {
+  readonly first: number;
+  readonly last: number;
+}
+
+/** close_range's "to the end". */
+export const noLimit = 0xffff_ffff;
+/** Below, numbers are left to the tree and to the first process. */
+const leastFirst = 64;
+
+/**
+ * Above all numbers of the tree. Where the hard limit on open files leaves no room there (valgrind keeps its own at the
+ * very end of what the limit allows), the first gap between them that is wide enough.
+ */
+export function chooseHighFds(checkpoint: Checkpoint): FdRange {
+  const { descriptors, epollWatches } = checkpoint.tables;
+  // Items of epoll sets are added under their numbers, which may be of descriptors that are gone.
+  const used = [...new Set([...descriptors, ...epollWatches].map(({ fd }) => fd))].sort((a, b) => a - b);
+  const above = { first: Math.max(used.at(-1) ?? 0, leastFirst - 1) + 1, last: noLimit };
+  const needed = mostNeeded(checkpoint);
+  if (above.first + needed <= leastHardLimit(checkpoint)) return above;
+  let first = leastFirst;
+  for (const number of used) {
+    if (number - first >= needed) return { first, last: number - 1 };
+    first = Math.max(first, number + 1);
+  }
+  return above;
+}
+
+/** More descriptors than a restore holds at once: what is open, mapped or stood in, each perhaps twice, and a few. */
+function mostNeeded({ tables }: Checkpoint): number {
+  const { files, objects, tasks, sockets, pipes } = tables;
+  return 64 + 2 * (files.length + objects.length + tasks.length + 2 * sockets.length + 2 * pipes.length);
+}
+
+function leastHardLimit({ tables }: Checkpoint): number {
+  const limits = tables.rlimits.filter(({ resource }) => rlimitResourceValues[resource] === rlimitResourceValues.nofile);
+  return limits.reduce((least, { hard }) => (hard < BigInt(least) ? Number(hard) : least), noLimit);
+}
