@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Descriptors up to the very hard limit on open files, as valgrind has them.
 # usage: python3 at-the-limit.py LOG
 import os, resource, sys, time

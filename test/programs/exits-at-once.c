@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /*
  * Seven threads that look at the clock; whichever first sees it jump by more than a second ends the process with status
  * 7. So a resume of it has threads that are let go and end all others at once.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /* A periodic timerfd of NS nanoseconds, read all the time; a line "tick N" a thousand expirations or more. */
 #include <fcntl.h>
 #include <stdint.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /*
  * Memfds whose seals must come at the right moment of a resume: one with MFD_NOEXEC_SEAL, one that was mapped writable
  * and then sealed against it (F_SEAL_FUTURE_WRITE), one of the same kind that is mapped and open nowhere.
