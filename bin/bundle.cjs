@@ -39,8 +39,19 @@ function loadBundle(command = "other") {
   return { ...module.exports, script, isCached: cachedData !== undefined && script.cachedDataRejected === false };
 }
 
+/**
+ * Signals for `crimg run` that come while it is being loaded. Without a listener SIGUSR1 would start Node's debugger, and
+ * SIGTERM would end crimg; schedulers send both.
+ */
+function keepEarlySignals() {
+  const early = [];
+  globalThis[Symbol.for("crimg.early-signals")] = early;
+  for (const name of ["SIGUSR1", "SIGUSR2", "SIGTERM"]) process.on(name, (signal) => early.push(signal));
+}
+
 /** Runs a command line to its end, as the process. */
 function runAsProcess(words) {
+  if (words[0] === "run") keepEarlySignals();
   if (!existsSync(bundle)) {
     process.stderr.write("crimg: not built yet; run `npm ci` (or `npm run build`) in the checkout first\n");
     process.exit(2);

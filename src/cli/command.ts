@@ -49,16 +49,22 @@ type PositionalValue<S extends PositionalSpec> = S["many"] extends true
 
 export type OptionSpecs = Readonly<Record<string, OptionSpec>>;
 export type PositionalSpecs = Readonly<Record<string, PositionalSpec>>;
-export type ArgsOf<P extends PositionalSpecs, O extends OptionSpecs> = {
+/** The words behind `--`, taken as they are. */
+export interface RestSpec {
+  readonly name: string;
+  readonly describe: string;
+}
+
+export type ArgsOf<P extends PositionalSpecs, O extends OptionSpecs, R extends RestSpec = never> = {
   readonly [K in keyof P]: PositionalValue<P[K]>;
-} & { readonly [K in keyof O]: OptionValue<O[K]> };
+} & { readonly [K in keyof O]: OptionValue<O[K]> } & { readonly [K in R["name"]]: readonly string[] };
 
 export interface Example {
   readonly command: string;
   readonly text: string;
 }
 
-export interface CommandSpec<P extends PositionalSpecs, O extends OptionSpecs> {
+export interface CommandSpec<P extends PositionalSpecs, O extends OptionSpecs, R extends RestSpec = never> {
   readonly name: string;
   /** One sentence for the list of commands. */
   readonly describe: string;
@@ -66,10 +72,11 @@ export interface CommandSpec<P extends PositionalSpecs, O extends OptionSpecs> {
   readonly notes?: readonly string[];
   /** In order. */
   readonly positionals: P;
+  readonly rest?: R;
   readonly options: O;
   readonly examples: readonly Example[];
   /** Returns the exit status. Throws CrimgError for what users can cause. */
-  run(args: ArgsOf<P, O>, terminal: Terminal): Promise<number>;
+  run(args: ArgsOf<P, O, R>, terminal: Terminal): Promise<number>;
 }
 
 /** A command with its argument types forgotten: what the parser handles. */
@@ -78,6 +85,7 @@ export interface Command {
   readonly describe: string;
   readonly notes?: readonly string[];
   readonly positionals: PositionalSpecs;
+  readonly rest?: RestSpec;
   readonly options: OptionSpecs;
   readonly examples: readonly Example[];
   /** `args` has been checked against the specs by the parser. */
@@ -85,6 +93,8 @@ export interface Command {
 }
 
 /** Declares a command; the types of `run`'s arguments follow from the specs. */
-export function defineCommand<const P extends PositionalSpecs, const O extends OptionSpecs>(spec: CommandSpec<P, O>): Command {
-  return { ...spec, run: (args, terminal) => spec.run(args as ArgsOf<P, O>, terminal) };
+export function defineCommand<const P extends PositionalSpecs, const O extends OptionSpecs, const R extends RestSpec = never>(
+  spec: CommandSpec<P, O, R>,
+): Command {
+  return { ...spec, run: (args, terminal) => spec.run(args as ArgsOf<P, O, R>, terminal) };
 }

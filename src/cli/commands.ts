@@ -10,6 +10,11 @@ export const commandEntries: readonly CommandEntry[] = [
   },
   { name: "exec", describe: "Resume a checkpoint, in any format", load: async () => (await import("./commands/exec.js")).command },
   {
+    name: "run",
+    describe: "Run a command so that it can be frozen and goes on where it was",
+    load: async () => (await import("./commands/run.js")).command,
+  },
+  {
     name: "explain",
     describe: "Show what an image does when it is run, one line an operation",
     load: async () => (await import("./commands/explain.js")).command,

@@ -20,6 +20,7 @@ export function usageOf(command: Command): string {
     const word = spec.many ? `${name}..` : name;
     return spec.optional ? `[${word}]` : `<${word}>`;
   });
+  if (command.rest !== undefined) words.push("--", `<${command.rest.name}..>`);
   return [command.name, ...words].join(" ");
 }
 
@@ -123,7 +124,10 @@ export async function parseCommandLine(
     throw usageError(`there is no command "${first}"`);
   }
   const command = entry === undefined ? undefined : await entry.load();
-  const forHelp = words.includes("--help") || words.includes("-h");
+  // What comes behind -- is another program's, its --help included.
+  const end = command?.rest === undefined ? -1 : words.indexOf("--");
+  const own = end < 0 ? words : words.slice(0, end);
+  const forHelp = own.includes("--help") || own.includes("-h");
   let chosen: Readonly<Record<string, unknown>> | undefined;
   let text = "";
   let parser = yargs([])
@@ -150,7 +154,7 @@ export async function parseCommandLine(
     for (const one of entries) parser = parser.command(one.name, one.describe);
   } else {
     parser = parser.command(
-      usageOf(command),
+      forHelp ? usageOf(command) : usageOf({ ...command, rest: undefined }),
       command.describe,
       (argv) => describeCommand(argv, command, forHelp),
       (args) => {
@@ -158,10 +162,13 @@ export async function parseCommandLine(
       },
     );
   }
-  await parser.parseAsync(ownValues(words, command), {}, (_error, _argv, output) => {
+  await parser.parseAsync(ownValues(own, command), {}, (_error, _argv, output) => {
     text = output;
   });
-  if (command !== undefined && chosen !== undefined) return { kind: "run", command, args: pick(command, chosen) };
+  if (command !== undefined && chosen !== undefined) {
+    const rest = command.rest === undefined ? {} : { [command.rest.name]: end < 0 ? [] : words.slice(end + 1) };
+    return { kind: "run", command, args: { ...pick(command, chosen), ...rest } };
+  }
   if (text !== "") return { kind: "text", text: `${text}\n` };
   throw usageError("say what to do: crimg COMMAND");
 }

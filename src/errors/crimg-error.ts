@@ -45,6 +45,10 @@ export const exitStatus = {
   refused: 4,
   /** The tree could not be resumed; nothing of it is left running. */
   restoreFailed: 125,
+  /** crimg run: the command is there but cannot be executed. */
+  notExecutable: 126,
+  /** crimg run: there is no such command. */
+  notFound: 127,
   /** Ended by Ctrl-C (SIGINT); nothing is left behind. */
   interrupted: 130,
   /** Ended by SIGTERM; nothing is left behind. */

@@ -121,7 +121,11 @@ export function lowerCheckpoint(checkpoint: Checkpoint, options: LowerOptions): 
   b.jumpIf(l.isNamespaced, "ne", 0, leaveInit);
   end(l, l.taskPid(tree.root), false);
   b.place(leaveInit);
+  // The init goes on after a waiter that leaves, and ends with one that is killed.
+  const keepWaiter = b.label("the waiter stays");
+  b.jumpIf(detach, "eq", 0, keepWaiter);
   b.syscall("prctl", [PR.setPdeathsig, 0, 0, 0, 0]);
+  b.place(keepWaiter);
   lowerForeground(l, { child: l.taskPid(tree.root), isInit: true, tree });
 
   b.place(anyPids);

@@ -90,7 +90,7 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
     openOutput(options.output, { shape, isExecutable: format.isExecutable, force: options.force });
   // Whether a core is a file or a directory only the tree tells; all else is refused before anything is frozen.
   let output = format.shapeOf === undefined ? open(format.shape) : undefined;
-  const guard = new InterruptGuard();
+  const guard = new InterruptGuard(options.ignoresSignals);
   try {
     const frozenAt = performance.now();
     const tree = FrozenTree.freeze(options.pid, { noTree: !options.isTree });

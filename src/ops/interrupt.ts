@@ -2,14 +2,15 @@
 /** Ctrl-C during long work: noted when it comes, acted upon between two pieces of the work. */
 import { CrimgError, exitStatus } from "../errors/crimg-error.js";
 
-/** Listens for SIGINT, SIGTERM and SIGHUP from its making until `close`. */
+/** Listens for SIGINT, SIGTERM and SIGHUP from its making until `close`, unless the caller handles them (`isOff`). */
 export class InterruptGuard {
   #signal: NodeJS.Signals | undefined;
   readonly #listener = (signal: NodeJS.Signals): void => {
     this.#signal ??= signal;
   };
 
-  constructor() {
+  constructor(isOff = false) {
+    if (isOff) return;
     for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, this.#listener);
   }
 

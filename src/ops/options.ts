@@ -48,6 +48,10 @@ export interface DumpOptions extends ExternalOptions {
   readonly forceLoss?: boolean;
   readonly onProgress?: (doneBytes: bigint, totalBytes: bigint) => void;
   readonly onLoss?: (loss: Loss) => void;
+  /** Output streams that are crimg's own too become those of whoever resumes the image. */
+  readonly inheritStreams?: boolean;
+  /** Signals do not end the dump: the caller handles them. */
+  readonly ignoresSignals?: boolean;
 }
 
 export interface DumpReport {

@@ -13,10 +13,12 @@ import {
   factsOf,
   nameOf,
   refuseDescription,
+  stdioNumber,
 } from "./context.js";
 import type { FileCollector, FileFields } from "./kind.js";
 import { fileDumps } from "./kinds.js";
 import { classOfDescriptor, isVital } from "./left-out.js";
+import { isOwnStream } from "./own-streams.js";
 import { ownerOf } from "./owner.js";
 import { DescriptorScan } from "./scan.js";
 
@@ -115,6 +117,10 @@ function collectEach(collecting: Collecting): void {
   const collectors = new Map<FileKind, FileCollector>();
   const sorted: Sorted[] = [];
   for (const description of collecting.descriptions) {
+    if (isOwnStream(collecting, description)) {
+      addFile(collecting, description, { kind: "inherited", detail: stdioNumber(description) ?? null });
+      continue;
+    }
     const kind = kindOf(description);
     const collector = collectors.get(kind) ?? collectorOf(collecting, kind);
     collectors.set(kind, collector);

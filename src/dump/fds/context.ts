@@ -18,6 +18,8 @@ export interface DescriptorOptions {
   readonly tcpClose?: boolean;
   /** Unix datagram sockets may be connected to named sockets outside the tree. */
   readonly extUnixSk?: boolean;
+  /** Standard streams that are crimg's own too are those of whoever resumes the image, whatever they are. */
+  readonly inheritStreams?: boolean;
 }
 
 /** A number in a task's table. */

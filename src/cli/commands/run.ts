@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+import { CrimgError } from "../../errors/crimg-error.js";
+import type { Moment, PidMode } from "../../ops/run/options.js";
+import { defineCommand } from "../command.js";
+import { dumpOnlyOptionSpecs, externalOptions, externalOptionSpecs, externalOptionsNote } from "../external-options.js";
+
+const modes = ["namespace", "same", "any"] as const;
+/** HTCondor's example for self-checkpointing jobs uses it, and few programs do. */
+const frozenStatus = 85;
+
+function onlyOne(given: readonly (Moment | undefined)[]): Moment | undefined {
+  const moments = given.filter((one) => one !== undefined);
+  if (moments.length > 1) throw new CrimgError("usage.bad", "--at, --when-listening and --when-output exclude one another");
+  return moments[0];
+}
+
+function pattern(text: string): RegExp {
+  try {
+    return new RegExp(text, "mu");
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new CrimgError("usage.pattern", `--when-output: ${reason}`, { expected: "a regular expression as JavaScript has them" });
+  }
+}
+
+function port(value: number): number {
+  if (value < 1 || value > 65535)
+    throw new CrimgError("usage.port", `--when-listening ${value}: not a TCP port`, { expected: "1 to 65535" });
+  return value;
+}
+
+export const command = defineCommand({
+  name: "run",
+  describe: "Run a command so that it can be frozen and goes on where it was",
+  notes: [
+    "If the image is there, the job is resumed from it and CMD is ignored; else CMD is started, in a session and a pid namespace of its own and with descriptors above 2 closed. The same line therefore starts the job and continues it, here or on another machine with the same files.",
+    "On a signal of --on the job is frozen into the image and ended. The image is written beside the old one and takes its name when it is complete and on the disk. If the job cannot be dumped it runs on, and the reason is printed. All other signals reach the job.",
+    "Standard output and error of crimg are those of the job, also after it was resumed: with a shell use >>, with Slurm --open-mode=append.",
+    "Exit status: that of the job, or of the signal that ended it; --requeue-status once the job is frozen (0 after --at, --when-listening and --when-output); 125 if it could not be resumed. The image is removed when the job has ended by itself, that is, not by a signal.",
+    "docs/jobs.md has a recipe for each scheduler.",
+    externalOptionsNote,
+  ],
+  positionals: {},
+  rest: { name: "cmd", describe: "The command and its arguments" },
+  options: {
+    image: { type: "string", value: "FILE", describe: "The image: resumed if it is there, made when the job is frozen", isFile: true },
+    on: { type: "string", value: "SIGNALS", describe: "Freeze on these signals, separated by commas; SIGTERM if absent" },
+    every: { type: "string", value: "TIME", describe: "Also take an image every TIME (30s, 10m, 2h) while the job goes on" },
+    at: { type: "string", value: "TIME", describe: "Freeze a new job once, after TIME" },
+    whenListening: { type: "number", value: "PORT", describe: "Freeze a new job once, when it listens on this TCP port" },
+    whenOutput: { type: "string", value: "REGEX", describe: "Freeze a new job once, when its output matches" },
+    requeueStatus: { type: "number", value: "N", describe: `Exit status once the job is frozen; ${frozenStatus} if absent` },
+    afterFreeze: {
+      type: "string",
+      value: "COMMAND",
+      describe: "Run by the shell once the job is frozen, such as 'scontrol requeue $SLURM_JOB_ID'",
+    },
+    output: { type: "string", alias: "o", value: "FILE", describe: "Append the job's standard output and error to FILE", isFile: true },
+    keep: { type: "boolean", describe: "Keep the image when the job has ended (implied by --at, --when-listening, --when-output)" },
+    pid: {
+      type: "string",
+      value: "MODE",
+      describe:
+        "namespace: process ids of a namespace of its own, the same wherever it is resumed (the default where it can be made); same: those of this system; any: new ones at each resume",
+    },
+    bundle: { type: "boolean", describe: "Store clean file pages too: the image then needs none of the original files" },
+    ignore: { type: "strings", value: "CLASS", describe: "Leave resources of this class out instead of refusing; may be repeated" },
+    quiet: { type: "boolean", alias: "q", describe: "Say nothing but errors" },
+    ...externalOptionSpecs,
+    ...dumpOnlyOptionSpecs,
+  },
+  examples: [
+    { command: "crimg run --image job.elf -- python3 job.py", text: "kill it with SIGTERM; the same line goes on" },
+    { command: "crimg run --image job.elf --every 10m -- ./solve", text: "lose ten minutes at most" },
+    { command: "crimg run --image app.elf --when-listening 8080 -- node app.js", text: "an image of the warmed-up server" },
+  ],
+  async run(args, terminal) {
+    if (args.image === undefined) throw new CrimgError("usage.bad", "say where the image goes: --image FILE");
+    const pidMode: PidMode | undefined = modes.find((mode) => mode === args.pid);
+    if (args.pid !== undefined && pidMode === undefined) {
+      throw new CrimgError("usage.pid", `--pid ${args.pid}: there is no such mode`, { expected: modes.join(", ") });
+    }
+    const { parseDuration, parseSignals } = await import("../../ops/run/options.js");
+    const { passedSignals, run } = await import("../../ops/run/run.js");
+    const { registry } = await import("../../../formats/registry.js");
+    const once = onlyOne([
+      args.at === undefined ? undefined : { kind: "after", ms: parseDuration(args.at, "--at") },
+      args.whenListening === undefined ? undefined : { kind: "listening", port: port(args.whenListening) },
+      args.whenOutput === undefined ? undefined : { kind: "output", pattern: pattern(args.whenOutput) },
+    ]);
+    const status = args.requeueStatus ?? (once === undefined ? frozenStatus : 0);
+    if (status > 255) throw new CrimgError("usage.bad", `--requeue-status ${status}: an exit status is at most 255`);
+    return run({
+      registry,
+      image: args.image,
+      command: args.cmd,
+      freezeOn: parseSignals(args.on ?? "SIGTERM", passedSignals),
+      ...(args.every === undefined ? {} : { everyMs: parseDuration(args.every, "--every") }),
+      ...(once === undefined ? {} : { once }),
+      frozenStatus: status,
+      ...(args.afterFreeze === undefined ? {} : { afterFreeze: args.afterFreeze }),
+      ...(pidMode === undefined ? {} : { pidMode }),
+      ...(args.output === undefined ? {} : { outputFile: args.output }),
+      keep: args.keep || once !== undefined,
+      dump: { ...externalOptions(args), bundle: args.bundle, ignore: args.ignore },
+      say: (line) => {
+        if (!args.quiet) terminal.say(`crimg: ${line}\n`);
+      },
+    });
+  },
+});
