@@ -28,7 +28,14 @@ function makeAll(directory, pid) {
   const dump = ["dump", String(pid), "-o", image, "--leave-running", "--ignore", "descriptor"];
   const conversions = ["ckpt-elf", "core", "criu", "json"].flatMap((format) => ["+", "convert", image, path(format), "--to", format]);
   const run = ["run", "--image", path("run.elf"), "--at", "100ms", "-q", "--", "sleep", "3"];
-  const lines = { other: ["--version"], dump, run, convert: conversions.slice(1), validate: ["validate", image], explain: ["explain", image] };
+  const lines = {
+    other: ["--version"],
+    dump,
+    run,
+    convert: conversions.slice(1),
+    validate: ["validate", image],
+    explain: ["explain", image],
+  };
   for (const [name, words] of Object.entries(lines)) {
     const { status } = spawnSync(process.execPath, [fileURLToPath(import.meta.url), name, ...words], { stdio: "ignore", timeout: 30_000 });
     if (status !== 0) process.exitCode = 1;
