@@ -57,7 +57,7 @@ export const format: FormatAdapter = {
   },
   shapeOf,
   losses(checkpoint, options) {
-    return writeLosses(checkpoint.tables, chosenTasks(checkpoint, options.pid));
+    return writeLosses(checkpoint, chosenTasks(checkpoint, options.pid));
   },
   async write(checkpoint, output, options) {
     await writeCores(checkpoint, output, options, shapeOf(checkpoint, options) === "directory");

@@ -2,6 +2,8 @@
 /** What reading a core leaves open, and what a core cannot hold. */
 import type { Loss } from "../../src/adapter/format.js";
 import type { Tables } from "../../src/gen/tables.js";
+import type { Checkpoint } from "../../src/model/checkpoint.js";
+import { namesOfStates, unusualStates } from "../../src/state/states.js";
 import type { HostFiles } from "./host-files.js";
 import type { Mapping } from "./mappings.js";
 import type { CoreProcess } from "./process-notes.js";
@@ -101,7 +103,8 @@ function names(mappings: readonly Mapping[]): string {
 }
 
 /** Losses of writing a model as cores of these tasks. */
-export function writeLosses(tables: Tables, tasks: readonly number[]): Loss[] {
+export function writeLosses(checkpoint: Checkpoint, tasks: readonly number[]): Loss[] {
+  const { tables } = checkpoint;
   const losses: Loss[] = [];
   const chosen = new Set(tasks);
   const add = (code: string, facet: Loss["facet"], rows: readonly { readonly task: number }[], text: string) => {
@@ -157,6 +160,14 @@ export function writeLosses(tables: Tables, tasks: readonly number[]): Loss[] {
       facet: "memory",
       count: flagged.length,
       text: "advice on mappings (madvise, mlock), their names and the brk are not in a core",
+    });
+  const states = unusualStates(checkpoint, tasks);
+  if (states.length > 0)
+    losses.push({
+      code: "core.states",
+      facet: "tree",
+      count: states.length,
+      text: `small states are not in a core: ${namesOfStates(states)}`,
     });
   return losses;
 }

@@ -3,6 +3,8 @@
 import type { FacetName, Loss, WriteOptions } from "../../src/adapter/format.js";
 import { type TableName, tableSpecs } from "../../src/gen/tables.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
+import type { StateLoss } from "../../src/state/state.js";
+import { unusualStates, type UnusualState } from "../../src/state/states.js";
 import { formatId } from "./foreign/foreign.js";
 import { fileMappings } from "./map/kinds.js";
 import { maxAuxvWords } from "./map/map-mm.js";
@@ -39,46 +41,16 @@ export function lossesOf(checkpoint: Checkpoint, _options: WriteOptions): readon
     "extended registers beyond AVX-512 and PKRU (such as AMX tiles) have no place",
   );
   collector.add(
-    "scheduling.affinity",
-    "scheduling",
-    threads((row) => row.cpuAffinity.length > 0 && !isFullMask(row.cpuAffinity)),
-    "the CPU affinity is not kept",
-  );
-  collector.add(
     "scheduling.deadline",
     "scheduling",
     threads((row) => row.schedPolicy === "deadline" || row.schedPolicy === "ext"),
     "parameters of this scheduling class are not kept",
   );
   collector.add(
-    "scheduling.io-priority",
-    "scheduling",
-    threads((row) => row.ioPriority !== 0),
-    "the I/O priority is not kept",
-  );
-  collector.add(
-    "scheduling.timer-slack",
-    "scheduling",
-    threads((row) => row.timerSlackNs !== 0n && row.timerSlackNs !== defaultSlackNs),
-    "the timer slack is not kept",
-  );
-  collector.add(
     "tree.exit-signal",
     "tree",
     tasks((row) => row.parent !== null && row.exitSignal !== sigchld),
     "the exit signal becomes SIGCHLD",
-  );
-  collector.add(
-    "credentials.keep-caps",
-    "credentials",
-    tasks((row) => row.keepCaps !== 0),
-    "PR_SET_KEEPCAPS is not kept",
-  );
-  collector.add(
-    "memory.shadow-stack",
-    "memory",
-    tasks((row) => row.shadowStackFeatures !== 0n),
-    "the shadow stack is not kept",
   );
   collector.add(
     "memory.names",
@@ -115,20 +87,23 @@ export function lossesOf(checkpoint: Checkpoint, _options: WriteOptions): readon
     tables.objects.filter((_, row) => hasOtherName(checkpoint, row)).map((object) => `${object.path} (now ${object.linkTarget})`),
     "files that lost their name go by their other one",
   );
-  collector.add(
-    "memory.coredump-filter",
-    "memory",
-    tables.mms.flatMap(({ coredumpFilter }, mm) =>
-      coredumpFilter !== 0 && (coredumpFilter & 0x1ff) !== defaultCoredumpFilter ? [`address space ${mm}`] : [],
-    ),
-    "/proc/PID/coredump_filter is not kept",
-  );
+  addStateLosses(collector, unusualStates(checkpoint, tables.tasks.keys()));
   return collector.losses;
 }
 
 const sigchld = 17;
-/** The kernel's default, 50 microseconds. */
-const defaultSlackNs = 50_000n;
+
+/** Small states that an image set has no field for: one loss each, with whose they are. */
+function addStateLosses(collector: Collector, states: readonly UnusualState[]): void {
+  const byCode = new Map<string, { readonly loss: StateLoss; readonly holders: string[] }>();
+  for (const { criu, holder } of states) {
+    if (criu === "kept") continue;
+    const known = byCode.get(criu.code);
+    if (known) known.holders.push(holder);
+    else byCode.set(criu.code, { loss: criu, holders: [holder] });
+  }
+  for (const { loss, holders } of byCode.values()) collector.add(loss.code, loss.facet, holders, loss.text);
+}
 
 /** True if entries other than the terminating AT_NULL do not fit. */
 function auxvIsLong(auxv: Uint8Array): boolean {
@@ -138,18 +113,6 @@ function auxvIsLong(auxv: Uint8Array): boolean {
 function xstateInUse(xstate: Uint8Array): bigint {
   return xstate.length < 520 ? 3n : new DataView(xstate.buffer, xstate.byteOffset).getBigUint64(512, true);
 }
-
-/** True if every CPU up to the highest named one is in the mask: nobody restricted it. */
-function isFullMask(mask: Uint8Array): boolean {
-  const bits = [...mask]
-    .map((byte) => byte.toString(2).padStart(8, "0").split("").reverse().join(""))
-    .join("")
-    .replace(/0+$/, "");
-  return !bits.includes("0");
-}
-
-/** What the kernel gives every process at first. */
-const defaultCoredumpFilter = 0x33;
 
 /** True for a file whose other name is its own, not one that a dump gave it. */
 function hasOtherName(checkpoint: Checkpoint, row: number): boolean {

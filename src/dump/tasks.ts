@@ -2,21 +2,13 @@
 /** The tasks table: who is whose child, state, and what belongs to a process as a whole. */
 import { decodeText } from "../bytes/text.js";
 import { type RlimitResource, rlimitResourceNames, rlimitRow, taskRow, type TaskRow } from "../gen/tables.js";
-import { failed, tryPrlimit, tryReadSmall, tryStat } from "../native/index.js";
+import { statesOfTask } from "../state/states.js";
+import { failed, tryPrlimit, tryStat } from "../native/index.js";
 import type { DumpContext, DumpedProcess } from "./context.js";
 import type { FrozenProcess } from "./freeze.js";
 import { innermost, procPath, readStat, readStatus } from "./procfs.js";
 import { refusal } from "./refusal.js";
-
-const PR_GET_KEEPCAPS = 7;
-const PR_GET_CHILD_SUBREAPER = 37;
-const ARCH_GET_XCOMP_PERM = 0x1022;
-const ARCH_SHSTK_STATUS = 0x5005;
-
-function readNumber(path: string, radix = 10): number {
-  const text = tryReadSmall(path)?.toString("latin1").trim();
-  return text === undefined || text === "" ? 0 : parseInt(text, radix);
-}
+import { readStates, ThreadAsking } from "./state-reader.js";
 
 /** What /proc alone says of a process; the rest comes from calls in it. `parent` is a row or null. */
 export function outerTaskRow(process: FrozenProcess, parent: number | null, parentPid: number): TaskRow {
@@ -36,10 +28,7 @@ export function outerTaskRow(process: FrozenProcess, parent: number | null, pare
     waitStatus: process.isZombie ? Number(stat.field(52)) : 0,
     stopSignal: process.stopSignal,
     exitSignal: Number(BigInt.asUintN(32, stat.field(38))),
-    umask: parseInt(status.get("Umask") ?? "0", 8),
-    personality: readNumber(`${path}/personality`, 16),
     taskFlags: Number(stat.field(9)),
-    oomScoreAdj: readNumber(`${path}/oom_score_adj`),
     controlsTerminal: stat.field(7) !== 0n ? 1 : 0,
     foregroundPgid: Number(stat.field(8)),
   });
@@ -50,11 +39,6 @@ export function collectInnerTask(context: DumpContext, process: DumpedProcess): 
   const { tables } = context;
   const row = tables.tasks[process.row] as TaskRow;
   const injector = process.injector();
-  const word = Buffer.alloc(8);
-  const subreaper = Buffer.alloc(8);
-  injector.call("prctl", PR_GET_CHILD_SUBREAPER, { out: subreaper });
-  const permission = injector.call("arch_prctl", ARCH_GET_XCOMP_PERM, { out: word }) === 0 ? word.readBigUInt64LE() : 0n;
-  const shadow = injector.call("arch_prctl", ARCH_SHSTK_STATUS, { out: word }) === 0 ? word.readBigUInt64LE() : 0n;
   const path = procPath(process.pid);
   tables.tasks[process.row] = {
     ...row,
@@ -62,10 +46,7 @@ export function collectInnerTask(context: DumpContext, process: DumpedProcess): 
     ppid: row.parent === null ? Math.max(injector.call("getppid"), 0) : row.ppid,
     cwd: context.objects.addLink(`${path}/cwd`, `current directory of ${process.pid} (${process.name})`),
     root: isOurRoot(`${path}/root`) ? null : context.objects.addLink(`${path}/root`, `root of ${process.pid} (${process.name})`),
-    childSubreaper: subreaper.readUInt32LE(),
-    keepCaps: Math.max(injector.call("prctl", PR_GET_KEEPCAPS), 0),
-    xcompPerm: permission,
-    shadowStackFeatures: shadow,
+    ...readStates(statesOfTask, new ThreadAsking(process, process.pid, injector)),
   };
 }
 

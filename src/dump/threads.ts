@@ -1,29 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The threads table: registers, and what the kernel keeps for each thread. */
-import { decodeText } from "../bytes/text.js";
-import { type CredRow, credRow, type SchedPolicy, schedPolicyNames, threadRow } from "../gen/tables.js";
-import {
-  getRegset,
-  getRobustList,
-  getRseqConfiguration,
-  ioprioGet,
-  regset,
-  schedGetaffinity,
-  schedGetattr,
-  tryReadSmall,
-} from "../native/index.js";
+import { type CredRow, credRow, threadRow } from "../gen/tables.js";
+import { PR } from "../linux/prctl.js";
+import { getRegset, regset } from "../native/index.js";
+import { statesOfThread } from "../state/states.js";
 import type { DumpContext, DumpedProcess } from "./context.js";
 import type { FrozenThread } from "./freeze.js";
 import type { Injector } from "./injector.js";
-import { innermost, procPath, readStatus } from "./procfs.js";
-import { refusal } from "./refusal.js";
+import { innermost } from "./procfs.js";
 import { inSyscall, rewound, toGpregs } from "./registers.js";
 import { restartNumber } from "./restart.js";
-
-const PR_GET_PDEATHSIG = 2;
-const PR_GET_SECUREBITS = 27;
-const PR_GET_TIMERSLACK = 30;
-const PR_GET_TID_ADDRESS = 40;
+import { readStates, ThreadAsking } from "./state-reader.js";
 
 /** sigaltstack as the thread has it. */
 export interface AlternateStack {
@@ -56,65 +43,24 @@ function storedRegs(thread: FrozenThread): Buffer {
 /** Adds the row of one thread. `injector` runs calls in that very thread. */
 export function collectThread(context: DumpContext, process: DumpedProcess, thread: FrozenThread, injector: Injector): number {
   const { tid } = thread;
-  const path = procPath(process.pid, tid);
-  const status = readStatus(path);
-  if (status === undefined) throw refusal("ended", `process ${process.pid}: thread ${tid} ended while being dumped`);
+  const ask = new ThreadAsking(process, tid, injector);
   const regs = storedRegs(thread);
-  const sched = schedGetattr(tid);
-  const robust = getRobustList(tid);
-  const rseq = getRseqConfiguration(tid);
-  const altstack = readAlternateStack(injector);
-  const word = Buffer.alloc(8);
-  injector.call("prctl", PR_GET_PDEATHSIG, { out: word });
-  const pdeathSignal = word.readUInt32LE();
-  const address = Buffer.alloc(8);
-  injector.call("prctl", PR_GET_TID_ADDRESS, { out: address });
-  const securebits = injector.call("prctl", PR_GET_SECUREBITS);
-  const slack = injector.call("prctl", PR_GET_TIMERSLACK);
-  const comm = tryReadSmall(`${path}/comm`) ?? Buffer.alloc(0);
-  const creds = addCreds(context, readCreds(status, securebits > 0 ? securebits : 0));
+  const securebits = injector.call("prctl", PR.getSecurebits);
+  const creds = addCreds(context, readCreds(ask.statusFields, securebits > 0 ? securebits : 0));
   return (
     context.tables.threads.push(
       threadRow({
+        ...readStates(statesOfThread, ask),
         task: process.row,
-        tid: innermost(status, "NSpid") ?? tid,
+        tid: innermost(ask.statusFields, "NSpid") ?? tid,
         regs: toGpregs(regs),
         sigMask: thread.sigmask,
         xstate: trimXstate(getRegset(tid, regset.X86_XSTATE)),
-        comm: decodeText(comm.at(-1) === 10 ? comm.subarray(0, -1) : comm),
         creds,
-        altstackSp: altstack.sp,
-        altstackSize: altstack.size,
-        // SS_ONSTACK is computed from the stack pointer, not stored.
-        altstackFlags: (altstack.flags & ~SS_ONSTACK) >>> 0,
-        pdeathSignal,
-        clearChildTid: address.readBigUInt64LE(),
-        robustListHead: robust.head,
-        robustListLen: robust.head === 0n ? 0n : robust.length,
-        rseqAddress: rseq.address,
-        rseqSize: rseq.size,
-        rseqSignature: rseq.signature,
-        schedPolicy: schedPolicyOf(sched.policy, tid),
-        schedPriority: sched.priority,
-        nice: sched.nice,
-        schedFlags: sched.flags,
-        schedRuntimeNs: sched.policy === 6 ? sched.runtimeNs : 0n,
-        schedDeadlineNs: sched.policy === 6 ? sched.deadlineNs : 0n,
-        schedPeriodNs: sched.policy === 6 ? sched.periodNs : 0n,
-        timerSlackNs: slack > 0 ? BigInt(slack) : 0n,
-        ioPriority: ioprioGet(tid),
-        noNewPrivs: Number(status.get("NoNewPrivs") ?? 0),
         inSyscall: inSyscall(regs) ? 1 : 0,
-        cpuAffinity: schedGetaffinity(tid),
       }),
     ) - 1
   );
-}
-
-function schedPolicyOf(number: number, tid: number): SchedPolicy {
-  const policy = schedPolicyNames.get(number);
-  if (policy === undefined) throw refusal("sched-policy", `thread ${tid}: scheduling class ${number} is unknown`);
-  return policy;
 }
 
 /** Cuts trailing components that are all zero and not in use; header and legacy area stay. */

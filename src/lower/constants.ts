@@ -90,26 +90,10 @@ export const PTRACE = {
 export const NT_X86_XSTATE = 0x202;
 export const WAIT = { nohang: 1, untraced: 2, exited: 4, continued: 8, nowait: 0x1000000, wall: 0x40000000 } as const;
 export const P_PID = 1;
-export const PR = {
-  setPdeathsig: 1,
-  setDumpable: 4,
-  setKeepcaps: 8,
-  setName: 15,
-  capbsetDrop: 24,
-  setSecurebits: 28,
-  setTimerslack: 29,
-  setMm: 35,
-  setChildSubreaper: 36,
-  setNoNewPrivs: 38,
-  setThpDisable: 41,
-  capAmbient: 47,
-  setVma: 0x53564d41,
-  timerCreateRestoreIds: 77,
-} as const;
+export { ARCH, PR } from "../linux/prctl.js";
 export const PR_SET_MM_MAP = 14;
 export const PR_SET_VMA_ANON_NAME = 0;
 export const PR_CAP_AMBIENT = { raise: 2, clearAll: 4 } as const;
-export const ARCH = { setGs: 0x1001, setFs: 0x1002, reqXcompPerm: 0x1023, mapVdso64: 0x2003 } as const;
 export const AUXV = { sysinfoEhdr: 33 } as const;
 export const RLIMIT_NOFILE = 7;
 export const RLIM_INFINITY = 0xffff_ffff_ffff_ffffn;

@@ -5,7 +5,7 @@
  * Order (capabilities(7)): the bounding set and securebits need CAP_SETPCAP; ids need CAP_SETUID and CAP_SETGID and would
  * drop capabilities, which SECBIT_NO_SETUID_FIXUP prevents; the capability sets themselves; then what needs nothing.
  */
-import type { CredRow, ThreadRow } from "../gen/tables.js";
+import type { CredRow } from "../gen/tables.js";
 import { ERRNO, PR, PR_CAP_AMBIENT } from "./constants.js";
 import type { Slot } from "./operands.js";
 import type { ProgramBuilder } from "./program-builder.js";
@@ -16,13 +16,7 @@ const keepCaps = 1 << 4;
 const LINUX_CAPABILITY_VERSION_3 = 0x20080522;
 
 /** `isPrivileged` holds 1 for root, or in a user namespace of our own; else an ordinary user keeps what it is. */
-export function lowerCredentials(
-  b: ProgramBuilder,
-  thread: ThreadRow,
-  creds: CredRow | undefined,
-  isPrivileged: Slot,
-  isNamespaced: Slot,
-): void {
+export function lowerCredentials(b: ProgramBuilder, creds: CredRow | undefined, isPrivileged: Slot, isNamespaced: Slot): void {
   if (creds !== undefined) {
     const plain = b.label("without privilege");
     const after = b.label("credentials are set");
@@ -36,7 +30,6 @@ export function lowerCredentials(
   } else {
     keepCallersCapabilities(b, isNamespaced);
   }
-  if (thread.noNewPrivs === 1) b.syscall("prctl", [PR.setNoNewPrivs, 1, 0, 0, 0], { message: "set no_new_privs" });
 }
 
 function privileged(b: ProgramBuilder, creds: CredRow, isNamespaced: Slot): void {

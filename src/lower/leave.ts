@@ -7,9 +7,10 @@
  * Where ptrace is not possible (the image itself runs under strace -f, or a security module forbids it), the threads
  * leave by rt_sigreturn, and the hole stays mapped.
  */
-import { ERRNO, NT_X86_XSTATE, PR, PTRACE, SIG, WAIT } from "./constants.js";
+import { ERRNO, NT_X86_XSTATE, PTRACE, SIG, WAIT } from "./constants.js";
 import type { Lowering } from "./lowering.js";
 import type { DataRef, Label, Slot } from "./operands.js";
+import { hasTaskStates, setTaskStates } from "./state-setter.js";
 import { putSignalFrame, putUserRegs, tracedRegisters } from "./registers.js";
 import { optionSlotValues } from "../gen/restore-program.js";
 import { gpregs } from "../gen/tables.js";
@@ -26,23 +27,13 @@ export function lowerLeaving(l: Lowering, index: number): void {
   const b = l.builder;
   const thread = l.thread(index);
   b.count(l.ready);
-  const dumpable = dumpableOf(l, thread.task);
-  if (dumpable !== undefined && l.checkpoint.threadsOf(thread.task)[0] === index) {
-    // Last of all, since a task that is not dumpable cannot be traced by an ordinary user.
+  if (l.checkpoint.threadsOf(thread.task)[0] === index && hasTaskStates(l, "last", thread.task)) {
     b.wait(l.seized, 1);
-    b.syscall("prctl", [PR.setDumpable, dumpable, 0, 0, 0], { message: `set dumpable to ${dumpable}` });
+    setTaskStates(l, "last", thread.task);
     b.count(l.settled);
   }
   b.wait(l.go, 1);
   b.op("sigreturn", [putSignalFrame(b, thread, l.xstates.of(index))]);
-}
-
-/** PR_SET_DUMPABLE value to set at the very end, or undefined if it is what a fresh process has. */
-export function dumpableOf(l: Lowering, task: number): number | undefined {
-  const { mm } = l.task(task);
-  const dumpable = mm === null ? undefined : l.checkpoint.tables.mms[mm]?.dumpable;
-  // A change of credentials makes it the value of fs.suid_dumpable, so 1 has to be set as well; 2 cannot be set.
-  return dumpable === 0 || dumpable === 1 ? dumpable : undefined;
 }
 
 /** Ops of the first process: takes every thread and lets all go. Continues at `done`. */
@@ -53,7 +44,7 @@ export function lowerSupervision(l: Lowering, codeSyscallOffset: bigint, done: L
     l.checkpoint.tables.tasks.map((_, task) => l.checkpoint.threadsOf(task)[0]).filter((index) => index !== undefined),
   );
   const cannotTrace = b.label("cannot trace");
-  const numSettled = l.checkpoint.tables.tasks.filter((row, task) => row.state !== "zombie" && dumpableOf(l, task) !== undefined).length;
+  const numSettled = l.checkpoint.tables.tasks.filter((row, task) => row.state !== "zombie" && hasTaskStates(l, "last", task)).length;
   const status = b.buffer(8);
   const tid = (index: number) => l.threadShared(index).u4;
   const name = (index: number) => `thread ${l.thread(index).tid} of ${l.taskName(l.thread(index).task)}`;

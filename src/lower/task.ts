@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /** One process: its place in the tree, memory, descriptors, process-wide state, threads. */
 import type { DescriptorLowering } from "./context.js";
-import { AT, CLONE, O, P_PID, PR, SIG, WAIT } from "./constants.js";
+import { CLONE, P_PID, PR, SIG, WAIT } from "./constants.js";
 import { lowerLeaving } from "./leave.js";
 import type { Lowering } from "./lowering.js";
 import { lowerMemory } from "./memory.js";
 import type { Label, Shared, Slot } from "./operands.js";
 import { endWithStatus, threadFlags } from "./process.js";
 import { lowerPendingSignals, lowerSignalActions } from "./signals.js";
+import { setTaskStates } from "./state-setter.js";
 import { lowerLimits, lowerThreadState } from "./thread-state.js";
 import { lowerTimers } from "./timers.js";
 import type { TaskPlan, TreePlan } from "./tree-plan.js";
@@ -60,7 +61,8 @@ export function lowerTask(t: TreeLowering, plan: TaskPlan): void {
     if (plan.row.mm !== null) {
       lowerMemory(l.memoryParts, plan.row.mm, l.taskSubject(plan.task));
     }
-    lowerProcFiles(t, plan);
+    // Before the root directory changes: /proc may be out of reach then.
+    setTaskStates(l, "proc", plan.task);
     enterDirectories(t, plan);
     const table = l.descriptorTables.get(plan.row.descriptorTable ?? plan.task);
     if (plan.row.descriptorTable === null) {
@@ -77,7 +79,9 @@ export function lowerTask(t: TreeLowering, plan: TaskPlan): void {
     for (const helper of helpers) {
       b.syscall("wait4", [helper, 0, WAIT.wall, 0], { message: "reap the stand-in for a leader that is gone" });
     }
-    lowerProcessState(t, plan);
+    setTaskStates(l, "process", plan.task);
+    lowerLimits(l, plan.task);
+    lowerSignalActions(b, l.checkpoint, plan.task);
     lowerThreads(t, plan);
   });
 }
@@ -182,47 +186,6 @@ function enterDirectories(t: TreeLowering, plan: TaskPlan): void {
     b.syscall("chroot", [b.string(".")], { message: "change the root directory", hint: "resume as root" });
   }
   if (cwd !== undefined) b.syscall("fchdir", [cwd], { message: "enter the current directory" });
-}
-
-/** What is set through /proc, which may be out of reach behind a change of the root directory. */
-function lowerProcFiles({ l }: TreeLowering, { row }: TaskPlan): void {
-  const mm = row.mm === null ? undefined : l.checkpoint.tables.mms[row.mm];
-  if (mm !== undefined && mm.coredumpFilter !== 0)
-    writeProcSelf(l, "coredump_filter", `0x${(mm.coredumpFilter & 0x7fff_ffff).toString(16)}`);
-  if (row.oomScoreAdj !== 0) writeProcSelf(l, "oom_score_adj", String(row.oomScoreAdj), "lowering it needs CAP_SYS_RESOURCE");
-}
-
-function lowerProcessState(t: TreeLowering, plan: TaskPlan): void {
-  const { l } = t;
-  const b = l.builder;
-  const { row } = plan;
-  const mm = row.mm === null ? undefined : l.checkpoint.tables.mms[row.mm];
-  b.syscall("umask", [row.umask], { message: "set the umask" });
-  b.syscall("personality", [row.personality], { message: `set personality ${row.personality.toString(16)}` });
-  if (row.childSubreaper === 1) b.syscall("prctl", [PR.setChildSubreaper, 1, 0, 0, 0], { message: "become a child subreaper" });
-  if (mm !== undefined && mm.thpDisabled !== 0)
-    b.syscall("prctl", [PR.setThpDisable, 1, 0, 0, 0], { message: "disable transparent huge pages" });
-  if (mm !== undefined) registerMembarrier(l, mm.membarrier);
-  lowerLimits(l, plan.task);
-  lowerSignalActions(b, l.checkpoint, plan.task);
-}
-
-/** membarrier(2): each registration is its query bit; the commands to register are the odd-numbered ones. */
-function registerMembarrier(l: Lowering, registrations: number): void {
-  for (const command of [1 << 2, 1 << 4, 1 << 6, 1 << 8]) {
-    if ((registrations & command) === 0) continue;
-    l.builder.syscall("membarrier", [command, 0, 0], { message: `register membarrier command ${command}` });
-  }
-}
-
-/** Sets a value that only /proc takes. */
-function writeProcSelf(l: Lowering, name: string, value: string, hint?: string): void {
-  const b = l.builder;
-  const fd = b.slot(`fd of ${name}`);
-  const message = `set ${name} to ${value}`;
-  b.syscall("openat", [AT.fdcwd, b.string(`/proc/self/${name}`), O.wronly | O.cloexec, 0], { store: fd, message });
-  b.syscall("write", [fd, b.string(value), value.length], { message, ...(hint === undefined ? {} : { hint }) });
-  b.syscall("close", [fd], { message });
 }
 
 function lowerThreads(t: TreeLowering, plan: TaskPlan): void {

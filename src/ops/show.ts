@@ -7,6 +7,7 @@ import type { Scope } from "./show/scope.js";
 import { fds, files, pipes, sockets } from "./show/section-descriptors.js";
 import { signals, timers } from "./show/section-events.js";
 import { maps, pages } from "./show/section-memory.js";
+import { state } from "./show/section-state.js";
 import { type Section, creds, limits, overview, regs, threads, tree } from "./show/section-tasks.js";
 
 export { sectionNames, type SectionName, type ShowDocument } from "./show/document.js";
@@ -38,6 +39,7 @@ const sections: Readonly<Record<SectionName, (scope: Scope, options: ShowOptions
   timers,
   creds,
   limits,
+  state,
 };
 
 /** Collects a section. Throws CrimgError `show.no-such-pid`. */

@@ -5,6 +5,7 @@ import type { FileKind, OpenFileRow } from "../gen/tables.js";
 import { vmaVmFlagsBits } from "../gen/tables.js";
 import { isRegular } from "./vma.js";
 import type { Checkpoint } from "../model/checkpoint.js";
+import { unusualStates } from "../state/states.js";
 
 /** Most objects that a loss names. */
 const maxNamed = 3;
@@ -102,6 +103,15 @@ export function addProcessLosses(list: LossList, checkpoint: Checkpoint, tasks: 
     "tree",
     "that it was stopped",
     rows.filter((row) => row.state === "stopped").map((row) => `process ${row.pid}`),
+  );
+  list.add(
+    "states",
+    "tree",
+    "small states",
+    // Of the small states only this has a field.
+    unusualStates(checkpoint, tasks)
+      .filter(({ name }) => name !== "personality")
+      .map(({ title, holder }) => `${title} of ${holder}`),
   );
   addMemoryLosses(list, checkpoint, tasks);
 }

@@ -15,12 +15,14 @@ import { programRules, programUnreadable } from "./rules/program.js";
 import { registerRules } from "./rules/registers.js";
 import { signalRules } from "./rules/signals.js";
 import { structureRules } from "./rules/structure.js";
+import { stateRules } from "./rules/states.js";
 import { treeRules } from "./rules/tree.js";
 
 /** Rules over the model, in the order in which they are checked. */
 export const modelRules: readonly ModelRule[] = [
   ...structureRules,
   ...treeRules,
+  ...stateRules,
   ...vmaRules,
   ...extentRules,
   ...descriptorRules,

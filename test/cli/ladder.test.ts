@@ -105,6 +105,7 @@ test("every section is shown, in text and JSON", async (t) => {
     "timers",
     "creds",
     "limits",
+    "state",
   ]) {
     const text = crimg("show", image, section);
     assert.equal(text.status, 0, `${section}: ${text.stderr}`);

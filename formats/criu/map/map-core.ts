@@ -1,20 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** core-TID.img ↔ a thread row, and for a leader what hangs on its task. Each mapping stands beside its inverse. */
 import { create } from "@bufbuild/protobuf";
-import {
-  type Gpregs,
-  gpregs,
-  schedPolicyNames,
-  schedPolicyValues,
-  type TaskRow,
-  type ThreadRow,
-  tlsEntry,
-  type TlsEntry,
-} from "../../../src/gen/tables.js";
-import { decodeText, encodeText } from "../../../src/bytes/text.js";
+import { type Gpregs, gpregs, type TaskRow, type ThreadRow, tlsEntry, type TlsEntry } from "../../../src/gen/tables.js";
 import {
   type CoreEntry,
   CoreEntrySchema,
+  type Creds,
   type ThreadCore,
   ThreadCoreSchema,
   ThreadInfoX86Schema,
@@ -22,6 +13,7 @@ import {
   UserDescSchema,
   X86RegsSchema,
 } from "../gen/core_pb.js";
+import { threadStatesFromWire, threadStatesToWire } from "./states.js";
 import { xstateFromWire, xstateToWire } from "./map-xstate.js";
 
 /** core_entry.mtype of x86-64. */
@@ -84,68 +76,37 @@ export function threadFromWire(core: CoreEntry, isLeader: boolean, processName: 
   const wireRegs = info.gpregs ?? create(X86RegsSchema);
   const regs: Record<string, bigint> = {};
   for (const name of registerNames) regs[name] = wireRegs[name];
-  const comm = thread.comm.length > 0 ? thread.comm : (processName ?? thread.comm);
   return {
+    ...threadStatesFromWire({ core, processName }),
     regs: gpregs(regs),
     sigMask: isLeader ? (core.tc?.blkSigset ?? 0n) : thread.blkSigset,
     xstate: info.fpregs ? xstateFromWire(info.fpregs) : new Uint8Array(0),
-    comm: decodeText(comm),
-    altstackSp: thread.sas?.ssSp ?? 0n,
-    altstackSize: thread.sas?.ssSize ?? 0n,
-    altstackFlags: thread.sas?.ssFlags ?? 2,
-    pdeathSignal: thread.pdeathSig,
-    clearChildTid: info.clearTidAddr,
-    robustListHead: thread.futexRla,
-    robustListLen: BigInt(thread.futexRlaLen),
-    rseqAddress: thread.rseqEntry?.rseqAbiPointer ?? 0n,
-    rseqSize: thread.rseqEntry?.rseqAbiSize ?? 0,
-    rseqSignature: thread.rseqEntry?.signature ?? 0,
-    schedPolicy: schedPolicyNames.get(thread.schedPolicy & ~resetOnForkPolicy) ?? "other",
-    schedFlags: (thread.schedPolicy & resetOnForkPolicy) !== 0 ? schedFlagResetOnFork : 0,
-    schedPriority: thread.schedPrio,
-    nice: thread.schedNice,
-    noNewPrivs: thread.creds?.noNewPrivs ?? 0,
     inSyscall: isSystemCall(wireRegs.origAx) ? 1 : 0,
     tlsArray: tlsFromWire(info.tls),
   };
 }
 
-/** sched_setscheduler's SCHED_RESET_ON_FORK, and the same as sched_attr has it. */
-const resetOnForkPolicy = 0x40000000;
-const schedFlagResetOnFork = 1;
-
-/** The core entry of a thread, without credentials, signals and what belongs to the process. */
-export function threadToWire(row: ThreadRow, isLeader: boolean): CoreEntry {
+/** The core entry of a thread, without signals and what belongs to the process. */
+export function threadToWire(row: ThreadRow, isLeader: boolean, creds: Creds | undefined): CoreEntry {
   const core = create(CoreEntrySchema, { mtype: machineX86 });
   const regs = rewound(row.regs);
   const wireRegs = create(X86RegsSchema, { mode: modeNative });
   for (const name of registerNames) wireRegs[name] = regs[name];
   core.threadInfo = create(ThreadInfoX86Schema, {
-    clearTidAddr: row.clearChildTid,
     gpregs: wireRegs,
     fpregs: xstateToWire(row.xstate),
     tls: tlsToWire(row.tlsArray),
   });
   core.threadCore = threadCoreToWire(row, isLeader);
+  if (creds) core.threadCore.creds = creds;
+  threadStatesToWire(row, core);
   return core;
 }
 
 function threadCoreToWire(row: ThreadRow, isLeader: boolean): ThreadCore {
-  const policy = schedPolicyValues[row.schedPolicy] | ((row.schedFlags & schedFlagResetOnFork) !== 0 ? resetOnForkPolicy : 0);
-  const thread = create(ThreadCoreSchema, {
-    futexRla: row.robustListHead,
-    futexRlaLen: Number(row.robustListLen),
-    schedNice: row.nice,
-    schedPolicy: policy,
-    sas: { ssSp: row.altstackSp, ssSize: row.altstackSize, ssFlags: row.altstackFlags },
-    comm: encodeText(row.comm),
-    rseqEntry: { rseqAbiPointer: row.rseqAddress, rseqAbiSize: row.rseqSize, signature: row.rseqSignature },
-    // The one cgroup set that a set of images without cgroup.img has.
-    cgSet: 1,
-  });
-  if (row.schedPolicy === "fifo" || row.schedPolicy === "rr") thread.schedPrio = row.schedPriority;
+  // The one cgroup set that a set of images without cgroup.img has.
+  const thread = create(ThreadCoreSchema, { cgSet: 1 });
   if (!isLeader) thread.blkSigset = row.sigMask;
-  if (row.pdeathSignal !== 0) thread.pdeathSig = row.pdeathSignal;
   return thread;
 }
 

@@ -5,15 +5,17 @@ import { mmRow, objectRow, type VmaKind, type VmaRow, vmaRow, vmaVmFlagsBits } f
 import type { ModelBuilder } from "../builder.js";
 import type { WireContext } from "../ids/context.js";
 import { fileType } from "./file-types.js";
+import type { TaskCore } from "../gen/core_pb.js";
 import { type MmEntry, MmEntrySchema, type VmaEntry, VmaEntrySchema } from "../gen/memory_pb.js";
 import { objectOfMemfd, objectOfReg, objectOfShmid } from "./map-object.js";
+import { mmStatesFromWire, mmStatesToWire } from "./states.js";
 import { areaStatus, madviceToWire, mapFlag, mapFlagsToWire, vmFlagsFromWire } from "./vma-status.js";
 
 const readWrite = 2;
 const pageMask = 0xfffn;
 
 /** Adds an address space and its areas; returns its row. */
-export function mmFromWire(builder: ModelBuilder, pid: number, entry: MmEntry, membarrier: number): number {
+export function mmFromWire(builder: ModelBuilder, pid: number, entry: MmEntry, core: TaskCore | undefined): number {
   const { tables } = builder;
   const image = `mm-${pid}.img`;
   const mm = tables.mms.length;
@@ -23,7 +25,6 @@ export function mmFromWire(builder: ModelBuilder, pid: number, entry: MmEntry, m
     mmRow({
       // CRIU numbers files from 1; 0 is written where the source did not know the executable.
       exe: entry.exeFileId === 0 ? null : objectOfFileId(builder, entry.exeFileId, image, "exe_file_id"),
-      dumpable: entry.dumpable,
       startCode: entry.mmStartCode,
       endCode: entry.mmEndCode,
       startData: entry.mmStartData,
@@ -37,8 +38,7 @@ export function mmFromWire(builder: ModelBuilder, pid: number, entry: MmEntry, m
       envEnd: entry.mmEnvEnd,
       auxv,
       vdsoBase: entry.vmas.find((vma) => (vma.status & areaStatus.vdso) !== 0)?.start ?? 0n,
-      thpDisabled: entry.thpDisabled ? 1 : 0,
-      membarrier,
+      ...mmStatesFromWire({ mm: entry, ...(core ? { core } : {}) }),
     }),
   );
   let last = 0n;
@@ -139,7 +139,7 @@ export const maxAuxvWords = 44;
 export function mmToWire(context: WireContext, row: number): MmEntry {
   const mm = context.tables.mms[row] ?? mmRow();
   const view = new DataView(mm.auxv.buffer, mm.auxv.byteOffset, mm.auxv.byteLength);
-  return create(MmEntrySchema, {
+  const entry = create(MmEntrySchema, {
     mmStartCode: mm.startCode,
     mmEndCode: mm.endCode,
     mmStartData: mm.startData,
@@ -155,9 +155,9 @@ export function mmToWire(context: WireContext, row: number): MmEntry {
     mmSavedAuxv: Array.from({ length: Math.min(maxAuxvWords, Math.floor(mm.auxv.length / 8)) }, (_, index) =>
       view.getBigUint64(index * 8, true),
     ),
-    dumpable: mm.dumpable,
-    thpDisabled: mm.thpDisabled !== 0,
   });
+  mmStatesToWire(mm, { mm: entry });
+  return entry;
 }
 
 /** An area as CRIU describes it. */

@@ -40,6 +40,7 @@ import {
 } from "../gen/core_pb.js";
 import { u32Bytes, u32Values } from "../ids/context.js";
 import { taskStateToWire } from "./map-core.js";
+import { mmStatesToWire, taskStatesToWire } from "./states.js";
 
 /** Signals that an image has actions of, in its order: SIGKILL and SIGSTOP have none. */
 const actionSignals: readonly number[] = Array.from({ length: 64 }, (_, index) => index + 1).filter(
@@ -153,11 +154,11 @@ export function taskCoreToWire(tables: Tables, taskIndex: number, task: TaskRow,
   const core = create(TaskCoreSchema, {
     taskState: taskStateToWire(task),
     exitCode: task.waitStatus,
-    personality: task.personality,
     flags: task.taskFlags,
     blkSigset: leader?.sigMask ?? 0n,
     comm: encodeText(leader?.comm ?? ""),
   });
+  taskStatesToWire(task, { core });
   if (task.state === "zombie") return core;
   core.timers = timersToWire(tables, taskIndex);
   const limits = new Map<number, RlimitRow>(
@@ -174,12 +175,10 @@ export function taskCoreToWire(tables: Tables, taskIndex: number, task: TaskRow,
   }
   core.signalsS = queueToWire(tables, taskIndex, null);
   core.loginuid = noLoginUid;
-  core.oomScoreAdj = task.oomScoreAdj;
   core.sigactions = actionsToWire(tables, taskIndex);
-  core.childSubreaper = task.childSubreaper !== 0;
   if (task.state === "stopped") core.stopSigno = task.stopSignal;
-  const membarrier = task.mm === null ? 0 : (tables.mms[task.mm]?.membarrier ?? 0);
-  if (membarrier !== 0) core.membarrierRegistrationMask = membarrier;
+  const mm = task.mm === null ? undefined : tables.mms[task.mm];
+  if (mm !== undefined) mmStatesToWire(mm, { core });
   return core;
 }
 
@@ -228,7 +227,7 @@ export function credsFromWire(builder: ModelBuilder, creds: Creds): number {
     securebits: creds.secbits,
     groups: u32Bytes(...creds.groups),
   });
-  const key = Buffer.from(toBinary(CredsSchema, credsToWire(row, 0))).toString("latin1");
+  const key = Buffer.from(toBinary(CredsSchema, credsToWire(row))).toString("latin1");
   const known = builder.credRows.get(key);
   if (known !== undefined) return known;
   const index = builder.tables.creds.push(row) - 1;
@@ -236,8 +235,8 @@ export function credsFromWire(builder: ModelBuilder, creds: Creds): number {
   return index;
 }
 
-export function credsToWire(row: CredRow, noNewPrivs: number): Creds {
-  const creds = create(CredsSchema, {
+export function credsToWire(row: CredRow): Creds {
+  return create(CredsSchema, {
     uid: row.uid,
     euid: row.euid,
     suid: row.suid,
@@ -254,6 +253,4 @@ export function credsToWire(row: CredRow, noNewPrivs: number): Creds {
     secbits: row.securebits,
     groups: u32Values(row.groups),
   });
-  if (noNewPrivs !== 0) creds.noNewPrivs = noNewPrivs;
-  return creds;
 }

@@ -17,6 +17,7 @@ import type { WireSet } from "./load.js";
 import { machineX86, taskStateFromWire, threadFromWire } from "../map/map-core.js";
 import { fileMappings } from "../map/kinds.js";
 import { describeFile, fileOfId, finishFiles, keepFile } from "../map/map-file.js";
+import { taskStatesFromWire } from "../map/states.js";
 import { mmFromWire, objectOfFileId } from "../map/map-mm.js";
 import { remapType } from "../map/map-object.js";
 import { isRemoved } from "../map/removed.js";
@@ -99,6 +100,7 @@ function addTask(builder: ModelBuilder, entry: TreeEntry, mmsByVm: Map<number, n
   const mm = isZombie ? null : addMm(builder, entry.pid, ids, core, mmsByVm, pages);
   tables.tasks.push(
     taskRow({
+      ...taskStatesFromWire({ core: core.tc, ...(fs ? { fs } : {}) }),
       pid: entry.pid,
       parent,
       ppid: entry.ppid,
@@ -111,11 +113,7 @@ function addTask(builder: ModelBuilder, entry: TreeEntry, mmsByVm: Map<number, n
       mm,
       cwd: fs ? objectOfFileId(builder, fs.cwdId, `fs-${entry.pid}.img`, "entry 0 cwd_id") : null,
       root: fs ? rootOf(builder, objectOfFileId(builder, fs.rootId, `fs-${entry.pid}.img`, "entry 0 root_id")) : null,
-      umask: fs?.umask ?? 0o022,
-      personality: core.tc.personality,
       taskFlags: core.tc.flags,
-      oomScoreAdj: core.tc.oomScoreAdj,
-      childSubreaper: core.tc.childSubreaper ? 1 : 0,
       foregroundPgid: -1,
     }),
   );
@@ -175,7 +173,7 @@ function addMm(
   if (known !== undefined) return known;
   const entry = builder.wire.mms.get(pid);
   if (!entry) throw builder.error("criu.mm", `Process ${pid} has no memory image.`, `mm-${pid}.img`);
-  const mm = mmFromWire(builder, pid, entry, core.tc?.membarrierRegistrationMask ?? 0);
+  const mm = mmFromWire(builder, pid, entry, core.tc);
   if (ids) {
     mmsByVm.set(ids.vmId, mm);
     builder.foreign.add({ table: "mms", row: mm }, "vm-id", u32Bytes(ids.vmId));

@@ -18,6 +18,7 @@ import {
 import { fileType } from "../map/file-types.js";
 import { machineX86, threadToWire } from "../map/map-core.js";
 import { nameOnDisk, noOwner, regToWire } from "../map/map-object.js";
+import { taskStatesToWire } from "../map/states.js";
 import { credsToWire, queueToWire, taskCoreToWire } from "../map/map-task.js";
 
 /** The root directory, for tasks whose root is the dumper's. */
@@ -58,11 +59,12 @@ export function idsToWire(context: WireContext, row: number): KernelIds {
 
 export function fsToWire(context: WireContext, row: number): FsEntry {
   const task = context.tables.tasks[row] ?? taskRow();
-  return create(FsEntrySchema, {
+  const entry = create(FsEntrySchema, {
     cwdId: task.cwd === null ? context.rootDirectoryId : context.objectFileId(task.cwd),
     rootId: task.root === null ? context.rootDirectoryId : context.objectFileId(task.root),
-    umask: task.umask,
   });
+  taskStatesToWire(task, { fs: entry });
+  return entry;
 }
 
 /** The core entry of a thread with all that hangs on it. */
@@ -71,12 +73,11 @@ export function coreToWire(context: WireContext, row: number): CoreEntry {
   const thread = tables.threads[row] ?? threadRow();
   const task = tables.tasks[thread.task] ?? taskRow();
   const isLeader = thread.tid === task.pid;
-  const core = threadToWire(thread, isLeader);
+  const creds = thread.creds === null ? undefined : tables.creds[thread.creds];
+  const core = threadToWire(thread, isLeader, creds && credsToWire(creds));
   if (isLeader) core.tc = taskCoreToWire(tables, thread.task, task, thread);
   if (!core.threadCore) return core;
   core.threadCore.signalsP = queueToWire(tables, thread.task, row);
-  const creds = thread.creds === null ? undefined : tables.creds[thread.creds];
-  if (creds) core.threadCore.creds = credsToWire(creds, thread.noNewPrivs);
   return core;
 }
 

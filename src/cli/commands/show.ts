@@ -19,6 +19,7 @@ const sections = [
   "timers",
   "creds",
   "limits",
+  "state",
 ] as const;
 
 export const command = defineCommand({

@@ -20,6 +20,7 @@ export const sectionNames = [
   "timers",
   "creds",
   "limits",
+  "state",
 ] as const;
 export type SectionName = (typeof sectionNames)[number];
 

@@ -57,6 +57,7 @@ const broken: Readonly<Record<string, readonly ((tables: MutableTables) => void)
   "tree.zombie": [set("tasks", 1, { state: "zombie" }), set("tasks", 1, { mm: null })],
   "tree.stop-signal": [set("tasks", 1, { state: "stopped", stopSignal: 0 })],
   "tree.leader": [set("threads", 2, { tid: 103 }), (tables) => void tables.threads.pop()],
+  "state.value": [set("tasks", 0, { umask: 0o7777 }), set("threads", 0, { nice: 20 }), set("mms", 0, { dumpable: 3 })],
   "tree.comm": [set("threads", 0, { comm: "a name of sixteen" })],
   "memory.vma-empty": [set("vmas", 0, { end: 0x401000n })],
   "memory.vma-alignment": [set("vmas", 2, { start: 0x500010n }), set("vmas", 0, { offset: 5n })],

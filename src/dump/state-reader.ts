@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Reads the rows of src/state from a thread that stands still. */
+import { tryCall, tryReadSmall } from "../native/index.js";
+import type { AskedArgument, Asking } from "../state/asking.js";
+import type { AnyState } from "../state/state.js";
+import type { SyscallName } from "../linux/syscall-numbers.js";
+import type { DumpedProcess } from "./context.js";
+import type { Injector } from "./injector.js";
+import { type ProcStat, procPath, readStat, readStatus } from "./procfs.js";
+import { refusal } from "./refusal.js";
+
+/** A thread that answers. Files of /proc are read once. */
+export class ThreadAsking implements Asking {
+  readonly #pid: number;
+  readonly #path: string;
+  readonly #status: Map<string, string>;
+  #stat: ProcStat | undefined;
+
+  constructor(
+    process: DumpedProcess,
+    readonly tid: number,
+    private readonly injector: Injector,
+  ) {
+    this.#pid = process.pid;
+    this.name = `process ${process.pid} (${process.name})`;
+    this.#path = procPath(process.pid, tid);
+    const status = readStatus(this.#path);
+    if (status === undefined) throw refusal("ended", `process ${process.pid}: thread ${tid} ended while being dumped`);
+    this.#status = status;
+  }
+
+  readonly name: string;
+
+  call(name: SyscallName, ...args: readonly AskedArgument[]): number {
+    return this.injector.call(name, ...args);
+  }
+
+  outside(name: SyscallName, ...args: readonly (number | bigint | Uint8Array | null)[]): number {
+    return tryCall(name, ...args);
+  }
+
+  file(name: string): Uint8Array | undefined {
+    // Some files (coredump_filter) are there for the process alone.
+    const bytes = tryReadSmall(`${this.tid === this.#pid ? procPath(this.#pid) : this.#path}/${name}`);
+    return bytes?.at(-1) === 10 ? bytes.subarray(0, -1) : bytes;
+  }
+
+  status(field: string): string | undefined {
+    return this.#status.get(field);
+  }
+
+  stat(field: number): bigint {
+    return (this.#stat ??= readStat(this.#path))?.field(field) ?? 0n;
+  }
+
+  /** The whole of `status`, for what is more than a row. */
+  get statusFields(): Map<string, string> {
+    return this.#status;
+  }
+}
+
+/** The fields of all rows. */
+export function readStates<Row>(states: Readonly<Record<string, AnyState<Row>>>, ask: Asking): Partial<Row> {
+  const fields: Partial<Row> = {};
+  for (const { read } of Object.values(states)) Object.assign(fields, read(ask));
+  return fields;
+}

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Small states of a process. */
+import { ARCH, PR } from "../linux/prctl.js";
+import { fileNumber, prctlResult, prctlStored } from "./asking.js";
+import { anyValue, ofTask, shownElsewhere } from "./state.js";
+
+const hex = (value: number | bigint): string => `0x${value.toString(16)}`;
+
+export const taskStates = {
+  umask: ofTask({
+    title: "umask",
+    fields: ["umask"],
+    read: (ask) => ({ umask: Number.parseInt(ask.status("Umask") ?? "0", 8) }),
+    phase: "process",
+    set: (setting, { umask }) => setting.call("umask", [umask], { message: "set the umask" }),
+    show: ({ umask }) => (umask === 0o022 ? undefined : umask.toString(8).padStart(3, "0")),
+    check: ({ umask }) => ((umask & ~0o777) === 0 ? undefined : "a mask of the bits 0777"),
+    criu: "kept",
+  }),
+  personality: ofTask({
+    title: "personality",
+    fields: ["personality"],
+    read: (ask) => ({ personality: fileNumber(ask, "personality", 16) }),
+    phase: "process",
+    set: (setting, { personality }) =>
+      setting.call("personality", [personality], { message: `set personality ${personality.toString(16)}` }),
+    show: ({ personality }) => (personality === 0 ? undefined : hex(personality)),
+    check: anyValue,
+    criu: "kept",
+  }),
+  oomScoreAdj: ofTask({
+    title: "oom_score_adj",
+    fields: ["oomScoreAdj"],
+    read: (ask) => ({ oomScoreAdj: fileNumber(ask, "oom_score_adj") }),
+    phase: "proc",
+    set: (setting, { oomScoreAdj }) => {
+      if (oomScoreAdj !== 0) setting.file("oom_score_adj", String(oomScoreAdj), { hint: "lowering it needs CAP_SYS_RESOURCE" });
+    },
+    show: ({ oomScoreAdj }) => (oomScoreAdj === 0 ? undefined : String(oomScoreAdj)),
+    check: ({ oomScoreAdj }) => (Math.abs(oomScoreAdj) <= 1000 ? undefined : "-1000 to 1000"),
+    criu: "kept",
+  }),
+  childSubreaper: ofTask({
+    title: "child subreaper",
+    fields: ["childSubreaper"],
+    read: (ask) => ({ childSubreaper: Number(prctlStored(ask, PR.getChildSubreaper) & 1n) }),
+    phase: "process",
+    set: (setting, { childSubreaper }) => {
+      if (childSubreaper === 1) setting.call("prctl", [PR.setChildSubreaper, 1, 0, 0, 0], { message: "become a child subreaper" });
+    },
+    show: ({ childSubreaper }) => (childSubreaper === 0 ? undefined : "yes"),
+    check: ({ childSubreaper }) => (childSubreaper <= 1 ? undefined : "0 or 1"),
+    criu: "kept",
+  }),
+  keepCaps: ofTask({
+    title: "keep_caps",
+    fields: ["keepCaps"],
+    read: (ask) => ({ keepCaps: prctlResult(ask, PR.getKeepcaps) }),
+    phase: "process",
+    // It is one of the securebits, which come with the credentials.
+    set: () => undefined,
+    show: ({ keepCaps }) => (keepCaps === 0 ? undefined : "yes"),
+    check: ({ keepCaps }) => (keepCaps <= 1 ? undefined : "0 or 1"),
+    criu: { code: "credentials.keep-caps", facet: "credentials", text: "PR_SET_KEEPCAPS is not kept" },
+  }),
+  xcompPermission: ofTask({
+    title: "permitted extended state",
+    fields: ["xcompPerm"],
+    read: (ask) => {
+      const out = Buffer.alloc(8);
+      return { xcompPerm: ask.call("arch_prctl", ARCH.getXcompPerm, { out }) === 0 ? out.readBigUInt64LE() : 0n };
+    },
+    phase: "process",
+    set: () => undefined,
+    show: shownElsewhere,
+    check: anyValue,
+    criu: { code: "fpu.permission", facet: "fpu", text: "the permission to use AMX is not kept" },
+  }),
+  shadowStack: ofTask({
+    title: "shadow stack",
+    fields: ["shadowStackFeatures"],
+    read: (ask) => {
+      const out = Buffer.alloc(8);
+      return { shadowStackFeatures: ask.call("arch_prctl", ARCH.shstkStatus, { out }) === 0 ? out.readBigUInt64LE() : 0n };
+    },
+    phase: "process",
+    // Its mapping is refused at the dump.
+    set: () => undefined,
+    show: ({ shadowStackFeatures }) => (shadowStackFeatures === 0n ? undefined : hex(shadowStackFeatures)),
+    check: anyValue,
+    criu: { code: "memory.shadow-stack", facet: "memory", text: "the shadow stack is not kept" },
+  }),
+} as const;

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Small states have values that a kernel gives: each row of src/state says which. */
+import type { Problem } from "../finding.js";
+import { type ModelRule, modelRule } from "../model-context.js";
+import type { AnyState } from "../../state/state.js";
+import { statesOfMm, statesOfTask, statesOfThread } from "../../state/states.js";
+
+function* checkRows<Row>(
+  states: Readonly<Record<string, AnyState<Row>>>,
+  rows: readonly Row[],
+  table: "tasks" | "threads" | "mms",
+): Generator<Problem> {
+  for (const [row, fields] of rows.entries()) {
+    for (const { check, title } of Object.values(states)) {
+      const expected = check(fields);
+      if (expected !== undefined) yield { message: `${title} has a value that no kernel gives`, at: { table, row }, expected };
+    }
+  }
+}
+
+export const stateRules: readonly ModelRule[] = [
+  modelRule(
+    { code: "state.value", facet: "tree", summary: "Small states have values that the kernel gives.", spec: "SPEC 5.2, 5.3, 5.10" },
+    function* ({ tables }) {
+      yield* checkRows(statesOfTask, tables.tasks, "tasks");
+      yield* checkRows(statesOfThread, tables.threads, "threads");
+      yield* checkRows(statesOfMm, tables.mms, "mms");
+    },
+  ),
+];
