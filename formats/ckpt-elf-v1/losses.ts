@@ -18,7 +18,7 @@ export function lossesOfCkptElfV1(checkpoint: Checkpoint, options: WriteOptions)
     tables.tasks.filter((_row, index) => index !== task).map((row) => `process ${row.pid}`),
   );
   addProcessLosses(list, checkpoint, [task]);
-  addDescriptorLosses(list, checkpoint, [task], () => false);
+  addDescriptorLosses(list, checkpoint, [task], "ckpt-elf-v1", () => false);
   const areas = areasOf(checkpoint, task).map(({ row }) => row);
   const namesOf = (kind: (path: string) => boolean): string[] =>
     areas.flatMap((row) => {

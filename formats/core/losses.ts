@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What reading a core leaves open, and what a core cannot hold. */
+import { fileLosses } from "../../src/adapter/file-kinds.js";
 import type { Loss } from "../../src/adapter/format.js";
 import type { Tables } from "../../src/gen/tables.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
@@ -122,7 +123,12 @@ export function writeLosses(checkpoint: Checkpoint, tasks: readonly number[]): L
     });
   const others = tables.tasks.length - tasks.length;
   if (others > 0) losses.push({ code: "core.tasks", facet: "tree", count: others, text: "other processes of the tree were not asked for" });
-  const isPlain = (row: (typeof tables.descriptors)[number]) => row.fd < 3 && tables.files[row.file]?.kind === "inherited";
+  const isPlain = ({ fd, file }: (typeof tables.descriptors)[number]): boolean => {
+    const row = tables.files[file];
+    const kept = row === undefined ? "none" : fileLosses[row.kind].kept.core;
+    // Whoever reads a core takes 0, 1 and 2 to be the caller's.
+    return kept === "all" || (kept === "some" && fd < 3);
+  };
   add(
     "core.descriptors",
     "files",

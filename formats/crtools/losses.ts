@@ -18,7 +18,9 @@ export function lossesOfCrtools(checkpoint: Checkpoint, options: WriteOptions): 
     others.map((task) => `process ${task.pid}`),
   );
   addProcessLosses(list, checkpoint, tasks);
-  addDescriptorLosses(list, checkpoint, tasks, (file, fd, row) => (row.kind === "pipe" ? fd > 2 : isHeldByFdinfo(checkpoint, file, fd)));
+  addDescriptorLosses(list, checkpoint, tasks, "crtools", (file, fd, row) =>
+    row.kind === "pipe" ? fd > 2 : isHeldByFdinfo(checkpoint, file, fd),
+  );
   const isThere = new Set(tasks);
   const held = tables.descriptors.filter(({ task, file, fd }) => isThere.has(task) && isHeldByFdinfo(checkpoint, file, fd));
   const named = (filter: (descriptor: (typeof held)[number]) => boolean): string[] =>

@@ -2,7 +2,7 @@
 /** References between rows: every row index must name a row. */
 import { CrimgError, type Location } from "../errors/crimg-error.js";
 import type { RecordSpec } from "../bytes/record-spec.js";
-import { type Tables, type TableSpec, tableSpecs } from "../gen/tables.js";
+import { type FileKind, type TableName, type Tables, type TableSpec, tableSpecs } from "../gen/tables.js";
 
 /** A row index that names no row. */
 export interface DanglingReference {
@@ -62,19 +62,25 @@ function* checkExtentOwners(tables: Tables): Generator<DanglingReference> {
   }
 }
 
-/** Table that `files[].detail` names a row of, by kind of file. */
-export const fileDetailTables = {
+/** Table that `files[].detail` names a row of, by kind of file; null: it names none. */
+export const fileDetailTables: Readonly<Record<FileKind, TableName | null>> = {
+  path: null,
   pipe: "pipes",
   socket: "sockets",
   eventfd: "eventfds",
+  epoll: null,
   timerfd: "timerfds",
   signalfd: "signalfds",
-} as const satisfies Readonly<Partial<Record<Tables["files"][number]["kind"], keyof Tables>>>;
+  memfd: null,
+  inherited: null,
+  pidfd: null,
+  tty: null,
+};
 
 function* checkFileDetails(tables: Tables): Generator<DanglingReference> {
   for (const [row, { kind, detail }] of tables.files.entries()) {
-    const target = Object.hasOwn(fileDetailTables, kind) ? fileDetailTables[kind as keyof typeof fileDetailTables] : undefined;
-    if (target === undefined) continue;
+    const target = fileDetailTables[kind];
+    if (target === null) continue;
     const value = detail ?? 0xffff_ffff;
     if (value >= tables[target].length) yield dangling(tables, { table: "files", tableId: "files" }, row, "detail", target, value);
   }

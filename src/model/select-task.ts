@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** One process out of a tree, with all that it uses and nothing else. */
 import { CrimgError } from "../errors/crimg-error.js";
-import { emptyTables, tableSpecs, type TableName, type Tables, type TableSpec } from "../gen/tables.js";
+import { type FileKind, emptyTables, tableSpecs, type TableName, type Tables, type TableSpec } from "../gen/tables.js";
 import { Checkpoint } from "./checkpoint.js";
 import { fileDetailTables } from "./references.js";
 
@@ -67,8 +67,8 @@ function reach(tables: Tables, task: number): Kept {
     }
     if (table === "files") {
       const { kind, detail } = tables.files[index] as Tables["files"][number];
-      const target = (fileDetailTables as Readonly<Record<string, TableName>>)[kind];
-      if (target !== undefined && detail !== null) pending.push([target, detail]);
+      const target = fileDetailTables[kind];
+      if (target !== null && detail !== null) pending.push([target, detail]);
     }
     for (const { table: child, ...childSpec } of owned.get(table) ?? []) {
       const field = ownerField({ table: child, ...childSpec })?.name ?? "";
@@ -104,8 +104,8 @@ function compact(tables: Tables, kept: Kept): Tables {
       }
       if (table === "extents") row["owner"] = places[row["ownerKind"] === "mm" ? "mms" : "objects"].get(row["owner"] as number) ?? 0;
       if (table === "files" && typeof row["detail"] === "number") {
-        const target = (fileDetailTables as Readonly<Record<string, TableName>>)[String(row["kind"])];
-        if (target !== undefined) row["detail"] = places[target].get(row["detail"]) ?? 0;
+        const target = fileDetailTables[row["kind"] as FileKind];
+        if (target !== null) row["detail"] = places[target].get(row["detail"]) ?? 0;
       }
       if (table === "foreign") {
         const target = tableSpecs.find(({ kind }) => kind === row["table"]);

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /** crimg show: one pass over the model collects what a section is about; text and JSON both render that. */
 import { CrimgError } from "../errors/crimg-error.js";
+import { pipes } from "../kinds/pipe/show.js";
+import { sockets } from "../kinds/socket/show.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import type { SectionName, ShowDocument } from "./show/document.js";
 import type { Scope } from "./show/scope.js";
-import { fds, files, pipes, sockets } from "./show/section-descriptors.js";
+import { fds, files } from "./show/section-descriptors.js";
 import { signals, timers } from "./show/section-events.js";
 import { maps, pages } from "./show/section-memory.js";
 import { state } from "./show/section-state.js";

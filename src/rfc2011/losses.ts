@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What the formats of 2011 cannot hold of a checkpoint: one loss a kind, with the first objects by name. */
 import type { FacetName, Loss } from "../adapter/format.js";
-import type { FileKind, OpenFileRow } from "../gen/tables.js";
+import type { NarrowFormat } from "../adapter/file-kind.js";
+import { fileLosses } from "../adapter/file-kinds.js";
+import type { OpenFileRow } from "../gen/tables.js";
 import { vmaVmFlagsBits } from "../gen/tables.js";
 import { isRegular } from "./vma.js";
 import type { Checkpoint } from "../model/checkpoint.js";
@@ -158,40 +160,29 @@ function usesExtendedState(xstate: Uint8Array): boolean {
   return (used & ~0x203n) !== 0n;
 }
 
-const facetOfFile: Readonly<Partial<Record<FileKind, FacetName>>> = {
-  socket: "sockets",
-  eventfd: "event-fds",
-  epoll: "event-fds",
-  timerfd: "event-fds",
-  signalfd: "event-fds",
-};
-
-/** Losses of descriptors that `isHeld` does not take, one a kind. Standard descriptors are the caller's. */
+/** Losses of descriptors that the format does not take, one a kind; `isHeld` judges those of kinds that it takes in part. */
 export function addDescriptorLosses(
   list: LossList,
   checkpoint: Checkpoint,
   tasks: readonly number[],
+  format: NarrowFormat,
   isHeld: (file: number, fd: number, row: OpenFileRow) => boolean,
 ): void {
   const { tables } = checkpoint;
   const isThere = new Set(tasks);
-  const byKind = new Map<string, string[]>();
+  const byName = new Map<string, { readonly facet: FacetName; readonly objects: string[] }>();
   for (const descriptor of tables.descriptors) {
     const file = tables.files[descriptor.file];
-    if (!isThere.has(descriptor.task) || !file || file.kind === "inherited" || isHeld(descriptor.file, descriptor.fd, file)) continue;
+    if (!isThere.has(descriptor.task) || !file) continue;
+    const { facet, kept, nameOf } = fileLosses[file.kind];
+    if (kept[format] === "all" || (kept[format] === "some" && isHeld(descriptor.file, descriptor.fd, file))) continue;
     const object = file.object === null ? undefined : tables.objects[file.object];
-    const kind = file.kind === "path" && object ? `path ${object.kind}` : file.kind;
-    const objects = byKind.get(kind) ?? [];
-    objects.push(`fd ${descriptor.fd} of ${tables.tasks[descriptor.task]?.pid ?? 0}${object?.path ? ` (${object.path})` : ""}`);
-    byKind.set(kind, objects);
+    const name = nameOf?.(object) ?? file.kind;
+    const known = byName.get(name) ?? { facet, objects: [] };
+    byName.set(name, known);
+    known.objects.push(`fd ${descriptor.fd} of ${tables.tasks[descriptor.task]?.pid ?? 0}${object?.path ? ` (${object.path})` : ""}`);
   }
-  for (const [kind, objects] of byKind) {
-    const plain = kind.startsWith("path ") ? kind.slice(5) : kind;
-    list.add(
-      `files.${plain.replaceAll("_", "-")}`,
-      facetOfFile[plain as FileKind] ?? (plain === "pipe" ? "pipes" : "files"),
-      `descriptors of kind ${plain.replaceAll("_", " ")}`,
-      objects,
-    );
+  for (const [name, { facet, objects }] of byName) {
+    list.add(`files.${name.replaceAll("_", "-")}`, facet, `descriptors of kind ${name.replaceAll("_", " ")}`, objects);
   }
 }

@@ -6,23 +6,28 @@ import {
   credRow,
   descriptorRow,
   emptyTables,
-  eventfdRow,
   extentRow,
   gpregs,
   intervalTimerRow,
   mmRow,
   objectRow,
-  openFileRow,
-  pipeRow,
   rlimitRow,
   signalActionRow,
   taskRow,
   threadRow,
   vmaRow,
+  type FileKind,
   type MutableTables,
 } from "../../src/gen/tables.js";
 import { Checkpoint } from "../../src/model/checkpoint.js";
 import { BufferPageSource } from "../../src/pages/buffer-source.js";
+import { fileArbitraries } from "./file-kinds.js";
+
+// The caller's streams first: their numbers are below all others.
+const fileKinds: readonly FileKind[] = [
+  "inherited",
+  ...(Object.keys(fileArbitraries) as FileKind[]).filter((kind) => kind !== "inherited"),
+];
 
 const page = 4096n;
 const address = fc.bigInt({ min: 0x1000n, max: 0x7fff_0000_0000n });
@@ -53,7 +58,8 @@ interface TaskPlan {
   readonly mask: bigint;
   readonly handlers: readonly { readonly signal: number; readonly handler: bigint }[];
   readonly strings: readonly string[];
-  readonly inherited: boolean;
+  /** One plan a kind, or null. */
+  readonly files: Readonly<Record<FileKind, unknown>>;
   readonly umask: number;
   readonly timerUs: number;
 }
@@ -79,7 +85,9 @@ const task: fc.Arbitrary<TaskPlan> = fc.record({
     { maxLength: 3, selector: ({ signal }) => signal },
   ),
   strings: fc.array(fc.stringMatching(/^[A-Za-z0-9=_/.-]{1,20}$/), { minLength: 2, maxLength: 6 }),
-  inherited: fc.boolean(),
+  files: fc.record<Readonly<Record<FileKind, unknown>>>(
+    Object.fromEntries(fileKinds.map((kind) => [kind, fc.option(fileArbitraries[kind].plans)])) as Record<FileKind, fc.Arbitrary<unknown>>,
+  ),
   umask: fc.constantFrom(0o022, 0o077, 0),
   timerUs: fc.nat(10_000_000),
 });
@@ -226,7 +234,7 @@ class Builder {
     }
     if (plan.timerUs > 0)
       tables.intervalTimers.push(intervalTimerRow({ task: index, which: "real", valueUs: BigInt(plan.timerUs), intervalUs: 500_000n }));
-    this.#descriptors(plan, index);
+    this.#descriptors(plan, index, pid);
   }
 
   #thread(plan: TaskPlan, task: number, tid: number): void {
@@ -341,16 +349,16 @@ class Builder {
     if (extent) this.#pages[Number(extent.fileOffset / page)]?.set(bytes, offset);
   }
 
-  #descriptors(plan: TaskPlan, task: number): void {
-    const { files, descriptors, pipes, eventfds } = this.#tables;
-    const add = (fd: number, file: number, flags = 0) => descriptors.push(descriptorRow({ task, fd, file, flags }));
-    if (plan.inherited)
-      for (let fd = 0; fd < 3; fd++) add(fd, files.push(openFileRow({ kind: "inherited", detail: fd, flags: fd === 0 ? 0 : 1 })) - 1);
-    add(5, files.push(openFileRow({ kind: "path", object: 1, flags: 0o100000, pos: BigInt(17 + task) })) - 1, 1);
-    const pipe = pipes.push(pipeRow({ ino: BigInt(9000 + task), capacity: 65536, data: Buffer.from("in flight") })) - 1;
-    add(6, files.push(openFileRow({ kind: "pipe", detail: pipe, flags: 0 })) - 1);
-    add(7, files.push(openFileRow({ kind: "pipe", detail: pipe, flags: 1 })) - 1);
-    add(8, files.push(openFileRow({ kind: "eventfd", detail: eventfds.push(eventfdRow({ count: 3n })) - 1, flags: 2 })) - 1);
+  #descriptors(plan: TaskPlan, task: number, pid: number): void {
+    const { descriptors } = this.#tables;
+    // A gap above the standard streams, such as those that programs leave.
+    let next = 5;
+    const hold = (file: number, { fd = next++, isCloexec = false } = {}): number => {
+      descriptors.push(descriptorRow({ task, fd, file, flags: Number(isCloexec) }));
+      return fd;
+    };
+    const scene = { tables: this.#tables, task, pid, dataObject: 1, hold };
+    for (const kind of fileKinds) if (plan.files[kind] !== null) fileArbitraries[kind].add(scene, plan.files[kind]);
   }
 }
 

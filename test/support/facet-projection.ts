@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What a checkpoint says about each facet, in a form that two of them can be compared by. */
 import { createHash } from "node:crypto";
+import { fileLosses } from "../../src/adapter/file-kinds.js";
 import type { FacetName } from "../../src/adapter/format.js";
-import type { DescriptorRow, Gpregs, ObjectRow, OpenFileRow, TaskRow, ThreadRow, VmaRow } from "../../src/gen/tables.js";
+import type { DescriptorRow, Gpregs, OpenFileRow, TaskRow, ThreadRow, VmaRow } from "../../src/gen/tables.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
 import { MemoryView } from "../../src/pages/memory-view.js";
+import { fileProjections } from "./file-kinds.js";
 
 type Projection = (checkpoint: Checkpoint) => unknown;
 
@@ -38,29 +40,25 @@ function contents(checkpoint: Checkpoint, task: TaskRow, kinds: readonly VmaRow[
   }
 }
 
-function descriptorsOf(checkpoint: Checkpoint, task: number, kinds: readonly OpenFileRow["kind"][]): unknown {
-  const { tables } = checkpoint;
-  return checkpoint
-    .descriptorsOf(task)
-    .map((index) => tables.descriptors[index] as DescriptorRow)
-    .map(({ fd, flags, file }) => ({ fd, flags, file: tables.files[file] as OpenFileRow }))
-    .filter(({ file }) => kinds.includes(file.kind))
-    .map(({ fd, flags, file }) => {
-      const path = file.object === null ? null : (tables.objects[file.object] as ObjectRow).path;
-      const pipe = file.kind === "pipe" ? tables.pipes[file.detail ?? -1] : undefined;
-      const event = file.kind === "eventfd" ? tables.eventfds[file.detail ?? -1] : undefined;
-      return {
-        fd,
-        flags,
-        kind: file.kind,
-        path,
-        mode: file.flags,
-        pos: file.pos,
-        pipe: pipe && Buffer.from(pipe.data).toString("latin1"),
-        count: event?.count,
-      };
-    })
-    .sort((a, b) => a.fd - b.fd);
+/** Descriptors whose files belong to a facet. */
+function descriptorsOf(facet: FacetName): Projection {
+  return (checkpoint) =>
+    perTask(checkpoint, (_task, index) => {
+      const { tables } = checkpoint;
+      return checkpoint
+        .descriptorsOf(index)
+        .map((row) => tables.descriptors[row] as DescriptorRow)
+        .map(({ fd, flags, file }) => ({ fd, flags, file: tables.files[file] as OpenFileRow }))
+        .filter(({ file }) => fileLosses[file.kind].facet === facet)
+        .map(({ fd, flags, file }) => ({
+          fd,
+          flags,
+          kind: file.kind,
+          mode: file.flags,
+          what: fileProjections[file.kind](checkpoint, file),
+        }))
+        .sort((a, b) => a.fd - b.fd);
+    });
 }
 
 /**
@@ -105,9 +103,10 @@ export const projections: Readonly<Partial<Record<FacetName, Projection>>> = {
         .filter(({ kind }) => kind === "file_private" || kind === "file_shared")
         .map(({ kind, start, offset, object }) => ({ kind, start, offset, path: checkpoint.tables.objects[object ?? -1]?.path })),
     ),
-  files: (checkpoint) => perTask(checkpoint, (_task, index) => descriptorsOf(checkpoint, index, ["path", "inherited"])),
-  pipes: (checkpoint) => perTask(checkpoint, (_task, index) => descriptorsOf(checkpoint, index, ["pipe"])),
-  "event-fds": (checkpoint) => perTask(checkpoint, (_task, index) => descriptorsOf(checkpoint, index, ["eventfd"])),
+  files: descriptorsOf("files"),
+  pipes: descriptorsOf("pipes"),
+  sockets: descriptorsOf("sockets"),
+  "event-fds": descriptorsOf("event-fds"),
   signals: (checkpoint) => ({
     masks: perThread(checkpoint, ({ sigMask }) => sigMask),
     actions: perTask(checkpoint, (_task, index) =>

@@ -2,7 +2,7 @@
 /** Random tables whose references all name rows. What rows mean is not heeded: addresses and pids are any numbers. */
 import fc from "fast-check";
 import { fileDetailTables } from "../../src/model/references.js";
-import { type MutableTables, type TableName, type Tables, tableSpecs } from "../../src/gen/tables.js";
+import { type FileKind, type MutableTables, type TableName, type Tables, tableSpecs } from "../../src/gen/tables.js";
 import { rowArbitraries } from "./gen/ckpt-elf-v2.js";
 
 type AnyRow = Record<string, unknown>;
@@ -29,8 +29,8 @@ function withReferences(tables: MutableTables): Tables {
     extent["owner"] = wrap(extent["owner"], extent["ownerKind"] === "mm" ? "mms" : "objects");
   }
   for (const file of tables.files as unknown as AnyRow[]) {
-    const target = (fileDetailTables as Readonly<Record<string, TableName>>)[String(file["kind"])];
-    if (target !== undefined) file["detail"] = wrap(file["detail"] ?? 0, target);
+    const target = fileDetailTables[file["kind"] as FileKind];
+    if (target !== null) file["detail"] = wrap(file["detail"] ?? 0, target);
   }
   return tables;
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What a section is about: the tasks in question, and lookups that several sections share. */
 import type { Checkpoint } from "../../model/checkpoint.js";
-import type { ObjectRow, OpenFileRow, TaskRow, ThreadRow, VmaRow } from "../../gen/tables.js";
-import { signalName, socketKindName, sockaddrText } from "./names.js";
+import type { ObjectRow, TaskRow, ThreadRow, VmaRow } from "../../gen/tables.js";
+import { signalName } from "./names.js";
 
 export interface Scope {
   readonly checkpoint: Checkpoint;
@@ -43,31 +43,6 @@ export function objectText(object: ObjectRow | undefined): string {
   const deleted = object.kind === "ghost" || (object.nlink === 0 && object.kind === "file" && object.ino !== 0n) ? " (deleted)" : "";
   if (object.path !== "") return `${object.kind === "memfd" ? "memfd:" : ""}${object.path}${deleted}`;
   return object.kind === "shared_memory" ? `shared memory ${object.ino}` : object.kind;
-}
-
-/** What an open file description is, in a few words. */
-export function fileText(checkpoint: Checkpoint, file: OpenFileRow | undefined): string {
-  if (file === undefined) return "-";
-  const { tables } = checkpoint;
-  if (file.object !== null) return objectText(tables.objects[file.object]);
-  const { detail } = file;
-  if (detail === null) return file.kind;
-  switch (file.kind) {
-    case "pipe":
-      return `pipe:[${tables.pipes[detail]?.ino ?? "?"}]`;
-    case "socket": {
-      const socket = tables.sockets[detail];
-      if (socket === undefined) return "socket";
-      const kind = socketKindName(socket.family, socket.type, socket.protocol);
-      return `socket:[${socket.ino}] ${kind} ${socket.state} ${sockaddrText(socket.localAddress)}`.trimEnd();
-    }
-    case "eventfd":
-      return `eventfd ${tables.eventfds[detail]?.count ?? "?"}`;
-    case "inherited":
-      return `inherited ${["stdin", "stdout", "stderr"][detail] ?? detail}`;
-    default:
-      return file.kind;
-  }
 }
 
 const stateLetters = { running: "running", stopped: "stopped", zombie: "zombie" } as const;

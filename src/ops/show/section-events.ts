@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Sections about signals and timers. */
-import type { IntervalTimerRow, PendingSignalRow, PosixTimerRow, SignalActionRow, ThreadRow, TimerfdRow } from "../../gen/tables.js";
+import type { IntervalTimerRow, PendingSignalRow, PosixTimerRow, SignalActionRow, ThreadRow } from "../../gen/tables.js";
+import { timerfdCells, timerfdsOf } from "../../kinds/timerfd/show.js";
 import type { Block } from "./document.js";
 import { actionFlagNames, clockName, durationText, signalName, signalSetNames } from "./names.js";
 import { type Scope, rowsOfTasks, taskTitle } from "./scope.js";
@@ -64,10 +65,7 @@ export function timers(scope: Scope): Section {
   const { tables } = scope.checkpoint;
   const interval = rowsOfTasks(tables.intervalTimers, scope);
   const posix = rowsOfTasks(tables.posixTimers, scope);
-  const held = new Set(rowsOfTasks(tables.descriptors, scope).map((index) => tables.descriptors[index]?.file));
-  const timerfds = tables.files.flatMap((file, index) => {
-    return file.kind === "timerfd" && file.detail !== null && held.has(index) && file.detail < tables.timerfds.length ? [file.detail] : [];
-  });
+  const timerfds = timerfdsOf(scope);
   const rows: string[][] = [
     ...interval.map((index) => {
       const row = tables.intervalTimers[index] as IntervalTimerRow;
@@ -94,17 +92,7 @@ export function timers(scope: Scope): Section {
         `${how}${row.overrun > 0 ? `, overrun ${row.overrun}` : ""}`,
       ];
     }),
-    ...timerfds.map((detail) => {
-      const row = tables.timerfds[detail] as TimerfdRow;
-      return [
-        "-",
-        `timerfd #${detail}`,
-        clockName(row.clock),
-        durationText(row.valueNs),
-        durationText(row.intervalNs),
-        row.ticks > 0n ? `${row.ticks} unread` : "",
-      ];
-    }),
+    ...timerfds.map((detail) => timerfdCells(scope, detail)),
   ];
   const columns = [
     { title: "PID", align: "right" },

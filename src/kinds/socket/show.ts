@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Sockets: a row in the list of descriptors, and a section of their own. */
+import type { OpenFileRow, SocketRow } from "../../gen/tables.js";
+import type { Checkpoint } from "../../model/checkpoint.js";
+import { detailsOf, holdersOf } from "../../ops/show/held-files.js";
+import { sockaddrText, socketKindName } from "../../ops/show/names.js";
+import { objectText, type Scope } from "../../ops/show/scope.js";
+import type { Section } from "../../ops/show/section-tasks.js";
+import type { FileShow } from "../../ops/show/file-kind.js";
+
+export const show: FileShow = {
+  describe: describeSocket,
+};
+
+function describeSocket({ tables }: Checkpoint, { detail }: OpenFileRow): string {
+  const socket = detail === null ? undefined : tables.sockets[detail];
+  if (socket === undefined) return "socket";
+  const kind = socketKindName(socket.family, socket.type, socket.protocol);
+  return `socket:[${socket.ino}] ${kind} ${socket.state} ${sockaddrText(socket.localAddress)}`.trimEnd();
+}
+
+/** Sockets with addresses, options and what waits in them. */
+export function sockets(scope: Scope): Section {
+  const { tables } = scope.checkpoint;
+  const holders = holdersOf(scope);
+  const indices = detailsOf(scope, "socket").filter((index) => index < tables.sockets.length);
+  const wanted = new Set(indices);
+  const options = tables.socketOptions.flatMap((row, index) => (wanted.has(row.socket) ? [index] : []));
+  const messages = tables.socketMessages.flatMap((row, index) => (wanted.has(row.socket) ? [index] : []));
+  const rows = indices.map((index) => {
+    const socket = tables.sockets[index] as SocketRow;
+    const file = tables.files.findIndex((one) => one.kind === "socket" && one.detail === index);
+    const queued = tables.socketMessages.filter((message) => message.socket === index);
+    const bytes = queued.reduce((sum, message) => sum + message.data.length, 0);
+    const peer = socket.peer === null ? sockaddrText(socket.peerAddress) : `socket:[${tables.sockets[socket.peer]?.ino ?? "?"}]`;
+    return [
+      `socket:[${socket.ino}]`,
+      socketKindName(socket.family, socket.type, socket.protocol),
+      socket.state,
+      sockaddrText(socket.localAddress) || (socket.object === null ? "-" : objectText(tables.objects[socket.object])),
+      peer || "-",
+      `${queued.length} (${bytes} B)`,
+      String(tables.socketOptions.filter((option) => option.socket === index).length),
+      holders.get(file) ?? "-",
+    ];
+  });
+  const columns = [
+    { title: "SOCKET" },
+    { title: "KIND" },
+    { title: "STATE" },
+    { title: "LOCAL" },
+    { title: "PEER" },
+    { title: "QUEUED", align: "right" },
+    { title: "OPTIONS", align: "right" },
+    { title: "HELD AS" },
+  ] as const;
+  return {
+    blocks: [rows.length > 0 ? { columns, rows } : { lines: ["no sockets"] }],
+    selected: { sockets: indices, socketOptions: options, socketMessages: messages },
+  };
+}

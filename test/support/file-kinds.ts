@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Random files of every kind, and what is compared of them. */
+import type { FileKind } from "../../src/gen/tables.js";
+import { arbitrary as epoll } from "../../src/kinds/epoll/arbitrary.js";
+import { arbitrary as eventfd } from "../../src/kinds/eventfd/arbitrary.js";
+import { arbitrary as inherited } from "../../src/kinds/inherited/arbitrary.js";
+import { arbitrary as memfd } from "../../src/kinds/memfd/arbitrary.js";
+import { arbitrary as path } from "../../src/kinds/path/arbitrary.js";
+import { arbitrary as pidfd } from "../../src/kinds/pidfd/arbitrary.js";
+import { arbitrary as pipe } from "../../src/kinds/pipe/arbitrary.js";
+import { arbitrary as signalfd } from "../../src/kinds/signalfd/arbitrary.js";
+import { arbitrary as socket } from "../../src/kinds/socket/arbitrary.js";
+import { arbitrary as timerfd } from "../../src/kinds/timerfd/arbitrary.js";
+import { arbitrary as tty } from "../../src/kinds/tty/arbitrary.js";
+import { projection as epollProjection } from "../../src/kinds/epoll/projection.js";
+import { projection as eventfdProjection } from "../../src/kinds/eventfd/projection.js";
+import { projection as inheritedProjection } from "../../src/kinds/inherited/projection.js";
+import { projection as memfdProjection } from "../../src/kinds/memfd/projection.js";
+import { projection as pathProjection } from "../../src/kinds/path/projection.js";
+import { projection as pidfdProjection } from "../../src/kinds/pidfd/projection.js";
+import { projection as pipeProjection } from "../../src/kinds/pipe/projection.js";
+import { projection as signalfdProjection } from "../../src/kinds/signalfd/projection.js";
+import { projection as socketProjection } from "../../src/kinds/socket/projection.js";
+import { projection as timerfdProjection } from "../../src/kinds/timerfd/projection.js";
+import { projection as ttyProjection } from "../../src/kinds/tty/projection.js";
+import type { FileArbitrary, FileProjection } from "./file-kind.js";
+
+export const fileArbitraries: Readonly<Record<FileKind, FileArbitrary>> = {
+  path,
+  pipe,
+  socket,
+  eventfd,
+  epoll,
+  timerfd,
+  signalfd,
+  memfd,
+  inherited,
+  pidfd,
+  tty,
+};
+
+export const fileProjections: Readonly<Record<FileKind, FileProjection>> = {
+  path: pathProjection,
+  pipe: pipeProjection,
+  socket: socketProjection,
+  eventfd: eventfdProjection,
+  epoll: epollProjection,
+  timerfd: timerfdProjection,
+  signalfd: signalfdProjection,
+  memfd: memfdProjection,
+  inherited: inheritedProjection,
+  pidfd: pidfdProjection,
+  tty: ttyProjection,
+};
