@@ -72,6 +72,11 @@
 #define RESTORE_OPTION_SLOT_IMAGE_FD 3
 #define RESTORE_OPTION_SLOT_LEAVE_STOPPED 4
 
+/* file_policy */
+#define RESTORE_FILE_POLICY_SAME 0
+#define RESTORE_FILE_POLICY_STRICT 1
+#define RESTORE_FILE_POLICY_ANY 2
+
 /* pid_mode */
 #define RESTORE_PID_MODE_AUTO 0
 #define RESTORE_PID_MODE_SAME 1
@@ -106,9 +111,11 @@ struct restore_program_header {
 	uint32_t num_counters; /* Number of u4 counters in the control area, behind its header; process ids follow. */
 	uint32_t num_pids; /* Number of u4 process ids in the control area. */
 	uint32_t num_lasting_pids; /* The first so many of them are of processes that last: one that ends before the tree runs makes the restore fail. The others (zombies, stand-ins for leaders that are gone) end on purpose. */
+	uint32_t num_files; /* Number of entries of the table of files. */
+	uint32_t ofs_files; /* Offset in the data of `num_files` entries of two u4: the offset in the data of a path, and the slot of its file_policy, which --files sets. */
 	uint32_t checksum; /* Over the interpreter (the bytes behind page 0 of the image up to the end of the PT_LOAD segment), then this segment with 0 here: for each little-endian u4 w, from 0 on, sum = (sum xor w) * 0x9e3779b1 modulo 2^32, then sum = sum xor (sum >> 15). It tells damage, not malice. */
 };
-_Static_assert(sizeof(struct restore_program_header) == 152, "program_header");
+_Static_assert(sizeof(struct restore_program_header) == 160, "program_header");
 _Static_assert(offsetof(struct restore_program_header, magic) == 0, "program_header.magic");
 _Static_assert(offsetof(struct restore_program_header, version_major) == 8, "program_header.version_major");
 _Static_assert(offsetof(struct restore_program_header, version_minor) == 10, "program_header.version_minor");
@@ -135,7 +142,9 @@ _Static_assert(offsetof(struct restore_program_header, ofs_title) == 132, "progr
 _Static_assert(offsetof(struct restore_program_header, num_counters) == 136, "program_header.num_counters");
 _Static_assert(offsetof(struct restore_program_header, num_pids) == 140, "program_header.num_pids");
 _Static_assert(offsetof(struct restore_program_header, num_lasting_pids) == 144, "program_header.num_lasting_pids");
-_Static_assert(offsetof(struct restore_program_header, checksum) == 148, "program_header.checksum");
+_Static_assert(offsetof(struct restore_program_header, num_files) == 148, "program_header.num_files");
+_Static_assert(offsetof(struct restore_program_header, ofs_files) == 152, "program_header.ofs_files");
+_Static_assert(offsetof(struct restore_program_header, checksum) == 156, "program_header.checksum");
 
 /* One op. Arguments are evaluated first, each by its mode; then the op is done; its result goes to `store`; then it is judged by `expect`. */
 struct restore_op {

@@ -13,6 +13,33 @@ static uint64_t pid_mode_of(const char *name)
 	die("--pid takes same, namespace, any or auto", EXIT_USAGE);
 }
 
+struct file_entry {
+	uint32_t path, slot;
+};
+
+/* --files: a policy for all files, or behind a colon for one of them. */
+static void set_file_policy(struct context *context, const char *value)
+{
+	static const struct { char name[8]; uint32_t policy; } policies[] = {
+		{ "same", RESTORE_FILE_POLICY_SAME }, { "strict", RESTORE_FILE_POLICY_STRICT }, { "any", RESTORE_FILE_POLICY_ANY },
+	};
+	const struct file_entry *files = (const struct file_entry *)(context->data + context->program->ofs_files);
+	for (uint64_t i = 0; i < sizeof policies / sizeof *policies; i++) {
+		uint64_t length = length_of(policies[i].name);
+		if (!starts_with(value, policies[i].name) || (value[length] && value[length] != ':')) continue;
+		const char *path = value[length] ? value + length + 1 : 0;
+		int found = !path;
+		for (uint32_t file = 0; file < context->program->num_files; file++) {
+			if (path && !is_text(path, text_at(context, files[file].path))) continue;
+			context->slots[files[file].slot] = policies[i].policy;
+			found = 1;
+		}
+		if (found) return;
+		die("--files names a file that this image does not look at", EXIT_USAGE);
+	}
+	die("--files takes same, strict or any, and :/PATH behind it for one file", EXIT_USAGE);
+}
+
 /* An option's value: `--name=value`, or the next argument. */
 static const char *value_of(const char *name, char ***argv)
 {
@@ -51,6 +78,8 @@ static void parse_options(struct context *context, struct startup *startup, char
 			context->slots[RESTORE_OPTION_SLOT_PIDFILE] = (uint64_t)startup->pidfile;
 		} else if (is_option(*argv, "--pid")) {
 			context->slots[RESTORE_OPTION_SLOT_PID_MODE] = pid_mode_of(value_of("--pid", &argv));
+		} else if (is_option(*argv, "--files")) {
+			set_file_policy(context, value_of("--files", &argv));
 		} else if (is_text(*argv, "--help") || is_text(*argv, "-h")) {
 			const char *usage = text_at(context, context->program->ofs_usage);
 			sys(SYS_write, 1, (uint64_t)usage, length_of(usage));

@@ -79,7 +79,8 @@ static int is_laid_out(const struct restore_program_header *program, const struc
 		lies_in(program->addr_stack - STACK_ROOM, STACK_ROOM + STARTUP_ROOM, memory, size) &&
 		program->len_control % PAGE == 0 && program->num_lasting_pids <= program->num_pids &&
 		program->len_control >= sizeof(struct restore_control_header) + 4 * ((uint64_t)program->num_counters + program->num_pids) &&
-		lies_in(program->ofs_errors, 4 * (uint64_t)program->num_errors, 0, program->len_data) && program->ofs_usage < program->len_data;
+		lies_in(program->ofs_errors, 4 * (uint64_t)program->num_errors, 0, program->len_data) &&
+		lies_in(program->ofs_files, 8 * (uint64_t)program->num_files, 0, program->len_data) && program->ofs_usage < program->len_data;
 }
 
 static int are_errors_texts(const struct restore_program_header *program)
@@ -87,6 +88,14 @@ static int are_errors_texts(const struct restore_program_header *program)
 	const uint32_t *errors = (const uint32_t *)((const uint8_t *)program + program->ofs_data + program->ofs_errors);
 	for (uint32_t i = 0; i < program->num_errors; i++)
 		if (errors[i] >= program->len_data) return 0;
+	return 1;
+}
+
+static int are_files(const struct restore_program_header *program)
+{
+	const uint32_t *files = (const uint32_t *)((const uint8_t *)program + program->ofs_data + program->ofs_files);
+	for (uint32_t i = 0; i < program->num_files; i++)
+		if (files[2 * i] >= program->len_data || files[2 * i + 1] >= program->num_slots) return 0;
 	return 1;
 }
 
@@ -122,7 +131,7 @@ static void verify_program(struct restore_program_header *program, const struct 
 	if (program->version_major != 1 || program->len_op != sizeof(struct restore_op))
 		die("the restore program is of another version: relink the image with `crimg convert`", EXIT_NOT_AN_IMAGE);
 	if (!is_whole(program, segment, load)) damaged("the checksum of its restore program is wrong");
-	if (!is_laid_out(program, segment, load) || !are_errors_texts(program)) damaged("the header of its restore program is wrong");
+	if (!is_laid_out(program, segment, load) || !are_errors_texts(program) || !are_files(program)) damaged("the header of its restore program is wrong");
 	const struct restore_op *ops = (const struct restore_op *)((const uint8_t *)program + program->ofs_ops);
 	for (uint32_t i = 0; i < program->num_ops; i++) {
 		if (is_op(program, ops + i)) continue;

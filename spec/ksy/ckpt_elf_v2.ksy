@@ -353,7 +353,9 @@ types:
       - { id: memfd_flags, type: u4, -crimg-format: hex, doc: "memfd_create flags that matter (MFD_HUGETLB and size)." }
       - { id: build_id, type: blob_ref, -crimg-format: hex, doc: "NT_GNU_BUILD_ID of a mapped ELF file; empty if none." }
       - { id: link_target, type: str_ref, doc: "Symbolic links without a name: where they lead. Files whose name `path` is gone: another name that they have; empty for none." }
-      - { id: reserved, type: u4, doc: "Zero." }
+      - { id: bundled, type: u4, doc: "1: a file with a name whose bytes are in the image too (extents of this object), for where it is gone or another one." }
+      - { id: build_id_offset, type: u8, doc: "Where in the file the bytes of `build_id` are; 0 if unknown." }
+      - { id: sample, type: blob_ref, -crimg-format: hex, doc: "Opened regular files that the tree reads: the first 128 and the last 128 bytes, or all of a file of up to 256; empty if unknown." }
 
   open_file:
     -crimg-table: 14

@@ -42,6 +42,8 @@ types:
       - { id: num_counters, type: u4, doc: "Number of u4 counters in the control area, behind its header; process ids follow." }
       - { id: num_pids, type: u4, doc: "Number of u4 process ids in the control area." }
       - { id: num_lasting_pids, type: u4, doc: "The first so many of them are of processes that last: one that ends before the tree runs makes the restore fail. The others (zombies, stand-ins for leaders that are gone) end on purpose." }
+      - { id: num_files, type: u4, doc: "Number of entries of the table of files." }
+      - { id: ofs_files, type: u4, doc: "Offset in the data of `num_files` entries of two u4: the offset in the data of a path, and the slot of its file_policy, which --files sets." }
       - { id: checksum, type: u4, -crimg-format: hex, doc: "Over the interpreter (the bytes behind page 0 of the image up to the end of the PT_LOAD segment), then this segment with 0 here: for each little-endian u4 w, from 0 on, sum = (sum xor w) * 0x9e3779b1 modulo 2^32, then sum = sum xor (sum >> 15). It tells damage, not malice." }
 
   op:
@@ -198,6 +200,10 @@ enums:
     2: pid_mode
     3: image_fd
     4: leave_stopped
+  file_policy:
+    0: same
+    1: strict
+    2: any
   pid_mode:
     0: auto
     1: same

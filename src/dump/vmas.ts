@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The vmas table, and the objects behind mappings. */
 import { decodeText } from "../bytes/text.js";
-import { vmaRow, type VmaKind } from "../gen/tables.js";
+import { type ObjectRow, vmaRow, type VmaKind } from "../gen/tables.js";
 import { close, failed, fcntlCommand, openFlag, tryFcntl, tryOpen, tryPread, tryStat, tryStatfsType } from "../native/index.js";
-import { elfBuildId } from "./build-id.js";
+import { findBuildId } from "./build-id.js";
 import type { DumpContext, DumpedProcess } from "./context.js";
 import { refusal } from "./refusal.js";
 import { type Mapping, vmFlag } from "./smaps.js";
@@ -126,7 +126,7 @@ function addMappedFile(context: DumpContext, process: DumpedProcess, mapping: Ma
     fsMagic: typeof magic === "number" ? 0n : magic,
     holder,
     fields: {
-      buildId: (stat.mode & 0o170000) === 0o100000 ? fileBuildId(path) : new Uint8Array(0),
+      ...((stat.mode & 0o170000) === 0o100000 ? fileBuildId(path) : {}),
       ...(isMemfd(mapping) ? { seals: sealsOf(path) } : {}),
     },
   });
@@ -172,14 +172,15 @@ function addUnreachable(context: DumpContext, mapping: Mapping, holder: string):
   });
 }
 
-function fileBuildId(path: string): Uint8Array {
+function fileBuildId(path: string): Partial<Pick<ObjectRow, "buildId" | "buildIdOffset">> {
   const fd = tryOpen(path, openFlag.RDONLY);
-  if (failed(fd)) return new Uint8Array(0);
+  if (failed(fd)) return {};
   try {
-    return elfBuildId((offset, length) => {
+    const found = findBuildId((offset, length) => {
       const bytes = Buffer.alloc(length);
       return tryPread(fd, bytes, offset) === length ? bytes : undefined;
     }, path);
+    return found === undefined ? {} : { buildId: found.id, buildIdOffset: found.offset };
   } finally {
     close(fd);
   }

@@ -586,7 +586,7 @@ export function writeExtentRow(writer: ByteWriter, row: ExtentRow, heaps: HeapWr
 }
 
 /** Bytes of a object record. */
-export const objectRowSize = 112;
+export const objectRowSize = 136;
 
 /** Reads a object record at the reader's position. */
 export function readObjectRow(reader: ByteReader, heaps: HeapReader): ObjectRow {
@@ -610,8 +610,10 @@ export function readObjectRow(reader: ByteReader, heaps: HeapReader): ObjectRow 
   const memfdFlags = reader.u4();
   const buildId = heaps.blob(reader, "build_id");
   const linkTarget = heaps.text(reader, "link_target");
-  reader.skip(4);
-  return { kind, mode, path, devMajor, devMinor, rdevMajor, rdevMinor, uid, gid, nlink, ino, size, mtimeNs, atimeNs, fsMagic, seals, memfdFlags, buildId, linkTarget };
+  const bundled = reader.u4();
+  const buildIdOffset = reader.u8();
+  const sample = heaps.blob(reader, "sample");
+  return { kind, mode, path, devMajor, devMinor, rdevMajor, rdevMinor, uid, gid, nlink, ino, size, mtimeNs, atimeNs, fsMagic, seals, memfdFlags, buildId, linkTarget, bundled, buildIdOffset, sample };
 }
 
 /** Appends a object record. */
@@ -635,7 +637,9 @@ export function writeObjectRow(writer: ByteWriter, row: ObjectRow, heaps: HeapWr
   writer.u4(row.memfdFlags, "memfd_flags");
   heaps.blob(writer, row.buildId, "build_id");
   heaps.text(writer, row.linkTarget, "link_target");
-  writer.zeros(4);
+  writer.u4(row.bundled, "bundled");
+  writer.u8(row.buildIdOffset, "build_id_offset");
+  heaps.blob(writer, row.sample, "sample");
 }
 
 /** Bytes of a open_file record. */

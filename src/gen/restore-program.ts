@@ -194,6 +194,20 @@ export const optionSlotNames: ReadonlyMap<number, OptionSlot> = new Map([
   [4, "leave_stopped"],
 ]);
 
+/** Numbers of file_policy. */
+export const filePolicyValues = {
+  same: 0,
+  strict: 1,
+  any: 2,
+} as const;
+export type FilePolicy = keyof typeof filePolicyValues;
+/** Names of file_policy. */
+export const filePolicyNames: ReadonlyMap<number, FilePolicy> = new Map([
+  [0, "same"],
+  [1, "strict"],
+  [2, "any"],
+]);
+
 /** Numbers of pid_mode. */
 export const pidModeValues = {
   auto: 0,
@@ -268,6 +282,10 @@ export interface ProgramHeader {
   readonly numPids: number;
   /** The first so many of them are of processes that last: one that ends before the tree runs makes the restore fail. The others (zombies, stand-ins for leaders that are gone) end on purpose. */
   readonly numLastingPids: number;
+  /** Number of entries of the table of files. */
+  readonly numFiles: number;
+  /** Offset in the data of `num_files` entries of two u4: the offset in the data of a path, and the slot of its file_policy, which --files sets. */
+  readonly ofsFiles: number;
   /** Over the interpreter (the bytes behind page 0 of the image up to the end of the PT_LOAD segment), then this segment with 0 here: for each little-endian u4 w, from 0 on, sum = (sum xor w) * 0x9e3779b1 modulo 2^32, then sum = sum xor (sum >> 15). It tells damage, not malice. */
   readonly checksum: number;
 }
@@ -300,13 +318,15 @@ export function programHeader(fields: Partial<ProgramHeader> = {}): ProgramHeade
     numCounters: 0,
     numPids: 0,
     numLastingPids: 0,
+    numFiles: 0,
+    ofsFiles: 0,
     checksum: 0,
     ...fields,
   };
 }
 
 /** Bytes of a program_header record. */
-export const programHeaderSize = 152;
+export const programHeaderSize = 160;
 
 /** Reads a program_header record at the reader's position. */
 export function readProgramHeader(reader: ByteReader): ProgramHeader {
@@ -338,8 +358,10 @@ export function readProgramHeader(reader: ByteReader): ProgramHeader {
   const numCounters = reader.u4();
   const numPids = reader.u4();
   const numLastingPids = reader.u4();
+  const numFiles = reader.u4();
+  const ofsFiles = reader.u4();
   const checksum = reader.u4();
-  return { versionMajor, versionMinor, entry, numOps, lenOp, ofsOps, ofsData, lenData, holeBase, holeSize, addrProgram, lenMemory, addrSlots, addrStack, addrControl, lenControl, numSlots, numErrors, ofsErrors, ofsUsage, ofsSlotNames, ofsTitle, numCounters, numPids, numLastingPids, checksum };
+  return { versionMajor, versionMinor, entry, numOps, lenOp, ofsOps, ofsData, lenData, holeBase, holeSize, addrProgram, lenMemory, addrSlots, addrStack, addrControl, lenControl, numSlots, numErrors, ofsErrors, ofsUsage, ofsSlotNames, ofsTitle, numCounters, numPids, numLastingPids, numFiles, ofsFiles, checksum };
 }
 
 /** Appends a program_header record. */
@@ -371,6 +393,8 @@ export function writeProgramHeader(writer: ByteWriter, row: ProgramHeader): void
   writer.u4(row.numCounters, "num_counters");
   writer.u4(row.numPids, "num_pids");
   writer.u4(row.numLastingPids, "num_lasting_pids");
+  writer.u4(row.numFiles, "num_files");
+  writer.u4(row.ofsFiles, "ofs_files");
   writer.u4(row.checksum, "checksum");
 }
 

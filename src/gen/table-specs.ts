@@ -341,7 +341,7 @@ export const tableSpecs: readonly TableSpec[] = [
     tableId: "objects",
     table: "objects",
     id: "object",
-    size: 112,
+    size: 136,
     doc: "Something with an inode that is mapped, opened, or a working directory.",
     fields: [
       { id: "kind", name: "kind", wire: "u4", offset: 0, size: 4, enum: objectKindEnum, doc: "What it is." },
@@ -363,6 +363,9 @@ export const tableSpecs: readonly TableSpec[] = [
       { id: "memfd_flags", name: "memfdFlags", wire: "u4", offset: 84, size: 4, format: "hex", doc: "memfd_create flags that matter (MFD_HUGETLB and size)." },
       { id: "build_id", name: "buildId", wire: "blob_ref", offset: 88, size: 16, format: "hex", doc: "NT_GNU_BUILD_ID of a mapped ELF file; empty if none." },
       { id: "link_target", name: "linkTarget", wire: "str_ref", offset: 104, size: 4, doc: "Symbolic links without a name: where they lead. Files whose name `path` is gone: another name that they have; empty for none." },
+      { id: "bundled", name: "bundled", wire: "u4", offset: 108, size: 4, doc: "1: a file with a name whose bytes are in the image too (extents of this object), for where it is gone or another one." },
+      { id: "build_id_offset", name: "buildIdOffset", wire: "u8", offset: 112, size: 8, doc: "Where in the file the bytes of `build_id` are; 0 if unknown." },
+      { id: "sample", name: "sample", wire: "blob_ref", offset: 120, size: 16, format: "hex", doc: "Opened regular files that the tree reads: the first 128 and the last 128 bytes, or all of a file of up to 256; empty if unknown." },
     ],
   },
   {

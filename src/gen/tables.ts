@@ -955,6 +955,12 @@ export interface ObjectRow {
   readonly buildId: Uint8Array;
   /** Symbolic links without a name: where they lead. Files whose name `path` is gone: another name that they have; empty for none. */
   readonly linkTarget: string;
+  /** 1: a file with a name whose bytes are in the image too (extents of this object), for where it is gone or another one. */
+  readonly bundled: number;
+  /** Where in the file the bytes of `build_id` are; 0 if unknown. */
+  readonly buildIdOffset: bigint;
+  /** Opened regular files that the tree reads: the first 128 and the last 128 bytes, or all of a file of up to 256; empty if unknown. */
+  readonly sample: Uint8Array;
 }
 
 /** A ObjectRow; what is not given is zero, empty or none. */
@@ -979,6 +985,9 @@ export function objectRow(fields: Partial<ObjectRow> = {}): ObjectRow {
     memfdFlags: 0,
     buildId: noBytes,
     linkTarget: "",
+    bundled: 0,
+    buildIdOffset: 0n,
+    sample: noBytes,
     ...fields,
   };
 }

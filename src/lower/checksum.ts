@@ -2,7 +2,7 @@
 /** The checksum of a restore program: the interpreter looks at it before it does anything (native/interp/verify.h). */
 
 /** program_header.checksum. */
-export const checksumOffset = 148;
+export const checksumOffset = 156;
 
 /**
  * Goes on with `sum` over little-endian u4s; bytes that make none are left out. Every step is a bijection of the sum

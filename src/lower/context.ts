@@ -40,6 +40,8 @@ export interface LowerContext {
    * `purpose` ends the message, such as `for fd 8 of task 4711 (redis-server)`.
    */
   openObject(object: number, flags: number, purpose: string): Slot;
+  /** Ops: the file that `openObject` opened may be used as it is now, by the policy that holds for it (--files). */
+  checkOpened(fd: Slot, object: number, purpose: string): void;
   /** `task 4711 (redis-server)`. */
   taskSubject(task: number): string;
   /** The task's process id as its siblings see it: an immediate, or what the kernel gave with --pid any. */

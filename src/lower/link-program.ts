@@ -85,6 +85,7 @@ export function linkProgram(builder: ProgramBuilder, entry: Label, options: Link
       .map(({ name }) => name.replaceAll(/[\0\n]/g, " "))
       .join("\n"),
   );
+  const files = builder.u4s(...builder.files.flatMap(({ path, slot }) => [builder.string(path).offset, slot.index]));
   builder.data.align(64);
 
   const numPids = builder.pids.length + builder.endingPids.length;
@@ -135,6 +136,8 @@ export function linkProgram(builder: ProgramBuilder, entry: Label, options: Link
     numCounters: builder.counters.length,
     numPids,
     numLastingPids: builder.pids.length,
+    numFiles: builder.files.length,
+    ofsFiles: files.offset,
   });
   const writer = new ByteWriter(Number(lenFile));
   writeProgramHeader(writer, header);

@@ -223,6 +223,9 @@ function link(l: Lowering, entry: Label, options: LowerOptions): LinkedProgram {
       "  --leave-stopped    leave every process stopped; SIGCONT lets it run\n" +
       "  --pid MODE         same: its old process ids (root); namespace: the same, in a new pid namespace; any: new ones;\n" +
       "                     auto (default): same for root, else namespace\n" +
+      "  --files POLICY     what files must be that the program maps or has open. same (default): those of the dump, as build-ids,\n" +
+      "                     sizes and times tell; strict: untouched too; any: whatever is there. POLICY:/PATH for one file;\n" +
+      "                     may be given several times, a later one counts\n" +
       "  --help, -h         this text\n\n" +
       "Exit status: that of the program; 125 if it could not be resumed (nothing of it is left running then);\n" +
       "126 for a wrong option; 127 if this file is damaged.\n",

@@ -4,6 +4,7 @@ import { CrimgError } from "../errors/crimg-error.js";
 import type { TaskRow, ThreadRow } from "../gen/tables.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import { O } from "./constants.js";
+import { FileChecks } from "./file-checks.js";
 import type { LowerContext } from "./context.js";
 import { chooseHighFds, type FdRange } from "./high-fds.js";
 import { ObjectOpener } from "./objects.js";
@@ -22,6 +23,7 @@ export class Lowering implements LowerContext {
   readonly imageFd: Slot;
   readonly highFds: FdRange;
   readonly firstHighFd: number;
+  readonly checks: FileChecks;
   readonly objects: ObjectOpener;
   readonly staged: StagedMemory;
   readonly processes: ProcessMaker;
@@ -65,7 +67,8 @@ export class Lowering implements LowerContext {
     this.isNamespaced = b.slot("is in own namespaces");
     this.highFds = chooseHighFds(checkpoint);
     this.firstHighFd = this.highFds.first;
-    this.objects = new ObjectOpener(checkpoint, b, this.firstHighFd, this.imageFd);
+    this.checks = new FileChecks(b, checkpoint);
+    this.objects = new ObjectOpener(checkpoint, b, this.firstHighFd, this.imageFd, this.checks);
     this.staged = new StagedMemory(checkpoint, usedRanges(checkpoint.tables.vmas));
     this.processes = new ProcessMaker(b);
     this.#spareIds = new SpareIds(checkpoint);
@@ -103,6 +106,11 @@ export class Lowering implements LowerContext {
 
   openObject(object: number, flags: number, purpose: string): Slot {
     return this.objects.open(object, { flags, purpose });
+  }
+
+  checkOpened(fd: Slot, object: number, purpose: string): void {
+    const row = this.checkpoint.tables.objects[object];
+    if (row !== undefined) this.checks.checkOpened(fd, object, row, purpose);
   }
 
   task(index: number): TaskRow {

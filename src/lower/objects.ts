@@ -5,6 +5,7 @@ import type { ExtentRow, ObjectRow, VmaRow } from "../gen/tables.js";
 import { vmaVmFlagsBits } from "../gen/tables.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import { AT, ERRNO, F, F_SEAL_FUTURE_WRITE, MFD, O, PROT } from "./constants.js";
+import type { FileChecks } from "./file-checks.js";
 import type { LowerContext } from "./context.js";
 import type { Slot } from "./operands.js";
 import { isRemoved, makeRemoved, withParents } from "./fds/removed.js";
@@ -12,9 +13,6 @@ import type { ProgramBuilder } from "./program-builder.js";
 
 /** sendfile moves at most this many bytes a call (MAX_RW_COUNT), rounded down to something even. */
 export const maxTransfer = 0x4000_0000n;
-/** struct stat: st_size and st_mtim. */
-const statSize = 144;
-const statOffset = { size: 48, mtime: 88 } as const;
 const stillThere = "put the file back, or resume where it is; `crimg dump --bundle` makes images that need no other file";
 
 export interface OpenOptions {
@@ -22,7 +20,7 @@ export interface OpenOptions {
   readonly flags: number;
   /** Ends messages, such as `for fd 8 of task 7 (cat)`. */
   readonly purpose: string;
-  /** The content is relied on: size and modification time must be those of the dump. */
+  /** The content is relied on: it must be that of the dump. */
   readonly mustBeUnchanged?: boolean;
 }
 
@@ -41,7 +39,13 @@ export class ObjectOpener {
   readonly #lateSeals: { readonly fd: Slot; readonly object: ObjectRow }[] = [];
   #isSealed = false;
 
-  constructor(checkpoint: Checkpoint, builder: ProgramBuilder, firstHighFd: number, imageFd: Slot) {
+  constructor(
+    checkpoint: Checkpoint,
+    builder: ProgramBuilder,
+    firstHighFd: number,
+    imageFd: Slot,
+    private readonly checks: FileChecks,
+  ) {
     this.#checkpoint = checkpoint;
     this.#builder = builder;
     this.#firstHighFd = firstHighFd;
@@ -142,7 +146,7 @@ export class ObjectOpener {
     const fd = b.slot(`fd of ${object.path}`);
     if (object.kind === "file" && object.linkTarget !== "") {
       this.#openUnderOldName(fd, object, flags, purpose);
-      if (mustBeUnchanged) this.#checkUnchanged(fd, object, purpose);
+      if (mustBeUnchanged) this.checks.checkMapped(fd, object, purpose);
       return fd;
     }
     b.syscall("openat", [AT.fdcwd, b.string(object.path), flags | O.cloexec | O.noctty, 0], {
@@ -151,7 +155,7 @@ export class ObjectOpener {
       hint: object.kind === "file" ? stillThere : undefined,
     });
     this.keepHigh(fd);
-    if (mustBeUnchanged && object.kind === "file") this.#checkUnchanged(fd, object, purpose);
+    if (mustBeUnchanged && object.kind === "file") this.checks.checkMapped(fd, object, purpose);
     return fd;
   }
 
@@ -172,24 +176,6 @@ export class ObjectOpener {
     open(object.linkTarget);
     b.place(isOpen);
     this.keepHigh(fd);
-  }
-
-  #checkUnchanged(fd: Slot, object: ObjectRow, purpose: string): void {
-    // Images of formats that record neither size nor time.
-    if (object.size === 0n && object.mtimeNs === 0n) return;
-    const b = this.#builder;
-    const stat = b.buffer(statSize);
-    b.syscall("fstat", [fd, stat], { message: `examine ${object.path} ${purpose}` });
-    b.compare(stat.at(statOffset.size), b.u8s(object.size), 8, {
-      message: `${object.path} ${purpose} has changed since the dump: its size is no longer ${object.size} bytes`,
-      hint: stillThere,
-    });
-    if (object.mtimeNs === 0n) return;
-    const [seconds, nanoseconds] = [object.mtimeNs / 1_000_000_000n, object.mtimeNs % 1_000_000_000n];
-    b.compare(stat.at(statOffset.mtime), b.u8s(seconds, nanoseconds), 16, {
-      message: `${object.path} ${purpose} has changed since the dump: its modification time is another`,
-      hint: stillThere,
-    });
   }
 
   /** Opens the inode behind a descriptor again. */

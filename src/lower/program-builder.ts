@@ -67,6 +67,8 @@ export class ProgramBuilder {
   readonly pids: Shared[] = [];
   readonly endingPids: Shared[] = [];
   readonly pointers: PointerFixup[] = [];
+  /** Paths that --files can name, and the slots of their policies. */
+  readonly files: { readonly path: string; readonly slot: Slot }[] = [];
   readonly #strings = new Map<string, DataRef>();
   #subject = "";
 

@@ -79,6 +79,8 @@ export interface ExecOptions extends ExternalOptions {
   readonly pidfile?: string;
   /** Version 1 images: the descriptors that areas name are open files of this process. */
   readonly mapFd?: boolean;
+  /** What files must be that the tree needs, each POLICY or POLICY:/PATH; a later one counts. */
+  readonly files?: readonly string[];
   /** Absent: the same pids where that is possible, else a new namespace. */
   readonly pid?: "same" | "namespace" | "any";
   readonly onLoss?: (loss: Loss) => void;

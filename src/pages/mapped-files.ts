@@ -4,6 +4,7 @@
  * does not store is the file's, so its bytes can be had only while that file is there unchanged.
  */
 import { closeSync, constants, fstatSync, openSync } from "node:fs";
+import { elfBuildId } from "../elf/build-id.js";
 import { CrimgError } from "../errors/crimg-error.js";
 import type { ObjectRow } from "../gen/tables.js";
 import type { ByteRange, PageSource } from "../model/page-source.js";
@@ -75,12 +76,26 @@ function openMapped(row: ObjectRow, path: string): MappedFile {
     ? `${path} is no regular file now`
     : row.size !== 0n && stat.size !== row.size
       ? `${path} has ${stat.size} bytes now, ${row.size} when it was mapped`
-      : row.mtimeNs !== 0n && stat.mtimeNs !== row.mtimeNs
-        ? `${path} was modified since`
-        : undefined;
+      : row.buildId.length > 0
+        ? Buffer.compare(buildIdOf(fd, stat.size, path), row.buildId) !== 0
+          ? `${path} is another build now`
+          : undefined
+        : row.mtimeNs !== 0n && stat.mtimeNs !== row.mtimeNs
+          ? `${path} was modified since`
+          : undefined;
   if (refusal === undefined) return { pages: new FilePageSource(path, fd), size: stat.size };
   closeSync(fd);
   return { refusal };
+}
+
+function buildIdOf(fd: number, size: bigint, path: string): Uint8Array {
+  const pages = new FilePageSource(path, fd);
+  return elfBuildId((offset, length) => {
+    if (offset + BigInt(length) > size) return undefined;
+    const bytes = new Uint8Array(length);
+    pages.read(offset, bytes);
+    return bytes;
+  }, path);
 }
 
 /** `value`, but at least 0 and at most `most`. */

@@ -43,6 +43,7 @@ function contextOf(tables: MutableTables): LowerContext {
       builder.syscall("openat", [-100, builder.string(tables.objects[object]?.path ?? "?"), flags, 0], { store: slot });
       return slot;
     },
+    checkOpened: () => undefined,
     taskSubject: (task) => `task ${tables.tasks[task]?.pid ?? "?"}`,
     taskPid: (task) => tables.tasks[task]?.pid ?? 0,
   };

@@ -25,6 +25,12 @@ export const command = defineCommand({
       describe:
         "same: the old process ids (the default for root); namespace: the same in a new pid namespace (the default for others); any: new ones",
     },
+    files: {
+      type: "strings",
+      value: "POLICY",
+      describe:
+        "What files must be that the program maps or has open. same (the default): those of the dump; strict: untouched too; any: whatever is there. POLICY:/PATH for one file; may be repeated, a later one counts",
+    },
     from: { type: "string", value: "FORMAT", describe: "The format, if it cannot be told" },
     mapFd: { type: "boolean", describe: "Version 1 images: the descriptors that areas name are open files of this command" },
     ...externalOptionSpecs,
@@ -55,6 +61,7 @@ export const command = defineCommand({
       leaveStopped: args.leaveStopped,
       ...(args.pidfile === undefined ? {} : { pidfile: args.pidfile }),
       ...(pid === undefined ? {} : { pid }),
+      files: args.files,
     });
   },
 });

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What kinds whose files have (or had) a path share: opening the inode anew, finding it by its path, its object. */
 import { decodeText } from "../../bytes/text.js";
-import { close, cString, failed, openFlag, tryCall, tryFstat, tryOpen, tryStat, type FileStat } from "../../native/index.js";
+import { fuseFileSystem, viewFileSystems } from "../../linux/file-systems.js";
+import { samplePartsOf } from "../../model/content-sample.js";
+import { close, cString, failed, openFlag, tryCall, tryFstat, tryOpen, tryPread, tryStat, type FileStat } from "../../native/index.js";
 import { type Collecting, type Description, nameOf, refuseDescription } from "./context.js";
 
 const deletedSuffix = " (deleted)";
@@ -51,7 +53,24 @@ export function internPath(collecting: Collecting, description: Description, isL
     if (failed(source)) refuseDescription(description, "ghost", `${text}: an unlinked file that may not be read`);
     objects.storeContents(object, source, stat.size);
   }
+  if (isNamed) addSample(collecting, description, object);
   return object;
+}
+
+/** The sample by which a resume tells whether a file that the tree reads is still the same (model/content-sample.ts). */
+function addSample({ context: { objects } }: Collecting, { fd, flags, stat, fsMagic }: Description, object: number): void {
+  const { kind, sample } = objects.row(object);
+  const isRead = (flags & openFlag.PATH) === 0 && (flags & openFlag.ACCMODE) !== openFlag.WRONLY;
+  if (kind !== "file" || !isRead || sample.length > 0 || viewFileSystems.has(fsMagic) || fsMagic === fuseFileSystem) return;
+  const own = reopen(fd, openFlag.RDONLY | openFlag.NOATIME);
+  const source = failed(own) ? reopen(fd) : own;
+  if (failed(source)) return;
+  const parts = samplePartsOf(stat.size).map(({ offset, length }) => {
+    const bytes = Buffer.alloc(length);
+    return tryPread(source, bytes, offset) === length ? bytes : undefined;
+  });
+  close(source);
+  if (parts.every((part) => part !== undefined)) objects.update(object, { sample: Uint8Array.from(Buffer.concat(parts)) });
 }
 
 function refuseUnreachable(description: Description, text: string): void {

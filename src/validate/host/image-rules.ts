@@ -5,6 +5,8 @@ import { elfBuildId } from "../../elf/build-id.js";
 import { FileBytes } from "../../bytes/random-bytes.js";
 import type { ObjectRow, Tables } from "../../gen/tables.js";
 import type { Checkpoint } from "../../model/checkpoint.js";
+import { samplePartsOf } from "../../model/content-sample.js";
+import { useOfFile } from "../../model/file-use.js";
 import { ownVdso } from "../../pages/own-vdso.js";
 import type { Problem, Rule, RuleInfo } from "../finding.js";
 import { hex } from "../model-context.js";
@@ -67,23 +69,77 @@ function buildIdOfFile(path: string): string {
   }
 }
 
-/** What has changed about a file that must be as it was, or undefined. */
-function* changes(
-  object: ObjectRow,
-  how: "mapped" | "opened",
-): Generator<{ readonly field: string; readonly what: string; readonly expected: string; readonly actual: string }> {
-  const stat = statSync(object.path, { bigint: true });
-  if (object.buildId.length > 0) {
+/** A difference between a file and what the dump says of it. */
+interface Change {
+  readonly field: "build_id" | "size" | "sample" | "mtime_ns";
+  readonly what: string;
+  readonly expected: string;
+  readonly actual: string;
+  /** An image refuses to run then, unless --files says otherwise. */
+  readonly isFatal: boolean;
+}
+
+/** What has changed about a file, judged as the image itself does (lower/file-checks.ts). */
+function* changes({ tables }: ImageOnHost, row: number, object: ObjectRow, how: "mapped" | "opened"): Generator<Change> {
+  const { size, mtimeNs } = statSync(object.path, { bigint: true });
+  const hasId = how === "mapped" && object.buildId.length > 0;
+  if (hasId) {
     const expected = Buffer.from(object.buildId).toString("hex");
     const actual = buildIdOfFile(object.path);
-    if (actual !== expected) yield { field: "build_id", what: "is another build", expected, actual: actual || "none" };
+    if (actual !== expected) yield { field: "build_id", what: "is another build", expected, actual: actual || "none", isFatal: true };
   }
   if (object.size === 0n && object.mtimeNs === 0n) return;
-  if (stat.size < object.size) yield { field: "size", what: "is shorter", expected: `${object.size} bytes`, actual: `${stat.size} bytes` };
-  else if (how === "mapped" && stat.size !== object.size)
-    yield { field: "size", what: "is longer", expected: `${object.size} bytes`, actual: `${stat.size} bytes` };
-  else if (object.mtimeNs !== 0n && stat.size === object.size && stat.mtimeNs !== object.mtimeNs) {
-    yield { field: "mtime_ns", what: "has been written since", expected: String(object.mtimeNs), actual: String(stat.mtimeNs) };
+  const use = useOfFile(tables, row);
+  if (how === "opened" && use === "appended") return;
+  const sizes = { field: "size", expected: `${object.size} bytes`, actual: `${size} bytes`, isFatal: true } as const;
+  if (size < object.size) yield { ...sizes, what: "is shorter" };
+  else if (how === "mapped" && size !== object.size) yield { ...sizes, what: "is longer" };
+  else if (how === "opened" && !hasSample(object)) {
+    yield {
+      field: "sample",
+      what: "has other content",
+      expected: "the first and last bytes of the dump",
+      actual: "others",
+      isFatal: use === "read",
+    };
+  } else if (object.mtimeNs !== 0n && size === object.size && mtimeNs !== object.mtimeNs && !hasId) {
+    const times = { expected: String(object.mtimeNs), actual: String(mtimeNs) };
+    yield { field: "mtime_ns", what: "has been written since", ...times, isFatal: how === "mapped" };
+  }
+}
+
+/** Whether the bytes at the ends of an opened file, as far as they are known, are still there. */
+function hasSample({ sample, size, path }: ObjectRow): boolean {
+  if (sample.length === 0) return true;
+  let file: FileBytes | undefined;
+  try {
+    file = FileBytes.open(path);
+    const source = file;
+    return samplePartsOf(size).every(
+      ({ offset, length, at }) => Buffer.compare(source.read(offset, length), sample.subarray(at, at + length)) === 0,
+    );
+  } catch {
+    return true;
+  } finally {
+    file?.close();
+  }
+}
+
+function* changedFiles(context: ImageOnHost, isFatal: boolean): Generator<Problem> {
+  for (const [row, object, how] of objectsOnHost(context)) {
+    if (object.kind !== "file" || !existsSync(object.path)) continue;
+    for (const change of changes(context, row, object, how)) {
+      if (change.isFatal !== isFatal) continue;
+      yield {
+        message: `${object.path}, which the tree has ${how}, ${change.what}`,
+        at: { table: "objects", row, field: change.field },
+        expected: change.expected,
+        actual: change.actual,
+        hint: isFatal
+          ? `put the file back as it was, or run the image with --files any:${object.path}`
+          : "the program goes on with what it is now",
+      };
+    }
   }
 }
 
@@ -132,28 +188,20 @@ export const imageRules: readonly ImageRule[] = [
       code: "host.file-changed",
       severity: "error",
       facet: "files",
-      summary: "Mapped and opened files are those of the dump: build-id, size and modification time.",
+      summary: "Mapped files are those of the dump (build-id, else size and time); opened ones have at least grown from what they were.",
       spec: "SPEC 10",
     },
-    function* (context) {
-      const written = new Set(
-        context.tables.files.flatMap((file) => ((file.flags & 3) !== 0 && file.object !== null ? [file.object] : [])),
-      );
-      for (const [row, object, how] of objectsOnHost(context)) {
-        if (object.kind !== "file" || !existsSync(object.path)) continue;
-        for (const change of changes(object, how)) {
-          // What the tree itself writes may have been written since by others; only a shorter file is refused then.
-          if (how === "opened" && written.has(row) && change.field === "mtime_ns") continue;
-          yield {
-            message: `${object.path}, which the tree has ${how}, ${change.what}`,
-            at: { table: "objects", row, field: change.field },
-            expected: change.expected,
-            actual: change.actual,
-            hint: "put the file back as it was",
-          };
-        }
-      }
+    (context) => changedFiles(context, true),
+  ),
+  imageRule(
+    {
+      code: "host.file-written",
+      severity: "note",
+      facet: "files",
+      summary: "Opened files that the tree may go on with have not been written since.",
+      spec: "SPEC 10",
     },
+    (context) => changedFiles(context, false),
   ),
   imageRule(
     {

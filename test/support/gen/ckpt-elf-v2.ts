@@ -347,6 +347,9 @@ export const objectArbitrary: fc.Arbitrary<ObjectRow> = fc.record({
   memfdFlags: u4,
   buildId: bytes(0, 20),
   linkTarget: text(20),
+  bundled: u4,
+  buildIdOffset: u8,
+  sample: bytes(0, 20),
 });
 
 export const openFileArbitrary: fc.Arbitrary<OpenFileRow> = fc.record({

@@ -44,6 +44,8 @@ export const programHeaderArbitrary: fc.Arbitrary<ProgramHeader> = fc.record({
   numCounters: u4,
   numPids: u4,
   numLastingPids: u4,
+  numFiles: u4,
+  ofsFiles: u4,
   checksum: u4,
 });
 
