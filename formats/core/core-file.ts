@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The container of a core: program headers and notes. No meaning yet. */
 import type { RandomBytes } from "../../src/bytes/random-bytes.js";
-import { readElfHeader, readProgramHeaders, readSegment } from "../../src/elf/headers.js";
+import { readElfHeader, readProgramHeaders, readSectionHeaders, readSegment } from "../../src/elf/headers.js";
 import { iterateNotes, type Note } from "../../src/elf/notes.js";
 import { CrimgError } from "../../src/errors/crimg-error.js";
-import { elfTypeValues, emX8664, segmentTypeValues, type ProgramHeader } from "../../src/gen/elf64.js";
+import { type ElfHeader, elfTypeValues, emX8664, pnXnum, segmentTypeValues, type ProgramHeader } from "../../src/gen/elf64.js";
+
+/** SHT_NOTE. */
+const shtNote = 7;
+const maxNoteSectionBytes = 1n << 26n;
 
 export interface CoreFile {
   readonly notes: readonly Note[];
@@ -32,6 +36,7 @@ export function readCoreFile(file: RandomBytes): CoreFile {
       notes.push(...iterateNotes(readSegment(file, segment, path), place));
     }
   }
+  notes.push(...sectionNotes(file, header));
   loads.sort((a, b) => (a.pVaddr < b.pVaddr ? -1 : a.pVaddr > b.pVaddr ? 1 : 0));
   for (const [index, load] of loads.entries()) {
     const before = loads[index - 1];
@@ -43,6 +48,23 @@ export function readCoreFile(file: RandomBytes): CoreFile {
     }
   }
   return { notes, loads };
+}
+
+/** Notes that only a section names: minicoredumper's list. A core that was cut off has lost its section headers. */
+function sectionNotes(file: RandomBytes, header: ElfHeader): Note[] {
+  if (header.eShoff === 0n || header.eShoff >= file.size || header.ePhnum === pnXnum) return [];
+  try {
+    return readSectionHeaders(file, header)
+      .filter(({ shType, shSize }) => shType === shtNote && shSize > 0n && shSize <= maxNoteSectionBytes)
+      .flatMap(({ shOffset, shSize }) => {
+        const place = { source: file.name, format: "core", base: shOffset, path: "section_notes" };
+        return [...iterateNotes(file.read(shOffset, Number(shSize)), place)];
+      })
+      .filter(({ name }) => name === "minicoredumper");
+  } catch (error) {
+    if (error instanceof CrimgError) return [];
+    throw error;
+  }
 }
 
 function assertLoad(load: ProgramHeader, path: string, file: RandomBytes): void {

@@ -6,7 +6,8 @@ import type { Tables } from "../../src/gen/tables.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
 import { namesOfStates, unusualStates } from "../../src/state/states.js";
 import type { HostFiles } from "./host-files.js";
-import type { Mapping } from "./mappings.js";
+import { type Mapping, rangesWithin, type StoredRange } from "./mappings.js";
+import { cutOff } from "./absent.js";
 import type { CoreProcess } from "./process-notes.js";
 
 export interface ReadFacts {
@@ -14,12 +15,14 @@ export interface ReadFacts {
   readonly mappings: readonly Mapping[];
   /** Bytes that PT_LOADs promise and the file does not have. */
   readonly bytesCut: bigint;
+  /** Ascending. */
+  readonly stored: readonly StoredRange[];
   readonly tables: Tables;
   readonly host: HostFiles;
 }
 
 /** Losses of reading a core. The texts say what is assumed instead. */
-export function readLosses({ process, mappings, bytesCut, tables, host }: ReadFacts): Loss[] {
+export function readLosses({ process, mappings, bytesCut, stored, tables, host }: ReadFacts): Loss[] {
   const losses: Loss[] = [
     {
       code: "core.descriptors",
@@ -58,6 +61,8 @@ export function readLosses({ process, mappings, bytesCut, tables, host }: ReadFa
     if (count > 0) losses.push({ code, facet, count, text });
   };
   add("core.masks", "signals", process.isGcore ? process.threads.length : 0, "gcore writes signal masks and pending signals as empty");
+  const isBare = ({ start, end }: { readonly start: bigint; readonly end: bigint }) =>
+    rangesWithin(stored, start, end).length === 0 && !tables.absentRegions.some((one) => one.start < end && start < one.end);
   const guards = process.isGcore
     ? mappings.filter(
         (one) =>
@@ -93,6 +98,24 @@ export function readLosses({ process, mappings, bytesCut, tables, host }: ReadFa
       .slice(0, 3)
       .map(({ path }) => path)
       .join(", ")}`,
+  );
+  const untouched = tables.vmas.filter((vma) => vma.kind === "anon_private" && vma.prot !== 0 && isBare(vma)).length;
+  add(
+    "core.untouched",
+    "memory",
+    untouched,
+    "mappings without a byte in the core are taken to be untouched, so zero: what MADV_DONTDUMP leaves out looks the same",
+  );
+  const absentSums = new Map<string, bigint>();
+  for (const { start, end, reason } of tables.absentRegions) absentSums.set(reason, (absentSums.get(reason) ?? 0n) + (end - start));
+  for (const [reason, bytes] of absentSums) {
+    if (reason !== cutOff) add("core.absent", "memory", Number(bytes), `bytes of memory are not in the core: ${reason}`);
+  }
+  add(
+    "core.partial-pages",
+    "memory",
+    process.dumped?.length ?? 0,
+    "runs of bytes are all that minicoredumper wrote of their pages: the rest of a page reads as zeros",
   );
   add("core.truncated", "memory", Number(bytesCut), "bytes of memory are missing: the core was cut off");
   return losses;

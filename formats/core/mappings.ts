@@ -31,12 +31,15 @@ export interface StoredRange {
 /**
  * All mappings, ascending.
  * @param segmentsOf program headers of a mapped ELF file, by name of NT_FILE
+ * @param absent what the writer did not know (crimg's note): it has split mappings there
  */
 export function mergeMappings(
   loads: readonly ProgramHeader[],
   files: readonly CoreMapping[],
   segmentsOf: (path: string) => readonly ProgramHeader[] | undefined,
+  absent: readonly MissingRange[] = [],
 ): Mapping[] {
+  const isAbsent = memberOf(absent);
   const mappings: Mapping[] = [];
   let beforeLoad: ProgramHeader | undefined;
   const first = new Map<string, bigint>();
@@ -51,12 +54,33 @@ export function mergeMappings(
     // Pieces of one file mapping are one mapping, whatever the PT_LOADs say about it, unless protections differ.
     if (before && file && before.file === file && (before.prot === prot || !load || before.isGuessed)) {
       mappings[mappings.length - 1] = { ...before, end, prot: load ? prot : before.prot, isGuessed: before.isGuessed && !load };
-    } else if (before && before.end === start && !file && !before.file && before.prot === prot && isReserveOf(beforeLoad, load)) {
+    } else if (
+      before &&
+      before.end === start &&
+      !file &&
+      !before.file &&
+      before.prot === prot &&
+      (isReserveOf(beforeLoad, load) || isAbsent(start - 1n) !== isAbsent(start))
+    ) {
       mappings[mappings.length - 1] = { ...before, end };
     } else mappings.push({ start, end, prot, file, isGuessed: !load });
     beforeLoad = load;
   }
   return mappings;
+}
+
+/** Tells whether an address is in one of the ranges (ascending, disjoint). */
+function memberOf(ranges: readonly MissingRange[]): (address: bigint) => boolean {
+  return (address) => {
+    let low = 0;
+    let high = ranges.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if ((ranges[middle]?.end ?? 0n) > address) high = middle;
+      else low = middle + 1;
+    }
+    return (ranges[low]?.start ?? address + 1n) <= address;
+  };
 }
 
 /** Whether one of two neighbours is the untouched part of the other's mapping: see segments.ts. */
@@ -76,6 +100,27 @@ function protectionAt(segments: readonly ProgramHeader[], offset: bigint, distan
   const byOffset = loads.find(({ pOffset, pFilesz }) => pageOf(pOffset) <= offset && offset < pOffset + pFilesz);
   const segment = byAddress && pageOf(byAddress.pOffset) <= offset ? byAddress : byOffset;
   return segment ? protectionOf(segment.pFlags) : 1;
+}
+
+/**
+ * Tells whether a page of a private file mapping may have been written to at any time: it may be now, or the ELF segment that
+ * it shows is writable (RELRO is made read-only after it was written). Of files that are no ELF files only the first counts.
+ */
+export function writabilityOf(
+  files: readonly CoreMapping[],
+  segmentsOf: (path: string) => readonly ProgramHeader[] | undefined,
+  { objects }: { readonly objects: readonly { readonly path: string }[] },
+): (
+  vma: { readonly start: bigint; readonly offset: bigint; readonly prot: number; readonly object: number | null },
+  address: bigint,
+) => boolean {
+  const first = new Map<string, bigint>();
+  for (const file of files) if (!first.has(file.path)) first.set(file.path, file.start - file.offset);
+  return ({ start, offset, prot, object }, address) => {
+    if ((prot & 2) !== 0) return true;
+    const path = objects[object ?? -1]?.path ?? "";
+    return (protectionAt(segmentsOf(path) ?? [], offset + (address - start), address - (first.get(path) ?? address)) & 2) !== 0;
+  };
 }
 
 function pageOf(address: bigint): bigint {
@@ -120,18 +165,28 @@ function endOf(load: ProgramHeader): bigint {
   return load.pVaddr + ((load.pMemsz + 4095n) & ~4095n);
 }
 
+/** Addresses of which a core promises bytes that it does not have. */
+export interface MissingRange {
+  readonly start: bigint;
+  readonly end: bigint;
+}
+
 /**
  * The bytes that a core holds, ascending; adjacent ones joined.
  * @param size of the file: what lies behind its end was cut off and is not counted
- * @param onCut called with the number of bytes cut off
+ * @param onCut called with what was cut off, and its bytes
  */
-export function storedRanges(loads: readonly ProgramHeader[], size: bigint, onCut: (bytes: bigint) => void): StoredRange[] {
+export function storedRanges(
+  loads: readonly ProgramHeader[],
+  size: bigint,
+  onCut: (range: MissingRange, bytes: bigint) => void,
+): StoredRange[] {
   const ranges: StoredRange[] = [];
   for (const { pVaddr, pOffset, pFilesz } of loads) {
     const left = pOffset >= size ? 0n : size - pOffset;
     // Whole pages only: half a page of a mapping would look like data followed by zeros.
     const length = (pFilesz <= left ? pFilesz : left) & ~4095n;
-    if (length < pFilesz) onCut(pFilesz - length);
+    if (length < pFilesz) onCut({ start: pVaddr + length, end: pVaddr + ((pFilesz + 4095n) & ~4095n) }, pFilesz - length);
     if (length === 0n) continue;
     const before = ranges.at(-1);
     if (before && before.address + before.length === pVaddr && before.offset + before.length === pOffset) {

@@ -7,11 +7,15 @@ import {
   mappedFileSize,
   mappedFilesHeaderSize,
   ntAuxv,
+  ntCrimgAbsent,
+  ntDelveHeader,
   ntFile,
   ntFpregset,
+  ntMinicoredumperDumplist,
   ntPrpsinfo,
   ntPrstatus,
   ntSiginfo,
+  ntX86XsaveLayout,
   ntX86Xstate,
   prpsinfoSize,
   prstatusSize,
@@ -19,10 +23,17 @@ import {
   readMappedFilesHeader,
   readPrpsinfo,
   readPrstatus,
+  readXsaveComponent,
+  type DumpedRange,
   type Prpsinfo,
   type Prstatus,
+  type XsaveComponent,
+  xsaveComponentSize,
 } from "../../src/gen/core-notes.js";
 import type { Note } from "../../src/elf/notes.js";
+import { crimgOwner, readAbsentNote } from "./absent-note.js";
+import { readDumpList, recordsOf } from "./note-records.js";
+import type { Missing } from "./absent.js";
 import type { CoreFile } from "./core-file.js";
 
 /** A thread, in the order of the file. */
@@ -53,23 +64,40 @@ export interface CoreProcess {
   readonly auxv: Uint8Array;
   /** Ascending, disjoint. */
   readonly mappings: readonly CoreMapping[];
+  /** What the writer of the core did not know (crimg's note); undefined where it does not say. */
+  readonly absent?: readonly Missing[];
+  /** minicoredumper: the only bytes of the segments that are really there. */
+  readonly dumped?: readonly DumpedRange[];
+  /** NT_X86_XSAVE_LAYOUT. */
+  readonly xsaveLayout: readonly XsaveComponent[];
   /** Made by gdb's gcore: signal masks and pending signals are always 0 there, PROT_NONE reads as PROT_READ. */
   readonly isGcore: boolean;
+  /** Made by delve's `dump`: no mapping without access, no FXSAVE area. */
+  readonly isDelve: boolean;
 }
 
 /** Gathers the notes. Throws CrimgError `core.*`. */
 export function readProcessNotes({ notes }: CoreFile, source: string): CoreProcess {
   const threads: CoreThread[] = [];
+  const isDelve = notes.some(({ name, type }) => name === "Delve Header" && type === ntDelveHeader);
   let prpsinfo: Note | undefined;
   let auxv: Uint8Array = new Uint8Array(0);
   let mappings: readonly CoreMapping[] = [];
-  for (const note of notes) {
+  let absent: readonly Missing[] | undefined;
+  let dumped: readonly DumpedRange[] | undefined;
+  let xsaveLayout: readonly XsaveComponent[] = [];
+  for (const given of notes) {
+    const note = withOwner(given, isDelve);
     if (note.name === "CORE" && note.type === ntPrstatus) {
       const prstatus = readPrstatus(readerOf(note, prstatusSize, "NT_PRSTATUS", source));
       threads.push({ prstatus, prstatusBytes: note.desc.slice(0, prstatusSize) });
     } else if (note.name === "CORE" && note.type === ntPrpsinfo) prpsinfo = note;
     else if (note.name === "CORE" && note.type === ntAuxv) auxv = note.desc;
     else if (note.name === "CORE" && note.type === ntFile) mappings = readMappings(note, source);
+    else if (note.name === crimgOwner && note.type === ntCrimgAbsent) absent = readAbsentNote(note, source);
+    else if (note.name === "minicoredumper" && note.type === ntMinicoredumperDumplist) dumped = readDumpList(note, source);
+    else if (note.name === "LINUX" && note.type === ntX86XsaveLayout)
+      xsaveLayout = recordsOf(note, xsaveComponentSize, readXsaveComponent, source);
     else {
       const thread = threads.at(-1);
       if (!thread) continue;
@@ -97,8 +125,18 @@ export function readProcessNotes({ notes }: CoreFile, source: string): CoreProce
     prpsinfoBytes: prpsinfo?.desc.slice(0, prpsinfoSize),
     auxv,
     mappings,
+    ...(absent && { absent }),
+    ...(dumped && { dumped }),
+    xsaveLayout,
+    isDelve,
     isGcore: notes.some(({ name }) => name === "GDB"),
   };
+}
+
+/** Delve leaves the owners of all notes but its own empty. */
+function withOwner(note: Note, isDelve: boolean): Note {
+  if (!isDelve || note.name !== "") return note;
+  return { ...note, name: note.type === ntX86Xstate ? "LINUX" : "CORE" };
 }
 
 function readerOf(note: Note, size: number, path: string, source: string): ByteReader {

@@ -25,10 +25,12 @@ import { buildIdAt, imagesInCore, findHeap, findProgram, findStack, type ElfImag
 import { deriveStack, type ReadMemory } from "../../src/model/initial-stack.js";
 import { foreignKey } from "./foreign.js";
 import { HostFiles } from "./host-files.js";
-import { mergeMappings, rangesWithin, storedRanges, withoutHoles, type Mapping, type StoredRange } from "./mappings.js";
+import { mergeMappings, rangesWithin, storedRanges, withoutHoles, writabilityOf, type Mapping, type StoredRange } from "./mappings.js";
 import { addMemoryMap } from "./memory-map.js";
 import { readProcessNotes, type CoreProcess, type CoreThread } from "./process-notes.js";
+import { onlyDumped } from "./dump-list.js";
 import { readLosses } from "./losses.js";
+import { addAbsentRegions, cutOff, type Missing } from "./absent.js";
 
 /** Largest piece of memory that is looked at to derive something. */
 const maxLookBytes = 9 << 20;
@@ -47,15 +49,30 @@ export function readCore(path: string, options: ReadOptions): Checkpoint {
     const core = readCoreFile(file);
     const process = readProcessNotes(core, path);
     let bytesCut = 0n;
-    const stored = storedRanges(core.loads, file.size, (bytes) => (bytesCut += bytes));
+    const missing: Missing[] = [];
+    const promised = storedRanges(core.loads, file.size, (range, bytes) => {
+      // The page at vsyscallStart is the kernel's; minicoredumper always lacks it.
+      if (process.dumped !== undefined && range.start === vsyscallStart) return;
+      bytesCut += bytes;
+      missing.push({ ...range, reason: cutOff });
+    });
+    missing.push(...(process.absent ?? []));
+    const stored = process.dumped === undefined ? promised : onlyDumped(promised, process.dumped, (range) => missing.push(range));
     const host = new HostFiles();
     const read = memoryReader(file, stored);
     const images = imagesInCore(read, process.mappings);
-    const merged = mergeMappings(core.loads, process.mappings, (path) => images.get(path)?.segments ?? host.get(path)?.segments);
+    const segmentsOf = (name: string) => images.get(name)?.segments ?? host.get(name)?.segments;
+    const merged = mergeMappings(core.loads, process.mappings, segmentsOf, process.absent);
     const mappings = process.isGcore ? merged.map((one) => withoutAccess(file, stored, one)) : merged;
     const data = withoutHoles(stored, (offset, length) => pages.dataRanges(offset, length));
     const tables = toTables({ process, mappings, stored, data, read, host, images });
-    for (const loss of readLosses({ process, mappings, bytesCut, tables, host })) options.onLoss?.(loss);
+    addAbsentRegions(tables, {
+      stored,
+      missing: missing.sort((a, b) => (a.start < b.start ? -1 : 1)),
+      isComplete: process.absent !== undefined,
+      isWritable: writabilityOf(process.mappings, segmentsOf, tables),
+    });
+    for (const loss of readLosses({ process, mappings, bytesCut, stored, tables, host })) options.onLoss?.(loss);
     checkpoint = new Checkpoint({ tables, sources: [pages] });
     return checkpoint;
   } finally {

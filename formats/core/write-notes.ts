@@ -27,6 +27,7 @@ import {
 import { tableSpecs, type TaskRow, type ThreadRow, type VmaRow } from "../../src/gen/tables.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
 import type { MemoryView } from "../../src/pages/memory-view.js";
+import { writeAbsentNote } from "./absent-note.js";
 import { foreignKey } from "./foreign.js";
 import { nameOfObject } from "./objects.js";
 import { xstateForDebuggers } from "./xstate.js";
@@ -54,6 +55,7 @@ export function notesOf(checkpoint: Checkpoint, task: number, memory: MemoryView
     const xstate = xstateForDebuggers(thread.xstate, tables.checkpoint[0]?.xfeatures ?? 0n);
     if (xstate) writeNote(writer, "LINUX", ntX86Xstate, xstate);
   }
+  writeAbsentNote(writer, row.mm === null ? [] : checkpoint.absentOf(row.mm));
   return writer.finish();
 }
 

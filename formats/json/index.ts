@@ -10,6 +10,7 @@ export const format: FormatAdapter = {
   id: "json",
   title: "JSON document",
   shape: "file",
+  keepsAbsentMemory: true,
   // The rows as they are: nothing is lost, whatever they say.
   facets: Object.fromEntries(facetNames.map((name) => [name, "exact"])) as Readonly<Record<FacetName, FacetSupport>>,
   probe({ isDirectory, head }) {

@@ -515,6 +515,15 @@ types:
       - { id: reserved, type: u4, doc: "Zero." }
       - { id: start, type: u8, -crimg-format: hex, doc: "First address." }
       - { id: end, type: u8, -crimg-format: hex, doc: "First address after it; in the same mapping." }
+  absent_region:
+    -crimg-table: 40
+    -crimg-name: absent_regions
+    doc: Memory whose content the source of this checkpoint did not have (a core that leaves memory out, or was cut off). It is neither zero nor the mapped file's; nobody knows it.
+    seq:
+      - { id: mm, type: u4, -crimg-ref: mms, doc: "Address space." }
+      - { id: reason, type: str_ref, doc: "Why it is not there, in words that follow 'the checkpoint does not hold the bytes at …:'." }
+      - { id: start, type: u8, -crimg-format: hex, doc: "First address." }
+      - { id: end, type: u8, -crimg-format: hex, doc: "First address after it; in the same mapping." }
 enums:
   task_state:
     1: running

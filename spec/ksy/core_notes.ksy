@@ -17,7 +17,33 @@ doc: |
   nt_x86_xstate: { value: 0x202, doc: "Owner LINUX: the XSAVE area in standard form." }
   nt_siginfo: { value: 0x53494749, doc: "Owner CORE: siginfo_t of the fatal signal." }
   nt_file: { value: 0x46494c45, doc: "Owner CORE: mapped_files, the file mappings and, behind them, their NUL-terminated names." }
+  nt_x86_xsave_layout: { value: 0x205, doc: "Owner LINUX (6.12 and later), once, last: xsave_component records, where each state component is in the XSAVE areas." }
+  nt_crimg_absent: { value: 1, doc: "Owner crimg: absent_ranges, memory that crimg does not know; behind the records their reasons, NUL-terminated. Only in cores that lack some." }
+  nt_delve_header: { value: 0x444c5645, doc: "Owner Delve Header: text about the process, by the Go debugger's `dump`, whose other notes have no owner." }
+  nt_minicoredumper_dumplist: { value: 0x50, doc: "Owner minicoredumper: dumped_range records, what of the segments is really in the file." }
 types:
+  xsave_component:
+    doc: struct x86_xfeat_component (arch/x86/include/uapi/asm/elf.h).
+    seq:
+      - { id: type, type: u4, doc: "Number of the component in XCR0." }
+      - { id: flags, type: u4, -crimg-format: hex, doc: "CPUID leaf 0xD, ECX." }
+      - { id: offset, type: u4, doc: "In the standard form, bytes." }
+      - { id: size, type: u4, doc: "Bytes." }
+  absent_ranges_header:
+    doc: First bytes of the note crimg/1.
+    seq:
+      - { id: num_entries, type: u8, doc: "Number of ranges, and of reasons." }
+      - { id: reserved, type: u8, doc: "Zero." }
+  absent_range:
+    doc: Memory of which nothing is known.
+    seq:
+      - { id: start, type: u8, -crimg-format: hex, doc: "First address." }
+      - { id: end, type: u8, -crimg-format: hex, doc: "First address after it." }
+  dumped_range:
+    doc: Bytes that minicoredumper (2.0.3) wrote.
+    seq:
+      - { id: address, type: u8, -crimg-format: hex, doc: "In memory; 0 for the headers and notes of the file." }
+      - { id: length, type: u8, doc: "Bytes." }
   timeval:
     doc: struct timeval.
     seq:

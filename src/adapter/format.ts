@@ -88,6 +88,8 @@ export interface FormatAdapter {
   /** Whether the file written is executable (mode 0700, else 0600). */
   readonly isExecutable?: boolean;
   readonly facets: Readonly<Record<FacetName, FacetSupport>>;
+  /** Memory that is not known stays unknown in it; other formats get zeros, which `convert` reports. */
+  readonly keepsAbsentMemory?: true;
   /** True if the content is of this format. Must not throw. */
   probe(input: ProbeInput): boolean;
   /** Reads without loading page payload. Throws located CrimgErrors only. */

@@ -24,6 +24,7 @@ import {
   taskStateValues,
   vmaKindNames,
   vmaKindValues,
+  type AbsentRegionRow,
   type CheckpointRow,
   type CredRow,
   type DescriptorRow,
@@ -974,6 +975,27 @@ export function writeGuardRegionRow(writer: ByteWriter, row: GuardRegionRow, hea
   writer.u8(row.end, "end");
 }
 
+/** Bytes of a absent_region record. */
+export const absentRegionRowSize = 24;
+
+/** Reads a absent_region record at the reader's position. */
+export function readAbsentRegionRow(reader: ByteReader, heaps: HeapReader): AbsentRegionRow {
+  reader.need(absentRegionRowSize, "absent_region");
+  const mm = reader.u4();
+  const reason = heaps.text(reader, "reason");
+  const start = reader.u8();
+  const end = reader.u8();
+  return { mm, reason, start, end };
+}
+
+/** Appends a absent_region record. */
+export function writeAbsentRegionRow(writer: ByteWriter, row: AbsentRegionRow, heaps: HeapWriter): void {
+  writer.u4(row.mm, "mm");
+  heaps.text(writer, row.reason, "reason");
+  writer.u8(row.start, "start");
+  writer.u8(row.end, "end");
+}
+
 /** How the rows of every table are read and written. */
 export interface RowCodec<Row> {
   readonly read: (reader: ByteReader, heaps: HeapReader) => Row;
@@ -1008,4 +1030,5 @@ export const rowCodecs: { readonly [Name in keyof Tables]: RowCodec<Tables[Name]
   losses: { read: readLossRow, write: writeLossRow },
   messageFiles: { read: readMessageFileRow, write: writeMessageFileRow },
   guardRegions: { read: readGuardRegionRow, write: writeGuardRegionRow },
+  absentRegions: { read: readAbsentRegionRow, write: writeAbsentRegionRow },
 };

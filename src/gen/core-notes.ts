@@ -25,6 +25,161 @@ export const ntSiginfo = 0x53494749;
 /** Owner CORE: mapped_files, the file mappings and, behind them, their NUL-terminated names. */
 export const ntFile = 0x46494c45;
 
+/** Owner LINUX (6.12 and later), once, last: xsave_component records, where each state component is in the XSAVE areas. */
+export const ntX86XsaveLayout = 0x205;
+
+/** Owner crimg: absent_ranges, memory that crimg does not know; behind the records their reasons, NUL-terminated. Only in cores that lack some. */
+export const ntCrimgAbsent = 0x1;
+
+/** Owner Delve Header: text about the process, by the Go debugger's `dump`, whose other notes have no owner. */
+export const ntDelveHeader = 0x444c5645;
+
+/** Owner minicoredumper: dumped_range records, what of the segments is really in the file. */
+export const ntMinicoredumperDumplist = 0x50;
+
+/** struct x86_xfeat_component (arch/x86/include/uapi/asm/elf.h). */
+export interface XsaveComponent {
+  /** Number of the component in XCR0. */
+  readonly type: number;
+  /** CPUID leaf 0xD, ECX. */
+  readonly flags: number;
+  /** In the standard form, bytes. */
+  readonly offset: number;
+  /** Bytes. */
+  readonly size: number;
+}
+
+/** A XsaveComponent; what is not given is zero, empty or none. */
+export function xsaveComponent(fields: Partial<XsaveComponent> = {}): XsaveComponent {
+  return {
+    type: 0,
+    flags: 0,
+    offset: 0,
+    size: 0,
+    ...fields,
+  };
+}
+
+/** Bytes of a xsave_component record. */
+export const xsaveComponentSize = 16;
+
+/** Reads a xsave_component record at the reader's position. */
+export function readXsaveComponent(reader: ByteReader): XsaveComponent {
+  reader.need(xsaveComponentSize, "xsave_component");
+  const type = reader.u4();
+  const flags = reader.u4();
+  const offset = reader.u4();
+  const size = reader.u4();
+  return { type, flags, offset, size };
+}
+
+/** Appends a xsave_component record. */
+export function writeXsaveComponent(writer: ByteWriter, row: XsaveComponent): void {
+  writer.u4(row.type, "type");
+  writer.u4(row.flags, "flags");
+  writer.u4(row.offset, "offset");
+  writer.u4(row.size, "size");
+}
+
+/** First bytes of the note crimg/1. */
+export interface AbsentRangesHeader {
+  /** Number of ranges, and of reasons. */
+  readonly numEntries: bigint;
+}
+
+/** A AbsentRangesHeader; what is not given is zero, empty or none. */
+export function absentRangesHeader(fields: Partial<AbsentRangesHeader> = {}): AbsentRangesHeader {
+  return {
+    numEntries: 0n,
+    ...fields,
+  };
+}
+
+/** Bytes of a absent_ranges_header record. */
+export const absentRangesHeaderSize = 16;
+
+/** Reads a absent_ranges_header record at the reader's position. */
+export function readAbsentRangesHeader(reader: ByteReader): AbsentRangesHeader {
+  reader.need(absentRangesHeaderSize, "absent_ranges_header");
+  const numEntries = reader.u8();
+  reader.skip(8);
+  return { numEntries };
+}
+
+/** Appends a absent_ranges_header record. */
+export function writeAbsentRangesHeader(writer: ByteWriter, row: AbsentRangesHeader): void {
+  writer.u8(row.numEntries, "num_entries");
+  writer.zeros(8);
+}
+
+/** Memory of which nothing is known. */
+export interface AbsentRange {
+  /** First address. */
+  readonly start: bigint;
+  /** First address after it. */
+  readonly end: bigint;
+}
+
+/** A AbsentRange; what is not given is zero, empty or none. */
+export function absentRange(fields: Partial<AbsentRange> = {}): AbsentRange {
+  return {
+    start: 0n,
+    end: 0n,
+    ...fields,
+  };
+}
+
+/** Bytes of a absent_range record. */
+export const absentRangeSize = 16;
+
+/** Reads a absent_range record at the reader's position. */
+export function readAbsentRange(reader: ByteReader): AbsentRange {
+  reader.need(absentRangeSize, "absent_range");
+  const start = reader.u8();
+  const end = reader.u8();
+  return { start, end };
+}
+
+/** Appends a absent_range record. */
+export function writeAbsentRange(writer: ByteWriter, row: AbsentRange): void {
+  writer.u8(row.start, "start");
+  writer.u8(row.end, "end");
+}
+
+/** Bytes that minicoredumper (2.0.3) wrote. */
+export interface DumpedRange {
+  /** In memory; 0 for the headers and notes of the file. */
+  readonly address: bigint;
+  /** Bytes. */
+  readonly length: bigint;
+}
+
+/** A DumpedRange; what is not given is zero, empty or none. */
+export function dumpedRange(fields: Partial<DumpedRange> = {}): DumpedRange {
+  return {
+    address: 0n,
+    length: 0n,
+    ...fields,
+  };
+}
+
+/** Bytes of a dumped_range record. */
+export const dumpedRangeSize = 16;
+
+/** Reads a dumped_range record at the reader's position. */
+export function readDumpedRange(reader: ByteReader): DumpedRange {
+  reader.need(dumpedRangeSize, "dumped_range");
+  const address = reader.u8();
+  const length = reader.u8();
+  return { address, length };
+}
+
+/** Appends a dumped_range record. */
+export function writeDumpedRange(writer: ByteWriter, row: DumpedRange): void {
+  writer.u8(row.address, "address");
+  writer.u8(row.length, "length");
+}
+
 /** struct timeval. */
 export interface Timeval {
   /** Seconds. */

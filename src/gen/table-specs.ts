@@ -576,4 +576,18 @@ export const tableSpecs: readonly TableSpec[] = [
       { id: "end", name: "end", wire: "u8", offset: 16, size: 8, format: "hex", doc: "First address after it; in the same mapping." },
     ],
   },
+  {
+    kind: 40,
+    tableId: "absent_regions",
+    table: "absentRegions",
+    id: "absent_region",
+    size: 24,
+    doc: "Memory whose content the source of this checkpoint did not have (a core that leaves memory out, or was cut off). It is neither zero nor the mapped file's; nobody knows it.",
+    fields: [
+      { id: "mm", name: "mm", wire: "u4", offset: 0, size: 4, ref: "mms", doc: "Address space." },
+      { id: "reason", name: "reason", wire: "str_ref", offset: 4, size: 4, doc: "Why it is not there, in words that follow 'the checkpoint does not hold the bytes at …:'." },
+      { id: "start", name: "start", wire: "u8", offset: 8, size: 8, format: "hex", doc: "First address." },
+      { id: "end", name: "end", wire: "u8", offset: 16, size: 8, format: "hex", doc: "First address after it; in the same mapping." },
+    ],
+  },
 ];

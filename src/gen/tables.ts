@@ -1350,6 +1350,29 @@ export function guardRegionRow(fields: Partial<GuardRegionRow> = {}): GuardRegio
   };
 }
 
+/** Memory whose content the source of this checkpoint did not have (a core that leaves memory out, or was cut off). It is neither zero nor the mapped file's; nobody knows it. */
+export interface AbsentRegionRow {
+  /** Address space. */
+  readonly mm: number;
+  /** Why it is not there, in words that follow 'the checkpoint does not hold the bytes at …:'. */
+  readonly reason: string;
+  /** First address. */
+  readonly start: bigint;
+  /** First address after it; in the same mapping. */
+  readonly end: bigint;
+}
+
+/** A AbsentRegionRow; what is not given is zero, empty or none. */
+export function absentRegionRow(fields: Partial<AbsentRegionRow> = {}): AbsentRegionRow {
+  return {
+    mm: 0,
+    reason: "",
+    start: 0n,
+    end: 0n,
+    ...fields,
+  };
+}
+
 /** All tables; a row is referred to by its index. */
 export interface Tables {
   readonly checkpoint: readonly CheckpointRow[];
@@ -1379,6 +1402,7 @@ export interface Tables {
   readonly losses: readonly LossRow[];
   readonly messageFiles: readonly MessageFileRow[];
   readonly guardRegions: readonly GuardRegionRow[];
+  readonly absentRegions: readonly AbsentRegionRow[];
 }
 
 export type TableName = keyof Tables;
@@ -1416,5 +1440,6 @@ export function emptyTables(): MutableTables {
     losses: [],
     messageFiles: [],
     guardRegions: [],
+    absentRegions: [],
   };
 }

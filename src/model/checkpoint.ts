@@ -6,7 +6,7 @@
  * one description yields the binary tables, the JSON form, the schema and these types, so that no field is
  * mirrored by hand. What this file adds is what rows alone do not give: page sources, and indices over the rows.
  */
-import type { DescriptorRow, ExtentRow, Tables, TaskRow, ThreadRow, VmaRow } from "../gen/tables.js";
+import type { AbsentRegionRow, DescriptorRow, ExtentRow, Tables, TaskRow, ThreadRow, VmaRow } from "../gen/tables.js";
 import type { PageSource } from "./page-source.js";
 
 /** A table that this version does not know, kept as bytes. */
@@ -36,6 +36,7 @@ export class Checkpoint {
   #vmas?: Map<number, number[]>;
   #descriptors?: Map<number, number[]>;
   #mmExtents?: Map<number, number[]>;
+  #absent?: Map<number, number[]>;
   #objectExtents?: Map<number, number[]>;
 
   constructor(parts: CheckpointParts) {
@@ -72,6 +73,12 @@ export class Checkpoint {
   descriptorsOf(task: number): readonly number[] {
     this.#descriptors ??= group(this.tables.descriptors, (row: DescriptorRow) => row.task);
     return this.#descriptors.get(task) ?? [];
+  }
+
+  /** Memory of an address space whose content is not known, ascending. */
+  absentOf(mm: number): readonly AbsentRegionRow[] {
+    this.#absent ??= group(this.tables.absentRegions, (row: AbsentRegionRow) => row.mm);
+    return (this.#absent.get(mm) ?? []).map((index) => this.tables.absentRegions[index] as AbsentRegionRow);
   }
 
   /** Stored bytes of an address space or an object, ascending. */

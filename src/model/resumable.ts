@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What a checkpoint must have before anybody tries to resume it, whatever format it came from. */
 import { CrimgError } from "../errors/crimg-error.js";
+import { strandedThreads } from "./absent.js";
 import type { Checkpoint } from "./checkpoint.js";
 
 /**
- * Throws CrimgError `model.registers` where threads have no registers: some formats (DMTCP) keep them where only
+ * Throws CrimgError `model.absent` where the page that a thread's stack pointer or instruction pointer is in is not known,
+ * and `model.registers` where threads have no registers: some formats (DMTCP) keep them where only
  * their own tools find them. The code segment selector of a thread in user space is never 0.
  */
 export function assertResumable(checkpoint: Checkpoint): void {
+  assertStanding(checkpoint);
   const { tables } = checkpoint;
   const without = tables.threads.filter(({ task, regs }) => tables.tasks[task]?.state !== "zombie" && regs.cs === 0n);
   const first = without[0];
@@ -22,5 +25,17 @@ export function assertResumable(checkpoint: Checkpoint): void {
           ? "dmtcp_restart resumes it; crimg shows it and converts it to core and json"
           : "it can be shown, and converted to core and json",
     },
+  );
+}
+
+function assertStanding(checkpoint: Checkpoint): void {
+  const [stranded] = strandedThreads(checkpoint);
+  if (!stranded) return;
+  const { thread, register, address, region } = stranded;
+  const what = register === "sp" ? "the stack" : "the instructions";
+  throw new CrimgError(
+    "model.absent",
+    `${what} of thread ${checkpoint.tables.threads[thread]?.tid ?? 0} (at 0x${address.toString(16)}) ${register === "sp" ? "is" : "are"} not in the checkpoint, so the process cannot be resumed from it: ${region.reason}`,
+    { hint: "it can be shown, and converted to core and json" },
   );
 }

@@ -7,6 +7,7 @@ import { LossReport } from "../adapter/losses.js";
 import type { FormatRegistry } from "../adapter/registry.js";
 import { CrimgError, exitStatus } from "../errors/crimg-error.js";
 import type { Checkpoint } from "../model/checkpoint.js";
+import { absentBytes } from "../model/absent.js";
 import { assertResumable } from "../model/resumable.js";
 import { selectTask } from "../model/select-task.js";
 import { InterruptGuard } from "./interrupt.js";
@@ -107,6 +108,7 @@ export async function convert(input: string, output: string, options: ConvertOpt
       const checkpoint = options.pid === undefined ? whole : selectTask(whole, options.pid);
       if (target.isExecutable === true) assertResumable(checkpoint);
       report.addAll(target.losses?.(checkpoint, options) ?? []);
+      if (target.keepsAbsentMemory !== true) report.addAll(absentAsZeros(checkpoint));
       options.onLosses?.(report.losses);
       if (options.strict === true && !report.isEmpty) {
         throw new CrimgError(
@@ -124,6 +126,16 @@ export async function convert(input: string, output: string, options: ConvertOpt
   } finally {
     source.close();
   }
+}
+
+/** Absent memory where the target knows stored memory and zeros only. */
+function absentAsZeros(checkpoint: Checkpoint): Loss[] {
+  return [...absentBytes(checkpoint)].map(([reason, bytes]) => ({
+    code: "memory.absent",
+    facet: "memory",
+    count: Number(bytes),
+    text: `bytes of memory that are not known will read as zeros: ${reason}`,
+  }));
 }
 
 /** Writes a checkpoint under its final name, whole or not at all. */

@@ -12,6 +12,7 @@ import type { FormatAdapter } from "../adapter/format.js";
 import type { Output } from "../adapter/output.js";
 import { CrimgError, exitStatus } from "../errors/crimg-error.js";
 import type { Checkpoint } from "../model/checkpoint.js";
+import { assertResumable } from "../model/resumable.js";
 import { addressOf, cString, failed, memfdCreate, tryCall, tryFcntl } from "../native/index.js";
 import { resolveInput } from "./input.js";
 import type { ExecOptions } from "./options.js";
@@ -39,6 +40,7 @@ export async function exec(options: ExecOptions): Promise<number> {
   const checkpoint = await readToResume(input, options);
   let fd: number;
   try {
+    assertResumable(checkpoint);
     fd = await linkImage(checkpoint, await options.registry.load(imageFormat));
   } finally {
     checkpoint.close();

@@ -4,7 +4,7 @@
  * than they are asked for. What has no extent is zero where memory is anonymous, and the file's where it is mapped.
  */
 import { CrimgError } from "../errors/crimg-error.js";
-import type { ExtentRow, VmaRow } from "../gen/tables.js";
+import type { AbsentRegionRow, ExtentRow, VmaRow } from "../gen/tables.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import type { PageSource } from "../model/page-source.js";
 import type { PageCopies, PlacedRange } from "./page-copies.js";
@@ -35,6 +35,7 @@ export interface MemoryRun {
 export class MemoryView {
   readonly #vmas: readonly VmaRow[];
   readonly #extents: readonly ExtentRow[];
+  readonly #absent: readonly AbsentRegionRow[];
   readonly #files: MappedFiles;
 
   constructor(
@@ -44,6 +45,7 @@ export class MemoryView {
   ) {
     this.#vmas = checkpoint.vmasOf(mm).map((index) => checkpoint.tables.vmas[index] as VmaRow);
     this.#extents = checkpoint.extentsOf({ mm });
+    this.#absent = checkpoint.absentOf(mm);
     this.#files = files ?? new MappedFiles(checkpoint.tables.objects);
   }
 
@@ -138,11 +140,25 @@ export class MemoryView {
   *#runsOfVma(vma: VmaRow, start: bigint, end: bigint): Generator<MemoryRun> {
     for (const piece of cut(this.#extents, start, end)) {
       if (piece.extent) yield this.#stored(piece.extent, piece.start, piece.start - piece.extent.address, piece.end);
-      else yield* this.#unstored(vma, piece.start, piece.end);
+      else yield* this.#unstoredOrAbsent(vma, piece.start, piece.end);
     }
   }
 
-  /** Addresses of a VMA without an extent of the address space. */
+  /** Addresses of a VMA without an extent of the address space, cut where absent regions begin and end. */
+  *#unstoredOrAbsent(vma: VmaRow, start: bigint, end: bigint): Generator<MemoryRun> {
+    let at = start;
+    for (let index = firstEndingAfter(this.#absent, start); at < end; index++) {
+      const region = this.#absent[index];
+      const from = region ? max(at, min(region.start, end)) : end;
+      if (from > at) yield* this.#unstored(vma, at, from);
+      if (!region) return;
+      const to = max(from, min(region.end, end));
+      if (to > from) yield { address: from, length: to - from, origin: { kind: "absent", reason: region.reason } };
+      at = to;
+    }
+  }
+
+  /** The same, of which something is known. */
   *#unstored(vma: VmaRow, start: bigint, end: bigint): Generator<MemoryRun> {
     if (vma.kind === "vdso" || vma.kind === "vvar" || vma.kind === "vsyscall" || vma.kind === "special") {
       yield { address: start, length: end - start, origin: { kind: "absent", reason: `it is the kernel's ${vma.name || vma.kind}` } };
@@ -230,12 +246,12 @@ function* cut(extents: readonly ExtentRow[], start: bigint, end: bigint): Genera
 }
 
 /** Index of the first row whose end lies above an address. */
-function firstEndingAfter(rows: readonly VmaRow[], address: bigint): number {
+function firstEndingAfter(rows: readonly { readonly end: bigint }[], address: bigint): number {
   let low = 0;
   let high = rows.length;
   while (low < high) {
     const middle = (low + high) >> 1;
-    if ((rows[middle] as VmaRow).end > address) high = middle;
+    if ((rows[middle]?.end ?? 0n) > address) high = middle;
     else low = middle + 1;
   }
   return low;

@@ -10,6 +10,7 @@ import { coreRules } from "./rules/core-files.js";
 import { descriptorRules } from "./rules/descriptors.js";
 import { identityRules } from "./rules/identity.js";
 import { extentRules } from "./rules/memory-extents.js";
+import { absentRules } from "./rules/memory-absent.js";
 import { vmaRules } from "./rules/memory-vmas.js";
 import { programRules, programUnreadable } from "./rules/program.js";
 import { registerRules } from "./rules/registers.js";
@@ -25,6 +26,7 @@ export const modelRules: readonly ModelRule[] = [
   ...stateRules,
   ...vmaRules,
   ...extentRules,
+  ...absentRules,
   ...descriptorRules,
   ...signalRules,
   ...registerRules,

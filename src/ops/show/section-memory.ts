@@ -61,6 +61,16 @@ function overlap(start: bigint, end: bigint, otherStart: bigint, otherEnd: bigin
   return high > low ? high - low : 0n;
 }
 
+function isAbsent(checkpoint: Checkpoint, { mm, start, end }: VmaRow): boolean {
+  return checkpoint.absentOf(mm).some((region) => region.start < end && start < region.end);
+}
+
+/** Bytes stored of a mapping; `absent` where nothing is known of the rest. */
+function storedText(bytes: bigint, absent: boolean): string {
+  const size = bytes === 0n ? "" : formatBytes(bytes);
+  return absent ? `${size} absent`.trim() : size || "-";
+}
+
 /** Every mapping, as /proc/PID/maps would list it, with what is stored of it. */
 export function maps(scope: Scope): Section {
   const { checkpoint } = scope;
@@ -79,7 +89,7 @@ export function maps(scope: Scope): Section {
       protText(vma),
       hex(vma.offset),
       formatBytes(vma.end - vma.start),
-      stored[place] === 0n ? "-" : formatBytes(stored[place] ?? 0n),
+      storedText(stored[place] ?? 0n, isAbsent(checkpoint, vma)),
       ...(is2011 ? [old[place] ?? "-"] : []),
       vma.kind,
       vmaName(checkpoint, vma),

@@ -6,7 +6,7 @@ import { FileBytes } from "../../bytes/random-bytes.js";
 import { readElfHeader, readProgramHeaders } from "../../elf/headers.js";
 import { type ProgramHeader, programHeaderSize, segmentTypeValues } from "../../gen/elf64.js";
 import type { Problem, Rule } from "../finding.js";
-import { hex } from "../model-context.js";
+import { hex, vsyscallStart } from "../model-context.js";
 
 export interface CoreFile {
   readonly name: string;
@@ -51,8 +51,9 @@ export const coreRules: readonly Rule<CoreFile>[] = [
     spec: "core(5)",
     summary: "Every segment of a core lies in the file: else it was cut off, and memory is missing.",
     *check(file) {
-      for (const [index, { pOffset, pFilesz }] of file.segments.entries()) {
-        if (pFilesz === 0n || pOffset + pFilesz <= file.size) continue;
+      for (const [index, { pOffset, pFilesz, pVaddr }] of file.segments.entries()) {
+        // The vsyscall page is the kernel's; minicoredumper always leaves it out.
+        if (pFilesz === 0n || pVaddr === vsyscallStart || pOffset + pFilesz <= file.size) continue;
         yield {
           message: "the core was cut off: a segment goes beyond the end of the file",
           place: place(file, index, "p_filesz", 32),

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import type { MutableTables } from "../../../src/gen/tables.js";
-import { vmaRow, taskRow, threadRow } from "../../../src/gen/tables.js";
+import { absentRegionRow, vmaRow, taskRow, threadRow } from "../../../src/gen/tables.js";
 import { modelRules } from "../../../src/validate/catalogue.js";
 import type { Finding } from "../../../src/validate/finding.js";
 import { pathLocator } from "../../../src/validate/locate.js";
@@ -28,6 +28,14 @@ function changedXstate(change: (bytes: Buffer) => void): Uint8Array {
   const bytes = Buffer.from(xstate());
   change(bytes);
   return bytes;
+}
+
+/** Adds an absent region. */
+function absent(fields: Partial<MutableTables["absentRegions"][number]>) {
+  return (tables: MutableTables): void => {
+    const { start, end } = tables.vmas[0] ?? assert.fail();
+    tables.absentRegions.push(absentRegionRow({ mm: 0, start, end, reason: "it was left out", ...fields }));
+  };
 }
 
 function auxv(...entries: readonly (readonly [bigint, bigint])[]): Uint8Array {
@@ -89,6 +97,17 @@ const broken: Readonly<Record<string, readonly ((tables: MutableTables) => void)
   "pages.outside-object": [set("extents", 4, { address: 0x3000n })],
   "pages.source": [set("extents", 0, { source: 3 })],
   "pages.outside-file": [set("extents", 0, { fileOffset: 1n << 40n })],
+  "absent.range": [absent({ start: 0x1000n, end: 0x2000n }), absent({ start: 0x403000n, end: 0x403000n })],
+  "absent.memory": [absent({})],
+  "absent.thread": [
+    (tables) => {
+      const { mm, ...vma } = tables.vmas.find(({ start, end }) => start <= userRegs().sp && userRegs().sp < end) ?? assert.fail();
+      absent({ mm, start: vma.start, end: vma.end })(tables);
+    },
+  ],
+  "absent.stored": [
+    (tables) => absent({ start: tables.extents[0]?.address ?? 0n, end: (tables.extents[0]?.address ?? 0n) + 4096n })(tables),
+  ],
   "fd.twice": [copy("descriptors", 0)],
   "fd.number": [set("descriptors", 0, { fd: 0x7fffffff })],
   "fd.detail": [set("files", 1, { detail: null }), set("files", 8, { detail: 7 }), set("files", 0, { object: null })],
