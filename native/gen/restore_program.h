@@ -109,7 +109,7 @@ struct restore_program_header {
 	uint32_t ofs_slot_names; /* Offset in the data of the names of the slots, then of the counters and process ids, a line each, ended by NUL; for people. */
 	uint32_t ofs_title; /* Offset in the data of what this is: program, pid, time of the dump; for people. */
 	uint32_t num_counters; /* Number of u4 counters in the control area, behind its header; process ids follow. */
-	uint32_t num_pids; /* Number of u4 process ids in the control area. */
+	uint32_t num_pids; /* Number of u4 process ids in the control area. The first is that of the root of the tree. */
 	uint32_t num_lasting_pids; /* The first so many of them are of processes that last: one that ends before the tree runs makes the restore fail. The others (zombies, stand-ins for leaders that are gone) end on purpose. */
 	uint32_t num_files; /* Number of entries of the table of files. */
 	uint32_t ofs_files; /* Offset in the data of `num_files` entries of two u4: the offset in the data of a path, and the slot of its file_policy, which --files sets. */

@@ -40,7 +40,7 @@ types:
       - { id: ofs_slot_names, type: u4, doc: "Offset in the data of the names of the slots, then of the counters and process ids, a line each, ended by NUL; for people." }
       - { id: ofs_title, type: u4, doc: "Offset in the data of what this is: program, pid, time of the dump; for people." }
       - { id: num_counters, type: u4, doc: "Number of u4 counters in the control area, behind its header; process ids follow." }
-      - { id: num_pids, type: u4, doc: "Number of u4 process ids in the control area." }
+      - { id: num_pids, type: u4, doc: "Number of u4 process ids in the control area. The first is that of the root of the tree." }
       - { id: num_lasting_pids, type: u4, doc: "The first so many of them are of processes that last: one that ends before the tree runs makes the restore fail. The others (zombies, stand-ins for leaders that are gone) end on purpose." }
       - { id: num_files, type: u4, doc: "Number of entries of the table of files." }
       - { id: ofs_files, type: u4, doc: "Offset in the data of `num_files` entries of two u4: the offset in the data of a path, and the slot of its file_policy, which --files sets." }

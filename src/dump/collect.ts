@@ -7,7 +7,7 @@
  * became; page extents last.
  */
 import { type Checkpoint as CheckpointModel, Checkpoint } from "../model/checkpoint.js";
-import { checkpointRow, emptyTables, type TaskRow } from "../gen/tables.js";
+import { checkpointRow, type CredRow, emptyTables, type TaskRow } from "../gen/tables.js";
 import { clockNs, getRegset, getSyscallUserDispatch, regset, tryReadMemory, uname } from "../native/index.js";
 import { ProcessPageSource } from "../pages/process-source.js";
 import { assert64Bit } from "./admission.js";
@@ -19,11 +19,12 @@ import type { FrozenProcess, FrozenThread, FrozenTree } from "./freeze.js";
 import { findGadgets, type Gadgets, type MappedRange } from "./gadgets.js";
 import { type InjectionSite, Injector } from "./injector.js";
 import { collectMm } from "./mm.js";
+import { checkNamespaces } from "./namespaces/check.js";
 import { collectObjectContents, type MappedProcess } from "./object-contents.js";
 import { unpin } from "./pin.js";
 import { type Ignored, refusal } from "./refusal.js";
 import { getReg } from "./registers.js";
-import { assertNamespaces, assertUnshared, checkFilters, noteLoginUid } from "./sharing.js";
+import { assertUnshared, checkFilters, noteLoginUid } from "./sharing.js";
 import { collectPendingSignals, collectSignalActions } from "./signals.js";
 import { type Mapping, readMappings } from "./smaps.js";
 import { collectInnerTask, collectRlimits, outerTaskRow, processName } from "./tasks.js";
@@ -166,7 +167,7 @@ function collectAll(context: DumpContext, benches: Workbench[], options: Collect
   }
   const { blockers } = context;
   blockers.attempt(() => assertUnshared(benches));
-  blockers.attempt(() => assertNamespaces(benches));
+  const { dropsCapabilities } = checkNamespaces(context, benches);
   for (const bench of benches) {
     checkFilters(context, bench, getSyscallUserDispatch);
     noteLoginUid(context, bench);
@@ -184,6 +185,7 @@ function collectAll(context: DumpContext, benches: Workbench[], options: Collect
     collectRlimits(context, bench);
     collectSignalActions(context, bench);
   }
+  if (dropsCapabilities) tables.creds.forEach((row, index) => (tables.creds[index] = withoutCapabilities(row)));
   options.collectDescriptors?.(context);
 
   const mapped: MappedProcess[] = [];
@@ -207,6 +209,11 @@ function collectAll(context: DumpContext, benches: Workbench[], options: Collect
   addCheckpointRow(context, live[0] as Workbench, options.creator);
   // What follows are few and large calls: better on whichever processor is free.
   unpin();
+}
+
+/** Capabilities in a user namespace that is left out: anywhere else they would be others, and more. */
+function withoutCapabilities(row: CredRow): CredRow {
+  return { ...row, capEffective: 0n, capPermitted: 0n, capInheritable: 0n, capAmbient: 0n };
 }
 
 function collectOneThread(context: DumpContext, bench: Workbench, thread: FrozenThread, index: number): number {

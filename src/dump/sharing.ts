@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/** What tasks share beyond what crimg can make again, and namespaces that are not crimg's own. */
+/** What tasks share beyond what crimg can make again, their login uid, and filters on their system calls. */
 import { SysError } from "../native/sys.js";
-import { failed, kcmpType, tryKcmp, tryReadlink, tryReadSmall } from "../native/index.js";
+import { failed, kcmpType, tryKcmp, tryReadSmall } from "../native/index.js";
 import type { DumpContext, DumpedProcess } from "./context.js";
 import { readStatus, procPath } from "./procfs.js";
 import { refusal } from "./refusal.js";
@@ -44,32 +44,6 @@ export function assertUnshared(processes: readonly DumpedProcess[]): void {
           throw refusal("unshared", `process ${pid} (${name}): thread ${thread.tid} has its own ${what}`);
         }
       }
-    }
-  }
-}
-
-/** Namespaces that must be those of crimg: an image holds nothing of them. */
-const foreignRefused = ["net", "ipc", "uts", "time", "cgroup"] as const;
-/** Namespaces that may differ from crimg's, but not within the tree. */
-const mustAgree = ["mnt", "user", "pid"] as const;
-
-const differs =
-  "An image that an ordinary user resumed has its program in namespaces of its own: dump that program, the child of the first process there.";
-
-/** Refuses trees that live in other namespaces, or in several. */
-export function assertNamespaces(processes: readonly DumpedProcess[]): void {
-  const read = (pid: number | "self", name: string): string | undefined => tryReadlink(`/proc/${pid}/ns/${name}`)?.toString("latin1");
-  const live = processes.filter((process) => !process.frozen.isZombie);
-  const root = live[0];
-  if (root === undefined) return;
-  for (const { pid, name } of live) {
-    for (const kind of foreignRefused) {
-      if (read(pid, kind) !== read("self", kind))
-        throw refusal("namespace", `process ${pid} (${name}): it lives in another ${kind} namespace`);
-    }
-    for (const kind of mustAgree) {
-      if (read(pid, kind) !== read(root.pid, kind))
-        throw refusal("namespace", `processes ${root.pid} and ${pid} (${name}) live in different ${kind} namespaces`, { hint: differs });
     }
   }
 }

@@ -278,7 +278,7 @@ export interface ProgramHeader {
   readonly ofsTitle: number;
   /** Number of u4 counters in the control area, behind its header; process ids follow. */
   readonly numCounters: number;
-  /** Number of u4 process ids in the control area. */
+  /** Number of u4 process ids in the control area. The first is that of the root of the tree. */
   readonly numPids: number;
   /** The first so many of them are of processes that last: one that ends before the tree runs makes the restore fail. The others (zombies, stand-ins for leaders that are gone) end on purpose. */
   readonly numLastingPids: number;

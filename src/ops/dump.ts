@@ -13,6 +13,7 @@ import { collectDescriptors } from "../dump/fds/collect.js";
 import { disownChildren } from "../dump/disown.js";
 import { FrozenTree } from "../dump/freeze.js";
 import { processExists, procPath, readStat } from "../dump/procfs.js";
+import { programOf } from "../dump/restore-process.js";
 import { parseIgnored } from "../dump/refusal.js";
 import { CrimgError } from "../errors/crimg-error.js";
 import { errno, errnoMessage, SysError } from "../native/index.js";
@@ -60,8 +61,10 @@ async function waitUntil(isSo: () => boolean): Promise<void> {
  * Until its parent reaps a process its pid stays taken, and the image could not be resumed at once. A parent that does
  * not look (it may be stopped, or waiting for us) is not waited for long.
  */
-function untilReaped({ processes }: FrozenTree): Promise<void> {
-  return waitUntil(() => !processes.some(({ pid }) => processExists(pid)));
+function untilReaped({ processes }: FrozenTree, waiters: readonly number[]): Promise<void> {
+  const hasEnded = (pid: number): boolean => /^[ZX]?$/.test(readStat(procPath(pid))?.state ?? "");
+  // What waited for the program ends as the program did; whether somebody looks at that end is not our business.
+  return waitUntil(() => !processes.some(({ pid }) => processExists(pid)) && waiters.every(hasEnded));
 }
 
 /** Until then SIGSTOP is pending: who looks at the tree, or dumps it again, would find it so. */
@@ -79,6 +82,7 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
   const words = options.manageCgroups === "ignore" ? [...options.ignore, "cgroup"] : options.ignore;
   const ignored = parseIgnored(words, options.forceLoss === true);
   assertDumpable(options.pid);
+  const { pid, waiters } = programOf(options.pid);
   // Everything that loads code happens while the target still runs.
   const format = await options.registry.load(options.to ?? "ckpt-elf");
   if (format.write === undefined) {
@@ -93,7 +97,7 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
   const guard = new InterruptGuard(options.ignoresSignals);
   try {
     const frozenAt = performance.now();
-    const tree = FrozenTree.freeze(options.pid, { noTree: !options.isTree });
+    const tree = FrozenTree.freeze(pid, { noTree: !options.isTree });
     let collection: Collection | undefined;
     try {
       collection = collect(tree, {
@@ -128,7 +132,7 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
       if (options.output === "-") guard.close();
       output.commit({ sync: options.sync });
       if (options.after === "kill") {
-        if (end(tree, processes, report.pageBytes)) await untilReaped(tree);
+        if (end(tree, processes, report.pageBytes)) await untilReaped(tree, waiters);
       } else {
         tree.release(options.after === "leave-stopped");
         if (options.after === "leave-stopped") await untilStopped(tree);

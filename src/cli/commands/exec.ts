@@ -10,7 +10,7 @@ export const command = defineCommand({
   describe: "Resume a checkpoint, in any format",
   notes: [
     "In the foreground the terminal, signals and the exit status are those of the program. An executable image does the same when it is run by itself, with the same options.",
-    "In a pid namespace, the first process of it (pid 1 there) stands between the caller and the program: --pidfile names that one, signals to it or to the waiting command reach the program, and the tree ends with it. To dump again, name the program itself, its child.",
+    "In a pid namespace, the first process of it (pid 1 there) stands between the caller and the program: --pidfile names that one, signals to it or to the waiting command reach the program, and the tree ends with it. A dump of it, or of the waiting command, is one of the program.",
     "Exit status: that of the program; 125 if it could not be resumed, and then nothing of it is left running.",
     externalOptionsAtExecNote,
   ],

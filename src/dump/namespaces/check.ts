@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Namespaces of a tree that are not crimg's. An image does not keep them yet: in those of whoever resumes it, a program
+ * would have another network, other files, and capabilities where it had none. All are named in one message.
+ */
+import type { DumpContext, DumpedProcess } from "../context.js";
+import { procPath } from "../procfs.js";
+import { refusal } from "../refusal.js";
+import { type NamespaceKind, namespaceKinds, namespaceRules } from "./kinds.js";
+import { haveNoCapabilities, initOfResume, mountsLost, mountsOf, namespaceLink, singleIds } from "./own-resume.js";
+
+/** What is to be done about credentials because of what was left out. */
+export interface NamespaceVerdict {
+  /** Capabilities hold in a user namespace that is left out. */
+  readonly dropsCapabilities: boolean;
+}
+
+interface Finding {
+  readonly kind: NamespaceKind;
+  /** `process 4711 (python3) has its own network namespace`. */
+  readonly text: string;
+  /** The tree as a whole is in another one; false: its parts are in different ones, which cannot be left out. */
+  readonly isWhole: boolean;
+}
+
+/**
+ * Looks for trees that are in other namespaces than crimg, or in several. What else there is of such a tree cannot be
+ * judged from here, so the search ends with this.
+ * @throws CrimgError `dump.<kind>-namespace`, `dump.blocked`
+ */
+export function checkNamespaces(context: DumpContext, processes: readonly DumpedProcess[]): NamespaceVerdict {
+  const live = processes.filter((process) => !process.frozen.isZombie);
+  const root = live[0];
+  if (root === undefined) return { dropsCapabilities: false };
+  const findings = namespaceKinds.flatMap((kind) => [...wholeTree(kind, root), ...partsOf(kind, root, live)]);
+  let dropsCapabilities = false;
+  let isBlocked = false;
+  for (const { kind, text, isWhole } of withoutOwn(context, findings, root, live)) {
+    const ignorable = isWhole ? namespaceRules[kind].ignorable : undefined;
+    if (ignorable !== undefined) {
+      dropsCapabilities ||= kind === "user";
+      context.leaveOut(ignorable, kind === "user" && context.ignored.classes.has(ignorable) ? `${text}: ${withoutUser}` : text);
+    } else {
+      isBlocked = true;
+      context.blockers.add(refusal(`${namespaceRules[kind].title}-namespace`, text, { hint }));
+    }
+  }
+  if (isBlocked) context.blockers.assertNone();
+  return { dropsCapabilities };
+}
+
+const withoutUser = "it becomes the user that it is outside, without the capabilities that it has inside";
+
+const hint = "An image does not keep namespaces: dump it from within them, where it is to be resumed as well (nsenter --target PID --all).";
+
+function name({ pid, name }: DumpedProcess): string {
+  return `process ${pid} (${name})`;
+}
+
+/** The root's namespace against crimg's. */
+function wholeTree(kind: NamespaceKind, root: DumpedProcess): Finding[] {
+  const { title, isKept } = namespaceRules[kind];
+  if (isKept || namespaceLink(procPath(root.pid), kind) === namespaceLink("/proc/self", kind)) return [];
+  return [{ kind, text: `${name(root)} lives in another ${title} namespace than crimg`, isWhole: true }];
+}
+
+/** Every other process against the root, every thread against its process, and what the next child would get. */
+function partsOf(kind: NamespaceKind, root: DumpedProcess, live: readonly DumpedProcess[]): Finding[] {
+  const { title, forChildren } = namespaceRules[kind];
+  const wanted = namespaceLink(procPath(root.pid), kind);
+  const findings: Finding[] = [];
+  const add = (text: string): unknown => findings.push({ kind, text, isWhole: false });
+  for (const process of live) {
+    if (process !== root && namespaceLink(procPath(process.pid), kind) !== wanted) {
+      add(`${name(root)} and ${name(process)} live in different ${title} namespaces`);
+      continue;
+    }
+    for (const { tid } of process.frozen.threads) {
+      const path = procPath(process.pid, tid);
+      if (tid !== process.pid && namespaceLink(path, kind) !== wanted)
+        add(`thread ${tid} of ${name(process)} has its own ${title} namespace`);
+      // A pid namespace without a first process has no link yet.
+      else if (forChildren !== undefined && namespaceLink(path, forChildren) !== wanted)
+        add(`thread ${tid} of ${name(process)} has another ${title} namespace for its children than for itself`);
+    }
+  }
+  return findings;
+}
+
+/** Takes out what a resume of crimg's made and makes again. Reports what changes all the same. */
+function withoutOwn(context: DumpContext, findings: readonly Finding[], root: DumpedProcess, live: readonly DumpedProcess[]): Finding[] {
+  const kinds = new Set(findings.filter(({ isWhole }) => isWhole).map(({ kind }) => kind));
+  if (!kinds.has("pid")) return [...findings];
+  const init = initOfResume(root.pid);
+  if (init === undefined) return [...findings];
+  const own = new Set<NamespaceKind>(["pid"]);
+  const lost = mountsLost(mountsOf(init), mountsOf("self"));
+  if (lost.length === 0) own.add("mnt");
+  const ids = kinds.has("user") ? singleIds(root.pid) : undefined;
+  if (ids !== undefined && haveNoCapabilities(live.flatMap(({ frozen }) => frozen.threads))) {
+    own.add("user");
+    if (!ids.isSame)
+      context.lose("dump.user-ids", `${name(root)} and its descendants: their user and group become those that they have outside`);
+  }
+  return findings
+    .filter(({ kind, isWhole }) => !(isWhole && own.has(kind)))
+    .map((finding) =>
+      finding.kind === "mnt" && finding.isWhole ? { ...finding, text: `${finding.text}, with ${lost.join(", ")} in it` } : finding,
+    );
+}
