@@ -4,20 +4,20 @@ import { emptyTables, type MutableTables } from "../../src/gen/tables.js";
 import type { Loss } from "../../src/adapter/format.js";
 import type { PageSource } from "../../src/model/page-source.js";
 import { CrimgError } from "../../src/errors/crimg-error.js";
-import type { WireContext } from "./ids/context.js";
+import type { ImageSetIds } from "./ids/image-set-ids.js";
 import { ForeignWriter } from "./foreign/foreign.js";
 import type { MemfdInode } from "./gen/memory_pb.js";
 import type { RemapFilePath } from "./gen/payload_pb.js";
 import type { WireSet } from "./wire/load.js";
 
 /** Keeps what a message says beyond the rows made of it. Runs when all rows are there. */
-export type KeepRest = (context: WireContext, foreign: ForeignWriter) => void;
+export type KeepDelta = (context: ImageSetIds, foreign: ForeignWriter) => void;
 
 export class ModelBuilder {
   readonly tables: MutableTables = emptyTables();
   readonly sources: PageSource[] = [];
   readonly foreign = new ForeignWriter(this.tables.foreign);
-  readonly rests: KeepRest[] = [];
+  readonly deltas: KeepDelta[] = [];
   readonly losses: Loss[] = [];
   /** NT_GNU_BUILD_ID of the dumped kernel's vDSO. */
   vdsoBuildId: Uint8Array | undefined;

@@ -5,7 +5,7 @@ import type { WriteOptions } from "../../src/adapter/format.js";
 import type { Output } from "../../src/adapter/output.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
 import { lengthOf, PageCopies } from "../../src/pages/page-copies.js";
-import { u32Values, WireContext } from "./ids/context.js";
+import { u32Values, ImageSetIds } from "./ids/image-set-ids.js";
 import { ForeignReader, wholeCheckpoint } from "./foreign/foreign.js";
 import { CoreEntrySchema } from "./gen/core_pb.js";
 import { FdinfoEntrySchema, type FileEntry, FileEntrySchema } from "./gen/files_pb.js";
@@ -36,7 +36,7 @@ import { type MapRun, runsOfMm, runsOfObject, writePages } from "./pages/write-p
 
 /** Writes the whole set. Losses are told by losses.ts. */
 export async function writeCriu(checkpoint: Checkpoint, output: Output, options: WriteOptions): Promise<void> {
-  const context = new WireContext(checkpoint.tables, new ForeignReader(checkpoint.tables), fileMappings);
+  const context = new ImageSetIds(checkpoint.tables, new ForeignReader(checkpoint.tables), fileMappings);
   const files = collectFiles(context);
   writeTree(output, checkpoint, context);
   writeTasks(output, checkpoint, context, files);
@@ -46,7 +46,7 @@ export async function writeCriu(checkpoint: Checkpoint, output: Output, options:
   await writeContents(output, checkpoint, context, options);
 }
 
-function writeTree(output: Output, _checkpoint: Checkpoint, context: WireContext): void {
+function writeTree(output: Output, _checkpoint: Checkpoint, context: ImageSetIds): void {
   const { tables, foreign } = context;
   const inventory = new ImageWriter(output, inventoryName, "inventory");
   inventory.entry(InventorySchema, foreign.apply(wholeCheckpoint, "inventory", InventorySchema, inventoryToWire()));
@@ -67,7 +67,7 @@ function writeTree(output: Output, _checkpoint: Checkpoint, context: WireContext
 }
 
 /** Entries of files.img by id, in the order in which they are written. */
-function collectFiles(context: WireContext): Map<number, FileEntry> {
+function collectFiles(context: ImageSetIds): Map<number, FileEntry> {
   const { tables, foreign } = context;
   const files = new Map<number, FileEntry>();
   tables.files.forEach((_, row) => {
@@ -97,7 +97,7 @@ function collectFiles(context: WireContext): Map<number, FileEntry> {
   return files;
 }
 
-function writeTasks(output: Output, checkpoint: Checkpoint, context: WireContext, files: ReadonlyMap<number, FileEntry>): void {
+function writeTasks(output: Output, checkpoint: Checkpoint, context: ImageSetIds, files: ReadonlyMap<number, FileEntry>): void {
   const { tables, foreign } = context;
   const tablesWritten = new Set<number>();
   tables.tasks.forEach((task, row) => {
@@ -137,7 +137,7 @@ function writeTasks(output: Output, checkpoint: Checkpoint, context: WireContext
   });
 }
 
-function writeMm(output: Output, checkpoint: Checkpoint, context: WireContext, pid: number, mm: number): void {
+function writeMm(output: Output, checkpoint: Checkpoint, context: ImageSetIds, pid: number, mm: number): void {
   const { foreign } = context;
   const anchor = { table: "mms", row: mm } as const;
   const entry = foreign.apply(anchor, "mm", MmEntrySchema, mmToWire(context, mm));
@@ -148,7 +148,7 @@ function writeMm(output: Output, checkpoint: Checkpoint, context: WireContext, p
   image.flush();
 }
 
-function writeFiles(output: Output, context: WireContext, files: ReadonlyMap<number, FileEntry>): void {
+function writeFiles(output: Output, context: ImageSetIds, files: ReadonlyMap<number, FileEntry>): void {
   const { tables, foreign } = context;
   const image = new ImageWriter(output, "files.img", "files");
   for (const entry of files.values()) image.entry(FileEntrySchema, entry);
@@ -171,7 +171,7 @@ function writeFiles(output: Output, context: WireContext, files: ReadonlyMap<num
 }
 
 /** Every entry of an unlinked file refers to its ghost, or to the name that a dump gave it. */
-function remapsOf(context: WireContext): { origId: number; remapId: number; remapType: number }[] {
+function remapsOf(context: ImageSetIds): { origId: number; remapId: number; remapType: number }[] {
   const { tables } = context;
   const remaps: { origId: number; remapId: number; remapType: number }[] = [];
   const seen = new Set<number>();
@@ -193,7 +193,7 @@ function remapsOf(context: WireContext): { origId: number; remapId: number; rema
 /** Names of carried images come from a file that may be hostile: one plain component, and none that is written here. */
 const carriedName = /^[A-Za-z0-9][A-Za-z0-9._-]{0,200}$/;
 
-function writeCarried(output: Output, context: WireContext): void {
+function writeCarried(output: Output, context: ImageSetIds): void {
   const written = new Set<string>();
   for (const { key, value } of context.foreign.whole("image:")) {
     const name = key.slice("image:".length);
@@ -210,7 +210,7 @@ function writeCarried(output: Output, context: WireContext): void {
 }
 
 /** Pages of address spaces and shared memory, and the content of ghosts. */
-async function writeContents(output: Output, checkpoint: Checkpoint, context: WireContext, options: WriteOptions): Promise<void> {
+async function writeContents(output: Output, checkpoint: Checkpoint, context: ImageSetIds, options: WriteOptions): Promise<void> {
   const { tables } = context;
   const copies = new PageCopies(options.onProgress);
   const jobs: { mapName: string; typeId: string; kept: number | undefined; countForm: number; runs: MapRun[] }[] = [];

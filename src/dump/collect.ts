@@ -48,7 +48,7 @@ export interface Collection {
 }
 
 /** Per process: mappings, gadgets, injectors. */
-class Workbench implements DumpedProcess {
+class CollectedProcess implements DumpedProcess {
   readonly name: string;
   readonly mappings: readonly Mapping[];
   readonly #site: InjectionSite | undefined;
@@ -126,11 +126,11 @@ function toRange(mapping: Mapping): MappedRange {
 /** Collects a frozen tree. On failure everything is put back and the error thrown; the tree stays frozen. */
 export function collect(tree: FrozenTree, options: CollectOptions): Collection {
   const context = new DumpContext(emptyTables(), tree, options.ignored);
-  const benches: Workbench[] = [];
+  const processes: CollectedProcess[] = [];
   const close = (): void => {
     const failures: unknown[] = [];
     // Page sources first: one may have a descriptor in its process that an injected call closes.
-    for (const closable of [...context.sources, ...benches]) {
+    for (const closable of [...context.sources, ...processes]) {
       try {
         closable.close();
       } catch (error) {
@@ -141,7 +141,7 @@ export function collect(tree: FrozenTree, options: CollectOptions): Collection {
     if (failures.length > 0) throw failures[0];
   };
   try {
-    collectAll(context, benches, options);
+    collectAll(context, processes, options);
   } catch (error) {
     try {
       close();
@@ -153,7 +153,7 @@ export function collect(tree: FrozenTree, options: CollectOptions): Collection {
   return { context, checkpoint: new Checkpoint({ tables: context.tables, sources: context.sources }), close };
 }
 
-function collectAll(context: DumpContext, benches: Workbench[], options: CollectOptions): void {
+function collectAll(context: DumpContext, processes: CollectedProcess[], options: CollectOptions): void {
   const { tables, tree } = context;
   const rowOf = new Map<number, number>();
   for (const frozen of tree.processes) {
@@ -161,52 +161,52 @@ function collectAll(context: DumpContext, benches: Workbench[], options: Collect
     const parent = rowOf.get(frozen.parent) ?? null;
     const row = tables.tasks.push(outerTaskRow(frozen, parent, parent === null ? 0 : (tables.tasks[parent] as TaskRow).pid)) - 1;
     rowOf.set(frozen.pid, row);
-    const bench = new Workbench(frozen, row, parent === null ? undefined : benches[parent]?.gadgets);
-    benches.push(bench);
-    context.processes.push(bench);
+    const process = new CollectedProcess(frozen, row, parent === null ? undefined : processes[parent]?.gadgets);
+    processes.push(process);
+    context.processes.push(process);
   }
   const { blockers } = context;
-  blockers.attempt(() => assertUnshared(benches));
-  const { dropsCapabilities } = checkNamespaces(context, benches);
-  for (const bench of benches) {
-    checkFilters(context, bench, getSyscallUserDispatch);
-    noteLoginUid(context, bench);
-    checkControlGroups(context, bench);
+  blockers.attempt(() => assertUnshared(processes));
+  const { dropsCapabilities } = checkNamespaces(context, processes);
+  for (const process of processes) {
+    checkFilters(context, process, getSyscallUserDispatch);
+    noteLoginUid(context, process);
+    checkControlGroups(context, process);
   }
 
-  const live = benches.filter((bench) => !bench.frozen.isZombie);
-  const threadRows = new Map<Workbench, number[]>();
-  for (const bench of live) {
-    collectInnerTask(context, bench);
+  const live = processes.filter((process) => !process.frozen.isZombie);
+  const threadRows = new Map<CollectedProcess, number[]>();
+  for (const process of live) {
+    collectInnerTask(context, process);
     threadRows.set(
-      bench,
-      bench.frozen.threads.map((thread, index) => collectOneThread(context, bench, thread, index)),
+      process,
+      process.frozen.threads.map((thread, index) => collectOneThread(context, process, thread, index)),
     );
-    collectRlimits(context, bench);
-    collectSignalActions(context, bench);
+    collectRlimits(context, process);
+    collectSignalActions(context, process);
   }
   if (dropsCapabilities) tables.creds.forEach((row, index) => (tables.creds[index] = withoutCapabilities(row)));
   options.collectDescriptors?.(context);
 
   const mapped: MappedProcess[] = [];
   const mms: number[] = [];
-  for (const bench of live) {
-    const mm = collectMm(context, bench, bench.mappings);
-    tables.tasks[bench.row] = { ...(tables.tasks[bench.row] as TaskRow), mm };
-    const vmas = collectVmas(context, bench, mm, bench.mappings);
-    const source = context.objects.addSource(new ProcessPageSource(bench.pid, () => bench.borrowed));
-    mapped.push({ process: bench, vmas, source });
+  for (const process of live) {
+    const mm = collectMm(context, process, process.mappings);
+    tables.tasks[process.row] = { ...(tables.tasks[process.row] as TaskRow), mm };
+    const vmas = collectVmas(context, process, mm, process.mappings);
+    const source = context.objects.addSource(new ProcessPageSource(process.pid, () => process.borrowed));
+    mapped.push({ process, vmas, source });
     mms.push(mm);
   }
-  for (const bench of live) {
-    collectIntervalTimers(context, bench);
-    collectPosixTimers(context, bench);
-    collectPendingSignals(context, bench, threadRows.get(bench) ?? []);
+  for (const process of live) {
+    collectIntervalTimers(context, process);
+    collectPosixTimers(context, process);
+    collectPendingSignals(context, process, threadRows.get(process) ?? []);
   }
   blockers.assertNone();
   mapped.forEach(({ process, vmas, source }, index) => collectExtents(context, process, mms[index] as number, vmas, source));
   collectObjectContents(context, mapped);
-  addCheckpointRow(context, live[0] as Workbench, options.creator);
+  addCheckpointRow(context, live[0] as CollectedProcess, options.creator);
   // What follows are few and large calls: better on whichever processor is free.
   unpin();
 }
@@ -216,17 +216,17 @@ function withoutCapabilities(row: CredRow): CredRow {
   return { ...row, capEffective: 0n, capPermitted: 0n, capInheritable: 0n, capAmbient: 0n };
 }
 
-function collectOneThread(context: DumpContext, bench: Workbench, thread: FrozenThread, index: number): number {
-  if (index === 0) return collectThread(context, bench, thread, bench.injector());
-  const injector = bench.injectorFor(thread);
+function collectOneThread(context: DumpContext, process: CollectedProcess, thread: FrozenThread, index: number): number {
+  if (index === 0) return collectThread(context, process, thread, process.injector());
+  const injector = process.injectorFor(thread);
   try {
-    return collectThread(context, bench, thread, injector);
+    return collectThread(context, process, thread, injector);
   } finally {
     injector.close();
   }
 }
 
-function addCheckpointRow(context: DumpContext, root: Workbench, creator: string): void {
+function addCheckpointRow(context: DumpContext, root: CollectedProcess, creator: string): void {
   const system = uname();
   const leader = root.frozen.threads[0] as FrozenThread;
   const xstate = getRegset(leader.tid, regset.X86_XSTATE);

@@ -13,7 +13,7 @@ import { awaitEnds } from "./await-ends.js";
 import { AUXV, PR, RLIMIT_NOFILE, SIG_SETMASK, pageSize, sigsetSize, taskSize } from "./constants.js";
 import type { DescriptorLowering, LowerContext } from "./context.js";
 import { lowerForeground, lowerPidfile } from "./foreground.js";
-import { lowerSupervision } from "./leave.js";
+import { lowerSupervision } from "./release-threads.js";
 import { type LinkedProgram, linkProgram } from "./link-program.js";
 import { Lowering } from "./lowering.js";
 import { openMappedObjects } from "./memory.js";
@@ -103,7 +103,7 @@ export function lowerCheckpoint(checkpoint: Checkpoint, options: LowerOptions): 
     rootLabel,
   );
   if (l.objects.hasLateSeals) {
-    b.wait(l.furnished, t.counts.living);
+    b.wait(l.descriptorsPlaced, t.counts.living);
     l.objects.sealMapped();
   }
   // Whatever this process kept open would hide the end of pipes and sockets from the tree.

@@ -38,7 +38,7 @@ export class Lowering implements LowerContext {
   /** Those who join a process group of another did. */
   readonly joined: Shared;
   /** Every task has its descriptors at their numbers. */
-  readonly furnished: Shared;
+  readonly descriptorsPlaced: Shared;
   /** Every thread is ready to leave. */
   readonly ready: Shared;
   /** The tracer has every thread. */
@@ -80,7 +80,7 @@ export class Lowering implements LowerContext {
     });
     this.placed = b.counter("placed");
     this.joined = b.counter("joined");
-    this.furnished = b.counter("furnished");
+    this.descriptorsPlaced = b.counter("descriptorsPlaced");
     this.ready = b.counter("ready");
     this.seized = b.counter("seized");
     this.settled = b.counter("settled");

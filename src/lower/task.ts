@@ -2,7 +2,7 @@
 /** One process: its place in the tree, memory, descriptors, process-wide state, threads. */
 import type { DescriptorLowering } from "./context.js";
 import { CLONE, P_PID, PR, SIG, WAIT } from "./constants.js";
-import { lowerLeaving } from "./leave.js";
+import { lowerRelease } from "./release-threads.js";
 import type { Lowering } from "./lowering.js";
 import { lowerMemory } from "./memory.js";
 import type { Label, Shared, Slot } from "./operands.js";
@@ -73,8 +73,8 @@ export function lowerTask(t: TreeLowering, plan: TaskPlan): void {
     } else if (table !== undefined) {
       b.count(table.released);
     }
-    b.count(l.furnished);
-    if (t.counts.living > 1) b.wait(l.furnished, t.counts.living);
+    b.count(l.descriptorsPlaced);
+    if (t.counts.living > 1) b.wait(l.descriptorsPlaced, t.counts.living);
     t.descriptors.finishDescriptors(plan.task);
     for (const helper of helpers) {
       b.syscall("wait4", [helper, 0, WAIT.wall, 0], { message: "reap the stand-in for a leader that is gone" });
@@ -208,13 +208,13 @@ function lowerThreads(t: TreeLowering, plan: TaskPlan): void {
     return index === undefined ? tid : l.threadShared(index).u4;
   });
   lowerThreadState(l, leader);
-  lowerLeaving(l, leader);
+  lowerRelease(l, leader);
   for (const { index, thread, start } of starts) {
     b.place(start);
     b.about(`thread ${thread.tid} of ${l.taskSubject(plan.task)}`, () => {
       publishOwnId(l, "gettid", l.threadShared(index));
       lowerThreadState(l, index);
-      lowerLeaving(l, index);
+      lowerRelease(l, index);
     });
   }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** What belongs to one thread and is set by itself, credentials last. Registers come with leaving (leave.ts). */
+/** What belongs to one thread and is set by itself, credentials last. Registers come with leaving (release-threads.ts). */
 import { rlimitResourceValues } from "../gen/tables.js";
 import { ARCH } from "./constants.js";
 import { lowerCredentials } from "./credentials.js";

@@ -8,7 +8,7 @@ import { CoreEntrySchema, X86FpRegsSchema } from "../../formats/criu/gen/core_pb
 import { FileEntrySchema } from "../../formats/criu/gen/files_pb.js";
 import { MmEntrySchema, VmaEntrySchema } from "../../formats/criu/gen/memory_pb.js";
 import { xstateFromWire, xstateToWire } from "../../formats/criu/map/map-xstate.js";
-import { applyRest, restOf } from "../../formats/criu/foreign/rest.js";
+import { applyDelta, deltaOf } from "../../formats/criu/foreign/message-delta.js";
 import { checkWire, maxValues } from "../../formats/criu/wire/wire-check.js";
 
 const bytes = (...values: number[]): Uint8Array => Uint8Array.from(values);
@@ -75,8 +75,8 @@ const arbitraryFile = fc
 test("law: the rest put over the rebuilt message is the original", () => {
   fc.assert(
     fc.property(arbitraryFile, arbitraryFile, (original, rebuilt) => {
-      const rest = restOf(FileEntrySchema, original, rebuilt);
-      applyRest(FileEntrySchema, rebuilt, rest.bytes, rest.absent);
+      const rest = deltaOf(FileEntrySchema, original, rebuilt);
+      applyDelta(FileEntrySchema, rebuilt, rest.bytes, rest.absent);
       assert.deepEqual(toBinary(FileEntrySchema, rebuilt), toBinary(FileEntrySchema, original));
     }),
   );
@@ -84,12 +84,12 @@ test("law: the rest put over the rebuilt message is the original", () => {
 
 test("nothing is kept of what is rebuilt alike, and unknown fields always are", () => {
   const entry = create(FileEntrySchema, { type: 1, id: 3, reg: { id: 3, flags: 2 } });
-  assert.deepEqual(restOf(FileEntrySchema, entry, entry), { bytes: new Uint8Array(0), absent: [] });
+  assert.deepEqual(deltaOf(FileEntrySchema, entry, entry), { bytes: new Uint8Array(0), absent: [] });
   // Field 99 at the top, field 88 within reg.
   const unknown = fromBinary(FileEntrySchema, bytes(0x08, 1, 0x10, 3, 0x1a, 7, 0x08, 3, 0x10, 2, 0xc0, 0x05, 9, 0x98, 0x06, 1));
-  const rest = restOf(FileEntrySchema, unknown, entry);
+  const rest = deltaOf(FileEntrySchema, unknown, entry);
   const again = create(FileEntrySchema, { type: 1, id: 3, reg: { id: 3, flags: 2 } });
-  applyRest(FileEntrySchema, again, rest.bytes, rest.absent);
+  applyDelta(FileEntrySchema, again, rest.bytes, rest.absent);
   assert.deepEqual(toBinary(FileEntrySchema, again), toBinary(FileEntrySchema, unknown));
 });
 

@@ -2,7 +2,7 @@
 /** Rows of the `foreign` table that belong to this format: what the model has no place for. */
 import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
 import { type ForeignRow, foreignRow, type TableName, tableSpecs, type Tables } from "../../../src/gen/tables.js";
-import { applyRest, restOf } from "./rest.js";
+import { applyDelta, deltaOf } from "./message-delta.js";
 
 export const formatId = "criu";
 
@@ -30,7 +30,7 @@ export class ForeignWriter {
   }
 
   /** Keeps what `original` says beyond `rebuilt`. */
-  addRest<Schema extends DescMessage>(
+  addDelta<Schema extends DescMessage>(
     anchor: Anchor,
     key: string,
     schema: Schema,
@@ -38,7 +38,7 @@ export class ForeignWriter {
     rebuilt: MessageShape<Schema>,
     keep: readonly string[] = [],
   ): void {
-    const rest = restOf(schema, original, rebuilt, keep);
+    const rest = deltaOf(schema, original, rebuilt, keep);
     if (rest.bytes.length > 0) this.add(anchor, key, rest.bytes);
     if (rest.absent.length > 0) this.add(anchor, `${key}.absent`, Buffer.from(rest.absent.join(",")));
   }
@@ -77,7 +77,7 @@ export class ForeignReader {
   /** Puts what was kept over a message built from the model. */
   apply<Schema extends DescMessage>(anchor: Anchor, key: string, schema: Schema, message: MessageShape<Schema>): MessageShape<Schema> {
     const absent = this.get(anchor, `${key}.absent`);
-    applyRest(schema, message, this.get(anchor, key) ?? new Uint8Array(0), absent ? Buffer.from(absent).toString().split(",") : []);
+    applyDelta(schema, message, this.get(anchor, key) ?? new Uint8Array(0), absent ? Buffer.from(absent).toString().split(",") : []);
     return message;
   }
 }

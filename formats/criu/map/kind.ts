@@ -7,7 +7,7 @@ import type { Checkpoint } from "../../../src/model/checkpoint.js";
 import type { ModelBuilder } from "../builder.js";
 import type { FileEntry } from "../gen/files_pb.js";
 import type { FileOwner } from "../gen/sockets_pb.js";
-import type { WireContext } from "../ids/context.js";
+import type { ImageSetIds } from "../ids/image-set-ids.js";
 
 /** Both directions of the mapping between entries of files.img and rows of one kind. */
 export interface FileMapping {
@@ -16,13 +16,13 @@ export interface FileMapping {
   /** What refers to files of any kind; all descriptors are there. `fileOf` is the row of an entry, made if need be. */
   finishReading?(builder: ModelBuilder, fileOf: FileOf): void;
   /** The entry of the file in row `row`. */
-  toWire(context: WireContext, row: number, file: OpenFileRow): FileEntry;
+  toWire(context: ImageSetIds, row: number, file: OpenFileRow): FileEntry;
   /** Whether a regular file entry of its own gives the path (`context.pathFileId`). Absent: never. */
-  hasPathEntry?(context: WireContext, row: number): boolean;
+  hasPathEntry?(context: ImageSetIds, row: number): boolean;
   /** The entry that gives the path, for files without a name (remap-fpath.img). Absent: it has no path. */
-  pathEntryId?(context: WireContext, row: number): number;
+  pathEntryId?(context: ImageSetIds, row: number): number;
   /** Images of the kind beside files.img. */
-  writeImages?(output: Output, context: WireContext): void;
+  writeImages?(output: Output, context: ImageSetIds): void;
   /** What a set cannot hold of files of this kind. */
   losses?(checkpoint: Checkpoint): readonly NamedLoss[];
 }

@@ -4,7 +4,7 @@ import { toBinary } from "@bufbuild/protobuf";
 import { openFileRow } from "../../../src/gen/tables.js";
 import type { ModelBuilder } from "../builder.js";
 import { type FileEntry, FileEntrySchema } from "../gen/files_pb.js";
-import { u32Bytes, type WireContext } from "../ids/context.js";
+import { u32Bytes, type ImageSetIds } from "../ids/image-set-ids.js";
 import { fileTypeName } from "./file-types.js";
 import type { FileParts } from "./kind.js";
 import { fileMappings } from "./kinds.js";
@@ -39,10 +39,10 @@ export function fileOfId(builder: ModelBuilder, id: number, image: string, path:
     builder.pathFileIds.add(pathId);
     builder.foreign.add({ table: "files", row }, "path-id", u32Bytes(pathId));
   }
-  builder.rests.push((context, foreign) => {
+  builder.deltas.push((context, foreign) => {
     const anchor = { table: "files", row } as const;
-    foreign.addRest(anchor, "file", FileEntrySchema, entry, fileToWire(context, row));
-    if (pathEntry) foreign.addRest(anchor, "path", FileEntrySchema, pathEntry, pathFileToWire(context, row));
+    foreign.addDelta(anchor, "file", FileEntrySchema, entry, fileToWire(context, row));
+    if (pathEntry) foreign.addDelta(anchor, "path", FileEntrySchema, pathEntry, pathFileToWire(context, row));
   });
   return row;
 }
@@ -76,13 +76,13 @@ export function describeFile(builder: ModelBuilder, id: number): string {
 }
 
 /** The entry of an open file. */
-export function fileToWire(context: WireContext, row: number): FileEntry {
+export function fileToWire(context: ImageSetIds, row: number): FileEntry {
   const file = context.tables.files[row] ?? openFileRow();
   return fileMappings[file.kind].toWire(context, row, file);
 }
 
 /** The entry with the path of an open FIFO or terminal. */
-export function pathFileToWire(context: WireContext, row: number): FileEntry {
+export function pathFileToWire(context: ImageSetIds, row: number): FileEntry {
   const file = context.tables.files[row] ?? openFileRow();
   return regToWire(objectOf(context, file), context.pathFileId(row), file);
 }

@@ -3,7 +3,7 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { mmRow, objectRow, type VmaKind, type VmaRow, vmaRow, vmaVmFlagsBits } from "../../../src/gen/tables.js";
 import type { ModelBuilder } from "../builder.js";
-import type { WireContext } from "../ids/context.js";
+import type { ImageSetIds } from "../ids/image-set-ids.js";
 import { fileType } from "./file-types.js";
 import type { TaskCore } from "../gen/core_pb.js";
 import { type MmEntry, MmEntrySchema, type VmaEntry, VmaEntrySchema } from "../gen/memory_pb.js";
@@ -62,9 +62,9 @@ export function mmFromWire(builder: ModelBuilder, pid: number, entry: MmEntry, c
     last = vma.end;
     addVma(builder, mm, entry, vma, image, path);
   });
-  builder.rests.push((context, foreign) => {
+  builder.deltas.push((context, foreign) => {
     const withoutVmas = { ...entry, vmas: [] };
-    foreign.addRest({ table: "mms", row: mm }, "mm", MmEntrySchema, withoutVmas, mmToWire(context, mm));
+    foreign.addDelta({ table: "mms", row: mm }, "mm", MmEntrySchema, withoutVmas, mmToWire(context, mm));
   });
   return mm;
 }
@@ -91,8 +91,8 @@ function addVma(builder: ModelBuilder, mm: number, entry: MmEntry, vma: VmaEntry
       isStack: kind === "anon_private" && vma.start <= entry.mmStartStack && entry.mmStartStack < vma.end ? 1 : 0,
     }),
   );
-  builder.rests.push((context, foreign) => {
-    foreign.addRest({ table: "vmas", row }, "vma", VmaEntrySchema, vma, vmaToWire(context, row));
+  builder.deltas.push((context, foreign) => {
+    foreign.addDelta({ table: "vmas", row }, "vma", VmaEntrySchema, vma, vmaToWire(context, row));
   });
 }
 
@@ -136,7 +136,7 @@ export function objectOfFileId(builder: ModelBuilder, id: number, image: string,
 export const maxAuxvWords = 44;
 
 /** mm without its areas. */
-export function mmToWire(context: WireContext, row: number): MmEntry {
+export function mmToWire(context: ImageSetIds, row: number): MmEntry {
   const mm = context.tables.mms[row] ?? mmRow();
   const view = new DataView(mm.auxv.buffer, mm.auxv.byteOffset, mm.auxv.byteLength);
   const entry = create(MmEntrySchema, {
@@ -161,7 +161,7 @@ export function mmToWire(context: WireContext, row: number): MmEntry {
 }
 
 /** An area as CRIU describes it. */
-export function vmaToWire(context: WireContext, row: number): VmaEntry {
+export function vmaToWire(context: ImageSetIds, row: number): VmaEntry {
   const vma = context.tables.vmas[row] ?? vmaRow();
   const object = vma.object === null ? undefined : (context.tables.objects[vma.object] ?? objectRow());
   const entry = create(VmaEntrySchema, {
@@ -189,7 +189,7 @@ export function vmaToWire(context: WireContext, row: number): VmaEntry {
   return entry;
 }
 
-function fileArea(context: WireContext, vma: VmaRow, object: number, entry: VmaEntry): void {
+function fileArea(context: ImageSetIds, vma: VmaRow, object: number, entry: VmaEntry): void {
   const isShared = vma.kind === "file_shared" || vma.kind === "anon_shared";
   entry.flags |= isShared ? mapFlag.shared : mapFlag.private;
   entry.status |= isShared ? areaStatus.fileShared : areaStatus.filePrivate;
@@ -210,7 +210,7 @@ function anonymousArea(vma: VmaRow, entry: VmaEntry): void {
 }
 
 /** All areas of an address space as CRIU lists them: [vvar] and [vvar_vclock] are one there. */
-export function vmasToWire(context: WireContext, rows: readonly number[]): VmaEntry[] {
+export function vmasToWire(context: ImageSetIds, rows: readonly number[]): VmaEntry[] {
   const entries: VmaEntry[] = [];
   for (const row of rows) {
     const entry = context.foreign.apply({ table: "vmas", row }, "vma", VmaEntrySchema, vmaToWire(context, row));

@@ -4,7 +4,7 @@ import { create } from "@bufbuild/protobuf";
 import { decodeText, encodeText } from "../../../src/bytes/text.js";
 import { type ObjectKind, type ObjectRow, objectRow, type OpenFileRow, ownerTypeNames, ownerTypeValues } from "../../../src/gen/tables.js";
 import type { ModelBuilder } from "../builder.js";
-import { u32Bytes, type WireContext } from "../ids/context.js";
+import { u32Bytes, type ImageSetIds } from "../ids/image-set-ids.js";
 import { fileType } from "./file-types.js";
 import { type FileEntry, FileEntrySchema, type RegFile, RegFileSchema } from "../gen/files_pb.js";
 import { type MemfdInode, MemfdInodeSchema } from "../gen/memory_pb.js";
@@ -54,7 +54,7 @@ export function ownerToWire(file: Owner): FileOwner {
 }
 
 /** The object that a file names. */
-export function objectOf(context: WireContext, file: OpenFileRow): ObjectRow {
+export function objectOf(context: ImageSetIds, file: OpenFileRow): ObjectRow {
   return (file.object === null ? undefined : context.tables.objects[file.object]) ?? objectRow();
 }
 
@@ -88,8 +88,8 @@ export function objectOfReg(builder: ModelBuilder, reg: RegFile): number {
     builder.foreign.add({ table: "objects", row }, "link-id", u32Bytes(remapped.remapId));
     builder.linkTargets.add(remapped.remapId);
     const entry = builder.wire.files.get(remapped.remapId);
-    builder.rests.push((context, foreign) => {
-      if (entry) foreign.addRest({ table: "objects", row }, "link", FileEntrySchema, entry, linkTargetToWire(context, row));
+    builder.deltas.push((context, foreign) => {
+      if (entry) foreign.addDelta({ table: "objects", row }, "link", FileEntrySchema, entry, linkTargetToWire(context, row));
     });
   }
   return row;
@@ -105,14 +105,14 @@ function kindOf(mode: number, isGone: boolean): ObjectKind {
  * The name to open a file by, if not its own. The restorer of a set removes the targets of linked remaps, so only
  * names that a dump made for that purpose may be written as such; a file's other name of its own must stay.
  */
-export function nameOnDisk(context: WireContext, row: number | null): string | undefined {
+export function nameOnDisk(context: ImageSetIds, row: number | null): string | undefined {
   const object = row === null ? undefined : context.tables.objects[row];
   if (row === null || object?.kind !== "file" || object.linkTarget === "" || context.linkTargetId(row) !== undefined) return undefined;
   return object.linkTarget;
 }
 
 /** The entry of the name by which a file that lost its own is still to be found. */
-export function linkTargetToWire(context: WireContext, row: number): FileEntry {
+export function linkTargetToWire(context: ImageSetIds, row: number): FileEntry {
   const object = context.tables.objects[row] ?? objectRow();
   return regToWire({ ...object, path: object.linkTarget, linkTarget: "" }, context.linkTargetId(row) ?? 0, {
     ...noOwner,
@@ -178,8 +178,8 @@ export function objectOfMemfd(builder: ModelBuilder, inodeId: number): number | 
     }),
   );
   builder.foreign.add({ table: "objects", row }, "memfd", u32Bytes(Number(BigInt.asUintN(32, inode.inodeId)), inode.shmid));
-  builder.rests.push((context, foreign) => {
-    foreign.addRest({ table: "objects", row }, "inode", MemfdInodeSchema, inode, memfdInodeToWire(context, row));
+  builder.deltas.push((context, foreign) => {
+    foreign.addDelta({ table: "objects", row }, "inode", MemfdInodeSchema, inode, memfdInodeToWire(context, row));
   });
   return row;
 }
@@ -200,7 +200,7 @@ export function objectOfShmid(builder: ModelBuilder, shmid: bigint, size: bigint
   return row;
 }
 
-export function memfdInodeToWire(context: WireContext, row: number): MemfdInode {
+export function memfdInodeToWire(context: ImageSetIds, row: number): MemfdInode {
   const object = context.tables.objects[row] ?? objectRow();
   const { inodeId, shmid } = context.sharedMemory(row);
   const inode = create(MemfdInodeSchema, {

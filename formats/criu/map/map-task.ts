@@ -38,7 +38,7 @@ import {
   type TaskTimers,
   TaskTimersSchema,
 } from "../gen/core_pb.js";
-import { u32Bytes, u32Values } from "../ids/context.js";
+import { u32Bytes, u32Values } from "../ids/image-set-ids.js";
 import { taskStateToWire } from "./map-core.js";
 import { mmStatesToWire, taskStatesToWire } from "./states.js";
 

@@ -20,8 +20,8 @@ export function readGhost(builder: ModelBuilder, row: number, id: number): void 
     const contentAt = BigInt(reader.position);
     const contentSize = isRegular ? BigInt(reader.size) - contentAt : object.size;
     builder.tables.objects[row] = ghostFromWire(object, ghost, contentSize);
-    builder.rests.push((context, foreign) => {
-      foreign.addRest({ table: "objects", row }, "ghost", GhostFileSchema, ghost, ghostToWire(context.tables.objects[row] ?? objectRow()));
+    builder.deltas.push((context, foreign) => {
+      foreign.addDelta({ table: "objects", row }, "ghost", GhostFileSchema, ghost, ghostToWire(context.tables.objects[row] ?? objectRow()));
     });
     if (!isRegular) return;
     const label = set.labelOf(name);

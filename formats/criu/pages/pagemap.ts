@@ -4,7 +4,7 @@ import { isFieldSet } from "@bufbuild/protobuf";
 import { extentRow, type ExtentOwner, type VmaRow } from "../../../src/gen/tables.js";
 import { FilePageSource } from "../../../src/pages/file-source.js";
 import type { ModelBuilder } from "../builder.js";
-import { u32Bytes } from "../ids/context.js";
+import { u32Bytes } from "../ids/image-set-ids.js";
 import { PagemapEntrySchema, PagemapHeadSchema } from "../gen/memory_pb.js";
 import { openImage } from "../wire/image-reader.js";
 import type { ImageSet } from "../wire/image-set.js";

@@ -5,7 +5,7 @@ import type { Output } from "../../../src/adapter/output.js";
 import { objectRow } from "../../../src/gen/tables.js";
 import type { Checkpoint } from "../../../src/model/checkpoint.js";
 import type { PageCopies } from "../../../src/pages/page-copies.js";
-import type { WireContext } from "../ids/context.js";
+import type { ImageSetIds } from "../ids/image-set-ids.js";
 import { GhostChunkSchema, GhostFileSchema } from "../gen/payload_pb.js";
 import { ImageWriter } from "../wire/image-writer.js";
 import { ghostToWire } from "../map/map-object.js";
@@ -14,7 +14,7 @@ import { sourceOf } from "./write-pages.js";
 export async function writeGhost(
   output: Output,
   checkpoint: Checkpoint,
-  context: WireContext,
+  context: ImageSetIds,
   row: number,
   copies: PageCopies,
 ): Promise<void> {

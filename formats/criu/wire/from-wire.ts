@@ -5,7 +5,7 @@ import { checkpointRow, descriptorRow, taskRow, threadRow } from "../../../src/g
 import { Checkpoint } from "../../../src/model/checkpoint.js";
 import { statSync } from "node:fs";
 import { ModelBuilder } from "../builder.js";
-import { u32Bytes, u32Values, WireContext } from "../ids/context.js";
+import { u32Bytes, u32Values, ImageSetIds } from "../ids/image-set-ids.js";
 import { ForeignReader, formatId, wholeCheckpoint } from "../foreign/foreign.js";
 import { type CoreEntry, CoreEntrySchema } from "../gen/core_pb.js";
 import { FdinfoEntrySchema, FileEntrySchema } from "../gen/files_pb.js";
@@ -41,7 +41,7 @@ export function fromWire(wire: WireSet): { checkpoint: Checkpoint; losses: Model
     finishFiles(builder);
     addObjectContents(builder, pages);
     keepUnused(builder);
-    keepRests(builder);
+    keepDeltas(builder);
   } catch (error) {
     for (const source of builder.sources) source.close();
     throw error;
@@ -66,8 +66,8 @@ function addCheckpoint(builder: ModelBuilder): void {
       machine: "x86_64",
     }),
   );
-  builder.rests.push((_context, foreign) => {
-    foreign.addRest(wholeCheckpoint, "inventory", InventorySchema, wire.inventory, inventoryToWire());
+  builder.deltas.push((_context, foreign) => {
+    foreign.addDelta(wholeCheckpoint, "inventory", InventorySchema, wire.inventory, inventoryToWire());
   });
 }
 
@@ -131,12 +131,12 @@ function addTask(builder: ModelBuilder, entry: TreeEntry, mmsByVm: Map<number, n
       addDescriptors(builder, task, ids.filesId);
     }
   }
-  builder.rests.push((context, foreign) => {
+  builder.deltas.push((context, foreign) => {
     const anchor = { table: "tasks", row: task } as const;
-    foreign.addRest(anchor, "tree", TreeEntrySchema, entry, treeToWire(context, task));
-    if (isZombie) foreign.addRest(anchor, "core", CoreEntrySchema, core, deadCoreToWire(context, task));
-    if (fs) foreign.addRest(anchor, "fs", FsEntrySchema, fs, fsToWire(context, task));
-    if (ids) foreign.addRest(anchor, "kernel-ids", KernelIdsSchema, ids, idsToWire(context, task));
+    foreign.addDelta(anchor, "tree", TreeEntrySchema, entry, treeToWire(context, task));
+    if (isZombie) foreign.addDelta(anchor, "core", CoreEntrySchema, core, deadCoreToWire(context, task));
+    if (fs) foreign.addDelta(anchor, "fs", FsEntrySchema, fs, fsToWire(context, task));
+    if (ids) foreign.addDelta(anchor, "kernel-ids", KernelIdsSchema, ids, idsToWire(context, task));
   });
 }
 
@@ -204,8 +204,8 @@ function addThread(builder: ModelBuilder, task: number, tid: number, pid: number
     threadRow({ task, tid, ...threadFromWire(core, isLeader, processName), creds: creds ? credsFromWire(builder, creds) : null }),
   );
   queueFromWire(builder, task, thread, core.threadCore?.signalsP);
-  builder.rests.push((context, foreign) => {
-    foreign.addRest({ table: "threads", row: thread }, "core", CoreEntrySchema, core, coreToWire(context, thread));
+  builder.deltas.push((context, foreign) => {
+    foreign.addDelta({ table: "threads", row: thread }, "core", CoreEntrySchema, core, coreToWire(context, thread));
   });
 }
 
@@ -264,15 +264,15 @@ function keepUnused(builder: ModelBuilder): void {
   }
 }
 
-function keepRests(builder: ModelBuilder): void {
-  const context = new WireContext(builder.tables, new ForeignReader(builder.tables), fileMappings);
-  for (const keep of builder.rests) keep(context, builder.foreign);
+function keepDeltas(builder: ModelBuilder): void {
+  const context = new ImageSetIds(builder.tables, new ForeignReader(builder.tables), fileMappings);
+  for (const keep of builder.deltas) keep(context, builder.foreign);
   for (const [row, ids] of builder.objectFileIds) {
     for (const id of ids) {
       const entry = builder.wire.files.get(id);
       // An entry that is also open as a descriptor is kept with its file.
       if (!entry || builder.fileRows.has(id)) continue;
-      builder.foreign.addRest({ table: "objects", row }, `file:${id}`, FileEntrySchema, entry, objectFileToWire(context, row, id));
+      builder.foreign.addDelta({ table: "objects", row }, `file:${id}`, FileEntrySchema, entry, objectFileToWire(context, row, id));
     }
   }
 }

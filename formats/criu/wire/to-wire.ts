@@ -2,7 +2,7 @@
 /** Rows → messages of a task: the inverses of from-wire.ts, without what was kept aside. */
 import { create } from "@bufbuild/protobuf";
 import { objectRow, taskRow, threadRow } from "../../../src/gen/tables.js";
-import { hostNamespaces, type WireContext } from "../ids/context.js";
+import { hostNamespaces, type ImageSetIds } from "../ids/image-set-ids.js";
 import { type CoreEntry, CoreEntrySchema } from "../gen/core_pb.js";
 import { type FileEntry, FileEntrySchema } from "../gen/files_pb.js";
 import {
@@ -40,7 +40,7 @@ export function inventoryToWire(): Inventory {
   });
 }
 
-export function treeToWire(context: WireContext, row: number): TreeEntry {
+export function treeToWire(context: ImageSetIds, row: number): TreeEntry {
   const task = context.tables.tasks[row] ?? taskRow();
   const threads = context.threadsOf(row).map((thread) => context.tables.threads[thread]?.tid ?? 0);
   const parent = task.parent === null ? undefined : context.tables.tasks[task.parent];
@@ -48,7 +48,7 @@ export function treeToWire(context: WireContext, row: number): TreeEntry {
   return create(TreeEntrySchema, { pid: task.pid, ppid: parent?.pid ?? 0, pgid: task.pgid, sid: task.sid, threads });
 }
 
-export function idsToWire(context: WireContext, row: number): KernelIds {
+export function idsToWire(context: ImageSetIds, row: number): KernelIds {
   const task = context.tables.tasks[row] ?? taskRow();
   return create(KernelIdsSchema, {
     vmId: task.mm === null ? 0 : context.vmId(task.mm),
@@ -57,7 +57,7 @@ export function idsToWire(context: WireContext, row: number): KernelIds {
   });
 }
 
-export function fsToWire(context: WireContext, row: number): FsEntry {
+export function fsToWire(context: ImageSetIds, row: number): FsEntry {
   const task = context.tables.tasks[row] ?? taskRow();
   const entry = create(FsEntrySchema, {
     cwdId: task.cwd === null ? context.rootDirectoryId : context.objectFileId(task.cwd),
@@ -68,7 +68,7 @@ export function fsToWire(context: WireContext, row: number): FsEntry {
 }
 
 /** The core entry of a thread with all that hangs on it. */
-export function coreToWire(context: WireContext, row: number): CoreEntry {
+export function coreToWire(context: ImageSetIds, row: number): CoreEntry {
   const { tables } = context;
   const thread = tables.threads[row] ?? threadRow();
   const task = tables.tasks[thread.task] ?? taskRow();
@@ -82,14 +82,14 @@ export function coreToWire(context: WireContext, row: number): CoreEntry {
 }
 
 /** The core entry of a dead process: nothing but its state and status. */
-export function deadCoreToWire(context: WireContext, row: number): CoreEntry {
+export function deadCoreToWire(context: ImageSetIds, row: number): CoreEntry {
   const task = context.tables.tasks[row] ?? taskRow();
   const tc = taskCoreToWire(context.tables, row, task, undefined);
   return create(CoreEntrySchema, { mtype: machineX86, tc });
 }
 
 /** The entry by which an object is mapped, executed, or stood in. */
-export function objectFileToWire(context: WireContext, row: number, id: number): FileEntry {
+export function objectFileToWire(context: ImageSetIds, row: number, id: number): FileEntry {
   const object = context.tables.objects[row];
   if (object === undefined) throw new RangeError(`no object ${row}`);
   if (!context.isMemoryFile(row)) return regToWire(object, id, { ...noOwner, flags: 0, pos: 0n }, nameOnDisk(context, row));

@@ -4,7 +4,7 @@ import { create } from "@bufbuild/protobuf";
 import type { ModelBuilder } from "../../../formats/criu/builder.js";
 import { type Fifo, FileEntrySchema } from "../../../formats/criu/gen/files_pb.js";
 import { PipeDataSchema } from "../../../formats/criu/gen/payload_pb.js";
-import type { WireContext } from "../../../formats/criu/ids/context.js";
+import type { ImageSetIds } from "../../../formats/criu/ids/image-set-ids.js";
 import { fileType } from "../../../formats/criu/map/file-types.js";
 import type { FileMapping, FileParts } from "../../../formats/criu/map/kind.js";
 import { objectOfReg, ownerToWire } from "../../../formats/criu/map/map-object.js";
@@ -38,7 +38,7 @@ export const mapping: FileMapping = {
   ],
 };
 
-function isFifo({ tables }: WireContext, row: number): boolean {
+function isFifo({ tables }: ImageSetIds, row: number): boolean {
   return tables.files[row]?.object != null;
 }
 
@@ -75,7 +75,7 @@ function pipeOf(builder: ModelBuilder, pipeId: number, isNamed: boolean): number
   return row;
 }
 
-function writeContents(output: Output, context: WireContext): void {
+function writeContents(output: Output, context: ImageSetIds): void {
   const { tables } = context;
   const ends = tables.files.flatMap((file) => (file.kind === "pipe" && file.detail !== null ? [{ ...file, pipe: file.detail }] : []));
   const fifos = new Set(ends.flatMap((end) => (end.object !== null ? [end.pipe] : [])));

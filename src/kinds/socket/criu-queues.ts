@@ -3,7 +3,7 @@
 import { create } from "@bufbuild/protobuf";
 import type { ModelBuilder } from "../../../formats/criu/builder.js";
 import { ControlMessageSchema, type SocketPacket, SocketPacketSchema } from "../../../formats/criu/gen/payload_pb.js";
-import type { WireContext } from "../../../formats/criu/ids/context.js";
+import type { ImageSetIds } from "../../../formats/criu/ids/image-set-ids.js";
 import { fileTypeName } from "../../../formats/criu/map/file-types.js";
 import type { FileOf } from "../../../formats/criu/map/kind.js";
 import { ImageWriter } from "../../../formats/criu/wire/image-writer.js";
@@ -22,8 +22,8 @@ export function messagesFromWire(builder: ModelBuilder, fileOf: FileOf): void {
     const socket = socketsByFile.get(entry.idFor);
     if (socket === undefined) continue;
     const row = builder.tables.socketMessages.push(socketMessageRow({ socket, data })) - 1;
-    builder.rests.push((context, foreign) => {
-      foreign.addRest({ table: "socketMessages", row }, "packet", SocketPacketSchema, entry, packetToWire(context, row));
+    builder.deltas.push((context, foreign) => {
+      foreign.addDelta({ table: "socketMessages", row }, "packet", SocketPacketSchema, entry, packetToWire(context, row));
     });
     for (const id of entry.scm.flatMap(({ rights }) => rights)) {
       const file = fileOf(id, "sk-queues.img", `message for file ${entry.idFor} scm`);
@@ -39,7 +39,7 @@ export function messagesFromWire(builder: ModelBuilder, fileOf: FileOf): void {
   }
 }
 
-function packetToWire(context: WireContext, row: number): SocketPacket {
+function packetToWire(context: ImageSetIds, row: number): SocketPacket {
   const message = context.tables.socketMessages[row] ?? socketMessageRow();
   const file = context.tables.files.findIndex((candidate) => candidate.kind === "socket" && candidate.detail === message.socket);
   const packet = create(SocketPacketSchema, { idFor: file < 0 ? 0 : context.fileId(file), length: message.data.length });
@@ -48,7 +48,7 @@ function packetToWire(context: WireContext, row: number): SocketPacket {
   return packet;
 }
 
-export function writeQueues(output: Output, context: WireContext): void {
+export function writeQueues(output: Output, context: ImageSetIds): void {
   const { tables, foreign } = context;
   if (tables.socketMessages.length === 0) return;
   const writer = new ImageWriter(output, "sk-queues.img", "sk-queues");

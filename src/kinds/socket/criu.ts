@@ -4,7 +4,7 @@ import { create } from "@bufbuild/protobuf";
 import type { ModelBuilder } from "../../../formats/criu/builder.js";
 import { type FileEntry, FileEntrySchema } from "../../../formats/criu/gen/files_pb.js";
 import { InetSocketSchema, type InetSocket, type UnixSocket, UnixSocketSchema } from "../../../formats/criu/gen/sockets_pb.js";
-import { hostNamespaces, type WireContext } from "../../../formats/criu/ids/context.js";
+import { hostNamespaces, type ImageSetIds } from "../../../formats/criu/ids/image-set-ids.js";
 import { fileType } from "../../../formats/criu/map/file-types.js";
 import type { FileMapping } from "../../../formats/criu/map/kind.js";
 import { ownerToWire } from "../../../formats/criu/map/map-object.js";
@@ -158,7 +158,7 @@ function inetFromWire(builder: ModelBuilder, entry: InetSocket): number {
 }
 
 /** The entry of an open socket. */
-function socketToWire(context: WireContext, fileRow: number, file: OpenFileRow): FileEntry {
+function socketToWire(context: ImageSetIds, fileRow: number, file: OpenFileRow): FileEntry {
   const id = context.fileId(fileRow);
   const row = file.detail ?? 0;
   const socket = context.tables.sockets[row] ?? socketRow();

@@ -3,7 +3,7 @@
 import { create } from "@bufbuild/protobuf";
 import type { Output } from "../../adapter/output.js";
 import { objectRow } from "../../gen/tables.js";
-import type { WireContext } from "../../../formats/criu/ids/context.js";
+import type { ImageSetIds } from "../../../formats/criu/ids/image-set-ids.js";
 import { type TtyInfo, TtyInfoSchema } from "../../../formats/criu/gen/files_pb.js";
 import { ImageWriter } from "../../../formats/criu/wire/image-writer.js";
 
@@ -27,7 +27,7 @@ const saneTermios = {
 };
 const nothingLocked = { cIflag: 0, cOflag: 0, cCflag: 0, cLflag: 0, cLine: 0, cIspeed: 0, cOspeed: 0, cCc: saneTermios.cCc.map(() => 0) };
 
-export function writeTerminals(output: Output, context: WireContext): void {
+export function writeTerminals(output: Output, context: ImageSetIds): void {
   const kept = context.foreign.whole("image:tty-info.img")[0];
   if (kept) {
     const writer = new ImageWriter(output, "tty-info.img", null);
@@ -47,7 +47,7 @@ export function writeTerminals(output: Output, context: WireContext): void {
   writer.flush();
 }
 
-function terminal(context: WireContext, id: number, path: string, major: number, minor: number): TtyInfo {
+function terminal(context: ImageSetIds, id: number, path: string, major: number, minor: number): TtyInfo {
   const index = (major - ptyMajor) * 256 + minor;
   const leader = context.tables.tasks.find((task) => task.controlsTerminal !== 0);
   return create(TtyInfoSchema, {

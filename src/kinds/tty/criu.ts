@@ -7,7 +7,7 @@ import { create } from "@bufbuild/protobuf";
 import type { ModelBuilder } from "../../../formats/criu/builder.js";
 import { formatId } from "../../../formats/criu/foreign/foreign.js";
 import { type FileEntry, FileEntrySchema } from "../../../formats/criu/gen/files_pb.js";
-import type { WireContext } from "../../../formats/criu/ids/context.js";
+import type { ImageSetIds } from "../../../formats/criu/ids/image-set-ids.js";
 import { fileType } from "../../../formats/criu/map/file-types.js";
 import type { FileMapping } from "../../../formats/criu/map/kind.js";
 import { objectOfReg, ownerToWire, regToWire } from "../../../formats/criu/map/map-object.js";
@@ -39,7 +39,7 @@ export const mapping: FileMapping = {
 const devNull = objectRow({ kind: "char_device", mode: 0o020666, path: "/dev/null", nlink: 1 });
 
 /** The entry of a stream of the caller. */
-export function streamToWire(context: WireContext, row: number, file: OpenFileRow): FileEntry {
+export function streamToWire(context: ImageSetIds, row: number, file: OpenFileRow): FileEntry {
   const id = context.fileId(row);
   if (!context.isTerminal(row)) return regToWire(devNull, id, file);
   const tty = { id, ttyInfoId: context.ttyInfoId(row), flags: file.flags, fown: ownerToWire(file), regfId: context.pathFileId(row) };

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * What a message says beyond what the model says again. Reading keeps `restOf(original, rebuilt)`; writing applies
+ * What a message says beyond what the model says again. Reading keeps `deltaOf(original, rebuilt)`; writing applies
  * it to the message built from the model, so that nothing is lost from CRIU to CRIU, and edits of the model count.
  */
 import { create, type DescMessage, fromBinary, isFieldSet, type Message, type MessageShape, toBinary } from "@bufbuild/protobuf";
 import { reflect, type ReflectMessage } from "@bufbuild/protobuf/reflect";
 
-export interface Rest {
+export interface MessageDelta {
   /** A message of the same type with only what differs; empty if nothing does. */
   readonly bytes: Uint8Array;
   /** Fields that the original does not have, as dotted names. */
@@ -14,12 +14,12 @@ export interface Rest {
 }
 
 /** The difference of `original` to `rebuilt`. Fields named in `keep` (top level) are kept even if equal. */
-export function restOf<Schema extends DescMessage>(
+export function deltaOf<Schema extends DescMessage>(
   schema: Schema,
   original: MessageShape<Schema>,
   rebuilt: MessageShape<Schema>,
   keep: readonly string[] = [],
-): Rest {
+): MessageDelta {
   const absent: string[] = [];
   const rest = difference(schema, original, rebuilt, new Set(keep), "", absent);
   return { bytes: rest ? toBinary(schema, rest as MessageShape<Schema>) : new Uint8Array(0), absent };
@@ -93,7 +93,7 @@ function sameValue(type: DescMessage | undefined, left: unknown, right: unknown)
 }
 
 /** Puts what `rest` says over `message`, and takes out what the original did not have. */
-export function applyRest<Schema extends DescMessage>(
+export function applyDelta<Schema extends DescMessage>(
   schema: Schema,
   message: MessageShape<Schema>,
   rest: Uint8Array,

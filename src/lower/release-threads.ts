@@ -23,7 +23,7 @@ const stoppedByte = 0x7f;
 const user64 = { cs: 0x33n, ss: 0x2bn, flags: 0x202n };
 
 /** Ops of a thread: ready, then gone. */
-export function lowerLeaving(l: Lowering, index: number): void {
+export function lowerRelease(l: Lowering, index: number): void {
   const b = l.builder;
   const thread = l.thread(index);
   b.count(l.ready);

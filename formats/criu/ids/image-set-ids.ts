@@ -55,7 +55,7 @@ export interface SharedMemoryIds {
   readonly shmid: number;
 }
 
-export class WireContext {
+export class ImageSetIds {
   readonly #files: number[] = [];
   readonly #objects = new Map<number, number[]>();
   readonly #regf = new Map<number, number>();
