@@ -16,6 +16,7 @@ import {
   optionsToWire,
 } from "../../../formats/criu/map/socket-options.js";
 import { type OpenFileRow, type SocketRow, socketRow, type SocketState } from "../../gen/tables.js";
+import { socketOptionName } from "../../state/socket-options.js";
 import { messagesFromWire, writeQueues } from "./criu-queues.js";
 
 const family = { unix: 1, inet: 2, inet6: 10 } as const;
@@ -38,7 +39,7 @@ export const mapping: FileMapping = {
     {
       code: "sockets.options",
       facet: "sockets",
-      names: tables.socketOptions.filter((row) => !isStorableOption(row)).map((row) => `level ${row.level} option ${row.option}`),
+      names: tables.socketOptions.filter((row) => !isStorableOption(row)).map((row) => socketOptionName(row)),
       what: "socket options without a field",
     },
     {

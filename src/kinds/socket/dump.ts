@@ -7,7 +7,8 @@ import { type DescriptorFacts, inodeType } from "../../dump/fds/facts.js";
 import type { FileCollector, FileDump, FileFields } from "../../dump/fds/kind.js";
 import { inherited } from "../inherited/dump.js";
 import { freebindOptions, InetSocketCollector, type SocketKind } from "./inet/dump.js";
-import { OptionReader, SO_ATTACH_FILTER, SOL_SOCKET, socketFilter } from "../../dump/fds/socket-options.js";
+import { OptionReader, SOL_SOCKET, socketFilter } from "../../dump/fds/socket-options.js";
+import { socketOptions as optionTable } from "../../state/socket-options.js";
 import { UnixSocketCollector } from "./unix/dump.js";
 
 const familyNames = new Map<number, string>([
@@ -94,7 +95,8 @@ class SocketCollector implements FileCollector {
     }
     const filter = socketFilter(description.fd);
     if (filter === undefined) refuseDescription(description, "socket_bpf", "a socket with an eBPF filter");
-    if (filter.length > 0) socketOptions.push(socketOptionRow({ socket, level: SOL_SOCKET, option: SO_ATTACH_FILTER, value: filter }));
+    if (filter.length > 0)
+      socketOptions.push(socketOptionRow({ socket, level: SOL_SOCKET, option: optionTable.SO_ATTACH_FILTER.option, value: filter }));
     if (kind.family === 16) this.#memberships(description, socket);
   }
 

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Sockets: a row in the list of descriptors, and a section of their own. */
-import type { OpenFileRow, SocketRow } from "../../gen/tables.js";
+import type { OpenFileRow, SocketOptionRow, SocketRow } from "../../gen/tables.js";
 import type { Checkpoint } from "../../model/checkpoint.js";
 import { detailsOf, holdersOf } from "../../ops/show/held-files.js";
 import { sockaddrText, socketKindName } from "../../ops/show/names.js";
 import { objectText, type Scope } from "../../ops/show/scope.js";
 import type { Section } from "../../ops/show/section-tasks.js";
+import { socketOption, socketOptionName } from "../../state/socket-options.js";
 import type { FileShow } from "../../ops/show/file-kind.js";
 
 export const show: FileShow = {
@@ -44,6 +45,11 @@ export function sockets(scope: Scope): Section {
       holders.get(file) ?? "-",
     ];
   });
+  const optionLines = indices.flatMap((index) => {
+    const ofSocket = tables.socketOptions.filter((option) => option.socket === index);
+    const name = `socket:[${tables.sockets[index]?.ino ?? "?"}]`;
+    return ofSocket.length === 0 ? [] : [`${name} options: ${ofSocket.map(optionText).join("  ")}`];
+  });
   const columns = [
     { title: "SOCKET" },
     { title: "KIND" },
@@ -55,7 +61,15 @@ export function sockets(scope: Scope): Section {
     { title: "HELD AS" },
   ] as const;
   return {
-    blocks: [rows.length > 0 ? { columns, rows } : { lines: ["no sockets"] }],
+    blocks: [rows.length > 0 ? { columns, rows } : { lines: ["no sockets"] }, ...(optionLines.length > 0 ? [{ lines: optionLines }] : [])],
     selected: { sockets: indices, socketOptions: options, socketMessages: messages },
   };
+}
+
+/** `SO_KEEPALIVE=1`, `SO_BINDTODEVICE=eth0`; values of other lengths than a number's as bytes. */
+function optionText(row: SocketOptionRow): string {
+  const value = Buffer.from(row.value);
+  const name = socketOptionName(row);
+  if (socketOption(row)?.how === "text") return `${name}=${value.toString("utf8").replace(/\0+$/, "")}`;
+  return `${name}=${value.length === 4 ? value.readInt32LE() : value.length <= 16 ? `0x${value.toString("hex")}` : `${value.length} bytes`}`;
 }

@@ -1,22 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Setting socket options again, and making plain sockets. */
 import type { SocketOptionRow, SocketRow } from "../../gen/tables.js";
+import { socketOption, socketOptionName, socketOptions } from "../../state/socket-options.js";
 import type { LowerContext } from "../context.js";
 import type { Slot } from "../operands.js";
 import { openFlags } from "./shared.js";
 
 const SOL_SOCKET = 1;
-const SO_REUSEADDR = 2;
-const SO_SNDBUF = 7;
-const SO_RCVBUF = 8;
-const SO_ATTACH_FILTER = 26;
-const SO_SNDBUFFORCE = 32;
-const SO_RCVBUFFORCE = 33;
-const SO_BUF_LOCK = 72;
+const SO_REUSEADDR = socketOptions.SO_REUSEADDR.option;
+const SO_SNDBUF = socketOptions.SO_SNDBUF.option;
+const SO_ATTACH_FILTER = socketOptions.SO_ATTACH_FILTER.option;
+const SO_SNDBUFFORCE = socketOptions.SO_SNDBUFFORCE.option;
+const SO_RCVBUFFORCE = socketOptions.SO_RCVBUFFORCE.option;
+const SO_BUF_LOCK = socketOptions.SO_BUF_LOCK.option;
 
 /** Options that wait until the queues are filled: sizes that were set when the bytes were there already, and their locks. */
-const isLate = ({ level, option }: SocketOptionRow): boolean =>
-  level === SOL_SOCKET && (option === SO_SNDBUF || option === SO_RCVBUF || option === SO_BUF_LOCK);
+const isLate = (row: SocketOptionRow): boolean => socketOption(row)?.isLate === true;
 
 /** Rows by whether they wait: besides the sizes those that set an option once more, after bind. */
 function split(context: LowerContext, socket: number): { readonly early: SocketOptionRow[]; readonly late: SocketOptionRow[] } {
@@ -31,8 +30,8 @@ function split(context: LowerContext, socket: number): { readonly early: SocketO
   return { early, late };
 }
 
-/** NETLINK_ADD_MEMBERSHIP: one row a group. */
-const isRepeatable = ({ level, option }: SocketOptionRow): boolean => level === 270 && option === 1;
+/** One row a group. */
+const isRepeatable = (row: SocketOptionRow): boolean => socketOption(row)?.how === "membership";
 
 /** The option rows of a socket, in order. */
 export function optionsOf(context: LowerContext, socket: number): SocketOptionRow[] {
@@ -78,19 +77,20 @@ export function undoReuse(context: LowerContext, slot: Slot, socket: number): vo
 function setOption(context: LowerContext, slot: Slot, row: SocketOptionRow, purpose: string): void {
   const { builder } = context;
   const value = builder.bytes(row.value.length > 0 ? row.value : new Uint8Array(4));
-  const message = `set socket option ${row.level}/${row.option} ${purpose}`;
-  if (row.level === SOL_SOCKET && row.option === SO_ATTACH_FILTER) {
+  const message = `set ${socketOptionName(row)} ${purpose}`;
+  const how = socketOption(row)?.how;
+  if (how === "filter") {
     // struct sock_fprog: u16 number of instructions, pointer to them
     const program = builder.u8s(row.value.length / 8, value);
     builder.syscall("setsockopt", [slot, SOL_SOCKET, SO_ATTACH_FILTER, program, 16], { message });
     return;
   }
-  const isSize = row.level === SOL_SOCKET && (row.option === SO_SNDBUF || row.option === SO_RCVBUF);
-  if (isSize) {
+  if (how === "size") {
     // The forced form goes beyond the system's limit, and is for CAP_NET_ADMIN; the plain one is for all.
     const plain = builder.label("plain size");
     const done = builder.label("size is set");
-    const forced = row.option === SO_SNDBUF ? SO_SNDBUFFORCE : SO_RCVBUFFORCE;
+    const isSend = row.option === SO_SNDBUF || row.option === SO_SNDBUFFORCE;
+    const forced = isSend ? SO_SNDBUFFORCE : SO_RCVBUFFORCE;
     builder.syscall("setsockopt", [slot, SOL_SOCKET, forced, value, row.value.length], { orElse: plain });
     builder.jump(done);
     builder.place(plain);
