@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Small states of a process and of its threads that every kernel has. */
+#include "probe.h"
+#include <linux/ioprio.h>
+#include <sys/personality.h>
+#include <sys/resource.h>
+
+static int write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY), ok = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+	int error = errno;
+
+	if (fd >= 0)
+		close(fd);
+	return ok ? 0 : error;
+}
+
+static int make_umask(void) { umask(0137); return 0; }
+static void tell_umask(FILE *out)
+{
+	mode_t mask = umask(0);
+
+	umask(mask);
+	fprintf(out, "%o", mask);
+}
+
+static int make_personality(void) { return personality(ADDR_NO_RANDOMIZE) < 0 ? errno : 0; }
+static void tell_personality(FILE *out) { fprintf(out, "%x", personality(0xffffffff)); }
+
+static int make_oom(void) { return write_file("/proc/self/oom_score_adj", "321"); }
+static void tell_oom(FILE *out) { tell_file(out, "/proc/self/oom_score_adj"); }
+
+static int make_subreaper(void) { return prctl(PR_SET_CHILD_SUBREAPER, 1) ? errno : 0; }
+static void tell_subreaper(FILE *out)
+{
+	int is = -1;
+
+	prctl(PR_GET_CHILD_SUBREAPER, &is);
+	fprintf(out, "%d", is);
+}
+
+static int make_coredump(void) { return write_file("/proc/self/coredump_filter", "0x1f1"); }
+static void tell_coredump(FILE *out) { tell_file(out, "/proc/self/coredump_filter"); }
+
+static int make_dumpable(void) { return prctl(PR_SET_DUMPABLE, 0) ? errno : 0; }
+static void tell_dumpable(FILE *out) { fprintf(out, "%d", prctl(PR_GET_DUMPABLE)); }
+
+static int make_membarrier(void) { return syscall(SYS_membarrier, 1 << 4, 0, 0) ? errno : 0; }
+static void tell_membarrier(FILE *out) { fprintf(out, "%ld", syscall(SYS_membarrier, 1 << 9, 0, 0)); }
+
+static int make_nnp(void) { return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ? errno : 0; }
+static void tell_nnp(FILE *out) { fprintf(out, "%d", prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0)); }
+
+static int make_pdeath(void) { return prctl(PR_SET_PDEATHSIG, SIGUSR2) ? errno : 0; }
+static void tell_pdeath(FILE *out)
+{
+	int signal = 0;
+
+	prctl(PR_GET_PDEATHSIG, &signal);
+	fprintf(out, "%d", signal);
+}
+
+/* Those of threads are made and told in a second thread. */
+static int made;
+static void slack_there(FILE *out) { (void)out; made = prctl(PR_SET_TIMERSLACK, 77777) ? errno : 0; }
+static int make_slack(void) { on_thread(slack_there, NULL); return made; }
+static void slack(FILE *out) { fprintf(out, "%d", prctl(PR_GET_TIMERSLACK)); }
+static void tell_slack(FILE *out) { on_thread(slack, out); }
+
+static void nice_there(FILE *out) { (void)out; made = setpriority(PRIO_PROCESS, gettid(), 7) ? errno : 0; }
+static int make_nice(void) { on_thread(nice_there, NULL); return made; }
+static void nice_of(FILE *out) { fprintf(out, "%d", getpriority(PRIO_PROCESS, gettid())); }
+static void tell_nice(FILE *out) { on_thread(nice_of, out); }
+
+static void ioprio_there(FILE *out)
+{
+	(void)out;
+	made = syscall(SYS_ioprio_set, 1, 0, (2 << 13) | 6) ? errno : 0;
+}
+static int make_ioprio(void) { on_thread(ioprio_there, NULL); return made; }
+static void ioprio(FILE *out) { fprintf(out, "%lx", syscall(SYS_ioprio_get, 1, 0)); }
+static void tell_ioprio(FILE *out) { on_thread(ioprio, out); }
+
+static void name_there(FILE *out) { (void)out; made = prctl(PR_SET_NAME, "second one") ? errno : 0; }
+static int make_name(void) { on_thread(name_there, NULL); return made; }
+static void name_of(FILE *out)
+{
+	char name[17] = "";
+
+	prctl(PR_GET_NAME, name);
+	fprintf(out, "%s", name);
+}
+static void tell_name(FILE *out) { on_thread(name_of, out); }
+
+static int make_cpu_time(void)
+{
+	struct timespec now;
+
+	do
+		clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+	while (now.tv_sec == 0 && now.tv_nsec < 200000000);
+	return 0;
+}
+/* Tenths of a second, rounded down: telling costs less than that. */
+static void tell_cpu_time(FILE *out)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+	fprintf(out, "%s", now.tv_sec > 0 || now.tv_nsec >= 200000000 ? "used" : "fresh");
+}
+
+PROBES({ "umask", make_umask, tell_umask }, { "personality", make_personality, tell_personality },
+       { "oom", make_oom, tell_oom }, { "subreaper", make_subreaper, tell_subreaper },
+       { "coredump", make_coredump, tell_coredump }, { "dumpable", make_dumpable, tell_dumpable },
+       { "membarrier", make_membarrier, tell_membarrier }, { "nnp", make_nnp, tell_nnp },
+       { "pdeath", make_pdeath, tell_pdeath }, { "slack", make_slack, tell_slack },
+       { "nice", make_nice, tell_nice }, { "ioprio", make_ioprio, tell_ioprio },
+       { "name", make_name, tell_name }, { "cpu-time", make_cpu_time, tell_cpu_time })

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+import type { Family } from "./probe.js";
+
+export const processes: Family = {
+  program: "process",
+  title: "Processes and threads",
+  probes: [
+    { name: "umask", state: "umask", is: "kept" },
+    { name: "personality", state: "personality", is: "kept" },
+    { name: "oom", state: "oom_score_adj", is: "kept" },
+    { name: "subreaper", state: "child subreaper (PR_SET_CHILD_SUBREAPER)", is: "kept" },
+    { name: "coredump", state: "coredump_filter", is: "kept" },
+    { name: "dumpable", state: "dumpable (PR_SET_DUMPABLE)", is: "kept", isAlone: true },
+    { name: "membarrier", state: "membarrier registrations", is: "kept" },
+    { name: "nnp", state: "no_new_privs", is: "kept" },
+    { name: "pdeath", state: "parent death signal (PR_SET_PDEATHSIG)", is: "kept" },
+    { name: "slack", state: "timer slack of a thread", is: "kept" },
+    { name: "nice", state: "nice value of a thread", is: "kept" },
+    { name: "ioprio", state: "I/O priority of a thread", is: "kept" },
+    { name: "name", state: "name of a thread (PR_SET_NAME)", is: "kept" },
+    {
+      name: "cpu-time",
+      state: "CPU time used (process and thread clocks, getrusage, what counts against RLIMIT_CPU)",
+      is: { cannot: "the kernel lets nobody set it: it starts at 0; `crimg show IMAGE state` says so" },
+    },
+  ],
+};
