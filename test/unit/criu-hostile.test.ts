@@ -6,6 +6,7 @@ import {
   copyFileSync,
   existsSync,
   mkdirSync,
+  mkdtempSync,
   readdirSync,
   readFileSync,
   renameSync,
@@ -31,6 +32,10 @@ import type { Checkpoint } from "../../src/model/checkpoint.js";
 import { readSet } from "../support/criu.js";
 import { temporaryDirectory } from "../support/processes.js";
 import { fixtures } from "../support/project.js";
+
+// What these tests count is theirs alone: other runs beside them unpack archives too.
+process.env["TMPDIR"] = mkdtempSync(join(tmpdir(), "crimg-test-"));
+process.on("exit", () => rmSync(tmpdir(), { recursive: true, force: true }));
 
 /** A copy of a fixture's images. */
 function copyOf(t: TestContext, fixture: string): string {
