@@ -363,7 +363,7 @@ types:
     doc: An open file description (struct file), however many descriptors name it.
     seq:
       - { id: kind, type: u4, enum: file_kind, doc: "What it is." }
-      - { id: detail, type: u4, -crimg-optional: true, doc: "Row in the table that `kind` names (pipes, sockets, eventfds, timerfds, signalfds); for inherited and tty the stdio number; for pidfd the process id, or none if the process is gone; else none." }
+      - { id: detail, type: u4, -crimg-optional: true, doc: "Row in the table that `kind` names (pipes, sockets, eventfds, timerfds, signalfds, terminals); for inherited and tty the stdio number; for pidfd the process id, or none if the process is gone; else none." }
       - { id: object, type: u4, -crimg-ref: objects, -crimg-optional: true, doc: "Path-based kinds and FIFOs: the inode. Pidfds of processes that are gone: equal for the same process." }
       - { id: flags, type: u4, -crimg-format: octal, doc: "F_GETFL: access mode and status flags (O_PATH included)." }
       - { id: pos, type: u8, doc: "File offset." }
@@ -524,7 +524,32 @@ types:
       - { id: reason, type: str_ref, doc: "Why it is not there, in words that follow 'the checkpoint does not hold the bytes at …:'." }
       - { id: start, type: u8, -crimg-format: hex, doc: "First address." }
       - { id: end, type: u8, -crimg-format: hex, doc: "First address after it; in the same mapping." }
+  terminal:
+    -crimg-table: 41
+    -crimg-name: terminals
+    doc: A terminal. Of a pseudoterminal whose master is in the tree, all that is in it; of one from outside, the modes that the program had set.
+    seq:
+      - { id: kind, type: u4, enum: terminal_kind, doc: "Where it comes from." }
+      - { id: index, type: u4, doc: "Pseudoterminals: N of /dev/pts/N. It is taken again if it is free." }
+      - { id: master, type: u4, -crimg-ref: files, -crimg-optional: true, doc: "The master's open file; none: it is outside, or gone (kind hung_up)." }
+      - { id: session, type: u4, doc: "Session whose controlling terminal it is; 0 for none." }
+      - { id: flags, type: u4, -crimg-flags: { locked: 0, packet: 1, exclusive: 2, closed: 3 }, doc: "TIOCGPTLCK, TIOCGPKT, TIOCGEXCL; closed: slaves were open once and none is now." }
+      - { id: mode, type: u4, -crimg-format: octal, doc: "st_mode of the slave's node; 0 if unknown." }
+      - { id: uid, type: u4, doc: "Owner of the slave's node." }
+      - { id: gid, type: u4, doc: "Group of the slave's node." }
+      - { id: rows, type: u2, doc: "ws_row of TIOCGWINSZ." }
+      - { id: columns, type: u2, doc: "ws_col." }
+      - { id: x_pixels, type: u2, doc: "ws_xpixel." }
+      - { id: y_pixels, type: u2, doc: "ws_ypixel." }
+      - { id: termios, type: blob_ref, -crimg-format: hex, doc: "struct termios2 of TCGETS2, 44 bytes; empty if unknown." }
+      - { id: locked_termios, type: blob_ref, -crimg-format: hex, doc: "struct termios of TIOCGLCKTRMIOS, 36 bytes; empty if nothing is locked." }
+      - { id: input, type: blob_ref, -crimg-format: hex, doc: "Bytes that the slave has not read yet, as line discipline N_TTY holds them." }
+      - { id: output, type: blob_ref, -crimg-format: hex, doc: "Bytes that the master has not read yet." }
 enums:
+  terminal_kind:
+    1: pty
+    2: outside
+    3: hung_up
   task_state:
     1: running
     2: stopped
@@ -594,6 +619,7 @@ enums:
     9: inherited
     10: pidfd
     11: tty
+    12: pty
   owner_type:
     0: none
     1: tid

@@ -8,6 +8,7 @@ import { losses as memfd } from "../kinds/memfd/losses.js";
 import { losses as path } from "../kinds/path/losses.js";
 import { losses as pidfd } from "../kinds/pidfd/losses.js";
 import { losses as pipe } from "../kinds/pipe/losses.js";
+import { losses as pty } from "../kinds/pty/losses.js";
 import { losses as signalfd } from "../kinds/signalfd/losses.js";
 import { losses as socket } from "../kinds/socket/losses.js";
 import { losses as timerfd } from "../kinds/timerfd/losses.js";
@@ -17,6 +18,7 @@ import type { FileLosses } from "./file-kind.js";
 export const fileLosses: Readonly<Record<FileKind, FileLosses>> = {
   path,
   pipe,
+  pty,
   socket,
   eventfd,
   epoll,

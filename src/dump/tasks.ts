@@ -30,8 +30,14 @@ export function outerTaskRow(process: FrozenProcess, parent: number | null, pare
     exitSignal: Number(BigInt.asUintN(32, stat.field(38))),
     taskFlags: Number(stat.field(9)),
     controlsTerminal: stat.field(7) !== 0n ? 1 : 0,
-    foregroundPgid: Number(stat.field(8)),
+    foregroundPgid: groupAsSeen(Number(stat.field(8))),
   });
+}
+
+/** A process group of crimg's pid namespace as the tree sees it; -1 stays. */
+function groupAsSeen(pgid: number): number {
+  const leader = pgid > 0 ? readStatus(procPath(pgid)) : undefined;
+  return (leader && innermost(leader, "NSpid")) ?? pgid;
 }
 
 /** What only the process itself can be asked. */

@@ -22,6 +22,8 @@ import {
   socketStateValues,
   taskStateNames,
   taskStateValues,
+  terminalKindNames,
+  terminalKindValues,
   vmaKindNames,
   vmaKindValues,
   type AbsentRegionRow,
@@ -52,6 +54,7 @@ import {
   type Tables,
   type TablesHeader,
   type TaskRow,
+  type TerminalRow,
   type ThreadRow,
   type TimerfdRow,
   type TlsEntry,
@@ -996,6 +999,51 @@ export function writeAbsentRegionRow(writer: ByteWriter, row: AbsentRegionRow, h
   writer.u8(row.end, "end");
 }
 
+/** Bytes of a terminal record. */
+export const terminalRowSize = 104;
+
+/** Reads a terminal record at the reader's position. */
+export function readTerminalRow(reader: ByteReader, heaps: HeapReader): TerminalRow {
+  reader.need(terminalRowSize, "terminal");
+  const kind = reader.name(reader.u4(), 4, terminalKindNames, "kind");
+  const index = reader.u4();
+  const master = reader.row();
+  const session = reader.u4();
+  const flags = reader.u4();
+  const mode = reader.u4();
+  const uid = reader.u4();
+  const gid = reader.u4();
+  const rows = reader.u2();
+  const columns = reader.u2();
+  const xPixels = reader.u2();
+  const yPixels = reader.u2();
+  const termios = heaps.blob(reader, "termios");
+  const lockedTermios = heaps.blob(reader, "locked_termios");
+  const input = heaps.blob(reader, "input");
+  const output = heaps.blob(reader, "output");
+  return { kind, index, master, session, flags, mode, uid, gid, rows, columns, xPixels, yPixels, termios, lockedTermios, input, output };
+}
+
+/** Appends a terminal record. */
+export function writeTerminalRow(writer: ByteWriter, row: TerminalRow, heaps: HeapWriter): void {
+  writer.u4(writer.number(row.kind, terminalKindValues, "kind"), "kind");
+  writer.u4(row.index, "index");
+  writer.row(row.master, "master");
+  writer.u4(row.session, "session");
+  writer.u4(row.flags, "flags");
+  writer.u4(row.mode, "mode");
+  writer.u4(row.uid, "uid");
+  writer.u4(row.gid, "gid");
+  writer.u2(row.rows, "rows");
+  writer.u2(row.columns, "columns");
+  writer.u2(row.xPixels, "x_pixels");
+  writer.u2(row.yPixels, "y_pixels");
+  heaps.blob(writer, row.termios, "termios");
+  heaps.blob(writer, row.lockedTermios, "locked_termios");
+  heaps.blob(writer, row.input, "input");
+  heaps.blob(writer, row.output, "output");
+}
+
 /** How the rows of every table are read and written. */
 export interface RowCodec<Row> {
   readonly read: (reader: ByteReader, heaps: HeapReader) => Row;
@@ -1031,4 +1079,5 @@ export const rowCodecs: { readonly [Name in keyof Tables]: RowCodec<Tables[Name]
   messageFiles: { read: readMessageFileRow, write: writeMessageFileRow },
   guardRegions: { read: readGuardRegionRow, write: writeGuardRegionRow },
   absentRegions: { read: readAbsentRegionRow, write: writeAbsentRegionRow },
+  terminals: { read: readTerminalRow, write: writeTerminalRow },
 };

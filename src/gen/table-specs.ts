@@ -14,6 +14,7 @@ export interface TableSpec extends RecordSpec {
   readonly table: TableName;
 }
 
+const terminalKindEnum: EnumSpec = { id: "terminal_kind", values: { pty: 1, outside: 2, hung_up: 3 } };
 const taskStateEnum: EnumSpec = { id: "task_state", values: { running: 1, stopped: 2, zombie: 3 } };
 const schedPolicyEnum: EnumSpec = { id: "sched_policy", values: { other: 0, fifo: 1, rr: 2, batch: 3, idle: 5, deadline: 6, ext: 7 } };
 const rlimitResourceEnum: EnumSpec = { id: "rlimit_resource", values: { cpu: 0, fsize: 1, data: 2, stack: 3, core: 4, rss: 5, nproc: 6, nofile: 7, memlock: 8, as: 9, locks: 10, sigpending: 11, msgqueue: 12, nice: 13, rtprio: 14, rttime: 15 } };
@@ -21,7 +22,7 @@ const itimerKindEnum: EnumSpec = { id: "itimer_kind", values: { real: 0, virtual
 const vmaKindEnum: EnumSpec = { id: "vma_kind", values: { anon_private: 1, anon_shared: 2, file_private: 3, file_shared: 4, vdso: 5, vvar: 6, vsyscall: 7, special: 8 } };
 const extentOwnerEnum: EnumSpec = { id: "extent_owner", values: { mm: 0, object: 1 } };
 const objectKindEnum: EnumSpec = { id: "object_kind", values: { file: 1, ghost: 2, directory: 3, char_device: 4, block_device: 5, fifo: 6, unix_socket: 7, symlink: 8, shared_memory: 9, memfd: 10, other: 11 } };
-const fileKindEnum: EnumSpec = { id: "file_kind", values: { path: 1, pipe: 2, socket: 3, eventfd: 4, epoll: 5, timerfd: 6, signalfd: 7, memfd: 8, inherited: 9, pidfd: 10, tty: 11 } };
+const fileKindEnum: EnumSpec = { id: "file_kind", values: { path: 1, pipe: 2, socket: 3, eventfd: 4, epoll: 5, timerfd: 6, signalfd: 7, memfd: 8, inherited: 9, pidfd: 10, tty: 11, pty: 12 } };
 const ownerTypeEnum: EnumSpec = { id: "owner_type", values: { none: 0, tid: 1, pid: 2, pgrp: 3 } };
 const socketStateEnum: EnumSpec = { id: "socket_state", values: { unconnected: 1, listening: 2, connected: 3, closed: 4 } };
 
@@ -377,7 +378,7 @@ export const tableSpecs: readonly TableSpec[] = [
     doc: "An open file description (struct file), however many descriptors name it.",
     fields: [
       { id: "kind", name: "kind", wire: "u4", offset: 0, size: 4, enum: fileKindEnum, doc: "What it is." },
-      { id: "detail", name: "detail", wire: "u4", offset: 4, size: 4, optional: true, doc: "Row in the table that `kind` names (pipes, sockets, eventfds, timerfds, signalfds); for inherited and tty the stdio number; for pidfd the process id, or none if the process is gone; else none." },
+      { id: "detail", name: "detail", wire: "u4", offset: 4, size: 4, optional: true, doc: "Row in the table that `kind` names (pipes, sockets, eventfds, timerfds, signalfds, terminals); for inherited and tty the stdio number; for pidfd the process id, or none if the process is gone; else none." },
       { id: "object", name: "object", wire: "u4", offset: 8, size: 4, ref: "objects", optional: true, doc: "Path-based kinds and FIFOs: the inode. Pidfds of processes that are gone: equal for the same process." },
       { id: "flags", name: "flags", wire: "u4", offset: 12, size: 4, format: "octal", doc: "F_GETFL: access mode and status flags (O_PATH included)." },
       { id: "pos", name: "pos", wire: "u8", offset: 16, size: 8, doc: "File offset." },
@@ -588,6 +589,32 @@ export const tableSpecs: readonly TableSpec[] = [
       { id: "reason", name: "reason", wire: "str_ref", offset: 4, size: 4, doc: "Why it is not there, in words that follow 'the checkpoint does not hold the bytes at …:'." },
       { id: "start", name: "start", wire: "u8", offset: 8, size: 8, format: "hex", doc: "First address." },
       { id: "end", name: "end", wire: "u8", offset: 16, size: 8, format: "hex", doc: "First address after it; in the same mapping." },
+    ],
+  },
+  {
+    kind: 41,
+    tableId: "terminals",
+    table: "terminals",
+    id: "terminal",
+    size: 104,
+    doc: "A terminal. Of a pseudoterminal whose master is in the tree, all that is in it; of one from outside, the modes that the program had set.",
+    fields: [
+      { id: "kind", name: "kind", wire: "u4", offset: 0, size: 4, enum: terminalKindEnum, doc: "Where it comes from." },
+      { id: "index", name: "index", wire: "u4", offset: 4, size: 4, doc: "Pseudoterminals: N of /dev/pts/N. It is taken again if it is free." },
+      { id: "master", name: "master", wire: "u4", offset: 8, size: 4, ref: "files", optional: true, doc: "The master's open file; none: it is outside, or gone (kind hung_up)." },
+      { id: "session", name: "session", wire: "u4", offset: 12, size: 4, doc: "Session whose controlling terminal it is; 0 for none." },
+      { id: "flags", name: "flags", wire: "u4", offset: 16, size: 4, flags: { locked: 0, packet: 1, exclusive: 2, closed: 3 }, doc: "TIOCGPTLCK, TIOCGPKT, TIOCGEXCL; closed: slaves were open once and none is now." },
+      { id: "mode", name: "mode", wire: "u4", offset: 20, size: 4, format: "octal", doc: "st_mode of the slave's node; 0 if unknown." },
+      { id: "uid", name: "uid", wire: "u4", offset: 24, size: 4, doc: "Owner of the slave's node." },
+      { id: "gid", name: "gid", wire: "u4", offset: 28, size: 4, doc: "Group of the slave's node." },
+      { id: "rows", name: "rows", wire: "u2", offset: 32, size: 2, doc: "ws_row of TIOCGWINSZ." },
+      { id: "columns", name: "columns", wire: "u2", offset: 34, size: 2, doc: "ws_col." },
+      { id: "x_pixels", name: "xPixels", wire: "u2", offset: 36, size: 2, doc: "ws_xpixel." },
+      { id: "y_pixels", name: "yPixels", wire: "u2", offset: 38, size: 2, doc: "ws_ypixel." },
+      { id: "termios", name: "termios", wire: "blob_ref", offset: 40, size: 16, format: "hex", doc: "struct termios2 of TCGETS2, 44 bytes; empty if unknown." },
+      { id: "locked_termios", name: "lockedTermios", wire: "blob_ref", offset: 56, size: 16, format: "hex", doc: "struct termios of TIOCGLCKTRMIOS, 36 bytes; empty if nothing is locked." },
+      { id: "input", name: "input", wire: "blob_ref", offset: 72, size: 16, format: "hex", doc: "Bytes that the slave has not read yet, as line discipline N_TTY holds them." },
+      { id: "output", name: "output", wire: "blob_ref", offset: 88, size: 16, format: "hex", doc: "Bytes that the master has not read yet." },
     ],
   },
 ];

@@ -7,6 +7,20 @@ export { tableSpecs, type TableSpec } from "./table-specs.js";
 
 const noBytes = new Uint8Array(0);
 
+/** Numbers of terminal_kind. */
+export const terminalKindValues = {
+  pty: 1,
+  outside: 2,
+  hung_up: 3,
+} as const;
+export type TerminalKind = keyof typeof terminalKindValues;
+/** Names of terminal_kind. */
+export const terminalKindNames: ReadonlyMap<number, TerminalKind> = new Map([
+  [1, "pty"],
+  [2, "outside"],
+  [3, "hung_up"],
+]);
+
 /** Numbers of task_state. */
 export const taskStateValues = {
   running: 1,
@@ -176,6 +190,7 @@ export const fileKindValues = {
   inherited: 9,
   pidfd: 10,
   tty: 11,
+  pty: 12,
 } as const;
 export type FileKind = keyof typeof fileKindValues;
 /** Names of file_kind. */
@@ -191,6 +206,7 @@ export const fileKindNames: ReadonlyMap<number, FileKind> = new Map([
   [9, "inherited"],
   [10, "pidfd"],
   [11, "tty"],
+  [12, "pty"],
 ]);
 
 /** Numbers of owner_type. */
@@ -292,6 +308,13 @@ export const descriptorFlagsBits = {
 export const socketShutdownBits = {
   read: 0x1,
   write: 0x2,
+} as const;
+/** Masks of the bits of terminal.flags. */
+export const terminalFlagsBits = {
+  locked: 0x1,
+  packet: 0x2,
+  exclusive: 0x4,
+  closed: 0x8,
 } as const;
 
 /** One GDT TLS descriptor as two words. */
@@ -996,7 +1019,7 @@ export function objectRow(fields: Partial<ObjectRow> = {}): ObjectRow {
 export interface OpenFileRow {
   /** What it is. */
   readonly kind: FileKind;
-  /** Row in the table that `kind` names (pipes, sockets, eventfds, timerfds, signalfds); for inherited and tty the stdio number; for pidfd the process id, or none if the process is gone; else none. */
+  /** Row in the table that `kind` names (pipes, sockets, eventfds, timerfds, signalfds, terminals); for inherited and tty the stdio number; for pidfd the process id, or none if the process is gone; else none. */
   readonly detail: number | null;
   /** Path-based kinds and FIFOs: the inode. Pidfds of processes that are gone: equal for the same process. */
   readonly object: number | null;
@@ -1373,6 +1396,65 @@ export function absentRegionRow(fields: Partial<AbsentRegionRow> = {}): AbsentRe
   };
 }
 
+/** A terminal. Of a pseudoterminal whose master is in the tree, all that is in it; of one from outside, the modes that the program had set. */
+export interface TerminalRow {
+  /** Where it comes from. */
+  readonly kind: TerminalKind;
+  /** Pseudoterminals: N of /dev/pts/N. It is taken again if it is free. */
+  readonly index: number;
+  /** The master's open file; none: it is outside, or gone (kind hung_up). */
+  readonly master: number | null;
+  /** Session whose controlling terminal it is; 0 for none. */
+  readonly session: number;
+  /** TIOCGPTLCK, TIOCGPKT, TIOCGEXCL; closed: slaves were open once and none is now. */
+  readonly flags: number;
+  /** st_mode of the slave's node; 0 if unknown. */
+  readonly mode: number;
+  /** Owner of the slave's node. */
+  readonly uid: number;
+  /** Group of the slave's node. */
+  readonly gid: number;
+  /** ws_row of TIOCGWINSZ. */
+  readonly rows: number;
+  /** ws_col. */
+  readonly columns: number;
+  /** ws_xpixel. */
+  readonly xPixels: number;
+  /** ws_ypixel. */
+  readonly yPixels: number;
+  /** struct termios2 of TCGETS2, 44 bytes; empty if unknown. */
+  readonly termios: Uint8Array;
+  /** struct termios of TIOCGLCKTRMIOS, 36 bytes; empty if nothing is locked. */
+  readonly lockedTermios: Uint8Array;
+  /** Bytes that the slave has not read yet, as line discipline N_TTY holds them. */
+  readonly input: Uint8Array;
+  /** Bytes that the master has not read yet. */
+  readonly output: Uint8Array;
+}
+
+/** A TerminalRow; what is not given is zero, empty or none. */
+export function terminalRow(fields: Partial<TerminalRow> = {}): TerminalRow {
+  return {
+    kind: "pty",
+    index: 0,
+    master: null,
+    session: 0,
+    flags: 0,
+    mode: 0,
+    uid: 0,
+    gid: 0,
+    rows: 0,
+    columns: 0,
+    xPixels: 0,
+    yPixels: 0,
+    termios: noBytes,
+    lockedTermios: noBytes,
+    input: noBytes,
+    output: noBytes,
+    ...fields,
+  };
+}
+
 /** All tables; a row is referred to by its index. */
 export interface Tables {
   readonly checkpoint: readonly CheckpointRow[];
@@ -1403,6 +1485,7 @@ export interface Tables {
   readonly messageFiles: readonly MessageFileRow[];
   readonly guardRegions: readonly GuardRegionRow[];
   readonly absentRegions: readonly AbsentRegionRow[];
+  readonly terminals: readonly TerminalRow[];
 }
 
 export type TableName = keyof Tables;
@@ -1441,5 +1524,6 @@ export function emptyTables(): MutableTables {
     messageFiles: [],
     guardRegions: [],
     absentRegions: [],
+    terminals: [],
   };
 }

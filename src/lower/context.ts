@@ -19,6 +19,8 @@ export interface DescriptorLowering {
   openFiles(): void;
   placeDescriptors(task: number): void;
   finishDescriptors(task: number): void;
+  /** A high descriptor of the terminal of the tree's own that is the controlling terminal of a session. */
+  controllingTerminal(session: number): Slot | undefined;
 }
 
 export interface LowerContext {

@@ -4,6 +4,7 @@
  * that passes signals, job control and the terminal on, and ends as the program ends.
  */
 import { AT, ERRNO, O, SIG, SIG_SETMASK, WAIT, sigsetSize } from "./constants.js";
+import { type Lent, setTerminalModes } from "./terminal-modes.js";
 import type { Lowering } from "./lowering.js";
 import type { Arg, Slot } from "./operands.js";
 import type { TreePlan } from "./tree-plan.js";
@@ -56,7 +57,11 @@ export function lowerForeground(l: Lowering, options: ForegroundOptions): void {
   const result = b.slot("whose status");
   const byte = b.slot("low byte of the status");
   const code = b.slot("exit status");
-  const terminal = isInit ? undefined : takeTerminal(l, tree);
+  const hold = isInit ? [] : [takeTerminal(l, tree), setTerminalModes(l, child)];
+  const terminal = {
+    give: () => hold.forEach((part) => part?.give()),
+    giveBack: () => hold.forEach((part) => part?.giveBack()),
+  };
   const self = b.slot("own pid");
   b.syscall("getpid", [], { store: self });
 
@@ -88,7 +93,7 @@ export function lowerForeground(l: Lowering, options: ForegroundOptions): void {
   b.jumpIf(result, "ne", child, reap);
   b.compute(byte, "and", status.u4, 0xff);
   b.jumpIf(byte, "eq", 0x7f, stopped);
-  terminal?.giveBack();
+  terminal.giveBack();
   b.compute(byte, "and", byte, 0x7f);
   b.jumpIf(byte, "ne", 0, killed);
   b.compute(code, "shift_right", status.u4, 8);
@@ -113,15 +118,15 @@ export function lowerForeground(l: Lowering, options: ForegroundOptions): void {
     b.jump(next);
     return;
   }
-  terminal?.giveBack();
+  terminal.giveBack();
   b.syscall("kill", [self, SIG.stop], { expect: "any" });
-  terminal?.give();
+  terminal.give();
   b.syscall("kill", [child, SIG.cont], { expect: "any" });
   b.jump(reap);
 }
 
 /** Makes the program's process group the foreground group of the terminal if ours was; undefined if it cannot matter. */
-function takeTerminal(l: Lowering, tree: TreePlan): { give(): void; giveBack(): void } | undefined {
+function takeTerminal(l: Lowering, tree: TreePlan): Lent | undefined {
   if (!tree.isRootInCallersSession || tree.isRootInCallersGroup) return undefined;
   const b = l.builder;
   const fd = b.slot("fd of the terminal");

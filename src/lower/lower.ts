@@ -21,6 +21,7 @@ import { lowerNamespaces } from "./namespaces.js";
 import { type Label, type Slot, auxv, holeBase, holeEnd, supervisor } from "./operands.js";
 import { resetSignalActions } from "./signals.js";
 import { type Directories, type TreeLowering, lowerTask } from "./task.js";
+import { releaseCallersTerminal } from "./controlling-terminal.js";
 import { planTree } from "./tree-plan.js";
 import { pidModeValues } from "../gen/restore-program.js";
 
@@ -55,6 +56,7 @@ export function lowerCheckpoint(checkpoint: Checkpoint, options: LowerOptions): 
   b.place(entry);
   const euid = prepareFirstProcess(l, row?.vdsoBuildId ?? new Uint8Array(0));
   awaitEnds(l);
+  releaseCallersTerminal(l, detach);
   const namespaced = b.label("in namespaces");
   b.jumpIf(pidMode, "eq", pidModeValues.any, anyPids);
   b.jumpIf(pidMode, "eq", pidModeValues.same, makeTree);

@@ -31,6 +31,8 @@ export class Lowering implements LowerContext {
   readonly isPrivileged: Slot;
   /** 1 in namespaces of our own. */
   readonly isNamespaced: Slot;
+  /** Descriptor of the caller's terminal once it is given up for the tree; else 0. */
+  readonly callersTerminal: Slot;
   readonly threadPids: readonly Shared[];
   readonly taskPids: readonly Shared[];
   /** Every task (zombies too) and helper exists and leads or is in its session. */
@@ -67,6 +69,7 @@ export class Lowering implements LowerContext {
     this.isNamespaced = b.slot("is in own namespaces");
     this.highFds = chooseHighFds(checkpoint);
     this.firstHighFd = this.highFds.first;
+    this.callersTerminal = b.slot("the caller's terminal");
     this.checks = new FileChecks(b, checkpoint);
     this.objects = new ObjectOpener(checkpoint, b, this.firstHighFd, this.imageFd, this.checks);
     this.staged = new StagedMemory(checkpoint, usedRanges(checkpoint.tables.vmas));

@@ -2,6 +2,7 @@
 /** One process: its place in the tree, memory, descriptors, process-wide state, threads. */
 import type { DescriptorLowering } from "./context.js";
 import { CLONE, P_PID, PR, SIG, WAIT } from "./constants.js";
+import { setForegroundGroup, takeControllingTerminal } from "./controlling-terminal.js";
 import { lowerRelease } from "./release-threads.js";
 import type { Lowering } from "./lowering.js";
 import { lowerMemory } from "./memory.js";
@@ -76,6 +77,7 @@ export function lowerTask(t: TreeLowering, plan: TaskPlan): void {
     b.count(l.descriptorsPlaced);
     if (t.counts.living > 1) b.wait(l.descriptorsPlaced, t.counts.living);
     t.descriptors.finishDescriptors(plan.task);
+    setForegroundGroup(l, t.tree, plan);
     for (const helper of helpers) {
       b.syscall("wait4", [helper, 0, WAIT.wall, 0], { message: "reap the stand-in for a leader that is gone" });
     }
@@ -99,7 +101,10 @@ function makeRelatives(t: TreeLowering, plan: TaskPlan): Slot[] {
   const b = l.builder;
   const helpers: Slot[] = [];
   for (const child of plan.early) fork(t, child, 0);
-  if (plan.isSessionLeader) b.syscall("setsid", [], { message: "lead a new session" });
+  if (plan.isSessionLeader) {
+    b.syscall("setsid", [], { message: "lead a new session" });
+    takeControllingTerminal(t, plan);
+  }
   for (const child of plan.late) fork(t, child, 0);
   for (const sibling of plan.siblings) fork(t, sibling, CLONE.parent);
   for (const { sid, members } of plan.goneLeaders) {

@@ -66,6 +66,7 @@ function* checkExtentOwners(tables: Tables): Generator<DanglingReference> {
 export const fileDetailTables: Readonly<Record<FileKind, TableName | null>> = {
   path: null,
   pipe: "pipes",
+  pty: "terminals",
   socket: "sockets",
   eventfd: "eventfds",
   epoll: null,

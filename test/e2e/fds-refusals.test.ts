@@ -30,7 +30,17 @@ const device = ["/dev/kmsg", "/dev/autofs", "/dev/fuse", "/dev/net/tun", "/dev/k
 
 const refusals: readonly { readonly name: string; readonly lines: readonly string[]; readonly says: RegExp }[] = [
   { name: "inotify", lines: ["import ctypes", "fd = ctypes.CDLL(None).inotify_init1(0)"], says: /fd \d+ of \d+ \(\S+\): inotify/ },
-  { name: "a pty master", lines: ["a, b = os.openpty()"], says: /fd \d+ of \d+ \(\S+\): the master of a pseudoterminal/ },
+  {
+    name: "a pty master whose slave is outside",
+    lines: [
+      "a, b = os.openpty()",
+      "if os.fork() == 0:",
+      "  os.close(b)",
+      "  os.setsid(); open('child', 'w').write(str(os.getpid())); open('ready', 'w').close(); time.sleep(600)",
+      "time.sleep(600)",
+    ],
+    says: /fd \d+ of \d+ \(\S+\): the master of \/dev\/pts\/\d+, which process \d+ outside the tree has open/,
+  },
   {
     name: "a TCP connection",
     lines: ["l = socket.create_server(('127.0.0.1', 0))", "c = socket.create_connection(l.getsockname())", "s = l.accept()"],
@@ -64,14 +74,16 @@ for (const { name, lines, says } of refusals) {
     const directory = temporaryDirectory(t);
     if (name === "a packet socket" && process.getuid?.() !== 0) return t.skip("needs root");
     if (name === "a device" && device === undefined) return t.skip("no device here that this user may open and that cannot be dumped");
-    const pid = await startPython(t, directory, lines);
+    const parent = await startPython(t, directory, lines);
+    const child = join(directory, "child");
+    const pid = existsSync(child) ? Number(readFileSync(child, "utf8")) : parent;
     const image = join(directory, "image.elf");
     const { status, stderr } = crimg("dump", String(pid), "-o", image);
     assert.equal(status, 4, stderr);
     assert.match(stderr, says);
     assert.equal(existsSync(image), false);
     assert.ok(isAlive(pid));
-    assert.match(readFileSync(`/proc/${pid}/status`, "utf8"), /^State:\tS/m);
+    await until("it sleeps again", () => /^State:\tS/m.test(readFileSync(`/proc/${pid}/status`, "utf8")));
   });
 }
 

@@ -28,6 +28,7 @@ const noDescriptors: DescriptorLowering = {
   openFiles: () => undefined,
   placeDescriptors: () => undefined,
   finishDescriptors: () => undefined,
+  controllingTerminal: () => undefined,
 };
 
 /** A mapping as (pages of gap before it, pages long, kind, protection, which of its pages are stored). */

@@ -8,6 +8,7 @@ import { arbitrary as memfd } from "../../src/kinds/memfd/arbitrary.js";
 import { arbitrary as path } from "../../src/kinds/path/arbitrary.js";
 import { arbitrary as pidfd } from "../../src/kinds/pidfd/arbitrary.js";
 import { arbitrary as pipe } from "../../src/kinds/pipe/arbitrary.js";
+import { arbitrary as pty } from "../../src/kinds/pty/arbitrary.js";
 import { arbitrary as signalfd } from "../../src/kinds/signalfd/arbitrary.js";
 import { arbitrary as socket } from "../../src/kinds/socket/arbitrary.js";
 import { arbitrary as timerfd } from "../../src/kinds/timerfd/arbitrary.js";
@@ -19,6 +20,7 @@ import { projection as memfdProjection } from "../../src/kinds/memfd/projection.
 import { projection as pathProjection } from "../../src/kinds/path/projection.js";
 import { projection as pidfdProjection } from "../../src/kinds/pidfd/projection.js";
 import { projection as pipeProjection } from "../../src/kinds/pipe/projection.js";
+import { projection as ptyProjection } from "../../src/kinds/pty/projection.js";
 import { projection as signalfdProjection } from "../../src/kinds/signalfd/projection.js";
 import { projection as socketProjection } from "../../src/kinds/socket/projection.js";
 import { projection as timerfdProjection } from "../../src/kinds/timerfd/projection.js";
@@ -28,6 +30,7 @@ import type { FileArbitrary, FileProjection } from "./file-kind.js";
 export const fileArbitraries: Readonly<Record<FileKind, FileArbitrary>> = {
   path,
   pipe,
+  pty,
   socket,
   eventfd,
   epoll,
@@ -42,6 +45,7 @@ export const fileArbitraries: Readonly<Record<FileKind, FileArbitrary>> = {
 export const fileProjections: Readonly<Record<FileKind, FileProjection>> = {
   path: pathProjection,
   pipe: pipeProjection,
+  pty: ptyProjection,
   socket: socketProjection,
   eventfd: eventfdProjection,
   epoll: epollProjection,

@@ -141,9 +141,17 @@ export class ImageSetIds {
     return this.tables.objects[file.object]?.kind === "char_device";
   }
 
-  /** tty-info.img's number of an open terminal. */
+  /**
+   * tty-info.img's number of an open terminal. CRIU finds the ends of a pseudoterminal by it: even for the slave, one
+   * more for the master.
+   */
   ttyInfoId(row: number): number {
-    return this.#kept({ table: "files", row }, "tty-info-id")[0] ?? this.#files[row] ?? 0;
+    const file = this.tables.files[row];
+    const terminal = file?.kind === "pty" && file.detail !== null ? this.tables.terminals[file.detail] : undefined;
+    const path = file?.object == null ? undefined : this.tables.objects[file.object]?.path;
+    const slave = terminal?.index ?? (/\/pts\/(\d{1,4})$/.exec(path ?? "")?.[1] as string | undefined);
+    const own = slave === undefined ? undefined : Number(slave) * 2 + (terminal?.master === row ? 1 : 0);
+    return this.#kept({ table: "files", row }, "tty-info-id")[0] ?? own ?? this.#files[row] ?? 0;
   }
 
   pipeId(row: number): number {

@@ -8,6 +8,7 @@ import { mapping as memfd } from "../../../src/kinds/memfd/criu.js";
 import { mapping as path } from "../../../src/kinds/path/criu.js";
 import { mapping as pidfd } from "../../../src/kinds/pidfd/criu.js";
 import { mapping as pipe } from "../../../src/kinds/pipe/criu.js";
+import { mapping as pty } from "../../../src/kinds/pty/criu.js";
 import { mapping as signalfd } from "../../../src/kinds/signalfd/criu.js";
 import { mapping as socket } from "../../../src/kinds/socket/criu.js";
 import { mapping as timerfd } from "../../../src/kinds/timerfd/criu.js";
@@ -26,4 +27,5 @@ export const fileMappings: Readonly<Record<FileKind, FileMapping>> = {
   inherited,
   pidfd,
   tty,
+  pty,
 };

@@ -35,6 +35,7 @@ const magics: Readonly<Record<string, number>> = {
   "fifo-data": 0x59333054,
   "sk-queues": 0x56264026,
   "tty-info": 0x59453036,
+  "tty-data": 0x59413026,
   timens: 0x43114433,
   seccomp: 0x64413049,
   filelocks: 0x54323616,

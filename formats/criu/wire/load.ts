@@ -3,7 +3,15 @@
 import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
 import { CrimgError } from "../../../src/errors/crimg-error.js";
 import { type CoreEntry, CoreEntrySchema } from "../gen/core_pb.js";
-import { type FdinfoEntry, FdinfoEntrySchema, type FileEntry, type TtyInfo, TtyInfoSchema } from "../gen/files_pb.js";
+import {
+  type FdinfoEntry,
+  FdinfoEntrySchema,
+  type FileEntry,
+  type TtyData,
+  TtyDataSchema,
+  type TtyInfo,
+  TtyInfoSchema,
+} from "../gen/files_pb.js";
 import { type MemfdInode, MemfdInodeSchema, type MmEntry, MmEntrySchema } from "../gen/memory_pb.js";
 import {
   type PipeData,
@@ -67,6 +75,7 @@ export interface WireSet {
   readonly packets: readonly PacketPayload[];
   readonly timens: TimensEntry | undefined;
   readonly terminals: readonly TtyInfo[];
+  readonly terminalData: readonly TtyData[];
   /** Entries of filelocks.img. */
   readonly fileLocks: number;
   /** Images outside the model, by name. */
@@ -130,6 +139,7 @@ export function loadSet(set: ImageSet): WireSet {
     packets: payloads(set, "sk-queues.img", "sk-queues", SocketPacketSchema, (entry) => entry.length),
     timens: optionalOne(set, "timens-0.img", "timens", TimensEntrySchema),
     terminals: optionalList(set, "tty-info.img", "tty-info", TtyInfoSchema),
+    terminalData: optionalList(set, "tty-data.img", "tty-data", TtyDataSchema),
     fileLocks: countOf(set, "filelocks.img", "filelocks"),
     ...carriedImages(set),
   };

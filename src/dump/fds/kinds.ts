@@ -8,6 +8,7 @@ import { dump as memfd } from "../../kinds/memfd/dump.js";
 import { dump as path } from "../../kinds/path/dump.js";
 import { dump as pidfd } from "../../kinds/pidfd/dump.js";
 import { dump as pipe } from "../../kinds/pipe/dump.js";
+import { dump as pty } from "../../kinds/pty/dump.js";
 import { dump as signalfd } from "../../kinds/signalfd/dump.js";
 import { dump as socket } from "../../kinds/socket/dump.js";
 import { dump as timerfd } from "../../kinds/timerfd/dump.js";
@@ -17,6 +18,7 @@ import type { DerivedKind, FileDump } from "./kind.js";
 export const fileDumps: Readonly<Record<FileKind, FileDump | DerivedKind>> = {
   path,
   pipe,
+  pty,
   socket,
   eventfd,
   epoll,

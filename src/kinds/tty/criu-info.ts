@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Open terminals → tty-info.img. What an image set said of them before is used again. */
-import { create } from "@bufbuild/protobuf";
+import { create, type DescMessage, type MessageShape } from "@bufbuild/protobuf";
 import type { Output } from "../../adapter/output.js";
 import { objectRow } from "../../gen/tables.js";
 import type { ImageSetIds } from "../../../formats/criu/ids/image-set-ids.js";
-import { type TtyInfo, TtyInfoSchema } from "../../../formats/criu/gen/files_pb.js";
+import { TtyDataSchema, type TtyInfo, TtyInfoSchema } from "../../../formats/criu/gen/files_pb.js";
+import { ptysToWire } from "../pty/criu.js";
 import { ImageWriter } from "../../../formats/criu/wire/image-writer.js";
 
 const ptyType = 1;
@@ -41,9 +42,17 @@ export function writeTerminals(output: Output, context: ImageSetIds): void {
     const object = (file.object === null ? undefined : context.tables.objects[file.object]) ?? objectRow();
     infos.set(context.ttyInfoId(row), terminal(context, context.ttyInfoId(row), object.path, object.rdevMajor, object.rdevMinor));
   });
-  if (infos.size === 0) return;
-  const writer = new ImageWriter(output, "tty-info.img", "tty-info");
-  for (const info of infos.values()) writer.entry(TtyInfoSchema, info);
+  const ptys = ptysToWire(context);
+  for (const info of ptys.infos) infos.set(info.id, info);
+  writeList(output, "tty-info", TtyInfoSchema, [...infos.values()]);
+  writeList(output, "tty-data", TtyDataSchema, ptys.data);
+}
+
+/** An image of its own, if there is anything to say. */
+function writeList<Schema extends DescMessage>(output: Output, id: string, schema: Schema, entries: readonly MessageShape<Schema>[]): void {
+  if (entries.length === 0) return;
+  const writer = new ImageWriter(output, `${id}.img`, id);
+  for (const entry of entries) writer.entry(schema, entry);
   writer.flush();
 }
 

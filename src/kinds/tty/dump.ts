@@ -6,6 +6,7 @@ import { inodeType, isTerminal } from "../../dump/fds/facts.js";
 import { leadsTo } from "../../dump/fds/files.js";
 import type { FileDump, FileFields } from "../../dump/fds/kind.js";
 import { inherited } from "../inherited/dump.js";
+import { ptysOf } from "../pty/dump.js";
 
 /** The terminal's device number as one key. /dev/tty (5:0) is whatever terminal the session has. */
 const deviceOf = ({ stat }: Description): string => `${stat.rdevMajor}:${stat.rdevMinor}`;
@@ -15,9 +16,13 @@ export const dump: FileDump = {
   recognises: (facts) => inodeType(facts) === "char_device" && !facts.isPath && isTerminal(facts),
   collector: (collecting) => {
     const terminals: Description[] = [];
+    const ptys = ptysOf(collecting);
     return {
-      note: (description) => terminals.push(description),
-      collect: (description) => collectTerminal(collecting, description, terminals),
+      note: (description) => {
+        terminals.push(description);
+        ptys.noteSlave(description);
+      },
+      collect: (description) => ptys.collectSlave(description) ?? collectTerminal(collecting, description, terminals),
     };
   },
 };
@@ -28,6 +33,7 @@ export const dump: FileDump = {
  */
 function collectTerminal(collecting: Collecting, description: Description, terminals: readonly Description[]): FileFields {
   const text = decodeText(description.link);
+  ptysOf(collecting).noteOutside(description);
   const { objects } = collecting.context;
   const object = leadsTo(text, description.stat)
     ? objects.add({ stat: description.stat, link: description.link, fsMagic: description.fsMagic, holder: nameOf(description) })

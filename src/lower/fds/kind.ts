@@ -22,6 +22,8 @@ export interface FileLowering {
    * it, through number `fd`. For a file that only a message holds the first process does it before any fork.
    */
   finish?(slots: FileSlots, file: number, fd: Arg): void;
+  /** A slave, open in the first process, of the terminal of this kind that a session of the tree controls. */
+  controllingTerminal?(slots: FileSlots, session: number): Slot | undefined;
   /** Ops of a task after all its files are finished. */
   finishTask?(slots: FileSlots, task: number): void;
 }

@@ -8,6 +8,7 @@ import { lowering as memfd } from "../../kinds/memfd/lower.js";
 import { lowering as path } from "../../kinds/path/lower.js";
 import { lowering as pidfd } from "../../kinds/pidfd/lower.js";
 import { lowering as pipe } from "../../kinds/pipe/lower.js";
+import { lowering as pty } from "../../kinds/pty/lower.js";
 import { lowering as signalfd } from "../../kinds/signalfd/lower.js";
 import { lowering as socket } from "../../kinds/socket/lower.js";
 import { lowering as timerfd } from "../../kinds/timerfd/lower.js";
@@ -22,6 +23,7 @@ export const fileLowerings: Readonly<Record<FileKind, FileLowering>> = {
   signalfd,
   epoll,
   tty,
+  pty,
   inherited,
   pidfd,
   pipe,

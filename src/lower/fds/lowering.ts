@@ -55,6 +55,14 @@ export class DescriptorProgram implements DescriptorLowering {
     });
   }
 
+  controllingTerminal(session: number): Slot | undefined {
+    for (const { controllingTerminal } of Object.values(this.kinds)) {
+      const slot = controllingTerminal?.(this.#slots, session);
+      if (slot !== undefined) return slot;
+    }
+    return undefined;
+  }
+
   placeDescriptors(task: number): void {
     const { builder, checkpoint, firstHighFd } = this.context;
     const rows = checkpoint.descriptorsOf(task).map((index) => checkpoint.tables.descriptors[index]);

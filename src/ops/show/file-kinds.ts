@@ -8,6 +8,7 @@ import { show as memfd } from "../../kinds/memfd/show.js";
 import { show as path } from "../../kinds/path/show.js";
 import { show as pidfd } from "../../kinds/pidfd/show.js";
 import { show as pipe } from "../../kinds/pipe/show.js";
+import { show as pty } from "../../kinds/pty/show.js";
 import { show as signalfd } from "../../kinds/signalfd/show.js";
 import { show as socket } from "../../kinds/socket/show.js";
 import { show as timerfd } from "../../kinds/timerfd/show.js";
@@ -19,6 +20,7 @@ import { objectText } from "./scope.js";
 const fileShows: Readonly<Record<FileKind, FileShow>> = {
   path,
   pipe,
+  pty,
   socket,
   eventfd,
   epoll,
@@ -33,5 +35,6 @@ const fileShows: Readonly<Record<FileKind, FileShow>> = {
 /** What an open file description is, in a few words. */
 export function fileText(checkpoint: Checkpoint, file: OpenFileRow | undefined): string {
   if (file === undefined) return "-";
-  return file.object !== null ? objectText(checkpoint.tables.objects[file.object]) : fileShows[file.kind].describe(checkpoint, file);
+  const show = fileShows[file.kind];
+  return file.object === null || show.saysMore ? show.describe(checkpoint, file) : objectText(checkpoint.tables.objects[file.object]);
 }

@@ -8,6 +8,7 @@ import { validation as memfd } from "../../kinds/memfd/validate.js";
 import { validation as path } from "../../kinds/path/validate.js";
 import { validation as pidfd } from "../../kinds/pidfd/validate.js";
 import { validation as pipe } from "../../kinds/pipe/validate.js";
+import { validation as pty } from "../../kinds/pty/validate.js";
 import { validation as signalfd } from "../../kinds/signalfd/validate.js";
 import { validation as socket } from "../../kinds/socket/validate.js";
 import { validation as timerfd } from "../../kinds/timerfd/validate.js";
@@ -17,6 +18,7 @@ import type { FileValidation } from "./file-kind.js";
 export const fileValidations: Readonly<Record<FileKind, FileValidation>> = {
   path,
   pipe,
+  pty,
   socket,
   eventfd,
   epoll,

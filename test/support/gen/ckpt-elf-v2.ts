@@ -48,6 +48,7 @@ import {
   readSocketRow,
   readTablesHeader,
   readTaskRow,
+  readTerminalRow,
   readThreadRow,
   readTimerfdRow,
   readTlsEntry,
@@ -60,6 +61,7 @@ import {
   socketRowSize,
   tablesHeaderSize,
   taskRowSize,
+  terminalRowSize,
   threadRowSize,
   timerfdRowSize,
   tlsEntrySize,
@@ -91,6 +93,7 @@ import {
   writeSocketRow,
   writeTablesHeader,
   writeTaskRow,
+  writeTerminalRow,
   writeThreadRow,
   writeTimerfdRow,
   writeTlsEntry,
@@ -125,6 +128,7 @@ import type {
   Tables,
   TablesHeader,
   TaskRow,
+  TerminalRow,
   ThreadRow,
   TimerfdRow,
   TlsEntry,
@@ -357,7 +361,7 @@ export const objectArbitrary: fc.Arbitrary<ObjectRow> = fc.record({
 });
 
 export const openFileArbitrary: fc.Arbitrary<OpenFileRow> = fc.record({
-  kind: fc.constantFrom("path", "pipe", "socket", "eventfd", "epoll", "timerfd", "signalfd", "memfd", "inherited", "pidfd", "tty"),
+  kind: fc.constantFrom("path", "pipe", "socket", "eventfd", "epoll", "timerfd", "signalfd", "memfd", "inherited", "pidfd", "tty", "pty"),
   detail: optionalRow,
   object: optionalRow,
   flags: u4,
@@ -473,6 +477,25 @@ export const absentRegionArbitrary: fc.Arbitrary<AbsentRegionRow> = fc.record({
   end: u8,
 });
 
+export const terminalArbitrary: fc.Arbitrary<TerminalRow> = fc.record({
+  kind: fc.constantFrom("pty", "outside", "hung_up"),
+  index: u4,
+  master: optionalRow,
+  session: u4,
+  flags: u4,
+  mode: u4,
+  uid: u4,
+  gid: u4,
+  rows: u2,
+  columns: u2,
+  xPixels: u2,
+  yPixels: u2,
+  termios: bytes(0, 20),
+  lockedTermios: bytes(0, 20),
+  input: bytes(0, 20),
+  output: bytes(0, 20),
+});
+
 /** Every record of the spec, for the laws that all codecs obey. */
 export const codecCases: readonly CodecCase[] = [
   codecCase("ckpt_elf_v2::tables_header", tablesHeaderSize, tablesHeaderArbitrary, readTablesHeader, writeTablesHeader),
@@ -506,6 +529,7 @@ export const codecCases: readonly CodecCase[] = [
   codecCase("ckpt_elf_v2::loss", lossRowSize, lossArbitrary, readLossRow, writeLossRow),
   codecCase("ckpt_elf_v2::guard_region", guardRegionRowSize, guardRegionArbitrary, readGuardRegionRow, writeGuardRegionRow),
   codecCase("ckpt_elf_v2::absent_region", absentRegionRowSize, absentRegionArbitrary, readAbsentRegionRow, writeAbsentRegionRow),
+  codecCase("ckpt_elf_v2::terminal", terminalRowSize, terminalArbitrary, readTerminalRow, writeTerminalRow),
 ];
 
 /** Rows of each table; references are any numbers. */
@@ -538,4 +562,5 @@ export const rowArbitraries: { readonly [Name in keyof Tables]: fc.Arbitrary<Tab
   messageFiles: messageFileArbitrary,
   guardRegions: guardRegionArbitrary,
   absentRegions: absentRegionArbitrary,
+  terminals: terminalArbitrary,
 };

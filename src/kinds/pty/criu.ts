@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Pseudoterminals in image sets: an entry of tty-info.img for the master and one for its slaves; tty-data.img has what
+ * was read from an end (its entry's number) when the set was made.
+ */
+import { create } from "@bufbuild/protobuf";
+import type { ModelBuilder } from "../../../formats/criu/builder.js";
+import {
+  type FileEntry,
+  FileEntrySchema,
+  type Termios,
+  type TtyData,
+  TtyDataSchema,
+  type TtyInfo,
+  TtyInfoSchema,
+} from "../../../formats/criu/gen/files_pb.js";
+import type { ImageSetIds } from "../../../formats/criu/ids/image-set-ids.js";
+import { fileType } from "../../../formats/criu/map/file-types.js";
+import type { FileMapping } from "../../../formats/criu/map/kind.js";
+import { objectOfReg, ownerToWire } from "../../../formats/criu/map/map-object.js";
+import { type TerminalRow, terminalRow } from "../../gen/tables.js";
+import { termiosLength } from "../../linux/termios.js";
+
+const ptyType = 1;
+const flag = { locked: 1, packet: 2, exclusive: 4 } as const;
+const numCharacters = 19;
+/** struct termios: four flag words, the line discipline, the control characters. */
+const lockedLength = 36;
+/** Device numbers as the set has them: the kernel's 32-bit form. */
+const ptmxDevice = (5 << 8) | 2;
+
+export const mapping: FileMapping = {
+  fromWire(builder, { tty }) {
+    const path = tty && builder.wire.files.get(tty.regfId)?.reg;
+    if (!path || !builder.pairedTerminals.has(tty.ttyInfoId)) return undefined;
+    const info = builder.wire.terminals.find(({ id }) => id === tty.ttyInfoId);
+    if (info?.pty === undefined) return undefined;
+    const detail = rowOf(builder, info.pty.index);
+    return { kind: "pty", detail, object: objectOfReg(builder, path), flags: tty.flags, fown: tty.fown };
+  },
+  finishReading: nameMasters,
+  toWire: endToWire,
+  hasPathEntry: (_context, row) => row >= 0,
+};
+
+const isMasterInfo = (info: TtyInfo): boolean => info.rdev === ptmxDevice;
+
+/** Rows of `terminals` by pty number. */
+const rows = new WeakMap<ModelBuilder, Map<number, number>>();
+
+function rowOf(builder: ModelBuilder, index: number): number {
+  const known = rows.get(builder) ?? new Map<number, number>();
+  rows.set(builder, known);
+  let row = known.get(index);
+  if (row === undefined) {
+    row = builder.tables.terminals.push(terminalFromWire(builder, index)) - 1;
+    known.set(index, row);
+  }
+  return row;
+}
+
+function terminalFromWire({ wire }: ModelBuilder, index: number): TerminalRow {
+  const infos = wire.terminals.filter((info) => info.pty?.index === index);
+  const master = infos.find(isMasterInfo);
+  const slave = infos.find((info) => !isMasterInfo(info));
+  const modes = slave?.termios ?? master?.termios;
+  const locks = slave?.termiosLocked ?? master?.termiosLocked;
+  const size = slave?.winsize ?? master?.winsize;
+  const dataOf = (info: TtyInfo | undefined): Uint8Array =>
+    wire.terminalData.find(({ ttyId }) => ttyId === info?.id)?.data ?? new Uint8Array(0);
+  const isLocked = master?.locked ?? false;
+  return terminalRow({
+    kind: "pty",
+    index,
+    session: slave?.sid ?? 0,
+    flags: (isLocked ? flag.locked : 0) | (master?.packetMode ? flag.packet : 0) | (slave?.exclusive ? flag.exclusive : 0),
+    mode: slave === undefined ? 0 : 0o20620,
+    uid: slave?.uid ?? 0,
+    gid: slave?.gid ?? 0,
+    rows: size?.wsRow ?? 0,
+    columns: size?.wsCol ?? 0,
+    xPixels: size?.wsXpixel ?? 0,
+    yPixels: size?.wsYpixel ?? 0,
+    termios: modes ? bytesOf(modes, termiosLength) : new Uint8Array(0),
+    lockedTermios: locks && hasBits(locks) ? bytesOf(locks, lockedLength) : new Uint8Array(0),
+    input: dataOf(slave),
+    output: dataOf(master),
+  });
+}
+
+const hasBits = ({ cCc, cIflag, cOflag, cCflag, cLflag }: Termios): boolean =>
+  [...cCc, cIflag, cOflag, cCflag, cLflag].some((value) => value !== 0);
+
+/** The row of the master's file in each terminal. */
+function nameMasters({ tables }: ModelBuilder): void {
+  tables.files.forEach((file, row) => {
+    const object = file.object === null ? undefined : tables.objects[file.object];
+    if (file.kind !== "pty" || file.detail === null || object?.path.endsWith("/ptmx") !== true) return;
+    tables.terminals[file.detail] = { ...(tables.terminals[file.detail] as TerminalRow), master: row };
+  });
+}
+
+function endToWire(context: ImageSetIds, row: number): FileEntry {
+  const file = context.tables.files[row];
+  const id = context.fileId(row);
+  const tty = {
+    id,
+    ttyInfoId: context.ttyInfoId(row),
+    flags: file?.flags ?? 0,
+    ...(file === undefined ? {} : { fown: ownerToWire(file) }),
+    regfId: context.pathFileId(row),
+  };
+  return create(FileEntrySchema, { type: fileType.tty, id, tty });
+}
+
+/** Entries of tty-info.img and tty-data.img for the pseudoterminals of the tree. */
+export function ptysToWire(context: ImageSetIds): { infos: TtyInfo[]; data: TtyData[] } {
+  const infos: TtyInfo[] = [];
+  const data: TtyData[] = [];
+  const { files, tasks, terminals } = context.tables;
+  terminals.forEach((terminal, index) => {
+    if (terminal.kind === "outside") return;
+    const members = files.flatMap((file, row) => (file.kind === "pty" && file.detail === index ? [row] : []));
+    const leader = tasks.find((task) => terminal.session !== 0 && task.pid === terminal.session);
+    for (const isMaster of [true, false]) {
+      const row = members.find((member) => (member === terminal.master) === isMaster);
+      if (row === undefined) continue;
+      const id = context.ttyInfoId(row);
+      const bytes = isMaster ? terminal.output : terminal.input;
+      if (bytes.length > 0) data.push(create(TtyDataSchema, { ttyId: id, data: bytes }));
+      const minor = terminal.index & 0xff;
+      infos.push(
+        create(TtyInfoSchema, {
+          id,
+          type: ptyType,
+          locked: isMaster && (terminal.flags & flag.locked) !== 0,
+          exclusive: !isMaster && (terminal.flags & flag.exclusive) !== 0,
+          packetMode: isMaster && (terminal.flags & flag.packet) !== 0,
+          sid: isMaster ? 0 : terminal.session,
+          pgrp: isMaster || leader === undefined || leader.foregroundPgid <= 0 ? 0 : leader.foregroundPgid,
+          rdev: isMaster ? ptmxDevice : ((136 + (terminal.index >> 8)) << 8) | minor,
+          // An entry without settings counts as hung up.
+          ...(terminal.kind === "pty" ? settings(terminal) : {}),
+          uid: terminal.uid,
+          gid: terminal.gid,
+          pty: { index: terminal.index },
+        }),
+      );
+    }
+  });
+  return { infos, data };
+}
+
+function settings(terminal: TerminalRow): Pick<TtyInfo, "termios" | "termiosLocked" | "winsize"> {
+  const { rows: wsRow, columns: wsCol, xPixels: wsXpixel, yPixels: wsYpixel, termios, lockedTermios } = terminal;
+  return {
+    termios: termiosOf(termios.length >= lockedLength ? termios : new Uint8Array(termiosLength)),
+    termiosLocked: termiosOf(lockedTermios.length >= lockedLength ? lockedTermios : new Uint8Array(lockedLength)),
+    winsize: { $typeName: "crimg.criu.Winsize", wsRow, wsCol, wsXpixel, wsYpixel },
+  };
+}
+
+function termiosOf(bytes: Uint8Array): Termios {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const hasSpeeds = bytes.length >= termiosLength;
+  return {
+    $typeName: "crimg.criu.Termios",
+    cIflag: view.getUint32(0, true),
+    cOflag: view.getUint32(4, true),
+    cCflag: view.getUint32(8, true),
+    cLflag: view.getUint32(12, true),
+    cLine: view.getUint8(16),
+    cCc: [...bytes.subarray(17, 17 + numCharacters)],
+    cIspeed: hasSpeeds ? view.getUint32(36, true) : 0,
+    cOspeed: hasSpeeds ? view.getUint32(40, true) : 0,
+  };
+}
+
+function bytesOf(termios: Termios, length: number): Uint8Array {
+  const bytes = new Uint8Array(length);
+  const view = new DataView(bytes.buffer);
+  [termios.cIflag, termios.cOflag, termios.cCflag, termios.cLflag].forEach((word, index) => view.setUint32(index * 4, word >>> 0, true));
+  view.setUint8(16, termios.cLine);
+  bytes.set(termios.cCc.slice(0, numCharacters), 17);
+  if (length >= termiosLength) {
+    view.setUint32(36, termios.cIspeed >>> 0, true);
+    view.setUint32(40, termios.cOspeed >>> 0, true);
+  }
+  return bytes;
+}
