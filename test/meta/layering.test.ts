@@ -38,7 +38,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     ...ground,
   ],
   "src/rfc2011": ["src/state", "src/adapter", "src/pages", "src/model", ...ground],
-  formats: ["src/state", "src/rfc2011", "src/adapter", "src/pages", "src/model", "src/elf", ...ground],
+  formats: ["src/linux", "src/state", "src/rfc2011", "src/adapter", "src/pages", "src/model", "src/elf", ...ground],
   "formats/registry.ts": everything,
   "formats/ckpt-elf": ["src/lower", "src/adapter", "src/pages", "src/model", "src/elf", ...ground],
   "src/ops": everything,

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import type { MutableTables } from "../../../src/gen/tables.js";
-import { absentRegionRow, vmaRow, taskRow, threadRow } from "../../../src/gen/tables.js";
+import { absentRegionRow, terminalRow, vmaRow, taskRow, threadRow } from "../../../src/gen/tables.js";
 import { modelRules } from "../../../src/validate/catalogue.js";
 import type { Finding } from "../../../src/validate/finding.js";
 import { pathLocator } from "../../../src/validate/locate.js";
@@ -117,6 +117,10 @@ const broken: Readonly<Record<string, readonly ((tables: MutableTables) => void)
     set("pipes", 0, { capacity: 4 }),
     set("pipes", 0, { packets: new Uint8Array(4), isPacket: 1 }),
     set("pipes", 0, { packets: new Uint8Array(3) }),
+  ],
+  "fd.terminal": [
+    (tables) => void tables.terminals.push(terminalRow({ kind: "pty" })),
+    (tables) => void tables.terminals.push(terminalRow({ kind: "outside", termios: new Uint8Array(4) })),
   ],
   "fd.epoll": [set("epollWatches", 0, { epoll: 0 })],
   "fd.socket-pair": [set("sockets", 0, { peer: null }), set("sockets", 1, { peer: 1 })],
