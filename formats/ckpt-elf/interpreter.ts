@@ -6,7 +6,7 @@ import { CrimgError } from "../../src/errors/crimg-error.js";
 import { checksum } from "../../src/lower/checksum.js";
 
 /** Room for it in every image, so that images differ in little else when it changes. */
-const interpreterSize = 12288;
+const interpreterSize = 16384;
 
 export interface Interpreter {
   /** Padded to whole pages; the first byte is the entry. */

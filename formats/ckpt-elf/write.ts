@@ -34,7 +34,12 @@ import { writeFully } from "../../src/pages/file-source.js";
 import { pageSize } from "./image-header.js";
 import { linkProgramOf } from "./link.js";
 import { type Interpreter, readInterpreter } from "./interpreter.js";
-import { writeTablesSegment } from "./tables.js";
+import { type TablesSegment, writeTablesSegment } from "../../src/elf/write-tables.js";
+import { StoredChunks } from "../../src/model/stored-chunks.js";
+import { crcOf, sumTheRest } from "../../src/pages/checksum.js";
+import { storedSum } from "../../src/bytes/crc32c.js";
+import { putProgramSums } from "../../src/lower/program-sums.js";
+import { putChunkSums, putSums } from "./sums.js";
 
 const SHT = { null: 0, progbits: 1, strtab: 3, nobits: 8 } as const;
 const SHF = { write: 1n, alloc: 2n, exec: 4n } as const;
@@ -53,26 +58,30 @@ export async function writeImage(checkpoint: Checkpoint, output: Output, options
     unknownTables: checkpoint.unknownTables,
   });
   const abort = new AbortController();
-  // In the background where the sources can; the rest of the image is made meanwhile.
-  const copies = new PageCopies(options.onProgress, abort.signal);
+  // In the background where the sources can; the rest of the image is made meanwhile, but for checksums of the pages.
+  const chunks = StoredChunks.of(extents);
+  const copies = new PageCopies(options.onProgress, abort.signal, chunks);
   copies.expect(lengthOf(extents));
   const copying = copies.copy(fd, placedRanges(checkpoint, extents));
   let rest: Rest;
   try {
-    rest = { tables: writeTablesSegment(placed.tables, placed.unknownTables), program: linkProgramOf(placed) };
+    rest = { tables: writeTablesSegment(placed.tables, placed.unknownTables, chunks.count), program: linkProgramOf(placed) };
   } catch (error) {
     abort.abort();
     await copying.catch(() => undefined);
     throw error;
   }
   await copying;
+  sumTheRest(fd, chunks);
+  putChunkSums(rest.tables, chunks);
+  putProgramSums(rest.program, chunks, interpreter.checksum);
   const last = extents.at(-1);
   writeRest(rest, fd, last === undefined ? firstPage : last.fileOffset + alignUp(last.length, pageSize), interpreter);
 }
 
 /** What comes after the pages. */
 interface Rest {
-  readonly tables: ReturnType<typeof writeTablesSegment>;
+  readonly tables: TablesSegment;
   readonly program: ReturnType<typeof linkProgramOf>;
 }
 
@@ -177,9 +186,12 @@ function writeRest({ tables, program }: Rest, fd: number, endOfPages: bigint, in
   back.bytes(nameBytes);
   back.align(8);
   for (const one of sections) writeSectionHeader(back, one);
+  const [head, tail] = [front.finish(), back.finish()];
+  const gap = new Uint8Array(Number(programOffset - tablesOffset) - tables.bytes.length);
+  putSums(tables.bytes, storedSum(crcOf(tail, crcOf(gap, crcOf(head)))));
   writeFully(fd, tables.bytes, tablesOffset);
-  writeFully(fd, back.finish(), programOffset);
-  writeFully(fd, front.finish(), 0n);
+  writeFully(fd, tail, programOffset);
+  writeFully(fd, head, 0n);
   // An output that was longer before (a reused file) must end here.
   ftruncateSync(fd, Number(programOffset) + back.length);
 }

@@ -21,6 +21,7 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#include "crc32c.h"
 
 static int64_t calls_made;
 static int64_t fault_at; /* number of the call that fails; 0: none */
@@ -45,6 +46,24 @@ static int64_t raw_syscall(const int64_t a[7])
 			 : "D"(a[1]), "S"(a[2]), "d"(a[3]), "r"(r10), "r"(r8), "r"(r9)
 			 : "rcx", "r11", "memory");
 	return result;
+}
+
+/* CRC-32C of bytes behind others whose CRC is `before`; of any length, on any processor. */
+static uint32_t crc32c_of(uint32_t before, const uint8_t *bytes, uint64_t length, struct crc32c *state)
+{
+	uint32_t sum = ~before;
+
+	if (state->has_words) {
+		sum = crc32c_words(sum, bytes, length & ~7ull, state);
+		bytes += length & ~7ull;
+		length &= 7;
+	}
+	for (; length; length--, bytes++) {
+		sum ^= *bytes;
+		for (int bit = 0; bit < 8; bit++)
+			sum = sum >> 1 ^ (CRC32C_POLYNOMIAL & (0 - (sum & 1)));
+	}
+	return ~sum;
 }
 
 static napi_value throw_type(napi_env env, const char *text)
@@ -198,6 +217,34 @@ static napi_value js_cpuid(napi_env env, napi_callback_info info)
 	return NULL;
 }
 
+/* checksum(buffer, before = 0): number. CRC-32C of bytes behind others that have the CRC `before`. */
+static napi_value js_checksum(napi_env env, napi_callback_info info)
+{
+	size_t count = 2, length;
+	napi_value values[2], result;
+	static struct crc32c state;
+	static int has_looked;
+	uint32_t before = 0;
+	void *address;
+
+	if (!has_looked)
+		crc32c_look(&state);
+	has_looked = 1;
+	if (napi_get_cb_info(env, info, &count, values, NULL, NULL) != napi_ok || count < 1 ||
+	    !buffer_address(env, values[0], &address, &length) ||
+	    (count > 1 && napi_get_value_uint32(env, values[1], &before) != napi_ok))
+		return throw_type(env, "checksum(buffer, number)");
+	if (napi_create_uint32(env, crc32c_of(before, address, length, &state), &result) != napi_ok)
+		return NULL;
+	return result;
+}
+
+/*
+ * A call of a batch that is none of the kernel's: argument 2 runs of bytes follow each other from argument 1 on; their
+ * lengths are the u4 at argument 3, and their checksums become the u4 at argument 4.
+ */
+#define BATCH_CHECKSUM (-1)
+
 /* Words of a call in a batch: its number, six arguments, and the result it must have for the next one to be made. */
 #define BATCH_WORDS 8
 
@@ -215,19 +262,32 @@ struct batch {
 	int64_t fault_errno;
 };
 
+static void sum_runs(const uint8_t *bytes, int64_t count, const uint32_t *lengths, uint32_t *sums, struct crc32c *state)
+{
+	for (int64_t i = 0; i < count; bytes += lengths[i++])
+		sums[i] = crc32c_stored(crc32c_of(0, bytes, lengths[i], state));
+}
+
 /* Makes the calls, on a thread of libuv's pool (which blocks signals). */
 static void batch_execute(napi_env env, void *data)
 {
 	struct batch *batch = data;
+	struct crc32c state;
 
 	(void)env;
+	crc32c_look(&state);
 	for (int64_t i = 0; i < batch->count; i++) {
 		const int64_t *call = batch->words + i * BATCH_WORDS;
 		int64_t result;
 
 		if (__atomic_load_n(&batch->shared[BATCH_STOP], __ATOMIC_RELAXED))
 			return;
-		result = i == batch->fault_index ? -batch->fault_errno : raw_syscall(call);
+		if (call[0] == BATCH_CHECKSUM) {
+			sum_runs((const uint8_t *)call[1], call[2], (const uint32_t *)call[3], (uint32_t *)call[4], &state);
+			result = 0;
+		} else {
+			result = i == batch->fault_index ? -batch->fault_errno : raw_syscall(call);
+		}
 		if (result != call[7]) {
 			batch->shared[BATCH_RESULT] = result;
 			return;
@@ -406,6 +466,7 @@ NAPI_MODULE_INIT()
 	export_function(env, exports, "syscall", js_syscall);
 	export_function(env, exports, "syscallBig", js_syscall_big);
 	export_function(env, exports, "addressOf", js_address_of);
+	export_function(env, exports, "checksum", js_checksum);
 	export_function(env, exports, "cpuid", js_cpuid);
 	export_function(env, exports, "waitTimeout", js_wait_timeout);
 	export_function(env, exports, "runBatch", js_run_batch);

@@ -25,6 +25,7 @@
 #define RESTORE_OP_KIND_CPUID 18 /* result = register arg2 (0 ax, 1 bx, 2 cx, 3 dx) of cpuid leaf arg0, subleaf arg1. */
 #define RESTORE_OP_KIND_XGETBV 19 /* result = XCR0. */
 #define RESTORE_OP_KIND_FILL_TILES 20 /* Uses AMX once, so that the kernel makes room for its state. */
+#define RESTORE_OP_KIND_LOAD 21 /* Reads arg2 pieces of stored bytes, which lie one after the other in the file of descriptor arg0 from offset arg3 on, to where the records `piece` at arg1 say, arg4 added to their addresses, and looks at their checksums unless arg5 is not 0. With a negative arg0 nothing is read: the bytes are there already. result = bytes read (those of the pieces, if nothing is read), fewer where the file ends before, -EBADMSG for a wrong checksum, or what preadv said. */
 
 /* arg_mode */
 #define RESTORE_ARG_MODE_IMM 0 /* The value. */
@@ -71,6 +72,7 @@
 #define RESTORE_OPTION_SLOT_PID_MODE 2
 #define RESTORE_OPTION_SLOT_IMAGE_FD 3
 #define RESTORE_OPTION_SLOT_LEAVE_STOPPED 4
+#define RESTORE_OPTION_SLOT_NO_VERIFY 5
 
 /* file_policy */
 #define RESTORE_FILE_POLICY_SAME 0
@@ -202,3 +204,14 @@ _Static_assert(offsetof(struct restore_control_header, failed_tid) == 12, "contr
 _Static_assert(offsetof(struct restore_control_header, failed_result) == 16, "control_header.failed_result");
 _Static_assert(offsetof(struct restore_control_header, supervisor) == 24, "control_header.supervisor");
 _Static_assert(offsetof(struct restore_control_header, dead_pid) == 28, "control_header.dead_pid");
+
+/* Stored bytes and where they go; see the op load. */
+struct restore_piece {
+	uint64_t address; /* Where they belong in memory. */
+	uint32_t length; /* Bytes. */
+	uint32_t sum; /* Their checksum (SPEC 7.1); 0: not known, not looked at. */
+};
+_Static_assert(sizeof(struct restore_piece) == 16, "piece");
+_Static_assert(offsetof(struct restore_piece, address) == 0, "piece.address");
+_Static_assert(offsetof(struct restore_piece, length) == 8, "piece.length");
+_Static_assert(offsetof(struct restore_piece, sum) == 12, "piece.sum");

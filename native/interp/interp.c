@@ -26,6 +26,7 @@
  */
 #include "startup.h"
 #include "populate.h"
+#include "load.h"
 
 static __attribute__((noreturn, used)) void run(struct context *context, uint64_t pc)
 {
@@ -62,6 +63,7 @@ static __attribute__((noreturn, used)) void run(struct context *context, uint64_
 		case RESTORE_OP_KIND_CPUID: result = cpuid((uint32_t)a[0], (uint32_t)a[1], a[2]); break;
 		case RESTORE_OP_KIND_XGETBV: result = xgetbv(); break;
 		case RESTORE_OP_KIND_FILL_TILES: fill_tiles(); break;
+		case RESTORE_OP_KIND_LOAD: result = load((int32_t)a[0], (const struct restore_piece *)a[1], a[2], a[3], a[4], a[5]); break;
 		default: fail(context, (uint32_t)pc, -EINVAL);
 		}
 		if (result == -EEXIST && (op->flags & RESTORE_OP_FLAGS_PATIENT) && tries++ < MAX_TRIES) {

@@ -71,6 +71,8 @@ static void parse_options(struct context *context, struct startup *startup, char
 			context->slots[RESTORE_OPTION_SLOT_DETACH] = 1;
 		} else if (is_text(*argv, "--leave-stopped")) {
 			context->slots[RESTORE_OPTION_SLOT_LEAVE_STOPPED] = 1;
+		} else if (is_text(*argv, "--no-verify")) {
+			context->slots[RESTORE_OPTION_SLOT_NO_VERIFY] = 1;
 		} else if (is_option(*argv, "--pidfile")) {
 			const char *path = value_of("--pidfile", &argv);
 			if (length_of(path) >= sizeof startup->pidfile) die("--pidfile: the name is too long", EXIT_USAGE);

@@ -28,9 +28,10 @@ doc: |
     types str_ref and blob_ref: text (UTF-8, or arbitrary bytes as the kernel has them) and byte strings
 -crimg-constants:
   tables_version_major: { value: 2, doc: "Major version of the tables segment; readers refuse another." }
-  tables_version_minor: { value: 0, doc: "Minor version that this description is of." }
+  tables_version_minor: { value: 1, doc: "Minor version that this description is of." }
   kind_strings: { value: 0xfffe, doc: "Directory kind of the string heap, `strings`; first byte 0." }
   kind_blobs: { value: 0xffff, doc: "Directory kind of the blob heap, `blobs`." }
+  kind_checksums: { value: 0xfffd, doc: "Directory kind of the checksums of stored bytes, `checksums`: records checksum_entry." }
 seq:
   - id: header
     type: tables_header
@@ -58,9 +59,14 @@ types:
       - id: len_segment
         type: u8
         doc: Length of the whole tables segment in bytes; equals p_filesz.
-      - id: reserved
-        type: u8
-        doc: Zero.
+      - id: sum_tables
+        type: u4
+        -crimg-format: hex
+        doc: Checksum of this segment, taken with 0 here and in `sum_rest`; 0 if there is none.
+      - id: sum_rest
+        type: u4
+        -crimg-format: hex
+        doc: Checksum of all of the file but this segment and the stored bytes; 0 if there is none.
   directory_entry:
     doc: Where one table is.
     seq:
@@ -79,6 +85,20 @@ types:
       - id: reserved
         type: u8
         doc: Zero.
+  checksum_entry:
+    doc: The checksum of a chunk of stored bytes.
+    seq:
+      - id: file_offset
+        type: u8
+        -crimg-format: hex
+        doc: Where the chunk begins in the file, a multiple of 4,096.
+      - id: length
+        type: u4
+        doc: Bytes, a multiple of 4,096.
+      - id: sum
+        type: u4
+        -crimg-format: hex
+        doc: Checksum of them.
   str_ref:
     doc: |
       Offset of the first byte of a NUL-terminated string in the `strings` heap (0, or a byte after a NUL); offset 0

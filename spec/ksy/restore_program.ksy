@@ -75,6 +75,13 @@ types:
       - { id: failed_result, type: s8, doc: "Its result; if `dead_pid` is not zero, the signal that ended that process." }
       - { id: supervisor, type: u4, doc: "Thread id of the process that reports failures." }
       - { id: dead_pid, type: u4, doc: "Not zero: the failure is that this process ended before the tree ran." }
+
+  piece:
+    doc: Stored bytes and where they go; see the op load.
+    seq:
+      - { id: address, type: u8, -crimg-format: hex, doc: "Where they belong in memory." }
+      - { id: length, type: u4, doc: "Bytes." }
+      - { id: sum, type: u4, -crimg-format: hex, doc: "Their checksum (SPEC 7.1); 0: not known, not looked at." }
 enums:
   op_kind:
     1:
@@ -137,6 +144,13 @@ enums:
     20:
       id: fill_tiles
       doc: "Uses AMX once, so that the kernel makes room for its state."
+    21:
+      id: load
+      doc: |
+        Reads arg2 pieces of stored bytes, which lie one after the other in the file of descriptor arg0 from offset arg3 on, to where the
+        records `piece` at arg1 say, arg4 added to their addresses, and looks at their checksums unless arg5 is not 0. With a negative arg0
+        nothing is read: the bytes are there already. result = bytes read (those of the pieces, if nothing is read), fewer where the file
+        ends before, -EBADMSG for a wrong checksum, or what preadv said.
   arg_mode:
     0:
       id: imm
@@ -200,6 +214,7 @@ enums:
     2: pid_mode
     3: image_fd
     4: leave_stopped
+    5: no_verify
   file_policy:
     0: same
     1: strict

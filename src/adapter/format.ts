@@ -60,6 +60,8 @@ export interface ProbeInput {
 export interface ReadOptions {
   /** Only this process, where a format can hold several. */
   readonly pid?: number;
+  /** Whether checksums that the image has are looked at: of its tables now, of its pages when they are read. */
+  readonly verify?: boolean | undefined;
   /** Where warnings go (losses while reading, such as "a core holds no descriptors"). */
   readonly onLoss?: (loss: Loss) => void;
   /** Format-specific switches, as documented in the adapter's README. */

@@ -2,7 +2,7 @@
 /** Header and directory of a tables segment, judged before any row is read (SPEC 4). */
 import { type BytesPlace, ByteReader } from "../bytes/byte-reader.js";
 import { directoryEntrySize, readDirectoryEntry, readTablesHeader } from "../gen/ckpt-elf-v2.js";
-import { kindBlobs, kindStrings, tableSpecs } from "../gen/tables.js";
+import { kindBlobs, kindChecksums, kindStrings, tableSpecs } from "../gen/tables.js";
 
 /** Longest record that a reader accepts, bytes. */
 const maxRowBytes = 1 << 16;
@@ -20,6 +20,9 @@ export interface TableLocation {
 
 export interface TableDirectory {
   readonly versionMinor: number;
+  /** Checksums (SPEC 7.1); 0: none. */
+  readonly sumTables: number;
+  readonly sumRest: number;
   /** In the order of the directory. */
   readonly tables: readonly TableLocation[];
 }
@@ -28,6 +31,7 @@ const names = new Map<number, string>([
   ...tableSpecs.map(({ kind, tableId }) => [kind, tableId] as const),
   [kindStrings, "strings"],
   [kindBlobs, "blobs"],
+  [kindChecksums, "checksums"],
 ]);
 
 /**
@@ -65,7 +69,7 @@ export function readTableDirectory(bytes: Uint8Array, place: BytesPlace): TableD
     tables.push({ kind, name: names.get(kind), offset: Number(ofsRows), rowLength: lenRow, rowCount: Number(numRows) });
   }
   assertDisjoint(tables, reader);
-  return { versionMinor: header.versionMinor, tables };
+  return { versionMinor: header.versionMinor, sumTables: header.sumTables, sumRest: header.sumRest, tables };
 }
 
 function assertDisjoint(tables: readonly TableLocation[], reader: ByteReader): void {

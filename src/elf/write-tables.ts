@@ -5,6 +5,7 @@ import { HeapWriter } from "../bytes/heaps.js";
 import { CrimgError } from "../errors/crimg-error.js";
 import {
   type RowCodec,
+  checksumEntrySize,
   directoryEntrySize,
   rowCodecs,
   tablesHeaderSize,
@@ -15,6 +16,7 @@ import {
   type DirectoryEntry,
   type Tables,
   kindBlobs,
+  kindChecksums,
   kindStrings,
   tableSpecs,
   tablesVersionMajor,
@@ -23,9 +25,25 @@ import {
 import type { RawTable } from "./read-tables.js";
 import { trailingBytesOf } from "./trailing-bytes.js";
 
+/** Where a table lies in its segment, for the section headers. */
+export interface PlacedTable {
+  readonly kind: number;
+  /** `tasks`; for tables of unknown kind `table` and the number. */
+  readonly name: string;
+  readonly offset: number;
+  readonly length: number;
+  readonly rowLength: number;
+}
+
+export interface TablesSegment {
+  readonly bytes: Uint8Array;
+  readonly tables: readonly PlacedTable[];
+}
+
 /** A table ready to be placed. */
 interface Part {
   readonly kind: number;
+  readonly name: string;
   readonly rowLength: number;
   readonly bytes: Uint8Array;
 }
@@ -36,6 +54,11 @@ interface Part {
  * @throws CrimgError `bytes.*`, `tables.*` for values that no record can hold, with a path such as `tasks[3].pid`
  */
 export function writeTables(tables: Tables, unknownTables: readonly RawTable[] = []): Uint8Array {
+  return writeTablesSegment(tables, unknownTables, 0).bytes;
+}
+
+/** As `writeTables`, with room for that many checksums of stored bytes (`putChecksums`), and where each table is. */
+export function writeTablesSegment(tables: Tables, unknownTables: readonly RawTable[], checksums: number): TablesSegment {
   const seed = (kind: number): Uint8Array | undefined => unknownTables.find((table) => table.kind === kind)?.bytes;
   const heaps = new HeapWriter(seed(kindStrings), seed(kindBlobs));
   const parts: Part[] = [];
@@ -43,12 +66,16 @@ export function writeTables(tables: Tables, unknownTables: readonly RawTable[] =
     const write = (name: keyof Tables): Part => tablePart(kind, tableId, size, tables[name], rowCodecs[name] as RowCodec<object>, heaps);
     if (tables[table].length > 0) parts.push(write(table));
   }
-  const known = new Set<number>([...tableSpecs.map(({ kind }) => kind), kindStrings, kindBlobs]);
+  const known = new Set<number>([...tableSpecs.map(({ kind }) => kind), kindStrings, kindBlobs, kindChecksums]);
   for (const raw of unknownTables) {
     if (raw.kind !== kindStrings && raw.kind !== kindBlobs) parts.push(checkRaw(raw, known));
   }
-  parts.push({ kind: kindStrings, rowLength: 1, bytes: heaps.strings.finish() });
-  parts.push({ kind: kindBlobs, rowLength: 1, bytes: heaps.blobs.finish() });
+  if (checksums > 0) {
+    const rows = new Uint8Array(checksums * checksumEntrySize);
+    parts.push({ kind: kindChecksums, name: "checksums", rowLength: checksumEntrySize, bytes: rows });
+  }
+  parts.push({ kind: kindStrings, name: "strings", rowLength: 1, bytes: heaps.strings.finish() });
+  parts.push({ kind: kindBlobs, name: "blobs", rowLength: 1, bytes: heaps.blobs.finish() });
   return assemble(parts);
 }
 
@@ -64,7 +91,7 @@ function tablePart(kind: number, id: string, size: number, rows: readonly object
     writer.bytes(trailing);
     writer.zeros(trailingLength - trailing.length);
   });
-  return { kind, rowLength, bytes: writer.finish() };
+  return { kind, name: id, rowLength, bytes: writer.finish() };
 }
 
 /** Unknown tables may come from a hand-edited document. */
@@ -75,10 +102,10 @@ function checkRaw(raw: RawTable, taken: Set<number>): Part {
     throw new CrimgError("tables.unknown", message, { path: "unknown_tables" });
   }
   taken.add(raw.kind);
-  return raw;
+  return { ...raw, name: `table${raw.kind}` };
 }
 
-function assemble(parts: readonly Part[]): Uint8Array {
+function assemble(parts: readonly Part[]): TablesSegment {
   let end = tablesHeaderSize + parts.length * directoryEntrySize;
   const entries = parts.map(({ kind, rowLength, bytes }): DirectoryEntry => {
     const ofsRows = Math.ceil(end / 8) * 8;
@@ -91,11 +118,16 @@ function assemble(parts: readonly Part[]): Uint8Array {
     versionMinor: tablesVersionMinor,
     numTables: parts.length,
     lenSegment: BigInt(end),
+    sumTables: 0,
+    sumRest: 0,
   });
   for (const entry of entries) writeDirectoryEntry(writer, entry);
   for (const { bytes } of parts) {
     writer.align(8);
     writer.bytes(bytes);
   }
-  return writer.finish();
+  const places = parts.map(({ kind, name, rowLength, bytes }, index) => {
+    return { kind, name, rowLength, offset: Number(entries[index]?.ofsRows ?? 0n), length: bytes.length };
+  });
+  return { bytes: writer.finish(), tables: places };
 }

@@ -28,6 +28,7 @@ import {
   vmaKindValues,
   type AbsentRegionRow,
   type CheckpointRow,
+  type ChecksumEntry,
   type CredRow,
   type DescriptorRow,
   type DirectoryEntry,
@@ -74,8 +75,9 @@ export function readTablesHeader(reader: ByteReader): TablesHeader {
   const versionMinor = reader.u2();
   const numTables = reader.u4();
   const lenSegment = reader.u8();
-  reader.skip(8);
-  return { versionMajor, versionMinor, numTables, lenSegment };
+  const sumTables = reader.u4();
+  const sumRest = reader.u4();
+  return { versionMajor, versionMinor, numTables, lenSegment, sumTables, sumRest };
 }
 
 /** Appends a tables_header record. */
@@ -86,7 +88,8 @@ export function writeTablesHeader(writer: ByteWriter, row: TablesHeader): void {
   writer.u2(row.versionMinor, "version_minor");
   writer.u4(row.numTables, "num_tables");
   writer.u8(row.lenSegment, "len_segment");
-  writer.zeros(8);
+  writer.u4(row.sumTables, "sum_tables");
+  writer.u4(row.sumRest, "sum_rest");
 }
 
 /** Bytes of a directory_entry record. */
@@ -110,6 +113,25 @@ export function writeDirectoryEntry(writer: ByteWriter, row: DirectoryEntry): vo
   writer.u8(row.numRows, "num_rows");
   writer.u8(row.ofsRows, "ofs_rows");
   writer.zeros(8);
+}
+
+/** Bytes of a checksum_entry record. */
+export const checksumEntrySize = 16;
+
+/** Reads a checksum_entry record at the reader's position. */
+export function readChecksumEntry(reader: ByteReader): ChecksumEntry {
+  reader.need(checksumEntrySize, "checksum_entry");
+  const fileOffset = reader.u8();
+  const length = reader.u4();
+  const sum = reader.u4();
+  return { fileOffset, length, sum };
+}
+
+/** Appends a checksum_entry record. */
+export function writeChecksumEntry(writer: ByteWriter, row: ChecksumEntry): void {
+  writer.u8(row.fileOffset, "file_offset");
+  writer.u4(row.length, "length");
+  writer.u4(row.sum, "sum");
 }
 
 /** Bytes of a checkpoint record. */

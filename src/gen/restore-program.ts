@@ -45,6 +45,8 @@ export const opKindValues = {
   xgetbv: 19,
   /** Uses AMX once, so that the kernel makes room for its state. */
   fill_tiles: 20,
+  /** Reads arg2 pieces of stored bytes, which lie one after the other in the file of descriptor arg0 from offset arg3 on, to where the records `piece` at arg1 say, arg4 added to their addresses, and looks at their checksums unless arg5 is not 0. With a negative arg0 nothing is read: the bytes are there already. result = bytes read (those of the pieces, if nothing is read), fewer where the file ends before, -EBADMSG for a wrong checksum, or what preadv said. */
+  load: 21,
 } as const;
 export type OpKind = keyof typeof opKindValues;
 /** Names of op_kind. */
@@ -69,6 +71,7 @@ export const opKindNames: ReadonlyMap<number, OpKind> = new Map([
   [18, "cpuid"],
   [19, "xgetbv"],
   [20, "fill_tiles"],
+  [21, "load"],
 ]);
 
 /** Numbers of arg_mode. */
@@ -183,6 +186,7 @@ export const optionSlotValues = {
   pid_mode: 2,
   image_fd: 3,
   leave_stopped: 4,
+  no_verify: 5,
 } as const;
 export type OptionSlot = keyof typeof optionSlotValues;
 /** Names of option_slot. */
@@ -192,6 +196,7 @@ export const optionSlotNames: ReadonlyMap<number, OptionSlot> = new Map([
   [2, "pid_mode"],
   [3, "image_fd"],
   [4, "leave_stopped"],
+  [5, "no_verify"],
 ]);
 
 /** Numbers of file_policy. */
@@ -548,4 +553,43 @@ export function writeControlHeader(writer: ByteWriter, row: ControlHeader): void
   writer.s8(row.failedResult, "failed_result");
   writer.u4(row.supervisor, "supervisor");
   writer.u4(row.deadPid, "dead_pid");
+}
+
+/** Stored bytes and where they go; see the op load. */
+export interface Piece {
+  /** Where they belong in memory. */
+  readonly address: bigint;
+  /** Bytes. */
+  readonly length: number;
+  /** Their checksum (SPEC 7.1); 0: not known, not looked at. */
+  readonly sum: number;
+}
+
+/** A Piece; what is not given is zero, empty or none. */
+export function piece(fields: Partial<Piece> = {}): Piece {
+  return {
+    address: 0n,
+    length: 0,
+    sum: 0,
+    ...fields,
+  };
+}
+
+/** Bytes of a piece record. */
+export const pieceSize = 16;
+
+/** Reads a piece record at the reader's position. */
+export function readPiece(reader: ByteReader): Piece {
+  reader.need(pieceSize, "piece");
+  const address = reader.u8();
+  const length = reader.u4();
+  const sum = reader.u4();
+  return { address, length, sum };
+}
+
+/** Appends a piece record. */
+export function writePiece(writer: ByteWriter, row: Piece): void {
+  writer.u8(row.address, "address");
+  writer.u4(row.length, "length");
+  writer.u4(row.sum, "sum");
 }

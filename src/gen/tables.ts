@@ -245,13 +245,16 @@ export const socketStateNames: ReadonlyMap<number, SocketState> = new Map([
 export const tablesVersionMajor = 0x2;
 
 /** Minor version that this description is of. */
-export const tablesVersionMinor = 0x0;
+export const tablesVersionMinor = 0x1;
 
 /** Directory kind of the string heap, `strings`; first byte 0. */
 export const kindStrings = 0xfffe;
 
 /** Directory kind of the blob heap, `blobs`. */
 export const kindBlobs = 0xffff;
+
+/** Directory kind of the checksums of stored bytes, `checksums`: records checksum_entry. */
+export const kindChecksums = 0xfffd;
 
 /** Masks of the bits of vma.prot. */
 export const vmaProtBits = {
@@ -344,6 +347,10 @@ export interface TablesHeader {
   readonly numTables: number;
   /** Length of the whole tables segment in bytes; equals p_filesz. */
   readonly lenSegment: bigint;
+  /** Checksum of this segment, taken with 0 here and in `sum_rest`; 0 if there is none. */
+  readonly sumTables: number;
+  /** Checksum of all of the file but this segment and the stored bytes; 0 if there is none. */
+  readonly sumRest: number;
 }
 
 /** A TablesHeader; what is not given is zero, empty or none. */
@@ -353,6 +360,8 @@ export function tablesHeader(fields: Partial<TablesHeader> = {}): TablesHeader {
     versionMinor: 0,
     numTables: 0,
     lenSegment: 0n,
+    sumTables: 0,
+    sumRest: 0,
     ...fields,
   };
 }
@@ -376,6 +385,26 @@ export function directoryEntry(fields: Partial<DirectoryEntry> = {}): DirectoryE
     lenRow: 0,
     numRows: 0n,
     ofsRows: 0n,
+    ...fields,
+  };
+}
+
+/** The checksum of a chunk of stored bytes. */
+export interface ChecksumEntry {
+  /** Where the chunk begins in the file, a multiple of 4,096. */
+  readonly fileOffset: bigint;
+  /** Bytes, a multiple of 4,096. */
+  readonly length: number;
+  /** Checksum of them. */
+  readonly sum: number;
+}
+
+/** A ChecksumEntry; what is not given is zero, empty or none. */
+export function checksumEntry(fields: Partial<ChecksumEntry> = {}): ChecksumEntry {
+  return {
+    fileOffset: 0n,
+    length: 0,
+    sum: 0,
     ...fields,
   };
 }

@@ -24,7 +24,7 @@ import {
   writeOp,
   writeProgramHeader,
 } from "../gen/restore-program.js";
-import { errorTexts } from "../linux/errno.js";
+import { errno as errnoNumbers, errorTexts } from "../linux/errno.js";
 import { putChecksum } from "./checksum.js";
 import { type Arg, DataRef, type Label, Shared, Slot } from "./operands.js";
 import type { DraftOp, Expectation, PointerFixup, ProgramBuilder } from "./program-builder.js";
@@ -42,6 +42,15 @@ export interface LinkedProgram {
   /** The program segment as it lies in the file. */
   readonly bytes: Uint8Array;
   readonly header: ProgramHeader;
+  /** Where in it checksums of stored bytes belong; they are 0 ("not known") until `putProgramSums`. */
+  readonly sums: readonly ProgramSums[];
+}
+
+/** `count` records `piece` from `offset` of the program on, of chunks that follow each other from `fileOffset` on. */
+export interface ProgramSums {
+  readonly offset: number;
+  readonly fileOffset: bigint;
+  readonly count: number;
 }
 
 export interface LinkOptions {
@@ -151,7 +160,8 @@ export function linkProgram(builder: ProgramBuilder, entry: Label, options: Link
   writer.bytes(data);
   const bytes = writer.finish();
   const sum = putChecksum(bytes, options.codeChecksum);
-  return { bytes, header: { ...header, checksum: sum } };
+  const sums = builder.sums.map(({ at, fileOffset, count }) => ({ offset: Number(dataOffset) + at.offset, fileOffset, count }));
+  return { bytes, header: { ...header, checksum: sum }, sums };
 }
 
 function linkOp(draft: DraftOp, layout: Layout): Partial<Op> {
@@ -233,7 +243,7 @@ function positionOf(label: Label): number {
 function errorTable(builder: ProgramBuilder): number[] {
   const last = Math.max(...errorTexts.keys());
   return Array.from({ length: last + 1 }, (_, errno) => {
-    const errorText = errorTexts.get(errno);
+    const errorText = errno === errnoNumbers.EBADMSG ? "the checksum of the stored bytes is wrong" : errorTexts.get(errno);
     return errorText === undefined ? 0 : builder.string(errorText).offset;
   });
 }

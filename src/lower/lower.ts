@@ -222,6 +222,7 @@ function link(l: Lowering, entry: Label, options: LowerOptions): LinkedProgram {
       `This file is a checkpoint of ${title}. Running it resumes the program.\n\n` +
       "  --detach, -d       end when the program runs, instead of waiting for it\n" +
       "  --pidfile FILE     write its process id to FILE\n" +
+      "  --no-verify        take stored bytes as they are, without a look at their checksums\n" +
       "  --leave-stopped    leave every process stopped; SIGCONT lets it run\n" +
       "  --pid MODE         same: its old process ids (root); namespace: the same, in a new pid namespace; any: new ones;\n" +
       "                     auto (default): same for root, else namespace\n" +

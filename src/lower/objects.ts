@@ -8,6 +8,7 @@ import { AT, ERRNO, F, F_SEAL_FUTURE_WRITE, MFD, O, PROT } from "./constants.js"
 import type { FileChecks } from "./file-checks.js";
 import type { LowerContext } from "./context.js";
 import type { Slot } from "./operands.js";
+import { verifyExtents } from "./page-loading.js";
 import { isRemoved, makeRemoved, withParents } from "./fds/removed.js";
 import type { ProgramBuilder } from "./program-builder.js";
 
@@ -271,6 +272,7 @@ export class ObjectOpener {
     const message = `fill ${object.path} ${purpose}`;
     const hint = "there must be room on its filesystem";
     b.syscall("ftruncate", [fd, object.size], { message, hint });
+    verifyExtents(b, this.#imageFd, extents, object.path);
     for (const { address, length, fileOffset } of extents) {
       const wanted = address + length > object.size ? object.size - address : length;
       for (let done = 0n; done < wanted; done += maxTransfer) {

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Loading stored pages: extents that follow each other in the file go in one preadv, so that a restore is a few large
- * reads. Large runs get their memory before (the op `populate`), which costs half of what a fault for every page does.
+ * Loading stored pages: extents that follow each other in the file go in one op `load`, which reads them in pieces that
+ * are still in the processor's cache when it sums them. Large runs get their memory before (the op `populate`), which costs half of what a fault for every page does.
  */
 import type { ExtentRow } from "../gen/tables.js";
-import { hugePageSize } from "./constants.js";
+import { chunkSize } from "../model/stored-chunks.js";
+import { alignUp } from "./align.js";
+import { hugePageSize, MAP, PROT, pageSize } from "./constants.js";
 import type { Slot } from "./operands.js";
 import type { ProgramBuilder } from "./program-builder.js";
 
-/** UIO_MAXIOV. */
-const maxVectors = 1024;
-/** Below MAX_RW_COUNT (0x7ffff000), so that every read is done in one piece. */
+/** Of one op: what goes wrong is told by op, and tasks look between ops whether the restore is over. */
 const maxBytes = 0x4000_0000n;
 
 /** Bytes in memory. */
@@ -19,42 +19,70 @@ export interface Piece {
   readonly length: bigint;
 }
 
-/** Ops that read the extents to where `place` says. */
+type Stored = Pick<ExtentRow, "address" | "length" | "fileOffset">;
+
+/** Parts of extents that follow each other in the file. */
+interface Run {
+  readonly start: bigint;
+  length: bigint;
+  readonly parts: Stored[];
+}
+
+/** Runs of whole chunks, of at most `maxBytes`. */
+function runsOf(extents: readonly Stored[]): Run[] {
+  const runs: Run[] = [];
+  for (const { address, length, fileOffset } of extents) {
+    const whole = alignUp(length, pageSize);
+    for (let done = 0n; done < whole; ) {
+      let run = runs.at(-1);
+      if (run === undefined || run.length >= maxBytes || fileOffset + done !== run.start + run.length) {
+        run = { start: fileOffset + done, length: 0n, parts: [] };
+        runs.push(run);
+      }
+      // Cut where chunks end.
+      const room = alignUp(address + done + maxBytes - run.length, chunkSize) - (address + done);
+      const part = whole - done < room ? whole - done : room;
+      run.parts.push({ address: address + done, length: part, fileOffset: fileOffset + done });
+      run.length += part;
+      done += part;
+    }
+  }
+  return runs;
+}
+
+/** Ops that read the extents to where `place` says, and look at their checksums. */
 export function readExtents(
   b: ProgramBuilder,
   imageFd: Slot,
-  extents: readonly Pick<ExtentRow, "address" | "length" | "fileOffset">[],
+  extents: readonly Stored[],
   place: (address: bigint) => bigint,
   what: string,
 ): void {
-  let pieces: Piece[] = [];
-  let start = 0n;
-  let total = 0n;
-  const flush = (): void => {
-    if (pieces.length === 0) return;
-    const vectors = b.u8s(...pieces.flatMap(({ address, length }) => [address, length]));
-    b.syscall("preadv", [imageFd, vectors, pieces.length, start, 0], {
-      expect: total,
-      message: `read ${total} bytes of ${what} from the image at offset ${start}`,
-      hint: "the image is truncated, or there is not enough memory",
+  for (const { start, length, parts } of runsOf(extents)) {
+    const pieces = b.pieces(start, parts, place);
+    b.op("load", [imageFd, pieces.at, pieces.count, start, 0, b.noVerify], {
+      expect: length,
+      message: `read ${length} bytes of ${what} from the image at offset ${start}`,
+      hint: "the image is truncated or damaged (crimg validate says where), or there is not enough memory",
     });
-    pieces = [];
-  };
-  for (const extent of extents) {
-    for (let done = 0n; done < extent.length; ) {
-      if (pieces.length === maxVectors || total >= maxBytes || extent.fileOffset + done !== start + total) flush();
-      if (pieces.length === 0) {
-        start = extent.fileOffset + done;
-        total = 0n;
-      }
-      const room = maxBytes - total;
-      const length = extent.length - done < room ? extent.length - done : room;
-      pieces.push({ address: place(extent.address + done), length });
-      total += length;
-      done += length;
-    }
   }
-  flush();
+}
+
+/** Ops that look at the checksums of extents which the kernel copies by itself: the image is mapped for a moment. */
+export function verifyExtents(b: ProgramBuilder, imageFd: Slot, extents: readonly Stored[], what: string): void {
+  if (extents.length === 0) return;
+  const at = b.slot("where stored bytes are looked at");
+  for (const { start, length, parts } of runsOf(extents)) {
+    const message = `read ${length} bytes of ${what} from the image at offset ${start}`;
+    b.syscall("mmap", [0, length, PROT.read, MAP.private, imageFd, start], { store: at, message });
+    const pieces = b.pieces(start, parts, (_address, fileOffset) => fileOffset - start);
+    b.op("load", [-1, pieces.at, pieces.count, start, at, b.noVerify], {
+      expect: length,
+      message,
+      hint: "the image is damaged; crimg validate says where",
+    });
+    b.syscall("munmap", [at, length]);
+  }
 }
 
 /** Index of the first extent (ascending, disjoint) that ends behind an address. */

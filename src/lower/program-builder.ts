@@ -16,9 +16,19 @@
  */
 import { ByteWriter } from "../bytes/byte-writer.js";
 import { encodeText } from "../bytes/text.js";
-import { type ComputeOp, type JumpIf, type OpKind, computeOpValues, jumpIfValues } from "../gen/restore-program.js";
+import {
+  type ComputeOp,
+  type JumpIf,
+  type OpKind,
+  computeOpValues,
+  jumpIfValues,
+  optionSlotValues,
+  pieceSize,
+} from "../gen/restore-program.js";
 import { type Arg, DataRef, Label, Shared, Slot } from "./operands.js";
 import { nr, type SyscallName } from "../linux/syscall-numbers.js";
+import type { ExtentRow } from "../gen/tables.js";
+import { cutExtent } from "../model/stored-chunks.js";
 
 /** Which results are right: any; no error; exactly this; one of two. */
 export type Expectation = "any" | "not_error" | number | bigint | readonly [number | bigint, number | bigint];
@@ -57,6 +67,13 @@ export interface PointerFixup {
   readonly target: DataRef | Slot | HoleAddress | "hole_size";
 }
 
+/** `count` records `piece`, one after the other, of chunks that follow each other from `fileOffset` on. */
+export interface SumFixup {
+  readonly at: DataRef;
+  readonly fileOffset: bigint;
+  readonly count: number;
+}
+
 export class ProgramBuilder {
   readonly ops: DraftOp[] = [];
   readonly data = new ByteWriter(4096);
@@ -69,6 +86,8 @@ export class ProgramBuilder {
   readonly pointers: PointerFixup[] = [];
   /** Paths that --files can name, and the slots of their policies. */
   readonly files: { readonly path: string; readonly slot: Slot }[] = [];
+  /** Pieces of stored bytes in the data, whose checksums are put in when they are known. */
+  readonly sums: SumFixup[] = [];
   readonly #strings = new Map<string, DataRef>();
   #subject = "";
 
@@ -76,7 +95,42 @@ export class ProgramBuilder {
     // Data offset 0 means "no text".
     this.data.zeros(16);
     // The option slots stand first, in the order of option_slot in restore_program.ksy.
-    for (const name of ["option detach", "option pidfile", "option pid mode", "image fd", "option leave stopped"]) this.slot(name);
+    for (const name of ["option detach", "option pidfile", "option pid mode", "image fd", "option leave stopped", "option no verify"])
+      this.slot(name);
+  }
+
+  /** Not 0 if the user wants stored bytes as they are. */
+  get noVerify(): Slot {
+    const slot = this.slots[optionSlotValues.no_verify];
+    if (slot === undefined) throw new Error("no option slots");
+    return slot;
+  }
+
+  /**
+   * Records `piece` for the chunks of extents that follow each other in the file from `fileOffset` on; `place` says
+   * where in memory something at an address of an extent, or at an offset of the file, belongs.
+   */
+  pieces(
+    fileOffset: bigint,
+    extents: readonly Pick<ExtentRow, "address" | "length" | "fileOffset">[],
+    place: (address: bigint, fileOffset: bigint) => bigint,
+  ): { readonly at: DataRef; readonly count: number } {
+    let count = 0;
+    for (const extent of extents) cutExtent(extent, () => count++);
+    // By hand: there are thousands in a GiB.
+    const view = new DataView(new ArrayBuffer(count * pieceSize));
+    let next = 0;
+    for (const extent of extents) {
+      const base = place(extent.address, extent.fileOffset);
+      cutExtent(extent, (done, length) => {
+        view.setBigUint64(next, base + BigInt(done), true);
+        view.setUint32(next + 8, length, true);
+        next += pieceSize;
+      });
+    }
+    const at = this.bytes(new Uint8Array(view.buffer));
+    this.sums.push({ at, fileOffset, count });
+    return { at, count };
   }
 
   /** A new slot. */

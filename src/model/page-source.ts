@@ -3,6 +3,8 @@
  * Where page bytes are. The model never holds pages: an extent names a source and a position in it.
  */
 
+import type { StoredChunks } from "./stored-chunks.js";
+
 /** A run of bytes of a source. */
 export interface ByteRange {
   /** Position in the source, bytes (a file offset, or a virtual address of a live process). */
@@ -17,6 +19,8 @@ export interface CopyWatch {
   readonly signal?: AbortSignal | undefined;
   /** Called now and then with the bytes copied so far; throws to end the copy with that error. */
   readonly onProgress?: ((bytes: bigint) => void) | undefined;
+  /** Chunks of the file that is written: whoever copies bytes of one sets its checksum. */
+  readonly chunks?: StoredChunks | undefined;
 }
 
 export interface PageSource {

@@ -24,6 +24,8 @@ export interface ConvertOptions extends WriteOptions {
   readonly strict?: boolean;
   readonly force?: boolean;
   readonly sync?: boolean;
+  /** False: checksums of the input are not looked at. */
+  readonly verify?: boolean;
   /** Called with all losses before anything is written. */
   readonly onLosses?: (losses: readonly Loss[]) => void;
 }
@@ -76,6 +78,7 @@ export async function readCheckpoint(
     readonly pid?: number;
     readonly onLoss?: (loss: Loss) => void;
     readonly extra?: WriteOptions["extra"];
+    readonly verify?: boolean;
   },
 ): Promise<{ readonly checkpoint: Checkpoint; readonly format: FormatAdapter }> {
   const format = options.from === undefined ? await detectFormat(input.path, options.registry) : await options.registry.load(options.from);
@@ -87,7 +90,12 @@ export async function readCheckpoint(
   }
   // Not there or not readable is said in the same words, whether or not detection was skipped.
   if (options.from !== undefined) probeInputOf(input.path);
-  const checkpoint = await format.read(input.path, { pid: options.pid, onLoss: options.onLoss, extra: options.extra });
+  const checkpoint = await format.read(input.path, {
+    pid: options.pid,
+    onLoss: options.onLoss,
+    extra: options.extra,
+    verify: options.verify,
+  });
   return { checkpoint, format };
 }
 
@@ -102,6 +110,7 @@ export async function convert(input: string, output: string, options: ConvertOpt
       registry,
       from: options.from,
       pid: options.pid,
+      verify: options.verify !== false,
       onLoss: (loss) => report.add(loss),
     });
     try {

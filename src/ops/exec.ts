@@ -94,6 +94,7 @@ function replaceProcess(path: string, options: ExecOptions): never {
   const argv = [path];
   if (options.detach) argv.push("--detach");
   if (options.leaveStopped) argv.push("--leave-stopped");
+  if (options.noVerify) argv.push("--no-verify");
   if (options.pidfile !== undefined) argv.push("--pidfile", options.pidfile);
   if (options.pid !== undefined) argv.push("--pid", options.pid);
   for (const policy of options.files ?? []) argv.push("--files", policy);

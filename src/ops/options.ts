@@ -74,6 +74,8 @@ export interface ExecOptions extends ExternalOptions {
   readonly image: string;
   readonly from?: string;
   readonly detach: boolean;
+  /** Do not look at checksums of stored bytes. */
+  readonly noVerify?: boolean;
   /** Leave every process stopped (SIGCONT lets it run), to look at it first. */
   readonly leaveStopped?: boolean;
   readonly pidfile?: string;

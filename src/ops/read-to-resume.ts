@@ -11,6 +11,7 @@ export interface ReadToResumeOptions {
   readonly registry: FormatRegistry;
   readonly from?: string;
   readonly mapFd?: boolean;
+  readonly noVerify?: boolean;
   readonly onLoss?: (loss: Loss) => void;
 }
 
@@ -18,7 +19,7 @@ export interface ReadToResumeOptions {
 export async function readToResume(input: Input, options: ReadToResumeOptions): Promise<Checkpoint> {
   const { registry, from, onLoss } = options;
   const extra = { "map-fd": options.mapFd === true };
-  const { checkpoint } = await readCheckpoint(input, { registry, from, onLoss, extra });
+  const { checkpoint } = await readCheckpoint(input, { registry, from, onLoss, extra, verify: options.noVerify !== true });
   try {
     return withoutMissingFiles(checkpoint, onLoss);
   } catch (error) {

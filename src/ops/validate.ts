@@ -10,6 +10,7 @@ import { fromSystemError } from "../errors/render.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import { fileRules, modelRules } from "../validate/catalogue.js";
 import type { Finding, Profile, RuleInfo } from "../validate/finding.js";
+import { checksumRules } from "../validate/rules/checksums.js";
 import { type Container, containerRules, readContainer } from "../validate/rules/container.js";
 import { coreRules, readCoreFiles } from "../validate/rules/core-files.js";
 import { programRules, programUnreadable, readProgram } from "../validate/rules/program.js";
@@ -109,7 +110,7 @@ export function validateImage(
   try {
     const container = readContainer(file, checkpoint);
     const rest = { source: options.source, format: "ckpt-elf", locate: options.locate };
-    const runs = [runRules(containerRules, container, rest), ...judgeProgram(container, rest), model];
+    const runs = [runRules([...containerRules, ...checksumRules], container, rest), ...judgeProgram(container, rest), model];
     return {
       findings: runs.flatMap((run) => run.findings),
       cutOff: runs.flatMap((run) => run.cutOff),

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Copying pages on other threads: system calls in batches, read and write in turn, through one buffer a thread. */
 import type { ByteRange, CopyWatch } from "../model/page-source.js";
+import type { StoredChunks } from "../model/stored-chunks.js";
 import { CallBatch } from "../native/batch.js";
+import { sumFromFile } from "./checksum.js";
 
 /**
  * Bytes moved at once. The page cache takes blocks as large as a write: from 1 MiB on they are huge pages, and a virtual
@@ -37,25 +39,37 @@ interface Piece {
   readonly parts: readonly ByteRange[];
 }
 
-function* piecesOf(ranges: readonly ByteRange[], fileOffset: bigint): Generator<Piece> {
+/** Pieces hold whole chunks, so that their checksums can be made while they are in the buffer. */
+function* piecesOf(ranges: readonly ByteRange[], fileOffset: bigint, chunks: StoredChunks | undefined): Generator<Piece> {
   let target = fileOffset;
   let parts: ByteRange[] = [];
   let length = 0;
+  let room = roomAt(target, chunks);
   for (const range of ranges) {
     for (let done = 0n; done < range.length; ) {
       const left = range.length - done;
-      const part = left < BigInt(pieceLength - length) ? left : BigInt(pieceLength - length);
+      const part = left < BigInt(room - length) ? left : BigInt(room - length);
       parts.push({ position: range.position + done, length: part });
       done += part;
       length += Number(part);
-      if (length < pieceLength) continue;
+      if (length < room) continue;
       yield { target, length, parts };
       target += BigInt(length);
       parts = [];
       length = 0;
+      room = roomAt(target, chunks);
     }
   }
   if (length > 0) yield { target, length, parts };
+}
+
+/** Bytes of the next piece: up to the end of the last chunk that fits. */
+function roomAt(target: bigint, chunks: StoredChunks | undefined): number {
+  const start = Number(target);
+  if (chunks === undefined || chunks.firstBehind(start) === chunks.count) return pieceLength;
+  const last = chunks.firstBehind(start + pieceLength);
+  const end = last === chunks.count ? chunks.endOf(last - 1) : (chunks.offsets[last] ?? 0);
+  return end > start ? Math.min(pieceLength, end - start) : pieceLength;
 }
 
 /** Pieces that a batch copies, and how many of its calls are made when each of them is done. */
@@ -75,6 +89,7 @@ class Copy {
     private readonly fd: number,
     private readonly pieces: Iterator<Piece>,
     private readonly reader: PieceReader,
+    private readonly chunks: StoredChunks | undefined,
   ) {}
 
   /** One thread's part, until no piece is left. */
@@ -103,15 +118,23 @@ class Copy {
   }
 
   #roundOf(pieces: readonly Piece[], buffer: Buffer): Round {
-    const batch = new CallBatch(pieces.reduce((calls, { parts }) => calls + parts.length + 1, 0));
+    const chunks = this.chunks;
+    const batch = new CallBatch(pieces.reduce((calls, { parts }) => calls + parts.length + 2, 0));
+    const [lengths, sums] = chunks ? [batch.address(chunks.lengths), batch.address(chunks.sums)] : [0, 0];
     const address = batch.address(buffer);
     const ends = pieces.map(({ target, length, parts }) => {
       let at = address;
       for (const part of parts) {
-        batch.add(Number(part.length), "pread64", this.reader.fd, at, part.length, part.position);
-        at += part.length;
+        const partLength = Number(part.length);
+        batch.add(partLength, "pread64", this.reader.fd, at, partLength, Number(part.position));
+        at += partLength;
       }
-      batch.add(length, "pwrite64", this.fd, address, length, target);
+      const whole = chunks && wholeChunks(chunks, Number(target), length);
+      if (whole && whole.count > 0) {
+        const at = 4 * whole.first;
+        batch.addChecksums(address, whole.count, lengths + at, sums + at);
+      }
+      batch.add(length, "pwrite64", this.fd, address, length, Number(target));
       return batch.length;
     });
     return { batch, pieces, ends };
@@ -131,6 +154,7 @@ class Copy {
 
   #copySlowly({ target, length, parts }: Piece): void {
     this.reader.copyTo(target, parts);
+    if (this.chunks) sumFromFile(this.fd, this.chunks, target, BigInt(length));
     this.#copied += length;
   }
 
@@ -145,6 +169,15 @@ class Copy {
     this.isOver = true;
     for (const { batch } of this.#running) batch.stop();
   }
+}
+
+/** The chunks that begin with a piece and lie wholly in it; what is cut by its end is summed when it is in the file. */
+function wholeChunks(chunks: StoredChunks, start: number, length: number): { readonly first: number; readonly count: number } {
+  const first = chunks.firstBehind(start);
+  if (chunks.offsets[first] !== start) return { first, count: 0 };
+  let behind = first;
+  while (behind < chunks.count && chunks.endOf(behind) <= start + length) behind++;
+  return { first, count: behind - first };
 }
 
 function wholePieces({ batch, ends }: Round): number {
@@ -170,7 +203,7 @@ export async function copyInBackground(
   watch: CopyWatch,
   reader: PieceReader,
 ): Promise<void> {
-  const copy = new Copy(fd, piecesOf(ranges, fileOffset), reader);
+  const copy = new Copy(fd, piecesOf(ranges, fileOffset, watch.chunks), reader, watch.chunks);
   const failures: unknown[] = [];
   const guard = (work: () => void): void => {
     try {

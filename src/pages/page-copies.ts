@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Copying ranges of any length from any source: by other threads where the source can, else piece by piece. */
 import type { ByteRange, PageSource } from "../model/page-source.js";
+import type { StoredChunks } from "../model/stored-chunks.js";
+import { sumFromFile } from "./checksum.js";
 
 /** Bytes of one PageSource.copyTo, so that progress shows and the work can be interrupted. */
 const pieceBytes = 64n << 20n;
@@ -20,6 +22,8 @@ export class PageCopies {
     private readonly report: ((done: bigint, total: bigint) => void) | undefined,
     /** Ends copies early, without an error. */
     private readonly signal?: AbortSignal,
+    /** Chunks of the file, whose checksums are made on the way. */
+    private readonly chunks?: StoredChunks,
   ) {}
 
   /** Announces bytes, before the first copy. */
@@ -50,7 +54,11 @@ export class PageCopies {
     if (first === undefined || this.signal?.aborted) return;
     const before = this.#done;
     const onProgress = (bytes: bigint): void => this.report?.(before + bytes, this.#total);
-    const running = first.source.copyInBackground?.(fd, first.target, run, { onProgress, signal: this.signal });
+    const running = first.source.copyInBackground?.(fd, first.target, run, {
+      onProgress,
+      signal: this.signal,
+      chunks: this.chunks,
+    });
     if (running) await running;
     else this.#copyHere(first.source, fd, first.target, run, onProgress);
     this.#done += lengthOf(run);
@@ -60,6 +68,7 @@ export class PageCopies {
     let done = 0n;
     for (const piece of piecesOf(ranges)) {
       source.copyTo(fd, fileOffset + done, piece);
+      if (this.chunks) sumFromFile(fd, this.chunks, fileOffset + done, lengthOf(piece));
       done += lengthOf(piece);
       onProgress(done);
     }

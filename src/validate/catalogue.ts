@@ -5,6 +5,7 @@ import type { ModelRule } from "./model-context.js";
 import { hostRules } from "./host/host-rules.js";
 import { imageRules } from "./host/image-rules.js";
 import { lkmlRules } from "./lkml.js";
+import { checksumRules } from "./rules/checksums.js";
 import { containerRules } from "./rules/container.js";
 import { coreRules } from "./rules/core-files.js";
 import { descriptorRules } from "./rules/descriptors.js";
@@ -56,6 +57,7 @@ export function allRules(): readonly RuleInfo[] {
   return [
     ...Object.values(fileRules),
     ...containerRules,
+    ...checksumRules,
     programUnreadable,
     ...programRules,
     ...coreRules,

@@ -120,6 +120,9 @@ const nameOf: ReadonlyMap<number, string> = new Map(Object.entries(nr).map(([nam
 function isCall(op: Op, ...names: SyscallName[]): boolean {
   return opKindNames.get(op.kind) === "syscall" && names.includes(nameOf.get(op.nr) as SyscallName);
 }
+function isLoad(op: Op): boolean {
+  return opKindNames.get(op.kind) === "load";
+}
 function argument(op: Op, index: number): bigint {
   return op.args[index] ?? 0n;
 }
@@ -181,13 +184,13 @@ test("every stored page is read exactly once, to where it was, while it can be w
     checkpoint.tables.tasks.forEach((row, task) => {
       const ops = opsOf(program, `task ${row.pid} (t${task})`);
       const read: string[] = [];
-      for (const op of ops.filter((one) => isCall(one, "preadv"))) {
+      for (const op of ops.filter(isLoad)) {
         let offset = argument(op, 3);
         for (let index = 0n; index < argument(op, 2); index++) {
           const bytes = program.bytes(argument(op, 1) + index * 16n, 16);
           assert.ok(bytes !== undefined);
           const view = new DataView(bytes.buffer, bytes.byteOffset, 16);
-          const [address, length] = [view.getBigUint64(0, true), view.getBigUint64(8, true)];
+          const [address, length] = [view.getBigUint64(0, true), BigInt(view.getUint32(8, true))];
           for (let at = 0n; at < length; at += page) read.push(`${address + at} from ${offset + at}`);
           offset += length;
         }
@@ -196,7 +199,7 @@ test("every stored page is read exactly once, to where it was, while it can be w
         read,
         checkpoint.extentsOf({ mm: task }).map(({ address, fileOffset }) => `${address} from ${fileOffset}`),
       );
-      const firstRead = ops.findIndex((op) => isCall(op, "preadv"));
+      const firstRead = ops.findIndex(isLoad);
       const before = mappedBy(ops.slice(0, Math.max(firstRead, 0)));
       for (const { address } of checkpoint.extentsOf({ mm: task })) {
         assert.ok(before.some(({ start, length, prot }) => address >= start && address < start + length && (prot & 2) !== 0));

@@ -28,7 +28,14 @@ export function newerSegment(segment: Uint8Array, extra: Uint8Array): Uint8Array
     return start;
   });
   const writer = new ByteWriter();
-  writeTablesHeader(writer, { versionMajor: 2, versionMinor: 9, numTables: parts.length, lenSegment: BigInt(end) });
+  writeTablesHeader(writer, {
+    versionMajor: 2,
+    versionMinor: 9,
+    numTables: parts.length,
+    lenSegment: BigInt(end),
+    sumTables: 0,
+    sumRest: 0,
+  });
   parts.forEach(({ kind, rowLength, rowCount }, index) => {
     writeDirectoryEntry(writer, { kind, lenRow: rowLength, numRows: BigInt(rowCount), ofsRows: BigInt(places[index] ?? 0) });
   });

@@ -26,6 +26,7 @@ export const command = defineCommand({
     full: { type: "boolean", describe: "Core files: all memory, not what the kernel's coredump_filter would choose" },
     inlinePages: { type: "boolean", describe: "JSON: pages in the document, as base64" },
     force: { type: "boolean", alias: "f", describe: "Replace OUT if it exists" },
+    noVerify: { type: "boolean", describe: "Take stored bytes as they are, without a look at their checksums" },
     sync: { type: "boolean", describe: "Make OUT durable before it gets its name" },
     json: { type: "boolean", describe: "Report as JSON" },
   },
@@ -47,6 +48,7 @@ export const command = defineCommand({
         bundle: args.bundle,
         force: args.force,
         sync: args.sync,
+        verify: !args.noVerify,
         extra: { full: args.full, "inline-pages": args.inlinePages },
         onProgress: (done, total) => progress.update(done, total),
         onLosses: (losses) => {

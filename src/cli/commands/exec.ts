@@ -31,6 +31,7 @@ export const command = defineCommand({
       describe:
         "What files must be that the program maps or has open. same (the default): those of the dump; strict: untouched too; any: whatever is there. POLICY:/PATH for one file; may be repeated, a later one counts",
     },
+    noVerify: { type: "boolean", describe: "Take stored bytes as they are, without a look at their checksums" },
     from: { type: "string", value: "FORMAT", describe: "The format, if it cannot be told" },
     mapFd: { type: "boolean", describe: "Version 1 images: the descriptors that areas name are open files of this command" },
     ...externalOptionSpecs,
@@ -56,6 +57,7 @@ export const command = defineCommand({
       image: args.image,
       ...(args.from === undefined ? {} : { from: args.from }),
       detach: args.detach,
+      noVerify: args.noVerify,
       mapFd: args.mapFd,
       onLoss: (loss) => terminal.say(renderLosses([loss])),
       leaveStopped: args.leaveStopped,

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Rules about a version 2 image as a file: parts, headers, section names, holes (SPEC 2 to 4). */
 import type { RandomBytes } from "../../bytes/random-bytes.js";
-import { readElfHeader, readProgramHeaders, readSectionHeaders } from "../../elf/headers.js";
+import { segmentsOf } from "../../../formats/ckpt-elf/image-header.js";
+import { type ImageSums, readSums } from "../../../formats/ckpt-elf/sums.js";
+import { readElfHeader, readProgramHeaders, readSectionHeaders, readSegment } from "../../elf/headers.js";
 import { readTableDirectory } from "../../elf/table-directory.js";
 import {
   type ElfHeader,
@@ -23,6 +25,9 @@ export interface Container {
   readonly segments: readonly ProgramHeader[];
   readonly sections: readonly SectionHeader[];
   readonly checkpoint: Checkpoint;
+  /** Bytes of the tables segment, and the checksums in it. */
+  readonly tables: Uint8Array;
+  readonly sums: ImageSums | undefined;
 }
 
 /** Reads what the rules need. The reader has accepted the file already, so this does. */
@@ -34,7 +39,11 @@ export function readContainer(file: RandomBytes, checkpoint: Checkpoint): Contai
   } catch (error) {
     if (!(error instanceof CrimgError)) throw error; // a rule says so
   }
-  return { file, header, segments: readProgramHeaders(file, header), sections, checkpoint };
+  const segments = readProgramHeaders(file, header);
+  const segment = segmentsOf(segments).tables;
+  const tables = segment === undefined ? new Uint8Array(0) : readSegment(file, segment, `program_headers[${segments.indexOf(segment)}]`);
+  const sums = segment === undefined ? undefined : readSums(tables, { source: file.name, base: segment.pOffset });
+  return { file, header, segments, sections, checkpoint, tables, sums };
 }
 
 type ContainerRule = Rule<Container>;
@@ -205,7 +214,7 @@ export const containerRules: readonly ContainerRule[] = [
       summary: "Section headers can be read, lie in the file, and name the tables where the directory has them.",
       spec: "SPEC 3",
     },
-    function* ({ file, header, segments, sections }) {
+    function* ({ file, header, segments, sections, tables: bytes }) {
       if (header.eShoff === 0n) return;
       if (sections.length === 0) {
         yield { message: "the section headers cannot be read", place: { path: "section_headers", offset: header.eShoff } };
@@ -222,7 +231,6 @@ export const containerRules: readonly ContainerRule[] = [
       }
       const tables = segments.find(({ pType }) => pType === segmentTypeValues.ckpt_tables);
       if (tables === undefined) return;
-      const bytes = file.read(tables.pOffset, Number(tables.pFilesz));
       const starts = new Set(sections.map(({ shOffset }) => shOffset));
       for (const table of readTableDirectory(bytes, { source: file.name, base: tables.pOffset }).tables) {
         const start = tables.pOffset + BigInt(table.offset);

@@ -21,6 +21,7 @@ import {
 import { DescriptorProgram } from "../../lower/fds/lowering.js";
 import { checksum, checksumOffset, putChecksum } from "../../lower/checksum.js";
 import { lowerCheckpoint } from "../../lower/lower.js";
+import { putProgramSums } from "../../lower/program-sums.js";
 import type { VmaRow } from "../../gen/tables.js";
 import type { Problem, Rule } from "../finding.js";
 import { hex } from "../model-context.js";
@@ -351,12 +352,14 @@ export const programRules: readonly ProgramRule[] = [
       if (code === undefined || !isOwnInterpreter(container, code)) return;
       let derived: Uint8Array;
       try {
-        derived = lowerCheckpoint(container.checkpoint, {
+        const linked = lowerCheckpoint(container.checkpoint, {
           codeSize: code.pFilesz,
           codeSyscallOffset: 4096n + BigInt(readInterpreter().syscallOffset),
           codeChecksum: readInterpreter().checksum,
           lowerDescriptors: (context) => new DescriptorProgram(context),
-        }).bytes;
+        });
+        if (container.sums?.chunks) putProgramSums(linked, container.sums.chunks, readInterpreter().checksum);
+        derived = linked.bytes;
       } catch (error) {
         if (!(error instanceof CrimgError)) throw error;
         yield { message: `the tables yield no program: ${error.message}`, place: { path: error.path ?? "tables" } };

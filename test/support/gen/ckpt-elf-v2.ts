@@ -4,6 +4,7 @@ import fc from "fast-check";
 import {
   absentRegionRowSize,
   checkpointRowSize,
+  checksumEntrySize,
   credRowSize,
   descriptorRowSize,
   directoryEntrySize,
@@ -23,6 +24,7 @@ import {
   posixTimerRowSize,
   readAbsentRegionRow,
   readCheckpointRow,
+  readChecksumEntry,
   readCredRow,
   readDescriptorRow,
   readDirectoryEntry,
@@ -68,6 +70,7 @@ import {
   vmaRowSize,
   writeAbsentRegionRow,
   writeCheckpointRow,
+  writeChecksumEntry,
   writeCredRow,
   writeDescriptorRow,
   writeDirectoryEntry,
@@ -102,6 +105,7 @@ import {
 import type {
   AbsentRegionRow,
   CheckpointRow,
+  ChecksumEntry,
   CredRow,
   DescriptorRow,
   DirectoryEntry,
@@ -143,6 +147,8 @@ export const tablesHeaderArbitrary: fc.Arbitrary<TablesHeader> = fc.record({
   versionMinor: u2,
   numTables: u4,
   lenSegment: u8,
+  sumTables: u4,
+  sumRest: u4,
 });
 
 export const directoryEntryArbitrary: fc.Arbitrary<DirectoryEntry> = fc.record({
@@ -150,6 +156,12 @@ export const directoryEntryArbitrary: fc.Arbitrary<DirectoryEntry> = fc.record({
   lenRow: u4,
   numRows: u8,
   ofsRows: u8,
+});
+
+export const checksumEntryArbitrary: fc.Arbitrary<ChecksumEntry> = fc.record({
+  fileOffset: u8,
+  length: u4,
+  sum: u4,
 });
 
 export const checkpointArbitrary: fc.Arbitrary<CheckpointRow> = fc.record({
@@ -500,6 +512,7 @@ export const terminalArbitrary: fc.Arbitrary<TerminalRow> = fc.record({
 export const codecCases: readonly CodecCase[] = [
   codecCase("ckpt_elf_v2::tables_header", tablesHeaderSize, tablesHeaderArbitrary, readTablesHeader, writeTablesHeader),
   codecCase("ckpt_elf_v2::directory_entry", directoryEntrySize, directoryEntryArbitrary, readDirectoryEntry, writeDirectoryEntry),
+  codecCase("ckpt_elf_v2::checksum_entry", checksumEntrySize, checksumEntryArbitrary, readChecksumEntry, writeChecksumEntry),
   codecCase("ckpt_elf_v2::checkpoint", checkpointRowSize, checkpointArbitrary, readCheckpointRow, writeCheckpointRow),
   codecCase("ckpt_elf_v2::task", taskRowSize, taskArbitrary, readTaskRow, writeTaskRow),
   codecCase("ckpt_elf_v2::tls_entry", tlsEntrySize, tlsEntryArbitrary, readTlsEntry, writeTlsEntry),

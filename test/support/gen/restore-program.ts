@@ -4,15 +4,19 @@ import fc from "fast-check";
 import {
   controlHeaderSize,
   opSize,
+  pieceSize,
   programHeaderSize,
   readControlHeader,
   readOp,
+  readPiece,
   readProgramHeader,
   writeControlHeader,
   writeOp,
+  writePiece,
   writeProgramHeader,
   type ControlHeader,
   type Op,
+  type Piece,
   type ProgramHeader,
 } from "../../../src/gen/restore-program.js";
 import { codecCase, type CodecCase } from "../codec-laws.js";
@@ -75,9 +79,16 @@ export const controlHeaderArbitrary: fc.Arbitrary<ControlHeader> = fc.record({
   deadPid: u4,
 });
 
+export const pieceArbitrary: fc.Arbitrary<Piece> = fc.record({
+  address: u8,
+  length: u4,
+  sum: u4,
+});
+
 /** Every record of the spec, for the laws that all codecs obey. */
 export const codecCases: readonly CodecCase[] = [
   codecCase("restore_program::program_header", programHeaderSize, programHeaderArbitrary, readProgramHeader, writeProgramHeader),
   codecCase("restore_program::op", opSize, opArbitrary, readOp, writeOp),
   codecCase("restore_program::control_header", controlHeaderSize, controlHeaderArbitrary, readControlHeader, writeControlHeader),
+  codecCase("restore_program::piece", pieceSize, pieceArbitrary, readPiece, writePiece),
 ];

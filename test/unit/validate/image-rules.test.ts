@@ -7,8 +7,10 @@ import test from "node:test";
 import { registry } from "../../../formats/registry.js";
 import { opSize, programHeaderSize } from "../../../src/gen/restore-program.js";
 import { programHeaderSize as segmentSize, segmentTypeValues } from "../../../src/gen/elf64.js";
+import { kindChecksums } from "../../../src/gen/tables.js";
 import { checksumOffset } from "../../../src/lower/checksum.js";
 import { type ValidationReport, validate } from "../../../src/ops/validate.js";
+import { checksumRules } from "../../../src/validate/rules/checksums.js";
 import { containerRules } from "../../../src/validate/rules/container.js";
 import { programRules, programUnreadable } from "../../../src/validate/rules/program.js";
 import { smallImage } from "../../support/images.js";
@@ -39,6 +41,13 @@ class Layout {
     return this.startOf(segmentTypeValues.ckpt_program);
   }
 
+  /** Offset of the first checksum of stored bytes. */
+  get checksums(): number {
+    const tables = this.startOf(segmentTypeValues.ckpt_tables);
+    for (let at = tables + 32; ; at += 32)
+      if (this.bytes.readUInt32LE(at) === kindChecksums) return tables + Number(this.bytes.readBigUInt64LE(at + 16));
+  }
+
   /** Offset of the first op that `matches`. */
   op(matches: (at: number) => boolean): number {
     const count = this.bytes.readUInt32LE(this.program + 16);
@@ -48,6 +57,12 @@ class Layout {
     }
     throw new Error("no such op");
   }
+}
+
+/** Zeros between the tables and the restore program. */
+function gapBefore(l: Layout): number {
+  const header = l.headerOf(segmentTypeValues.ckpt_tables);
+  return l.program - l.startOf(segmentTypeValues.ckpt_tables) - Number(l.bytes.readBigUInt64LE(header + 32));
 }
 
 const mmap = 9;
@@ -70,6 +85,31 @@ const broken: Readonly<Record<string, readonly ((layout: Layout) => void)[]>> = 
   "container.sections": [
     (l) => void l.bytes.writeBigUInt64LE(1n << 50n, 40),
     (l) => void l.bytes.writeBigUInt64LE(7n, Number(l.bytes.readBigUInt64LE(40)) + 4 * 64 + 24),
+  ],
+  "checksum.absent": [(l) => void l.bytes.writeUInt32LE(0, l.startOf(type.ckpt_tables) + 24)],
+  "checksum.tables": [
+    (l) => void l.bytes.writeUInt32LE(1, l.startOf(type.ckpt_tables) + 24),
+    (l) => void l.bytes.writeUInt8(9, l.startOf(type.ckpt_program) - 1 - gapBefore(l)),
+  ],
+  "checksum.rest": [
+    (l) => void l.bytes.writeUInt32LE(1, l.startOf(type.ckpt_tables) + 28),
+    (l) => void l.bytes.writeUInt8(1, 4000),
+    (l) => void l.bytes.writeUInt8(1, l.startOf(type.ckpt_program) - 1),
+    (l) => void l.bytes.writeUInt8(0x41, l.bytes.length - 1),
+  ],
+  "checksum.chunks": [
+    (l) => void l.bytes.writeUInt32LE(4097, l.checksums + 8),
+    (l) => void l.bytes.writeUInt32LE(1 << 21, l.checksums + 8),
+    (l) => void l.bytes.writeBigUInt64LE(0x1000n, l.checksums),
+    (l) =>
+      void l.bytes.writeBigUInt64LE(
+        l.bytes.readBigUInt64LE(l.headerOf(type.ckpt_extents) + 32) - 4096n,
+        l.headerOf(type.ckpt_extents) + 32,
+      ),
+  ],
+  "checksum.pages": [
+    (l) => void l.bytes.writeUInt8((l.bytes[l.startOf(type.ckpt_extents) + 100] ?? 0) ^ 0x10, l.startOf(type.ckpt_extents) + 100),
+    (l) => void l.bytes.writeUInt32LE(7, l.checksums + 12),
   ],
   "program.unreadable": [(l) => void l.bytes.write("X", l.program), (l) => void l.bytes.writeUInt32LE(0x7fffffff, l.program + 16)],
   "program.ops": [
@@ -96,7 +136,7 @@ const broken: Readonly<Record<string, readonly ((layout: Layout) => void)[]>> = 
 };
 
 test("every rule about the file has examples here", () => {
-  const codes = [...containerRules, programUnreadable, ...programRules].map((rule) => rule.code).sort();
+  const codes = [...containerRules, ...checksumRules, programUnreadable, ...programRules].map((rule) => rule.code).sort();
   assert.deepEqual(codes, Object.keys(broken).sort());
 });
 

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Stored bytes: read from the image and summed while the processor still has them in its cache. */
+#pragma once
+#include "base.h"
+#include "../common/crc32c.h"
+
+enum {
+	SYS_preadv = 295, EBADMSG = 74,
+	/* Bytes of one read, less than half of a core's second cache, and pieces of one: both readers' stacks hold vectors. */
+	LOAD_BYTES = 1 << 18, LOAD_PIECES = 64,
+};
+
+struct vector {
+	uint64_t address, length;
+};
+
+static int are_sums_right(const struct restore_piece *pieces, uint64_t count, uint64_t base, struct crc32c *state)
+{
+	for (uint64_t i = 0; i < count; i++) {
+		uint32_t sum = pieces[i].sum;
+		if (!sum || pieces[i].length % 8) continue;
+		if (crc32c_stored(~crc32c_words(0xffffffff, (const uint8_t *)(pieces[i].address + base), pieces[i].length, state)) != sum)
+			return 0;
+	}
+	return 1;
+}
+
+/* See the op load in restore_program.ksy. */
+static int64_t load(int32_t fd, const struct restore_piece *pieces, uint64_t count, uint64_t offset, uint64_t base, uint64_t no_verify)
+{
+	struct vector vectors[LOAD_PIECES];
+	struct crc32c state;
+	int64_t total = 0;
+	crc32c_look(&state);
+	int is_summed = !no_verify && state.has_words;
+	while (count) {
+		uint64_t taken = 0, length = 0;
+		while (taken < count && taken < LOAD_PIECES && (!taken || length + pieces[taken].length <= LOAD_BYTES)) {
+			vectors[taken].address = pieces[taken].address + base;
+			vectors[taken].length = pieces[taken].length;
+			length += pieces[taken++].length;
+		}
+		if (fd >= 0) {
+			int64_t got = syscall6(SYS_preadv, (uint64_t)fd, (uint64_t)vectors, taken, offset, 0, 0);
+			if (is_error(got)) return got;
+			if ((uint64_t)got != length) return total + got;
+		}
+		if (is_summed && !are_sums_right(pieces, taken, base, &state)) return -EBADMSG;
+		total += (int64_t)length;
+		offset += length;
+		pieces += taken;
+		count -= taken;
+	}
+	return total;
+}
