@@ -26,6 +26,7 @@ export const fileMappings: Readonly<Record<FileKind, FileMapping>> = {
   memfd,
   inherited,
   pidfd,
-  tty,
+  // Before tty, which takes every terminal that is left.
   pty,
+  tty,
 };

@@ -32,9 +32,10 @@ const ptmxDevice = (5 << 8) | 2;
 export const mapping: FileMapping = {
   fromWire(builder, { tty }) {
     const path = tty && builder.wire.files.get(tty.regfId)?.reg;
-    if (!path || !builder.pairedTerminals.has(tty.ttyInfoId)) return undefined;
-    const info = builder.wire.terminals.find(({ id }) => id === tty.ttyInfoId);
-    if (info?.pty === undefined) return undefined;
+    const info = tty && builder.wire.terminals.find(({ id }) => id === tty.ttyInfoId);
+    if (!path || info?.pty === undefined) return undefined;
+    // An entry without settings hangs up: its master is gone.
+    if (!builder.pairedTerminals.has(info.id) && info.termios !== undefined) return undefined;
     const detail = rowOf(builder, info.pty.index);
     return { kind: "pty", detail, object: objectOfReg(builder, path), flags: tty.flags, fown: tty.fown };
   },
@@ -69,6 +70,7 @@ function terminalFromWire({ wire }: ModelBuilder, index: number): TerminalRow {
   const dataOf = (info: TtyInfo | undefined): Uint8Array =>
     wire.terminalData.find(({ ttyId }) => ttyId === info?.id)?.data ?? new Uint8Array(0);
   const isLocked = master?.locked ?? false;
+  if (master === undefined) return terminalRow({ kind: "hung_up", index });
   return terminalRow({
     kind: "pty",
     index,
