@@ -90,8 +90,22 @@ function terminalFromWire({ wire }: ModelBuilder, index: number): TerminalRow {
   });
 }
 
+/**
+ * CRIU copies the bytes of c_cc into the first of its 19 values, four to a value; what is in the others means nothing
+ * (seen in sets of 4.2, and so read back by it).
+ */
+export function packCharacters(characters: ArrayLike<number>): number[] {
+  return Array.from({ length: numCharacters }, (_, value) =>
+    [0, 1, 2, 3].reduce((sum, byte) => (sum | ((characters[value * 4 + byte] ?? 0) << (byte * 8))) >>> 0, 0),
+  );
+}
+
+function unpackCharacters(values: readonly number[]): Uint8Array {
+  return Uint8Array.from({ length: numCharacters }, (_, index) => ((values[index >> 2] ?? 0) >>> ((index & 3) * 8)) & 0xff);
+}
+
 const hasBits = ({ cCc, cIflag, cOflag, cCflag, cLflag }: Termios): boolean =>
-  [...cCc, cIflag, cOflag, cCflag, cLflag].some((value) => value !== 0);
+  [...unpackCharacters(cCc), cIflag, cOflag, cCflag, cLflag].some((value) => value !== 0);
 
 /** The row of the master's file in each terminal. */
 function nameMasters({ tables }: ModelBuilder): void {
@@ -153,7 +167,8 @@ export function ptysToWire(context: ImageSetIds): { infos: TtyInfo[]; data: TtyD
   return { infos, data };
 }
 
-function settings(terminal: TerminalRow): Pick<TtyInfo, "termios" | "termiosLocked" | "winsize"> {
+/** Modes and size. */
+export function settings(terminal: TerminalRow): Pick<TtyInfo, "termios" | "termiosLocked" | "winsize"> {
   const { rows: wsRow, columns: wsCol, xPixels: wsXpixel, yPixels: wsYpixel, termios, lockedTermios } = terminal;
   return {
     termios: termiosOf(termios.length >= lockedLength ? termios : new Uint8Array(termiosLength)),
@@ -172,7 +187,7 @@ function termiosOf(bytes: Uint8Array): Termios {
     cCflag: view.getUint32(8, true),
     cLflag: view.getUint32(12, true),
     cLine: view.getUint8(16),
-    cCc: [...bytes.subarray(17, 17 + numCharacters)],
+    cCc: packCharacters(bytes.subarray(17, 17 + numCharacters)),
     cIspeed: hasSpeeds ? view.getUint32(36, true) : 0,
     cOspeed: hasSpeeds ? view.getUint32(40, true) : 0,
   };
@@ -183,7 +198,7 @@ function bytesOf(termios: Termios, length: number): Uint8Array {
   const view = new DataView(bytes.buffer);
   [termios.cIflag, termios.cOflag, termios.cCflag, termios.cLflag].forEach((word, index) => view.setUint32(index * 4, word >>> 0, true));
   view.setUint8(16, termios.cLine);
-  bytes.set(termios.cCc.slice(0, numCharacters), 17);
+  bytes.set(unpackCharacters(termios.cCc), 17);
   if (length >= termiosLength) {
     view.setUint32(36, termios.cIspeed >>> 0, true);
     view.setUint32(40, termios.cOspeed >>> 0, true);

@@ -5,7 +5,7 @@ import type { Output } from "../../adapter/output.js";
 import { objectRow } from "../../gen/tables.js";
 import type { ImageSetIds } from "../../../formats/criu/ids/image-set-ids.js";
 import { TtyDataSchema, type TtyInfo, TtyInfoSchema } from "../../../formats/criu/gen/files_pb.js";
-import { ptysToWire } from "../pty/criu.js";
+import { packCharacters, ptysToWire, settings } from "../pty/criu.js";
 import { ImageWriter } from "../../../formats/criu/wire/image-writer.js";
 
 const ptyType = 1;
@@ -24,7 +24,7 @@ const saneTermios = {
   cLine: 0,
   cIspeed: 0,
   cOspeed: 0,
-  cCc: [3, 0x1c, 0x7f, 0x15, 4, 0, 1, 0, 0x11, 0x13, 0x1a, 0, 0x12, 0xf, 0x17, 0x16, 0, 0, 0],
+  cCc: packCharacters([3, 0x1c, 0x7f, 0x15, 4, 0, 1, 0, 0x11, 0x13, 0x1a, 0, 0x12, 0xf, 0x17, 0x16, 0, 0, 0]),
 };
 const nothingLocked = { cIflag: 0, cOflag: 0, cCflag: 0, cLflag: 0, cLine: 0, cIspeed: 0, cOspeed: 0, cCc: saneTermios.cCc.map(() => 0) };
 
@@ -59,6 +59,7 @@ function writeList<Schema extends DescMessage>(output: Output, id: string, schem
 function terminal(context: ImageSetIds, id: number, path: string, major: number, minor: number): TtyInfo {
   const index = (major - ptyMajor) * 256 + minor;
   const leader = context.tables.tasks.find((task) => task.controlsTerminal !== 0);
+  const known = context.tables.terminals.find((row) => row.kind === "outside" && row.termios.length > 0);
   return create(TtyInfoSchema, {
     id,
     type: ptyType,
@@ -68,9 +69,9 @@ function terminal(context: ImageSetIds, id: number, path: string, major: number,
     sid: leader?.sid ?? 0,
     pgrp: leader && leader.foregroundPgid > 0 ? leader.foregroundPgid : 0,
     rdev: ((major << 8) | (minor & 0xff)) >>> 0,
-    termios: saneTermios,
-    termiosLocked: nothingLocked,
-    winsize: { wsRow: 24, wsCol: 80, wsXpixel: 0, wsYpixel: 0 },
+    ...(known === undefined
+      ? { termios: saneTermios, termiosLocked: nothingLocked, winsize: { wsRow: 24, wsCol: 80, wsXpixel: 0, wsYpixel: 0 } }
+      : settings(known)),
     uid: 0,
     gid: 0,
     pty: { index: /\/pts\/\d+$/.test(path) ? Number(path.slice(path.lastIndexOf("/") + 1)) : index },
