@@ -75,7 +75,7 @@ const special = [
   [areaStatus.uprobes, "[uprobes]"],
 ] as const;
 
-/** Not all sets have all of them: an id of 0 says nothing. */
+/** Not all sets have all of them: an id of 0 says nothing. The clocks of a time namespace are kept. */
 const namespaceIds = [
   ["pidNsId", "pid"],
   ["netNsId", "net"],
@@ -84,7 +84,6 @@ const namespaceIds = [
   ["mntNsId", "mnt"],
   ["userNsId", "user"],
   ["cgroupNsId", "cgroup"],
-  ["timeNsId", "time"],
 ] as const satisfies readonly (readonly [keyof KernelIds, string])[];
 
 /** Processes that lived in other namespaces than the dumper: "pid, mnt of 1". */

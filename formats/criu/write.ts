@@ -57,12 +57,11 @@ function writeTree(output: Output, _checkpoint: Checkpoint, context: ImageSetIds
   });
   tree.flush();
   const [main] = tables.checkpoint;
+  // CRIU lets the clocks go on from what is here; without it they are those of the machine.
+  if (main === undefined || main.clock === "host" || main.monotonicNs <= 0n) return;
   const time = (ns: bigint): { tvSec: bigint; tvNsec: bigint } => ({ tvSec: ns / 1_000_000_000n, tvNsec: ns % 1_000_000_000n });
   const timens = new ImageWriter(output, "timens-0.img", "timens");
-  timens.entry(
-    TimensEntrySchema,
-    create(TimensEntrySchema, { monotonic: time(main?.monotonicNs ?? 0n), boottime: time(main?.boottimeNs ?? 0n) }),
-  );
+  timens.entry(TimensEntrySchema, create(TimensEntrySchema, { monotonic: time(main.monotonicNs), boottime: time(main.boottimeNs) }));
   timens.flush();
 }
 

@@ -40,6 +40,13 @@ static void set_file_policy(struct context *context, const char *value)
 	die("--files takes same, strict or any, and :/PATH behind it for one file", EXIT_USAGE);
 }
 
+static uint64_t clock_mode_of(const char *name)
+{
+	if (is_text(name, "continue")) return RESTORE_CLOCK_MODE_CONTINUE;
+	if (is_text(name, "host")) return RESTORE_CLOCK_MODE_HOST;
+	die("--clock takes continue or host", EXIT_USAGE);
+}
+
 /* An option's value: `--name=value`, or the next argument. */
 static const char *value_of(const char *name, char ***argv)
 {
@@ -80,6 +87,8 @@ static void parse_options(struct context *context, struct startup *startup, char
 			context->slots[RESTORE_OPTION_SLOT_PIDFILE] = (uint64_t)startup->pidfile;
 		} else if (is_option(*argv, "--pid")) {
 			context->slots[RESTORE_OPTION_SLOT_PID_MODE] = pid_mode_of(value_of("--pid", &argv));
+		} else if (is_option(*argv, "--clock")) {
+			context->slots[RESTORE_OPTION_SLOT_CLOCK] = clock_mode_of(value_of("--clock", &argv));
 		} else if (is_option(*argv, "--files")) {
 			set_file_policy(context, value_of("--files", &argv));
 		} else if (is_text(*argv, "--help") || is_text(*argv, "-h")) {

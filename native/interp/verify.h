@@ -74,7 +74,7 @@ static int is_laid_out(const struct restore_program_header *program, const struc
 		lies_in(program->ofs_ops, (uint64_t)program->num_ops * sizeof(struct restore_op), sizeof *program, segment->filesz - sizeof *program) &&
 		program->ofs_ops % 8 == 0 && program->ofs_data % 8 == 0 && program->entry < program->num_ops &&
 		program->len_data && lies_in(program->ofs_data, program->len_data, 0, segment->filesz) && data[program->len_data - 1] == 0 &&
-		program->addr_slots % 8 == 0 && program->num_slots > RESTORE_OPTION_SLOT_NO_VERIFY &&
+		program->addr_slots % 8 == 0 && program->num_slots > RESTORE_OPTION_SLOT_REHEARSE &&
 		lies_in(program->addr_slots, (uint64_t)program->num_slots * 8, memory, size) && program->addr_stack % 16 == 0 &&
 		lies_in(program->addr_stack - STACK_ROOM, STACK_ROOM + STARTUP_ROOM, memory, size) &&
 		program->len_control % PAGE == 0 && program->num_lasting_pids <= program->num_pids &&

@@ -215,6 +215,12 @@ enums:
     3: image_fd
     4: leave_stopped
     5: no_verify
+    6: clock
+    7: rehearse
+  clock_mode:
+    0: recorded
+    1: continue
+    2: host
   file_policy:
     0: same
     1: strict

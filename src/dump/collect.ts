@@ -7,8 +7,9 @@
  * became; page extents last.
  */
 import { type Checkpoint as CheckpointModel, Checkpoint } from "../model/checkpoint.js";
-import { checkpointRow, type CredRow, emptyTables, type TaskRow } from "../gen/tables.js";
-import { clockNs, getRegset, getSyscallUserDispatch, regset, tryReadMemory, uname } from "../native/index.js";
+import { checkpointRow, type ClockPolicy, type CredRow, emptyTables, type TaskRow } from "../gen/tables.js";
+import { clockNs, failed, getRegset, getSyscallUserDispatch, regset, tryReadMemory, uname } from "../native/index.js";
+import { SysError } from "../native/sys.js";
 import { ProcessPageSource } from "../pages/process-source.js";
 import { assert64Bit } from "./admission.js";
 import { imageBuildId } from "./build-id.js";
@@ -33,6 +34,8 @@ import { collectIntervalTimers, collectPosixTimers } from "./timers.js";
 import { collectVmas } from "./vmas.js";
 
 export interface CollectOptions {
+  /** What the clocks do at a resume; they go on where they were if absent. */
+  readonly clock?: ClockPolicy;
   readonly ignored?: Ignored;
   /** "crimg 0.1.0". */
   readonly creator: string;
@@ -198,6 +201,7 @@ function collectAll(context: DumpContext, processes: CollectedProcess[], options
     mapped.push({ process, vmas, source });
     mms.push(mm);
   }
+  const clocks = readClocks(live[0] as CollectedProcess);
   for (const process of live) {
     collectIntervalTimers(context, process);
     collectPosixTimers(context, process);
@@ -206,7 +210,7 @@ function collectAll(context: DumpContext, processes: CollectedProcess[], options
   blockers.assertNone();
   mapped.forEach(({ process, vmas, source }, index) => collectExtents(context, process, mms[index] as number, vmas, source));
   collectObjectContents(context, mapped);
-  addCheckpointRow(context, live[0] as CollectedProcess, options.creator);
+  addCheckpointRow(context, live[0] as CollectedProcess, clocks, options);
   // What follows are few and large calls: better on whichever processor is free.
   unpin();
 }
@@ -226,7 +230,23 @@ function collectOneThread(context: DumpContext, process: CollectedProcess, threa
   }
 }
 
-function addCheckpointRow(context: DumpContext, root: CollectedProcess, creator: string): void {
+/** The clocks as the tree sees them: it may be in a time namespace. */
+function readClocks(root: CollectedProcess): { readonly monotonicNs: bigint; readonly boottimeNs: bigint } {
+  const read = (clock: number): bigint => {
+    const out = Buffer.alloc(16);
+    const result = root.injector().call("clock_gettime", clock, { out });
+    if (failed(result)) throw new SysError("clock_gettime", -result, `process ${root.pid}`);
+    return out.readBigInt64LE(0) * 1_000_000_000n + out.readBigInt64LE(8);
+  };
+  return { monotonicNs: read(1), boottimeNs: read(7) };
+}
+
+function addCheckpointRow(
+  context: DumpContext,
+  root: CollectedProcess,
+  clocks: ReturnType<typeof readClocks>,
+  { creator, clock }: CollectOptions,
+): void {
   const system = uname();
   const leader = root.frozen.threads[0] as FrozenThread;
   const xstate = getRegset(leader.tid, regset.X86_XSTATE);
@@ -238,12 +258,12 @@ function addCheckpointRow(context: DumpContext, root: CollectedProcess, creator:
   context.tables.checkpoint.push(
     checkpointRow({
       createdNs: clockNs(0),
-      monotonicNs: clockNs(1),
-      boottimeNs: clockNs(7),
+      ...clocks,
       xfeatures: xstate.length >= 576 ? xstate.readBigUInt64LE(464) : 3n,
       rootTask: 0,
       pageSize: 4096,
       creator,
+      clock: clock ?? "continue",
       sourceFormat: "live",
       machine: system.machine,
       kernelRelease: system.release,

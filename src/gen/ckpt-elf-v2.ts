@@ -4,6 +4,8 @@ import type { ByteReader } from "../bytes/byte-reader.js";
 import type { ByteWriter } from "../bytes/byte-writer.js";
 import type { HeapReader, HeapWriter } from "../bytes/heaps.js";
 import {
+  clockPolicyNames,
+  clockPolicyValues,
   extentOwnerNames,
   extentOwnerValues,
   fileKindNames,
@@ -152,9 +154,9 @@ export function readCheckpointRow(reader: ByteReader, heaps: HeapReader): Checkp
   const machine = heaps.text(reader, "machine");
   const kernelRelease = heaps.text(reader, "kernel_release");
   const hostName = heaps.text(reader, "host_name");
-  reader.skip(4);
+  const clock = reader.name(reader.u4(), 4, clockPolicyNames, "clock");
   const vdsoBuildId = heaps.blob(reader, "vdso_build_id");
-  return { createdNs, monotonicNs, boottimeNs, xfeatures, rootTask, pageSize, creator, sourceFormat, machine, kernelRelease, hostName, vdsoBuildId };
+  return { createdNs, monotonicNs, boottimeNs, xfeatures, rootTask, pageSize, creator, sourceFormat, machine, kernelRelease, hostName, clock, vdsoBuildId };
 }
 
 /** Appends a checkpoint record. */
@@ -171,7 +173,7 @@ export function writeCheckpointRow(writer: ByteWriter, row: CheckpointRow, heaps
   heaps.text(writer, row.machine, "machine");
   heaps.text(writer, row.kernelRelease, "kernel_release");
   heaps.text(writer, row.hostName, "host_name");
-  writer.zeros(4);
+  writer.u4(writer.number(row.clock, clockPolicyValues, "clock"), "clock");
   heaps.blob(writer, row.vdsoBuildId, "vdso_build_id");
 }
 

@@ -187,6 +187,8 @@ export const optionSlotValues = {
   image_fd: 3,
   leave_stopped: 4,
   no_verify: 5,
+  clock: 6,
+  rehearse: 7,
 } as const;
 export type OptionSlot = keyof typeof optionSlotValues;
 /** Names of option_slot. */
@@ -197,6 +199,22 @@ export const optionSlotNames: ReadonlyMap<number, OptionSlot> = new Map([
   [3, "image_fd"],
   [4, "leave_stopped"],
   [5, "no_verify"],
+  [6, "clock"],
+  [7, "rehearse"],
+]);
+
+/** Numbers of clock_mode. */
+export const clockModeValues = {
+  recorded: 0,
+  continue: 1,
+  host: 2,
+} as const;
+export type ClockMode = keyof typeof clockModeValues;
+/** Names of clock_mode. */
+export const clockModeNames: ReadonlyMap<number, ClockMode> = new Map([
+  [0, "recorded"],
+  [1, "continue"],
+  [2, "host"],
 ]);
 
 /** Numbers of file_policy. */

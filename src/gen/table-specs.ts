@@ -15,6 +15,7 @@ export interface TableSpec extends RecordSpec {
 }
 
 const terminalKindEnum: EnumSpec = { id: "terminal_kind", values: { pty: 1, outside: 2, hung_up: 3 } };
+const clockPolicyEnum: EnumSpec = { id: "clock_policy", values: { continue: 0, host: 1 } };
 const taskStateEnum: EnumSpec = { id: "task_state", values: { running: 1, stopped: 2, zombie: 3 } };
 const schedPolicyEnum: EnumSpec = { id: "sched_policy", values: { other: 0, fifo: 1, rr: 2, batch: 3, idle: 5, deadline: 6, ext: 7 } };
 const rlimitResourceEnum: EnumSpec = { id: "rlimit_resource", values: { cpu: 0, fsize: 1, data: 2, stack: 3, core: 4, rss: 5, nproc: 6, nofile: 7, memlock: 8, as: 9, locks: 10, sigpending: 11, msgqueue: 12, nice: 13, rtprio: 14, rttime: 15 } };
@@ -94,6 +95,7 @@ export const tableSpecs: readonly TableSpec[] = [
       { id: "machine", name: "machine", wire: "str_ref", offset: 48, size: 4, doc: "uname -m: 'x86_64'." },
       { id: "kernel_release", name: "kernelRelease", wire: "str_ref", offset: 52, size: 4, doc: "uname -r of the dumping host." },
       { id: "host_name", name: "hostName", wire: "str_ref", offset: 56, size: 4, doc: "uname -n of the dumping host." },
+      { id: "clock", name: "clock", wire: "u4", offset: 60, size: 4, enum: clockPolicyEnum, doc: "At a resume CLOCK_MONOTONIC and CLOCK_BOOTTIME go on from monotonic_ns and boottime_ns (continue), or are those of the machine (host)." },
       { id: "vdso_build_id", name: "vdsoBuildId", wire: "blob_ref", offset: 64, size: 16, format: "hex", doc: "NT_GNU_BUILD_ID of the kernel's vDSO; empty if unknown." },
     ],
   },

@@ -21,6 +21,18 @@ export const terminalKindNames: ReadonlyMap<number, TerminalKind> = new Map([
   [3, "hung_up"],
 ]);
 
+/** Numbers of clock_policy. */
+export const clockPolicyValues = {
+  continue: 0,
+  host: 1,
+} as const;
+export type ClockPolicy = keyof typeof clockPolicyValues;
+/** Names of clock_policy. */
+export const clockPolicyNames: ReadonlyMap<number, ClockPolicy> = new Map([
+  [0, "continue"],
+  [1, "host"],
+]);
+
 /** Numbers of task_state. */
 export const taskStateValues = {
   running: 1,
@@ -433,6 +445,8 @@ export interface CheckpointRow {
   readonly kernelRelease: string;
   /** uname -n of the dumping host. */
   readonly hostName: string;
+  /** At a resume CLOCK_MONOTONIC and CLOCK_BOOTTIME go on from monotonic_ns and boottime_ns (continue), or are those of the machine (host). */
+  readonly clock: ClockPolicy;
   /** NT_GNU_BUILD_ID of the kernel's vDSO; empty if unknown. */
   readonly vdsoBuildId: Uint8Array;
 }
@@ -451,6 +465,7 @@ export function checkpointRow(fields: Partial<CheckpointRow> = {}): CheckpointRo
     machine: "",
     kernelRelease: "",
     hostName: "",
+    clock: "continue",
     vdsoBuildId: noBytes,
     ...fields,
   };

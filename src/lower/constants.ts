@@ -58,6 +58,7 @@ export const CLONE = {
   thread: 0x10000,
   newns: 0x20000,
   sysvsem: 0x40000,
+  newtime: 0x80,
   newuser: 0x10000000,
   newpid: 0x20000000,
 } as const;

@@ -11,6 +11,7 @@ import type { Checkpoint } from "../model/checkpoint.js";
 import { findRoom, usedRanges } from "./address-space.js";
 import { awaitEnds } from "./await-ends.js";
 import { AUXV, PR, RLIMIT_NOFILE, SIG_SETMASK, pageSize, sigsetSize, taskSize } from "./constants.js";
+import { continueClocks } from "./clocks.js";
 import type { DescriptorLowering, LowerContext } from "./context.js";
 import { lowerForeground, lowerPidfile } from "./foreground.js";
 import { lowerSupervision } from "./release-threads.js";
@@ -72,6 +73,7 @@ export function lowerCheckpoint(checkpoint: Checkpoint, options: LowerOptions): 
   b.fail("the first process of the new pid namespace was killed before the tree ran", "there may not be enough memory");
 
   b.place(makeTree);
+  continueClocks(l);
   const t: TreeLowering = {
     l,
     tree,
@@ -226,6 +228,8 @@ function link(l: Lowering, entry: Label, options: LowerOptions): LinkedProgram {
       "  --leave-stopped    leave every process stopped; SIGCONT lets it run\n" +
       "  --pid MODE         same: its old process ids (root); namespace: the same, in a new pid namespace; any: new ones;\n" +
       "                     auto (default): same for root, else namespace\n" +
+      "  --clock MODE       continue: monotonic and boot clock go on where they were; host: they are this machine's;\n" +
+      `                     this image's own choice: ${row?.clock ?? "continue"}\n` +
       "  --files POLICY     what files must be that the program maps or has open. same (default): those of the dump, as build-ids,\n" +
       "                     sizes and times tell; strict: untouched too; any: whatever is there. POLICY:/PATH for one file;\n" +
       "                     may be given several times, a later one counts\n" +

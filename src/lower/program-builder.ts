@@ -95,8 +95,8 @@ export class ProgramBuilder {
     // Data offset 0 means "no text".
     this.data.zeros(16);
     // The option slots stand first, in the order of option_slot in restore_program.ksy.
-    for (const name of ["option detach", "option pidfile", "option pid mode", "image fd", "option leave stopped", "option no verify"])
-      this.slot(name);
+    const options = ["detach", "pidfile", "pid mode", "image fd", "leave stopped", "no verify", "clock", "rehearse"];
+    for (const name of options) this.slot(name === "image fd" ? name : `option ${name}`);
   }
 
   /** Not 0 if the user wants stored bytes as they are. */

@@ -6,7 +6,8 @@ import { detectFormat, probeFormat, probeInputOf } from "../adapter/detect.js";
 import { LossReport } from "../adapter/losses.js";
 import type { FormatRegistry } from "../adapter/registry.js";
 import { CrimgError, exitStatus } from "../errors/crimg-error.js";
-import type { Checkpoint } from "../model/checkpoint.js";
+import type { ClockPolicy } from "../gen/tables.js";
+import { Checkpoint } from "../model/checkpoint.js";
 import { absentBytes } from "../model/absent.js";
 import { assertResumable } from "../model/resumable.js";
 import { selectTask } from "../model/select-task.js";
@@ -22,6 +23,8 @@ export interface ConvertOptions extends WriteOptions {
   readonly to?: string;
   /** Refuse (exit status 3) if anything would be lost. */
   readonly strict?: boolean;
+  /** What the clocks do at a resume of the output; absent: what the input says. */
+  readonly clock?: ClockPolicy;
   readonly force?: boolean;
   readonly sync?: boolean;
   /** False: checksums of the input are not looked at. */
@@ -114,7 +117,7 @@ export async function convert(input: string, output: string, options: ConvertOpt
       onLoss: (loss) => report.add(loss),
     });
     try {
-      const checkpoint = options.pid === undefined ? whole : selectTask(whole, options.pid);
+      const checkpoint = withClock(options.pid === undefined ? whole : selectTask(whole, options.pid), options.clock);
       if (target.isExecutable === true) assertResumable(checkpoint);
       report.addAll(target.losses?.(checkpoint, options) ?? []);
       if (target.keepsAbsentMemory !== true) report.addAll(absentAsZeros(checkpoint));
@@ -145,6 +148,13 @@ function absentAsZeros(checkpoint: Checkpoint): Loss[] {
     count: Number(bytes),
     text: `bytes of memory that are not known will read as zeros: ${reason}`,
   }));
+}
+
+/** The same checkpoint, whose clocks do something else at a resume. */
+function withClock(checkpoint: Checkpoint, clock: ClockPolicy | undefined): Checkpoint {
+  if (clock === undefined) return checkpoint;
+  const { tables, sources, unknownTables } = checkpoint;
+  return new Checkpoint({ tables: { ...tables, checkpoint: tables.checkpoint.map((row) => ({ ...row, clock })) }, sources, unknownTables });
 }
 
 /** Writes a checkpoint under its final name, whole or not at all. */

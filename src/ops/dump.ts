@@ -103,6 +103,7 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
       collection = collect(tree, {
         ignored,
         creator: programVersion(),
+        ...(options.clock === undefined ? {} : { clock: options.clock }),
         collectDescriptors: (context) => collectDescriptors(context, options),
       });
       const { checkpoint } = collection;

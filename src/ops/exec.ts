@@ -97,6 +97,7 @@ function replaceProcess(path: string, options: ExecOptions): never {
   if (options.noVerify) argv.push("--no-verify");
   if (options.pidfile !== undefined) argv.push("--pidfile", options.pidfile);
   if (options.pid !== undefined) argv.push("--pid", options.pid);
+  if (options.clock !== undefined) argv.push("--clock", options.clock);
   for (const policy of options.files ?? []) argv.push("--files", policy);
   // Node marks the standard streams close-on-exec when it starts; they belong to the program now.
   for (const fd of [0, 1, 2]) tryFcntl(fd, fcntlSetFlags, 0);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What the operations take and give, so that the command line and library agree with them. */
 import type { FormatRegistry } from "../adapter/registry.js";
+import type { ClockPolicy } from "../gen/tables.js";
 import type { Loss } from "../adapter/format.js";
 
 /** Resources that reach outside the tree, and what to do about them (named as CRIU names them). */
@@ -42,6 +43,8 @@ export interface DumpOptions extends ExternalOptions {
   readonly sync: boolean;
   /** Store clean file pages too. */
   readonly bundle: boolean;
+  /** What the clocks do at a resume, if the one who resumes does not say; they go on where they were if absent. */
+  readonly clock?: ClockPolicy;
   /** Classes of resources to leave out (as recorded losses) instead of refusing. */
   readonly ignore: readonly string[];
   /** Leave out what is ignored even where the program will surely break without it. */
@@ -85,6 +88,8 @@ export interface ExecOptions extends ExternalOptions {
   readonly files?: readonly string[];
   /** Absent: the same pids where that is possible, else a new namespace. */
   readonly pid?: "same" | "namespace" | "any";
+  /** What the monotonic and the boot clock do; absent: what the image says. */
+  readonly clock?: ClockPolicy;
   readonly onLoss?: (loss: Loss) => void;
 }
 

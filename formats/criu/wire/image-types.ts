@@ -84,7 +84,7 @@ export const inventoryName = "inventory.img";
 
 /** Images whose whole content the model takes over, so that they are written anew. */
 const modelled =
-  /^(?:inventory|pstree|files|memfd|remap-fpath|pipes-data|fifo-data|sk-queues|timens-0|(?:core|ids|mm|fs|fdinfo|pagemap|pages|sigacts)-\d+|pagemap-shmem-\d+|ghost-file-[0-9a-f]+)\.img$/;
+  /^(?:inventory|pstree|files|memfd|remap-fpath|pipes-data|fifo-data|sk-queues|(?:core|ids|timens|mm|fs|fdinfo|pagemap|pages|sigacts)-\d+|pagemap-shmem-\d+|ghost-file-[0-9a-f]+)\.img$/;
 
 /** True if reading takes the file into the model; others are carried along as they are. */
 export function isModelled(name: string): boolean {

@@ -137,12 +137,18 @@ export function loadSet(set: ImageSet): WireSet {
     pipeData: payloads(set, "pipes-data.img", "pipes-data", PipeDataSchema, (entry) => entry.bytes),
     fifoData: payloads(set, "fifo-data.img", "fifo-data", PipeDataSchema, (entry) => entry.bytes),
     packets: payloads(set, "sk-queues.img", "sk-queues", SocketPacketSchema, (entry) => entry.length),
-    timens: optionalOne(set, "timens-0.img", "timens", TimensEntrySchema),
+    timens: optionalOne(set, timensName(set, ids.get(tree[0]?.pid ?? 0)), "timens", TimensEntrySchema),
     terminals: optionalList(set, "tty-info.img", "tty-info", TtyInfoSchema),
     terminalData: optionalList(set, "tty-data.img", "tty-data", TtyDataSchema),
     fileLocks: countOf(set, "filelocks.img", "filelocks"),
     ...carriedImages(set),
   };
+}
+
+/** The clocks of a tree in a time namespace of its own are in a file that bears its id, else in that of id 0. */
+function timensName(set: ImageSet, root: KernelIds | undefined): string {
+  const name = `timens-${root?.timeNsId ?? 0}.img`;
+  return set.has(name) ? name : "timens-0.img";
 }
 
 /** Version 1 has one magic number a file, version 2 a common one before it. */

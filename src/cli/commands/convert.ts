@@ -2,6 +2,7 @@
 import { renderLosses } from "../../adapter/losses.js";
 import { exitStatus } from "../../errors/crimg-error.js";
 import { toJsonText } from "../../errors/json.js";
+import { clockOption, parseClock } from "../clock.js";
 import { defineCommand } from "../command.js";
 import { parsePid } from "../pid.js";
 import { progressOn } from "../progress.js";
@@ -23,6 +24,7 @@ export const command = defineCommand({
     pid: { type: "string", value: "PID", describe: "Only this process" },
     strict: { type: "boolean", describe: "Refuse if anything would be lost" },
     bundle: { type: "boolean", describe: "Store clean file pages too: the image then needs none of the original files" },
+    clock: clockOption("At a resume of OUT that does not say"),
     full: { type: "boolean", describe: "Core files: all memory, not what the kernel's coredump_filter would choose" },
     inlinePages: { type: "boolean", describe: "JSON: pages in the document, as base64" },
     force: { type: "boolean", alias: "f", describe: "Replace OUT if it exists" },
@@ -46,6 +48,7 @@ export const command = defineCommand({
         ...(args.pid === undefined ? {} : { pid: parsePid(args.pid) }),
         strict: args.strict,
         bundle: args.bundle,
+        ...parseClock(args.clock),
         force: args.force,
         sync: args.sync,
         verify: !args.noVerify,

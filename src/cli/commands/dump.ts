@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { CrimgError, exitStatus } from "../../errors/crimg-error.js";
 import { toJsonText } from "../../errors/json.js";
+import { clockOption, parseClock } from "../clock.js";
 import { defineCommand } from "../command.js";
 import { dumpOnlyOptionSpecs, externalOptionSpecs, externalOptions, externalOptionsNote } from "../external-options.js";
 import { parsePid } from "../pid.js";
@@ -27,6 +28,7 @@ export const command = defineCommand({
     sync: { type: "boolean", describe: "Make the image durable before the tree is ended" },
     bundle: { type: "boolean", describe: "Store clean file pages too: the image then needs none of the original files" },
     ignore: { type: "strings", value: "CLASS", describe: "Leave resources of this class out instead of refusing; may be repeated" },
+    clock: clockOption("At a resume that does not say"),
     forceLoss: { type: "boolean", describe: "With --ignore: also leave out what the program surely breaks without" },
     json: { type: "boolean", describe: "Report as JSON" },
     ...externalOptionSpecs,
@@ -59,6 +61,7 @@ export const command = defineCommand({
         force: args.force,
         sync: args.sync,
         bundle: args.bundle,
+        ...parseClock(args.clock),
         ignore: args.ignore,
         forceLoss: args.forceLoss,
         onProgress: (done, total) => progress.update(done, total),

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { CrimgError } from "../../errors/crimg-error.js";
+import { clockOption, parseClock } from "../clock.js";
 import { defineCommand } from "../command.js";
 import { externalOptions, externalOptionsAtExecNote, externalOptionSpecs } from "../external-options.js";
 
@@ -25,6 +26,7 @@ export const command = defineCommand({
       describe:
         "same: the old process ids (the default for root); namespace: the same in a new pid namespace (the default for others); any: new ones",
     },
+    clock: clockOption("At this resume"),
     files: {
       type: "strings",
       value: "POLICY",
@@ -63,6 +65,7 @@ export const command = defineCommand({
       leaveStopped: args.leaveStopped,
       ...(args.pidfile === undefined ? {} : { pidfile: args.pidfile }),
       ...(pid === undefined ? {} : { pid }),
+      ...parseClock(args.clock),
       files: args.files,
     });
   },

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Sections about processes: overview, tree, threads, regs, creds, limits. */
-import type { Gpregs, MmRow, RlimitRow, TaskRow, ThreadRow } from "../../gen/tables.js";
+import type { CheckpointRow, Gpregs, MmRow, RlimitRow, TaskRow, ThreadRow } from "../../gen/tables.js";
 import { counted, formatBytes } from "../units.js";
 import type { Block, SelectedRows } from "./document.js";
 import { timeText } from "./format-value.js";
@@ -13,6 +13,12 @@ export interface Section {
 }
 
 const hex = (value: bigint): string => value.toString(16);
+
+/** `monotonic clock at 1 d 2 h, goes on there`. */
+function clockText({ monotonicNs, clock }: CheckpointRow): string {
+  const seconds = (Number(monotonicNs / 1_000_000n) / 1000).toFixed(3);
+  return `monotonic clock at ${seconds} s; at a resume it ${clock === "host" ? "is that of the machine (--clock host)" : "goes on there"}`;
+}
 
 /** Bytes stored for an address space. */
 function storedBytes({ checkpoint }: Scope, mm: number | null): bigint {
@@ -88,6 +94,7 @@ export function overview(scope: Scope, source: string, format: string): Section 
     const host = [head.hostName && `on ${head.hostName}`, head.kernelRelease && `Linux ${head.kernelRelease}`, head.machine];
     const made = [head.createdNs === 0n ? "" : timeText(head.createdNs), ...host].filter((part) => part !== "");
     if (made.length > 1) lines.push(`dumped ${made.join(", ")}`);
+    if (head.monotonicNs > 0n) lines.push(clockText(head));
     if (head.creator !== "") lines.push(`made by ${head.creator}${head.sourceFormat === "" ? "" : ` from ${head.sourceFormat}`}`);
   }
   if (tables.losses.length > 0) lines.push(...tables.losses.map((loss) => `left out: ${loss.count} × ${loss.text} [${loss.code}]`));

@@ -176,6 +176,7 @@ export const checkpointArbitrary: fc.Arbitrary<CheckpointRow> = fc.record({
   machine: text(20),
   kernelRelease: text(20),
   hostName: text(20),
+  clock: fc.constantFrom("continue", "host"),
   vdsoBuildId: bytes(0, 20),
 });
 
