@@ -104,7 +104,10 @@ function isReserve({ origin, length }: MemoryRun): boolean {
   return origin.kind === "zero" && length >= reserveBytes;
 }
 
-/** Zero runs with the first page apart where they begin a mapping: something of a mapping must be in the core to tell it from one that the core lacks. */
+/**
+ * Zero runs with the first page apart where they begin a mapping: something of a mapping must be in the core to tell it
+ * from one that the core lacks.
+ */
 function* withReserves(runs: readonly MemoryRun[]): Generator<MemoryRun> {
   const [first] = runs;
   if (first?.origin.kind !== "zero" || first.length < reserveBytes + pageSize) return yield* runs;

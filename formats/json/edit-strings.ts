@@ -100,7 +100,8 @@ class StringEdit {
     }
     if (argv.length > oldArgv.length || envp.length > oldEnvp.length) {
       throw this.#error(
-        `the process has room for ${oldArgv.length} arguments and ${oldEnvp.length} environment strings, found ${argv.length} and ${envp.length}`,
+        `the process has room for ${oldArgv.length} arguments and ${oldEnvp.length} environment strings, found ${argv.length} and ` +
+          `${envp.length}`,
         "replace a string that is not needed",
       );
     }

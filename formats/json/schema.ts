@@ -53,7 +53,10 @@ function describe(error: ErrorObject | undefined): string {
     case "additionalProperties":
       return `has a property that the schema does not know: ${shown(params?.["additionalProperty"])}`;
     case "enum":
-      return `must be one of ${((params?.["allowedValues"] ?? []) as readonly unknown[]).map(String).join(", ")}, found ${shown(error.data)}`;
+      return (
+        `must be one of ${((params?.["allowedValues"] ?? []) as readonly unknown[]).map(String).join(", ")}, found ` +
+        `${shown(error.data)}`
+      );
     case "const":
       return `must be ${JSON.stringify(params?.["allowedValue"])}, found ${shown(error.data)}`;
     case "pattern":

@@ -65,7 +65,8 @@ static int is_whole(struct restore_program_header *program, const struct program
 }
 
 /* The parts of the program lie in it, and all of it in the hole. */
-static int is_laid_out(const struct restore_program_header *program, const struct program_segment *segment, const struct program_segment *load)
+static int is_laid_out(const struct restore_program_header *program, const struct program_segment *segment,
+	const struct program_segment *load)
 {
 	uint64_t memory = program->addr_program, size = program->len_memory;
 	const uint8_t *data = (const uint8_t *)program + program->ofs_data;
@@ -125,13 +126,15 @@ static int is_op(const struct restore_program_header *program, const struct rest
 }
 
 /* Behind this, run() trusts what it reads. */
-static void verify_program(struct restore_program_header *program, const struct program_segment *segment, const struct program_segment *load)
+static void verify_program(struct restore_program_header *program, const struct program_segment *segment,
+	const struct program_segment *load)
 {
 	if (memcmp(program->magic, "CKPTPRG1", 8)) damaged("its restore program does not begin as one");
 	if (program->version_major != 1 || program->len_op != sizeof(struct restore_op))
 		die("the restore program is of another version: relink the image with `crimg convert`", EXIT_NOT_AN_IMAGE);
 	if (!is_whole(program, segment, load)) damaged("the checksum of its restore program is wrong");
-	if (!is_laid_out(program, segment, load) || !are_errors_texts(program) || !are_files(program)) damaged("the header of its restore program is wrong");
+	if (!is_laid_out(program, segment, load) || !are_errors_texts(program) || !are_files(program))
+		damaged("the header of its restore program is wrong");
 	const struct restore_op *ops = (const struct restore_op *)((const uint8_t *)program + program->ofs_ops);
 	for (uint32_t i = 0; i < program->num_ops; i++) {
 		if (is_op(program, ops + i)) continue;

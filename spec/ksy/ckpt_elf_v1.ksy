@@ -38,7 +38,8 @@ types:
       - { id: flags, type: u4, -crimg-flags: { shared: 0, private: 1 }, doc: "MAP_SHARED 1 or MAP_PRIVATE 2." }
       - id: status
         type: u4
-        -crimg-flags: { regular: 0, stack: 1, vsyscall: 2, vdso: 3, force_read: 4, heap: 5, file_private: 6, file_shared: 7, anon_shared: 8, anon_private: 9, force_write: 10, dump_all: 11 }
+        -crimg-flags: { regular: 0, stack: 1, vsyscall: 2, vdso: 3, force_read: 4, heap: 5, file_private: 6, file_shared: 7,
+          anon_shared: 8, anon_private: 9, force_write: 10, dump_all: 11 }
         doc: What the area is. Only areas with `regular` are mapped.
       - { id: pid, type: u4, doc: "The process." }
       - { id: fd, type: s8, doc: "Descriptor of the process that calls execve whose file is mapped; -1 for none." }
@@ -69,7 +70,8 @@ types:
       - { id: fpregs, size: 512, doc: "The FXSAVE area." }
       - { id: tls_array, type: tls_descriptor, repeat: expr, repeat-expr: 3, doc: "GDT TLS descriptors." }
       - { id: reserved_1, size: 7440, doc: "Zero, to the end of the 8192 bytes of the architecture's area." }
-      - { id: task_personality, type: u4, -crimg-format: hex, doc: "As the original tool wrote it: decimal digits of the hexadecimal text." }
+      - { id: task_personality, type: u4, -crimg-format: hex, doc: "As the original tool wrote it: decimal digits of the hexadecimal
+          text." }
       - { id: task_comm, size: 16, doc: "Name, NUL-padded." }
       - { id: task_flags, type: u4, -crimg-format: hex, doc: "PF_* flags." }
       - { id: mm_start_code, type: u8, -crimg-format: hex, doc: "mm field." }

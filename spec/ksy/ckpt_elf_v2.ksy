@@ -163,7 +163,8 @@ types:
       - { id: foreground_pgid, type: s4, doc: "Foreground process group of the controlling terminal (tpgid); -1 for none." }
       - { id: xcomp_perm, type: u8, -crimg-format: hex, doc: "ARCH_GET_XCOMP_PERM: xstate components the process may use; 0 if unknown." }
       - { id: shadow_stack_features, type: u8, -crimg-format: hex, doc: "ARCH_SHSTK_STATUS; 0 if none." }
-      - { id: descriptor_table, type: u4, -crimg-ref: tasks, -crimg-optional: true, doc: "The task whose descriptor table this one shares (CLONE_FILES); none: a table of its own." }
+      - { id: descriptor_table, type: u4, -crimg-ref: tasks, -crimg-optional: true, doc: "The task whose descriptor table this one shares
+          (CLONE_FILES); none: a table of its own." }
       - { id: reserved2, type: u4, doc: "Zero." }
 
   thread:
@@ -173,9 +174,11 @@ types:
     seq:
       - { id: task, type: u4, -crimg-ref: tasks, doc: "Its process." }
       - { id: tid, type: u4, doc: "Thread id as the program sees it." }
-      - { id: regs, type: x86_64_regs::gpregs, doc: "General registers as PTRACE_GETREGS gives them: a task inside an interrupted system call has ip behind the syscall instruction and ax = -ERESTART*; in the restartable form ip is back by two and ax = orig_ax." }
+      - { id: regs, type: x86_64_regs::gpregs, doc: "General registers as PTRACE_GETREGS gives them: a task inside an interrupted system
+          call has ip behind the syscall instruction and ax = -ERESTART*; in the restartable form ip is back by two and ax = orig_ax." }
       - { id: sig_mask, type: u8, -crimg-format: signal_set, doc: "Blocked signals (the saved mask if a system call replaced it)." }
-      - { id: xstate, type: blob_ref, -crimg-format: hex, doc: "NT_X86_XSTATE in the standard (uncompacted) form, or 512 bytes of FXSAVE area; may be shortened to the last component in use." }
+      - { id: xstate, type: blob_ref, -crimg-format: hex, doc: "NT_X86_XSTATE in the standard (uncompacted) form, or 512 bytes of FXSAVE
+          area; may be shortened to the last component in use." }
       - { id: comm, type: str_ref, doc: "Thread name, at most 15 bytes." }
       - { id: creds, type: u4, -crimg-ref: creds, -crimg-optional: true, doc: "Credentials." }
       - { id: altstack_sp, type: u8, -crimg-format: hex, doc: "sigaltstack ss_sp." }
@@ -323,13 +326,16 @@ types:
       - { id: kind, type: u4, enum: vma_kind, doc: "What it maps." }
       - { id: start, type: u8, -crimg-format: hex, doc: "First address." }
       - { id: end, type: u8, -crimg-format: hex, doc: "First address after it." }
-      - { id: offset, type: u8, -crimg-format: hex, doc: "Byte offset in the object mapped; for anonymous private memory as the kernel shows it (0)." }
+      - { id: offset, type: u8, -crimg-format: hex, doc: "Byte offset in the object mapped; for anonymous private memory as the kernel
+          shows it (0)." }
       - { id: prot, type: u4, -crimg-flags: { read: 0, write: 1, exec: 2 }, doc: "PROT_READ 1, PROT_WRITE 2, PROT_EXEC 4." }
       - { id: object, type: u4, -crimg-ref: objects, -crimg-optional: true, doc: "File or shared memory mapped." }
       - id: vm_flags
         type: u8
         doc: "Kernel VmFlags as /proc/PID/smaps names them; 0 if unknown."
-        -crimg-flags: { rd: 0, wr: 1, ex: 2, sh: 3, mr: 4, mw: 5, me: 6, ms: 7, gd: 8, pf: 10, lo: 13, io: 14, sr: 15, rr: 16, dc: 17, de: 18, lf: 19, ac: 20, nr: 21, ht: 22, sf: 23, ar: 24, wf: 25, dd: 26, sd: 27, mm: 28, hg: 29, nh: 30, mg: 31, um: 32, uw: 33, ui: 34, bt: 35, mt: 36, ss: 37, sl: 38, dp: 39, gu: 40 }
+        -crimg-flags: { rd: 0, wr: 1, ex: 2, sh: 3, mr: 4, mw: 5, me: 6, ms: 7, gd: 8, pf: 10, lo: 13, io: 14, sr: 15, rr: 16,
+          dc: 17, de: 18, lf: 19, ac: 20, nr: 21, ht: 22, sf: 23, ar: 24, wf: 25, dd: 26, sd: 27,
+          mm: 28, hg: 29, nh: 30, mg: 31, um: 32, uw: 33, ui: 34, bt: 35, mt: 36, ss: 37, sl: 38, dp: 39, gu: 40 }
       - { id: is_heap, type: u1, doc: "1 if shown as [heap]." }
       - { id: is_stack, type: u1, doc: "1 if shown as [stack]." }
       - { id: reserved, type: u2, doc: "Zero." }
@@ -338,7 +344,8 @@ types:
   extent:
     -crimg-table: 12
     -crimg-name: extents
-    doc: Stored bytes of an address space or an object. Rows of one owner are together, ascending, disjoint. What has no extent is zero, or the mapped file's.
+    doc: Stored bytes of an address space or an object. Rows of one owner are together, ascending, disjoint. What has no extent is zero,
+      or the mapped file's.
     seq:
       - { id: owner_kind, type: u4, enum: extent_owner, doc: "What `owner` indexes." }
       - { id: owner, type: u4, doc: "Row of mms or objects." }
@@ -372,10 +379,13 @@ types:
       - { id: seals, type: u4, -crimg-format: hex, doc: "F_GET_SEALS of a memfd." }
       - { id: memfd_flags, type: u4, -crimg-format: hex, doc: "memfd_create flags that matter (MFD_HUGETLB and size)." }
       - { id: build_id, type: blob_ref, -crimg-format: hex, doc: "NT_GNU_BUILD_ID of a mapped ELF file; empty if none." }
-      - { id: link_target, type: str_ref, doc: "Symbolic links without a name: where they lead. Files whose name `path` is gone: another name that they have; empty for none." }
-      - { id: bundled, type: u4, doc: "1: a file with a name whose bytes are in the image too (extents of this object), for where it is gone or another one." }
+      - { id: link_target, type: str_ref, doc: "Symbolic links without a name: where they lead. Files whose name `path` is gone: another
+          name that they have; empty for none." }
+      - { id: bundled, type: u4, doc: "1: a file with a name whose bytes are in the image too (extents of this object), for where it is
+          gone or another one." }
       - { id: build_id_offset, type: u8, doc: "Where in the file the bytes of `build_id` are; 0 if unknown." }
-      - { id: sample, type: blob_ref, -crimg-format: hex, doc: "Opened regular files that the tree reads: the first 128 and the last 128 bytes, or all of a file of up to 256; empty if unknown." }
+      - { id: sample, type: blob_ref, -crimg-format: hex, doc: "Opened regular files that the tree reads: the first 128 and the last 128
+          bytes, or all of a file of up to 256; empty if unknown." }
 
   open_file:
     -crimg-table: 14
@@ -383,8 +393,11 @@ types:
     doc: An open file description (struct file), however many descriptors name it.
     seq:
       - { id: kind, type: u4, enum: file_kind, doc: "What it is." }
-      - { id: detail, type: u4, -crimg-optional: true, doc: "Row in the table that `kind` names (pipes, sockets, eventfds, timerfds, signalfds, terminals); for inherited and tty the stdio number; for pidfd the process id, or none if the process is gone; else none." }
-      - { id: object, type: u4, -crimg-ref: objects, -crimg-optional: true, doc: "Path-based kinds and FIFOs: the inode. Pidfds of processes that are gone: equal for the same process." }
+      - { id: detail, type: u4, -crimg-optional: true, doc: "Row in the table that `kind` names (pipes, sockets, eventfds, timerfds,
+          signalfds, terminals); for inherited and tty the stdio number; for pidfd the process id, or none if the process is gone; else
+          none." }
+      - { id: object, type: u4, -crimg-ref: objects, -crimg-optional: true, doc: "Path-based kinds and FIFOs: the inode. Pidfds of
+          processes that are gone: equal for the same process." }
       - { id: flags, type: u4, -crimg-format: octal, doc: "F_GETFL: access mode and status flags (O_PATH included)." }
       - { id: pos, type: u8, doc: "File offset." }
       - { id: owner_type, type: u4, enum: owner_type, doc: "F_GETOWN_EX type." }
@@ -463,7 +476,8 @@ types:
       - { id: type, type: u4, doc: "SOCK_*." }
       - { id: protocol, type: u4, doc: "IPPROTO_*." }
       - { id: state, type: u4, enum: socket_state, doc: "What it is doing." }
-      - { id: peer, type: u4, -crimg-ref: sockets, -crimg-optional: true, doc: "Unix sockets: the connected peer, if in the tree; for a client that is not accepted yet, the listener." }
+      - { id: peer, type: u4, -crimg-ref: sockets, -crimg-optional: true, doc: "Unix sockets: the connected peer, if in the tree; for a
+          client that is not accepted yet, the listener." }
       - { id: backlog, type: u4, doc: "Listening: the backlog." }
       - { id: shutdown, type: u4, -crimg-flags: { read: 0, write: 1 }, doc: "SHUT_RD, SHUT_WR done." }
       - { id: object, type: u4, -crimg-ref: objects, -crimg-optional: true, doc: "Unix sockets bound to a path: the socket inode." }
@@ -538,7 +552,8 @@ types:
   absent_region:
     -crimg-table: 40
     -crimg-name: absent_regions
-    doc: Memory whose content the source of this checkpoint did not have (a core that leaves memory out, or was cut off). It is neither zero nor the mapped file's; nobody knows it.
+    doc: Memory whose content the source of this checkpoint did not have (a core that leaves memory out, or was cut off). It is neither
+      zero nor the mapped file's; nobody knows it.
     seq:
       - { id: mm, type: u4, -crimg-ref: mms, doc: "Address space." }
       - { id: reason, type: str_ref, doc: "Why it is not there, in words that follow 'the checkpoint does not hold the bytes at …:'." }
@@ -547,13 +562,16 @@ types:
   terminal:
     -crimg-table: 41
     -crimg-name: terminals
-    doc: A terminal. Of a pseudoterminal whose master is in the tree, all that is in it; of one from outside, the modes that the program had set.
+    doc: A terminal. Of a pseudoterminal whose master is in the tree, all that is in it; of one from outside, the modes that the program
+      had set.
     seq:
       - { id: kind, type: u4, enum: terminal_kind, doc: "Where it comes from." }
       - { id: index, type: u4, doc: "Pseudoterminals: N of /dev/pts/N. It is taken again if it is free." }
-      - { id: master, type: u4, -crimg-ref: files, -crimg-optional: true, doc: "The master's open file; none: it is outside, or gone (kind hung_up)." }
+      - { id: master, type: u4, -crimg-ref: files, -crimg-optional: true, doc: "The master's open file; none: it is outside, or gone
+          (kind hung_up)." }
       - { id: session, type: u4, doc: "Session whose controlling terminal it is; 0 for none." }
-      - { id: flags, type: u4, -crimg-flags: { locked: 0, packet: 1, exclusive: 2, closed: 3 }, doc: "TIOCGPTLCK, TIOCGPKT, TIOCGEXCL; closed: slaves were open once and none is now." }
+      - { id: flags, type: u4, -crimg-flags: { locked: 0, packet: 1, exclusive: 2, closed: 3 }, doc: "TIOCGPTLCK, TIOCGPKT, TIOCGEXCL;
+          closed: slaves were open once and none is now." }
       - { id: mode, type: u4, -crimg-format: octal, doc: "st_mode of the slave's node; 0 if unknown." }
       - { id: uid, type: u4, doc: "Owner of the slave's node." }
       - { id: gid, type: u4, doc: "Group of the slave's node." }
@@ -562,8 +580,10 @@ types:
       - { id: x_pixels, type: u2, doc: "ws_xpixel." }
       - { id: y_pixels, type: u2, doc: "ws_ypixel." }
       - { id: termios, type: blob_ref, -crimg-format: hex, doc: "struct termios2 of TCGETS2, 44 bytes; empty if unknown." }
-      - { id: locked_termios, type: blob_ref, -crimg-format: hex, doc: "struct termios of TIOCGLCKTRMIOS, 36 bytes; empty if nothing is locked." }
-      - { id: input, type: blob_ref, -crimg-format: hex, doc: "Bytes that the slave has not read yet, as line discipline N_TTY holds them." }
+      - { id: locked_termios, type: blob_ref, -crimg-format: hex, doc: "struct termios of TIOCGLCKTRMIOS, 36 bytes; empty if nothing is
+          locked." }
+      - { id: input, type: blob_ref, -crimg-format: hex, doc: "Bytes that the slave has not read yet, as line discipline N_TTY holds
+          them." }
       - { id: output, type: blob_ref, -crimg-format: hex, doc: "Bytes that the master has not read yet." }
 enums:
   terminal_kind:

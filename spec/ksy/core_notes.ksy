@@ -17,10 +17,14 @@ doc: |
   nt_x86_xstate: { value: 0x202, doc: "Owner LINUX: the XSAVE area in standard form." }
   nt_siginfo: { value: 0x53494749, doc: "Owner CORE: siginfo_t of the fatal signal." }
   nt_file: { value: 0x46494c45, doc: "Owner CORE: mapped_files, the file mappings and, behind them, their NUL-terminated names." }
-  nt_x86_xsave_layout: { value: 0x205, doc: "Owner LINUX (6.12 and later), once, last: xsave_component records, where each state component is in the XSAVE areas." }
-  nt_crimg_absent: { value: 1, doc: "Owner crimg: absent_ranges, memory that crimg does not know; behind the records their reasons, NUL-terminated. Only in cores that lack some." }
-  nt_delve_header: { value: 0x444c5645, doc: "Owner Delve Header: text about the process, by the Go debugger's `dump`, whose other notes have no owner." }
-  nt_minicoredumper_dumplist: { value: 0x50, doc: "Owner minicoredumper: dumped_range records, what of the segments is really in the file." }
+  nt_x86_xsave_layout: { value: 0x205, doc: "Owner LINUX (6.12 and later), once, last: xsave_component records, where each state
+      component is in the XSAVE areas." }
+  nt_crimg_absent: { value: 1, doc: "Owner crimg: absent_ranges, memory that crimg does not know; behind the records their reasons,
+      NUL-terminated. Only in cores that lack some." }
+  nt_delve_header: { value: 0x444c5645, doc: "Owner Delve Header: text about the process, by the Go debugger's `dump`, whose other notes
+      have no owner." }
+  nt_minicoredumper_dumplist: { value: 0x50, doc: "Owner minicoredumper: dumped_range records, what of the segments is really in the
+      file." }
 types:
   xsave_component:
     doc: struct x86_xfeat_component (arch/x86/include/uapi/asm/elf.h).

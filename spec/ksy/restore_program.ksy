@@ -35,23 +35,32 @@ types:
       - { id: len_control, type: u8, doc: "Bytes of it." }
       - { id: num_slots, type: u4, doc: "Number of slots." }
       - { id: num_errors, type: u4, doc: "Number of entries of the error table." }
-      - { id: ofs_errors, type: u4, doc: "Offset in the data of `num_errors` u4: offsets in the data of the text for each errno; 0 for none." }
+      - { id: ofs_errors, type: u4, doc: "Offset in the data of `num_errors` u4: offsets in the data of the text for each errno; 0 for
+          none." }
       - { id: ofs_usage, type: u4, doc: "Offset in the data of the text for --help." }
-      - { id: ofs_slot_names, type: u4, doc: "Offset in the data of the names of the slots, then of the counters and process ids, a line each, ended by NUL; for people." }
+      - { id: ofs_slot_names, type: u4, doc: "Offset in the data of the names of the slots, then of the counters and process ids, a line
+          each, ended by NUL; for people." }
       - { id: ofs_title, type: u4, doc: "Offset in the data of what this is: program, pid, time of the dump; for people." }
       - { id: num_counters, type: u4, doc: "Number of u4 counters in the control area, behind its header; process ids follow." }
       - { id: num_pids, type: u4, doc: "Number of u4 process ids in the control area. The first is that of the root of the tree." }
-      - { id: num_lasting_pids, type: u4, doc: "The first so many of them are of processes that last: one that ends before the tree runs makes the restore fail. The others (zombies, stand-ins for leaders that are gone) end on purpose." }
+      - { id: num_lasting_pids, type: u4, doc: "The first so many of them are of processes that last: one that ends before the tree runs
+          makes the restore fail. The others (zombies, stand-ins for leaders that are gone) end on purpose." }
       - { id: num_files, type: u4, doc: "Number of entries of the table of files." }
-      - { id: ofs_files, type: u4, doc: "Offset in the data of `num_files` entries of two u4: the offset in the data of a path, and the slot of its file_policy, which --files sets." }
-      - { id: checksum, type: u4, -crimg-format: hex, doc: "Over the interpreter (the bytes behind page 0 of the image up to the end of the PT_LOAD segment), then this segment with 0 here: for each little-endian u4 w, from 0 on, sum = (sum xor w) * 0x9e3779b1 modulo 2^32, then sum = sum xor (sum >> 15). It tells damage, not malice." }
+      - { id: ofs_files, type: u4, doc: "Offset in the data of `num_files` entries of two u4: the offset in the data of a path, and the
+          slot of its file_policy, which --files sets." }
+      - { id: checksum, type: u4, -crimg-format: hex, doc: "Over the interpreter (the bytes behind page 0 of the image up to the end of
+          the PT_LOAD segment), then this segment with 0 here: for each little-endian u4 w, from 0 on, sum = (sum xor w) * 0x9e3779b1
+          modulo 2^32, then sum = sum xor (sum >> 15). It tells damage, not malice." }
 
   op:
-    doc: One op. Arguments are evaluated first, each by its mode; then the op is done; its result goes to `store`; then it is judged by `expect`.
+    doc: One op. Arguments are evaluated first, each by its mode; then the op is done; its result goes to `store`; then it is judged by
+      `expect`.
     seq:
       - { id: kind, type: u1, enum: op_kind, doc: "What it does." }
       - { id: expect, type: u1, enum: expect, doc: "Which results are right." }
-      - { id: flags, type: u2, -crimg-flags: { else_jump: 0, quiet: 1, patient: 2 }, doc: "else_jump: a wrong result is no failure, go to `target`. quiet: nobody needs to see it in a trace. patient: -EEXIST is tried again for half a second, since an id is in use a little longer than its process is there." }
+      - { id: flags, type: u2, -crimg-flags: { else_jump: 0, quiet: 1, patient: 2 }, doc: "else_jump: a wrong result is no failure, go to
+          `target`. quiet: nobody needs to see it in a trace. patient: -EEXIST is tried again for half a second, since an id is in use a
+          little longer than its process is there." }
       - { id: nr, type: u4, doc: "syscall: its number. jump, compute: the operator." }
       - { id: modes, type: u1, repeat: expr, repeat-expr: 6, doc: "arg_mode of each argument." }
       - { id: reserved, type: u2, doc: "Zero." }
@@ -134,7 +143,8 @@ enums:
       doc: "The supervisor says what failed, ends everything, and exits with status 125."
     17:
       id: populate
-      doc: "Gives each page of the arg1 bytes at arg0, private memory that reads as zeros, memory of its own. How is the interpreter's choice; it may keep what it learns in the u8 at arg2, which is 0 at first."
+      doc: "Gives each page of the arg1 bytes at arg0, private memory that reads as zeros, memory of its own. How is the interpreter's
+          choice; it may keep what it learns in the u8 at arg2, which is 0 at first."
     18:
       id: cpuid
       doc: "result = register arg2 (0 ax, 1 bx, 2 cx, 3 dx) of cpuid leaf arg0, subleaf arg1."

@@ -149,7 +149,8 @@ export async function parseCommandLine(
       .usage("crimg: freeze a running Linux process tree into one ELF file, and resume it by executing that file")
       .demandCommand(1, "say what to do: crimg COMMAND")
       .epilogue(
-        "crimg COMMAND --help explains a command. Exit statuses: 0 done; 1 findings; 2 could not; 3 loss refused; 4 dump refused; 125 not resumed.",
+        "crimg COMMAND --help explains a command. Exit statuses: 0 done; 1 findings; 2 could not; 3 loss refused; 4 dump refused; " +
+          "125 not resumed.",
       );
     for (const one of entries) parser = parser.command(one.name, one.describe);
   } else {

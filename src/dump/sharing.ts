@@ -71,7 +71,8 @@ export function checkFilters(context: DumpContext, process: DumpedProcess, dispa
       if (!context.tree.suspendSeccomp(tid)) {
         throw refusal(
           "seccomp-questions",
-          `process ${process.pid} (${process.name}): thread ${tid} has a seccomp filter, which would judge the calls that crimg makes in it`,
+          `process ${process.pid} (${process.name}): thread ${tid} has a seccomp filter, which would judge the calls that crimg ` +
+            `makes in it`,
           { hint: "Run crimg as root and without a seccomp filter of its own: then the filter can be suspended meanwhile." },
         );
       }

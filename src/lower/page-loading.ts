@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * Loading stored pages: extents that follow each other in the file go in one op `load`, which reads them in pieces that
- * are still in the processor's cache when it sums them. Large runs get their memory before (the op `populate`), which costs half of what a fault for every page does.
+ * are still in the processor's cache when it sums them. Large runs get their memory before (the op `populate`), which
+ * costs half of what a fault for every page does.
  */
 import type { ExtentRow } from "../gen/tables.js";
 import { chunkSize } from "../model/stored-chunks.js";

@@ -18,7 +18,8 @@ export function assertResumable(checkpoint: Checkpoint): void {
   const format = tables.checkpoint[0]?.sourceFormat ?? "";
   throw new CrimgError(
     "model.registers",
-    `the ${format || "image"} holds no registers of thread ${first.tid}${without.length > 1 ? ` and ${without.length - 1} others` : ""}, so the process cannot be resumed from it`,
+    `the ${format || "image"} holds no registers of thread ` +
+      `${first.tid}${without.length > 1 ? ` and ${without.length - 1} others` : ""}, so the process cannot be resumed from it`,
     {
       hint:
         format === "dmtcp"
@@ -35,7 +36,8 @@ function assertStanding(checkpoint: Checkpoint): void {
   const what = register === "sp" ? "the stack" : "the instructions";
   throw new CrimgError(
     "model.absent",
-    `${what} of thread ${checkpoint.tables.threads[thread]?.tid ?? 0} (at 0x${address.toString(16)}) ${register === "sp" ? "is" : "are"} not in the checkpoint, so the process cannot be resumed from it: ${region.reason}`,
+    `${what} of thread ${checkpoint.tables.threads[thread]?.tid ?? 0} (at 0x${address.toString(16)}) ` +
+      `${register === "sp" ? "is" : "are"} not in the checkpoint, so the process cannot be resumed from it: ${region.reason}`,
     { hint: "it can be shown, and converted to core and json" },
   );
 }

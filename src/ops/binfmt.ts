@@ -36,9 +36,7 @@ export function binfmtInterpreter(): string {
 export function binfmtRule(interpreter: string): string {
   // The first character of a rule says what separates its fields.
   const separator = [":", "|", ",", ";"].find((one) => !interpreter.includes(one));
-  const rule =
-    separator &&
-    `${separator}${binfmtName}${separator}M${separator}0${separator}${escaped(magic)}${separator}${escaped(mask)}${separator}${interpreter}${separator}`;
+  const rule = separator && ["", binfmtName, "M", "0", escaped(magic), escaped(mask), interpreter, ""].join(separator);
   const isSound = interpreter.startsWith("/") && !interpreter.includes("\n") && !interpreter.includes("\0");
   if (rule && isSound && Buffer.byteLength(rule) < maxRuleBytes) return rule;
   throw new CrimgError("binfmt.path", `a binfmt_misc rule cannot name ${JSON.stringify(interpreter)}`, {

@@ -27,7 +27,8 @@ export function readVmaList(bytes: RandomBytes, offset: bigint, format: string):
     const place = placeOf(index);
     const left = bytes.size - place.offset;
     if (left < BigInt(vmaEntrySize)) {
-      const message = `expected an area of ${vmaEntrySize} bytes or the zero entry that ends the list, found ${left < 0n ? 0n : left} bytes`;
+      const message =
+        `expected an area of ${vmaEntrySize} bytes or the zero entry that ends the list, found ` + `${left < 0n ? 0n : left} bytes`;
       throw new CrimgError("vma.end", message, { ...place, hint: "the file was cut off; was the disk full?" });
     }
     if (index > maxAreas) throw new CrimgError("vma.count", `there must be at most ${maxAreas} areas`, place);

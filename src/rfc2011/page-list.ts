@@ -55,7 +55,8 @@ export function readPageList(place: PageListPlace): PageList {
   for (let count = 0; ; count++, offset += entrySize) {
     const at = { source: place.bytes.name, offset, path: `${place.path}[${count}]`, format: place.format };
     if (offset + entrySize > place.limit) {
-      const message = `expected a page entry of ${pageEntrySize} bytes or the zero entry that ends the list, found ${place.limit - offset} bytes`;
+      const message =
+        `expected a page entry of ${pageEntrySize} bytes or the zero entry that ends the list, found ` + `${place.limit - offset} bytes`;
       throw new CrimgError("pages.end", message, { ...at, hint: "the file was cut off; was the disk full?" });
     }
     const va = addressAt(place.bytes, offset);

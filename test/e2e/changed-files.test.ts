@@ -66,7 +66,9 @@ function withLibrary(directory: string): { readonly program: string; build(versi
   writeFileSync(join(directory, "l.c"), "int version(void) { return V; }\n");
   writeFileSync(
     join(directory, "m.c"),
-    '#include <stdio.h>\n#include <unistd.h>\nint version(void);\nint main(void) { for (int n = 1;; n++) { FILE *f = fopen("ticks", "w"); fprintf(f, "%d", n * 10 + version()); fclose(f); usleep(50000); } }\n',
+    "#include <stdio.h>\n#include <unistd.h>\nint version(void);\n" +
+      'int main(void) { for (int n = 1;; n++) { FILE *f = fopen("ticks", "w"); fprintf(f, "%d", n * 10 + version());' +
+      " fclose(f); usleep(50000); } }\n",
   );
   const cc = (...args: string[]): void => {
     const { status, stderr } = spawnSync("cc", args, { cwd: directory, encoding: "utf8" });
@@ -109,7 +111,8 @@ test("a file without a build-id that is mapped must be untouched", async (t) => 
   writeFileSync(data, Buffer.alloc(8192, "x"));
   writeFileSync(
     join(directory, "maps.py"),
-    'import mmap, time\nf = open("data", "rb")\nm = mmap.mmap(f.fileno(), 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)\nf.close()\nn = 0\nwhile True:\n    n += 1\n    print(n, file=open("ticks", "w"))\n    time.sleep(0.05)\n',
+    'import mmap, time\nf = open("data", "rb")\nm = mmap.mmap(f.fileno(), 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)\n' +
+      'f.close()\nn = 0\nwhile True:\n    n += 1\n    print(n, file=open("ticks", "w"))\n    time.sleep(0.05)\n',
   );
   const { pid } = start(t, "/usr/bin/python3", ["maps.py"], { cwd: directory });
   await until("it runs", () => ticksIn(directory) > 1);

@@ -174,7 +174,8 @@ test("systemd stops a unit, and starts it where it was", {
       "--kill-child",
       "sh",
       "-c",
-      `mount -t tmpfs tmpfs /run && mkdir /run/systemd && exec ${systemd} --system --unit=idle.target --log-target=console --show-status=no`,
+      `mount -t tmpfs tmpfs /run && mkdir /run/systemd && exec ${systemd} --system --unit=idle.target --log-target=console ` +
+        `--show-status=no`,
     ],
     { env: { PATH: path, container: "lxc", SYSTEMD_UNIT_PATH: units }, stdio: "ignore" },
   );

@@ -133,7 +133,8 @@ test("no room for the image", async (t) => {
 test("Ctrl-C in mid-dump", async (t) => {
   const directory = temporaryDirectory(t);
   const script =
-    "import os, time\nkept = os.urandom(1 << 20) * 800\nopen('ready', 'w').close()\nn = 0\nwhile True:\n n += 1\n open('log', 'a').write(f'tick {n}\\n')\n time.sleep(0.02)";
+    "import os, time\nkept = os.urandom(1 << 20) * 800\nopen('ready', 'w').close()\nn = 0\nwhile True:\n n += 1\n open('log', " +
+    "'a').write(f'tick {n}\\n')\n time.sleep(0.02)";
   const child = start(t, "python3", ["-c", script], { cwd: directory });
   await until("the memory is filled", () => names(directory).includes("ready"), 60);
   const before = names(directory).concat("log").sort();

@@ -10,7 +10,8 @@ import { compile, crimg, endTree, start, temporaryDirectory, until } from "../su
 /** A parent that looks after its ended child only a second and a half later. */
 const lateParent = `
 import os, subprocess, sys, time
-child = subprocess.Popen(sys.argv[2:], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+child = subprocess.Popen(sys.argv[2:], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                         stderr=subprocess.DEVNULL, start_new_session=True)
 open(sys.argv[1], "w").write(str(child.pid) + " ")
 while open(f"/proc/{child.pid}/stat").read().split(") ")[1][0] != "Z": time.sleep(0.01)
 time.sleep(1.5)

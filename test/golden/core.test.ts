@@ -167,7 +167,9 @@ function assertMaps(task: Task, truth: Truth["processes"][number]["vmas"], isGco
     // gcore writes PROT_NONE as readable; of memory with data in it nobody can tell. Of a shared file, protection is lost.
     const lost = isGcore && (bits === 0 && start === "0x10100000" ? 1 : shared && file?.startsWith("/opt") ? 1 : undefined);
     const prot = lost === false || lost === undefined ? bits : lost;
-    return `${BigInt(start).toString(16)}-${BigInt(end).toString(16)} ${prot & 1 ? "r" : "-"}${prot & 2 ? "w" : "-"}${prot & 4 ? "x" : "-"}`;
+    return (
+      `${BigInt(start).toString(16)}-${BigInt(end).toString(16)} ` + `${prot & 1 ? "r" : "-"}${prot & 2 ? "w" : "-"}${prot & 4 ? "x" : "-"}`
+    );
   });
   assert.deepEqual(found, expected);
 }

@@ -65,7 +65,9 @@ function checkCore(checkpoint: Checkpoint, pid: number, part: string): void {
   // The tool printed the decimal digits of the hexadecimal text as if they were a number.
   assert.ok(overview.includes(`personality ${Number.parseInt(field("Personality"), 16)}`), "personality");
   if (!isSpoilt) {
-    const line = `code ${field("Start code")}-${field("End code")}  data ${field("Start data")}-${field("End data")}  brk ${field("Start brk")}-${field("Brk")}  stack ${field("Start stack")}`;
+    const line =
+      `code ${field("Start code")}-${field("End code")}  data ${field("Start data")}-${field("End data")}  brk ` +
+      `${field("Start brk")}-${field("Brk")}  stack ${field("Start stack")}`;
     assert.ok(overview.includes(line), line);
   }
   checkMaps(show(checkpoint, "maps", pid), part);

@@ -8,7 +8,8 @@ import { projectRoot } from "../support/project.js";
 
 for (const command of ["dump", "convert", "validate", "explain", "other"]) {
   test(`the code cache of ${command} fits this node and this bundle`, () => {
-    const script = `process.stdout.write(String(require(${JSON.stringify(join(projectRoot, "bin/bundle.cjs"))}).loadBundle(${JSON.stringify(command)}).isCached))`;
+    const bundle = JSON.stringify(join(projectRoot, "bin/bundle.cjs"));
+    const script = `process.stdout.write(String(require(${bundle}).loadBundle(${JSON.stringify(command)}).isCached))`;
     const { stdout, stderr } = spawnSync(process.execPath, ["-e", script], { encoding: "utf8", timeout: 30_000 });
     assert.equal(stdout, "true", stderr);
   });

@@ -24,7 +24,8 @@ export function limitsPage(families: readonly Family[], untried: ReadonlySet<str
     "<!-- Written by `npm run limits` from test/probes; do not edit. -->",
     "",
     `Small programs hold each state, are dumped, gone, and resumed, twice, and tell it from inside: ${kept} are kept, ${refused} are`,
-    `refused by name before anything is ended, ${probes.length - kept - refused} cannot be kept. With \`--ignore CLASS\` a dump goes on without what it would`,
+    `refused by name before anything is ended, ${probes.length - kept - refused} cannot be kept. With \`--ignore CLASS\` a dump ` +
+      `goes on without what it would`,
     "refuse, and the image and its report name the loss. `crimg show IMAGE state` shows the small states of an image.",
     "",
     ...families.flatMap(({ title, probes: rows }) => [

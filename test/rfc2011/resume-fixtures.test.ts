@@ -41,16 +41,23 @@ for (const pid of JSON.parse(pids)) {
     memory[name] = crypto.createHash("sha256").update(bytes).digest("hex");
   }
   const files = {};
-  for (const fd of fs.readdirSync("/proc/" + pid + "/fd")) files[fd] = fs.readlinkSync("/proc/" + pid + "/fd/" + fd) + " " + /pos:\\s+(\\d+)/.exec(fs.readFileSync("/proc/" + pid + "/fdinfo/" + fd, "utf8"))[1];
+  for (const fd of fs.readdirSync("/proc/" + pid + "/fd")) {
+    const [, pos] = /pos:\\s+(\\d+)/.exec(fs.readFileSync("/proc/" + pid + "/fdinfo/" + fd, "utf8"));
+    files[fd] = fs.readlinkSync("/proc/" + pid + "/fd/" + fd) + " " + pos;
+  }
   const text = (name) => fs.readFileSync("/proc/" + pid + "/" + name, "utf8");
-  seen[pid] = { comm: text("comm").trim(), cmdline: text("cmdline"), exe: fs.readlinkSync("/proc/" + pid + "/exe"), maps: text("maps"), files, memory, ppid: Number(/^PPid:\\s+(\\d+)/m.exec(text("status"))[1]) };
+  const exe = fs.readlinkSync("/proc/" + pid + "/exe");
+  const ppid = Number(/^PPid:\\s+(\\d+)/m.exec(text("status"))[1]);
+  seen[pid] = { comm: text("comm").trim(), cmdline: text("cmdline"), exe, maps: text("maps"), files, memory, ppid };
 }
 console.log(JSON.stringify(seen));
 `;
 
 /** Runs a shell script in namespaces where /opt/demo/{bin,run} are folders of the test. */
 function inNamespace(directory: string, script: string): ReturnType<typeof spawn> {
-  const setUp = `mount -t tmpfs none /opt && mkdir -p /opt/demo/bin /opt/demo/run && mount --bind "$1/bin" /opt/demo/bin && mount --bind "$1/run" /opt/demo/run && cd /opt/demo/run &&`;
+  const setUp =
+    `mount -t tmpfs none /opt && mkdir -p /opt/demo/bin /opt/demo/run && mount --bind "$1/bin" /opt/demo/bin && mount ` +
+    `--bind "$1/run" /opt/demo/run && cd /opt/demo/run &&`;
   return spawn("unshare", ["-mpf", "--mount-proc", "--kill-child", "sh", "-c", `${setUp} ${script}`, "sh", directory, crimgCommand], {
     stdio: ["ignore", "pipe", "pipe"],
     detached: true,
@@ -79,8 +86,12 @@ async function resumed(
   options = "",
 ): Promise<Readonly<Record<number, Seen>>> {
   writeFileSync(join(directory, "look.cjs"), looker.replace("const [, pids, ranges]", "const [, , pids, ranges]"));
-  const wait = `i=0; while [ $i -lt 100 ] && ! grep -q '^TracerPid:.0$' /proc/${pids[0]}/status 2>/dev/null; do i=$((i+1)); sleep 0.05; done; sleep 0.3;`;
-  const script = `"$2" exec ${options.includes("5<") ? "--map-fd" : ""} '${image}' ${options} & ${wait} ${process.execPath} "$1/look.cjs" '${JSON.stringify(pids)}' '${JSON.stringify(ranges)}'; kill -9 ${[...pids].reverse().join(" ")}; wait`;
+  const wait =
+    `i=0; while [ $i -lt 100 ] && ! grep -q '^TracerPid:.0$' /proc/${pids[0]}/status 2>/dev/null; do i=$((i+1)); sleep ` +
+    `0.05; done; sleep 0.3;`;
+  const script =
+    `"$2" exec ${options.includes("5<") ? "--map-fd" : ""} '${image}' ${options} & ${wait} ${process.execPath} ` +
+    `"$1/look.cjs" '${JSON.stringify(pids)}' '${JSON.stringify(ranges)}'; kill -9 ${[...pids].reverse().join(" ")}; wait`;
   const child = inNamespace(directory, script);
   t.after(() => endTree(child.pid ?? 0));
   let [out, complaints] = ["", ""];

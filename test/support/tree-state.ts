@@ -48,8 +48,10 @@ function brief(text: string | undefined, other: string | undefined): string {
   return JSON.stringify(lines.slice(0, 12).join("\n"));
 }
 
-const statusFields =
-  /^(Name|Umask|State|TracerPid|Uid|Gid|Groups|NoNewPrivs|Seccomp|SigPnd|ShdPnd|SigBlk|SigIgn|SigCgt|Cap\w+|Cpus_allowed|THP_enabled|Threads|CoreDumping):/;
+const statusFields = new RegExp(
+  "^(Name|Umask|State|TracerPid|Uid|Gid|Groups|NoNewPrivs|Seccomp|SigPnd|ShdPnd|SigBlk|SigIgn|SigCgt|Cap\\w+|" +
+    "Cpus_allowed|THP_enabled|Threads|CoreDumping):",
+);
 
 /** Ids of the tree's processes as seen from here → as they see themselves. */
 type InnerPids = ReadonlyMap<string, string>;
@@ -135,7 +137,8 @@ function maps(pid: number, names: Map<string, string>): string {
       line.replace(
         /^(\S+ \S+ \S+ \S+) (\d+)(\s+)(\/dev\/zero|\/memfd:.*|.*) \(deleted\)$/,
         (_, head, ino, __, name) =>
-          `${String(head).replace(/\S+$/, "-")} ${rename(names, "inode", String(ino))} ${String(name).replace(/^\/(?!dev\/zero|memfd:).*\//, "…/")} (deleted)`,
+          `${String(head).replace(/\S+$/, "-")} ${rename(names, "inode", String(ino))} ` +
+          `${String(name).replace(/^\/(?!dev\/zero|memfd:).*\//, "…/")} (deleted)`,
       ),
     )
     .join("\n");

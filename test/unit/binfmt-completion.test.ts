@@ -134,7 +134,8 @@ const askZsh = `
 zmodload zsh/zpty
 zpty shell zsh -f -i
 zpty -w shell "fpath=($1 $fpath); autoload -Uz compinit; compinit -u -D"
-zpty -w shell 'complete-and-tell() { zle complete-word; print -rn -- "<<$BUFFER>>"; BUFFER= }; zle -N complete-and-tell; bindkey "^I" complete-and-tell; print -r ready'
+zpty -w shell 'complete-and-tell() { zle complete-word; print -rn -- "<<$BUFFER>>"; BUFFER= }; zle -N complete-and-tell'
+zpty -w shell 'bindkey "^I" complete-and-tell; print -r ready'
 zpty -r -m shell line '*ready'$'\r'$'\n''*'
 for words in "\${@:2}"; do
   zpty -w -n shell "$words"$'\t'

@@ -32,7 +32,8 @@ test("fdinfo: nothing usable when lines are missing or broken", () => {
 
 test("fdinfo: epoll items, locks, and what other kinds add", () => {
   const info = parseFdInfo(
-    `${common}tfd:        3 events:       19 data: ffffffff00000003  pos:0 ino:12 sdev:10\ntfd: 5 events: 40000000 data: 5\nlock:\t1: FLOCK  ADVISORY  WRITE 4 fe:00:5 0 EOF\n`,
+    `${common}tfd:        3 events:       19 data: ffffffff00000003  pos:0 ino:12 sdev:10\ntfd: 5 events: 40000000 data: ` +
+      `5\nlock:\t1: FLOCK  ADVISORY  WRITE 4 fe:00:5 0 EOF\n`,
   );
   assert.deepEqual(info?.epoll, [
     { fd: 3, events: 0x19, data: 0xffffffff00000003n, ino: 0x12n, device: 0x10 },

@@ -81,7 +81,9 @@ async function until(what: string, condition: () => boolean): Promise<void> {
 /** Runs a command to its end under a parent that reports the peak memory of its child. */
 async function timed(command: readonly string[]): Promise<{ ms: number; peak: number }> {
   const script =
-    "import os,resource,subprocess,sys,time\nt=time.monotonic()\nr=subprocess.run(sys.argv[1:],stdout=subprocess.DEVNULL)\nprint((time.monotonic()-t)*1000,resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss/1024,r.returncode)";
+    "import " +
+    "os,resource,subprocess,sys,time\nt=time.monotonic()\nr=subprocess.run(sys.argv[1:],stdout=subprocess.DEVNULL)\n" +
+    "print((time.monotonic()-t)*1000,resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss/1024,r.returncode)";
   // Not spawnSync: the dumped program is a child of this process, which must be free to wait for its end.
   const child = spawn("python3", ["-c", script, ...command], { stdio: ["ignore", "pipe", "inherit"], timeout: 120_000 });
   let stdout = "";

@@ -158,13 +158,18 @@ export class FuzzTally {
   text(): string {
     const summary = this.summary();
     const lines = [
-      `fuzz: ${summary.cases} mutations: ${summary.outcomes.crash + summary.deaths} crashes, ${summary.hangs} hangs, ${summary.outcomes.unlocated} errors without a place`,
+      `fuzz: ${summary.cases} mutations: ${summary.outcomes.crash + summary.deaths} crashes, ${summary.hangs} hangs, ` +
+        `${summary.outcomes.unlocated} errors without a place`,
       `fuzz: slowest ${summary.slowestMs} ms of processor time, worst memory ${(summary.worstBytes / 1048576).toFixed(1)} MB`,
-      `fuzz: refused ${summary.outcomes.refused}, found ${summary.outcomes.found}, unnoticed ${summary.outcomes.unnoticed}, no change ${summary.outcomes.same}`,
+      `fuzz: refused ${summary.outcomes.refused}, found ${summary.outcomes.found}, unnoticed ${summary.outcomes.unnoticed}, no ` +
+        `change ${summary.outcomes.same}`,
       `fuzz: ${(100 * summary.detection).toFixed(1)} % of the mutations that changed meaning were detected`,
       ...Object.entries(summary.byFormat).map(([kind, own]) => {
         const changed = own.refused + own.found + own.unnoticed;
-        return `fuzz:   ${kind.padEnd(16)} ${changed === 0 ? "-" : `${((100 * (own.refused + own.found)) / changed).toFixed(1)} %`} of ${changed}`;
+        return (
+          `fuzz:   ${kind.padEnd(16)} ` +
+          `${changed === 0 ? "-" : `${((100 * (own.refused + own.found)) / changed).toFixed(1)} %`} of ${changed}`
+        );
       }),
       ...[...this.#unnoticed]
         .sort((a, b) => b[1] - a[1])

@@ -16,7 +16,8 @@ function optionCell(key: string, spec: OptionSpec): string {
 }
 
 function section(command: Command): string[] {
-  const lines = ["", `## crimg ${command.name}`, "", `${command.describe}.`, "", "```", `crimg ${usageOf(command)}`, "```", "", "| | |", "|---|---|"];
+  const usage = ["```", `crimg ${usageOf(command)}`, "```"];
+  const lines = ["", `## crimg ${command.name}`, "", `${command.describe}.`, "", ...usage, "", "| | |", "|---|---|"];
   for (const [name, spec] of Object.entries(command.positionals)) {
     const choices = spec.choices === undefined ? "" : ` (${spec.choices.join(", ")})`;
     lines.push(`| \`${name}\` | ${cell(spec.describe + choices)} |`);

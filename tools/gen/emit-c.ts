@@ -57,7 +57,8 @@ function emitStruct(prefix: string, record: RecordType): string {
   record.fields.forEach((field, index) => {
     text += `\t${memberText(prefix, field, members[index] ?? field.id)};${comment(field.doc)}\n`;
   });
-  text += `}${isNaturallyLaidOut(record) ? "" : " __attribute__((packed))"};\n_Static_assert(sizeof(${name}) == ${record.size}, "${record.id}");\n`;
+  text += `}${isNaturallyLaidOut(record) ? "" : " __attribute__((packed))"};\n_Static_assert(sizeof(${name}) == ${record.size}, ` +
+    `"${record.id}");\n`;
   record.fields.forEach((field, index) => {
     text += `_Static_assert(offsetof(${name}, ${members[index]}) == ${field.offset}, "${record.id}.${field.id}");\n`;
   });

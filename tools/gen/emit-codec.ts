@@ -38,7 +38,8 @@ export class CodecEmitter {
 
   #reader(record: RecordType): string {
     const reader = this.imports.type("../bytes/byte-reader.js", "ByteReader");
-    const parameters = record.table ? `reader: ${reader}, heaps: ${this.imports.type("../bytes/heaps.js", "HeapReader")}` : `reader: ${reader}`;
+    const parameters = record.table ? `reader: ${reader}, heaps: ` +
+      `${this.imports.type("../bytes/heaps.js", "HeapReader")}` : `reader: ${reader}`;
     let text = `/** Reads a ${record.id} record at the reader's position. */\n`;
     text += `export function read${recordTypeName(record)}(${parameters}): ${this.#typeName(record)} {\n`;
     if (record.size !== undefined) text += `  reader.need(${sizeName(record)}, ${literal(record.id)});\n`;
@@ -141,7 +142,8 @@ export class CodecEmitter {
     const first = users[0];
     if (first && type.kind === "int") {
       const length = lengthOf(first);
-      return `  writer.${type.isSigned ? "s" : "u"}${type.width}(${type.width === 8 ? `BigInt(${length})` : length}, ${literal(field.id)});\n`;
+      return `  writer.${type.isSigned ? "s" : "u"}${type.width}(${type.width === 8 ? `BigInt(${length})` : length}, ` +
+        `${literal(field.id)});\n`;
     }
     const value = `row.${field.name}`;
     if (!field.repeat) {
@@ -166,7 +168,8 @@ export class CodecEmitter {
     switch (type.kind) {
       case "int": {
         if (field.isOptional) return `writer.row(${value}, ${id})`;
-        const number = field.enum && hasNamedEnums(record) ? `writer.number(${value}, ${this.#enumConst(field.enum, "Values")}, ${id})` : value;
+        const number = field.enum && hasNamedEnums(record) ? `writer.number(${value}, ${this.#enumConst(field.enum, "Values")}, ` +
+          `${id})` : value;
         return `writer.${type.isSigned ? "s" : "u"}${type.width}(${number}, ${id})`;
       }
       case "record":

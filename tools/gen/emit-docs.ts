@@ -35,7 +35,12 @@ function emitPart(what: string, specs: readonly Spec[]): string {
     case "enums": {
       const spec = specs.find(({ id }) => id === name);
       if (!spec) throw new SpecError(`SPEC.md: no spec "${name}"`);
-      return spec.enums.map((type) => `\`${type.id}\`: ${type.values.map(({ id, value }) => `${number(value)} ${id}`).join(", ")}\n\n`).join("");
+      return spec.enums
+        .map((type) => {
+          const values = type.values.map(({ id, value }) => `${number(value)} ${id}`);
+          return `\`${type.id}\`: ${values.join(", ")}\n\n`;
+        })
+        .join("");
     }
     default:
       throw new SpecError(`SPEC.md: cannot generate "${what}"`);
@@ -43,7 +48,11 @@ function emitPart(what: string, specs: readonly Spec[]): string {
 }
 
 /** SPEC::NAME among the things of a spec. */
-function find<Thing extends { readonly id: string }>(name: string, specs: readonly Spec[], things: (spec: Spec) => readonly Thing[]): Thing {
+function find<Thing extends { readonly id: string }>(
+  name: string,
+  specs: readonly Spec[],
+  things: (spec: Spec) => readonly Thing[],
+): Thing {
   const [specId, id] = name.split("::");
   const spec = specs.find((one) => one.id === specId);
   const found = spec && things(spec).find((one) => one.id === id);
@@ -79,8 +88,11 @@ function fieldDoc(field: Field): string {
 
 function typeText(field: Field): string {
   const { type } = field;
-  const count = field.repeat === undefined ? "" : field.repeat.kind === "fixed" ? `[${field.repeat.value}]` : field.repeat.kind === "field" ? `[${field.repeat.id}]` : "[…]";
-  const note = field.ref ? ` → ${field.ref}${field.isOptional ? ", or none" : ""}` : field.isOptional ? ", or none" : field.enum ? ` (${field.enum.id})` : "";
+  const { repeat } = field;
+  const times = repeat?.kind === "fixed" ? repeat.value : repeat?.kind === "field" ? repeat.id : "…";
+  const count = repeat === undefined ? "" : `[${times}]`;
+  const note = field.ref ? ` → ` +
+    `${field.ref}${field.isOptional ? ", or none" : ""}` : field.isOptional ? ", or none" : field.enum ? ` (${field.enum.id})` : "";
   switch (type.kind) {
     case "int":
       return `${type.isSigned ? "s" : "u"}${type.width}${count}${note}`;
@@ -93,7 +105,8 @@ function typeText(field: Field): string {
       return `${type.bytes.length} bytes`;
     case "bytes":
     case "str":
-      return type.length.kind === "fixed" ? `${type.length.value} bytes` : type.length.kind === "field" ? `bytes[${type.length.id}]` : "bytes[…]";
+      if (type.length.kind === "fixed") return `${type.length.value} bytes`;
+      return type.length.kind === "field" ? `bytes[${type.length.id}]` : "bytes[…]";
   }
 }
 

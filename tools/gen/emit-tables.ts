@@ -74,7 +74,8 @@ export function emitTables(spec: Spec): string {
   text += "\n/** All tables; a row is referred to by its index. */\nexport interface Tables {\n";
   for (const record of tables) text += `  readonly ${tableProperty(record)}: readonly ${recordTypeName(record)}[];\n`;
   text += "}\n\nexport type TableName = keyof Tables;\n\n";
-  text += "/** Tables that can still be added to. */\nexport type MutableTables = { -readonly [Name in TableName]: Tables[Name][number][] };\n\n";
+  text += "/** Tables that can still be added to. */\nexport type MutableTables = { -readonly [Name in TableName]: " +
+    "Tables[Name][number][] };\n\n";
   text += "/** Every table, without rows. */\nexport function emptyTables(): MutableTables {\n  return {\n";
   for (const record of tables) text += `    ${tableProperty(record)}: [],\n`;
   return `${text}  };\n}\n`;
@@ -131,7 +132,8 @@ export function emitTableSpecs(spec: Spec): string {
   }
   text += "\n/** Every table in the order of kinds. */\nexport const tableSpecs: readonly TableSpec[] = [\n";
   for (const record of tables) {
-    text += `  {\n    kind: ${kindOf(record)},\n    tableId: ${literal(record.table?.name ?? "")},\n    table: ${literal(tableProperty(record))},\n`;
+    text += `  {\n    kind: ${kindOf(record)},\n    tableId: ${literal(record.table?.name ?? "")},\n    table: ` +
+      `${literal(tableProperty(record))},\n`;
     text += `    id: ${literal(record.id)},\n    size: ${record.size},\n    doc: ${literal(record.doc)},\n    fields: [\n`;
     for (const field of visibleFields(record)) text += `      ${fieldSpecText(field, propertyOf)},\n`;
     text += "    ],\n  },\n";

@@ -29,7 +29,10 @@ export function visibleFields(record: RecordType): readonly Field[] {
   );
 }
 
-/** Whether enums of a record are names (rows of tables and what is nested in them) or numbers (foreign formats, which may hold any value). */
+/**
+ * Whether enums of a record are names (rows of tables and what is nested in them) or numbers (foreign formats, which may
+ * hold any value).
+ */
 export function hasNamedEnums(record: RecordType): boolean {
   return record.table !== undefined;
 }

@@ -111,7 +111,8 @@ export class SpecLoader {
     let offset: number | undefined = 0;
     let align = 1;
     for (const [index, item] of asList(raw["seq"], `${where}/seq`).entries()) {
-      const field = this.#field(specId, asMapping(item, `${where}/seq/${index}`), fields, offset, raw["-crimg-table"] !== undefined, `${where}/seq/${index}`);
+      const at = `${where}/seq/${index}`;
+      const field = this.#field(specId, asMapping(item, at), fields, offset, raw["-crimg-table"] !== undefined, at);
       if (fields.some((other) => other.id === field.id && !field.isReserved)) {
         throw new SpecError(`${where}: field "${field.id}" stands twice`);
       }
@@ -161,9 +162,11 @@ export class SpecLoader {
     const one = sizeOf(type);
     if (repeat && minSizeOf(type) === 0) throw new SpecError(`${place}: repeats something that may have no bytes`);
     const isReserved = /^reserved(_|\d|$)/.test(id);
-    const size: number | undefined = repeat === undefined ? one : repeat.kind === "fixed" && one !== undefined ? one * repeat.value : undefined;
+    const many = repeat?.kind === "fixed" && one !== undefined ? one * repeat.value : undefined;
+    const size: number | undefined = repeat === undefined ? one : many;
     if (isReserved && size === undefined) throw new SpecError(`${place}: a reserved field has a fixed size`);
-    if ((type.kind === "str_ref" || type.kind === "blob_ref") && !isTableRecord) throw new SpecError(`${place}: ${type.kind} outside a table record`);
+    if ((type.kind === "str_ref" || type.kind === "blob_ref") && !isTableRecord) throw new SpecError(`${place}: ${type.kind} ` +
+      `outside a table record`);
     return {
       id,
       name: camelCase(id),

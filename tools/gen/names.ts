@@ -27,7 +27,8 @@ export function upperCase(id: string): string {
 
 /** Words that cannot name a variable in generated TypeScript (parameters and locals of the generated functions too). */
 const taken = new Set(
-  ("break case catch class const continue debugger default delete do else enum export extends false finally for function if implements import in " +
+  ("break case catch class const continue debugger default delete do else enum export extends false finally for function if " +
+    "implements import in " +
     "instanceof interface let new null package private protected public return static super switch this throw true try " +
     "typeof var void while with yield await eval arguments reader writer row heaps fields undefined").split(" "),
 );

@@ -6,7 +6,8 @@ export const rulesPagePath = "docs/validation-rules.md";
 
 const profileTexts: Readonly<Record<Profile, string>> = {
   format: "Profile `format` (the default): is the image whole, and does it make sense?",
-  lkml: "Profile `lkml`: would the kernel loader of the 2011 patches have taken this `ckpt-elf-v1` file? Its decisions are replayed in its order; the first that fails ends it.",
+  lkml: "Profile `lkml`: would the kernel loader of the 2011 patches have taken this `ckpt-elf-v1` file? Its decisions are " +
+    "replayed in its order; the first that fails ends it.",
   host: "Profile `host`: would the image resume here and now? (`crimg check` asks what concerns the host alone.)",
 };
 
@@ -22,7 +23,9 @@ export function rulesPage(rules: readonly RuleInfo[]): string {
   for (const profile of ["format", "lkml", "host"] as const) {
     const own = rules.filter((rule) => rule.profile === profile);
     if (own.length === 0) continue;
-    parts.push("", `## ${profileTexts[profile].split(":")[0]}`, "", profileTexts[profile], "", "| Code | Severity | What must hold | Part | Said in |", "|---|---|---|---|---|");
+    parts.push("", `## ` +
+      `${profileTexts[profile].split(":")[0]}`, "", profileTexts[profile], "",
+      "| Code | Severity | What must hold | Part | Said in |", "|---|---|---|---|---|");
     for (const { code, severity, summary, facet, spec } of own) {
       parts.push(`| \`${code}\` | ${severity} | ${summary} | ${facet ?? ""} | ${spec} |`);
     }

@@ -111,7 +111,8 @@ export async function runHostile(
     const isBad = verdict.survivors > 0 || (kind !== "program" && !["told", "resumed", "kernel", "code"].includes(ending));
     if (isBad && examples.length < maxExamples) {
       examples.push(
-        `${kind} seed ${seed} at ${at}: ${verdict.how} ${verdict.number}, ${verdict.survivors} survive ${verdict.stderr.trim().slice(0, 200)}`,
+        `${kind} seed ${seed} at ${at}: ${verdict.how} ${verdict.number}, ${verdict.survivors} survive ` +
+          `${verdict.stderr.trim().slice(0, 200)}`,
       );
     }
   });

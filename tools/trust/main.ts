@@ -77,7 +77,8 @@ async function resumes(): Promise<{ readonly ops: OpFaultResult; readonly hostil
   for (const kind of hostilities) {
     const result = await runHostile(image, jail, directory, kind, Number(values.executed), new Random(Number(values.seed)));
     console.log(
-      `trust: ${kind}: ${result.tried} executed, ${JSON.stringify(result.endings)}, ${result.survivors} processes survived, ${result.leftByKill} where the first was killed`,
+      `trust: ${kind}: ${result.tried} executed, ${JSON.stringify(result.endings)}, ${result.survivors} processes survived, ` +
+        `${result.leftByKill} where the first was killed`,
     );
     for (const line of result.examples) console.log(`trust:   ${line}`);
     hostile[kind] = result;

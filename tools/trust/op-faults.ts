@@ -87,7 +87,8 @@ export async function failEveryOp(
     if (judged === "named" || judged === "resumed") count[judged] += 1;
     else
       wrong.push(
-        `op ${index} (${textOf(image, image.ops[index]?.message ?? 0)}), ${fault.kind === "errno" ? `errno ${fault.errno}` : "judged wrong"}: ${judged}`,
+        `op ${index} (${textOf(image, image.ops[index]?.message ?? 0)}), ` +
+          `${fault.kind === "errno" ? `errno ${fault.errno}` : "judged wrong"}: ${judged}`,
       );
   });
   return { ops: image.ops.length, tried: trials.length, ...count, wrong };

@@ -69,7 +69,8 @@ function opPart({ ops, tried, named, resumed, wrong }: OpFaultResult, step: numb
     "",
     "## Faults while resuming",
     "",
-    `The restore program of a tree with threads, a child, pipes, shared memory and a zombie has ${ops} ops. ${step === 1 ? "Every" : `Every ${step}th`} op that can`,
+    `The restore program of a tree with threads, a child, pipes, shared memory and a zombie has ${ops} ops. ` +
+      `${step === 1 ? "Every" : `Every ${step}th`} op that can`,
     "fail is made to fail, with each of the errors instead of being done, and once more by being done and judged as wrong. The resume",
     "must end with status 125 and a message that names what failed, and nothing of the tree may be left. Where the op is not reached,",
     "or the program can do without it, the tree must come back with everything that it had.",
@@ -89,7 +90,10 @@ const hostileNames: Readonly<Record<Hostility, string>> = {
 function hostilePart(hostile: Readonly<Record<Hostility, HostileResult>>): string[] {
   const rows = Object.entries(hostile).map(([kind, { tried, endings, survivors, leftByKill }]) => {
     const { told, resumed, kernel, code, signal, late, other } = endings;
-    return `| ${hostileNames[kind as Hostility]} | ${tried} | ${told} | ${resumed} | ${kernel} | ${code} | ${signal} | ${late} | ${other} | ${survivors} | ${leftByKill} |`;
+    return (
+      `| ${hostileNames[kind as Hostility]} | ${tried} | ${told} | ${resumed} | ${kernel} | ${code} | ${signal} | ${late} | ` +
+      `${other} | ${survivors} | ${leftByKill} |`
+    );
   });
   return [
     "",
@@ -124,7 +128,8 @@ export function trustPage({ kernel, mutations, calls, errnos, step, faults, kill
     "## Faults while dumping",
     "",
     "The target has three threads that check their registers, memory, signal masks and interrupted calls all the time. While it is",
-    `dumped, ${step === 1 ? "each" : `every ${step}th`} of the ${calls} system calls of the dump is made to fail in turn, with ${errnos} errors; and crimg is killed (SIGKILL) at random moments.`,
+    `dumped, ${step === 1 ? "each" : `every ${step}th`} of the ${calls} system calls of the dump is made to fail in turn, with ` +
+      `${errnos} errors; and crimg is killed (SIGKILL) at random moments.`,
     "Afterwards the target must go on, untraced and with the same maps and signal state, and no file may be left.",
     "",
     "| | tried | targets harmed | unexpected exceptions | files left | waits ended by EINTR |",

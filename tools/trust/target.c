@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * A program that notices when something was done to it: three threads check registers, memory, signal masks and
- * interrupted calls without end, and count in a shared file (argv[1]): u64 counters[3], u64 errors, u64 last error, u64 calls ended by EINTR.
+ * interrupted calls without end, and count in a shared file (argv[1]): u64 counters[3], u64 errors, u64 last error, u64
+ * calls ended by EINTR.
  */
 #define _GNU_SOURCE
 #include <errno.h>

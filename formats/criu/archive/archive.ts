@@ -56,8 +56,11 @@ function tarHead(head: Uint8Array): Uint8Array {
 }
 
 /** Names of a set, and those that engines put beside it. */
-const telling =
-  /(^|\/)(checkpoint\/?|(inventory|pstree|core-\d+|fdinfo-\d+|cgroup|apparmor|ids-\d+|fs-\d+|files|ipcns-[a-z]+-\d+)\.img|config\.dump|spec\.dump|criu\.work)$/;
+const telling = new RegExp(
+  "(^|/)(checkpoint/?|" +
+    "(inventory|pstree|core-\\d+|fdinfo-\\d+|cgroup|apparmor|ids-\\d+|fs-\\d+|files|ipcns-[a-z]+-\\d+)\\.img|" +
+    "config\\.dump|spec\\.dump|criu\\.work)$",
+);
 
 /** True if the file begins like a tar with an image set in it. Looks at the names that the head shows. */
 export function looksLikeArchive(head: Uint8Array): boolean {

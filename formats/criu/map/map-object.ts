@@ -65,7 +65,8 @@ export const noOwner: Owner = { ownerType: "none", ownerPid: 0, ownerSignal: 0, 
 export function objectOfReg(builder: ModelBuilder, reg: RegFile): number {
   const remapped = builder.remaps.get(reg.id);
   const remap = remapped?.remapType === remapType.ghost ? remapped : undefined;
-  const key = `reg ${remap ? `ghost ${remap.remapId}` : ""} ${reg.mode} ${reg.size} ${Buffer.from(reg.name).toString("latin1")} ${reg.mntId}`;
+  const key =
+    `reg ${remap ? `ghost ${remap.remapId}` : ""} ${reg.mode} ${reg.size} ${Buffer.from(reg.name).toString("latin1")} ` + `${reg.mntId}`;
   const known = builder.objectRows.get(key);
   if (known !== undefined) return known;
   // A linked remap: the file lives on under another name, by which it can be opened.

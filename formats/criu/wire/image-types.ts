@@ -83,8 +83,10 @@ export function magicOf(id: string): number {
 export const inventoryName = "inventory.img";
 
 /** Images whose whole content the model takes over, so that they are written anew. */
-const modelled =
-  /^(?:inventory|pstree|files|memfd|remap-fpath|pipes-data|fifo-data|sk-queues|(?:core|ids|timens|mm|fs|fdinfo|pagemap|pages|sigacts)-\d+|pagemap-shmem-\d+|ghost-file-[0-9a-f]+)\.img$/;
+const modelled = new RegExp(
+  "^(?:inventory|pstree|files|memfd|remap-fpath|pipes-data|fifo-data|sk-queues|" +
+    "(?:core|ids|timens|mm|fs|fdinfo|pagemap|pages|sigacts)-\\d+|pagemap-shmem-\\d+|ghost-file-[0-9a-f]+)\\.img$",
+);
 
 /** True if reading takes the file into the model; others are carried along as they are. */
 export function isModelled(name: string): boolean {

@@ -10,8 +10,11 @@ export const command = defineCommand({
   name: "exec",
   describe: "Resume a checkpoint, in any format",
   notes: [
-    "In the foreground the terminal, signals and the exit status are those of the program. An executable image does the same when it is run by itself, with the same options.",
-    "In a pid namespace, the first process of it (pid 1 there) stands between the caller and the program: --pidfile names that one, signals to it or to the waiting command reach the program, and the tree ends with it. A dump of it, or of the waiting command, is one of the program.",
+    "In the foreground the terminal, signals and the exit status are those of the program. An executable image does the same when " +
+      "it is run by itself, with the same options.",
+    "In a pid namespace, the first process of it (pid 1 there) stands between the caller and the program: --pidfile names that " +
+      "one, signals to it or to the waiting command reach the program, and the tree ends with it. A dump of it, or of the " +
+      "waiting command, is one of the program.",
     "Exit status: that of the program; 125 if it could not be resumed, and then nothing of it is left running.",
     externalOptionsAtExecNote,
   ],
@@ -24,14 +27,16 @@ export const command = defineCommand({
       type: "string",
       value: "MODE",
       describe:
-        "same: the old process ids (the default for root); namespace: the same in a new pid namespace (the default for others); any: new ones",
+        "same: the old process ids (the default for root); namespace: the same in a new pid namespace (the default for others); " +
+        "any: new ones",
     },
     clock: clockOption("At this resume"),
     files: {
       type: "strings",
       value: "POLICY",
       describe:
-        "What files must be that the program maps or has open. same (the default): those of the dump; strict: untouched too; any: whatever is there. POLICY:/PATH for one file; may be repeated, a later one counts",
+        "What files must be that the program maps or has open. same (the default): those of the dump; strict: untouched too; any: " +
+        "whatever is there. POLICY:/PATH for one file; may be repeated, a later one counts",
     },
     noVerify: { type: "boolean", describe: "Take stored bytes as they are, without a look at their checksums" },
     from: { type: "string", value: "FORMAT", describe: "The format, if it cannot be told" },

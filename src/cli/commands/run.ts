@@ -33,10 +33,17 @@ export const command = defineCommand({
   name: "run",
   describe: "Run a command so that it can be frozen and goes on where it was",
   notes: [
-    "If the image is there, the job is resumed from it and CMD is ignored; else CMD is started, in a session and a pid namespace of its own and with descriptors above 2 closed. The same line therefore starts the job and continues it, here or on another machine with the same files.",
-    "On a signal of --on the job is frozen into the image and ended. The image is written beside the old one and takes its name when it is complete and on the disk. If the job cannot be dumped it runs on, and the reason is printed. All other signals reach the job.",
-    "Standard output and error of crimg are those of the job, also after it was resumed: with a shell use >>, with Slurm --open-mode=append.",
-    "Exit status: that of the job, or of the signal that ended it; --requeue-status once the job is frozen (0 after --at, --when-listening and --when-output); 125 if it could not be resumed. The image is removed when the job has ended by itself, that is, not by a signal.",
+    "If the image is there, the job is resumed from it and CMD is ignored; else CMD is started, in a session and a pid namespace " +
+      "of its own and with descriptors above 2 closed. The same line therefore starts the job and continues it, here or on " +
+      "another machine with the same files.",
+    "On a signal of --on the job is frozen into the image and ended. The image is written beside the old one and takes its name " +
+      "when it is complete and on the disk. If the job cannot be dumped it runs on, and the reason is printed. All other " +
+      "signals reach the job.",
+    "Standard output and error of crimg are those of the job, also after it was resumed: with a shell use >>, with Slurm " +
+      "--open-mode=append.",
+    "Exit status: that of the job, or of the signal that ended it; --requeue-status once the job is frozen (0 after --at, " +
+      "--when-listening and --when-output); 125 if it could not be resumed. The image is removed when the job has ended by " +
+      "itself, that is, not by a signal.",
     "docs/jobs.md has a recipe for each scheduler.",
     externalOptionsNote,
   ],
@@ -61,7 +68,8 @@ export const command = defineCommand({
       type: "string",
       value: "MODE",
       describe:
-        "namespace: process ids of a namespace of its own, the same wherever it is resumed (the default where it can be made); same: those of this system; any: new ones at each resume",
+        "namespace: process ids of a namespace of its own, the same wherever it is resumed (the default where it can be made); " +
+        "same: those of this system; any: new ones at each resume",
     },
     bundle: { type: "boolean", describe: "Store clean file pages too: the image then needs none of the original files" },
     ignore: { type: "strings", value: "CLASS", describe: "Leave resources of this class out instead of refusing; may be repeated" },

@@ -11,7 +11,8 @@ export const command = defineCommand({
   name: "validate",
   describe: "Check that images are whole and make sense",
   notes: [
-    "Profiles: `format` judges the image itself; `lkml` replays the decisions of the 2011 kernel loader on a ckpt-elf-v1 file; `host` asks whether it would resume here and now.",
+    "Profiles: `format` judges the image itself; `lkml` replays the decisions of the 2011 kernel loader on a ckpt-elf-v1 file; " +
+      "`host` asks whether it would resume here and now.",
     "Exit status 0: nothing wrong; 1: findings; 2: could not judge. docs/validation-rules.md lists the rules.",
   ],
   positionals: { images: { describe: "Images in any readable format, whole sets or single files of one", many: true, isFile: true } },
@@ -74,7 +75,9 @@ export const command = defineCommand({
         .filter(([, count]) => count > 0)
         .map(([severity, count]) => `${count} ${severity}${count === 1 ? "" : "s"}`);
       terminal.print(
-        `${report.source}: ${verdict.join(", ") || "nothing wrong"} (${report.format}${report.part === undefined ? "" : `, a ${report.part} image`}, profile ${report.profile}, ${report.rules} rules)\n`,
+        `${report.source}: ${verdict.join(", ") || "nothing wrong"} ` +
+          `(${report.format}${report.part === undefined ? "" : `, a ${report.part} image`}, profile ${report.profile}, ` +
+          `${report.rules} rules)\n`,
       );
     }
     return exitOf(reports, args.strict);

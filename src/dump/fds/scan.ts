@@ -134,7 +134,8 @@ function ownersOfTables(context: DumpContext): DumpedProcess[] {
     if (!isFromSharer) {
       throw refusal(
         "fd.shared_table",
-        `processes ${owner.pid} (${owner.name}) and ${process.pid} (${process.name}) share their descriptor table (CLONE_FILES), but the parent of the latter does not`,
+        `processes ${owner.pid} (${owner.name}) and ${process.pid} (${process.name}) share their descriptor table (CLONE_FILES), ` +
+          `but the parent of the latter does not`,
       );
     }
     tasks[process.row] = { ...row, descriptorTable: owner.row };

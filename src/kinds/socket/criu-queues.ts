@@ -33,7 +33,9 @@ export function messagesFromWire(builder: ModelBuilder, fileOf: FileOf): void {
           code: "sockets.scm",
           facet: "sockets",
           count: 1,
-          text: `A descriptor (${fileTypeName(builder.wire.files.get(id)?.type ?? 0)}) on its way to file ${entry.idFor} is kept for CRIU only.`,
+          text:
+            `A descriptor (${fileTypeName(builder.wire.files.get(id)?.type ?? 0)}) on its way to file ${entry.idFor} is kept ` +
+            `for CRIU only.`,
         });
     }
   }

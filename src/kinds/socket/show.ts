@@ -71,5 +71,6 @@ function optionText(row: SocketOptionRow): string {
   const value = Buffer.from(row.value);
   const name = socketOptionName(row);
   if (socketOption(row)?.how === "text") return `${name}=${value.toString("utf8").replace(/\0+$/, "")}`;
-  return `${name}=${value.length === 4 ? value.readInt32LE() : value.length <= 16 ? `0x${value.toString("hex")}` : `${value.length} bytes`}`;
+  if (value.length === 4) return `${name}=${value.readInt32LE()}`;
+  return `${name}=${value.length <= 16 ? `0x${value.toString("hex")}` : `${value.length} bytes`}`;
 }

@@ -76,7 +76,10 @@ function renderOp(program: RestoreProgram, op: Op): string {
     case "populate":
       return `populate(${argument(0)}, ${argument(1, "size")})`;
     case "load":
-      return `load(${argument(0, "fd")}, ${argument(1)}, ${argument(2, "dec")} pieces, ${argument(3, "dec")}, +${argument(4)})${renderExpectation(op)}`;
+      return (
+        `load(${argument(0, "fd")}, ${argument(1)}, ${argument(2, "dec")} pieces, ${argument(3, "dec")}, ` +
+        `+${argument(4)})${renderExpectation(op)}`
+      );
     case "sigreturn":
       return `rt_sigreturn(${argument(0)})`;
     case "fail":

@@ -118,9 +118,8 @@ const enums = {
 export type EnumKind = keyof typeof enums;
 
 const signalNames =
-  "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS".split(
-    " ",
-  );
+  "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP TTIN TTOU URG XCPU XFSZ VTALRM " +
+  "PROF WINCH IO PWR SYS".split(" ");
 
 /** An immediate, as its kind is written. */
 export function showValue(value: bigint, kind: ArgKind | EnumKind): string {

@@ -79,7 +79,10 @@ function extentAt(extents: readonly ExtentRow[], offset: bigint): string {
   const extent = extents[row];
   if (extent === undefined) return "no extent";
   const address = extent.address + (offset - extent.fileOffset);
-  return `${extent.ownerKind === "mm" ? `address ${hex(address)} of mms` : `offset ${address} of objects`}[${extent.owner}] (extents[${row}])`;
+  return (
+    `${extent.ownerKind === "mm" ? `address ${hex(address)} of mms` : `offset ${address} of objects`}[${extent.owner}] ` +
+    `(extents[${row}])`
+  );
 }
 
 export const checksumRules: readonly ContainerRule[] = [

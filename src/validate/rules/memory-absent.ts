@@ -50,7 +50,9 @@ export const absentRules: readonly ModelRule[] = [
         const pid = checkpoint.tables.tasks.find((task) => task.mm === mm)?.pid ?? 0;
         for (const [reason, { bytes, row, count }] of sums) {
           yield {
-            message: `${bytes} bytes of the memory of process ${pid}, in ${count} ${count === 1 ? "region" : "regions"}, are not there: ${reason}`,
+            message:
+              `${bytes} bytes of the memory of process ${pid}, in ${count} ${count === 1 ? "region" : "regions"}, are not ` +
+              `there: ${reason}`,
             at: { table: "absentRegions", row },
           };
         }
@@ -67,7 +69,9 @@ export const absentRules: readonly ModelRule[] = [
     function* ({ checkpoint, tables }) {
       for (const { thread, register, address, region } of strandedThreads(checkpoint)) {
         yield {
-          message: `${register === "sp" ? "the stack" : "the instruction"} of thread ${tables.threads[thread]?.tid ?? 0}, at ${hex(address)}, is not there: ${region.reason}`,
+          message:
+            `${register === "sp" ? "the stack" : "the instruction"} of thread ${tables.threads[thread]?.tid ?? 0}, at ` +
+            `${hex(address)}, is not there: ${region.reason}`,
           at: { table: "threads", row: thread, field: `regs.${register}` },
           hint: "the process cannot be resumed; a debugger shows its registers, but no backtrace of this thread",
         };

@@ -64,7 +64,9 @@ export const signalRules: readonly ModelRule[] = [
         const vma = vmaAt(context, mm, handler);
         if (vma !== undefined && (vma.prot & 4) !== 0) continue;
         yield {
-          message: `the handler of ${taskName(context, task)} for signal ${signal} lies in ${vma === undefined ? "no mapping" : "memory that is not executable"}`,
+          message:
+            `the handler of ${taskName(context, task)} for signal ${signal} lies in ` +
+            `${vma === undefined ? "no mapping" : "memory that is not executable"}`,
           at: { table: "signalActions", row, field: "handler" },
           actual: hex(handler),
         };

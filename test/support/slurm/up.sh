@@ -5,7 +5,10 @@
 set -eu
 D=$1; case $D in /?*) ;; *) echo "DIR must be absolute" >&2; exit 2;; esac
 [ "$(id -u)" = 0 ] || { echo "needs root" >&2; exit 2; }
-for c in munged slurmctld slurmd sinfo; do command -v $c >/dev/null || { echo "$c is missing: apt-get install --no-install-recommends slurmctld slurmd slurm-client munge" >&2; exit 2; }; done
+for c in munged slurmctld slurmd sinfo; do command -v $c >/dev/null || {
+    echo "$c is missing: apt-get install --no-install-recommends slurmctld slurmd slurm-client munge" >&2
+    exit 2
+}; done
 # Slurm must be able to resolve its own host name: a UTS namespace whose name is localhost, whatever the machine says.
 if [ "${SLURM_UP_UTS:-}" != 1 ]; then
   exec env SLURM_UP_UTS=1 unshare --uts sh -c 'hostname localhost; exec "$0" "$@"' "$0" "$@"
@@ -62,7 +65,8 @@ PartitionName=high Nodes=node1,node2 MaxTime=60 State=UP PriorityTier=10 Preempt
 C
 echo "export SLURM_CONF=$D/slurm.conf" > "$D/env"
 export SLURM_CONF=$D/slurm.conf
-munged --key-file="$K" --socket="$D/munge/socket" --pid-file="$D/munge/pid" --log-file="$D/munge/log" --seed-file="$D/munge/seed" --num-threads=2
+munged --key-file="$K" --socket="$D/munge/socket" --pid-file="$D/munge/pid" --log-file="$D/munge/log" \
+    --seed-file="$D/munge/seed" --num-threads=2
 munge -n -S "$D/munge/socket" | unmunge -S "$D/munge/socket" | head -1
 slurmctld -f "$SLURM_CONF"
 for n in node1 node2; do slurmd -f "$SLURM_CONF" -N $n; done
