@@ -132,7 +132,8 @@ types:
       - { id: machine, type: str_ref, doc: "uname -m: 'x86_64'." }
       - { id: kernel_release, type: str_ref, doc: "uname -r of the dumping host." }
       - { id: host_name, type: str_ref, doc: "uname -n of the dumping host." }
-      - { id: clock, type: u4, enum: clock_policy, doc: "At a resume CLOCK_MONOTONIC and CLOCK_BOOTTIME go on from monotonic_ns and boottime_ns (continue), or are those of the machine (host)." }
+      - { id: clock, type: u4, enum: clock_policy, doc: "At a resume CLOCK_MONOTONIC and CLOCK_BOOTTIME go on from monotonic_ns and
+          boottime_ns (continue), or are those of the machine (host)." }
       - { id: vdso_build_id, type: blob_ref, -crimg-format: hex, doc: "NT_GNU_BUILD_ID of the kernel's vDSO; empty if unknown." }
 
   task:

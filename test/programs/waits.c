@@ -46,7 +46,11 @@ static sigset_t only(int signal)
 }
 
 static long nanosleep_relative(void) { struct timespec left = length; return nanosleep(&left, &left); }
-static long nanosleep_absolute(void) { struct timespec end = deadline(); return clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &end, NULL); }
+static long nanosleep_absolute(void)
+{
+	struct timespec end = deadline();
+	return clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &end, NULL);
+}
 static long futex_relative(void) { static uint32_t word; return syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 0, &length, NULL, 0); }
 static long futex_absolute(void)
 {
