@@ -586,6 +586,19 @@ types:
       - { id: input, type: blob_ref, -crimg-format: hex, doc: "Bytes that the slave has not read yet, as line discipline N_TTY holds
           them." }
       - { id: output, type: blob_ref, -crimg-format: hex, doc: "Bytes that the master has not read yet." }
+
+  epoll_parameters:
+    -crimg-table: 50
+    -crimg-name: epoll_parameters
+    doc: Busy polling of an epoll set (EPIOCSPARAMS, Linux 6.9). Sets without a row have none.
+    seq:
+      - { id: epoll, type: u4, -crimg-ref: files, doc: "The epoll file." }
+      - { id: busy_poll_usecs, type: u4, doc: "How long it polls, microseconds." }
+      - { id: busy_poll_budget, type: u2, doc: "Most packets a poll." }
+      - { id: prefer_busy_poll, type: u1, doc: "1 if preferred to interrupts." }
+      - { id: reserved, type: u1, doc: "Zero." }
+      - { id: reserved2, type: u4, doc: "Zero." }
+
 enums:
   terminal_kind:
     1: pty

@@ -14,6 +14,8 @@ const memfdPrefix = Buffer.from("/memfd:");
 const S_IFMT = 0o170000;
 /** PROC_SUPER_MAGIC of linux/magic.h. */
 const procFileSystem = 0x9fa0n;
+/** SECRETMEM_MAGIC (linux/magic.h) */
+const secretMemory = 0x5345434dn;
 
 /** st_mode's type to the model's kind. */
 const kindByMode: ReadonlyMap<number, ObjectKind> = new Map([
@@ -53,6 +55,8 @@ export class ObjectTable {
   add(source: ObjectSource): number {
     const { stat, link } = source;
     const isDeleted = link.subarray(-deletedSuffix.length).equals(deletedSuffix);
+    if (source.fsMagic === secretMemory)
+      throw refusal("secret-memory", `${source.holder}: secret memory (memfd_secret), which only the program can read`);
     if (isDeleted && source.fsMagic === procFileSystem) {
       throw refusal("ended-process", `${source.holder}: ${decodeText(link)} told of a process or thread that is gone`, {
         hint: "Let the program close or leave it, and dump again.",

@@ -34,6 +34,7 @@ import {
   type CredRow,
   type DescriptorRow,
   type DirectoryEntry,
+  type EpollParametersRow,
   type EpollWatchRow,
   type EventfdRow,
   type ExtentRow,
@@ -1068,6 +1069,31 @@ export function writeTerminalRow(writer: ByteWriter, row: TerminalRow, heaps: He
   heaps.blob(writer, row.output, "output");
 }
 
+/** Bytes of a epoll_parameters record. */
+export const epollParametersRowSize = 16;
+
+/** Reads a epoll_parameters record at the reader's position. */
+export function readEpollParametersRow(reader: ByteReader, heaps: HeapReader): EpollParametersRow {
+  reader.need(epollParametersRowSize, "epoll_parameters");
+  const epoll = reader.u4();
+  const busyPollUsecs = reader.u4();
+  const busyPollBudget = reader.u2();
+  const preferBusyPoll = reader.u1();
+  reader.skip(1);
+  reader.skip(4);
+  return { epoll, busyPollUsecs, busyPollBudget, preferBusyPoll };
+}
+
+/** Appends a epoll_parameters record. */
+export function writeEpollParametersRow(writer: ByteWriter, row: EpollParametersRow, heaps: HeapWriter): void {
+  writer.u4(row.epoll, "epoll");
+  writer.u4(row.busyPollUsecs, "busy_poll_usecs");
+  writer.u2(row.busyPollBudget, "busy_poll_budget");
+  writer.u1(row.preferBusyPoll, "prefer_busy_poll");
+  writer.zeros(1);
+  writer.zeros(4);
+}
+
 /** How the rows of every table are read and written. */
 export interface RowCodec<Row> {
   readonly read: (reader: ByteReader, heaps: HeapReader) => Row;
@@ -1104,4 +1130,5 @@ export const rowCodecs: { readonly [Name in keyof Tables]: RowCodec<Tables[Name]
   guardRegions: { read: readGuardRegionRow, write: writeGuardRegionRow },
   absentRegions: { read: readAbsentRegionRow, write: writeAbsentRegionRow },
   terminals: { read: readTerminalRow, write: writeTerminalRow },
+  epollParameters: { read: readEpollParametersRow, write: writeEpollParametersRow },
 };

@@ -619,4 +619,18 @@ export const tableSpecs: readonly TableSpec[] = [
       { id: "output", name: "output", wire: "blob_ref", offset: 88, size: 16, format: "hex", doc: "Bytes that the master has not read yet." },
     ],
   },
+  {
+    kind: 50,
+    tableId: "epoll_parameters",
+    table: "epollParameters",
+    id: "epoll_parameters",
+    size: 16,
+    doc: "Busy polling of an epoll set (EPIOCSPARAMS, Linux 6.9). Sets without a row have none.",
+    fields: [
+      { id: "epoll", name: "epoll", wire: "u4", offset: 0, size: 4, ref: "files", doc: "The epoll file." },
+      { id: "busy_poll_usecs", name: "busyPollUsecs", wire: "u4", offset: 4, size: 4, doc: "How long it polls, microseconds." },
+      { id: "busy_poll_budget", name: "busyPollBudget", wire: "u2", offset: 8, size: 2, doc: "Most packets a poll." },
+      { id: "prefer_busy_poll", name: "preferBusyPoll", wire: "u1", offset: 10, size: 1, doc: "1 if preferred to interrupts." },
+    ],
+  },
 ];

@@ -1499,6 +1499,29 @@ export function terminalRow(fields: Partial<TerminalRow> = {}): TerminalRow {
   };
 }
 
+/** Busy polling of an epoll set (EPIOCSPARAMS, Linux 6.9). Sets without a row have none. */
+export interface EpollParametersRow {
+  /** The epoll file. */
+  readonly epoll: number;
+  /** How long it polls, microseconds. */
+  readonly busyPollUsecs: number;
+  /** Most packets a poll. */
+  readonly busyPollBudget: number;
+  /** 1 if preferred to interrupts. */
+  readonly preferBusyPoll: number;
+}
+
+/** A EpollParametersRow; what is not given is zero, empty or none. */
+export function epollParametersRow(fields: Partial<EpollParametersRow> = {}): EpollParametersRow {
+  return {
+    epoll: 0,
+    busyPollUsecs: 0,
+    busyPollBudget: 0,
+    preferBusyPoll: 0,
+    ...fields,
+  };
+}
+
 /** All tables; a row is referred to by its index. */
 export interface Tables {
   readonly checkpoint: readonly CheckpointRow[];
@@ -1530,6 +1553,7 @@ export interface Tables {
   readonly guardRegions: readonly GuardRegionRow[];
   readonly absentRegions: readonly AbsentRegionRow[];
   readonly terminals: readonly TerminalRow[];
+  readonly epollParameters: readonly EpollParametersRow[];
 }
 
 export type TableName = keyof Tables;
@@ -1569,5 +1593,6 @@ export function emptyTables(): MutableTables {
     guardRegions: [],
     absentRegions: [],
     terminals: [],
+    epollParameters: [],
   };
 }

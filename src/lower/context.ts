@@ -8,6 +8,7 @@
  *   its numbers (all below `firstHighFd`), FD_CLOEXEC as recorded. Afterwards the lowering closes everything at and
  *   above `firstHighFd` with close_range, and fds that the task must not have below are to be closed here as well
  *   (the first process may have been started with any).
+ * - `finishThread(thread)` adds ops of a thread that is not the leader, before it gives up its credentials: what names it.
  * - `finishDescriptors(task)` adds ops at the end, when every task of the tree exists and has its descriptors, but
  *   before the credentials are given up: epoll_ctl, F_SETOWN and the like.
  */
@@ -21,6 +22,7 @@ export interface DescriptorLowering {
   finishDescriptors(task: number): void;
   /** A high descriptor of the terminal of the tree's own that is the controlling terminal of a session. */
   controllingTerminal(session: number): Slot | undefined;
+  finishThread(thread: number): void;
 }
 
 export interface LowerContext {
@@ -48,4 +50,6 @@ export interface LowerContext {
   taskSubject(task: number): string;
   /** The task's process id as its siblings see it: an immediate, or what the kernel gave with --pid any. */
   taskPid(task: number): Arg;
+  /** The same of a thread, once it exists. */
+  threadId(thread: number): Arg;
 }

@@ -143,6 +143,10 @@ export class Lowering implements LowerContext {
     return this.taskShared(task).u4;
   }
 
+  threadId(thread: number): Arg {
+    return this.threadShared(thread).u4;
+  }
+
   taskShared(task: number): Shared {
     const shared = this.taskPids[task];
     if (shared === undefined) throw new RangeError(`no task ${task}`);

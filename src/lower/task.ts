@@ -218,6 +218,7 @@ function lowerThreads(t: TreeLowering, plan: TaskPlan): void {
     b.place(start);
     b.about(`thread ${thread.tid} of ${l.taskSubject(plan.task)}`, () => {
       publishOwnId(l, "gettid", l.threadShared(index));
+      t.descriptors.finishThread(index);
       lowerThreadState(l, index);
       lowerRelease(l, index);
     });

@@ -29,6 +29,7 @@ const noDescriptors: DescriptorLowering = {
   placeDescriptors: () => undefined,
   finishDescriptors: () => undefined,
   controllingTerminal: () => undefined,
+  finishThread: () => undefined,
 };
 
 /** A mapping as (pages of gap before it, pages long, kind, protection, which of its pages are stored). */

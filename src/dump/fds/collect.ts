@@ -150,7 +150,7 @@ function refuseLocks({ context }: Collecting, description: Description): void {
 }
 
 function addFile({ context }: Collecting, description: Description, fields: FileFields): void {
-  description.row = context.tables.files.push(openFileRow({ flags: description.flags, ...ownerOf(description), ...fields })) - 1;
+  description.row = context.tables.files.push(openFileRow({ flags: description.flags, ...ownerOf(context, description), ...fields })) - 1;
 }
 
 /** Rows of `descriptors`, ascending by task and number. */

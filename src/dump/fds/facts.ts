@@ -28,15 +28,26 @@ export type InodeType =
   | "anonymous"
   | "pidfd"
   | "namespace"
-  /** A view of the kernel that is no data, such as a bpf object. */
+  /** Something of the kernel that is no data, such as a bpf object or a message queue. */
   | "kernel_object"
   | "unknown";
 
 /** NSFS_MAGIC */
 const namespaceFileSystem = 0x6e736673n;
 
-/** f_type values (linux/magic.h) of file systems whose files are views of the kernel, not data. */
-const kernelFileSystems = new Map<bigint, string>([[0xcafe4a11n, "a bpf object"]]);
+/** What a regular file of one of the kernel's own file systems is. */
+export interface KernelObject {
+  /** Stable, for codes. */
+  readonly code: string;
+  readonly words: string;
+}
+
+/** f_type values (linux/magic.h) of file systems whose regular files are no data that could be read and written again. */
+const kernelFileSystems: ReadonlyMap<bigint, KernelObject> = new Map([
+  [0xcafe4a11n, { code: "bpf_object", words: "a bpf object" }],
+  [0x5345434dn, { code: "secret_memory", words: "secret memory (memfd_secret), which nobody but the program can read" }],
+  [0x19800202n, { code: "mqueue", words: "a POSIX message queue" }],
+]);
 
 const modeType = 0o170000;
 const types = new Map<number, InodeType>([
@@ -62,8 +73,8 @@ export function anonymousName({ link }: DescriptorFacts): string | undefined {
   return /^anon_inode:(.*)$/.exec(link)?.[1];
 }
 
-/** Words for a file that is a view of the kernel; undefined for others. */
-export function kernelObject({ fsMagic, isPath }: DescriptorFacts): string | undefined {
+/** What a file of the kernel's own is; undefined for others. */
+export function kernelObject({ fsMagic, isPath }: DescriptorFacts): KernelObject | undefined {
   return isPath ? undefined : kernelFileSystems.get(fsMagic);
 }
 

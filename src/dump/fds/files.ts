@@ -3,7 +3,19 @@
 import { decodeText } from "../../bytes/text.js";
 import { fuseFileSystem, viewFileSystems } from "../../linux/file-systems.js";
 import { samplePartsOf } from "../../model/content-sample.js";
-import { close, cString, failed, openFlag, tryCall, tryFstat, tryOpen, tryPread, tryStat, type FileStat } from "../../native/index.js";
+import {
+  close,
+  cString,
+  failed,
+  openFlag,
+  tryCall,
+  tryFstat,
+  tryOpen,
+  tryPread,
+  tryReadSmall,
+  tryStat,
+  type FileStat,
+} from "../../native/index.js";
 import { type Collecting, type Description, nameOf, refuseDescription } from "./context.js";
 
 const deletedSuffix = " (deleted)";
@@ -31,6 +43,15 @@ export function internPath(collecting: Collecting, description: Description, isL
   const { stat, link, fsMagic } = description;
   const text = decodeText(link);
   const isNamed = leadsTo(text, stat, isLink);
+  // The root of a mount that hangs nowhere is called "/", too.
+  if ((!isNamed || text === "/") && isDetached(description)) {
+    refuseDescription(
+      description,
+      "detached_mount",
+      `${text} of a mount that is attached nowhere (open_tree, fsmount, or umount -l)`,
+      "Attach the mount, or close the descriptor, and dump again.",
+    );
+  }
   if (!isNamed) refuseUnreachable(description, text);
   // A file that is really called "x (deleted)" leads to itself; for the object table that name needs no taking apart.
   if (isNamed && text.endsWith(deletedSuffix)) {
@@ -71,6 +92,14 @@ function addSample({ context: { objects } }: Collecting, { fd, flags, stat, fsMa
   });
   close(source);
   if (parts.every((part) => part !== undefined)) objects.update(object, { sample: Uint8Array.from(Buffer.concat(parts)) });
+}
+
+/** Whether the mount of a description is in nobody's mount table: not in crimg's, not in its holders' (they may be in a chroot). */
+function isDetached({ info, holders }: Description): boolean {
+  const readers = ["self", ...holders.map(({ process }) => process.pid)];
+  const tables = readers.map((reader) => tryReadSmall(`/proc/${reader}/mountinfo`)?.toString("latin1"));
+  const line = new RegExp(`^${info.mountId} `, "m");
+  return info.mountId > 0 && tables.every((table) => table !== undefined && !line.test(table));
 }
 
 function refuseUnreachable(description: Description, text: string): void {

@@ -2,12 +2,14 @@
 /** Who gets SIGIO: F_SETOWN, F_SETSIG. */
 import type { OpenFileRow, OwnerType } from "../../gen/tables.js";
 import { failed, fcntlCommand, tryFcntl } from "../../native/index.js";
-import { type Description, pidAsSeen } from "./context.js";
+import type { DumpContext } from "../context.js";
+import { type Description, pidAsSeen, refuseDescription, stdioNumber } from "./context.js";
 
 const types: readonly OwnerType[] = ["tid", "pid", "pgrp"];
 
 /** The owner fields of a description; empty for none. An owner that is gone gets nothing and is left out. */
-export function ownerOf({ fd }: Description): Partial<OpenFileRow> {
+export function ownerOf(context: DumpContext, description: Description): Partial<OpenFileRow> {
+  const { fd } = description;
   const signal = tryFcntl(fd, fcntlCommand.GETSIG);
   const owner = new Int32Array(2);
   if (failed(tryFcntl(fd, fcntlCommand.GETOWN_EX, owner))) return {};
@@ -15,6 +17,12 @@ export function ownerOf({ fd }: Description): Partial<OpenFileRow> {
   const [type = 0, pid = 0] = owner;
   const seen = pid > 0 ? pidAsSeen(pid) : undefined;
   if (seen === undefined) return { ownerSignal };
+  if (!isOwn(context, description, types[type] ?? "none", pid, seen)) {
+    // A terminal, say, whose owner the shell is: the next caller's is another.
+    if (stdioNumber(description) !== undefined) return {};
+    const who = type === 2 ? "process group" : type === 1 ? "process" : "thread";
+    refuseDescription(description, "owner", `its signals go to ${who} ${seen} (F_SETOWN), which is none of those who have it`);
+  }
   const ids = new Uint32Array(2);
   const hasIds = !failed(tryFcntl(fd, fcntlCommand.GETOWNER_UIDS, ids));
   return {
@@ -24,4 +32,11 @@ export function ownerOf({ fd }: Description): Partial<OpenFileRow> {
     ownerUid: hasIds ? (ids[0] ?? 0) : 0,
     ownerEuid: hasIds ? (ids[1] ?? 0) : 0,
   };
+}
+
+/** Whether the owner is of the tree, and a thread of a task that has the file: it is set by itself, through its descriptor. */
+function isOwn({ processes, tables }: DumpContext, { holders }: Description, type: OwnerType, pid: number, seen: number): boolean {
+  if (type === "pgrp") return tables.tasks.some(({ pgid }) => pgid === seen);
+  if (processes.some((process) => process.pid === pid)) return true;
+  return type === "tid" && holders.some(({ process }) => process.frozen.threads.some(({ tid }) => tid === pid));
 }

@@ -26,6 +26,14 @@ export const mapping: FileMapping = {
       },
     });
   },
+  losses: ({ tables }) => [
+    {
+      code: "event-fds.busy-poll",
+      facet: "event-fds",
+      names: tables.epollParameters.map(({ epoll }) => `epoll set ${epoll}`),
+      what: "busy polling is not kept",
+    },
+  ],
 };
 
 /** Watches name descriptors of the task that has the epoll file. */

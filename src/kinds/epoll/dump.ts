@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Epoll sets: which file each item watches. An item is keyed by number and description; the number may be gone since. */
 import type { FileDump } from "../../dump/fds/kind.js";
-import { epollWatchRow } from "../../gen/tables.js";
-import { kcmpType, tryKcmp } from "../../native/index.js";
+import { epollParametersRow, epollWatchRow } from "../../gen/tables.js";
+import { failed, kcmpType, tryIoctl, tryKcmp } from "../../native/index.js";
 import { type Collecting, type Description, refuseDescription } from "../../dump/fds/context.js";
 import { anonymousName } from "../../dump/fds/facts.js";
 import type { EpollItem } from "../../dump/fds/fdinfo.js";
@@ -17,11 +17,31 @@ export const dump: FileDump = {
         return { kind: "epoll" };
       },
       finish: () => {
-        for (const set of sets) collectEpollWatches(collecting, set);
+        for (const set of sets) {
+          collectParameters(collecting, set);
+          collectEpollWatches(collecting, set);
+        }
       },
     };
   },
 };
+
+/** _IOR(0x8A, 2, struct epoll_params): u4 microseconds, u2 budget, u1 preferred, u1 padding. A kernel before 6.9 has none. */
+const EPIOCGPARAMS = 0x80088a02;
+
+/** Busy polling, unless the set has none. */
+function collectParameters({ context }: Collecting, { fd, row }: Description): void {
+  const parameters = Buffer.alloc(8);
+  if (failed(tryIoctl(fd, EPIOCGPARAMS, parameters)) || parameters.every((byte) => byte === 0)) return;
+  context.tables.epollParameters.push(
+    epollParametersRow({
+      epoll: row,
+      busyPollUsecs: parameters.readUInt32LE(0),
+      busyPollBudget: parameters.readUInt16LE(4),
+      preferBusyPoll: parameters.readUInt8(6),
+    }),
+  );
+}
 
 /** Adds the items of an epoll set. Every description must have its row by now. */
 function collectEpollWatches(collecting: Collecting, epoll: Description): void {

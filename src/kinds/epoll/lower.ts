@@ -20,13 +20,25 @@ export const lowering: FileLowering = {
   finishTask: addLateWatches,
 };
 
+/** _IOW(0x8A, 1, struct epoll_params) */
+const EPIOCSPARAMS = 0x40088a01;
+
 /** An empty set. */
 function openEpoll(slots: FileSlots, index: number): Slot {
   const { context } = slots;
+  const { builder, checkpoint } = context;
   const purpose = slots.purposeOf(index);
-  const slot = context.builder.slot(`epoll set ${purpose}`);
-  context.builder.syscall("epoll_create1", [openFlags.CLOEXEC], { store: slot, message: `make an epoll set ${purpose}` });
+  const slot = builder.slot(`epoll set ${purpose}`);
+  builder.syscall("epoll_create1", [openFlags.CLOEXEC], { store: slot, message: `make an epoll set ${purpose}` });
   context.keepHigh(slot);
+  for (const { epoll, busyPollUsecs, busyPollBudget, preferBusyPoll } of checkpoint.tables.epollParameters) {
+    if (epoll !== index) continue;
+    const parameters = builder.u4s(busyPollUsecs, busyPollBudget | (preferBusyPoll << 16));
+    builder.syscall("ioctl", [slot, EPIOCSPARAMS, parameters], {
+      message: `set the busy polling of an epoll set ${purpose}`,
+      hint: "this needs Linux 6.9, and CAP_NET_ADMIN for a budget above 64",
+    });
+  }
   return slot;
 }
 

@@ -7,17 +7,19 @@ export const validation: FileValidation = {
   problem: () => undefined,
   rules: [
     modelRule(
-      { code: "fd.epoll", facet: "event-fds", summary: "Watches belong to open files of kind epoll.", spec: "SPEC 5.20" },
+      { code: "fd.epoll", facet: "event-fds", summary: "Watches and parameters belong to open files of kind epoll.", spec: "SPEC 5.20" },
       function* ({ tables }) {
-        for (const [row, watch] of tables.epollWatches.entries()) {
-          const file = tables.files[watch.epoll];
-          if (file === undefined || file.kind === "epoll") continue;
-          yield {
-            message: `open file #${watch.epoll} is no epoll set`,
-            at: { table: "epollWatches", row, field: "epoll" },
-            expected: "epoll",
-            actual: file.kind,
-          };
+        for (const table of ["epollWatches", "epollParameters"] as const) {
+          for (const [row, { epoll }] of tables[table].entries()) {
+            const file = tables.files[epoll];
+            if (file === undefined || file.kind === "epoll") continue;
+            yield {
+              message: `open file #${epoll} is no epoll set`,
+              at: { table, row, field: "epoll" },
+              expected: "epoll",
+              actual: file.kind,
+            };
+          }
         }
       },
     ),

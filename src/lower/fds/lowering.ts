@@ -7,7 +7,7 @@ import type { Slot } from "../operands.js";
 import type { FileLowering } from "./kind.js";
 import { fileLowerings } from "./kinds.js";
 import { openLate } from "./late-files.js";
-import { setAsync, setOwner } from "./owner.js";
+import { setAsync, setOwner, setThreadOwner } from "./owner.js";
 import { rangesToClose } from "./place.js";
 import { AT_FDCWD, fcntl, FileSlots, openFlags } from "./shared.js";
 
@@ -95,6 +95,10 @@ export class DescriptorProgram implements DescriptorLowering {
       setAsync(this.#slots, row.file, row.fd);
     }
     for (const { finishTask } of Object.values(this.kinds)) finishTask?.(this.#slots, task);
+  }
+
+  finishThread(thread: number): void {
+    setThreadOwner(this.#slots, thread);
   }
 
   /** The caller's 0, 1 and 2, as far as the image takes them over or needs their numbers for a moment. */

@@ -8,6 +8,7 @@ import {
   credRowSize,
   descriptorRowSize,
   directoryEntrySize,
+  epollParametersRowSize,
   epollWatchRowSize,
   eventfdRowSize,
   extentRowSize,
@@ -28,6 +29,7 @@ import {
   readCredRow,
   readDescriptorRow,
   readDirectoryEntry,
+  readEpollParametersRow,
   readEpollWatchRow,
   readEventfdRow,
   readExtentRow,
@@ -74,6 +76,7 @@ import {
   writeCredRow,
   writeDescriptorRow,
   writeDirectoryEntry,
+  writeEpollParametersRow,
   writeEpollWatchRow,
   writeEventfdRow,
   writeExtentRow,
@@ -109,6 +112,7 @@ import type {
   CredRow,
   DescriptorRow,
   DirectoryEntry,
+  EpollParametersRow,
   EpollWatchRow,
   EventfdRow,
   ExtentRow,
@@ -509,6 +513,13 @@ export const terminalArbitrary: fc.Arbitrary<TerminalRow> = fc.record({
   output: bytes(0, 20),
 });
 
+export const epollParametersArbitrary: fc.Arbitrary<EpollParametersRow> = fc.record({
+  epoll: u4,
+  busyPollUsecs: u4,
+  busyPollBudget: u2,
+  preferBusyPoll: u1,
+});
+
 /** Every record of the spec, for the laws that all codecs obey. */
 export const codecCases: readonly CodecCase[] = [
   codecCase("ckpt_elf_v2::tables_header", tablesHeaderSize, tablesHeaderArbitrary, readTablesHeader, writeTablesHeader),
@@ -544,6 +555,7 @@ export const codecCases: readonly CodecCase[] = [
   codecCase("ckpt_elf_v2::guard_region", guardRegionRowSize, guardRegionArbitrary, readGuardRegionRow, writeGuardRegionRow),
   codecCase("ckpt_elf_v2::absent_region", absentRegionRowSize, absentRegionArbitrary, readAbsentRegionRow, writeAbsentRegionRow),
   codecCase("ckpt_elf_v2::terminal", terminalRowSize, terminalArbitrary, readTerminalRow, writeTerminalRow),
+  codecCase("ckpt_elf_v2::epoll_parameters", epollParametersRowSize, epollParametersArbitrary, readEpollParametersRow, writeEpollParametersRow),
 ];
 
 /** Rows of each table; references are any numbers. */
@@ -577,4 +589,5 @@ export const rowArbitraries: { readonly [Name in keyof Tables]: fc.Arbitrary<Tab
   guardRegions: guardRegionArbitrary,
   absentRegions: absentRegionArbitrary,
   terminals: terminalArbitrary,
+  epollParameters: epollParametersArbitrary,
 };

@@ -21,6 +21,8 @@ export interface UnixName {
   readonly path?: string;
   /** For relative names: the directory they count from. */
   readonly base?: string;
+  /** Absolute path at which it is bound; `path` if it still has that name, or another name of the same directory. */
+  readonly boundAt?: string;
 }
 
 /** The name of a socket row; undefined if it is not bound. */
@@ -30,11 +32,11 @@ export function nameOfSocket(context: LowerContext, index: number, row: SocketRo
   const end = row.localAddress.indexOf(0, 2);
   const written = decodeText(row.localAddress.subarray(2, end < 0 ? row.localAddress.length : end));
   const path = row.object === null ? undefined : context.checkpoint.tables.objects[row.object]?.path;
-  if (written.startsWith("/")) return { address: row.localAddress, path: path ?? written };
+  if (written.startsWith("/")) return { address: row.localAddress, path: path ?? written, boundAt: posix.normalize(written) };
   // Where a name was that is gone makes no difference to anybody: it goes again at once.
   if (path === undefined && row.isDeleted !== 0) {
     const base = firstDirectory(context);
-    return { address: row.localAddress, path: posix.join(base, written), base };
+    return { address: row.localAddress, path: posix.join(base, written), base, boundAt: posix.join(base, written) };
   }
   const base = path === undefined ? undefined : baseOf(context, written, path);
   if (base === undefined) {
@@ -42,7 +44,7 @@ export function nameOfSocket(context: LowerContext, index: number, row: SocketRo
       path: `sockets[${index}]`,
     });
   }
-  return { address: row.localAddress, path: path as string, base };
+  return { address: row.localAddress, path: path as string, base, boundAt: posix.resolve(base, written) };
 }
 
 /** The current directory of the first task that has one. */
@@ -60,9 +62,11 @@ function baseOf({ checkpoint }: LowerContext, written: string, path: string): st
   const normal = posix.normalize(written);
   if (path.endsWith(`/${normal}`)) return path.slice(0, path.length - normal.length);
   const { tasks, objects } = checkpoint.tables;
-  return tasks
+  const cwd = tasks
     .map((task) => (task.cwd === null ? undefined : objects[task.cwd]?.path))
     .find((cwd) => cwd !== undefined && posix.resolve(cwd, written) === path);
+  // A plain name that is another now was most likely renamed where it was.
+  return cwd ?? (normal.includes("/") ? undefined : posix.dirname(path));
 }
 
 /** Runs `build` with the current directory at the base of a relative name. */
@@ -113,11 +117,13 @@ export function bindName(context: LowerContext, slot: Slot, name: UnixName, row:
     bind();
     return plainAddress(context, name.address);
   }
+  const { boundAt = path } = name;
   let address: ReachableAddress | undefined;
   const bindAtPath = (): void => {
     const aside = isDeleted ? moveAside(context, path, purpose) : undefined;
     if (!isDeleted) replaceStale(context, name, path, row, purpose);
-    atBase(context, name, bind);
+    if (boundAt === path) atBase(context, name, bind);
+    else bindAndRename(context, name, boundAt, path, purpose, bind);
     if (row.object !== null) setOwner(context, path, row.object);
     address = openAddress(context, path, purpose);
     if (aside) {
@@ -128,6 +134,22 @@ export function bindName(context: LowerContext, slot: Slot, name: UnixName, row:
   if (isDeleted) withParents(context, path, bindAtPath);
   else bindAtPath();
   return address as unknown as ReachableAddress;
+}
+
+/**
+ * A socket whose file was renamed after bind: what has the first name now is untouched. Where both are one file (the name
+ * leads over a symbolic link) the renaming does nothing.
+ */
+function bindAndRename(context: LowerContext, name: UnixName, boundAt: string, path: string, purpose: string, bind: () => void): void {
+  const { builder } = context;
+  withParents(context, boundAt, () => {
+    const aside = moveAside(context, boundAt, purpose);
+    atBase(context, name, bind);
+    builder.syscall("renameat", [AT_FDCWD, builder.string(boundAt), AT_FDCWD, builder.string(path)], {
+      message: `rename the unix socket ${boundAt} to ${path} ${purpose}`,
+    });
+    putBack(context, boundAt, aside);
+  });
 }
 
 /** A sockaddr_un of /proc/self/fd/N, N being an O_PATH descriptor of the socket file. */
@@ -192,9 +214,11 @@ function replaceStale(context: LowerContext, name: UnixName, path: string, row: 
   const probe = builder.slot("probe");
   builder.syscall("socket", [1, row.type | openFlags.CLOEXEC | openFlags.NONBLOCK, 0], { store: probe, message: "make a socket" });
   const answer = builder.slot("answer");
-  atBase(context, name, () => {
-    builder.syscall("connect", [probe, builder.bytes(name.address), name.address.length], { store: answer, expect: "any" });
-  });
+  const connect = (to: ReachableAddress): void => {
+    builder.syscall("connect", [probe, to.address, to.length], { store: answer, expect: "any" });
+  };
+  if (name.boundAt === undefined || name.boundAt === path) atBase(context, name, () => connect(plainAddress(context, name.address)));
+  else connect(openAddress(context, path, purpose));
   builder.syscall("close", [probe]);
   builder.jumpIf(answer, "eq", -errno.ECONNREFUSED, stale);
   builder.fail(`another program is using the unix socket ${path} ${purpose}`, "stop it first", answer);
