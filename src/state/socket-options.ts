@@ -188,6 +188,11 @@ export const socketOptions = {
   SO_BUF_LOCK: { of: "any", option: 72, criu: "kept", how: "lock", isLate: true },
   SO_ATTACH_FILTER: { of: "any", option: 26, criu: "lost", how: "filter" },
   NETLINK_ADD_MEMBERSHIP: { of: "netlink", option: 1, criu: "lost", how: "membership" },
+  // The same numbers for IPv4 and IPv6: struct group_req, and struct group_filter of a group that was joined.
+  MCAST_JOIN_GROUP: { of: "inet", option: 42, criu: "lost", how: "membership" },
+  MCAST_MSFILTER: { of: "inet", option: 48, criu: "lost", how: "membership" },
+  IPV6_MCAST_JOIN_GROUP: { of: "inet6", option: 42, criu: "lost", how: "membership" },
+  IPV6_MCAST_MSFILTER: { of: "inet6", option: 48, criu: "lost", how: "membership" },
 } as const satisfies Readonly<Record<string, SocketOption>>;
 
 export type SocketOptionName = keyof typeof socketOptions;

@@ -2,5 +2,6 @@
 /** All families of probes, in the order of docs/limits.md. A new one is a C program, a list like process.ts, and a line here. */
 import type { Family } from "./probe.js";
 import { processes } from "./process.js";
+import { sockets } from "./sockets.js";
 
-export const families: readonly Family[] = [processes];
+export const families: readonly Family[] = [processes, sockets];

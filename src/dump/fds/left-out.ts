@@ -23,6 +23,9 @@ const classes: ReadonlyMap<string, IgnorableClass> = new Map<string, IgnorableCl
   ["tcp_info", "tcp"],
   ["udp_cork", "udp"],
   ["udp_queue", "udp"],
+  ["raw_queue", "socket"],
+  ["netlink_queue", "socket"],
+  ["socket_oob", "unix-socket"],
   ["terminal", "terminal"],
   ["pty_master", "terminal"],
 ]);

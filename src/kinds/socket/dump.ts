@@ -9,6 +9,7 @@ import { inherited } from "../inherited/dump.js";
 import { freebindOptions, InetSocketCollector, type SocketKind } from "./inet/dump.js";
 import { OptionReader, SOL_SOCKET, socketFilter } from "../../dump/fds/socket-options.js";
 import { socketOptions as optionTable } from "../../state/socket-options.js";
+import { type Group, groupsHere, memberships } from "./inet/dump-multicast.js";
 import { UnixSocketCollector } from "./unix/dump.js";
 
 const familyNames = new Map<number, string>([
@@ -36,6 +37,7 @@ class SocketCollector implements FileCollector {
   readonly #noted: { readonly description: Description; readonly kind: SocketKind }[] = [];
   readonly #rows = new Map<number, number>();
   readonly #optionReader = new OptionReader();
+  #groups: readonly Group[] | undefined;
   readonly #inFlight: { readonly message: number; readonly files: readonly Description[] }[] = [];
 
   constructor(private readonly collecting: Collecting) {
@@ -98,6 +100,10 @@ class SocketCollector implements FileCollector {
     if (filter.length > 0)
       socketOptions.push(socketOptionRow({ socket, level: SOL_SOCKET, option: optionTable.SO_ATTACH_FILTER.option, value: filter }));
     if (kind.family === 16) this.#memberships(description, socket);
+    if (kind.family === 2 || kind.family === 10) {
+      this.#groups ??= groupsHere();
+      for (const option of memberships(description.fd, this.#groups)) socketOptions.push(socketOptionRow({ socket, ...option }));
+    }
   }
 
   /** Groups of a netlink socket beyond the 32 of its address: one row of NETLINK_ADD_MEMBERSHIP each. */

@@ -3,7 +3,7 @@
 import type { FileLowering } from "../../lower/fds/kind.js";
 import { badReference, type FileSlots, setFlags } from "../../lower/fds/shared.js";
 import type { Slot } from "../../lower/operands.js";
-import { openInetSocket } from "./inet/lower.js";
+import { openInetSockets } from "./inet/lower.js";
 import { fillUnixSockets, openUnixSockets } from "./unix/lower.js";
 
 export const lowering: FileLowering = { open: openSockets };
@@ -25,9 +25,7 @@ function openSockets(slots: FileSlots, members: readonly number[]): ReturnType<F
   };
   const state = openUnixSockets(slots, purposeOf);
   const { made } = state;
-  sockets.forEach((row, socket) => {
-    if (row.family !== 1) made.set(socket, openInetSocket(slots, socket, row, purposeOf(socket)));
-  });
+  for (const [socket, slot] of openInetSockets(slots, purposeOf)) made.set(socket, slot);
   for (const file of members) {
     const slot = made.get(socketOf(file));
     if (slot !== undefined) opened.set(file, slot);

@@ -3,6 +3,7 @@
 import { type SocketRow, socketRow } from "../../../gen/tables.js";
 import { close, errno, failed, socketFlag, tryCall, tryGetsockopt, tryIoctl, trySocketAddress } from "../../../native/index.js";
 import { type Collecting, type Description, refuseDescription } from "../../../dump/fds/context.js";
+import { pollEvent, polls } from "../dump-poll.js";
 import { type InetDiag, inetSockets } from "../dump-sock-diag.js";
 import type { OptionValue } from "../../../dump/fds/socket-options.js";
 
@@ -73,11 +74,10 @@ export class InetSocketCollector {
       return socketRow({ ...this.#common(description, kind), state: "listening", backlog: info.readUInt32LE(28) });
     }
     // What was connected once has lost its port, although getsockname still shows it.
-    if (state === tcpState.CLOSE && wasConnected(info))
-      return socketRow({ ...this.#common(description, kind), localAddress: new Uint8Array(0), state: "closed" });
+    if (state === tcpState.CLOSE && wasConnected(description.fd, info))
+      return socketRow({ ...this.#common(description, kind), state: "closed" });
     if (state === tcpState.CLOSE) return socketRow({ ...this.#common(description, kind), state: "unconnected" });
-    if (this.collecting.options.tcpClose)
-      return socketRow({ ...this.#common(description, kind), localAddress: new Uint8Array(0), state: "closed" });
+    if (this.collecting.options.tcpClose) return socketRow({ ...this.#common(description, kind), state: "closed" });
     const peer = trySocketAddress(description.fd, "getpeername");
     const local = trySocketAddress(description.fd, "getsockname");
     const ends = `${printableAddress(local)} to ${printableAddress(peer)}`;
@@ -103,6 +103,8 @@ export class InetSocketCollector {
     const hasData = (diag?.receiveQueue ?? 0) > 0 || (!failed(tryIoctl(fd, FIONREAD, waiting)) && (waiting[0] ?? 0) > 0);
     if (isUdp && hasData)
       refuseDescription(description, "udp_queue", "a UDP socket with datagrams waiting to be read", "Dump again in a moment.");
+    if (kind.type === 3 && hasWaiting(fd))
+      refuseDescription(description, "raw_queue", "a raw socket with packets waiting to be read", "Dump again in a moment.");
     return socketRow({
       ...this.#common(description, kind),
       state: typeof peer === "number" ? "unconnected" : "connected",
@@ -112,6 +114,8 @@ export class InetSocketCollector {
   }
 
   #netlink(description: Description, kind: SocketKind): SocketRow {
+    if (hasWaiting(description.fd))
+      refuseDescription(description, "netlink_queue", "a netlink socket with messages waiting to be read", "Dump again in a moment.");
     const peer = trySocketAddress(description.fd, "getpeername");
     const isConnected = typeof peer !== "number" && peer.length >= 12 && (peer.readUInt32LE(4) !== 0 || peer.readUInt32LE(8) !== 0);
     return socketRow({
@@ -129,9 +133,20 @@ export class InetSocketCollector {
   }
 }
 
-/** tcpi_segs_out (linux/tcp.h): connect(2) to AF_UNSPEC makes it 0 again. */
-function wasConnected(info: Buffer): boolean {
-  return info.length >= 140 && info.readUInt32LE(136) > 0;
+const SO_MEMINFO = 55;
+
+/** Whether the queue holds something: its memory is accounted for (SK_MEMINFO_RMEM_ALLOC, the first word). Not for UDP, which is lazy. */
+function hasWaiting(fd: number): boolean {
+  const memory = tryGetsockopt(fd, 1, SO_MEMINFO, 64);
+  return typeof memory !== "number" && memory.length >= 4 && memory.readUInt32LE(0) > 0;
+}
+
+/**
+ * tcpi_segs_out (linux/tcp.h), or that nothing can come any more, for one that was accepted and sent nothing. Connect(2) to
+ * AF_UNSPEC takes both back.
+ */
+function wasConnected(fd: number, info: Buffer): boolean {
+  return (info.length >= 140 && info.readUInt32LE(136) > 0) || polls(fd, pollEvent.RDHUP);
 }
 
 /** True if bind(2) or a connect gave the socket a port, an address, a netlink port or groups. */
@@ -162,7 +177,7 @@ const freebind = new Map<number, readonly [number, number]>([
  */
 export function freebindOptions(row: SocketRow, options: readonly OptionValue[]): OptionValue[] {
   const name = freebind.get(row.family);
-  if (name === undefined || row.localAddress.length === 0) return [];
+  if (name === undefined || row.localAddress.length === 0 || row.state === "closed") return [];
   const [level, option] = name;
   if (options.some((set) => set.level === level && set.option === option)) return [];
   const probe = tryCall("socket", row.family, 2 | socketFlag.CLOEXEC, 0);

@@ -12,6 +12,7 @@ import {
 } from "../../../native/index.js";
 import { type Description, type QueuedMessage, refuseDescription } from "../../../dump/fds/context.js";
 import { SOL_SOCKET } from "../../../dump/fds/socket-options.js";
+import { pollEvent, polls } from "../dump-poll.js";
 
 const SOCK_STREAM = 1;
 const SO_TYPE = 3;
@@ -31,6 +32,8 @@ export type TakeFile = (fd: number) => Description;
 export function peekQueue(description: Description, take: TakeFile): QueuedMessage[] {
   const type = tryGetsockopt(description.fd, SOL_SOCKET, SO_TYPE, 4);
   const isStream = typeof type !== "number" && type.readInt32LE(0) === SOCK_STREAM;
+  if (isStream && polls(description.fd, pollEvent.PRI))
+    refuseDescription(description, "socket_oob", "a unix socket with an out-of-band byte waiting");
   // Mostly nothing waits; then nothing of the target needs touching.
   if (hasNoPeekOffset(description.fd) && nextLength(description.fd) === undefined) return [];
   return withPeekOffset(description, () => (isStream ? peekStream(description, take) : peekMessages(description, take)));
@@ -91,11 +94,7 @@ function refuseEmpty(description: Description): never {
 
 /** True if a read of nothing means that the other end is closed (POLLRDHUP), not an empty message. */
 function isAtEnd(fd: number): boolean {
-  const POLLRDHUP = 0x2000;
-  const pollfd = Buffer.alloc(8);
-  pollfd.writeInt32LE(fd, 0);
-  pollfd.writeInt16LE(POLLRDHUP, 4);
-  return tryCall("poll", pollfd, 1, 0) > 0 && (pollfd.readInt16LE(6) & POLLRDHUP) !== 0;
+  return polls(fd, pollEvent.RDHUP);
 }
 
 /** Length of the message at the peek offset, without moving it on; undefined if there is none. */

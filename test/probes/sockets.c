@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Sockets, and states of other descriptors. */
+#include "probe.h"
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <netinet/ip_icmp.h>
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <mqueue.h>
+
+#define MUST(call) do { if ((call) < 0) return errno ? errno : EIO; } while (0)
+
+static unsigned loopback(void) { return if_nametoindex("lo"); }
+
+/* Where a group is joined, as the kernel lists it: users of the group. */
+static int joined4(int fd, const char *group, struct group_filter *filter, socklen_t length)
+{
+	struct sockaddr_in *address = (void *)&filter->gf_group;
+
+	memset(filter, 0, length);
+	filter->gf_interface = loopback();
+	address->sin_family = AF_INET;
+	inet_pton(AF_INET, group, &address->sin_addr);
+	filter->gf_numsrc = 4;
+	return getsockopt(fd, IPPROTO_IP, MCAST_MSFILTER, filter, &length);
+}
+
+static int multicast4 = -1;
+static int make_multicast4(void)
+{
+	struct ip_mreqn request = { .imr_ifindex = loopback() };
+
+	inet_pton(AF_INET, "239.1.2.3", &request.imr_multiaddr);
+	MUST(multicast4 = socket(AF_INET, SOCK_DGRAM, 0));
+	MUST(setsockopt(multicast4, IPPROTO_IP, IP_ADD_MEMBERSHIP, &request, sizeof request));
+	return 0;
+}
+static void tell_filter4(FILE *out, int fd, const char *group)
+{
+	char buffer[sizeof(struct group_filter) + 4 * sizeof(struct sockaddr_storage)];
+	struct group_filter *filter = (void *)buffer;
+
+	if (joined4(fd, group, filter, sizeof buffer) < 0) {
+		fprintf(out, "%s", strerror(errno));
+		return;
+	}
+	fprintf(out, "%s", filter->gf_fmode == MCAST_INCLUDE ? "include" : "exclude");
+	for (unsigned index = 0; index < filter->gf_numsrc; index++)
+		fprintf(out, " %s", inet_ntoa(((struct sockaddr_in *)&filter->gf_slist[index])->sin_addr));
+}
+static void tell_multicast4(FILE *out) { tell_filter4(out, multicast4, "239.1.2.3"); }
+
+static int sources4 = -1;
+static int make_sources4(void)
+{
+	struct ip_mreq_source request;
+
+	inet_pton(AF_INET, "239.1.2.4", &request.imr_multiaddr);
+	inet_pton(AF_INET, "127.0.0.1", &request.imr_interface);
+	MUST(sources4 = socket(AF_INET, SOCK_DGRAM, 0));
+	inet_pton(AF_INET, "10.0.0.7", &request.imr_sourceaddr);
+	MUST(setsockopt(sources4, IPPROTO_IP, IP_ADD_SOURCE_MEMBERSHIP, &request, sizeof request));
+	inet_pton(AF_INET, "10.0.0.8", &request.imr_sourceaddr);
+	MUST(setsockopt(sources4, IPPROTO_IP, IP_ADD_SOURCE_MEMBERSHIP, &request, sizeof request));
+	return 0;
+}
+static void tell_sources4(FILE *out) { tell_filter4(out, sources4, "239.1.2.4"); }
+
+static int multicast6 = -1;
+static int make_multicast6(void)
+{
+	struct ipv6_mreq request = { .ipv6mr_interface = loopback() };
+
+	inet_pton(AF_INET6, "ff15::4711", &request.ipv6mr_multiaddr);
+	MUST(multicast6 = socket(AF_INET6, SOCK_DGRAM, 0));
+	MUST(setsockopt(multicast6, IPPROTO_IPV6, IPV6_JOIN_GROUP, &request, sizeof request));
+	return 0;
+}
+static void tell_multicast6(FILE *out)
+{
+	struct group_filter filter = { .gf_interface = loopback() };
+	struct sockaddr_in6 *address = (void *)&filter.gf_group;
+	socklen_t length = sizeof filter;
+
+	address->sin6_family = AF_INET6;
+	inet_pton(AF_INET6, "ff15::4711", &address->sin6_addr);
+	if (getsockopt(multicast6, IPPROTO_IPV6, MCAST_MSFILTER, &filter, &length) < 0)
+		fprintf(out, "%s", strerror(errno));
+	else
+		fprintf(out, "member %u", filter.gf_fmode);
+}
+
+static int netlink = -1;
+static int make_netlink(void)
+{
+	struct { struct nlmsghdr header; struct rtgenmsg body; } request = {
+		{ .nlmsg_len = sizeof request, .nlmsg_type = RTM_GETLINK, .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP },
+		{ .rtgen_family = AF_UNSPEC },
+	};
+
+	MUST(netlink = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE));
+	MUST(send(netlink, &request, sizeof request, 0));
+	return 0;
+}
+static void tell_waiting(FILE *out, int fd)
+{
+	struct pollfd one = { fd, POLLIN, 0 };
+
+	fprintf(out, "%d waiting", poll(&one, 1, 200));
+}
+static void tell_netlink(FILE *out) { tell_waiting(out, netlink); }
+
+static int raw = -1;
+static int make_raw(void)
+{
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	int sender;
+
+	/* A protocol that nothing answers to. */
+	MUST(raw = socket(AF_INET, SOCK_RAW, 253));
+	MUST(sender = socket(AF_INET, SOCK_RAW, 253));
+	MUST(sendto(sender, "packet", 6, 0, (void *)&to, sizeof to));
+	close(sender);
+	return 0;
+}
+static void tell_raw(FILE *out) { tell_waiting(out, raw); }
+
+/* A connection over loopback that the other end has closed with a reset. */
+static int closed = -1;
+static int make_closed(void)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct linger linger = { 1, 0 };
+	socklen_t length = sizeof address;
+	int listener, client, error;
+
+	MUST(listener = socket(AF_INET, SOCK_STREAM, 0));
+	MUST(bind(listener, (void *)&address, length));
+	MUST(listen(listener, 1));
+	MUST(getsockname(listener, (void *)&address, &length));
+	MUST(client = socket(AF_INET, SOCK_STREAM, 0));
+	MUST(connect(client, (void *)&address, length));
+	MUST(closed = accept(listener, NULL, NULL));
+	setsockopt(client, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
+	close(client);
+	close(listener);
+	usleep(20000);
+	length = sizeof error;
+	getsockopt(closed, SOL_SOCKET, SO_ERROR, &error, &length);
+	return 0;
+}
+static void tell_closed(FILE *out)
+{
+	struct sockaddr_in address;
+	socklen_t length = sizeof address;
+	char byte;
+
+	getsockname(closed, (void *)&address, &length);
+	fprintf(out, "%s:%u", inet_ntoa(address.sin_addr), ntohs(address.sin_port));
+	fprintf(out, " read %zd", recv(closed, &byte, 1, MSG_DONTWAIT));
+	length = sizeof address;
+	if (getpeername(closed, (void *)&address, &length) < 0)
+		fprintf(out, " peer %s", strerror(errno));
+}
+
+static int oob[2];
+static int make_oob(void)
+{
+	MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, oob));
+	MUST(send(oob[1], "ab", 2, 0));
+	MUST(send(oob[1], "!", 1, MSG_OOB));
+	MUST(send(oob[1], "cd", 2, 0));
+	return 0;
+}
+static void tell_oob(FILE *out)
+{
+	char byte = 0;
+
+	fprintf(out, "%zd %c", recv(oob[0], &byte, 1, MSG_OOB | MSG_PEEK), byte);
+}
+static int oob_alone[2];
+static int make_oob_alone(void)
+{
+	MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, oob_alone));
+	MUST(send(oob_alone[1], "!", 1, MSG_OOB));
+	return 0;
+}
+static void tell_oob_alone(FILE *out)
+{
+	char byte = 0;
+
+	fprintf(out, "%zd %c", recv(oob_alone[0], &byte, 1, MSG_OOB | MSG_PEEK), byte);
+}
+
+/* Two sockets on one port that may not share it any more. */
+static int shared[2];
+static int make_shared(void)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t length = sizeof address;
+	int on = 1, off = 0;
+
+	for (int index = 0; index < 2; index++) {
+		MUST(shared[index] = socket(AF_INET, SOCK_DGRAM, 0));
+		MUST(setsockopt(shared[index], SOL_SOCKET, SO_REUSEADDR, &on, sizeof on));
+		MUST(bind(shared[index], (void *)&address, length));
+		MUST(getsockname(shared[index], (void *)&address, &length));
+	}
+	MUST(setsockopt(shared[0], SOL_SOCKET, SO_REUSEADDR, &off, sizeof off));
+	return 0;
+}
+static void tell_shared(FILE *out)
+{
+	for (int index = 0; index < 2; index++) {
+		struct sockaddr_in address;
+		socklen_t length = sizeof address, size = sizeof(int);
+		int reuse = -1;
+
+		getsockname(shared[index], (void *)&address, &length);
+		getsockopt(shared[index], SOL_SOCKET, SO_REUSEADDR, &reuse, &size);
+		fprintf(out, "%u %d ", ntohs(address.sin_port), reuse);
+	}
+}
+
+/* A unix socket that is bound under one name and then renamed, as haproxy does. Names are in the program's directory. */
+static int renamed = -1;
+static struct sockaddr_un final_name = { .sun_family = AF_UNIX };
+static int make_renamed(void)
+{
+	struct sockaddr_un name = { .sun_family = AF_UNIX };
+	char directory[80];
+
+	if (!getcwd(directory, sizeof directory))
+		return errno;
+	snprintf(name.sun_path, sizeof name.sun_path, "%s/renamed.tmp", directory);
+	snprintf(final_name.sun_path, sizeof final_name.sun_path, "%s/renamed", directory);
+	MUST(renamed = socket(AF_UNIX, SOCK_STREAM, 0));
+	MUST(bind(renamed, (void *)&name, sizeof name));
+	MUST(listen(renamed, 5));
+	MUST(rename(name.sun_path, final_name.sun_path));
+	return 0;
+}
+static void tell_renamed(FILE *out)
+{
+	struct sockaddr_un name = { 0 };
+	socklen_t length = sizeof name;
+	int client = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	getsockname(renamed, (void *)&name, &length);
+	fprintf(out, "%s", strrchr(name.sun_path, '/'));
+	fprintf(out, " connect %d", connect(client, (void *)&final_name, sizeof final_name));
+	fprintf(out, " accepted %d", close(accept(renamed, NULL, NULL)));
+	close(client);
+}
+
+/* SIGIO for one thread. */
+static int owned[2];
+static int owner_error;
+static void own(FILE *out)
+{
+	struct f_owner_ex owner = { F_OWNER_TID, gettid() };
+
+	(void)out;
+	owner_error = fcntl(owned[0], F_SETOWN_EX, &owner) < 0 ? errno : 0;
+}
+static int make_owner(void)
+{
+	MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, owned));
+	on_thread(own, NULL);
+	return owner_error;
+}
+static void tell_owner(FILE *out)
+{
+	struct f_owner_ex owner = { 99, 0 };
+
+	fcntl(owned[0], F_GETOWN_EX, &owner);
+	fprintf(out, "%d %d", owner.type, owner.pid - getpid());
+}
+static int make_stranger(void)
+{
+	struct f_owner_ex owner = { F_OWNER_PID, getppid() };
+
+	MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, owned));
+	MUST(fcntl(owned[0], F_SETOWN_EX, &owner));
+	return 0;
+}
+
+struct busy { uint32_t microseconds; uint16_t budget; uint8_t prefer, padding; };
+static int busy = -1;
+static int make_busy(void)
+{
+	struct busy parameters = { 77, 16, 1, 0 };
+
+	MUST(busy = epoll_create1(0));
+	MUST(ioctl(busy, _IOW(0x8A, 1, struct busy), &parameters));
+	return 0;
+}
+static void tell_busy(FILE *out)
+{
+	struct busy parameters = { 0 };
+
+	ioctl(busy, _IOR(0x8A, 2, struct busy), &parameters);
+	fprintf(out, "%u %u %u", parameters.microseconds, parameters.budget, parameters.prefer);
+}
+
+static int secret = -1;
+static int make_secret(void) { MUST(secret = syscall(447, 0)); return ftruncate(secret, 4096) ? errno : 0; }
+static void tell_descriptor(FILE *out, int fd) { fprintf(out, "%s", fcntl(fd, F_GETFL) < 0 ? "gone" : "there"); }
+static void tell_secret(FILE *out) { tell_descriptor(out, secret); }
+static char *secret_memory;
+static int make_secret_memory(void)
+{
+	int fd;
+
+	MUST(fd = syscall(447, 0));
+	MUST(ftruncate(fd, 4096));
+	secret_memory = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	close(fd);
+	if (secret_memory == MAP_FAILED)
+		return errno;
+	*secret_memory = 'x';
+	return 0;
+}
+static void tell_secret_memory(FILE *out) { fprintf(out, "%c", *secret_memory); }
+
+static int queue = -1;
+static int make_queue(void)
+{
+	char name[32];
+
+	snprintf(name, sizeof name, "/crimg-probe-%d", getpid());
+	MUST(queue = mq_open(name, O_RDWR | O_CREAT, 0600, NULL));
+	mq_unlink(name);
+	return 0;
+}
+static void tell_queue(FILE *out) { tell_descriptor(out, queue); }
+
+static int tree = -1;
+static int make_tree(void) { MUST(tree = syscall(428, AT_FDCWD, "/tmp", 1 | O_CLOEXEC)); return 0; }
+static void tell_tree(FILE *out) { tell_descriptor(out, tree); }
+
+PROBES({ "multicast4", make_multicast4, tell_multicast4 }, { "sources4", make_sources4, tell_sources4 },
+       { "multicast6", make_multicast6, tell_multicast6 }, { "netlink", make_netlink, tell_netlink },
+       { "raw", make_raw, tell_raw }, { "closed", make_closed, tell_closed }, { "oob", make_oob, tell_oob },
+       { "oob-alone", make_oob_alone, tell_oob_alone }, { "shared", make_shared, tell_shared },
+       { "renamed", make_renamed, tell_renamed }, { "owner", make_owner, tell_owner },
+       { "stranger", make_stranger, tell_owner }, { "busy", make_busy, tell_busy }, { "secret", make_secret, tell_secret },
+       { "secret-memory", make_secret_memory, tell_secret_memory }, { "queue", make_queue, tell_queue },
+       { "tree", make_tree, tell_tree })

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+import type { Family } from "./probe.js";
+
+export const sockets: Family = {
+  program: "sockets",
+  title: "Sockets and other descriptors",
+  flags: ["-lrt"],
+  probes: [
+    { name: "multicast4", state: "membership in a multicast group (IPv4)", is: "kept" },
+    { name: "sources4", state: "membership for some sources only (IPv4)", is: "kept" },
+    { name: "multicast6", state: "membership in a multicast group (IPv6)", is: "kept" },
+    { name: "closed", state: "a TCP connection that the peer has reset, with its local address", is: "kept" },
+    { name: "shared", state: "two UDP sockets on a port that they may not share any more", is: "kept" },
+    { name: "renamed", state: "a unix socket whose file was renamed", is: "kept" },
+    { name: "owner", state: "a thread as the owner of a descriptor (F_SETOWN_EX)", is: "kept" },
+    { name: "busy", state: "busy polling of an epoll set (EPIOCSPARAMS)", is: "kept" },
+    {
+      name: "netlink",
+      state: "messages that wait in a netlink socket",
+      is: { refused: /a netlink socket with messages waiting/, ignore: "socket" },
+    },
+    { name: "raw", state: "packets that wait in a raw socket", is: { refused: /a raw socket with packets waiting/, ignore: "socket" } },
+    {
+      name: "oob",
+      state: "an out-of-band byte in a unix socket, among others",
+      is: { refused: /a unix socket with an out-of-band byte/, ignore: "unix-socket" },
+    },
+    {
+      name: "oob-alone",
+      state: "an out-of-band byte in a unix socket, alone",
+      is: { refused: /a unix socket with an out-of-band byte/, ignore: "unix-socket" },
+    },
+    {
+      name: "stranger",
+      state: "a process outside the tree as the owner of a descriptor (F_SETOWN_EX)",
+      is: { refused: /its signals go to process \d+ \(F_SETOWN\)/, ignore: "descriptor" },
+    },
+    { name: "secret", state: "memfd_secret", is: { refused: /secret memory \(memfd_secret\)/, ignore: "descriptor" } },
+    { name: "secret-memory", state: "a mapping of secret memory", is: { refused: /secret memory \(memfd_secret\)/ } },
+    { name: "queue", state: "a POSIX message queue", is: { refused: /a POSIX message queue/, ignore: "descriptor" } },
+    { name: "tree", state: "a mount that is attached nowhere (open_tree)", is: { refused: /attached nowhere/, ignore: "descriptor" } },
+  ],
+};
