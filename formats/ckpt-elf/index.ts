@@ -3,6 +3,7 @@
 import type { FormatAdapter, ProbeInput } from "../../src/adapter/format.js";
 import { facetNames } from "../../src/adapter/format.js";
 import { segmentTypeValues } from "../../src/gen/elf64.js";
+import { bundleLosses } from "./bundle.js";
 import { formatId } from "./image-header.js";
 import { readImage } from "./read.js";
 
@@ -29,6 +30,7 @@ export const format: FormatAdapter = {
   facets: Object.fromEntries(facetNames.map((name) => [name, "exact" as const])) as FormatAdapter["facets"],
   probe,
   read: async (path, options) => readImage(path, options),
+  losses: (checkpoint, { bundle }) => (bundle === true ? bundleLosses(checkpoint) : []),
   async write(checkpoint, output, options) {
     // Lowering is a third of crimg's code: who only reads an image should not wait for it.
     const { writeImage } = await import("./write.js");

@@ -31,6 +31,7 @@ import { Checkpoint } from "../../src/model/checkpoint.js";
 import { alignUp } from "../../src/lower/align.js";
 import { lengthOf, PageCopies, type PlacedRange } from "../../src/pages/page-copies.js";
 import { writeFully } from "../../src/pages/file-source.js";
+import { bundle } from "./bundle.js";
 import { pageSize } from "./image-header.js";
 import { linkProgramOf } from "./link.js";
 import { type Interpreter, readInterpreter } from "./interpreter.js";
@@ -45,8 +46,18 @@ const SHT = { null: 0, progbits: 1, strtab: 3, nobits: 8 } as const;
 const SHF = { write: 1n, alloc: 2n, exec: 4n } as const;
 const PF = { x: 1, w: 2, r: 4 } as const;
 
-/** Writes an image into the output. Throws CrimgError `lower.*`, `pages.*`. */
+/** Writes an image into the output. Throws CrimgError `lower.*`, `pages.*`, `bundle.file`. */
 export async function writeImage(checkpoint: Checkpoint, output: Output, options: WriteOptions): Promise<void> {
+  if (options.bundle !== true) return writeWhole(checkpoint, output, options);
+  const bundled = bundle(checkpoint);
+  try {
+    await writeWhole(bundled.checkpoint, output, options);
+  } finally {
+    bundled.close();
+  }
+}
+
+async function writeWhole(checkpoint: Checkpoint, output: Output, options: WriteOptions): Promise<void> {
   const interpreter = readInterpreter();
   const { fd } = output.file();
   const firstPage = pageSize + BigInt(interpreter.bytes.length);

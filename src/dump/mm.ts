@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The mms table: what an address space has besides its mappings. */
 import { mmRow } from "../gen/tables.js";
-import { tryReadSmall } from "../native/index.js";
+import { close, failed, openFlag, tryFstat, tryOpen, tryReadSmall } from "../native/index.js";
 import { statesOfMm } from "../state/states.js";
 import type { DumpContext, DumpedProcess } from "./context.js";
 import { procPath, readStat } from "./procfs.js";
@@ -17,10 +17,12 @@ export function collectMm(context: DumpContext, process: DumpedProcess, mappings
   if (stat === undefined || auxv === undefined) throw refusal("ended", `process ${process.pid}: it ended while being dumped`);
   const injector = process.injector();
   const vdso = mappings.find((mapping) => mapping.name.toString("latin1") === "[vdso]");
+  const exe = context.objects.addLink(`${path}/exe`, `program of ${process.pid} (${process.name})`);
+  storeProgram(context, exe, `${path}/exe`);
   return (
     context.tables.mms.push(
       mmRow({
-        exe: context.objects.addLink(`${path}/exe`, `program of ${process.pid} (${process.name})`),
+        exe,
         startCode: stat.field(26),
         endCode: stat.field(27),
         startStack: stat.field(28),
@@ -38,4 +40,14 @@ export function collectMm(context: DumpContext, process: DumpedProcess, mappings
       }),
     ) - 1
   );
+}
+
+/** A program whose file was removed: this link leads to it for whoever may trace the process, unlike those of map_files. */
+function storeProgram({ objects }: DumpContext, exe: number, link: string): void {
+  if (!objects.needsContents(exe)) return;
+  const fd = tryOpen(link, openFlag.RDONLY);
+  if (failed(fd)) return;
+  const stat = tryFstat(fd);
+  if (typeof stat === "number") close(fd);
+  else objects.storeContents(exe, fd, stat.size);
 }

@@ -113,7 +113,8 @@ export class Lowering implements LowerContext {
 
   checkOpened(fd: Slot, object: number, purpose: string): void {
     const row = this.checkpoint.tables.objects[object];
-    if (row !== undefined) this.checks.checkOpened(fd, object, row, purpose);
+    // Where a bundled file comes from was decided when it was opened.
+    if (row !== undefined && row.bundled === 0) this.checks.checkOpened(fd, object, row, purpose);
   }
 
   task(index: number): TaskRow {

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Opening what the model calls objects (files, ghosts, memfds …) in the first process. */
+import { decodeText, encodeText } from "../bytes/text.js";
 import { CrimgError } from "../errors/crimg-error.js";
 import type { ExtentRow, ObjectRow, VmaRow } from "../gen/tables.js";
 import { vmaVmFlagsBits } from "../gen/tables.js";
 import type { Checkpoint } from "../model/checkpoint.js";
+import { isSharedForWriting } from "../model/needed-files.js";
 import { AT, ERRNO, F, F_SEAL_FUTURE_WRITE, MFD, O, PROT } from "./constants.js";
 import type { FileChecks } from "./file-checks.js";
 import type { LowerContext } from "./context.js";
@@ -39,6 +41,7 @@ export class ObjectOpener {
   /** Memfds whose seals wait until they are mapped. */
   readonly #lateSeals: { readonly fd: Slot; readonly object: ObjectRow }[] = [];
   #isSealed = false;
+  #hasTold: Slot | undefined;
 
   constructor(
     checkpoint: Checkpoint,
@@ -94,6 +97,7 @@ export class ObjectOpener {
           path: `objects[${index}]`,
         });
       default:
+        if (object.bundled === 1) return this.#openBundled(index, object, options);
         if (!isRemoved(object)) return this.#openNamed(object, options);
         // A link cannot be opened through another descriptor of it.
         if (object.kind === "symlink") return makeRemoved(this.#making, object, options.flags, options.purpose);
@@ -160,6 +164,80 @@ export class ObjectOpener {
     return fd;
   }
 
+  /** A file whose bytes are in the image too: itself where it is still there as it was, else a memfd of those bytes. */
+  #openBundled(index: number, object: ObjectRow, options: OpenOptions): Slot {
+    const b = this.#builder;
+    const bytes = this.#chooseBytes(index, object, options.purpose);
+    const fd = b.slot(`fd of ${object.path}, or of its bytes`);
+    const fromImage = b.label("bytes of the image");
+    const done = b.label("bundled file is open");
+    b.jumpIf(bytes, "ne", 0, fromImage);
+    b.compute(fd, "move", this.#openNamed({ ...object, bundled: 0 }, { ...options, mustBeUnchanged: false }));
+    b.jump(done);
+    b.place(fromImage);
+    b.compute(fd, "move", this.#reopen(bytes, object, options));
+    b.place(done);
+    return fd;
+  }
+
+  /**
+   * Decides once for a bundled file where its bytes come from: the slot holds 0 for the file itself, else the descriptor
+   * of a memfd. What the tree writes through memory that it shares with others is made again under its name.
+   */
+  #chooseBytes(index: number, object: ObjectRow, purpose: string): Slot {
+    const known = this.#nameless.get(index);
+    if (known !== undefined) return known;
+    const b = this.#builder;
+    const path = b.string(object.linkTarget === "" ? object.path : object.linkTarget);
+    const bytes = b.slot(`bytes of ${object.path}`);
+    const probe = b.slot(`${object.path} as it is now`);
+    const changed = b.label("is another file");
+    const gone = b.label("is gone");
+    const inMemory = b.label("bytes in memory");
+    const done = b.label("bytes are chosen");
+    const extents = this.#checkpoint.extentsOf({ object: index });
+    this.#nameless.set(index, bytes);
+    b.syscall("openat", [AT.fdcwd, path, O.rdonly | O.nonblock | O.cloexec | O.noctty, 0], { store: probe, orElse: gone });
+    const isShared = isSharedForWriting(this.#checkpoint.tables, index);
+    if (!isShared) this.checks.checkMapped(probe, object, purpose, changed);
+    b.syscall("close", [probe]);
+    b.jump(done);
+    if (!isShared) {
+      b.place(changed);
+      b.syscall("close", [probe]);
+    }
+    b.place(gone);
+    if (isShared) {
+      b.syscall("openat", [AT.fdcwd, path, O.rdwr | O.creat | O.excl | O.cloexec | O.nofollow, 0o600], { store: probe, orElse: inMemory });
+      this.#fill(probe, object, extents, purpose);
+      this.#finishFile(probe, object);
+      b.syscall("close", [probe]);
+      b.jump(done);
+    }
+    b.place(inMemory);
+    this.#tellOfBytes(object);
+    const memfd = this.#makeMemfd({ ...object, path: memfdName(object.path), memfdFlags: 0 }, purpose);
+    b.compute(bytes, "move", memfd);
+    this.keepHigh(bytes);
+    this.#fill(bytes, object, extents, purpose);
+    this.#finishFile(bytes, object);
+    b.place(done);
+    return bytes;
+  }
+
+  /** Says once that names differ now. */
+  #tellOfBytes({ path }: ObjectRow): void {
+    const b = this.#builder;
+    this.#hasTold ??= b.slot("has told of bytes of the image");
+    const silent = b.label("told already");
+    b.jumpIf(this.#hasTold, "ne", 0, silent);
+    b.print(
+      `${path} is gone or another file now: its bytes come from the image, and so for all such files; /proc shows memfds of their names`,
+    );
+    b.compute(this.#hasTold, "move", 1);
+    b.place(silent);
+  }
+
   /** A file that lost this name and has another: it gets the name back for the moment, unless it is taken now. */
   #openUnderOldName(fd: Slot, object: ObjectRow, flags: number, purpose: string): void {
     const b = this.#builder;
@@ -214,9 +292,25 @@ export class ObjectOpener {
       this.keepHigh(fd);
       this.#nameless.set(index, fd);
       this.#fill(fd, object, this.#checkpoint.extentsOf({ object: index }), purpose);
+      if (object.kind === "ghost" && this.#isExecutable(index)) this.#giveUpWriting(fd, object, purpose);
       this.#finish(index, fd, object, purpose);
     }
     return fd;
+  }
+
+  /** Whether a deleted file is somebody's program, and nobody has it open or mapped for writing. */
+  #isExecutable(index: number): boolean {
+    const { mms, files, vmas } = this.#checkpoint.tables;
+    const isWritten = files.some(({ object, flags }) => object === index && (flags & O.path) === 0 && (flags & O.accmode) !== 0);
+    return mms.some(({ exe }) => exe === index) && !isWritten && !isSharedForWriting({ vmas }, index);
+  }
+
+  /** A file that somebody has open for writing can be nobody's program (ETXTBSY). */
+  #giveUpWriting(fd: Slot, object: ObjectRow, purpose: string): void {
+    const b = this.#builder;
+    const read = this.#reopen(fd, object, { flags: O.rdonly, purpose });
+    b.syscall("close", [fd]);
+    b.compute(fd, "move", read);
   }
 
   #makeMemfd(object: ObjectRow, purpose: string): Slot {
@@ -295,6 +389,12 @@ export class ObjectOpener {
       else seal(b, fd, object, purpose);
       return;
     }
+    this.#finishFile(fd, object);
+  }
+
+  /** Owner, mode and times of a file that was made again. */
+  #finishFile(fd: Slot, object: ObjectRow): void {
+    const b = this.#builder;
     // An ordinary user owns what it makes, and may not give it away.
     b.syscall("fchown", [fd, object.uid, object.gid], { expect: "any" });
     b.syscall("fchmod", [fd, object.mode & 0o7777], { message: `set the mode of ${object.path} (deleted)` });
@@ -303,6 +403,14 @@ export class ObjectOpener {
     b.syscall("utimensat", [fd, 0, times, 0], { message: `set the times of ${object.path} (deleted)` });
   }
 }
+
+/** memfd_create takes 249 bytes: of a longer path its last part. */
+function memfdName(path: string): string {
+  const bytes = encodeText(path);
+  return bytes.length <= mostMemfdName ? path : decodeText(bytes.subarray(bytes.length - mostMemfdName));
+}
+
+const mostMemfdName = 249;
 
 function seal(b: ProgramBuilder, fd: Slot, object: ObjectRow, purpose: string): void {
   b.syscall("fcntl", [fd, F.addSeals, object.seals], { message: `seal memfd ${object.path} ${purpose}` });

@@ -172,11 +172,12 @@ export class MemoryView {
     // Shared memory, memfds and unlinked files: their bytes are extents of the object, and holes in it are zero.
     const toOffset = vma.offset - vma.start;
     const extents = this.checkpoint.extentsOf({ object: vma.object });
-    if (object.kind !== "file" || extents.length > 0) {
+    const isFile = object.kind === "file" && object.bundled === 0;
+    if (!isFile || extents.length > 0) {
       for (const piece of cut(extents, start + toOffset, end + toOffset)) {
         const address = piece.start - toOffset;
         if (piece.extent) yield this.#stored(piece.extent, address, piece.start - piece.extent.address, piece.end - toOffset);
-        else if (object.kind === "file") yield* this.#ofFile(vma.object, address, piece.end - toOffset, piece.start);
+        else if (isFile) yield* this.#ofFile(vma.object, address, piece.end - toOffset, piece.start);
         else yield { address, length: piece.end - piece.start, origin: { kind: "zero" } };
       }
       return;

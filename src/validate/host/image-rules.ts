@@ -27,7 +27,7 @@ function imageRule(
   return { ...rule, profile: "host", check };
 }
 
-/** Objects that must be found under their names: mapped, opened, or directories that tasks are in. */
+/** Objects that must be found under their names (what the image holds itself need not): mapped, opened, or directories that tasks are in. */
 function wantedObjects({ tables }: ImageOnHost): Map<number, "mapped" | "opened"> {
   const wanted = new Map<number, "mapped" | "opened">();
   const add = (row: number | null, how: "mapped" | "opened"): void => {
@@ -50,7 +50,7 @@ const typeBits = 0o170000;
 function* objectsOnHost(context: ImageOnHost): Generator<readonly [number, ObjectRow, "mapped" | "opened"]> {
   for (const [row, how] of wantedObjects(context)) {
     const object = context.tables.objects[row];
-    if (object !== undefined && named.has(object.kind) && object.path.startsWith("/")) yield [row, object, how];
+    if (object !== undefined && object.bundled === 0 && named.has(object.kind) && object.path.startsWith("/")) yield [row, object, how];
   }
 }
 
