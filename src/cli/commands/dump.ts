@@ -27,7 +27,10 @@ export const command = defineCommand({
     force: { type: "boolean", alias: "f", describe: "Replace FILE if it exists" },
     to: { type: "string", value: "FORMAT", describe: "Another format than the executable image" },
     sync: { type: "boolean", describe: "Make the image durable before the tree is ended" },
-    bundle: { type: "boolean", describe: "Store the files that the tree maps, executes or reads too: the image then needs none of the originals" },
+    bundle: {
+      type: "boolean",
+      describe: "Store the files that the tree maps, executes or reads too: the image then needs none of the originals",
+    },
     ignore: { type: "strings", value: "CLASS", describe: "Leave resources of this class out instead of refusing; may be repeated" },
     clock: clockOption("At a resume that does not say"),
     forceLoss: { type: "boolean", describe: "With --ignore: also leave out what the program surely breaks without" },
