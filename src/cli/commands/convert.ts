@@ -23,15 +23,11 @@ export const command = defineCommand({
     to: { type: "string", value: "FORMAT", describe: "Format of OUT" },
     pid: { type: "string", value: "PID", describe: "Only this process" },
     strict: { type: "boolean", describe: "Refuse if anything would be lost" },
-<<<<<<< HEAD
-    clock: clockOption("At a resume of OUT that does not say"),
-    bundle: { type: "boolean", describe: "Store the files that the tree maps, executes or reads too: the image then needs none of the originals" },
-=======
     bundle: {
       type: "boolean",
       describe: "Store the files that the tree maps, executes or reads too: the image then needs none of the originals",
     },
->>>>>>> 6a5ff22 (Format)
+    clock: clockOption("At a resume of OUT that does not say"),
     full: { type: "boolean", describe: "Core files: all memory, not what the kernel's coredump_filter would choose" },
     inlinePages: { type: "boolean", describe: "JSON: pages in the document, as base64" },
     force: { type: "boolean", alias: "f", describe: "Replace OUT if it exists" },
