@@ -159,7 +159,11 @@ test("nothing at all is there but /proc: python in an empty root", { skip: !isRo
   for (const folder of [join(empty, "proc"), join(empty, "dev"), inside]) mkdirSync(folder, { recursive: true });
   copyFileSync(image, join(empty, "image.elf"));
   chmodSync(join(empty, "image.elf"), 0o700);
-  const script = `mount -t proc proc ${empty}/proc && touch ${empty}/dev/null && mount --bind /dev/null ${empty}/dev/null && exec chroot ${empty} /image.elf --detach --pidfile ${directory}/pid`;
+  const script = [
+    `mount -t proc proc ${empty}/proc`,
+    `touch ${empty}/dev/null && mount --bind /dev/null ${empty}/dev/null`,
+    `exec chroot ${empty} /image.elf --detach --pidfile ${directory}/pid`,
+  ].join(" && ");
   const said = succeed(run("unshare", ["-m", "sh", "-c", script]));
   assert.match(said, /come from the image/);
   const resumed = Number(readFileSync(join(inside, "pid"), "utf8"));
@@ -172,7 +176,10 @@ test("a static program, and an image that is bundled afterwards", async (t) => {
   const directory = temporaryDirectory(t);
   writeFileSync(
     join(directory, "s.c"),
-    '#include <stdio.h>\n#include <unistd.h>\nint main(void) { for (int n = 1;; n++) { FILE *f = fopen("ticks", "w"); fprintf(f, "%d", n); fclose(f); usleep(50000); } }\n',
+    `#include <stdio.h>
+#include <unistd.h>
+int main(void) { for (int n = 1;; n++) { FILE *f = fopen("ticks", "w"); fprintf(f, "%d", n); fclose(f); usleep(50000); } }
+`,
   );
   const program = join(directory, "s");
   assert.equal(spawnSync("cc", ["-static", "-o", program, join(directory, "s.c")]).status, 0);

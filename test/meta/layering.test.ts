@@ -16,7 +16,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   "src/bytes": ["src/errors"],
   "src/gen": ["src/bytes", "src/errors"],
   "src/elf": ground,
-  "src/model": ground,
+  "src/model": ["src/linux", ...ground],
   "src/native": ["src/linux", "src/errors"],
   "src/pages": ["src/elf", "src/model", "src/native", "src/linux", ...ground],
   "src/adapter": ["src/model", "src/native", ...ground],

@@ -27,7 +27,7 @@ function imageRule(
   return { ...rule, profile: "host", check };
 }
 
-/** Objects that must be found under their names (what the image holds itself need not): mapped, opened, or directories that tasks are in. */
+/** Objects that must be found under their names: mapped, opened, or directories that tasks are in. */
 function wantedObjects({ tables }: ImageOnHost): Map<number, "mapped" | "opened"> {
   const wanted = new Map<number, "mapped" | "opened">();
   const add = (row: number | null, how: "mapped" | "opened"): void => {
