@@ -11,4 +11,5 @@ export const registry = registryOf({
   criu: () => import("./criu/index.js"),
   json: () => import("./json/index.js"),
   dmtcp: () => import("./dmtcp/index.js"),
+  minidump: () => import("./minidump/index.js"),
 });

@@ -3,6 +3,7 @@
 import type { RandomBytes } from "../../src/bytes/random-bytes.js";
 import { readElfHeader, readProgramHeaders, readSectionHeaders, readSegment } from "../../src/elf/headers.js";
 import { iterateNotes, type Note } from "../../src/elf/notes.js";
+import { machineName } from "../../src/linux/elf-machines.js";
 import { CrimgError } from "../../src/errors/crimg-error.js";
 import { type ElfHeader, elfTypeValues, emX8664, pnXnum, segmentTypeValues, type ProgramHeader } from "../../src/gen/elf64.js";
 
@@ -23,7 +24,13 @@ export function readCoreFile(file: RandomBytes): CoreFile {
     throw new CrimgError("core.header", message, { source: file.name, format: "core", offset: 0n, path });
   };
   if (header.eType !== elfTypeValues.core) refuse(`e_type must be ET_CORE (4), found ${header.eType}`, "elf_header.e_type");
-  if (header.eMachine !== emX8664) refuse(`e_machine must be EM_X86_64 (62), found ${header.eMachine}`, "elf_header.e_machine");
+  if (header.eMachine !== emX8664) {
+    const machine = machineName(header.eMachine);
+    refuse(
+      `it is the core of a program for ${machine}; crimg handles x86-64 (e_machine 62, found ${header.eMachine})`,
+      "elf_header.e_machine",
+    );
+  }
   const loads: ProgramHeader[] = [];
   const notes: Note[] = [];
   for (const [index, segment] of readProgramHeaders(file, header).entries()) {

@@ -9,6 +9,8 @@ export const foreignKey = {
   first: "first",
   /** On a task: NT_PRPSINFO. */
   prpsinfo: "prpsinfo",
+  /** On a task: why no host can resume it, as text (src/model/resumable.ts). */
+  unresumable: "unresumable",
   /** On an address space: the bytes of [vdso]. */
   vdso: "vdso",
 } as const;

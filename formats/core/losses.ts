@@ -54,7 +54,9 @@ export function readLosses({ process, mappings, bytesCut, stored, tables, host }
       code: "core.threads",
       facet: "threads",
       count: process.threads.length,
-      text: "a core holds no names of threads, scheduling, robust lists, rseq areas and tid addresses",
+      text: tables.threads.every(({ clearChildTid }) => clearChildTid !== 0n)
+        ? "a core holds no names of threads, scheduling and rseq areas; tid addresses are those of the C library's thread control blocks"
+        : "a core holds no names of threads, scheduling, robust lists, rseq areas and tid addresses: pthread_join may wait for ever",
     },
   ];
   const add = (code: string, facet: Loss["facet"], count: number, text: string) => {

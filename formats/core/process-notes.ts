@@ -31,6 +31,8 @@ import {
   xsaveComponentSize,
 } from "../../src/gen/core-notes.js";
 import type { Note } from "../../src/elf/notes.js";
+import { readAuxv } from "../../src/model/auxv.js";
+import { emulatorOf } from "./producer.js";
 import { crimgOwner, readAbsentNote } from "./absent-note.js";
 import { readDumpList, recordsOf } from "./note-records.js";
 import type { Missing } from "./absent.js";
@@ -74,6 +76,8 @@ export interface CoreProcess {
   readonly isGcore: boolean;
   /** Made by delve's `dump`: no mapping without access, no FXSAVE area. */
   readonly isDelve: boolean;
+  /** The program that emulated the processor, if one did: see producer.ts. */
+  readonly emulator?: string;
 }
 
 /** Gathers the notes. Throws CrimgError `core.*`. */
@@ -106,12 +110,15 @@ export function readProcessNotes({ notes }: CoreFile, source: string): CoreProce
       else if (note.name === "LINUX" && note.type === ntX86Xstate) thread.xstate = note.desc;
     }
   }
-  if (threads.length === 0) {
-    throw new CrimgError("core.no-threads", "the core has no NT_PRSTATUS note, so no registers", {
+  if (notes.some(({ name }) => name === "VMCOREINFO" || name === "QEMU")) {
+    throw new CrimgError("core.kernel", "it is the memory of a kernel (a vmcore), not of a process", {
       source,
       format: "core",
-      hint: "is it the core of a kernel (vmcore)?",
+      hint: "crash(8) reads it",
     });
+  }
+  if (threads.length === 0) {
+    throw new CrimgError("core.no-threads", "the core has no NT_PRSTATUS note, so no registers", { source, format: "core" });
   }
   const seen = new Set<number>();
   for (const { prstatus } of threads) {
@@ -119,8 +126,10 @@ export function readProcessNotes({ notes }: CoreFile, source: string): CoreProce
       throw new CrimgError("core.thread-twice", `thread ${prstatus.pid} stands twice in the notes`, { source, format: "core" });
     seen.add(prstatus.pid);
   }
+  const emulator = emulatorOf(threads, readAuxv(auxv), mappings.length);
   return {
     threads,
+    ...(emulator !== undefined && { emulator }),
     prpsinfo: prpsinfo && readPrpsinfo(readerOf(prpsinfo, prpsinfoSize, "NT_PRPSINFO", source)),
     prpsinfoBytes: prpsinfo?.desc.slice(0, prpsinfoSize),
     auxv,

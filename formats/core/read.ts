@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Core → model. What a core lacks is a loss, and defaulted as README.md says. */
 import { basename } from "node:path";
-import type { ReadOptions } from "../../src/adapter/format.js";
+import type { Loss, ReadOptions } from "../../src/adapter/format.js";
 import { FileBytes } from "../../src/bytes/random-bytes.js";
-import { decodeText } from "../../src/bytes/text.js";
+import { decodeText, encodeText } from "../../src/bytes/text.js";
 import {
   checkpointRow,
   descriptorRow,
@@ -17,7 +17,10 @@ import {
   threadRow,
   type MutableTables,
 } from "../../src/gen/tables.js";
+import type { ProgramHeader } from "../../src/gen/elf64.js";
 import { Checkpoint } from "../../src/model/checkpoint.js";
+import type { PageSource } from "../../src/model/page-source.js";
+import type { Gpregs } from "../../src/gen/x86-64-regs.js";
 import { FilePageSource } from "../../src/pages/file-source.js";
 import { auxType, readAuxv } from "../../src/model/auxv.js";
 import { readCoreFile } from "./core-file.js";
@@ -28,6 +31,10 @@ import { HostFiles } from "./host-files.js";
 import { mergeMappings, rangesWithin, storedRanges, withoutHoles, writabilityOf, type Mapping, type StoredRange } from "./mappings.js";
 import { addMemoryMap } from "./memory-map.js";
 import { readProcessNotes, type CoreProcess, type CoreThread } from "./process-notes.js";
+import { whyNotResumable } from "./producer.js";
+import { MemoryView } from "../../src/pages/memory-view.js";
+import { withThreadBlocks } from "./thread-blocks.js";
+import { withSystemCalls } from "./system-calls.js";
 import { onlyDumped } from "./dump-list.js";
 import { readLosses } from "./losses.js";
 import { addAbsentRegions, cutOff, type Missing } from "./absent.js";
@@ -58,21 +65,19 @@ export function readCore(path: string, options: ReadOptions): Checkpoint {
     });
     missing.push(...(process.absent ?? []));
     const stored = process.dumped === undefined ? promised : onlyDumped(promised, process.dumped, (range) => missing.push(range));
-    const host = new HostFiles();
-    const read = memoryReader(file, stored);
-    const images = imagesInCore(read, process.mappings);
-    const segmentsOf = (name: string) => images.get(name)?.segments ?? host.get(name)?.segments;
-    const merged = mergeMappings(core.loads, process.mappings, segmentsOf, process.absent);
-    const mappings = process.isGcore ? merged.map((one) => withoutAccess(file, stored, one)) : merged;
-    const data = withoutHoles(stored, (offset, length) => pages.dataRanges(offset, length));
-    const tables = toTables({ process, mappings, stored, data, read, host, images });
-    addAbsentRegions(tables, {
+    const readAt: ReadAt = (offset, length) => file.read(offset, length);
+    const { tables, losses } = modelOf({
+      process,
+      loads: core.loads,
       stored,
-      missing: missing.sort((a, b) => (a.start < b.start ? -1 : 1)),
-      isComplete: process.absent !== undefined,
-      isWritable: writabilityOf(process.mappings, segmentsOf, tables),
+      data: withoutHoles(stored, (offset, length) => pages.dataRanges(offset, length)),
+      missing,
+      bytesCut,
+      readAt,
+      pages,
+      format: "core",
     });
-    for (const loss of readLosses({ process, mappings, bytesCut, stored, tables, host })) options.onLoss?.(loss);
+    for (const loss of losses) options.onLoss?.(loss);
     checkpoint = new Checkpoint({ tables, sources: [pages] });
     return checkpoint;
   } finally {
@@ -81,15 +86,63 @@ export function readCore(path: string, options: ReadOptions): Checkpoint {
   }
 }
 
+/** Bytes of the container at a position that a StoredRange names. */
+type ReadAt = (offset: bigint, length: number) => Uint8Array;
+
+/** What a container (an ELF core, a minidump) says of a process. */
+export interface CoreContent {
+  readonly process: CoreProcess;
+  /** Mappings, ascending. */
+  readonly loads: readonly ProgramHeader[];
+  /** Whole pages, ascending. */
+  readonly stored: readonly StoredRange[];
+  /** The same without holes. */
+  readonly data: readonly StoredRange[];
+  readonly missing: readonly Missing[];
+  readonly bytesCut: bigint;
+  readonly readAt: ReadAt;
+  /** The source of `stored`: its positions are the ranges' offsets. */
+  readonly pages: PageSource;
+  /** Format id. */
+  readonly format: string;
+  /** First addresses of [stack] and [heap], where they are known. */
+  readonly known?: { readonly stack?: bigint; readonly heap?: bigint };
+}
+
+/** The rows of the model, and what had to be assumed. */
+export function modelOf(content: CoreContent): { readonly tables: MutableTables; readonly losses: readonly Loss[] } {
+  const { process, loads, stored, data, missing, bytesCut, readAt, pages } = content;
+  const host = new HostFiles();
+  const read = memoryReader(readAt, stored);
+  const images = imagesInCore(read, process.mappings);
+  const segmentsOf = (name: string) => images.get(name)?.segments ?? host.get(name)?.segments;
+  const merged = mergeMappings(loads, process.mappings, segmentsOf, process.absent);
+  const mappings = process.isGcore ? merged.map((one) => withoutAccess(readAt, stored, one)) : merged;
+  const tables = toTables({ process, mappings, stored, data, read, host, images, format: content.format, known: content.known ?? {} });
+  addAbsentRegions(tables, {
+    stored,
+    missing: [...missing].sort((a, b) => (a.start < b.start ? -1 : 1)),
+    isComplete: process.absent !== undefined,
+    isWritable: writabilityOf(process.mappings, segmentsOf, tables),
+  });
+  const view = new MemoryView(new Checkpoint({ tables, sources: [pages] }), 0);
+  try {
+    const finished = withThreadBlocks(withSystemCalls(tables, view), view);
+    return { tables: finished, losses: readLosses({ process, mappings, bytesCut, stored, tables: finished, host }) };
+  } finally {
+    view.close();
+  }
+}
+
 /** Reads memory that the core holds as a whole. */
-function memoryReader(file: FileBytes, stored: readonly StoredRange[]): ReadMemory {
+function memoryReader(readAt: ReadAt, stored: readonly StoredRange[]): ReadMemory {
   return (address, length) => {
     if (length > maxLookBytes) return undefined;
     const bytes = new Uint8Array(length);
     let expected = address;
     for (const range of rangesWithin(stored, address, address + BigInt(length))) {
       if (range.address !== expected) return undefined;
-      bytes.set(file.read(range.offset, Number(range.length)), Number(range.address - address));
+      bytes.set(readAt(range.offset, Number(range.length)), Number(range.address - address));
       expected += range.length;
     }
     return expected === address + BigInt(length) ? bytes : undefined;
@@ -99,21 +152,21 @@ function memoryReader(file: FileBytes, stored: readonly StoredRange[]): ReadMemo
 /** gcore reads the legacy vsyscall page and so takes it for readable; Linux has it execute-only. */
 const vsyscallStart = 0xffffffffff600000n;
 
-function withoutAccess(file: FileBytes, stored: readonly StoredRange[], mapping: Mapping): Mapping {
+function withoutAccess(readAt: ReadAt, stored: readonly StoredRange[], mapping: Mapping): Mapping {
   if (mapping.start === vsyscallStart) return { ...mapping, prot: 4 };
-  return isGuard(file, stored, mapping) ? { ...mapping, prot: 0 } : mapping;
+  return isGuard(readAt, stored, mapping) ? { ...mapping, prot: 0 } : mapping;
 }
 
 /**
  * gcore writes memory without access as readable. Anonymous memory that may only be read and is zero throughout serves
  * nobody but as a guard, so that is taken for PROT_NONE.
  */
-function isGuard(file: FileBytes, stored: readonly StoredRange[], { start, end, prot, file: mapped }: Mapping): boolean {
+function isGuard(readAt: ReadAt, stored: readonly StoredRange[], { start, end, prot, file: mapped }: Mapping): boolean {
   if (prot !== 1 || mapped || end - start > maxGuardBytes) return false;
   for (const { length, offset } of rangesWithin(stored, start, end)) {
     for (let done = 0n; done < length; done += guardChunk) {
       const left = length - done;
-      const piece = file.read(offset + done, Number(left < guardChunk ? left : guardChunk));
+      const piece = readAt(offset + done, Number(left < guardChunk ? left : guardChunk));
       if (!Buffer.from(piece.buffer, piece.byteOffset, piece.length).equals(zeros.subarray(0, piece.length))) return false;
     }
   }
@@ -128,16 +181,19 @@ interface Facts {
   readonly read: ReadMemory;
   readonly host: HostFiles;
   readonly images: ReadonlyMap<string, ElfImage>;
+  readonly format: string;
+  readonly known: NonNullable<CoreContent["known"]>;
 }
 
-function toTables({ process, mappings, stored, data, read, host, images }: Facts): MutableTables {
+function toTables({ process, mappings, stored, data, read, host, images, format, known }: Facts): MutableTables {
   const tables = emptyTables();
   const aux = readAuxv(process.auxv);
   const pid = pidOf(process);
   const leader = process.threads.find(({ prstatus }) => prstatus.pid === pid) ?? (process.threads[0] as CoreThread);
   const program = findProgram(read, aux, process.mappings, host);
-  const stack = findStack(mappings, aux, leader.prstatus.regs.sp);
-  const heap = findHeap(read, mappings, program.layout, stack);
+  const at = (start: bigint | undefined) => mappings.find((one) => one.start === start);
+  const stack = at(known.stack) ?? findStack(mappings, aux, leader.prstatus.regs.sp);
+  const heap = at(known.heap) ?? findHeap(read, mappings, program.layout, stack);
   addMemoryMap(tables, { mappings, stored, data, aux, host, stack, heap, images, isGcore: process.isGcore });
 
   const stackFacts = stack && deriveStack(read, stack.start, stack.end, process.auxv, aux);
@@ -165,7 +221,7 @@ function toTables({ process, mappings, stored, data, read, host, images }: Facts
       vdsoBase: aux.get(auxType.sysinfoEhdr) ?? 0n,
     }),
   );
-  addTask(tables, process, pid, leader);
+  addTask(tables, process, pid, leader, read);
   addVdso(tables, read);
   const xfeatures = leader.xstate && leader.xstate.length >= 472 ? u8At(leader.xstate, 464) : 0n;
   tables.checkpoint.push(
@@ -173,7 +229,7 @@ function toTables({ process, mappings, stored, data, read, host, images }: Facts
       pageSize: 4096,
       rootTask: 0,
       machine: "x86_64",
-      sourceFormat: "core",
+      sourceFormat: format,
       xfeatures,
       vdsoBuildId: vdsoBuildId(tables, read) ?? new Uint8Array(0),
     }),
@@ -183,10 +239,12 @@ function toTables({ process, mappings, stored, data, read, host, images }: Facts
 
 /** The kernel gives the process id in NT_PRPSINFO; without that note the first thread is taken for the leader. */
 function pidOf({ prpsinfo, threads }: CoreProcess): number {
-  return prpsinfo && prpsinfo.pid !== 0 ? prpsinfo.pid : (threads[0]?.prstatus.pid ?? 0);
+  if (prpsinfo && prpsinfo.pid !== 0) return prpsinfo.pid;
+  // valgrind writes 0 there, and the thread that crashed first. The first thread of a process has the lowest id, as a rule.
+  return prpsinfo ? Math.min(...threads.map(({ prstatus }) => prstatus.pid)) : (threads[0]?.prstatus.pid ?? 0);
 }
 
-function addTask(tables: MutableTables, process: CoreProcess, pid: number, leader: CoreThread): void {
+function addTask(tables: MutableTables, process: CoreProcess, pid: number, leader: CoreThread, read: ReadMemory): void {
   const { prstatus } = leader;
   // gcore fills these in NT_PRPSINFO only.
   const ids = prstatus.sid === 0 && process.prpsinfo ? process.prpsinfo : prstatus;
@@ -209,9 +267,14 @@ function addTask(tables: MutableTables, process: CoreProcess, pid: number, leade
     }),
   );
   const comm = process.prpsinfo ? text(process.prpsinfo.fname).slice(0, 15) : basename(tables.objects[0]?.path ?? "");
+  const why = whyNotResumable(process.threads, process.emulator, readAuxv(process.auxv), read);
+  if (why !== undefined) keep(tables, "tasks", 0, foreignKey.unresumable, encodeText(why));
   const first = process.threads[0];
   const ordered = [leader, ...process.threads.filter((thread) => thread !== leader)];
-  for (const thread of ordered) addThread(tables, thread, comm, process.prpsinfo?.nice ?? 0, thread === first);
+  for (const thread of ordered) {
+    const regs = process.emulator === undefined ? thread.prstatus.regs : asOfProcessor(thread.prstatus.regs);
+    addThread(tables, thread, regs, comm, process.prpsinfo?.nice ?? 0, thread === first);
+  }
   if (process.prpsinfoBytes) keep(tables, "tasks", 0, foreignKey.prpsinfo, process.prpsinfoBytes);
   for (let fd = 0; fd < 3; fd++) {
     const file = tables.files.push(openFileRow({ kind: "inherited", detail: fd, flags: fd === 0 ? 0 : 1 })) - 1;
@@ -219,14 +282,14 @@ function addTask(tables: MutableTables, process: CoreProcess, pid: number, leade
   }
 }
 
-function addThread(tables: MutableTables, thread: CoreThread, comm: string, nice: number, isFirst: boolean): void {
+function addThread(tables: MutableTables, thread: CoreThread, regs: Gpregs, comm: string, nice: number, isFirst: boolean): void {
   const { prstatus } = thread;
   const row =
     tables.threads.push(
       threadRow({
         task: 0,
         tid: prstatus.pid,
-        regs: prstatus.regs,
+        regs,
         sigMask: prstatus.sighold,
         xstate: xstateOf(thread),
         comm,
@@ -234,12 +297,17 @@ function addThread(tables: MutableTables, thread: CoreThread, comm: string, nice
         altstackFlags: 2,
         schedPolicy: "other",
         nice,
-        inSyscall: Number(prstatus.regs.origAx < 1n << 63n),
+        inSyscall: Number(regs.origAx < 1n << 63n),
       }),
     ) - 1;
   keep(tables, "threads", row, foreignKey.prstatus, thread.prstatusBytes.slice(0, 112));
   if (thread.siginfo) keep(tables, "threads", row, foreignKey.siginfo, thread.siginfo);
   if (isFirst && row !== 0) keep(tables, "threads", row, foreignKey.first, new Uint8Array(0));
+}
+
+/** An emulator has no segment selectors and not all flags: those of any 64-bit program. It is never seen inside a system call. */
+function asOfProcessor(regs: Gpregs): Gpregs {
+  return { ...regs, cs: regs.cs || 0x33n, ss: regs.ss || 0x2bn, flags: regs.flags | 0x202n, origAx: (1n << 64n) - 1n };
 }
 
 /** NT_X86_XSTATE holds the FXSAVE area and more; a core of a CPU without XSAVE has NT_FPREGSET only. */

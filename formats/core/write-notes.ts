@@ -6,6 +6,7 @@ import { encodeText } from "../../src/bytes/text.js";
 import { writeNote } from "../../src/elf/notes.js";
 import {
   mappedFileSize,
+  mappedFilesHeaderSize,
   ntAuxv,
   ntFile,
   ntFpregset,
@@ -48,8 +49,9 @@ export function notesOf(checkpoint: Checkpoint, task: number, memory: MemoryView
     if (position === 0) {
       writeNote(writer, "CORE", ntPrpsinfo, prpsinfoOf(checkpoint, row, task, memory));
       writeNote(writer, "CORE", ntSiginfo, foreignValue(checkpoint, "threads", index, foreignKey.siginfo) ?? new Uint8Array(128));
-      writeNote(writer, "CORE", ntAuxv, mm?.auxv ?? new Uint8Array(0));
-      writeNote(writer, "CORE", ntFile, mappedFilesOf(checkpoint, row.mm ?? -1));
+      if (mm && mm.auxv.length > 0) writeNote(writer, "CORE", ntAuxv, mm.auxv);
+      const files = mappedFilesOf(checkpoint, row.mm ?? -1);
+      if (files.length > mappedFilesHeaderSize) writeNote(writer, "CORE", ntFile, files);
     }
     writeNote(writer, "CORE", ntFpregset, fpregsetOf(thread.xstate));
     const xstate = xstateForDebuggers(thread.xstate, tables.checkpoint[0]?.xfeatures ?? 0n);

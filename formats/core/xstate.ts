@@ -3,6 +3,8 @@
 import { endOf, intelLayout, xstateLayout } from "../../src/model/xstate-layout.js";
 
 const amx = (1n << 17n) | (1n << 18n);
+const avx = 1n << 2n;
+const avx512 = 0xe0n;
 const pkru = 1n << 9n;
 const headerEnd = 576;
 
@@ -15,13 +17,19 @@ export function xstateForDebuggers(xstate: Uint8Array, xfeatures: bigint): Uint8
   if (xstate.length < headerEnd) return undefined;
   const inUse = new DataView(xstate.buffer, xstate.byteOffset, xstate.length).getBigUint64(512, true);
   const known = new DataView(xstate.buffer, xstate.byteOffset, xstate.length).getBigUint64(464, true);
-  const enabled = (known !== 0n ? known : xfeatures !== 0n ? xfeatures : inUse) | inUse | 3n;
+  const enabled = inGroups((known !== 0n ? known : xfeatures !== 0n ? xfeatures : inUse) | inUse | 3n);
   const shown = (inUse & amx) === 0n ? enabled & ~amx : enabled;
   // Bytes that are there stay, except unused AMX at the end.
   const area = new Uint8Array(lengthFor(xstate, shown));
   area.set(xstate.subarray(0, area.length));
   new DataView(area.buffer).setBigUint64(464, shown, true);
   return area;
+}
+
+/** Components that are enabled together or not at all (Intel SDM vol. 1, 13.3): debuggers know no other sets. */
+function inGroups(features: bigint): bigint {
+  const whole = (features & avx512) === 0n ? features : features | avx512 | avx;
+  return (whole & amx) === 0n ? whole : whole | amx;
 }
 
 /**

@@ -3,6 +3,7 @@
 import { closeSync, fstatSync, openSync, constants, readSync, readdirSync, statSync, type Stats } from "node:fs";
 import { CrimgError } from "../errors/crimg-error.js";
 import type { FormatAdapter, ProbeInput } from "./format.js";
+import { looksLike } from "./looks-like.js";
 import type { FormatRegistry } from "./registry.js";
 
 const headBytes = 65536;
@@ -54,24 +55,6 @@ export function probeInputOf(path: string): ProbeInput {
   } finally {
     closeSync(fd);
   }
-}
-
-/** What an unrecognised file looks like, for the message. */
-function looksLike({ head, isDirectory }: ProbeInput): string {
-  if (isDirectory) return "none of its files begins an image set that crimg knows";
-  const bytes = Buffer.from(head.subarray(0, 18));
-  if (bytes.length >= 18 && bytes.readUInt32BE(0) === 0x7f454c46) {
-    const types: Readonly<Record<number, string>> = {
-      1: "relocatable object",
-      2: "executable",
-      3: "shared object or executable",
-      4: "core dump",
-    };
-    return `it is an ordinary ELF ${types[bytes.readUInt16LE(16)] ?? "file"}, without a checkpoint in it`;
-  }
-  if (bytes.toString("latin1").startsWith("#!")) return "it is a script";
-  if (bytes[0] === 0x7b) return "it is JSON, but not crimg's";
-  return "its first bytes are those of no checkpoint format";
 }
 
 /** The format of a path, or undefined. */

@@ -2,15 +2,20 @@
 /** What a checkpoint must have before anybody tries to resume it, whatever format it came from. */
 import { CrimgError } from "../errors/crimg-error.js";
 import { strandedThreads } from "./absent.js";
+import { decodeText } from "../bytes/text.js";
+import { tableSpecs } from "../gen/tables.js";
 import type { Checkpoint } from "./checkpoint.js";
 
+const taskKind = tableSpecs.find(({ table }) => table === "tasks")?.kind;
+
 /**
- * Throws CrimgError `model.absent` where the page that a thread's stack pointer or instruction pointer is in is not known,
+ * Throws CrimgError `model.unresumable`, `model.absent` where the page of a thread's stack pointer or instruction pointer is not known,
  * and `model.registers` where threads have no registers: some formats (DMTCP) keep them where only
  * their own tools find them. The code segment selector of a thread in user space is never 0.
  */
 export function assertResumable(checkpoint: Checkpoint): void {
   assertStanding(checkpoint);
+  assertNothingSaid(checkpoint);
   const { tables } = checkpoint;
   const without = tables.threads.filter(({ task, regs }) => tables.tasks[task]?.state !== "zombie" && regs.cs === 0n);
   const first = without[0];
@@ -40,4 +45,13 @@ function assertStanding(checkpoint: Checkpoint): void {
       `${register === "sp" ? "is" : "are"} not in the checkpoint, so the process cannot be resumed from it: ${region.reason}`,
     { hint: "it can be shown, and converted to core and json" },
   );
+}
+
+/** A reader may know that a process is none that any host can resume: `foreign` rows of tasks with the key "unresumable". */
+function assertNothingSaid(checkpoint: Checkpoint): void {
+  const said = checkpoint.tables.foreign.find(({ key, table }) => key === "unresumable" && table === taskKind);
+  if (!said) return;
+  throw new CrimgError("model.unresumable", `the process cannot be resumed: ${decodeText(said.value)}`, {
+    hint: "it can be shown, and converted to core and json",
+  });
 }

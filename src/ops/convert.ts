@@ -11,6 +11,7 @@ import { Checkpoint } from "../model/checkpoint.js";
 import { absentBytes } from "../model/absent.js";
 import { assertResumable } from "../model/resumable.js";
 import { selectTask } from "../model/select-task.js";
+import { expandInput } from "./expand/expand-input.js";
 import { InterruptGuard } from "./interrupt.js";
 import { openOutput } from "./output.js";
 import { type Input, resolveInput } from "./input.js";
@@ -72,9 +73,9 @@ export async function writerFor(path: string, to: string | undefined, registry: 
   return format;
 }
 
-/** Reads a checkpoint in any format. The caller closes it. */
+/** Reads a checkpoint in any format, compressed or not. The caller closes it. */
 export async function readCheckpoint(
-  input: Input,
+  given: Input,
   options: {
     readonly registry: FormatRegistry;
     readonly from?: string;
@@ -83,6 +84,19 @@ export async function readCheckpoint(
     readonly extra?: WriteOptions["extra"];
     readonly verify?: boolean;
   },
+): Promise<{ readonly checkpoint: Checkpoint; readonly format: FormatAdapter }> {
+  const input = options.from === undefined ? await expandInput(given, options.registry) : given;
+  try {
+    return await readExpanded(input, options);
+  } finally {
+    // The page source has a descriptor of its own.
+    if (input !== given) input.close();
+  }
+}
+
+async function readExpanded(
+  input: Input,
+  options: Parameters<typeof readCheckpoint>[1],
 ): Promise<{ readonly checkpoint: Checkpoint; readonly format: FormatAdapter }> {
   const format = options.from === undefined ? await detectFormat(input.path, options.registry) : await options.registry.load(options.from);
   if (format.read === undefined) {

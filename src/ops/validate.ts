@@ -18,6 +18,7 @@ import { lkmlRules, replayLkml } from "../validate/lkml.js";
 import { type Locator, imageLocator, pathLocator } from "../validate/locate.js";
 import { type RuleRun, runRules, toFinding } from "../validate/run-rules.js";
 import { type SingleFile, singleFileOf } from "../validate/single/index.js";
+import { expandInput } from "./expand/expand-input.js";
 import { resolveInput } from "./input.js";
 
 export interface ValidateOptions {
@@ -207,10 +208,12 @@ async function judgeSingle(single: SingleFile, path: string, source: string): Pr
 /** Judges one image. Never throws for what is wrong with it; `unjudged` says why nothing could be said. */
 export async function validate(path: string, options: ValidateOptions): Promise<ValidationReport> {
   const { profile, registry } = options;
-  const input = resolveInput(path);
+  const given = resolveInput(path);
+  let input = given;
   const source = input.name;
   let format: FormatAdapter | undefined;
   try {
+    if (options.from === undefined && profile !== "lkml") input = await expandInput(given, registry);
     if (profile === "lkml") {
       if (probeInputOf(input.path).isDirectory) {
         throw new CrimgError("input.kind", `${source} is a directory: the loader takes one ET_CKPT file`, {
@@ -253,5 +256,6 @@ export async function validate(path: string, options: ValidateOptions): Promise<
     return { ...base, findings: [unreadable(known, source, format.id)] };
   } finally {
     input.close();
+    given.close();
   }
 }

@@ -7,6 +7,7 @@ import { codecCases as coreNotes } from "./core-notes.js";
 import { codecCases as crtools2011 } from "./crtools-2011.js";
 import { codecCases as dmtcp } from "./dmtcp.js";
 import { codecCases as elf64 } from "./elf64.js";
+import { codecCases as minidump } from "./minidump.js";
 import { codecCases as restoreProgram } from "./restore-program.js";
 import { codecCases as x8664Regs } from "./x86-64-regs.js";
 
@@ -18,6 +19,7 @@ export const allCodecCases: readonly CodecCase[] = [
   ...crtools2011,
   ...dmtcp,
   ...elf64,
+  ...minidump,
   ...restoreProgram,
   ...x8664Regs,
 ];
