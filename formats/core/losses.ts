@@ -160,6 +160,10 @@ export function writeLosses(checkpoint: Checkpoint, tasks: readonly number[]): L
     tables.descriptors.filter((row) => !isPlain(row)),
     "descriptors are not in a core",
   );
+  const locks = tables.fileLocks.map(({ file, task }) => ({
+    task: task ?? tables.descriptors.find((row) => row.file === file)?.task ?? 0,
+  }));
+  add("core.locks", "files", locks, "file locks and leases are not in a core");
   add("core.signal-actions", "signals", tables.signalActions, "signal actions are not in a core");
   add("core.pending", "signals", tables.pendingSignals, "of pending signals only the set is in a core");
   add("core.timers", "timers", [...tables.intervalTimers, ...tables.posixTimers], "timers are not in a core");

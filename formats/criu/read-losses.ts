@@ -57,15 +57,12 @@ export function lossesOfSet(wire: WireSet): Loss[] {
     ),
     "Areas that only CRIU can make again are left out",
   );
-  if (wire.fileLocks > 0) {
-    losses.push({
-      code: "files.locks",
-      facet: "files",
-      count: wire.fileLocks,
-      text: `${wire.fileLocks} file locks are kept for CRIU only.`,
-    });
-  }
   return losses;
+}
+
+/** Locks on descriptors that are not in the set, or of unknown kinds. */
+export function lostLocks(count: number): Loss {
+  return { code: "files.locks", facet: "files", count, text: `${count} file locks are kept for CRIU only.` };
 }
 
 const special = [

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The model → an image directory that `criu restore` takes. */
+import { writeLocks } from "./map/map-locks.js";
 import { create, fromBinary } from "@bufbuild/protobuf";
 import type { WriteOptions } from "../../src/adapter/format.js";
 import type { Output } from "../../src/adapter/output.js";
@@ -42,6 +43,7 @@ export async function writeCriu(checkpoint: Checkpoint, output: Output, options:
   writeTasks(output, checkpoint, context, files);
   writeFiles(output, context, files);
   for (const mapping of Object.values(fileMappings)) mapping.writeImages?.(output, context);
+  writeLocks(output, context);
   writeCarried(output, context);
   await writeContents(output, checkpoint, context, options);
 }

@@ -599,7 +599,29 @@ types:
       - { id: reserved, type: u1, doc: "Zero." }
       - { id: reserved2, type: u4, doc: "Zero." }
 
+  file_lock:
+    -crimg-table: 42
+    -crimg-name: file_locks
+    doc: A lock or lease on an open file.
+    seq:
+      - { id: kind, type: u4, enum: lock_kind, doc: "Who owns it." }
+      - { id: type, type: u4, enum: lock_type, doc: "What it is; of a lease that is being broken, what it was." }
+      - { id: file, type: u4, -crimg-ref: files, doc: "The open file through which it was taken." }
+      - { id: task, type: u4, -crimg-ref: tasks, -crimg-optional: true, doc: "Kind posix: its owner; none: the open file is." }
+      - { id: start, type: u8, doc: "First byte." }
+      - { id: length, type: u8, doc: "Bytes; 0: to the end of the file, wherever that will be." }
+      - { id: target, type: u4, enum: lock_type, doc: "Leases being broken: what will be left; else equal to `type`." }
+      - { id: reserved, type: u4, doc: "Zero." }
 enums:
+  lock_kind:
+    1: posix
+    2: ofd
+    3: flock
+    4: lease
+  lock_type:
+    0: read
+    1: write
+    2: unlock
   terminal_kind:
     1: pty
     2: outside

@@ -12,6 +12,10 @@ import {
   fileKindValues,
   itimerKindNames,
   itimerKindValues,
+  lockKindNames,
+  lockKindValues,
+  lockTypeNames,
+  lockTypeValues,
   objectKindNames,
   objectKindValues,
   ownerTypeNames,
@@ -38,6 +42,7 @@ import {
   type EpollWatchRow,
   type EventfdRow,
   type ExtentRow,
+  type FileLockRow,
   type ForeignRow,
   type GuardRegionRow,
   type IntervalTimerRow,
@@ -1094,6 +1099,35 @@ export function writeEpollParametersRow(writer: ByteWriter, row: EpollParameters
   writer.zeros(4);
 }
 
+/** Bytes of a file_lock record. */
+export const fileLockRowSize = 40;
+
+/** Reads a file_lock record at the reader's position. */
+export function readFileLockRow(reader: ByteReader, heaps: HeapReader): FileLockRow {
+  reader.need(fileLockRowSize, "file_lock");
+  const kind = reader.name(reader.u4(), 4, lockKindNames, "kind");
+  const type = reader.name(reader.u4(), 4, lockTypeNames, "type");
+  const file = reader.u4();
+  const task = reader.row();
+  const start = reader.u8();
+  const length = reader.u8();
+  const target = reader.name(reader.u4(), 4, lockTypeNames, "target");
+  reader.skip(4);
+  return { kind, type, file, task, start, length, target };
+}
+
+/** Appends a file_lock record. */
+export function writeFileLockRow(writer: ByteWriter, row: FileLockRow, heaps: HeapWriter): void {
+  writer.u4(writer.number(row.kind, lockKindValues, "kind"), "kind");
+  writer.u4(writer.number(row.type, lockTypeValues, "type"), "type");
+  writer.u4(row.file, "file");
+  writer.row(row.task, "task");
+  writer.u8(row.start, "start");
+  writer.u8(row.length, "length");
+  writer.u4(writer.number(row.target, lockTypeValues, "target"), "target");
+  writer.zeros(4);
+}
+
 /** How the rows of every table are read and written. */
 export interface RowCodec<Row> {
   readonly read: (reader: ByteReader, heaps: HeapReader) => Row;
@@ -1130,5 +1164,6 @@ export const rowCodecs: { readonly [Name in keyof Tables]: RowCodec<Tables[Name]
   guardRegions: { read: readGuardRegionRow, write: writeGuardRegionRow },
   absentRegions: { read: readAbsentRegionRow, write: writeAbsentRegionRow },
   terminals: { read: readTerminalRow, write: writeTerminalRow },
+  fileLocks: { read: readFileLockRow, write: writeFileLockRow },
   epollParameters: { read: readEpollParametersRow, write: writeEpollParametersRow },
 };

@@ -14,6 +14,8 @@ export interface TableSpec extends RecordSpec {
   readonly table: TableName;
 }
 
+const lockKindEnum: EnumSpec = { id: "lock_kind", values: { posix: 1, ofd: 2, flock: 3, lease: 4 } };
+const lockTypeEnum: EnumSpec = { id: "lock_type", values: { read: 0, write: 1, unlock: 2 } };
 const terminalKindEnum: EnumSpec = { id: "terminal_kind", values: { pty: 1, outside: 2, hung_up: 3 } };
 const clockPolicyEnum: EnumSpec = { id: "clock_policy", values: { continue: 0, host: 1 } };
 const taskStateEnum: EnumSpec = { id: "task_state", values: { running: 1, stopped: 2, zombie: 3 } };
@@ -617,6 +619,23 @@ export const tableSpecs: readonly TableSpec[] = [
       { id: "locked_termios", name: "lockedTermios", wire: "blob_ref", offset: 56, size: 16, format: "hex", doc: "struct termios of TIOCGLCKTRMIOS, 36 bytes; empty if nothing is locked." },
       { id: "input", name: "input", wire: "blob_ref", offset: 72, size: 16, format: "hex", doc: "Bytes that the slave has not read yet, as line discipline N_TTY holds them." },
       { id: "output", name: "output", wire: "blob_ref", offset: 88, size: 16, format: "hex", doc: "Bytes that the master has not read yet." },
+    ],
+  },
+  {
+    kind: 42,
+    tableId: "file_locks",
+    table: "fileLocks",
+    id: "file_lock",
+    size: 40,
+    doc: "A lock or lease on an open file.",
+    fields: [
+      { id: "kind", name: "kind", wire: "u4", offset: 0, size: 4, enum: lockKindEnum, doc: "Who owns it." },
+      { id: "type", name: "type", wire: "u4", offset: 4, size: 4, enum: lockTypeEnum, doc: "What it is; of a lease that is being broken, what it was." },
+      { id: "file", name: "file", wire: "u4", offset: 8, size: 4, ref: "files", doc: "The open file through which it was taken." },
+      { id: "task", name: "task", wire: "u4", offset: 12, size: 4, ref: "tasks", optional: true, doc: "Kind posix: its owner; none: the open file is." },
+      { id: "start", name: "start", wire: "u8", offset: 16, size: 8, doc: "First byte." },
+      { id: "length", name: "length", wire: "u8", offset: 24, size: 8, doc: "Bytes; 0: to the end of the file, wherever that will be." },
+      { id: "target", name: "target", wire: "u4", offset: 32, size: 4, enum: lockTypeEnum, doc: "Leases being broken: what will be left; else equal to `type`." },
     ],
   },
   {

@@ -7,6 +7,36 @@ export { tableSpecs, type TableSpec } from "./table-specs.js";
 
 const noBytes = new Uint8Array(0);
 
+/** Numbers of lock_kind. */
+export const lockKindValues = {
+  posix: 1,
+  ofd: 2,
+  flock: 3,
+  lease: 4,
+} as const;
+export type LockKind = keyof typeof lockKindValues;
+/** Names of lock_kind. */
+export const lockKindNames: ReadonlyMap<number, LockKind> = new Map([
+  [1, "posix"],
+  [2, "ofd"],
+  [3, "flock"],
+  [4, "lease"],
+]);
+
+/** Numbers of lock_type. */
+export const lockTypeValues = {
+  read: 0,
+  write: 1,
+  unlock: 2,
+} as const;
+export type LockType = keyof typeof lockTypeValues;
+/** Names of lock_type. */
+export const lockTypeNames: ReadonlyMap<number, LockType> = new Map([
+  [0, "read"],
+  [1, "write"],
+  [2, "unlock"],
+]);
+
 /** Numbers of terminal_kind. */
 export const terminalKindValues = {
   pty: 1,
@@ -1499,6 +1529,38 @@ export function terminalRow(fields: Partial<TerminalRow> = {}): TerminalRow {
   };
 }
 
+/** A lock or lease on an open file. */
+export interface FileLockRow {
+  /** Who owns it. */
+  readonly kind: LockKind;
+  /** What it is; of a lease that is being broken, what it was. */
+  readonly type: LockType;
+  /** The open file through which it was taken. */
+  readonly file: number;
+  /** Kind posix: its owner; none: the open file is. */
+  readonly task: number | null;
+  /** First byte. */
+  readonly start: bigint;
+  /** Bytes; 0: to the end of the file, wherever that will be. */
+  readonly length: bigint;
+  /** Leases being broken: what will be left; else equal to `type`. */
+  readonly target: LockType;
+}
+
+/** A FileLockRow; what is not given is zero, empty or none. */
+export function fileLockRow(fields: Partial<FileLockRow> = {}): FileLockRow {
+  return {
+    kind: "posix",
+    type: "read",
+    file: 0,
+    task: null,
+    start: 0n,
+    length: 0n,
+    target: "read",
+    ...fields,
+  };
+}
+
 /** Busy polling of an epoll set (EPIOCSPARAMS, Linux 6.9). Sets without a row have none. */
 export interface EpollParametersRow {
   /** The epoll file. */
@@ -1553,6 +1615,7 @@ export interface Tables {
   readonly guardRegions: readonly GuardRegionRow[];
   readonly absentRegions: readonly AbsentRegionRow[];
   readonly terminals: readonly TerminalRow[];
+  readonly fileLocks: readonly FileLockRow[];
   readonly epollParameters: readonly EpollParametersRow[];
 }
 
@@ -1593,6 +1656,7 @@ export function emptyTables(): MutableTables {
     guardRegions: [],
     absentRegions: [],
     terminals: [],
+    fileLocks: [],
     epollParameters: [],
   };
 }

@@ -64,6 +64,7 @@ export const CLONE = {
 } as const;
 export const SIG = {
   hup: 1,
+  io: 29,
   int: 2,
   quit: 3,
   kill: 9,

@@ -72,6 +72,12 @@ export function addProcessLosses(list: LossList, checkpoint: Checkpoint, tasks: 
     "alternate signal stacks",
     tids((row) => row.altstackSp !== 0n),
   );
+  list.add(
+    "files.locks",
+    "files",
+    "file locks and leases",
+    tables.fileLocks.map((lock) => `${lock.kind} lock of file ${lock.file}`),
+  );
   list.add("timers.interval", "timers", "interval timers", ofTasks(tables.intervalTimers));
   list.add("timers.posix", "timers", "POSIX timers", ofTasks(tables.posixTimers));
   list.add(

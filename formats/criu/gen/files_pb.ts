@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file files.proto.
  */
 export const file_files: GenFile = /*@__PURE__*/
-  fileDesc("CgtmaWxlcy5wcm90bxIKY3JpbWcuY3JpdSJiCgtGZGluZm9FbnRyeRIKCgJpZBgBIAEoDRINCgVmbGFncxgCIAEoDRIMCgR0eXBlGAMgASgNEgoKAmZkGAQgASgNEh4KFnhhdHRyX3NlY3VyaXR5X3NlbGludXgYBSABKAwiyAMKCUZpbGVFbnRyeRIMCgR0eXBlGAEgASgNEgoKAmlkGAIgASgNEiAKA3JlZxgDIAEoCzITLmNyaW1nLmNyaXUuUmVnRmlsZRIjCgNpc2sYBCABKAsyFi5jcmltZy5jcml1LkluZXRTb2NrZXQSIAoDZWZkGAggASgLMhMuY3JpbWcuY3JpdS5FdmVudEZkEiMKBGVwZmQYCSABKAsyFS5jcmltZy5jcml1LkV2ZW50UG9sbBIiCgRzZ2ZkGAogASgLMhQuY3JpbWcuY3JpdS5TaWduYWxGZBIgCgN0ZmQYDCABKAsyEy5jcmltZy5jcml1LlRpbWVyRmQSIwoDdXNrGBAgASgLMhYuY3JpbWcuY3JpdS5Vbml4U29ja2V0Eh4KBGZpZm8YESABKAsyEC5jcmltZy5jcml1LkZpZm8SHgoEcGlwZRgSIAEoCzIQLmNyaW1nLmNyaXUuUGlwZRIgCgN0dHkYEyABKAsyEy5jcmltZy5jcml1LlR0eUZpbGUSJAoFbWVtZmQYFCABKAsyFS5jcmltZy5jcml1Lk1lbWZkRmlsZRIgCgVwaWRmZBgWIAEoCzIRLmNyaW1nLmNyaXUuUGlkRmQiFQoHQW55RmlsZRIKCgJpZBgBIAEoDSL2AQoHUmVnRmlsZRIKCgJpZBgBIAEoDRINCgVmbGFncxgCIAEoDRILCgNwb3MYAyABKAQSIwoEZm93bhgFIAEoCzIVLmNyaW1nLmNyaXUuRmlsZU93bmVyEgwKBG5hbWUYBiABKAwSDgoGbW50X2lkGAcgASgREgwKBHNpemUYCCABKAQSCwoDZXh0GAkgASgIEgwKBG1vZGUYCiABKA0SEAoIYnVpbGRfaWQYCyADKA0SEAoIY2hlY2tzdW0YDCABKA0SFwoPY2hlY2tzdW1fY29uZmlnGA0gASgNEhoKEmNoZWNrc3VtX3BhcmFtZXRlchgOIAEoDSJXCgRQaXBlEgoKAmlkGAEgASgNEg8KB3BpcGVfaWQYAiABKA0SDQoFZmxhZ3MYAyABKA0SIwoEZm93bhgEIAEoCzIVLmNyaW1nLmNyaXUuRmlsZU93bmVyIjQKBEZpZm8SCgoCaWQYASABKA0SDwoHcGlwZV9pZBgCIAEoDRIPCgdyZWdmX2lkGAMgASgNIloKB0V2ZW50RmQSCgoCaWQYASABKA0SDQoFZmxhZ3MYAiABKA0SIwoEZm93bhgDIAEoCzIVLmNyaW1nLmNyaXUuRmlsZU93bmVyEg8KB2NvdW50ZXIYBCABKAQicQoPRXZlbnRQb2xsVGFyZ2V0EgoKAmlkGAEgASgNEgsKA3RmZBgCIAEoDRIOCgZldmVudHMYAyABKA0SDAoEZGF0YRgEIAEoBBILCgNkZXYYBSABKA0SDQoFaW5vZGUYBiABKAQSCwoDcG9zGAcgASgEInUKCUV2ZW50UG9sbBIKCgJpZBgBIAEoDRINCgVmbGFncxgCIAEoDRIjCgRmb3duGAMgASgLMhUuY3JpbWcuY3JpdS5GaWxlT3duZXISKAoDdGZkGAQgAygLMhsuY3JpbWcuY3JpdS5FdmVudFBvbGxUYXJnZXQiWwoIU2lnbmFsRmQSCgoCaWQYASABKA0SDQoFZmxhZ3MYAiABKA0SIwoEZm93bhgDIAEoCzIVLmNyaW1nLmNyaXUuRmlsZU93bmVyEg8KB3NpZ21hc2sYBCABKAQiugEKB1RpbWVyRmQSCgoCaWQYASABKA0SDQoFZmxhZ3MYAiABKA0SIwoEZm93bhgDIAEoCzIVLmNyaW1nLmNyaXUuRmlsZU93bmVyEg8KB2Nsb2NraWQYBCABKA0SDQoFdGlja3MYBSABKAQSFQoNc2V0dGltZV9mbGFncxgGIAEoDRIMCgR2c2VjGAcgASgEEg0KBXZuc2VjGAggASgEEgwKBGlzZWMYCSABKAQSDQoFaW5zZWMYCiABKAQiagoJTWVtZmRGaWxlEgoKAmlkGAEgASgNEg0KBWZsYWdzGAIgASgNEgsKA3BvcxgDIAEoBBIjCgRmb3duGAQgASgLMhUuY3JpbWcuY3JpdS5GaWxlT3duZXISEAoIaW5vZGVfaWQYBSABKA0ibwoHVHR5RmlsZRIKCgJpZBgBIAEoDRITCgt0dHlfaW5mb19pZBgCIAEoDRINCgVmbGFncxgDIAEoDRIjCgRmb3duGAQgASgLMhUuY3JpbWcuY3JpdS5GaWxlT3duZXISDwoHcmVnZl9pZBgGIAEoDSJjCgVQaWRGZBIKCgJpZBgBIAEoDRILCgNpbm8YAiABKA0SDQoFZmxhZ3MYAyABKA0SDQoFbnNwaWQYBCABKAUSIwoEZm93bhgFIAEoCzIVLmNyaW1nLmNyaXUuRmlsZU93bmVyIsUCCgdUdHlJbmZvEgoKAmlkGAEgASgNEgwKBHR5cGUYAiABKA0SDgoGbG9ja2VkGAMgASgIEhEKCWV4Y2x1c2l2ZRgEIAEoCBITCgtwYWNrZXRfbW9kZRgFIAEoCBILCgNzaWQYBiABKA0SDAoEcGdycBgHIAEoDRIMCgRyZGV2GAggASgNEiQKB3Rlcm1pb3MYCSABKAsyEy5jcmltZy5jcml1LlRlcm1pb3MSKwoOdGVybWlvc19sb2NrZWQYCiABKAsyEy5jcmltZy5jcml1LlRlcm1pb3MSJAoHd2luc2l6ZRgLIAEoCzITLmNyaW1nLmNyaXUuV2luc2l6ZRIfCgNwdHkYDCABKAsyEi5jcmltZy5jcml1LlR0eVB0eRILCgNkZXYYDSABKA0SCwoDdWlkGA4gASgNEgsKA2dpZBgPIAEoDSInCgdUdHlEYXRhEg4KBnR0eV9pZBgBIAEoDRIMCgRkYXRhGAIgASgMIhcKBlR0eVB0eRINCgVpbmRleBgBIAEoDSJPCgdXaW5zaXplEg4KBndzX3JvdxgBIAEoDRIOCgZ3c19jb2wYAiABKA0SEQoJd3NfeHBpeGVsGAMgASgNEhEKCXdzX3lwaXhlbBgEIAEoDSKPAQoHVGVybWlvcxIPCgdjX2lmbGFnGAEgASgNEg8KB2Nfb2ZsYWcYAiABKA0SDwoHY19jZmxhZxgDIAEoDRIPCgdjX2xmbGFnGAQgASgNEg4KBmNfbGluZRgFIAEoDRIQCghjX2lzcGVlZBgGIAEoDRIQCghjX29zcGVlZBgHIAEoDRIMCgRjX2NjGAggAygN", [file_sockets]);
+  fileDesc("CgtmaWxlcy5wcm90bxIKY3JpbWcuY3JpdSJiCgtGZGluZm9FbnRyeRIKCgJpZBgBIAEoDRINCgVmbGFncxgCIAEoDRIMCgR0eXBlGAMgASgNEgoKAmZkGAQgASgNEh4KFnhhdHRyX3NlY3VyaXR5X3NlbGludXgYBSABKAwiyAMKCUZpbGVFbnRyeRIMCgR0eXBlGAEgASgNEgoKAmlkGAIgASgNEiAKA3JlZxgDIAEoCzITLmNyaW1nLmNyaXUuUmVnRmlsZRIjCgNpc2sYBCABKAsyFi5jcmltZy5jcml1LkluZXRTb2NrZXQSIAoDZWZkGAggASgLMhMuY3JpbWcuY3JpdS5FdmVudEZkEiMKBGVwZmQYCSABKAsyFS5jcmltZy5jcml1LkV2ZW50UG9sbBIiCgRzZ2ZkGAogASgLMhQuY3JpbWcuY3JpdS5TaWduYWxGZBIgCgN0ZmQYDCABKAsyEy5jcmltZy5jcml1LlRpbWVyRmQSIwoDdXNrGBAgASgLMhYuY3JpbWcuY3JpdS5Vbml4U29ja2V0Eh4KBGZpZm8YESABKAsyEC5jcmltZy5jcml1LkZpZm8SHgoEcGlwZRgSIAEoCzIQLmNyaW1nLmNyaXUuUGlwZRIgCgN0dHkYEyABKAsyEy5jcmltZy5jcml1LlR0eUZpbGUSJAoFbWVtZmQYFCABKAsyFS5jcmltZy5jcml1Lk1lbWZkRmlsZRIgCgVwaWRmZBgWIAEoCzIRLmNyaW1nLmNyaXUuUGlkRmQiFQoHQW55RmlsZRIKCgJpZBgBIAEoDSL2AQoHUmVnRmlsZRIKCgJpZBgBIAEoDRINCgVmbGFncxgCIAEoDRILCgNwb3MYAyABKAQSIwoEZm93bhgFIAEoCzIVLmNyaW1nLmNyaXUuRmlsZU93bmVyEgwKBG5hbWUYBiABKAwSDgoGbW50X2lkGAcgASgREgwKBHNpemUYCCABKAQSCwoDZXh0GAkgASgIEgwKBG1vZGUYCiABKA0SEAoIYnVpbGRfaWQYCyADKA0SEAoIY2hlY2tzdW0YDCABKA0SFwoPY2hlY2tzdW1fY29uZmlnGA0gASgNEhoKEmNoZWNrc3VtX3BhcmFtZXRlchgOIAEoDSJXCgRQaXBlEgoKAmlkGAEgASgNEg8KB3BpcGVfaWQYAiABKA0SDQoFZmxhZ3MYAyABKA0SIwoEZm93bhgEIAEoCzIVLmNyaW1nLmNyaXUuRmlsZU93bmVyIjQKBEZpZm8SCgoCaWQYASABKA0SDwoHcGlwZV9pZBgCIAEoDRIPCgdyZWdmX2lkGAMgASgNIloKB0V2ZW50RmQSCgoCaWQYASABKA0SDQoFZmxhZ3MYAiABKA0SIwoEZm93bhgDIAEoCzIVLmNyaW1nLmNyaXUuRmlsZU93bmVyEg8KB2NvdW50ZXIYBCABKAQicQoPRXZlbnRQb2xsVGFyZ2V0EgoKAmlkGAEgASgNEgsKA3RmZBgCIAEoDRIOCgZldmVudHMYAyABKA0SDAoEZGF0YRgEIAEoBBILCgNkZXYYBSABKA0SDQoFaW5vZGUYBiABKAQSCwoDcG9zGAcgASgEInUKCUV2ZW50UG9sbBIKCgJpZBgBIAEoDRINCgVmbGFncxgCIAEoDRIjCgRmb3duGAMgASgLMhUuY3JpbWcuY3JpdS5GaWxlT3duZXISKAoDdGZkGAQgAygLMhsuY3JpbWcuY3JpdS5FdmVudFBvbGxUYXJnZXQiWwoIU2lnbmFsRmQSCgoCaWQYASABKA0SDQoFZmxhZ3MYAiABKA0SIwoEZm93bhgDIAEoCzIVLmNyaW1nLmNyaXUuRmlsZU93bmVyEg8KB3NpZ21hc2sYBCABKAQiugEKB1RpbWVyRmQSCgoCaWQYASABKA0SDQoFZmxhZ3MYAiABKA0SIwoEZm93bhgDIAEoCzIVLmNyaW1nLmNyaXUuRmlsZU93bmVyEg8KB2Nsb2NraWQYBCABKA0SDQoFdGlja3MYBSABKAQSFQoNc2V0dGltZV9mbGFncxgGIAEoDRIMCgR2c2VjGAcgASgEEg0KBXZuc2VjGAggASgEEgwKBGlzZWMYCSABKAQSDQoFaW5zZWMYCiABKAQiagoJTWVtZmRGaWxlEgoKAmlkGAEgASgNEg0KBWZsYWdzGAIgASgNEgsKA3BvcxgDIAEoBBIjCgRmb3duGAQgASgLMhUuY3JpbWcuY3JpdS5GaWxlT3duZXISEAoIaW5vZGVfaWQYBSABKA0ibwoHVHR5RmlsZRIKCgJpZBgBIAEoDRITCgt0dHlfaW5mb19pZBgCIAEoDRINCgVmbGFncxgDIAEoDRIjCgRmb3duGAQgASgLMhUuY3JpbWcuY3JpdS5GaWxlT3duZXISDwoHcmVnZl9pZBgGIAEoDSJjCgVQaWRGZBIKCgJpZBgBIAEoDRILCgNpbm8YAiABKA0SDQoFZmxhZ3MYAyABKA0SDQoFbnNwaWQYBCABKAUSIwoEZm93bhgFIAEoCzIVLmNyaW1nLmNyaXUuRmlsZU93bmVyIsUCCgdUdHlJbmZvEgoKAmlkGAEgASgNEgwKBHR5cGUYAiABKA0SDgoGbG9ja2VkGAMgASgIEhEKCWV4Y2x1c2l2ZRgEIAEoCBITCgtwYWNrZXRfbW9kZRgFIAEoCBILCgNzaWQYBiABKA0SDAoEcGdycBgHIAEoDRIMCgRyZGV2GAggASgNEiQKB3Rlcm1pb3MYCSABKAsyEy5jcmltZy5jcml1LlRlcm1pb3MSKwoOdGVybWlvc19sb2NrZWQYCiABKAsyEy5jcmltZy5jcml1LlRlcm1pb3MSJAoHd2luc2l6ZRgLIAEoCzITLmNyaW1nLmNyaXUuV2luc2l6ZRIfCgNwdHkYDCABKAsyEi5jcmltZy5jcml1LlR0eVB0eRILCgNkZXYYDSABKA0SCwoDdWlkGA4gASgNEgsKA2dpZBgPIAEoDSJbCghGaWxlTG9jaxIMCgRmbGFnGAEgASgNEgwKBHR5cGUYAiABKA0SCwoDcGlkGAMgASgFEgoKAmZkGAQgASgFEg0KBXN0YXJ0GAUgASgDEgsKA2xlbhgGIAEoAyInCgdUdHlEYXRhEg4KBnR0eV9pZBgBIAEoDRIMCgRkYXRhGAIgASgMIhcKBlR0eVB0eRINCgVpbmRleBgBIAEoDSJPCgdXaW5zaXplEg4KBndzX3JvdxgBIAEoDRIOCgZ3c19jb2wYAiABKA0SEQoJd3NfeHBpeGVsGAMgASgNEhEKCXdzX3lwaXhlbBgEIAEoDSKPAQoHVGVybWlvcxIPCgdjX2lmbGFnGAEgASgNEg8KB2Nfb2ZsYWcYAiABKA0SDwoHY19jZmxhZxgDIAEoDRIPCgdjX2xmbGFnGAQgASgNEg4KBmNfbGluZRgFIAEoDRIQCghjX2lzcGVlZBgGIAEoDRIQCghjX29zcGVlZBgHIAEoDRIMCgRjX2NjGAggAygN", [file_sockets]);
 
 /**
  * A number in a descriptor table.
@@ -734,6 +734,58 @@ export const TtyInfoSchema: GenMessage<TtyInfo> = /*@__PURE__*/
   messageDesc(file_files, 14);
 
 /**
+ * filelocks.img: a lock or lease.
+ *
+ * @generated from message crimg.criu.FileLock
+ */
+export type FileLock = Message<"crimg.criu.FileLock"> & {
+  /**
+   * 1 posix, 2 flock, 4 open file description, 8 lease.
+   *
+   * @generated from field: optional uint32 flag = 1;
+   */
+  flag: number;
+
+  /**
+   * 0 read, 1 write, 2 unlock; of leases being broken what will be left, plus 4.
+   *
+   * @generated from field: optional uint32 type = 2;
+   */
+  type: number;
+
+  /**
+   * A process that has it, and a descriptor there.
+   *
+   * @generated from field: optional int32 pid = 3;
+   */
+  pid: number;
+
+  /**
+   * @generated from field: optional int32 fd = 4;
+   */
+  fd: number;
+
+  /**
+   * @generated from field: optional int64 start = 5;
+   */
+  start: bigint;
+
+  /**
+   * 0: to the end of the file.
+   *
+   * @generated from field: optional int64 len = 6;
+   */
+  len: bigint;
+};
+
+/**
+ * Describes the message crimg.criu.FileLock.
+ * Use `create(FileLockSchema)` to create a new message.
+ */
+export const FileLockSchema: GenMessage<FileLock> = /*@__PURE__*/
+  messageDesc(file_files, 15);
+
+/**
  * tty-data.img: bytes that nobody has read from an end yet.
  *
  * @generated from message crimg.criu.TtyData
@@ -757,7 +809,7 @@ export type TtyData = Message<"crimg.criu.TtyData"> & {
  * Use `create(TtyDataSchema)` to create a new message.
  */
 export const TtyDataSchema: GenMessage<TtyData> = /*@__PURE__*/
-  messageDesc(file_files, 15);
+  messageDesc(file_files, 16);
 
 /**
  * @generated from message crimg.criu.TtyPty
@@ -774,7 +826,7 @@ export type TtyPty = Message<"crimg.criu.TtyPty"> & {
  * Use `create(TtyPtySchema)` to create a new message.
  */
 export const TtyPtySchema: GenMessage<TtyPty> = /*@__PURE__*/
-  messageDesc(file_files, 16);
+  messageDesc(file_files, 17);
 
 /**
  * @generated from message crimg.criu.Winsize
@@ -806,7 +858,7 @@ export type Winsize = Message<"crimg.criu.Winsize"> & {
  * Use `create(WinsizeSchema)` to create a new message.
  */
 export const WinsizeSchema: GenMessage<Winsize> = /*@__PURE__*/
-  messageDesc(file_files, 17);
+  messageDesc(file_files, 18);
 
 /**
  * @generated from message crimg.criu.Termios
@@ -858,5 +910,5 @@ export type Termios = Message<"crimg.criu.Termios"> & {
  * Use `create(TermiosSchema)` to create a new message.
  */
 export const TermiosSchema: GenMessage<Termios> = /*@__PURE__*/
-  messageDesc(file_files, 18);
+  messageDesc(file_files, 19);
 

@@ -50,16 +50,3 @@ export function optionalList<Schema extends DescMessage>(
 ): MessageShape<Schema>[] {
   return set.has(name) ? list(set, name, typeId, schema) : [];
 }
-
-/** Number of entries, which are not decoded; none if there is no such image. */
-export function countOf(set: ImageSet, name: string, typeId: string): number {
-  if (!set.has(name)) return 0;
-  const reader = set.open(name, typeId);
-  try {
-    let count = 0;
-    while (reader.nextBytes()) count++;
-    return count;
-  } finally {
-    reader.close();
-  }
-}

@@ -4,6 +4,8 @@ import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
 import { CrimgError } from "../../../src/errors/crimg-error.js";
 import { type CoreEntry, CoreEntrySchema } from "../gen/core_pb.js";
 import {
+  type FileLock,
+  FileLockSchema,
   type FdinfoEntry,
   FdinfoEntrySchema,
   type FileEntry,
@@ -35,7 +37,7 @@ import {
 } from "../gen/tree_pb.js";
 import type { ImageSet } from "./image-set.js";
 import { inventoryName, isModelled } from "./image-types.js";
-import { countOf, list, one, openRaw, optionalList, optionalOne } from "./image-lists.js";
+import { list, one, openRaw, optionalList, optionalOne } from "./image-lists.js";
 import { taskStateFromWire } from "../map/map-core.js";
 import { actionsOfOldSet, loadFiles, remapsOfPaths } from "./old-forms.js";
 
@@ -76,8 +78,7 @@ export interface WireSet {
   readonly timens: TimensEntry | undefined;
   readonly terminals: readonly TtyInfo[];
   readonly terminalData: readonly TtyData[];
-  /** Entries of filelocks.img. */
-  readonly fileLocks: number;
+  readonly fileLocks: readonly FileLock[];
   /** Images outside the model, by name. */
   readonly carried: ReadonlyMap<string, Uint8Array>;
   /** Images outside the model that are too big to carry. */
@@ -140,7 +141,7 @@ export function loadSet(set: ImageSet): WireSet {
     timens: optionalOne(set, timensName(set, ids.get(tree[0]?.pid ?? 0)), "timens", TimensEntrySchema),
     terminals: optionalList(set, "tty-info.img", "tty-info", TtyInfoSchema),
     terminalData: optionalList(set, "tty-data.img", "tty-data", TtyDataSchema),
-    fileLocks: countOf(set, "filelocks.img", "filelocks"),
+    fileLocks: optionalList(set, "filelocks.img", "filelocks", FileLockSchema),
     ...carriedImages(set),
   };
 }

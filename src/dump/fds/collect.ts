@@ -19,6 +19,7 @@ import type { FileCollector, FileFields } from "./kind.js";
 import { fileDumps } from "./kinds.js";
 import { classOfDescriptor, isVital } from "./left-out.js";
 import { isOwnStream } from "./own-streams.js";
+import { collectLocks } from "./locks.js";
 import { ownerOf } from "./owner.js";
 import { DescriptorScan } from "./scan.js";
 
@@ -31,7 +32,6 @@ export function collectDescriptors(context: DumpContext, options: DescriptorOpti
   const scan = new DescriptorScan(context);
   try {
     const collecting = { context, options, descriptions: withoutIgnoredNumbers(context, scan.descriptions) };
-    for (const description of collecting.descriptions) refuseLocks(collecting, description);
     collectAllowed(collecting);
   } finally {
     scan.release();
@@ -131,6 +131,7 @@ function collectEach(collecting: Collecting): void {
   for (const { description, collector } of sorted) addFile(collecting, description, collector.collect(description));
   for (const collector of collectors.values()) collector.finish?.();
   addDescriptors(collecting);
+  collectLocks(collecting);
 }
 
 function collectorOf(collecting: Collecting, kind: FileKind): FileCollector {
@@ -142,11 +143,6 @@ function collectorOf(collecting: Collecting, kind: FileKind): FileCollector {
 function kindOf(description: Description): FileKind {
   const found = classify(factsOf(description));
   return "kind" in found ? found.kind : refuseDescription(description, found.code, found.refused);
-}
-
-function refuseLocks({ context }: Collecting, description: Description): void {
-  const [lock] = description.info.locks;
-  if (lock !== undefined) context.leaveOut("locks", `${nameOf(description)}: a lock on ${decodeText(description.link)} (${lock})`);
 }
 
 function addFile({ context }: Collecting, description: Description, fields: FileFields): void {

@@ -7,6 +7,7 @@ import type { Slot } from "../operands.js";
 import type { FileLowering } from "./kind.js";
 import { fileLowerings } from "./kinds.js";
 import { openLate } from "./late-files.js";
+import { takeLease, takeLocks } from "./locks.js";
 import { setAsync, setOwner, setThreadOwner } from "./owner.js";
 import { rangesToClose } from "./place.js";
 import { AT_FDCWD, fcntl, FileSlots, openFlags } from "./shared.js";
@@ -91,10 +92,12 @@ export class DescriptorProgram implements DescriptorLowering {
       const [first] = this.#slots.holdersOf(row.file);
       if (first?.task !== task || first.fd !== row.fd) continue;
       finish?.(this.#slots, row.file, row.fd);
+      takeLease(this.#slots, row.file, row.fd);
       setOwner(this.#slots, row.file, row.fd);
       setAsync(this.#slots, row.file, row.fd);
     }
     for (const { finishTask } of Object.values(this.kinds)) finishTask?.(this.#slots, task);
+    takeLocks(this.#slots, task);
   }
 
   finishThread(thread: number): void {

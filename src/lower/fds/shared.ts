@@ -29,7 +29,7 @@ export const openFlags = {
   TMPFILE: 0o20000000,
 } as const;
 export const AT_FDCWD = -100;
-export const errno = { ENOENT: 2, EBADF: 9, EEXIST: 17, EINVAL: 22, EPERM: 1, ENOTCONN: 107, ECONNREFUSED: 111 } as const;
+export const errno = { ENOENT: 2, EBADF: 9, EAGAIN: 11, EEXIST: 17, EINVAL: 22, EPERM: 1, ENOTCONN: 107, ECONNREFUSED: 111 } as const;
 
 /** Flags that F_SETFL can change (fcntl(2)); O_ASYNC waits until the owner is set. */
 const settableFlags = openFlags.APPEND | openFlags.DIRECT | openFlags.NOATIME | openFlags.NONBLOCK;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Sections about descriptors and open files of every kind. */
-import type { DescriptorRow } from "../../gen/tables.js";
+import type { DescriptorRow, FileLockRow } from "../../gen/tables.js";
 import type { Block } from "./document.js";
 import { fileText } from "./file-kinds.js";
 import { filesOf, holdersOf } from "./held-files.js";
@@ -56,8 +56,22 @@ export function files(scope: Scope): Section {
     { title: "WHAT" },
   ] as const;
   const objects = indices.flatMap((index) => tables.files[index]?.object ?? []);
+  const isShown = new Set(indices);
+  const locks = tables.fileLocks.flatMap(({ file }, index) => (isShown.has(file) ? [index] : []));
   return {
-    blocks: [{ columns, rows }],
-    selected: { files: indices, objects: [...new Set(objects)].filter((row) => row < tables.objects.length) },
+    blocks: [{ columns, rows }, ...(locks.length > 0 ? [{ lines: locks.map((index) => lockText(scope, index)) }] : [])],
+    selected: { files: indices, objects: [...new Set(objects)].filter((row) => row < tables.objects.length), fileLocks: locks },
   };
+}
+
+/** `#7: posix write lock of bytes 5 to 14 of /var/x, held by 4711`. */
+function lockText({ checkpoint }: Scope, index: number): string {
+  const { tables } = checkpoint;
+  const lock = tables.fileLocks[index] as FileLockRow;
+  const isWhole = lock.kind === "flock" || lock.kind === "lease" || (lock.start === 0n && lock.length === 0n);
+  const range = isWhole ? "" : ` of bytes ${lock.start} to ${lock.length === 0n ? "the end" : lock.start + lock.length - 1n}`;
+  const what = lock.kind === "lease" ? `${lock.type} lease` : `${lock.kind} ${lock.type} lock${range}`;
+  const state = lock.target === lock.type ? "" : ", being broken";
+  const owner = lock.task === null ? "" : `, held by ${tables.tasks[lock.task]?.pid ?? "?"}`;
+  return `#${lock.file}: ${what} of ${fileText(checkpoint, tables.files[lock.file])}${owner}${state}`;
 }

@@ -12,6 +12,7 @@ import {
   epollWatchRowSize,
   eventfdRowSize,
   extentRowSize,
+  fileLockRowSize,
   foreignRowSize,
   guardRegionRowSize,
   intervalTimerRowSize,
@@ -33,6 +34,7 @@ import {
   readEpollWatchRow,
   readEventfdRow,
   readExtentRow,
+  readFileLockRow,
   readForeignRow,
   readGuardRegionRow,
   readIntervalTimerRow,
@@ -80,6 +82,7 @@ import {
   writeEpollWatchRow,
   writeEventfdRow,
   writeExtentRow,
+  writeFileLockRow,
   writeForeignRow,
   writeGuardRegionRow,
   writeIntervalTimerRow,
@@ -116,6 +119,7 @@ import type {
   EpollWatchRow,
   EventfdRow,
   ExtentRow,
+  FileLockRow,
   ForeignRow,
   GuardRegionRow,
   IntervalTimerRow,
@@ -520,6 +524,16 @@ export const epollParametersArbitrary: fc.Arbitrary<EpollParametersRow> = fc.rec
   preferBusyPoll: u1,
 });
 
+export const fileLockArbitrary: fc.Arbitrary<FileLockRow> = fc.record({
+  kind: fc.constantFrom("posix", "ofd", "flock", "lease"),
+  type: fc.constantFrom("read", "write", "unlock"),
+  file: u4,
+  task: optionalRow,
+  start: u8,
+  length: u8,
+  target: fc.constantFrom("read", "write", "unlock"),
+});
+
 /** Every record of the spec, for the laws that all codecs obey. */
 export const codecCases: readonly CodecCase[] = [
   codecCase("ckpt_elf_v2::tables_header", tablesHeaderSize, tablesHeaderArbitrary, readTablesHeader, writeTablesHeader),
@@ -556,6 +570,7 @@ export const codecCases: readonly CodecCase[] = [
   codecCase("ckpt_elf_v2::absent_region", absentRegionRowSize, absentRegionArbitrary, readAbsentRegionRow, writeAbsentRegionRow),
   codecCase("ckpt_elf_v2::terminal", terminalRowSize, terminalArbitrary, readTerminalRow, writeTerminalRow),
   codecCase("ckpt_elf_v2::epoll_parameters", epollParametersRowSize, epollParametersArbitrary, readEpollParametersRow, writeEpollParametersRow),
+  codecCase("ckpt_elf_v2::file_lock", fileLockRowSize, fileLockArbitrary, readFileLockRow, writeFileLockRow),
 ];
 
 /** Rows of each table; references are any numbers. */
@@ -589,5 +604,6 @@ export const rowArbitraries: { readonly [Name in keyof Tables]: fc.Arbitrary<Tab
   guardRegions: guardRegionArbitrary,
   absentRegions: absentRegionArbitrary,
   terminals: terminalArbitrary,
+  fileLocks: fileLockArbitrary,
   epollParameters: epollParametersArbitrary,
 };
