@@ -7,7 +7,7 @@ import type { OptionSpecs } from "./command.js";
 const group = "Resources that reach outside the tree";
 
 export const externalOptionSpecs = {
-  tcpEstablished: { type: "boolean", group, describe: "Keep established TCP connections" },
+  tcpEstablished: { type: "boolean", group, describe: "Keep established TCP connections (no effect yet: refused)" },
   tcpClose: { type: "boolean", group, describe: "Treat TCP connections as closed" },
   extUnixSk: { type: "boolean", group, describe: "Allow unix sockets whose peer is outside" },
   fileLocks: { type: "boolean", group, describe: "Keep file locks" },
@@ -17,23 +17,32 @@ export const externalOptionSpecs = {
     group,
     value: "MODE",
     valueOptional: true,
-    describe: "How cgroups are kept (none, props, soft, full, strict, ignore)",
+    describe: "How cgroups are kept: none, or ignore (others have no effect yet: refused)",
   },
-  cgroupRoot: { type: "strings", group, value: "[CONTROLLER:]PATH", describe: "Where the cgroups of the tree are; may be repeated" },
+  cgroupRoot: {
+    type: "strings",
+    group,
+    value: "[CONTROLLER:]PATH",
+    describe: "Where the cgroups of the tree are (no effect yet: refused)",
+  },
 } as const satisfies OptionSpecs;
 
 export const dumpOnlyOptionSpecs = {
   skipInFlight: { type: "boolean", group, describe: "Drop connections that nobody has accepted yet" },
   linkRemap: { type: "boolean", group, describe: "Unlinked files with other names left may be found by those" },
   ghostLimit: { type: "string", group, value: "SIZE", describe: "Largest unlinked file whose content is kept, such as 64M" },
-  networkLock: { type: "string", group, value: "METHOD", describe: "How TCP peers are kept waiting (iptables, nftables, skip)" },
+  networkLock: {
+    type: "string",
+    group,
+    value: "METHOD",
+    describe: "How TCP peers are kept waiting: skip (others have no effect yet: refused)",
+  },
 } as const satisfies OptionSpecs;
 
 /** For the help of dump and exec: nothing is promised that is not done. */
 export const externalOptionsNote =
-  "Options for resources that reach outside the tree have the names that CRIU gave them. --ghost-limit, --skip-in-flight and " +
-  "--ext-unix-sk (datagram sockets) change what a dump takes; the others are accepted, and what they are about (connected TCP " +
-  "sockets, file locks, cgroups, namespaces) is refused by name if it is met.";
+  "Options for resources that reach outside the tree have the names that CRIU gave them. --file-locks, --shell-job and " +
+  "--link-remap ask for what is done anyway; one that has no effect yet (--tcp-established, --cgroup-root) is refused as such.";
 
 /** The same for exec, where all has been decided by the dump. */
 export const externalOptionsAtExecNote =
@@ -66,8 +75,28 @@ function text(value: Parsed[string]): string | undefined {
   return typeof value === "string" ? value : undefined;
 }
 
-/** The options as the operations take them. */
+/** Options that are there for what crimg cannot do yet. Accepted in silence they would promise it. */
+function refuseIneffective(args: Parsed): void {
+  const { tcpEstablished, manageCgroups, cgroupRoot, networkLock } = args;
+  const given: readonly (readonly [boolean, string, string])[] = [
+    [tcpEstablished === true, "--tcp-established", "connected TCP sockets cannot be kept; --tcp-close gives them up"],
+    [isOf(manageCgroups, ["none", "ignore"]), "--manage-cgroups", "control groups are not kept; --manage-cgroups=ignore leaves them out"],
+    [Array.isArray(cgroupRoot) && cgroupRoot.length > 0, "--cgroup-root", "control groups are not kept; leave it out"],
+    [isOf(networkLock, ["skip"]), "--network-lock", "no connection is kept that would need it; leave it out"],
+  ];
+  for (const [isGiven, option, why] of given) {
+    if (isGiven) throw new CrimgError("usage.no-effect", `${option} has no effect yet`, { hint: why });
+  }
+}
+
+/** A value that is none of those which ask for nothing. */
+function isOf(value: Parsed[string], harmless: readonly string[]): boolean {
+  return typeof value === "string" && !harmless.includes(value);
+}
+
+/** The options as the operations take them. Throws CrimgError `usage.no-effect` for one that would do nothing. */
 export function externalOptions(args: Parsed): ExternalOptions {
+  refuseIneffective(args);
   const limit = text(args["ghostLimit"]);
   return {
     tcpEstablished: flag(args["tcpEstablished"]),

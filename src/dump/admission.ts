@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What can be told to be undumpable before anything is touched. */
 import { tryReadSmall, uname } from "../native/index.js";
-import { PF_KTHREAD, procPath, processExists, readStat, readStatus, type ProcStat } from "./procfs.js";
+import { listThreads, PF_KTHREAD, procPath, processExists, readStat, readStatus, type ProcStat } from "./procfs.js";
 import { refusal } from "./refusal.js";
 
 /** Refuses pids that name nothing, ourselves, or one of our ancestors (freezing it may freeze what drives us). */
@@ -29,6 +29,11 @@ export function assertDumpable(pid: number): void {
     ancestor = Number(stat.field(4));
   }
   const stat = readStat(procPath(pid));
+  if (stat?.state === "Z" && (listThreads(pid) ?? []).length > 1) {
+    throw refusal("dead-leader", `process ${pid}: its first thread has ended while others run on, which crimg cannot make again`, {
+      hint: "gcore and debuggers cannot take it either; the program has to end its last thread, or to be written so that main() stays.",
+    });
+  }
   if (stat?.state === "Z") {
     throw refusal("zombie", `process ${pid}: it has ended already and waits for its parent`);
   }

@@ -82,7 +82,7 @@ export class ProcessMaker {
     return {
       isPatient: true,
       message: `make ${what}`,
-      hint: `id ${pid} may be in use, also as a session, a process group or an unreaped child; --pid namespace or --pid any avoid that`,
+      hint: inUse(pid),
     };
   }
 
@@ -93,6 +93,12 @@ export class ProcessMaker {
     this.cloneArgs.push(args);
     return args;
   }
+}
+
+/** A new pid namespace has its own init as process 1. */
+function inUse(pid: number): string {
+  const what = `id ${pid} may be in use, also as a session, a process group or an unreaped child`;
+  return pid === 1 ? `${what}; --pid any gives the program another` : `${what}; --pid namespace or --pid any avoid that`;
 }
 
 const helperFlags = CLONE.vm | CLONE.fs | CLONE.files;

@@ -157,3 +157,16 @@ test("Ctrl-C in mid-dump", async (t) => {
   );
   await moreTicks(join(directory, "log"), 3);
 });
+
+test("a process whose first thread has ended while another runs on is named as that", async (t) => {
+  const directory = temporaryDirectory(t);
+  const script = [
+    "import ctypes, threading, time",
+    "threading.Thread(target=time.sleep, args=(600,)).start()",
+    "ctypes.CDLL(None).pthread_exit(None)",
+  ];
+  const { pid } = start(t, "/usr/bin/python3", ["-c", script.join("\n")], { cwd: directory });
+  await until("the first thread has ended", () => /^State:\tZ/m.test(readFileSync(`/proc/${pid}/task/${pid}/status`, "utf8")));
+  assertRefused(crimg("dump", String(pid), "-o", join(directory, "image.elf")), /its first thread has ended while others run on/);
+  assert.deepEqual(names(directory), []);
+});
