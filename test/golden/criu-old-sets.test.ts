@@ -133,7 +133,11 @@ test("a FIFO and a terminal that share their ids with their paths", async (t) =>
   tty.type = fileType.tty;
   const added = [
     create(FileEntrySchema, { type: fileType.fifo, id: fifo.id, fifo: { id: fifo.id, pipeId: 77 } }),
-    create(FileEntrySchema, { type: fileType.tty, id: tty.id, tty: { id: tty.id, ttyInfoId: 5, flags: 2, fown: {} } }),
+    create(FileEntrySchema, {
+      type: fileType.tty,
+      id: tty.id,
+      tty: { id: tty.id, ttyInfoId: 5, flags: 2, fown: { uid: 0, euid: 0, signum: 0, pidType: 0, pid: 0 } },
+    }),
   ];
   writeImage(join(set, "files.img"), "files", [...files, ...added.map((entry) => toBinary(FileEntrySchema, entry))]);
   writeImage(
@@ -141,7 +145,8 @@ test("a FIFO and a terminal that share their ids with their paths", async (t) =>
     "fdinfo",
     descriptors.map((entry) => toBinary(FdinfoEntrySchema, entry)),
   );
-  writeImage(join(set, "tty-info.img"), "tty-info", [toBinary(TtyInfoSchema, create(TtyInfoSchema, { id: 5, type: 3 }))]);
+  const tty5 = { id: 5, type: 3, locked: false, exclusive: false, packetMode: false, sid: 0, pgrp: 0, rdev: 0 };
+  writeImage(join(set, "tty-info.img"), "tty-info", [toBinary(TtyInfoSchema, create(TtyInfoSchema, tty5))]);
   writeImage(join(set, "remap-fpath.img"), "remap-fpath", [
     toBinary(RemapFilePathSchema, create(RemapFilePathSchema, { origId: fifo.id, remapId: 9, remapType: 2 })),
   ]);

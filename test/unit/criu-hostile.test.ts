@@ -21,9 +21,22 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test, { type TestContext } from "node:test";
 import { gzipSync } from "node:zlib";
-import { create, type DescMessage, fromBinary, type MessageShape, toBinary } from "@bufbuild/protobuf";
+import {
+  clearField,
+  create,
+  type DescMessage,
+  fromBinary,
+  isFieldSet,
+  type Message,
+  type MessageShape,
+  toBinary,
+} from "@bufbuild/protobuf";
 import { pack } from "tar-stream";
 import { format } from "../../formats/criu/index.js";
+import { missingField } from "../../formats/criu/wire/required.js";
+import { registry } from "../../formats/registry.js";
+import { validate } from "../../src/ops/validate.js";
+import { CoreEntrySchema, TaskCoreSchema } from "../../formats/criu/gen/core_pb.js";
 import { FdinfoEntrySchema } from "../../formats/criu/gen/files_pb.js";
 import { MmEntrySchema, PagemapEntrySchema, PagemapHeadSchema } from "../../formats/criu/gen/memory_pb.js";
 import { TreeEntrySchema } from "../../formats/criu/gen/tree_pb.js";
@@ -170,11 +183,67 @@ test("a map with more pages than there are, and one out of order", async (t) => 
   assert.equal((await failure(set)).code, "criu.pages");
   const other = copyOf(t, "single");
   edit(join(other, "pagemap-504.img"), [PagemapHeadSchema, PagemapEntrySchema], (entries) =>
-    entries.push(create(PagemapEntrySchema, { vaddr: 4096n, nrPages: 1n, flags: 4 })),
+    entries.push(create(PagemapEntrySchema, { vaddr: 4096n, compatNrPages: 1, nrPages: 1n, flags: 4 })),
   );
   const error = await failure(other);
   assert.equal(error.code, "criu.pagemap");
   assert.match(error.path ?? "", /vaddr/);
+});
+
+test("every field that CRIU requires is missed, in every message of a real set, with its path", async (t) => {
+  const set = copyOf(t, "threads4");
+  const path = join(set, "core-547.img");
+  const bytes = readFileSync(path);
+  const fresh = () => fromBinary(CoreEntrySchema, bytes.subarray(12));
+  assert.equal(missingField(CoreEntrySchema, fresh()), undefined);
+  let count = 0;
+  /** Leaves out each field below a message, which `find` finds in a fresh one. */
+  const visit = (schema: DescMessage, find: () => [core: Message, part: Message], at: string): void => {
+    for (const field of schema.fields.filter(({ fieldKind }) => fieldKind === "scalar" || fieldKind === "message")) {
+      const [core, part] = find();
+      if (!isFieldSet(part, field)) continue;
+      const path = at === "" ? field.name : `${at}.${field.name}`;
+      clearField(part, field);
+      const missing = missingField(CoreEntrySchema, core);
+      assert.ok(missing === undefined || missing === path, `${path}: ${missing}`);
+      if (missing !== undefined) count++;
+      if (field.message === undefined) continue;
+      const step = (): [Message, Message] => {
+        const [whole, outer] = find();
+        return [whole, (outer as unknown as Record<string, Message>)[field.localName] as Message];
+      };
+      visit(field.message, step, path);
+    }
+  };
+  const start = (): [Message, Message] => {
+    const core = fresh();
+    return [core, core];
+  };
+  visit(CoreEntrySchema, start, "");
+  assert.ok(count > 50, String(count));
+  const core = fresh();
+  if (core.tc) clearField(core.tc, TaskCoreSchema.field.taskState);
+  const body = toBinary(CoreEntrySchema, core);
+  const length = Buffer.alloc(4);
+  length.writeUInt32LE(body.length);
+  writeFileSync(path, Buffer.concat([bytes.subarray(0, 8), length, body]));
+  const error = await failure(set);
+  assert.equal(error.code, "criu.required");
+  assert.match(error.path ?? "", /tc\.task_state/);
+  assert.equal((await validate(path, { registry, profile: "format" })).findings.at(-1)?.code, "file.unreadable");
+});
+
+test("a map of pages without its head, and entries behind the one of an image", async (t) => {
+  const set = copyOf(t, "single");
+  const map = join(set, "pagemap-504.img");
+  truncateSync(map, 8);
+  assert.equal((await failure(set)).code, "criu.empty");
+  assert.equal((await validate(map, { registry, profile: "format" })).findings.at(-1)?.code, "file.unreadable");
+  const other = copyOf(t, "single");
+  const core = join(other, "core-504.img");
+  const bytes = readFileSync(core);
+  writeFileSync(core, Buffer.concat([bytes, bytes.subarray(8)]));
+  assert.equal((await failure(other)).code, "criu.trailing");
 });
 
 test("a tree whose parents come after their children, or never", async (t) => {

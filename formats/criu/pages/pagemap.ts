@@ -75,8 +75,7 @@ export class PagemapReader {
   #runs(set: ImageSet, name: string): { runs: PageRun[]; pagesId: number | undefined; countForm: number } {
     const reader = set.open(name, name.startsWith("pagemap-shmem-") ? "pagemap-shmem" : "pagemap");
     try {
-      const head = reader.next(PagemapHeadSchema);
-      if (!head) return { runs: [], pagesId: undefined, countForm: countForms.both };
+      const head = reader.one(PagemapHeadSchema);
       const pages = this.#pages(set, head.pagesId);
       const runs: PageRun[] = [];
       let parentRuns: readonly PageRun[] | undefined;

@@ -13,7 +13,10 @@ export function openRaw(set: ImageSet, name: string): ImageReader {
 export function one<Schema extends DescMessage>(set: ImageSet, name: string, typeId: string, schema: Schema): MessageShape<Schema> {
   const reader = set.open(name, typeId);
   try {
-    return reader.one(schema);
+    const message = reader.one(schema);
+    if (reader.position !== reader.size)
+      throw reader.error("criu.trailing", `${reader.size - reader.position} bytes follow the one entry.`, reader.position);
+    return message;
   } finally {
     reader.close();
   }

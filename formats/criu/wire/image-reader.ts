@@ -8,6 +8,7 @@ import { constants } from "node:fs";
 import { type DescMessage, fromBinary, type MessageShape } from "@bufbuild/protobuf";
 import { CrimgError } from "../../../src/errors/crimg-error.js";
 import { commonMagic, inventoryName, magicOf } from "./image-types.js";
+import { missingField } from "./required.js";
 import { checkWire } from "./wire-check.js";
 
 /** Largest message: the biggest real ones (mm of 65,530 areas) stay under 8 MiB. */
@@ -81,16 +82,20 @@ export class ImageReader {
     return this.#take(length);
   }
 
-  /** Decodes a message of this file whose first byte is at `bodyAt`. */
-  decode<Schema extends DescMessage>(schema: Schema, bytes: Uint8Array, bodyAt: number): MessageShape<Schema> {
+  /** Decodes a message of this file whose first byte is at `bodyAt`; see `missingField` for `isWrapper`. */
+  decode<Schema extends DescMessage>(schema: Schema, bytes: Uint8Array, bodyAt: number, isWrapper = false): MessageShape<Schema> {
     const fault = checkWire(schema, bytes);
     if (fault) throw this.error("criu.entry", `The message cannot be read: ${fault.problem}.`, bodyAt + fault.offset, fault.path);
+    let message: MessageShape<Schema>;
     try {
-      return fromBinary(schema, bytes);
+      message = fromBinary(schema, bytes);
     } catch (cause) {
       const why = cause instanceof Error ? cause.message : String(cause);
       throw this.error("criu.entry", `The message cannot be read: ${why}.`, bodyAt, undefined, cause);
     }
+    const missing = missingField(schema, message, isWrapper);
+    if (missing !== undefined) throw this.error("criu.required", `The message lacks ${missing}, which CRIU requires.`, bodyAt, missing);
+    return message;
   }
 
   /** Exactly one message, as in images that hold one. */

@@ -67,7 +67,7 @@ function filesOfKind(set: ImageSet, image: FileImage): FileEntry[] {
     for (let bytes = reader.nextBytes(); bytes; bytes = reader.nextBytes()) {
       const bodyAt = reader.position - bytes.length;
       const head = new BinaryWriter().tag(image.member, WireType.LengthDelimited).uint32(bytes.length).finish();
-      const entry = reader.decode(FileEntrySchema, Buffer.concat([head, bytes]), bodyAt - head.length);
+      const entry = reader.decode(FileEntrySchema, Buffer.concat([head, bytes]), bodyAt - head.length, true);
       entry.type = image.fileType;
       entry.id = reader.decode(AnyFileSchema, bytes, bodyAt).id;
       entries.push(entry);
