@@ -5,6 +5,7 @@ import type { ReadOptions } from "../../src/adapter/format.js";
 import { FileBytes } from "../../src/bytes/random-bytes.js";
 import { readElfHeader, readProgramHeaders, readSegment } from "../../src/elf/headers.js";
 import { CrimgError } from "../../src/errors/crimg-error.js";
+import type { ProgramHeader } from "../../src/gen/elf64.js";
 import type { Tables } from "../../src/gen/tables.js";
 import { Checkpoint } from "../../src/model/checkpoint.js";
 import { assertReferences } from "../../src/model/references.js";
@@ -35,7 +36,7 @@ export function readImage(path: string, { verify = false }: ReadOptions): Checkp
       });
     }
     assertReferences(tables, { source: path, format: formatId });
-    assertExtents(tables, file.size, path);
+    assertExtents(tables, segmentsOf(headers).extents, file.size, path);
     const sums = verify ? readSums(bytes, place) : undefined;
     if (sums) assertSums(file, bytes, segmentsOf(headers), sums);
     const fd = openSync(path, "r");
@@ -47,7 +48,12 @@ export function readImage(path: string, { verify = false }: ReadOptions): Checkp
   }
 }
 
-function assertExtents(tables: Tables, size: bigint, path: string): void {
+/**
+ * Every extent lies in the segment of stored bytes, which ends in the file, and no byte belongs to two: what a reader has
+ * to build is bounded by the size of the file (SPEC 7 and 9).
+ */
+function assertExtents(tables: Tables, segment: ProgramHeader | undefined, size: bigint, path: string): void {
+  const [start, end] = segment === undefined ? [0n, 0n] : [segment.pOffset, segment.pOffset + segment.pFilesz];
   tables.extents.forEach((extent, index) => {
     const place = { source: path, format: formatId, path: `extents[${index}]`, offset: extent.fileOffset };
     if (extent.source !== 0) throw new CrimgError("ckpt-elf.source", `extents[${index}].source must be 0, found ${extent.source}`, place);
@@ -61,5 +67,31 @@ function assertExtents(tables: Tables, size: bigint, path: string): void {
         },
       );
     }
+    if (extent.fileOffset < start || extent.fileOffset + extent.length > end) {
+      throw new CrimgError("ckpt-elf.extent", `extents[${index}] lies outside the segment of stored bytes`, {
+        ...place,
+        expected: `from ${start} to ${end}`,
+        actual: `${extent.fileOffset} to ${extent.fileOffset + extent.length}`,
+      });
+    }
   });
+  const order = [...tables.extents.keys()];
+  const offsetOf = (index: number): bigint => tables.extents[index]?.fileOffset ?? 0n;
+  const isAscending = order.every((index) => index === 0 || offsetOf(index - 1) <= offsetOf(index));
+  if (!isAscending) order.sort((a, b) => (offsetOf(a) < offsetOf(b) ? -1 : offsetOf(a) > offsetOf(b) ? 1 : a - b));
+  let taken = 0n;
+  for (const index of order) {
+    const offset = offsetOf(index);
+    if (offset < taken) {
+      throw new CrimgError("ckpt-elf.extent", `extents[${index}] has bytes of the file that another extent has`, {
+        source: path,
+        format: formatId,
+        path: `extents[${index}].file_offset`,
+        offset,
+        expected: `from ${taken} on`,
+        actual: String(offset),
+      });
+    }
+    taken = offset + (tables.extents[index]?.length ?? 0n);
+  }
 }

@@ -353,7 +353,7 @@ types:
       - { id: address, type: u8, -crimg-format: hex, doc: "Virtual address, or offset in the object." }
       - { id: length, type: u8, doc: "Bytes." }
       - { id: file_offset, type: u8, -crimg-format: hex, doc: "Where the bytes are in the source; page-aligned in an image." }
-      - { id: source, type: u4, doc: "0: this file. (Others only in memory: see the model.)" }
+      - { id: source, type: u4, doc: "Zero: this file." }
       - { id: reserved, type: u4, doc: "Zero." }
 
   object_record:

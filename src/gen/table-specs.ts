@@ -338,7 +338,7 @@ export const tableSpecs: readonly TableSpec[] = [
       { id: "address", name: "address", wire: "u8", offset: 8, size: 8, format: "hex", doc: "Virtual address, or offset in the object." },
       { id: "length", name: "length", wire: "u8", offset: 16, size: 8, doc: "Bytes." },
       { id: "file_offset", name: "fileOffset", wire: "u8", offset: 24, size: 8, format: "hex", doc: "Where the bytes are in the source; page-aligned in an image." },
-      { id: "source", name: "source", wire: "u4", offset: 32, size: 4, doc: "0: this file. (Others only in memory: see the model.)" },
+      { id: "source", name: "source", wire: "u4", offset: 32, size: 4, doc: "Zero: this file." },
     ],
   },
   {

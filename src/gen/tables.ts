@@ -995,7 +995,7 @@ export interface ExtentRow {
   readonly length: bigint;
   /** Where the bytes are in the source; page-aligned in an image. */
   readonly fileOffset: bigint;
-  /** 0: this file. (Others only in memory: see the model.) */
+  /** Zero: this file. */
   readonly source: number;
 }
 

@@ -259,6 +259,14 @@ function assertLowerable(checkpoint: Checkpoint): void {
   });
   threads.forEach((row, index) => {
     if (tasks[row.task] === undefined) fail("lower.reference", `thread ${row.tid} has no task`, `threads[${index}].task`);
+    // 0: the format did not say.
+    const isCode64 = row.regs.cs === 0x33n || row.regs.cs === 0n;
+    if (!isCode64)
+      fail(
+        "lower.registers",
+        `thread ${row.tid} does not run 64-bit code (cs is 0x${row.regs.cs.toString(16)})`,
+        `threads[${index}].regs.cs`,
+      );
   });
   vmas.forEach((row, index) => {
     const isAligned = row.start % pageSize === 0n && row.end % pageSize === 0n;

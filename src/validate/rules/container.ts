@@ -5,6 +5,7 @@ import { segmentsOf } from "../../../formats/ckpt-elf/image-header.js";
 import { type ImageSums, readSums } from "../../../formats/ckpt-elf/sums.js";
 import { readElfHeader, readProgramHeaders, readSectionHeaders, readSegment } from "../../elf/headers.js";
 import { readTableDirectory } from "../../elf/table-directory.js";
+import { directoryEntrySize, tablesHeaderSize } from "../../gen/ckpt-elf-v2.js";
 import {
   type ElfHeader,
   type ProgramHeader,
@@ -81,6 +82,13 @@ function partsOf({ header, segments, checkpoint }: Container): Part[] {
   ];
   return parts.filter(({ start, end }) => end > start).sort((a, b) => (a.start < b.start ? -1 : a.start > b.start ? 1 : 0));
 }
+
+/** PF_R and PF_W, and what p_offset is a multiple of. */
+const headerFields: ReadonlyMap<number, { readonly flags: number; readonly align: bigint }> = new Map([
+  [segmentTypeValues.ckpt_tables, { flags: 4, align: 8n }],
+  [segmentTypeValues.ckpt_program, { flags: 6, align: 4096n }],
+  [segmentTypeValues.ckpt_extents, { flags: 4, align: 4096n }],
+]);
 
 const isPowerOfTwo = (value: bigint): boolean => (value & (value - 1n)) === 0n;
 
@@ -165,12 +173,76 @@ export const containerRules: readonly ContainerRule[] = [
   ),
   containerRule(
     {
+      code: "container.header-fields",
+      severity: "error",
+      summary: "Flags and places in program headers are those of their kind: tables at a multiple of 8, the program as it says.",
+      spec: "SPEC 2, 3",
+    },
+    function* ({ header, segments }) {
+      for (const [index, segment] of segments.entries()) {
+        const own = headerFields.get(segment.pType);
+        if (own === undefined) continue;
+        const check = (isRight: boolean, field: string, offset: number, expected: string, actual: bigint | number): Problem[] => {
+          const at = header.ePhoff + BigInt(index * programHeaderSize + offset);
+          const place = { path: `program_headers[${index}].${field}`, offset: at };
+          return isRight ? [] : [{ message: `${field} of segment ${index} is wrong`, place, expected, actual: hex(actual) }];
+        };
+        yield* check(segment.pFlags === own.flags, "p_flags", 4, hex(own.flags), segment.pFlags);
+        yield* check(segment.pOffset % own.align === 0n, "p_offset", 8, `a multiple of ${own.align}`, segment.pOffset);
+        const isProgram = segment.pType === segmentTypeValues.ckpt_program;
+        if (isProgram) yield* check(segment.pPaddr === segment.pVaddr, "p_paddr", 24, hex(segment.pVaddr), segment.pPaddr);
+      }
+    },
+  ),
+  containerRule(
+    {
+      code: "container.gaps",
+      severity: "error",
+      summary: "What lies between the tables, and behind an object's last byte up to its page's end, is zero.",
+      spec: "SPEC 3, 4",
+    },
+    function* ({ file, segments, tables: bytes, checkpoint }) {
+      const segment = segmentsOf(segments).tables;
+      if (segment === undefined) return;
+      const { tables } = readTableDirectory(bytes, { source: file.name, base: segment.pOffset });
+      let end = tablesHeaderSize + tables.length * directoryEntrySize;
+      for (const table of [...tables].sort((a, b) => a.offset - b.offset)) {
+        const gap = bytes.subarray(end, Math.max(end, table.offset));
+        const wrong = gap.findIndex((byte) => byte !== 0);
+        if (wrong >= 0)
+          yield { message: "a byte between tables is not zero", place: { path: "tables", offset: segment.pOffset + BigInt(end + wrong) } };
+        end = Math.max(end, table.offset + table.rowCount * table.rowLength);
+      }
+      for (const [row, { fileOffset, length }] of checkpoint.tables.extents.entries()) {
+        const rest = Number(-length & 4095n);
+        if (rest === 0 || fileOffset + length + BigInt(rest) > file.size) continue;
+        const wrong = file.read(fileOffset + length, rest).findIndex((byte) => byte !== 0);
+        if (wrong >= 0)
+          yield {
+            message: `a byte behind the end of extents[${row}] is not zero`,
+            place: { path: `extents[${row}]`, offset: fileOffset + length + BigInt(wrong) },
+          };
+      }
+    },
+  ),
+  containerRule(
+    {
       code: "container.executable",
       severity: "error",
       summary: "An executable image has its entry point in an executable PT_LOAD, and few enough headers for execve.",
       spec: "SPEC 2",
     },
     function* ({ header, segments }) {
+      const hasProgram = segments.some(({ pType }) => pType === segmentTypeValues.ckpt_program);
+      if (hasProgram !== (header.eType === 2))
+        yield {
+          message: hasProgram
+            ? "the image has a restore program and is not executable"
+            : "the image is executable and has no restore program",
+          place: { path: "elf_header.e_type", offset: 16n },
+          expected: hasProgram ? "2 (ET_EXEC)" : "0 (ET_NONE)",
+          actual: String(header.eType),
+        };
       if (header.eType !== 2) return;
       const entry = segments.some(({ pType, pFlags, pVaddr, pMemsz }) => {
         return pType === segmentTypeValues.load && (pFlags & 1) !== 0 && header.eEntry >= pVaddr && header.eEntry < pVaddr + pMemsz;

@@ -41,7 +41,36 @@ const fixedAuxv = [
   ["AT_CLKTCK", 17n, 100n],
 ] as const;
 
+/** What is wrong with guard regions, which ascend within an address space as a rule. */
+function* guardProblems({ checkpoint, tables }: ModelContext): Generator<Problem> {
+  const last = new Map<number, bigint>();
+  for (const [row, { mm, start, end }] of tables.guardRegions.entries()) {
+    const at = { table: "guardRegions", row, field: "start" } as const;
+    const where = `${hex(start)}-${hex(end)}`;
+    if (start >= end || start % pageSize !== 0n || end % pageSize !== 0n) {
+      yield { message: `guard region ${where} is no run of pages`, at };
+      continue;
+    }
+    if (start < (last.get(mm) ?? 0n)) yield { message: `guard region ${where} overlaps another one, or is out of order`, at };
+    last.set(mm, end);
+    const vmas = checkpoint.vmasOf(mm).map((index) => tables.vmas[index] as VmaRow);
+    if (!vmas.some((vma) => vma.start <= start && end <= vma.end)) yield { message: `guard region ${where} lies in no mapping`, at };
+    const stored = checkpoint.extentsOf({ mm }).find(({ address, length }) => address < end && address + length > start);
+    if (stored !== undefined)
+      yield { message: `guard region ${where} has stored pages`, at, expected: "no extent there", actual: hex(stored.address) };
+  }
+}
+
 export const vmaRules: readonly ModelRule[] = [
+  modelRule(
+    {
+      code: "memory.guard",
+      facet: "memory",
+      summary: "Guard regions are pages of one mapping each, apart from each other, and no page of them is stored.",
+      spec: "SPEC 5.27",
+    },
+    guardProblems,
+  ),
   modelRule(
     { code: "memory.vma-empty", facet: "memory", summary: "A mapping ends after it starts.", spec: "SPEC 5.11" },
     function* (context) {

@@ -286,6 +286,13 @@ export const programRules: readonly ProgramRule[] = [
     },
     function* ({ container, segment, index, header, code }) {
       const path = `program_headers[${index}].p_vaddr`;
+      if (segment.pMemsz !== header.lenMemory)
+        yield {
+          message: "the program gets another amount of memory than it was linked for",
+          place: { path: `program_headers[${index}].p_memsz` },
+          expected: hex(header.lenMemory),
+          actual: hex(segment.pMemsz),
+        };
       if (segment.pVaddr !== header.addrProgram)
         yield {
           message: "the program is loaded elsewhere than it was linked for",
@@ -344,8 +351,10 @@ export const programRules: readonly ProgramRule[] = [
   programRule(
     {
       code: "program.differs",
-      severity: "error",
-      summary: "The tables yield a program, and it is the one that is stored (judged if the interpreter is this crimg's own).",
+      severity: "warning",
+      summary:
+        "The program is the one that this crimg makes of the tables. Writers may put others in its place (judged if the " +
+        "interpreter is this crimg's own).",
       spec: "SPEC 10",
     },
     function* ({ container, code, bytes, segment, header }) {

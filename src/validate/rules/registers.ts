@@ -158,7 +158,7 @@ export const registerRules: readonly ModelRule[] = [
     },
   ),
   modelRule(
-    { code: "register.segments", facet: "registers", summary: "Segment selectors are those of user code.", spec: "asm/segment.h" },
+    { code: "register.segments", facet: "registers", summary: "Segment selectors are those of user code.", spec: "SPEC 8" },
     function* (context) {
       for (const [row, { tid, regs }] of livingThreads(context)) {
         if (regs.cs !== 0x33n)
@@ -168,8 +168,14 @@ export const registerRules: readonly ModelRule[] = [
             expected: "0x33",
             actual: hex(regs.cs),
           };
+        if (regs.ss !== 0x2bn && regs.ss !== 0n)
+          yield {
+            message: `ss of thread ${tid} is not that of user mode`,
+            at: { table: "threads", row, field: "regs.ss" },
+            expected: "0x2b",
+            actual: hex(regs.ss),
+          };
         for (const [field, value] of [
-          ["ss", regs.ss],
           ["ds", regs.ds],
           ["es", regs.es],
           ["fs", regs.fs],

@@ -7,7 +7,7 @@ import test from "node:test";
 import { registry } from "../../../formats/registry.js";
 import { opSize, programHeaderSize } from "../../../src/gen/restore-program.js";
 import { programHeaderSize as segmentSize, segmentTypeValues } from "../../../src/gen/elf64.js";
-import { kindChecksums } from "../../../src/gen/tables.js";
+import { kindChecksums, kindStrings } from "../../../src/gen/tables.js";
 import { checksumOffset } from "../../../src/lower/checksum.js";
 import { type ValidationReport, validate } from "../../../src/ops/validate.js";
 import { checksumRules } from "../../../src/validate/rules/checksums.js";
@@ -41,11 +41,14 @@ class Layout {
     return this.startOf(segmentTypeValues.ckpt_program);
   }
 
+  /** Offset of the directory entry of a table. */
+  directoryEntry(kind: number): number {
+    for (let at = this.startOf(segmentTypeValues.ckpt_tables) + 32; ; at += 32) if (this.bytes.readUInt32LE(at) === kind) return at;
+  }
+
   /** Offset of the first checksum of stored bytes. */
   get checksums(): number {
-    const tables = this.startOf(segmentTypeValues.ckpt_tables);
-    for (let at = tables + 32; ; at += 32)
-      if (this.bytes.readUInt32LE(at) === kindChecksums) return tables + Number(this.bytes.readBigUInt64LE(at + 16));
+    return this.startOf(segmentTypeValues.ckpt_tables) + Number(this.bytes.readBigUInt64LE(this.directoryEntry(kindChecksums) + 16));
   }
 
   /** Offset of the first op that `matches`. */
@@ -80,7 +83,22 @@ const broken: Readonly<Record<string, readonly ((layout: Layout) => void)[]>> = 
     (l) => void l.bytes.writeBigUInt64LE(3n, l.headerOf(type.gnu_stack) + 48),
     (l) => void l.bytes.writeBigUInt64LE(1n << 40n, l.headerOf(type.gnu_stack) + 32),
   ],
-  "container.executable": [(l) => void l.bytes.writeBigUInt64LE(0x5000n, 24)],
+  "container.header-fields": [
+    (l) => void l.bytes.writeUInt32LE(6, l.headerOf(type.ckpt_tables) + 4),
+    (l) => void l.bytes.writeUInt32LE(5, l.headerOf(type.ckpt_extents) + 4),
+    (l) => void l.bytes.writeUInt32LE(7, l.headerOf(type.ckpt_program) + 4),
+    (l) => void l.bytes.writeBigUInt64LE(0x1000n, l.headerOf(type.ckpt_program) + 24),
+  ],
+  "container.gaps": [
+    (l) => {
+      // Behind the string heap, which has no whole number of words.
+      const entry = l.directoryEntry(kindStrings);
+      const end = Number(l.bytes.readBigUInt64LE(entry + 16)) + Number(l.bytes.readBigUInt64LE(entry + 8));
+      assert.notEqual(end % 8, 0);
+      l.bytes.writeUInt8(1, l.startOf(type.ckpt_tables) + end);
+    },
+  ],
+  "container.executable": [(l) => void l.bytes.writeUInt16LE(4, 16), (l) => void l.bytes.writeBigUInt64LE(0x5000n, 24)],
   "container.load-hole": [(l) => void l.bytes.writeBigUInt64LE(0x401000n, l.headerOf(type.load) + 16)],
   "container.sections": [
     (l) => void l.bytes.writeBigUInt64LE(1n << 50n, 40),
@@ -101,11 +119,7 @@ const broken: Readonly<Record<string, readonly ((layout: Layout) => void)[]>> = 
     (l) => void l.bytes.writeUInt32LE(4097, l.checksums + 8),
     (l) => void l.bytes.writeUInt32LE(1 << 21, l.checksums + 8),
     (l) => void l.bytes.writeBigUInt64LE(0x1000n, l.checksums),
-    (l) =>
-      void l.bytes.writeBigUInt64LE(
-        l.bytes.readBigUInt64LE(l.headerOf(type.ckpt_extents) + 32) - 4096n,
-        l.headerOf(type.ckpt_extents) + 32,
-      ),
+    (l) => void l.bytes.writeBigUInt64LE(1n, l.directoryEntry(kindChecksums) + 8),
   ],
   "checksum.pages": [
     (l) => void l.bytes.writeUInt8((l.bytes[l.startOf(type.ckpt_extents) + 100] ?? 0) ^ 0x10, l.startOf(type.ckpt_extents) + 100),

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import type { MutableTables } from "../../../src/gen/tables.js";
-import { absentRegionRow, terminalRow, vmaRow, taskRow, threadRow } from "../../../src/gen/tables.js";
+import { absentRegionRow, guardRegionRow, terminalRow, vmaRow, taskRow, threadRow } from "../../../src/gen/tables.js";
 import { modelRules } from "../../../src/validate/catalogue.js";
 import type { Finding } from "../../../src/validate/finding.js";
 import { pathLocator } from "../../../src/validate/locate.js";
@@ -35,6 +35,14 @@ function absent(fields: Partial<MutableTables["absentRegions"][number]>) {
   return (tables: MutableTables): void => {
     const { start, end } = tables.vmas[0] ?? assert.fail();
     tables.absentRegions.push(absentRegionRow({ mm: 0, start, end, reason: "it was left out", ...fields }));
+  };
+}
+
+/** Adds a guard region of the first mapping's address space. */
+function guard(range: (vma: MutableTables["vmas"][number]) => { readonly start: bigint; readonly end: bigint }) {
+  return (tables: MutableTables): void => {
+    const vma = tables.vmas[0] ?? assert.fail();
+    tables.guardRegions.push(guardRegionRow({ mm: vma.mm, ...range(vma) }));
   };
 }
 
@@ -70,6 +78,15 @@ const broken: Readonly<Record<string, readonly ((tables: MutableTables) => void)
   "memory.vma-empty": [set("vmas", 0, { end: 0x401000n })],
   "memory.vma-alignment": [set("vmas", 2, { start: 0x500010n }), set("vmas", 0, { offset: 5n })],
   "memory.vma-range": [set("vmas", 7, { end: 0xffffffffff700000n, kind: "anon_private" })],
+  "memory.guard": [
+    guard(({ start }) => ({ start: start + 1n, end: start + 0x1000n })),
+    guard(({ start }) => ({ start, end: start })),
+    guard(({ end }) => ({ start: end, end: end + 0x1000n })),
+    (tables) => {
+      const { owner, address } = tables.extents[0] ?? assert.fail();
+      tables.guardRegions.push(guardRegionRow({ mm: owner, start: address, end: address + 0x1000n }));
+    },
+  ],
   "memory.vma-overlap": [set("vmas", 1, { start: 0x401000n }), set("vmas", 2, { end: 0x601000n })],
   "memory.vma-prot": [set("vmas", 0, { prot: 8 })],
   "memory.vma-flags": [set("vmas", 0, { vmFlags: 3n }), set("vmas", 2, { vmFlags: 0xbn })],
@@ -152,6 +169,8 @@ const broken: Readonly<Record<string, readonly ((tables: MutableTables) => void)
   ],
   "register.segments": [
     set("threads", 0, { regs: { ...userRegs(), cs: 0x10n } }),
+    set("threads", 0, { regs: { ...userRegs(), cs: 0x23n } }),
+    set("threads", 0, { regs: { ...userRegs(), ss: 0x33n } }),
     set("threads", 0, { regs: { ...userRegs(), ds: 0x18n } }),
   ],
   "register.xstate": [
