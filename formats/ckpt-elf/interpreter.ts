@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The interpreter that images carry: build/interp.bin, made by native/Makefile. */
-import { readFileSync } from "node:fs";
-import { fileURLToPath } from "node:url";
 import { CrimgError } from "../../src/errors/crimg-error.js";
 import { checksum } from "../../src/lower/checksum.js";
+import { readResource, resourcePath } from "../../src/resources/resources.js";
 
 /** Room for it in every image, so that images differ in little else when it changes. */
 const interpreterSize = 16384;
@@ -17,15 +16,17 @@ export interface Interpreter {
   readonly checksum: number;
 }
 
+const name = "build/interp.bin";
+
 let loaded: Interpreter | undefined;
 
 /** Throws CrimgError `build.interpreter` if it was not built. */
 export function readInterpreter(): Interpreter {
   if (loaded !== undefined) return loaded;
-  const path = fileURLToPath(new URL("../../../build/interp.bin", import.meta.url));
+  const path = resourcePath(name);
   let code: Buffer;
   try {
-    code = readFileSync(path);
+    code = Buffer.from(readResource(name));
   } catch (cause) {
     throw new CrimgError("build.interpreter", `the interpreter of images is missing: ${path}`, {
       source: path,

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Judges a parsed document by spec/schema. */
-import { readFileSync } from "node:fs";
 import { Ajv2020, type ErrorObject, type ValidateFunction } from "ajv/dist/2020.js";
 import { CrimgError } from "../../src/errors/crimg-error.js";
+import { readResource } from "../../src/resources/resources.js";
 
 let compiled: ValidateFunction | undefined;
 
 function load(name: string): object {
-  return JSON.parse(readFileSync(new URL(`../../../spec/schema/${name}`, import.meta.url), "utf8")) as object;
+  return JSON.parse(Buffer.from(readResource(`spec/schema/${name}`)).toString("utf8")) as object;
 }
 
 function validator(): ValidateFunction {

@@ -7,21 +7,28 @@
  * never used. `syscall` gives a double (exact up to 2^53), `syscallBig` a BigInt for results that may be larger.
  *
  * Fault injection for tests: after setFault(n, e) the n-th following call (1 = the next) does not happen and
- * returns -e. The environment variable CRIMG_FAULT="n:e" does the same from the first call on.
+ * returns -e.
+ *
+ * Freestanding: nothing of a C library is used, so that one file serves Node built with glibc of any age and with musl.
  */
-#define _GNU_SOURCE
 #include <cpuid.h>
-#include <errno.h>
+#include <linux/errno.h>
+#include <linux/mman.h>
+#include <linux/time.h>
 #include <node_api.h>
-#include <signal.h>
+#include <asm/unistd.h>
 #include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 #include "crc32c.h"
+
+/* The compiler may call it, for an initialiser say. */
+__attribute__((visibility("hidden"), used)) void *memset(void *to, int byte, size_t length)
+{
+	volatile uint8_t *bytes = to;
+
+	for (size_t i = 0; i < length; i++)
+		bytes[i] = (uint8_t)byte;
+	return to;
+}
 
 static int64_t calls_made;
 static int64_t fault_at; /* number of the call that fails; 0: none */
@@ -64,6 +71,13 @@ static uint32_t crc32c_of(uint32_t before, const uint8_t *bytes, uint64_t length
 			sum = sum >> 1 ^ (CRC32C_POLYNOMIAL & (0 - (sum & 1)));
 	}
 	return ~sum;
+}
+
+static int64_t call(int64_t number, int64_t a, int64_t b, int64_t c, int64_t d)
+{
+	const int64_t words[7] = { number, a, b, c, d };
+
+	return raw_syscall(words);
 }
 
 static napi_value throw_type(napi_env env, const char *text)
@@ -268,6 +282,15 @@ static void sum_runs(const uint8_t *bytes, int64_t count, const uint32_t *length
 		sums[i] = crc32c_stored(crc32c_of(0, bytes, lengths[i], state));
 }
 
+/* Zeroed memory for a batch; NULL if there is none. */
+static struct batch *map_batch(void)
+{
+	const int64_t words[7] = { __NR_mmap, 0, sizeof(struct batch), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0 };
+	int64_t result = raw_syscall(words);
+
+	return result < 0 ? NULL : (struct batch *)(uintptr_t)result;
+}
+
 /* Makes the calls, on a thread of libuv's pool (which blocks signals). */
 static void batch_execute(napi_env env, void *data)
 {
@@ -307,7 +330,7 @@ static void batch_complete(napi_env env, napi_status status, void *data)
 	napi_delete_reference(env, batch->calls);
 	napi_delete_reference(env, batch->state);
 	napi_delete_async_work(env, batch->work);
-	free(batch);
+	call(__NR_munmap, (int64_t)(uintptr_t)batch, sizeof(*batch), 0, 0);
 }
 
 /*
@@ -326,7 +349,7 @@ static napi_value js_run_batch(napi_env env, napi_callback_info info)
 	    !buffer_address(env, values[0], &words, &length) || length % (BATCH_WORDS * 8) ||
 	    !buffer_address(env, values[1], &shared, &state_length) || state_length < BATCH_STATE_WORDS * 8)
 		return throw_type(env, "runBatch(BigInt64Array(8 n), BigInt64Array(3))");
-	batch = calloc(1, sizeof(*batch));
+	batch = map_batch();
 	if (!batch)
 		return throw_type(env, "runBatch: out of memory");
 	batch->words = words;
@@ -351,6 +374,53 @@ static void on_tick(int signal)
 	(void)signal; /* Its only use is that a blocking wait4 returns EINTR. */
 }
 
+/* Where a signal handler returns to; the C library's own is not ours to use. */
+extern void return_from_signal(void) __attribute__((visibility("hidden")));
+__asm__(".text\n"
+	".type return_from_signal, @function\n"
+	"	nop\n" /* unwinders look at the byte before */
+	"return_from_signal:\n"
+	"	mov $15, %eax\n" /* rt_sigreturn */
+	"	syscall\n");
+
+/* The kernel's structures (asm/signal.h, asm-generic/siginfo.h), which differ from those of C libraries. */
+struct kernel_sigaction {
+	void (*handler)(int);
+	uint64_t flags;
+	void (*restorer)(void);
+	uint64_t mask;
+};
+struct kernel_sigevent {
+	uint64_t value;
+	int32_t signo, notify, tid, padding[11];
+};
+_Static_assert(sizeof(struct kernel_sigevent) == 64, "sigevent");
+
+enum { TICK_SIGNAL = 61, SA_RESTORER_FLAG = 0x04000000, NOTIFY_THREAD_ID = 4, MONOTONIC = 1 };
+
+/* A timer that signals this very thread. Returns 0 or -errno. */
+static int64_t make_timer(int32_t *timer)
+{
+	struct kernel_sigaction action = { .handler = on_tick, .flags = SA_RESTORER_FLAG, .restorer = return_from_signal };
+	struct kernel_sigevent event = { .signo = TICK_SIGNAL, .notify = NOTIFY_THREAD_ID };
+	int64_t result = call(__NR_rt_sigaction, TICK_SIGNAL, (int64_t)(uintptr_t)&action, 0, 8);
+
+	if (result < 0)
+		return result;
+	event.tid = (int32_t)call(__NR_gettid, 0, 0, 0, 0);
+	return call(__NR_timer_create, MONOTONIC, (int64_t)(uintptr_t)&event, (int64_t)(uintptr_t)timer, 0);
+}
+
+static void set_timer(int32_t timer, const struct __kernel_itimerspec *period)
+{
+	call(__NR_timer_settime, timer, 0, (int64_t)(uintptr_t)period, 0);
+}
+
+static void look_at_clock(struct __kernel_timespec *now)
+{
+	call(__NR_clock_gettime, MONOTONIC, (int64_t)(uintptr_t)now, 0, 0);
+}
+
 /*
  * waitTimeout(pid, status: Int32Array(1), options, milliseconds): wait4 that gives up.
  * Returns the pid, 0 (WNOHANG), or -errno; -ETIMEDOUT when time is up. A timer signal to this very thread breaks
@@ -358,7 +428,7 @@ static void on_tick(int signal)
  */
 static napi_value js_wait_timeout(napi_env env, napi_callback_info info)
 {
-	static timer_t timer;
+	static int32_t timer;
 	static int have_timer;
 	size_t count = 4, length;
 	napi_value values[4], value;
@@ -366,8 +436,8 @@ static napi_value js_wait_timeout(napi_env env, napi_callback_info info)
 	uint32_t milliseconds;
 	void *status;
 	int64_t result, fault;
-	struct timespec now, end;
-	struct itimerspec period = { 0 };
+	struct __kernel_timespec now, end;
+	struct __kernel_itimerspec period = { 0 };
 
 	if (napi_get_cb_info(env, info, &count, values, NULL, NULL) != napi_ok || count < 4 ||
 	    napi_get_value_int32(env, values[0], &pid) != napi_ok ||
@@ -382,18 +452,12 @@ static napi_value js_wait_timeout(napi_env env, napi_callback_info info)
 		goto out;
 	}
 	if (!have_timer) {
-		struct sigaction action = { .sa_handler = on_tick };
-		struct sigevent event = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGRTMAX - 3 };
-
-		event._sigev_un._tid = (pid_t)syscall(SYS_gettid);
-		sigemptyset(&action.sa_mask);
-		if (sigaction(SIGRTMAX - 3, &action, NULL) || timer_create(CLOCK_MONOTONIC, &event, &timer)) {
-			result = -errno;
+		result = make_timer(&timer);
+		if (result < 0)
 			goto out;
-		}
 		have_timer = 1;
 	}
-	clock_gettime(CLOCK_MONOTONIC, &end);
+	look_at_clock(&end);
 	end.tv_sec += milliseconds / 1000;
 	end.tv_nsec += (long)(milliseconds % 1000) * 1000000;
 	if (end.tv_nsec >= 1000000000) {
@@ -402,21 +466,19 @@ static napi_value js_wait_timeout(napi_env env, napi_callback_info info)
 	}
 	period.it_interval.tv_nsec = 20000000;
 	period.it_value.tv_nsec = milliseconds < 20 ? (long)milliseconds * 1000000 + 1 : 20000000;
-	timer_settime(timer, 0, &period, NULL);
+	set_timer(timer, &period);
 	for (;;) {
-		const int64_t words[7] = { SYS_wait4, pid, (int64_t)(uintptr_t)status, options };
-
-		result = raw_syscall(words);
+		result = call(__NR_wait4, pid, (int64_t)(uintptr_t)status, options, 0);
 		if (result != -EINTR)
 			break;
-		clock_gettime(CLOCK_MONOTONIC, &now);
+		look_at_clock(&now);
 		if (now.tv_sec > end.tv_sec || (now.tv_sec == end.tv_sec && now.tv_nsec >= end.tv_nsec)) {
 			result = -ETIMEDOUT;
 			break;
 		}
 	}
-	memset(&period, 0, sizeof(period));
-	timer_settime(timer, 0, &period, NULL);
+	period = (struct __kernel_itimerspec){ 0 };
+	set_timer(timer, &period);
 out:
 	return napi_create_int64(env, result, &value) == napi_ok ? value : NULL;
 }
@@ -456,13 +518,6 @@ static void export_function(napi_env env, napi_value exports, const char *name, 
 
 NAPI_MODULE_INIT()
 {
-	const char *fault = getenv("CRIMG_FAULT");
-	char *end;
-
-	if (fault) {
-		fault_at = strtoll(fault, &end, 10);
-		fault_errno = *end == ':' ? strtoll(end + 1, NULL, 10) : EIO;
-	}
 	export_function(env, exports, "syscall", js_syscall);
 	export_function(env, exports, "syscallBig", js_syscall_big);
 	export_function(env, exports, "addressOf", js_address_of);

@@ -40,6 +40,11 @@ export async function runCommandLine(words: readonly string[]): Promise<number> 
   // What escapes a callback of Node must not end in Node's own trace either.
   process.once("uncaughtException", (error) => process.exit(reportError(error, terminal, asJson)));
   try {
+    if (asJson && words[0] === "--version") {
+      const { buildInfo } = await import("../ops/build-info.js");
+      terminal.print(toJsonText(buildInfo()));
+      return exitStatus.ok;
+    }
     const parsed = await parseCommandLine(words, commandEntries, crimgVersion(), terminal.columns);
     if (parsed.kind === "text") {
       terminal.print(parsed.text);

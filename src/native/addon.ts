@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Loads build/addon.node, the only native code that crimg's own process runs (native/addon/addon.c). */
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { fileURLToPath } from "node:url";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { CrimgError } from "../errors/crimg-error.js";
+import { isSingleExecutable, readResource, resourcePath } from "../resources/resources.js";
 
 /** What a raw argument may be: an integer, the address of a buffer, or null (0). */
 export type RawArgument = number | bigint | boolean | ArrayBufferView | ArrayBuffer | null | undefined;
@@ -19,9 +22,26 @@ interface Addon {
   callCount(): number;
 }
 
-function load(): Addon {
-  const path = fileURLToPath(new URL("../../../build/addon.node", import.meta.url));
+const name = "build/addon.node";
+
+/** dlopen wants a file: one in a private folder, gone again before anybody else could look. */
+function loadFromMemory(): Addon {
+  const folder = mkdtempSync(join(tmpdir(), "crimg-"));
   try {
+    const path = join(folder, "addon.node");
+    writeFileSync(path, readResource(name), { mode: 0o500 });
+    const module = { exports: {} };
+    process.dlopen(module, path);
+    return module.exports as Addon;
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+function load(): Addon {
+  const path = resourcePath(name);
+  try {
+    if (isSingleExecutable()) return loadFromMemory();
     return createRequire(import.meta.url)(path) as Addon;
   } catch (cause) {
     throw new CrimgError("native.addon", `the native part of crimg cannot be loaded: ${path}`, {
@@ -35,5 +55,12 @@ let loaded: Addon | undefined;
 
 /** The addon, loaded at its first use, so that reading and converting images needs no native code. */
 export function addon(): Addon {
-  return (loaded ??= load());
+  return (loaded ??= withFault(load()));
+}
+
+/** Tests of whole commands: CRIMG_FAULT=N:ERRNO makes the N-th system call fail with ERRNO (EIO if absent). */
+function withFault(fresh: Addon): Addon {
+  const match = /^(\d+)(?::(\d+))?$/.exec(process.env["CRIMG_FAULT"] ?? "");
+  if (match !== null) fresh.setFault(Number(match[1]), Number(match[2] ?? "5"));
+  return fresh;
 }

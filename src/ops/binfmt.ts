@@ -5,9 +5,9 @@
  * See Documentation/admin-guide/binfmt-misc.rst of the kernel.
  */
 import { existsSync, realpathSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { dirname, join } from "node:path";
 import { CrimgError } from "../errors/crimg-error.js";
+import { isSingleExecutable, resourcePath } from "../resources/resources.js";
 
 /** Name of the rule, and of its file. */
 export const binfmtName = "crimg-ckpt";
@@ -25,7 +25,7 @@ function escaped(bytes: readonly number[]): string {
 
 /** The program that a rule names: bin/crimg-exec of this checkout, as an absolute path without links. */
 export function binfmtInterpreter(): string {
-  return realpathSync(fileURLToPath(new URL("../../../bin/crimg-exec", import.meta.url)));
+  return realpathSync(isSingleExecutable() ? join(dirname(process.execPath), "crimg-exec") : resourcePath("bin/crimg-exec"));
 }
 
 /**

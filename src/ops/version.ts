@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The version in package.json. */
-import { readFileSync } from "node:fs";
+import { readResource } from "../resources/resources.js";
 
-/** "0.1.0". package.json is three folders above dist/src/ops (and above the bundle). */
+/** "0.1.0". */
 export function crimgVersion(): string {
-  const parsed: unknown = JSON.parse(readFileSync(new URL("../../../package.json", import.meta.url), "utf8"));
+  const parsed: unknown = JSON.parse(Buffer.from(readResource("package.json")).toString("utf8"));
   return typeof parsed === "object" && parsed !== null && "version" in parsed ? String(parsed.version) : "unknown";
 }
 

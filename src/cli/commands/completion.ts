@@ -14,16 +14,14 @@ export const command = defineCommand({
     { command: "crimg completion fish > ~/.config/fish/completions/crimg.fish", text: "for this user, in fish" },
   ],
   async run(args, terminal) {
-    const [{ completionScript }, { commandEntries }, { registry }] = await Promise.all([
+    const [{ completionScript }, { commandEntries }, { formatNames }] = await Promise.all([
       import("../completion.js"),
       import("../commands.js"),
-      import("../../../formats/registry.js"),
+      import("../format-names.js"),
     ]);
     const shell = shells.find((one) => one === args.shell) ?? "bash";
     const commands = await Promise.all(commandEntries.map((entry) => entry.load()));
-    const adapters = await Promise.all(registry.ids.map((id) => registry.load(id)));
-    const to = adapters.filter(({ write }) => write !== undefined).map(({ id }) => id);
-    terminal.print(completionScript(shell, commands, { from: registry.ids, to }));
+    terminal.print(completionScript(shell, commands, await formatNames()));
     return exitStatus.ok;
   },
 });
