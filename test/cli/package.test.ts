@@ -92,7 +92,7 @@ test("manual pages have no errors, and one for each command", (t) => {
   assert.deepEqual(readdirSync(folder).sort(), ["crimg.1", ...[...commands].map(([, name]) => `crimg-${name}.1`)].sort());
   if (spawnSync("groff", ["--version"]).status !== 0) return t.skip("groff is not installed");
   for (const page of readdirSync(folder)) {
-    const { status, stdout, stderr } = run("groff", ["-man", "-Tutf8", "-P-cbou", "-ww", join(folder, page)]);
+    const { status, stdout, stderr } = run("groff", ["-man", "-Kutf8", "-Tutf8", "-P-cbou", "-ww", join(folder, page)]);
     assert.equal(status, 0);
     assert.equal(stderr, "", page);
     assert.match(stdout, /NAME/);
