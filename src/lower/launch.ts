@@ -8,11 +8,12 @@ import { emptyTables } from "../gen/tables.js";
 import { pidModeValues } from "../gen/restore-program.js";
 import { Checkpoint } from "../model/checkpoint.js";
 import { findRoom } from "./address-space.js";
-import { ERRNO, PR, RLIMIT_NOFILE, SIG, SIG_SETMASK, sigsetSize } from "./constants.js";
+import { ERRNO, PR, RLIMIT_NOFILE, SIG, SIG_SETMASK, sigsetSize, taskSize } from "./constants.js";
 import { lowerForeground, lowerPidfile } from "./foreground.js";
 import { type LinkedProgram, linkProgram } from "./link-program.js";
 import { Lowering } from "./lowering.js";
 import { lowerNamespaces } from "./namespaces.js";
+import { holeBase, holeEnd } from "./operands.js";
 import type { TreePlan } from "./tree-plan.js";
 
 export interface LaunchOptions {
@@ -54,6 +55,8 @@ export function lowerLaunch(options: LaunchOptions): LinkedProgram {
   const image = b.label("become the image");
   const euid = b.slot("effective user");
   const child = b.slot("pid of the command");
+  const known = b.pid("pid of the command");
+  const above = b.slot("bytes above the hole");
   const result = b.slot("result of execve");
 
   b.place(entry);
@@ -61,6 +64,10 @@ export function lowerLaunch(options: LaunchOptions): LinkedProgram {
   // Whoever started this is the job's only connection to its scheduler: when it is killed, the job must not go on unseen.
   b.syscall("prctl", [PR.setPdeathsig, SIG.kill, 0, 0, 0], { message: "ask to die with the parent" });
   if (options.as === "image") b.jump(image);
+  // Nothing but this program is left in what waits, which is how a dump knows it (src/dump/restore-process.ts).
+  b.syscall("munmap", [0, holeBase], { message: "unmap what is below the hole" });
+  b.compute(above, "sub", taskSize, holeEnd);
+  b.syscall("munmap", [holeEnd, above], { message: "unmap what is above the hole" });
   b.syscall("geteuid", [], { store: euid });
   b.jumpIf(pidMode, "ne", pidModeValues.namespace, direct);
   const init = lowerNamespaces(l, euid, inside);
@@ -71,11 +78,13 @@ export function lowerLaunch(options: LaunchOptions): LinkedProgram {
   if (options.as === "trial") b.syscall("exit_group", [0]);
   b.syscall("clone", [SIG.chld, 0, 0, 0, 0], { store: child, message: "make the command's process" });
   b.jumpIf(child, "eq", 0, command);
+  b.store4(known, child);
   lowerForeground(l, { child, isInit: true, tree });
 
   b.place(direct);
   b.syscall("clone", [SIG.chld, 0, 0, 0, 0], { store: child, message: "make the command's process" });
   b.jumpIf(child, "eq", 0, command);
+  b.store4(known, child);
   lowerPidfile(l, child);
   lowerForeground(l, { child, isInit: false, tree });
 

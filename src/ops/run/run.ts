@@ -220,10 +220,11 @@ class Runner {
   #sayRefusal(error: unknown, why: string): void {
     const known = fromSystemError(error);
     const text = known instanceof Error ? known.message : String(known);
+    const parts = known instanceof CrimgError ? (known.parts ?? []).map((part) => `; ${part.message}`).join("") : "";
     const hint = known instanceof CrimgError && known.hint !== undefined ? ` (${known.hint})` : "";
     if (text === this.#lastRefusal && why === "") return;
     this.#lastRefusal = text;
-    this.#options.say(`not frozen, the job runs on: ${text}${hint}`);
+    this.#options.say(`not frozen, the job runs on: ${text}${parts}${hint}`);
   }
 
   async #afterFreeze(): Promise<number> {
