@@ -68,7 +68,8 @@ function copyright(): string {
     .find(existsSync);
   return [
     "crimg: Apache License 2.0, /usr/share/common-licenses/Apache-2.0\n",
-    `The executable holds Node.js ${process.versions.node} (MIT and others: https://github.com/nodejs/node/blob/v${process.versions.node}/LICENSE).\n`,
+    `The executable holds Node.js ${process.versions.node}, under the MIT licence and others:\n`,
+    `https://github.com/nodejs/node/blob/v${process.versions.node}/LICENSE\n`,
     node === undefined ? "" : `\n${readFileSync(node, "utf8")}`,
   ].join("");
 }
