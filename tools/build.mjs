@@ -17,5 +17,6 @@ function run(command, args) {
 }
 
 run(process.execPath, [join(dirname(typescript), "bin", "tsc"), "-p", "."]);
+run(process.execPath, [join(dirname(typescript), "bin", "tsc"), "-p", "browser"]);
 run(process.execPath, [join(root, "tools/bundle.mjs")]);
 if (existsSync(join(root, "native/Makefile"))) run("make", ["--no-print-directory", "-s", "-C", "native"]);

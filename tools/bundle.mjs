@@ -30,6 +30,17 @@ await build({
   alias: { "string-width": path("bundle/ascii-width.mjs") },
   logLevel: "warning",
 });
+// The page of `show --html` (browser/): one script and one style sheet, which the command puts into the page.
+await build({
+  entryPoints: [path("../browser/page.ts"), path("../browser/page.css")],
+  outdir: path("../dist/bundle/report"),
+  bundle: true,
+  minify: true,
+  platform: "browser",
+  target: "es2022",
+  format: "iife",
+  logLevel: "warning",
+});
 // In a process of its own: what it runs must not be able to stop the build, since crimg works without a cache, only slower.
 const { status } = spawnSync(process.execPath, [path("bundle/code-cache.mjs")], { stdio: "ignore", timeout: 60_000 });
 if (status !== 0) console.error("build: not all code caches could be made; crimg starts more slowly");

@@ -30,6 +30,8 @@ export interface PositionalSpec {
   /** Takes all that is left. */
   readonly many?: boolean;
   readonly choices?: readonly string[];
+  /** Words that are completed and listed in help; others are taken too. */
+  readonly suggests?: readonly string[];
   /** Completed by file names. */
   readonly isFile?: boolean;
 }

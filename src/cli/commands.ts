@@ -26,6 +26,7 @@ export const commandEntries: readonly CommandEntry[] = [
     load: async () => (await import("./commands/formats.js")).command,
   },
   { name: "show", describe: "Show what is in a checkpoint, in any format", load: async () => (await import("./commands/show.js")).command },
+  { name: "diff", describe: "Tell how two checkpoints differ", load: async () => (await import("./commands/diff.js")).command },
   {
     name: "validate",
     describe: "Check that images are whole and make sense",

@@ -42,7 +42,7 @@ function wordsOf(command: Command, formats: FormatNames): Word[] {
 /** What the positionals of a command complete with: words to choose from, or files. */
 function positionalsOf(command: Command): { readonly choices: readonly string[]; readonly takesFiles: boolean } {
   const specs: readonly PositionalSpec[] = Object.values(command.positionals);
-  return { choices: specs.flatMap((spec) => spec.choices ?? []), takesFiles: specs.some((spec) => spec.isFile) };
+  return { choices: specs.flatMap((spec) => spec.choices ?? spec.suggests ?? []), takesFiles: specs.some((spec) => spec.isFile) };
 }
 
 /** The script of a shell. */

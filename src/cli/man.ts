@@ -32,7 +32,8 @@ export function commandPage(command: Command, version: string): string {
   ];
   if (command.notes !== undefined) parts.push(`.SH DESCRIPTION\n${command.notes.map((note) => `.PP\n${text(note)}\n`).join("")}`);
   const words = Object.entries(command.positionals).map(([name, spec]) => {
-    const choices = spec.choices === undefined ? "" : ` (${spec.choices.join(", ")})`;
+    const suggested = spec.choices ?? spec.suggests;
+    const choices = suggested === undefined ? "" : ` (${suggested.join(", ")})`;
     return `.TP\n.I ${text(name)}\n${text(spec.describe + choices)}.\n`;
   });
   parts.push(

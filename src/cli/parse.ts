@@ -51,7 +51,7 @@ function describeCommand(argv: Argv, command: Command, forHelp: boolean): Argv {
   let result = argv;
   for (const [name, spec] of Object.entries(command.positionals)) {
     const options: PositionalOptions = {
-      ...(forHelp ? { describe: spec.describe } : {}),
+      ...(forHelp ? { describe: spec.suggests === undefined ? spec.describe : `${spec.describe} (${spec.suggests.join(", ")})` } : {}),
       type: "string",
       ...(spec.choices === undefined ? {} : { choices: spec.choices }),
     };

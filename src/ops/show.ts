@@ -7,10 +7,13 @@ import type { Checkpoint } from "../model/checkpoint.js";
 import type { SectionName, ShowDocument } from "./show/document.js";
 import type { Scope } from "./show/scope.js";
 import { fds, files } from "./show/section-descriptors.js";
+import { grep, mem, strings } from "./show/section-content.js";
 import { signals, timers } from "./show/section-events.js";
+import { overview } from "./show/section-overview.js";
+import { auxv, env, namespaces, program } from "./show/section-program.js";
 import { maps, pages } from "./show/section-memory.js";
 import { state } from "./show/section-state.js";
-import { type Section, creds, limits, overview, regs, threads, tree } from "./show/section-tasks.js";
+import { type Section, creds, limits, regs, threads, tree } from "./show/section-tasks.js";
 
 export { sectionNames, type SectionName, type ShowDocument } from "./show/document.js";
 export { renderText } from "./show/render-text.js";
@@ -24,10 +27,14 @@ export interface ShowOptions {
   readonly section: SectionName;
   /** Only this process. */
   readonly pid?: number;
+  /** The address of `mem`, the pattern of `grep`, the length of `strings`. */
+  readonly operand?: string;
+  /** The overview also says whether it would resume here. */
+  readonly checkHost?: boolean;
 }
 
 const sections: Readonly<Record<SectionName, (scope: Scope, options: ShowOptions) => Section>> = {
-  overview: (scope, { source, format }) => overview(scope, source, format),
+  overview,
   tree,
   threads,
   regs,
@@ -42,6 +49,13 @@ const sections: Readonly<Record<SectionName, (scope: Scope, options: ShowOptions
   creds,
   limits,
   state,
+  env,
+  auxv,
+  program: (scope, { source }) => program(scope, source),
+  namespaces,
+  mem: (scope, { operand }) => mem(scope, operand),
+  strings: (scope, { operand }) => strings(scope, operand),
+  grep: (scope, { operand }) => grep(scope, operand),
 };
 
 /** Collects a section. Throws CrimgError `show.no-such-pid`. */
@@ -58,7 +72,7 @@ export function collect(checkpoint: Checkpoint, options: ShowOptions): ShowDocum
       hint: `it holds ${pids}${checkpoint.tables.tasks.length > 8 ? ", …" : ""}`,
     });
   }
-  const { blocks, selected } = sections[options.section]({ checkpoint, tasks, isTree: tasks.length > 1 }, options);
+  const { blocks, selected, values, found } = sections[options.section]({ checkpoint, tasks, isTree: tasks.length > 1 }, options);
   return {
     source: options.source,
     format: options.format,
@@ -66,5 +80,7 @@ export function collect(checkpoint: Checkpoint, options: ShowOptions): ShowDocum
     ...(options.pid === undefined ? {} : { pid: options.pid }),
     blocks,
     selected,
+    ...(values === undefined ? {} : { values }),
+    ...(found === undefined ? {} : { found }),
   };
 }

@@ -263,7 +263,7 @@ function absent(address: bigint, reason: string): CrimgError {
 }
 
 function unmapped(address: bigint): CrimgError {
-  return new CrimgError("memory.unmapped", `nothing is mapped at ${hex(address)}`, { hint: "list the mappings: crimg show --maps" });
+  return new CrimgError("memory.unmapped", `nothing is mapped at ${hex(address)}`, { hint: "crimg show IMAGE maps lists the mappings" });
 }
 
 function hex(value: bigint): string {

@@ -127,7 +127,7 @@ test("bad usage is told in one line with a way on", () => {
     [[], /say what to do/],
     [["bogus"], /there is no command "bogus"/],
     [["show"], /Not enough non-option arguments/],
-    [["show", "x", "y"], /Argument: what/],
+    [["show", "x", "y"], /there is nothing called "y" to show/],
     [["dump", "abc"], /"abc" is not a process id/],
     [["dump", "1", "--bogus"], /Unknown argument: bogus/],
     [["convert", "a", "b", "--to"], /Not enough arguments following: to/],

@@ -19,7 +19,8 @@ function section(command: Command): string[] {
   const usage = ["```", `crimg ${usageOf(command)}`, "```"];
   const lines = ["", `## crimg ${command.name}`, "", `${command.describe}.`, "", ...usage, "", "| | |", "|---|---|"];
   for (const [name, spec] of Object.entries(command.positionals)) {
-    const choices = spec.choices === undefined ? "" : ` (${spec.choices.join(", ")})`;
+    const words = spec.choices ?? spec.suggests;
+    const choices = words === undefined ? "" : ` (${words.join(", ")})`;
     lines.push(`| \`${name}\` | ${cell(spec.describe + choices)} |`);
   }
   for (const [key, spec] of Object.entries(command.options)) {

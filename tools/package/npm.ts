@@ -56,7 +56,16 @@ export async function makeNpm(): Promise<string> {
     files,
   };
   writeFileSync(join(stage, "package.json"), `${JSON.stringify(own, null, 2)}\n`);
-  for (const path of ["bin", "build/addon.node", "build/interp.bin", "spec/schema", "LICENSE", "README.md", "dist/bundle/cli/main.cjs"])
+  for (const path of [
+    "bin",
+    "build/addon.node",
+    "build/interp.bin",
+    "spec/schema",
+    "LICENSE",
+    "README.md",
+    "dist/bundle/cli/main.cjs",
+    "dist/bundle/report",
+  ])
     take(stage, path);
   if (existsSync(join(root, "CHANGELOG.md"))) take(stage, "CHANGELOG.md");
   chmodSync(join(stage, "build/addon.node"), 0o644);

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import { existsSync } from "node:fs";
 import { CrimgError, exitStatus } from "../../errors/crimg-error.js";
 import { toJsonText } from "../../errors/json.js";
 import { defineCommand } from "../command.js";
@@ -21,29 +22,72 @@ const sections = [
   "creds",
   "limits",
   "state",
+  "env",
+  "auxv",
+  "program",
+  "namespaces",
+  "mem",
+  "strings",
+  "grep",
 ] as const;
+type SectionWord = (typeof sections)[number];
+/** Sections that take a word more. */
+const takesOperand: ReadonlySet<SectionWord> = new Set(["mem", "strings", "grep"]);
+
+interface Wanted {
+  readonly images: readonly string[];
+  readonly section: SectionWord;
+  readonly operand?: string;
+}
+
+/** Images come first; then a section, unless it is the name of a file, and its operand. */
+function sort(words: readonly string[]): Wanted {
+  const place = words.findIndex((word, index) => index > 0 && sections.some((name) => name === word) && !existsSync(word));
+  const section = sections.find((name) => name === words[place]);
+  if (place < 0 || section === undefined) {
+    const last = words.at(-1) ?? "";
+    if (words.length > 1 && last !== "-" && !/[./]/.test(last) && !existsSync(last)) {
+      throw new CrimgError("usage.bad", `there is nothing called "${last}" to show`, {
+        expected: sections.join(", "),
+        hint: "crimg show --help explains them; a checkpoint of that name is not there",
+      });
+    }
+    return { images: words, section: "overview" };
+  }
+  const rest = words.slice(place + 1);
+  if (rest.length > (takesOperand.has(section) ? 1 : 0)) {
+    throw new CrimgError("usage.bad", `show ${section}: what is "${rest.at(-1)}"?`, { hint: "crimg show --help shows the options" });
+  }
+  return { images: words.slice(0, place), section, ...(rest[0] === undefined ? {} : { operand: rest[0] }) };
+}
 
 export const command = defineCommand({
   name: "show",
   describe: "Show what is in a checkpoint, in any format",
   notes: [
-    "Page content is never read, so that a checkpoint of any size is shown at once.",
-    "Only bt reads it: a core of each process is made in a temporary folder, and gdb, eu-stack or lldb asked for all backtraces.",
+    "Without a section: an overview, and whether the checkpoint would resume here. Page content is read only for command lines, env, mem, strings and grep, so that a checkpoint of any size is shown at once.",
+    "mem ADDR[:LEN] shows bytes of the root, or of --pid (sp and ip are addresses too); strings [N] shows printable text of at least N characters in stored pages, grep REGEX what of it matches (exit status 1 if nothing does).",
+    "bt makes a core of each process in a temporary folder, and asks gdb, eu-stack or lldb for all backtraces.",
+    "--html writes one page that needs no other file: process tree, address space to scale, descriptors, threads, findings.",
   ],
   positionals: {
-    image: { describe: "Checkpoint, a file or a directory; - is standard input", isFile: true },
-    what: { describe: "What to show; an overview if absent", optional: true, choices: [...sections, "bt"] },
+    image: { describe: "Checkpoint, a file or a directory; - is standard input; several are shown in turn", isFile: true },
+    what: { describe: "More checkpoints, then what to show; an overview if absent", optional: true, many: true, suggests: [...sections, "bt"] },
   },
   options: {
     pid: { type: "string", value: "PID", describe: "Only this process" },
     from: { type: "string", value: "FORMAT", describe: "Format, instead of recognising it" },
-    json: { type: "boolean", describe: "As JSON, valid against spec/schema/show.schema.json" },
+    html: { type: "string", value: "FILE", describe: "Write a page for a browser to FILE", isFile: true },
+    force: { type: "boolean", alias: "f", describe: "Replace FILE of --html if it exists" },
+    json: { type: "boolean", describe: "As JSON, valid against spec/schema/show.schema.json; an array for several checkpoints" },
   },
   examples: [
     { command: "crimg show image.elf", text: "an overview" },
     { command: "crimg show image.elf maps --pid 4711", text: "the memory map of one process" },
     { command: "crimg show criu-dir fds --json", text: "descriptors as data" },
     { command: "crimg show core.4711.zst bt", text: "backtraces of all threads" },
+    { command: "crimg show image.elf grep 'password='", text: "what secrets does it hold?" },
+    { command: "crimg show image.elf --html report.html", text: "to look at" },
   ],
   async run(args, terminal) {
     const [{ collect, renderText, renderJson }, { readCheckpoint }, { resolveInput }, { registry }] = await Promise.all([
@@ -52,23 +96,46 @@ export const command = defineCommand({
       import("../../ops/input.js"),
       import("../../../formats/registry.js"),
     ]);
-    if (args.what === "bt") return showBacktraces(args, terminal);
-    const section = sections.find((name) => name === (args.what ?? "overview"));
-    if (section === undefined) throw new CrimgError("usage.bad", `there is nothing called "${args.what}" to show`);
+    if (args.what.length === 1 && args.what[0] === "bt" && !existsSync("bt")) return showBacktraces(args, terminal);
+    const { images, section, operand } = sort([args.image, ...args.what]);
     const pid = args.pid === undefined ? undefined : parsePid(args.pid);
-    const input = resolveInput(args.image);
-    try {
-      const { checkpoint, format } = await readCheckpoint(input, { registry, ...(args.from === undefined ? {} : { from: args.from }) });
+    if (args.html !== undefined && images.length > 1) throw new CrimgError("usage.bad", "--html shows one checkpoint");
+    const documents: unknown[] = [];
+    let status: number = exitStatus.ok;
+    for (const image of images) {
+      const input = resolveInput(image);
       try {
-        const document = collect(checkpoint, { source: input.name, format: format.id, section, ...(pid === undefined ? {} : { pid }) });
-        terminal.print(args.json ? toJsonText(renderJson(document, checkpoint)) : renderText(document, { color: terminal.color }));
+        const { checkpoint, format } = await readCheckpoint(input, { registry, ...(args.from === undefined ? {} : { from: args.from }) });
+        try {
+          if (args.html !== undefined) {
+            const { writeReport } = await import("../../ops/html/report.js");
+            writeReport(checkpoint, { source: input.name, format, output: args.html, force: args.force });
+            continue;
+          }
+          const document = collect(checkpoint, {
+            source: input.name,
+            format: format.id,
+            section,
+            checkHost: !args.json,
+            ...(pid === undefined ? {} : { pid }),
+            ...(operand === undefined ? {} : { operand }),
+          });
+          if (section === "grep" && document.found === 0) status = exitStatus.findings;
+          if (args.json) documents.push(renderJson(document, checkpoint));
+          else {
+            const text = renderText(document, { color: terminal.color });
+            const isHeaded = images.length > 1 && section !== "overview";
+            terminal.print(`${image === images[0] ? "" : "\n"}${isHeaded ? `== ${input.name}\n` : ""}${text}`);
+          }
+        } finally {
+          checkpoint.close();
+        }
       } finally {
-        checkpoint.close();
+        input.close();
       }
-    } finally {
-      input.close();
     }
-    return exitStatus.ok;
+    if (args.json) terminal.print(toJsonText(images.length === 1 ? documents[0] : documents));
+    return status;
   },
 });
 

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * What `show` has collected, before anything is rendered: the rows concerned, for JSON and other machines, and
- * blocks of text cells, for people. Both come from one pass over the model, which reads no page payload.
+ * blocks of text cells, for people. Both come from one pass over the model, which reads no page payload but where the
+ * section is about it (command lines, env, mem, strings, grep).
  */
+import type { JsonValue } from "../../errors/json.js";
 import type { TableName } from "../../gen/tables.js";
 
 export const sectionNames = [
@@ -21,6 +23,13 @@ export const sectionNames = [
   "creds",
   "limits",
   "state",
+  "env",
+  "auxv",
+  "program",
+  "namespaces",
+  "mem",
+  "strings",
+  "grep",
 ] as const;
 export type SectionName = (typeof sectionNames)[number];
 
@@ -51,4 +60,8 @@ export interface ShowDocument {
   readonly pid?: number;
   readonly blocks: readonly Block[];
   readonly selected: SelectedRows;
+  /** What is no row of a table, for JSON. */
+  readonly values?: readonly JsonValue[];
+  /** Number of hits, for sections that search. */
+  readonly found?: number;
 }

@@ -37,6 +37,14 @@ export function renderJson(document: ShowDocument, checkpoint: Checkpoint): Json
     numbers[spec.tableId] = found;
     tables[spec.tableId] = found.map((index) => recordJson(spec, rows[index] ?? {}));
   }
-  const { source, format, section, pid } = document;
-  return { source, format, section, ...(pid === undefined ? {} : { pid }), rows: numbers, tables };
+  const { source, format, section, pid, values } = document;
+  return {
+    source,
+    format,
+    section,
+    ...(pid === undefined ? {} : { pid }),
+    rows: numbers,
+    tables,
+    ...(values === undefined ? {} : { values }),
+  };
 }

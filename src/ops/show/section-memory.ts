@@ -34,7 +34,7 @@ export function vmaName(checkpoint: Checkpoint, vma: VmaRow): string {
  * Bytes stored inside each VMA, from sorted extents in one pass. Pages of a shared object count for every window
  * that shows them.
  */
-function storedInVmas(checkpoint: Checkpoint, vmas: readonly VmaRow[], mm: number): bigint[] {
+export function storedInVmas(checkpoint: Checkpoint, vmas: readonly VmaRow[], mm: number): bigint[] {
   const own = checkpoint.extentsOf({ mm });
   let next = 0;
   return vmas.map((vma) => {

@@ -1,24 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Sections about processes: overview, tree, threads, regs, creds, limits. */
-import type { CheckpointRow, Gpregs, MmRow, RlimitRow, TaskRow, ThreadRow } from "../../gen/tables.js";
-import { counted, formatBytes } from "../units.js";
+/** Sections about processes: tree, threads, regs, creds, limits. */
+import type { Gpregs, RlimitRow, ThreadRow } from "../../gen/tables.js";
+import type { JsonValue } from "../../errors/json.js";
+import { formatBytes } from "../units.js";
 import type { Block, SelectedRows } from "./document.js";
-import { timeText } from "./format-value.js";
 import { capabilityNames, signalSetNames } from "./names.js";
-import { type Scope, commOf, mmsOf, objectText, rowsOfTasks, stateText, syscallText, taskTitle } from "./scope.js";
+import { type Scope, commOf, rowsOfTasks, stateText, syscallText, taskTitle } from "./scope.js";
 
 export interface Section {
   readonly blocks: readonly Block[];
   readonly selected: SelectedRows;
+  /** What is no row of a table, for JSON. */
+  readonly values?: readonly JsonValue[];
+  /** Number of hits, for sections that search. */
+  readonly found?: number;
 }
 
 const hex = (value: bigint): string => value.toString(16);
-
-/** `monotonic clock at 1 d 2 h, goes on there`. */
-function clockText({ monotonicNs, clock }: CheckpointRow): string {
-  const seconds = (Number(monotonicNs / 1_000_000n) / 1000).toFixed(3);
-  return `monotonic clock at ${seconds} s; at a resume it ${clock === "host" ? "is that of the machine (--clock host)" : "goes on there"}`;
-}
 
 /** Bytes stored for an address space. */
 function storedBytes({ checkpoint }: Scope, mm: number | null): bigint {
@@ -65,46 +63,6 @@ export function tree(scope: Scope): Section {
     { title: "STORED", align: "right" },
   ] as const;
   return { blocks: [{ columns, rows }], selected: { tasks: scope.tasks } };
-}
-
-function mmLines(scope: Scope, mm: MmRow, task: TaskRow): string[] {
-  const { objects } = scope.checkpoint.tables;
-  const lines = [`exe ${mm.exe === null ? "-" : objectText(objects[mm.exe])}`];
-  if (task.cwd !== null) lines.push(`cwd ${objectText(objects[task.cwd])}`);
-  if (task.root !== null && objects[task.root]?.path !== "/") lines.push(`root ${objectText(objects[task.root])}`);
-  lines.push(
-    `code ${hex(mm.startCode)}-${hex(mm.endCode)}  data ${hex(mm.startData)}-${hex(mm.endData)}  ` +
-      `brk ${hex(mm.startBrk)}-${hex(mm.brk)}  stack ${hex(mm.startStack)}`,
-  );
-  lines.push(`personality ${task.personality.toString(16)}  flags ${task.taskFlags.toString(16)}`);
-  return lines;
-}
-
-/** What is in the image, at a glance. */
-export function overview(scope: Scope, source: string, format: string): Section {
-  const { checkpoint } = scope;
-  const { tables } = checkpoint;
-  const head = tables.checkpoint[0];
-  const pages = tables.extents.reduce((sum, extent) => sum + extent.length, 0n);
-  const lines = [
-    `${counted(tables.tasks.length, "process", "processes")}, ${counted(tables.threads.length, "thread")}, ` +
-      `${counted(tables.vmas.length, "mapping")}, ${formatBytes(pages)} of pages in ${counted(tables.extents.length, "extent")}`,
-  ];
-  if (head !== undefined) {
-    const host = [head.hostName && `on ${head.hostName}`, head.kernelRelease && `Linux ${head.kernelRelease}`, head.machine];
-    const made = [head.createdNs === 0n ? "" : timeText(head.createdNs), ...host].filter((part) => part !== "");
-    if (made.length > 1) lines.push(`dumped ${made.join(", ")}`);
-    if (head.monotonicNs > 0n) lines.push(clockText(head));
-    if (head.creator !== "") lines.push(`made by ${head.creator}${head.sourceFormat === "" ? "" : ` from ${head.sourceFormat}`}`);
-  }
-  if (tables.losses.length > 0) lines.push(...tables.losses.map((loss) => `left out: ${loss.count} × ${loss.text} [${loss.code}]`));
-  const blocks: Block[] = [{ heading: `${source} (${format})`, lines }, ...tree(scope).blocks];
-  for (const index of scope.tasks) {
-    const task = tables.tasks[index];
-    const mm = task === undefined || task.mm === null ? undefined : tables.mms[task.mm];
-    if (task !== undefined && mm !== undefined) blocks.push({ heading: taskTitle(scope, index), lines: mmLines(scope, mm, task) });
-  }
-  return { blocks, selected: { checkpoint: head === undefined ? [] : [0], tasks: scope.tasks, mms: mmsOf(scope) } };
 }
 
 /** One line a thread. */
@@ -222,6 +180,12 @@ const xstateNames = [
 
 function flagBits(flags: bigint): string {
   return flagNames.filter((name, bit) => name !== "" && (flags >> BigInt(bit)) & 1n).join(" ");
+}
+
+/** Names of the state components of an XCR0. */
+export function xfeatureNames(xfeatures: bigint): string {
+  const names = xstateNames.filter((_, bit) => (xfeatures >> BigInt(bit)) & 1n);
+  return names.length === 0 ? "x87 SSE" : names.join(" ");
 }
 
 /** `x87 SSE AVX`: the components in use, as xstate_bv (offset 512) says. */
