@@ -35,7 +35,8 @@ export class AddressSpace {
   constructor() {
     const marks = legend.map((kind) => element("span", {}, element("i", { style: `background: var(--${kind})` }), kind.replace("_", " ")));
     const help =
-      "Wheel or + − to zoom, drag or ← → to move, Home for all, Enter for the next mapping. The lower part of a mapping is what is stored of it.";
+      "Wheel or + − to zoom, drag or ← → to move, Home for all, Enter for the next mapping. " +
+      "The lower part of a mapping is what is stored of it.";
     this.root = element(
       "div",
       {},
@@ -158,7 +159,9 @@ export class AddressSpace {
     this.#current = index;
     const stored = one.stored.reduce((sum, value, place) => sum + (place % 2 === 1 ? value : 0), 0);
     const end = (BigInt(`0x${one.a}`) + BigInt(one.n)).toString(16);
-    this.#tip.textContent = `${one.a}-${end} ${one.prot} ${one.kind} ${one.name} · ${sizeText(one.n)}, ${stored === 0 ? "nothing" : sizeText(stored)} stored`;
+    this.#tip.textContent =
+      `${one.a}-${end} ${one.prot} ${one.kind} ${one.name} · ${sizeText(one.n)}, ` +
+      `${stored === 0 ? "nothing" : sizeText(stored)} stored`;
     this.#queue();
   }
 

@@ -7,7 +7,8 @@ export const command = defineCommand({
   name: "diff",
   describe: "Tell how two checkpoints differ",
   notes: [
-    "Compares tree, threads, registers, mappings, content of pages, and descriptors. The formats may differ. Processes are matched by their ids.",
+    "Compares tree, threads, registers, mappings, content of pages, and descriptors. The formats may differ. " +
+      "Processes are matched by their ids.",
     "Exit status as that of diff: 0 they are the same, 1 they differ, 2 trouble.",
   ],
   positionals: { a: { describe: "Checkpoint", isFile: true }, b: { describe: "Checkpoint", isFile: true } },

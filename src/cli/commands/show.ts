@@ -65,10 +65,14 @@ export const command = defineCommand({
   name: "show",
   describe: "Show what is in a checkpoint, in any format",
   notes: [
-    "Without a section: an overview, and whether the checkpoint would resume here. Page content is read only for command lines, env, mem, strings and grep, so that a checkpoint of any size is shown at once.",
-    "mem ADDR[:LEN] shows bytes of the root, or of --pid (sp and ip are addresses too); strings [N] shows printable text of at least N characters in stored pages, grep REGEX what of it matches (exit status 1 if nothing does).",
+    "Without a section: an overview, and whether the checkpoint would resume here. " +
+      "Page content is read only for command lines, env, mem, strings and grep, so that a " +
+      "checkpoint of any size is shown at once.",
+    "mem ADDR[:LEN] shows bytes of the root, or of --pid (sp and ip are addresses too); " +
+      "strings [N] shows printable text of at least N characters in stored pages, " +
+      "grep REGEX what of it matches (exit status 1 if nothing does).",
     "bt makes a core of each process in a temporary folder, and asks gdb, eu-stack or lldb for all backtraces.",
-    "--html writes one page that needs no other file: process tree, address space to scale, descriptors, threads, findings.",
+    "--html writes one page that needs no other file: " + "process tree, address space to scale, descriptors, threads, findings.",
   ],
   positionals: {
     image: { describe: "Checkpoint, a file or a directory; - is standard input; several are shown in turn", isFile: true },

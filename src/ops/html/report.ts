@@ -143,7 +143,8 @@ export function reportPage(checkpoint: Checkpoint, options: ReportOptions): stri
     '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta name="viewport" content="width=device-width">\n',
     "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'\">\n",
     `<title>${escaped(options.source)}</title>\n<style>${part("page.css")}</style>\n</head>\n<body>\n<main id="page"></main>\n`,
-    `<script type="application/json" id="data">${data}</script>\n<script>${part("page.js").replaceAll("</script", "<\\/script")}</script>\n`,
+    `<script type="application/json" id="data">${data}</script>\n`,
+    `<script>${part("page.js").replaceAll("</script", "<\\/script")}</script>\n`,
     "</body>\n</html>\n",
   ].join("");
 }

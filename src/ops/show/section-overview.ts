@@ -86,7 +86,8 @@ function needs(scope: Scope): Block {
   const sockets = tables.files.filter((file) => file.kind === "socket").length;
   const lines = [
     `it needs ${counted(mapped.size, "mapped file")}, ${counted(opened.size, "opened file")}` +
-      `${sockets === 0 ? "" : `, ${counted(sockets, "socket")}`}, and a processor with ${xfeatureNames(tables.checkpoint[0]?.xfeatures ?? 0n)}`,
+      `${sockets === 0 ? "" : `, ${counted(sockets, "socket")}`}, ` +
+      `and a processor with ${xfeatureNames(tables.checkpoint[0]?.xfeatures ?? 0n)}`,
   ];
   const context = { checkpoint, tables, facts: hostFacts() };
   const problems: string[] = [];

@@ -111,7 +111,8 @@ export function namespaces(scope: Scope): Section {
         lines: [
           "An image holds no namespaces: the tree comes back in those of whoever resumes it,",
           "with --pid namespace (the default of ordinary users) in a pid namespace of its own.",
-          `Clocks: ${heads[0]?.clock ?? "host"} (continue: CLOCK_MONOTONIC and CLOCK_BOOTTIME go on as at the dump; host: those of the machine).`,
+          `Clocks: ${heads[0]?.clock ?? "host"} ` +
+            "(continue: CLOCK_MONOTONIC and CLOCK_BOOTTIME go on as at the dump; host: those of the machine).",
           `Sessions: ${sessions.join(", ")} (process ids as the program sees them).`,
         ],
       },
