@@ -76,7 +76,12 @@ export const command = defineCommand({
   ],
   positionals: {
     image: { describe: "Checkpoint, a file or a directory; - is standard input; several are shown in turn", isFile: true },
-    what: { describe: "More checkpoints, then what to show; an overview if absent", optional: true, many: true, suggests: [...sections, "bt"] },
+    what: {
+      describe: "More checkpoints, then what to show; an overview if absent",
+      optional: true,
+      many: true,
+      suggests: [...sections, "bt"],
+    },
   },
   options: {
     pid: { type: "string", value: "PID", describe: "Only this process" },
