@@ -48,12 +48,14 @@ export function notesOf(checkpoint: Checkpoint, task: number, memory: MemoryView
     writeNote(writer, "CORE", ntPrstatus, prstatusOf(checkpoint, row, thread, index));
     if (position === 0) {
       writeNote(writer, "CORE", ntPrpsinfo, prpsinfoOf(checkpoint, row, task, memory));
-      writeNote(writer, "CORE", ntSiginfo, foreignValue(checkpoint, "threads", index, foreignKey.siginfo) ?? new Uint8Array(128));
+      writeNote(writer, "CORE", ntSiginfo, siginfoOf(checkpoint, index) ?? new Uint8Array(128));
       if (mm && mm.auxv.length > 0) writeNote(writer, "CORE", ntAuxv, mm.auxv);
       const files = mappedFilesOf(checkpoint, row.mm ?? -1);
       if (files.length > mappedFilesHeaderSize) writeNote(writer, "CORE", ntFile, files);
     }
     writeNote(writer, "CORE", ntFpregset, fpregsetOf(thread.xstate));
+    const siginfo = position === 0 ? undefined : siginfoOf(checkpoint, index);
+    if (siginfo) writeNote(writer, "CORE", ntSiginfo, siginfo);
     const xstate = xstateForDebuggers(thread.xstate, tables.checkpoint[0]?.xfeatures ?? 0n);
     if (xstate) writeNote(writer, "LINUX", ntX86Xstate, xstate);
   }
@@ -68,10 +70,28 @@ function orderedThreads(checkpoint: Checkpoint, task: number): readonly number[]
   return first === undefined ? threads : [first, ...threads.filter((index) => index !== first)];
 }
 
+/** What gcore writes for each thread of a process that it stopped; debuggers show "signal 0" where there is nothing. */
+const stopSignal = 19;
+/** si_code SI_KERNEL. */
+const siKernel = 128;
+
+/** NT_SIGINFO of a thread: what the core that it came from said, else that it was stopped. undefined where that core had none. */
+function siginfoOf(checkpoint: Checkpoint, thread: number): Uint8Array | undefined {
+  const kept = foreignValue(checkpoint, "threads", thread, foreignKey.siginfo);
+  if (kept || foreignValue(checkpoint, "threads", thread, foreignKey.prstatus)) return kept;
+  const info = new Uint8Array(128);
+  const view = new DataView(info.buffer);
+  view.setInt32(0, stopSignal, true);
+  view.setInt32(8, siKernel, true);
+  return info;
+}
+
 function prstatusOf(checkpoint: Checkpoint, task: TaskRow, thread: ThreadRow, index: number): Uint8Array {
   const kept = foreignValue(checkpoint, "threads", index, foreignKey.prstatus);
   // Of what was kept only the signal and the times are used: all else is in the model and may have been changed there.
-  const old: Prstatus = kept ? readPrstatus(new ByteReader(padded(kept, prstatusSize))) : prstatus();
+  const old: Prstatus = kept
+    ? readPrstatus(new ByteReader(padded(kept, prstatusSize)))
+    : prstatus();
   const writer = new ByteWriter(prstatusSize);
   writePrstatus(writer, {
     ...old,
