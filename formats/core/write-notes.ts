@@ -89,9 +89,7 @@ function siginfoOf(checkpoint: Checkpoint, thread: number): Uint8Array | undefin
 function prstatusOf(checkpoint: Checkpoint, task: TaskRow, thread: ThreadRow, index: number): Uint8Array {
   const kept = foreignValue(checkpoint, "threads", index, foreignKey.prstatus);
   // Of what was kept only the signal and the times are used: all else is in the model and may have been changed there.
-  const old: Prstatus = kept
-    ? readPrstatus(new ByteReader(padded(kept, prstatusSize)))
-    : prstatus();
+  const old: Prstatus = kept ? readPrstatus(new ByteReader(padded(kept, prstatusSize))) : prstatus();
   const writer = new ByteWriter(prstatusSize);
   writePrstatus(writer, {
     ...old,
