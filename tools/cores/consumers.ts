@@ -100,7 +100,8 @@ export const consumers: readonly Consumer[] = [
   gdbRow("auxv, signal", ["info auxv", "p $_siginfo.si_signo"]),
   gdbRow("maps", ["info proc mappings"]),
   gdbRow("registers", ["thread apply all p $rsp, $fs_base, $xmm0, $mxcsr"]),
-  gdbRow("Python frames", ["thread apply all py-bt", "py-locals"], "python"),
+  // Debian's python3.11-dbg brings the commands; gdb loads them with the program.
+  gdbRow("Python frames", ["thread apply all py-bt", "py-bt-full", "py-locals"], "python"),
   lldb("14"),
   lldb("19"),
   simple("eu-stack", "threads, backtraces", (core, program) => [`--core=${core}`, "-e", program], /^PID/),

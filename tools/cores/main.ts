@@ -18,7 +18,7 @@ const folder = mkdtempSync(join(tmpdir(), "crimg-cores-"));
 const cleanups: (() => void)[] = [];
 const context = { after: (clean: () => void) => cleanups.push(clean) } as unknown as TestContext;
 const note = (text: string): void => void process.stderr.write(`${text}\n`);
-const cell = (text: string): string => text.replaceAll("|", "/").replaceAll(folder, "…").replace(/\s+/g, " ").slice(0, 150);
+const cell = (text: string): string => text.replaceAll("|", "/").replaceAll(folder, "…").replace(/\s+/g, " ").slice(0, 220);
 
 interface Program {
   readonly command: readonly string[];
@@ -52,7 +52,9 @@ function programs(): Map<string, Program> {
   build("rust", ["rustc", "-g", "-o", "rust", "main.rs"]);
   source(
     "main.go",
-    'package main\n\nimport (\n\t"os"\n\t"os/signal"\n)\n\nfunc main() {\n\tc := make(chan os.Signal, 1)\n\tsignal.Notify(c, os.Interrupt)\n\tgo func() { select {} }()\n\t<-c\n}\n',
+    ["package main", 'import ("os"; "os/signal")', "func main() {", "c := make(chan os.Signal, 1)", "signal.Notify(c, os.Interrupt)"]
+      .concat("go func() { select {} }()", "<-c", "}", "")
+      .join("\n"),
   );
   build("go", ["go", "build", "-o", "go", "main.go"]);
   const python = ["/usr/bin/python3"].find((path) => existsSync(path));
@@ -77,7 +79,7 @@ async function running(program: Program): Promise<number> {
   const [command, ...args] = program.command;
   const { pid } = start(context, command ?? "", args, {
     cwd: folder,
-    env: { PATH: process.env["PATH"] ?? "", ASAN_OPTIONS: "disable_coredump=0" },
+    env: { PATH: process.env["PATH"] ?? "", ASAN_OPTIONS: "disable_coredump=0", GOTRACEBACK: "crash" },
   });
   let ticks = "";
   // Until it has nothing left to do.
@@ -110,7 +112,8 @@ async function producerRows(pid: number): Promise<string[]> {
     }
     const first = (said: { status: number | null; text: string; errors: string }, pattern: RegExp) =>
       pattern.exec(said.text + said.errors)?.[1] ?? "?";
-    const shown = say(crimgCommand, ["show", made.path, "--json", "threads"]);
+    const plain = say(crimgCommand, ["show", made.path, "threads"]);
+    const shown = plain.status === 0 ? say(crimgCommand, ["show", made.path, "--json", "threads"]) : plain;
     const threads = shown.status === 0 ? (JSON.parse(shown.text) as { tables: { threads: unknown[] } }).tables.threads.length : 0;
     const validated = say(crimgCommand, ["validate", made.path]);
     const core = join(folder, "again.core");
@@ -193,7 +196,7 @@ async function sizeRows(known: Map<string, Program>): Promise<string[]> {
     const script = '"$@" & pid=$!; sleep 4; kill -ABRT $pid; wait $pid; exit 0';
     let kernel: string | undefined;
     try {
-      const env = { ASAN_OPTIONS: "disable_coredump=0:handle_abort=0" };
+      const env = { ASAN_OPTIONS: "disable_coredump=0:handle_abort=0", GOTRACEBACK: "crash" };
       kernel = kernelCore(folder, `${name}-kernel.core`, ["bash", "-c", script, "bash", ...program.command], { env });
     } catch (error) {
       note(String(error));
@@ -203,9 +206,9 @@ async function sizeRows(known: Map<string, Program>): Promise<string[]> {
     const again = join(folder, "size.core");
     say(crimgCommand, ["convert", kernel, again, "--force"]);
     const converted = existsSync(again) ? statSync(again).size : 0;
-    rows.push(
-      `| ${name} | ${[theirs, mine].map((size) => size.toLocaleString("en")).join(" | ")} | ${(mine / theirs).toFixed(2)} | ${converted.toLocaleString("en")} | ${(converted / theirs).toFixed(2)} |`,
-    );
+    const bytes = (size: number): string => size.toLocaleString("en");
+    const ratios = [mine / theirs, converted / theirs].map((ratio) => ratio.toFixed(2));
+    rows.push(`| ${name} | ${bytes(theirs)} | ${bytes(mine)} | ${ratios[0]} | ${bytes(converted)} | ${ratios[1]} |`);
     rmSync(kernel, { force: true });
   }
   return rows;
@@ -226,7 +229,7 @@ try {
     "",
     "<!-- Written by `npm run cores`; do not edit. -->",
     "",
-    `Linux ${say("uname", ["-r"]).text.split("-")[0]}, crimg ${versionOf(crimgCommand)}. A producer's row without results says why there is none.`,
+    `Linux ${say("uname", ["-r"]).text.split("-")[0]}, crimg ${versionOf(crimgCommand)}. A row without results says why.`,
     "",
     "## Producers",
     "",
