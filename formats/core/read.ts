@@ -223,7 +223,10 @@ function toTables({ process, mappings, stored, data, read, host, images, format,
   );
   addTask(tables, process, pid, leader, read);
   addVdso(tables, read);
-  const xfeatures = leader.xstate && leader.xstate.length >= 472 ? u8At(leader.xstate, 464) : 0n;
+  const stated = leader.xstate && leader.xstate.length >= 472 ? u8At(leader.xstate, 464) : 0n;
+  // Linux 6.12 and later list the components of the processor; x87 and SSE are always there.
+  const listed = process.xsaveLayout.reduce((set, { type }) => (type < 64 ? set | (1n << BigInt(type)) : set), 0n);
+  const xfeatures = stated !== 0n ? stated : listed !== 0n ? listed | 3n : 0n;
   tables.checkpoint.push(
     checkpointRow({
       pageSize: 4096,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Cores that no kernel and no gcore wrote (test/fixtures/core/producers, with how they were made): what they say, and what not. */
+/** Cores that no kernel and no gcore wrote (test/fixtures/core-producers, with how they were made): what they say, and what not. */
 import assert from "node:assert/strict";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -9,7 +9,7 @@ import { convert, CrimgError, open, type OpenedCheckpoint } from "../../src/inde
 import { fixtures } from "../support/project.js";
 import { crimg, run } from "../support/processes.js";
 
-const folder = join(fixtures, "core", "producers");
+const folder = join(fixtures, "core-producers");
 const directory = mkdtempSync(join(tmpdir(), "crimg-producers-"));
 test.after(() => rmSync(directory, { recursive: true, force: true }));
 
@@ -161,6 +161,29 @@ test("cores of 32-bit programs, of other machines and systems, and dumps that ar
     }
     assert.match(named(file("other.dmp", bytes)), words);
   }
+});
+
+test("a dump list of minicoredumper that points outside is refused, one that names other memory leaves nothing", async () => {
+  const { gunzipSync, gzipSync } = await import("node:zlib");
+  const tar = gunzipSync(readFileSync(join(folder, "minicoredumper.core.tar.gz")));
+  const owner = tar.indexOf("minicoredumper\0");
+  const changed = (change: (list: Buffer) => void): string => {
+    const bytes = Buffer.from(tar);
+    // n_namesz, n_descsz and n_type stand before the owner, 16 bytes with its padding.
+    change(bytes.subarray(owner + 16, owner + 16 + bytes.readUInt32LE(owner - 8)));
+    const path = join(directory, "changed.tar.gz");
+    writeFileSync(path, gzipSync(bytes));
+    return path;
+  };
+  const outside = changed((list) => list.fill(0xff, 16, 32));
+  await assert.rejects(
+    open(outside),
+    (error) => error instanceof CrimgError && error.code === "core.note" && /beyond 2\^64/.test(error.message),
+  );
+  const elsewhere = await open(changed((list) => list.fill(0)));
+  assert.equal(elsewhere.model.tables.extents.length, 0);
+  assert.ok(elsewhere.model.tables.absentRegions.length > 0);
+  elsewhere.close();
 });
 
 test("damaged minidumps, and ones with lying counts, end in located errors", { timeout: 120_000 }, async () => {

@@ -18,7 +18,8 @@ const folder = mkdtempSync(join(tmpdir(), "crimg-cores-"));
 const cleanups: (() => void)[] = [];
 const context = { after: (clean: () => void) => cleanups.push(clean) } as unknown as TestContext;
 const note = (text: string): void => void process.stderr.write(`${text}\n`);
-const cell = (text: string): string => text.replaceAll("|", "/").replaceAll(folder, "…").replace(/\s+/g, " ").slice(0, 220);
+const cell = (text: string): string =>
+  text.replaceAll("|", "/").replaceAll(folder, "…").replaceAll(projectRoot, "…").replace(/\s+/g, " ").slice(0, 220);
 
 interface Program {
   readonly command: readonly string[];

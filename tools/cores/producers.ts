@@ -36,7 +36,7 @@ const kernel = (name: string, options: { readonly filter?: string; readonly kib?
 });
 
 const fixture = (file: string, by: string): Made => ({
-  path: join(fixtures, "core", "producers", file),
+  path: join(fixtures, "core-producers", file),
   by: `${by}, kept in test/fixtures`,
 });
 
