@@ -122,7 +122,7 @@ struct restore_program_header {
 	uint32_t num_lasting_pids; /* The first so many of them are of processes that last: one that ends before the tree runs makes the restore fail. The others (zombies, stand-ins for leaders that are gone) end on purpose. */
 	uint32_t num_files; /* Number of entries of the table of files. */
 	uint32_t ofs_files; /* Offset in the data of `num_files` entries of two u4: the offset in the data of a path, and the slot of its file_policy, which --files sets. */
-	uint32_t checksum; /* Over the interpreter (the bytes behind page 0 of the image up to the end of the PT_LOAD segment), then this segment with 0 here: for each little-endian u4 w, from 0 on, sum = (sum xor w) * 0x9e3779b1 modulo 2^32, then sum = sum xor (sum >> 15). It tells damage, not malice. */
+	uint32_t checksum; /* Over the interpreter (the bytes behind page 0 of the image up to the end of the PT_LOAD segment), then this segment with 0 here: for each little-endian u4 w, from 0 on, sum = (sum xor w) * 0x9e3779b1 modulo 2^32, then sum = sum xor (sum >> 15). It detects accidental damage, not tampering. */
 };
 _Static_assert(sizeof(struct restore_program_header) == 160, "program_header");
 _Static_assert(offsetof(struct restore_program_header, magic) == 0, "program_header.magic");

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Looks at an image before anything of it is done: is it whole, and does every op stay within what the program has?
- * The checksum tells damage. It cannot tell malice, and need not: the program is code as any other executable is, and
+ * The checksum detects accidental damage. It cannot detect tampering, and need not: the program is code as any other executable is, and
  * whoever runs it trusts who made it.
  */
 #pragma once

@@ -50,7 +50,7 @@ types:
           slot of its file_policy, which --files sets." }
       - { id: checksum, type: u4, -crimg-format: hex, doc: "Over the interpreter (the bytes behind page 0 of the image up to the end of
           the PT_LOAD segment), then this segment with 0 here: for each little-endian u4 w, from 0 on, sum = (sum xor w) * 0x9e3779b1
-          modulo 2^32, then sum = sum xor (sum >> 15). It tells damage, not malice." }
+          modulo 2^32, then sum = sum xor (sum >> 15). It detects accidental damage, not tampering." }
 
   op:
     doc: One op. Arguments are evaluated first, each by its mode; then the op is done; its result goes to `store`; then it is judged by

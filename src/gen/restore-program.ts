@@ -309,7 +309,7 @@ export interface ProgramHeader {
   readonly numFiles: number;
   /** Offset in the data of `num_files` entries of two u4: the offset in the data of a path, and the slot of its file_policy, which --files sets. */
   readonly ofsFiles: number;
-  /** Over the interpreter (the bytes behind page 0 of the image up to the end of the PT_LOAD segment), then this segment with 0 here: for each little-endian u4 w, from 0 on, sum = (sum xor w) * 0x9e3779b1 modulo 2^32, then sum = sum xor (sum >> 15). It tells damage, not malice. */
+  /** Over the interpreter (the bytes behind page 0 of the image up to the end of the PT_LOAD segment), then this segment with 0 here: for each little-endian u4 w, from 0 on, sum = (sum xor w) * 0x9e3779b1 modulo 2^32, then sum = sum xor (sum >> 15). It detects accidental damage, not tampering. */
   readonly checksum: number;
 }
 

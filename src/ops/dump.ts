@@ -2,7 +2,7 @@
 /**
  * crimg dump: freeze → collect → write → commit → kill or let go.
  *
- * The target is touched last of all things: an image stands whole under its final name before anything ends. Whatever
+ * The target is touched last of all things: an image is complete under its final name before anything ends. Whatever
  * fails before, the tree goes on as it was and no file is left.
  */
 import type { FormatAdapter, Loss } from "../adapter/format.js";

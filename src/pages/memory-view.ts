@@ -20,7 +20,7 @@ export type RunOrigin =
   | { readonly kind: "zero" }
   /** In the mapped file of the host: `object` is a row of `objects`, `offset` a position in it. */
   | { readonly kind: "file"; readonly object: number; readonly offset: bigint }
-  /** Not to be had. */
+  /** Not available. */
   | { readonly kind: "absent"; readonly reason: string };
 
 /** A run of addresses of one VMA whose bytes have one origin. */

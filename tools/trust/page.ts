@@ -110,7 +110,7 @@ function hostilePart(hostile: Readonly<Record<Hostility, HostileResult>>): strin
     "|---|---|---|---|---|---|---|---|---|---|---|",
     ...rows,
     "",
-    "A checksum tells damage, not malice. A restore program is code, as any executable is: who runs an image trusts who made it",
+    "A checksum detects accidental damage, not tampering. A restore program is code, as any executable is: who runs an image trusts who made it",
     "(`crimg validate` compares the program with the tables, `crimg explain` shows it).",
   ];
 }
@@ -119,7 +119,7 @@ function hostilePart(hostile: Readonly<Record<Hostility, HostileResult>>): strin
 export function trustPage({ kernel, mutations, calls, errnos, step, faults, kills, ops, hostile }: TrustNumbers): string {
   return `${[
     "<!-- Made by `npm run trust`. -->",
-    "# What crimg stands",
+    "# Robustness: hostile images, injected faults, kills",
     "",
     `Numbers measured on Linux ${kernel}. \`npm run trust -- --mutations 1000000\` makes this page. \`npm run detection\` only mutates`,
     "(100,000 times; `-- --count N` for another number): what share of the changes of meaning was noticed, and which fields were not.",

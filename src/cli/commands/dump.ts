@@ -11,7 +11,7 @@ export const command = defineCommand({
   name: "dump",
   describe: "Freeze a process and its descendants into an image",
   notes: [
-    "The tree is ended once the image stands whole under its name; --leave-running lets it go on, --leave-stopped leaves it " +
+    "The tree is ended once the image is complete under its name; --leave-running lets it go on, --leave-stopped leaves it " +
       "stopped. Whatever fails, the tree runs on and no file is left.",
     "What cannot be dumped is refused by name (exit status 4). --ignore CLASS leaves such a resource out and records the loss.",
     "Without --sync the image is whole after a crash of crimg, but not certainly after a power cut.",

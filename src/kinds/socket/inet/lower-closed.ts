@@ -28,7 +28,7 @@ export function openClosed(context: LowerContext, socket: number, row: SocketRow
   const listener = newSocket("listener for a moment");
   builder.syscall("setsockopt", [listener, level, SO_REUSEADDR.option, builder.u4s(1), 4], { message });
   const bound = builder.label("bound");
-  const elsewhere = builder.label("address is not to be had");
+  const elsewhere = builder.label("address is not available");
   if (row.localAddress.length > 0) {
     builder.syscall("bind", [listener, builder.bytes(row.localAddress), row.localAddress.length], { orElse: elsewhere });
     builder.jump(bound);
