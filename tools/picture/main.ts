@@ -39,10 +39,11 @@ try {
     `$ ${command}`,
     ...(outputs[index] ?? "").split("\n").filter((line, place, all) => line !== "" || place < all.length - 1),
   ]);
-  const escape = (text: string): string => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
+  const escaped = (text: string): string => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
   const rows = lines.map((line, index) => {
     const isCommand = line.startsWith("$ ");
-    return `<text x="16" y="${48 + index * lineHeight}" fill="${isCommand ? "#7ee787" : "#e6edf3"}" xml:space="preserve">${escape(line)}</text>`;
+    const place = `x="16" y="${48 + index * lineHeight}" fill="${isCommand ? "#7ee787" : "#e6edf3"}"`;
+    return `<text ${place} xml:space="preserve">${escaped(line)}</text>`;
   });
   const height = 48 + lines.length * lineHeight;
   writeFileSync(

@@ -110,7 +110,8 @@ function hostilePart(hostile: Readonly<Record<Hostility, HostileResult>>): strin
     "|---|---|---|---|---|---|---|---|---|---|---|",
     ...rows,
     "",
-    "A checksum detects accidental damage, not tampering. A restore program is code, as any executable is: who runs an image trusts who made it",
+    "A checksum detects accidental damage, not tampering. A restore program is code, as any executable is:",
+    "who runs an image trusts who made it",
     "(`crimg validate` compares the program with the tables, `crimg explain` shows it).",
   ];
 }
