@@ -25,6 +25,16 @@ export interface DescriptorLowering {
   finishThread(thread: number): void;
 }
 
+/** Who makes a call whose maker the kernel remembers (the peer of a unix socket). */
+export interface Identity {
+  /** As the tree sees it; 0 if nobody knows. */
+  readonly pid: number;
+  readonly uid: number;
+  readonly gid: number;
+  /** Supplementary groups, u4 each; undefined if unknown. */
+  readonly groups: Uint8Array | undefined;
+}
+
 export interface LowerContext {
   readonly checkpoint: Checkpoint;
   readonly builder: ProgramBuilder;
@@ -46,6 +56,12 @@ export interface LowerContext {
   openObject(object: number, flags: number, purpose: string): Slot;
   /** Ops: the file that `openObject` opened may be used as it is now, by the policy that holds for it (--files). */
   checkOpened(fd: Slot, object: number, purpose: string): void;
+  /**
+   * Ops of the first process, before any fork: what `build` adds is run by a process with that identity, which shares
+   * memory and descriptors with the first and is gone afterwards. Where it cannot be had (its id is in use, or there is
+   * no privilege) the first process does it.
+   */
+  runAs(identity: Identity, build: () => void): void;
   /** `task 4711 (redis-server)`. */
   taskSubject(task: number): string;
   /** The task's process id as its siblings see it: an immediate, or what the kernel gave with --pid any. */

@@ -5,7 +5,7 @@ import type { TaskRow, ThreadRow } from "../gen/tables.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import { O } from "./constants.js";
 import { FileChecks } from "./file-checks.js";
-import type { LowerContext } from "./context.js";
+import type { Identity, LowerContext } from "./context.js";
 import { chooseHighFds, type FdRange } from "./high-fds.js";
 import { ObjectOpener } from "./objects.js";
 import type { Arg, Shared, Slot } from "./operands.js";
@@ -15,6 +15,7 @@ import { usedRanges } from "./address-space.js";
 import type { MemoryParts } from "./memory.js";
 import type { ReadingParts } from "./read-pages.js";
 import { StagedMemory } from "./shared-memory.js";
+import { runAs } from "./run-as.js";
 import { SpareIds } from "./spare-ids.js";
 import { Xstates } from "./xstate.js";
 
@@ -142,6 +143,10 @@ export class Lowering implements LowerContext {
 
   taskPid(task: number): Arg {
     return this.taskShared(task).u4;
+  }
+
+  runAs(identity: Identity, build: () => void): void {
+    runAs(this.builder, this.processes, identity, build);
   }
 
   threadId(thread: number): Arg {

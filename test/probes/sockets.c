@@ -2,6 +2,7 @@
 /* Sockets, and states of other descriptors. */
 #include "probe.h"
 #include <arpa/inet.h>
+#include <grp.h>
 #include <dirent.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
@@ -292,6 +293,54 @@ static int make_stranger(void)
 	return 0;
 }
 
+/* SO_PEERCRED, with the ids of this program and its child as words. */
+static pid_t child;
+static void tell_peer(FILE *out, int fd)
+{
+	struct ucred peer = { -1, -1, -1 };
+	socklen_t length = sizeof peer;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0)
+		fprintf(out, "%s", strerror(errno));
+	else
+		fprintf(out, "%s %d %d", peer.pid == getpid() ? "self" : peer.pid == child ? "child" : "other", peer.uid, peer.gid);
+}
+static int peers[2];
+static int make_peers(void) { MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, peers)); return 0; }
+static void tell_peers(FILE *out) { tell_peer(out, peers[0]); }
+
+/* A child of another user and group connects, and stays. */
+static int served = -1, serving = -1;
+static int make_served(void)
+{
+	struct sockaddr_un name = { .sun_family = AF_UNIX };
+	socklen_t length = sizeof(sa_family_t) + 1 + snprintf(name.sun_path + 1, 90, "crimg-probe-%d", getpid());
+
+	MUST(serving = socket(AF_UNIX, SOCK_STREAM, 0));
+	MUST(bind(serving, (void *)&name, length));
+	MUST(listen(serving, 1));
+	MUST(child = fork());
+	if (child == 0) {
+		int client = socket(AF_UNIX, SOCK_STREAM, 0);
+
+		if (setgroups(0, NULL) || setresgid(4711, 4711, 4711) || setresuid(1234, 1234, 1234))
+			_exit(1);
+		connect(client, (void *)&name, length);
+		for (;;)
+			pause();
+	}
+	MUST(served = accept(serving, NULL, NULL));
+	return 0;
+}
+static void tell_served(FILE *out) { tell_peer(out, served); }
+static void tell_serving(FILE *out) { tell_peer(out, serving); }
+static void tell_both(FILE *out)
+{
+	tell_served(out);
+	fprintf(out, ", listening ");
+	tell_serving(out);
+}
+
 struct busy { uint32_t microseconds; uint16_t budget; uint8_t prefer, padding; };
 static int busy = -1;
 static int make_busy(void)
@@ -351,6 +400,7 @@ PROBES({ "multicast4", make_multicast4, tell_multicast4 }, { "sources4", make_so
        { "raw", make_raw, tell_raw }, { "closed", make_closed, tell_closed }, { "oob", make_oob, tell_oob },
        { "oob-alone", make_oob_alone, tell_oob_alone }, { "shared", make_shared, tell_shared },
        { "renamed", make_renamed, tell_renamed }, { "owner", make_owner, tell_owner },
+       { "peers", make_peers, tell_peers }, { "served", make_served, tell_both },
        { "stranger", make_stranger, tell_owner }, { "busy", make_busy, tell_busy }, { "secret", make_secret, tell_secret },
        { "secret-memory", make_secret_memory, tell_secret_memory }, { "queue", make_queue, tell_queue },
        { "tree", make_tree, tell_tree })

@@ -13,6 +13,8 @@ export const sockets: Family = {
     { name: "shared", state: "two UDP sockets on a port that they may not share any more", is: "kept" },
     { name: "renamed", state: "a unix socket whose file was renamed", is: "kept" },
     { name: "owner", state: "a thread as the owner of a descriptor (F_SETOWN_EX)", is: "kept" },
+    { name: "peers", state: "who made a pair of unix sockets (SO_PEERCRED)", is: "kept" },
+    { name: "served", state: "who is connected to a unix socket, and who listens (SO_PEERCRED)", is: "kept", isAlone: true },
     { name: "busy", state: "busy polling of an epoll set (EPIOCSPARAMS)", is: "kept" },
     {
       name: "netlink",

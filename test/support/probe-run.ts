@@ -3,7 +3,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import type { Family, Probe } from "../probes/probe.js";
 import { findInner } from "./namespaced.js";
 import { closeLeaks, compile, crimg, endTree, isAlive, type Outcome, spawned, until } from "./processes.js";
@@ -22,6 +22,15 @@ const wrong = (what: string): Result => ({ kind: "wrong", what });
 /** Values by name, of one telling. */
 type Told = ReadonlyMap<string, string>;
 
+/** /proc/PID/comm; empty for a process that is gone. */
+function nameOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/comm`, "utf8").trimEnd();
+  } catch {
+    return "";
+  }
+}
+
 /** One process with some probes. */
 class ProbeProcess {
   #round = 0;
@@ -29,12 +38,14 @@ class ProbeProcess {
   /** As seen from here. */
   pid: number;
   readonly #innerPid: number;
+  readonly #name: string;
 
   constructor(
     readonly directory: string,
     program: string,
     probes: readonly Probe[],
   ) {
+    this.#name = basename(program).slice(0, 15);
     const words = [program, directory, ...probes.map(({ name }) => name)];
     this.#child = this.#spawn("bash", ["-c", `${closeLeaks}; exec "$@"`, "bash", ...words]);
     this.pid = this.#child.pid;
@@ -87,7 +98,9 @@ class ProbeProcess {
       "the program is there again",
       () => {
         if (!isAlive(this.#child.pid)) throw new Error(`the image ended: ${this.complaints}`);
-        return findInner(this.#child.pid, this.#innerPid);
+        const pid = findInner(this.#child.pid, this.#innerPid);
+        // While the tree is made another process may have that id for a moment (lower/run-as.ts).
+        return pid !== undefined && nameOf(pid) === this.#name ? pid : undefined;
       },
       20,
     );

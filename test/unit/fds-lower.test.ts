@@ -46,6 +46,7 @@ function contextOf(tables: MutableTables): LowerContext {
     checkOpened: () => undefined,
     taskSubject: (task) => `task ${tables.tasks[task]?.pid ?? "?"}`,
     taskPid: (task) => tables.tasks[task]?.pid ?? 0,
+    runAs: (_identity, build) => build(),
     threadId: (thread) => tables.threads[thread]?.tid ?? 0,
   };
 }

@@ -82,7 +82,7 @@ export class UnixSocketCollector {
       shutdown: isListening ? 0 : diag.shutdown,
       localAddress: local,
       peerAddress: isConnected ? addressBytes(peerName) : new Uint8Array(0),
-      peerPid: hasCredentials ? (pidAsSeen(credentials.readInt32LE(0)) ?? 0) : 0,
+      peerPid: hasCredentials ? (pidAsSeen(credentials.readInt32LE(0)) ?? credentials.readInt32LE(0)) : 0,
       peerUid: hasCredentials ? credentials.readUInt32LE(4) : 0,
       peerGid: hasCredentials ? credentials.readUInt32LE(8) : 0,
       isPaired: peer !== undefined && !listener && this.#members.get(diag.peer)?.diag.peer === diag.ino ? 1 : 0,

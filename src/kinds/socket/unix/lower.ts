@@ -27,7 +27,9 @@ export function openUnixSockets(slots: FileSlots, purposeOf: (socket: number) =>
   for (const { row, index } of rows) {
     if (row.state !== "listening") continue;
     const slot = state.made.get(index) as Slot;
-    context.builder.syscall("listen", [slot, row.backlog], { message: `listen on ${nameText(state, index)} ${purposeOf(index)}` });
+    asPeer(state, row, () => {
+      context.builder.syscall("listen", [slot, row.backlog], { message: `listen on ${nameText(state, index)} ${purposeOf(index)}` });
+    });
   }
   for (const { row, index } of rows) connectStream(state, index, row, origins[index] as Origin);
   // Those that are not accepted stay in the queue, so they come last.
@@ -63,7 +65,9 @@ function makeAlone(state: UnixState, index: number, row: SocketRow, origin: Orig
     return;
   }
   const ends = context.builder.buffer(8);
-  context.builder.syscall("socketpair", [1, row.type | openFlags.CLOEXEC, 0, ends], { message: `make a pair of sockets ${purpose}` });
+  asPeer(state, row, () => {
+    context.builder.syscall("socketpair", [1, row.type | openFlags.CLOEXEC, 0, ends], { message: `make a pair of sockets ${purpose}` });
+  });
   made.set(index, takeHigh(context, ends, `unix socket ${purpose}`));
   const otherEnd = takeHigh(context, ends.at(4), `other end ${purpose}`);
   if (origin.other !== undefined && !made.has(origin.other)) made.set(origin.other, otherEnd);
@@ -97,7 +101,8 @@ function connectAndAccept(state: UnixState, client: Slot, listener: number, acce
   const { context } = state.slots;
   const { builder } = context;
   const purpose = state.purposeOf(accepted ?? clientRow ?? listener);
-  connectTo(state, client, listener, purpose);
+  const row = accepted === undefined ? undefined : context.checkpoint.tables.sockets[accepted];
+  asPeer(state, row, () => connectTo(state, client, listener, purpose));
   const slot = builder.slot(`accepted ${purpose}`);
   builder.syscall("accept4", [state.made.get(listener) as Slot, 0, 0, openFlags.CLOEXEC], {
     store: slot,
@@ -110,6 +115,21 @@ function connectAndAccept(state: UnixState, client: Slot, listener: number, acce
   } else if (clientRow !== undefined) {
     state.closedPeers.set(clientRow, slot);
   }
+}
+
+/**
+ * Runs a call that makes `row` a peer (or listening) as whom SO_PEERCRED of it names: the kernel remembers its maker. Of
+ * supplementary groups (SO_PEERGROUPS) those that the process has now are the best guess.
+ */
+function asPeer({ slots: { context } }: UnixState, row: SocketRow | undefined, build: () => void): void {
+  if (row === undefined || row.peerPid === 0) {
+    build();
+    return;
+  }
+  const { threads, creds } = context.checkpoint.tables;
+  const leader = threads.find(({ tid }) => tid === row.peerPid);
+  const groups = leader?.creds == null ? undefined : creds[leader.creds]?.groups;
+  context.runAs({ pid: row.peerPid, uid: row.peerUid, gid: row.peerGid, groups }, build);
 }
 
 /** A client whose connection waits to be accepted. */
