@@ -511,6 +511,10 @@ types:
       - { id: reserved, type: u4, doc: "Zero." }
       - { id: sender_address, type: blob_ref, -crimg-format: sockaddr, doc: "As recvmsg gives it; empty if none." }
       - { id: data, type: blob_ref, -crimg-format: hex, doc: "Bytes." }
+      - { id: sender_pid, type: u4, doc: "Process of SCM_CREDENTIALS; 0 if the receiver does not ask for credentials (SO_PASSCRED)." }
+      - { id: sender_uid, type: u4, doc: "User of SCM_CREDENTIALS." }
+      - { id: sender_gid, type: u4, doc: "Group of SCM_CREDENTIALS." }
+      - { id: reserved2, type: u4, doc: "Zero." }
 
   message_file:
     -crimg-table: 26

@@ -906,7 +906,7 @@ export function writeSocketOptionRow(writer: ByteWriter, row: SocketOptionRow, h
 }
 
 /** Bytes of a socket_message record. */
-export const socketMessageRowSize = 40;
+export const socketMessageRowSize = 56;
 
 /** Reads a socket_message record at the reader's position. */
 export function readSocketMessageRow(reader: ByteReader, heaps: HeapReader): SocketMessageRow {
@@ -915,7 +915,11 @@ export function readSocketMessageRow(reader: ByteReader, heaps: HeapReader): Soc
   reader.skip(4);
   const senderAddress = heaps.blob(reader, "sender_address");
   const data = heaps.blob(reader, "data");
-  return { socket, senderAddress, data };
+  const senderPid = reader.u4();
+  const senderUid = reader.u4();
+  const senderGid = reader.u4();
+  reader.skip(4);
+  return { socket, senderAddress, data, senderPid, senderUid, senderGid };
 }
 
 /** Appends a socket_message record. */
@@ -924,6 +928,10 @@ export function writeSocketMessageRow(writer: ByteWriter, row: SocketMessageRow,
   writer.zeros(4);
   heaps.blob(writer, row.senderAddress, "sender_address");
   heaps.blob(writer, row.data, "data");
+  writer.u4(row.senderPid, "sender_pid");
+  writer.u4(row.senderUid, "sender_uid");
+  writer.u4(row.senderGid, "sender_gid");
+  writer.zeros(4);
 }
 
 /** Bytes of a message_file record. */

@@ -520,12 +520,15 @@ export const tableSpecs: readonly TableSpec[] = [
     tableId: "socket_messages",
     table: "socketMessages",
     id: "socket_message",
-    size: 40,
+    size: 56,
     doc: "A message waiting in a socket's receive queue, in order (for streams, a run of bytes).",
     fields: [
       { id: "socket", name: "socket", wire: "u4", offset: 0, size: 4, ref: "sockets", doc: "The receiver." },
       { id: "sender_address", name: "senderAddress", wire: "blob_ref", offset: 8, size: 16, format: "sockaddr", doc: "As recvmsg gives it; empty if none." },
       { id: "data", name: "data", wire: "blob_ref", offset: 24, size: 16, format: "hex", doc: "Bytes." },
+      { id: "sender_pid", name: "senderPid", wire: "u4", offset: 40, size: 4, doc: "Process of SCM_CREDENTIALS; 0 if the receiver does not ask for credentials (SO_PASSCRED)." },
+      { id: "sender_uid", name: "senderUid", wire: "u4", offset: 44, size: 4, doc: "User of SCM_CREDENTIALS." },
+      { id: "sender_gid", name: "senderGid", wire: "u4", offset: 48, size: 4, doc: "Group of SCM_CREDENTIALS." },
     ],
   },
   {

@@ -1352,6 +1352,12 @@ export interface SocketMessageRow {
   readonly senderAddress: Uint8Array;
   /** Bytes. */
   readonly data: Uint8Array;
+  /** Process of SCM_CREDENTIALS; 0 if the receiver does not ask for credentials (SO_PASSCRED). */
+  readonly senderPid: number;
+  /** User of SCM_CREDENTIALS. */
+  readonly senderUid: number;
+  /** Group of SCM_CREDENTIALS. */
+  readonly senderGid: number;
 }
 
 /** A SocketMessageRow; what is not given is zero, empty or none. */
@@ -1360,6 +1366,9 @@ export function socketMessageRow(fields: Partial<SocketMessageRow> = {}): Socket
     socket: 0,
     senderAddress: noBytes,
     data: noBytes,
+    senderPid: 0,
+    senderUid: 0,
+    senderGid: 0,
     ...fields,
   };
 }

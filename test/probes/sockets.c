@@ -332,6 +332,56 @@ static int make_served(void)
 	MUST(served = accept(serving, NULL, NULL));
 	return 0;
 }
+/* The process that SO_PEERPIDFD gives. */
+static int handled[2];
+static int make_handle(void)
+{
+	int fd = -1;
+	socklen_t length = sizeof fd;
+
+	MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, handled));
+	MUST(getsockopt(handled[0], SOL_SOCKET, 77, &fd, &length));
+	close(fd);
+	return 0;
+}
+static void tell_handle(FILE *out)
+{
+	int fd = -1;
+	socklen_t length = sizeof fd;
+
+	if (getsockopt(handled[0], SOL_SOCKET, 77, &fd, &length) < 0)
+		fprintf(out, "%s", strerror(errno));
+	else
+		fprintf(out, "%s", syscall(SYS_pidfd_send_signal, fd, 0, NULL, 0) < 0 ? "gone" : "alive");
+	close(fd);
+}
+
+/* A datagram of this program's that waits, with credentials; looked at without taking it. */
+static int letters[2];
+static int make_letter(void)
+{
+	int on = 1;
+
+	MUST(socketpair(AF_UNIX, SOCK_DGRAM, 0, letters));
+	MUST(setsockopt(letters[0], SOL_SOCKET, SO_PASSCRED, &on, sizeof on));
+	MUST(send(letters[1], "letter", 6, 0));
+	return 0;
+}
+static void tell_letter(FILE *out)
+{
+	char data[16], control[CMSG_SPACE(sizeof(struct ucred))];
+	struct iovec part = { data, sizeof data };
+	struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control };
+	ssize_t length = recvmsg(letters[0], &message, MSG_PEEK | MSG_DONTWAIT);
+	struct cmsghdr *header = length < 0 ? NULL : CMSG_FIRSTHDR(&message);
+	struct ucred *sender = header ? (void *)CMSG_DATA(header) : NULL;
+
+	fprintf(out, "%zd bytes of ", length);
+	if (sender)
+		fprintf(out, "%s %d %d", sender->pid == getpid() ? "self" : "other", sender->uid, sender->gid);
+	else
+		fprintf(out, "nobody");
+}
 static void tell_served(FILE *out) { tell_peer(out, served); }
 static void tell_serving(FILE *out) { tell_peer(out, serving); }
 static void tell_both(FILE *out)
@@ -400,6 +450,7 @@ PROBES({ "multicast4", make_multicast4, tell_multicast4 }, { "sources4", make_so
        { "raw", make_raw, tell_raw }, { "closed", make_closed, tell_closed }, { "oob", make_oob, tell_oob },
        { "oob-alone", make_oob_alone, tell_oob_alone }, { "shared", make_shared, tell_shared },
        { "renamed", make_renamed, tell_renamed }, { "owner", make_owner, tell_owner },
+       { "handle", make_handle, tell_handle }, { "letter", make_letter, tell_letter },
        { "peers", make_peers, tell_peers }, { "served", make_served, tell_both },
        { "stranger", make_stranger, tell_owner }, { "busy", make_busy, tell_busy }, { "secret", make_secret, tell_secret },
        { "secret-memory", make_secret_memory, tell_secret_memory }, { "queue", make_queue, tell_queue },

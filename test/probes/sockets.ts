@@ -14,8 +14,17 @@ export const sockets: Family = {
     { name: "renamed", state: "a unix socket whose file was renamed", is: "kept" },
     { name: "owner", state: "a thread as the owner of a descriptor (F_SETOWN_EX)", is: "kept" },
     { name: "peers", state: "who made a pair of unix sockets (SO_PEERCRED)", is: "kept" },
+    { name: "letter", state: "who sent a datagram that waits (SCM_CREDENTIALS)", is: "kept" },
     { name: "served", state: "who is connected to a unix socket, and who listens (SO_PEERCRED)", is: "kept", isAlone: true },
     { name: "busy", state: "busy polling of an epoll set (EPIOCSPARAMS)", is: "kept" },
+    {
+      name: "handle",
+      state: "a handle of the peer of a unix socket (SO_PEERPIDFD)",
+      is: {
+        cannot:
+          "the kernel gives that of the process that made the call, and one that stood for the peer did: the handle says that it is gone",
+      },
+    },
     {
       name: "netlink",
       state: "messages that wait in a netlink socket",

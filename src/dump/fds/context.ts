@@ -55,6 +55,8 @@ export interface QueuedMessage {
   readonly data: Uint8Array;
   /** sockaddr of the sender; empty if it has no name. */
   readonly sender: Uint8Array;
+  /** SCM_CREDENTIALS, where the receiver asks for them. */
+  readonly credentials?: { readonly pid: number; readonly uid: number; readonly gid: number };
   /** Descriptions that travel with it. */
   readonly files: readonly Description[];
 }

@@ -48,6 +48,12 @@ export const mapping: FileMapping = {
       names: tables.socketMessages.filter((row) => row.senderAddress.length > 0).map((row) => `a message for socket ${row.socket}`),
       what: "the sender's address of waiting messages is not kept",
     },
+    {
+      code: "sockets.sender-credentials",
+      facet: "sockets",
+      names: tables.socketMessages.filter((row) => row.senderPid !== 0).map((row) => `a message for socket ${row.socket}`),
+      what: "the sender's credentials of waiting messages are not kept",
+    },
   ],
 };
 

@@ -15,6 +15,6 @@ export const projection: FileProjection = ({ tables }, { detail }) => {
       .map(({ level, option, value }) => ({ level, option, value })),
     messages: tables.socketMessages
       .filter((message) => message.socket === detail)
-      .map(({ data, senderAddress }) => ({ data: Buffer.from(data).toString("hex"), senderAddress })),
+      .map(({ data, socket: _, ...message }) => ({ data: Buffer.from(data).toString("hex"), ...message })),
   };
 };

@@ -464,6 +464,9 @@ export const socketMessageArbitrary: fc.Arbitrary<SocketMessageRow> = fc.record(
   socket: u4,
   senderAddress: bytes(0, 20),
   data: bytes(0, 20),
+  senderPid: u4,
+  senderUid: u4,
+  senderGid: u4,
 });
 
 export const messageFileArbitrary: fc.Arbitrary<MessageFileRow> = fc.record({

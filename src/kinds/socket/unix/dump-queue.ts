@@ -10,7 +10,7 @@ import {
   tryIoctl,
   tryReceiveMessage,
 } from "../../../native/index.js";
-import { type Description, type QueuedMessage, refuseDescription } from "../../../dump/fds/context.js";
+import { type Description, pidAsSeen, type QueuedMessage, refuseDescription } from "../../../dump/fds/context.js";
 import { SOL_SOCKET } from "../../../dump/fds/socket-options.js";
 import { pollEvent, polls } from "../dump-poll.js";
 
@@ -18,6 +18,7 @@ const SOCK_STREAM = 1;
 const SO_TYPE = 3;
 const SO_PEEK_OFF = 42;
 const SCM_RIGHTS = 1;
+const SCM_CREDENTIALS = 2;
 const SCM_PIDFD = 4;
 const MSG_CMSG_CLOEXEC = 0x40000000;
 const FIONREAD = 0x541b;
@@ -52,18 +53,24 @@ function peekStream(description: Description, take: TakeFile): QueuedMessage[] {
   const messages: QueuedMessage[] = [];
   let done = 0;
   let from = 0;
+  let credentials: QueuedMessage["credentials"];
+  const endRun = (files: readonly Description[]): void => {
+    if (done > from) messages.push({ data: Uint8Array.from(data.subarray(from, done)), sender: new Uint8Array(0), credentials, files });
+    from = done;
+  };
   while (done < length) {
     const got = tryReceiveMessage(description.fd, data.subarray(done), peekFlags);
     if (typeof got === "number" || got.length === 0) break;
+    const sender = credentialsOf(got);
+    if (sender?.pid !== credentials?.pid || sender?.uid !== credentials?.uid || sender?.gid !== credentials?.gid) endRun([]);
+    credentials = sender;
     done += got.length;
     const files = filesOf(description, got, take);
-    if (files.length === 0) continue;
-    messages.push({ data: Uint8Array.from(data.subarray(from, done)), sender: new Uint8Array(0), files });
-    from = done;
+    if (files.length > 0) endRun(files);
   }
   if (done !== length)
     refuseDescription(description, "socket_queue", `a unix socket with ${length} bytes waiting, of which ${done} can be read`);
-  if (done > from) messages.push({ data: Uint8Array.from(data.subarray(from, done)), sender: new Uint8Array(0), files: [] });
+  endRun([]);
   return messages;
 }
 
@@ -83,6 +90,7 @@ function peekMessages(description: Description, take: TakeFile): QueuedMessage[]
     messages.push({
       data: Uint8Array.from(buffer.subarray(0, got.length)),
       sender: addressBytes(got.address),
+      credentials: credentialsOf(got),
       files: filesOf(description, got, take),
     });
   }
@@ -105,20 +113,34 @@ function nextLength(fd: number): number | undefined {
   return failed(length) ? undefined : length;
 }
 
-/** Descriptions of the descriptors that a peek has copied into this process. */
-function filesOf(description: Description, message: ReceivedMessage, take: TakeFile): Description[] {
-  const { control } = message;
-  const files: Description[] = [];
+/** Control messages of SOL_SOCKET: their type, and 32-bit words. */
+function* controlOf({ control }: ReceivedMessage): Generator<{ readonly type: number; readonly words: readonly number[] }> {
+  // struct cmsghdr: u8 length with itself, s4 level, s4 type
   for (let at = 0; at + 16 <= control.length; ) {
     const length = Number(control.readBigUInt64LE(at));
-    if (length < 16 || at + length > control.length) break;
-    const isSocketLevel = control.readInt32LE(at + 8) === SOL_SOCKET;
-    const type = control.readInt32LE(at + 12);
-    for (let item = at + 16; item + 4 <= at + length; item += 4) {
-      if (isSocketLevel && type === SCM_RIGHTS) files.push(take(control.readInt32LE(item)));
-      else if (isSocketLevel && type === SCM_PIDFD) close(control.readInt32LE(item));
-    }
+    if (length < 16 || at + length > control.length) return;
+    const words: number[] = [];
+    for (let item = at + 16; item + 4 <= at + length; item += 4) words.push(control.readInt32LE(item));
+    if (control.readInt32LE(at + 8) === SOL_SOCKET) yield { type: control.readInt32LE(at + 12), words };
     at += (length + 7) & ~7;
+  }
+}
+
+/** Who sent a message, as the tasks see it; undefined where the receiver does not ask, or did not when it was sent. */
+function credentialsOf(message: ReceivedMessage): QueuedMessage["credentials"] {
+  for (const { type, words } of controlOf(message)) {
+    const [pid = 0, uid = 0, gid = 0] = words;
+    if (type === SCM_CREDENTIALS && pid > 0) return { pid: pidAsSeen(pid) ?? pid, uid: uid >>> 0, gid: gid >>> 0 };
+  }
+  return undefined;
+}
+
+/** Descriptions of the descriptors that a peek has copied into this process. */
+function filesOf(description: Description, message: ReceivedMessage, take: TakeFile): Description[] {
+  const files: Description[] = [];
+  for (const { type, words } of controlOf(message)) {
+    if (type === SCM_RIGHTS) files.push(...words.map(take));
+    else if (type === SCM_PIDFD) words.forEach(close);
   }
   if (files.length === 0 && (message.flags & messageFlag.CTRUNC) !== 0) {
     refuseDescription(description, "scm_rights", "a unix socket with descriptors in flight that cannot be copied");

@@ -95,10 +95,20 @@ export class UnixSocketCollector {
     const { diag } = this.#member(description);
     if (diag.state === TCP_LISTEN || (diag.type === SOCK_STREAM && diag.receiveQueue === 0)) return;
     const { socketMessages } = this.collecting.context.tables;
-    for (const { data, sender, files } of (description.queue ??= peekQueue(description, () =>
+    for (const { data, sender, credentials, files } of (description.queue ??= peekQueue(description, () =>
       refuseDescription(description, "scm_rights", "a descriptor arrived in its queue"),
     ))) {
-      const message = socketMessages.push(socketMessageRow({ socket, data, senderAddress: sender })) - 1;
+      const message =
+        socketMessages.push(
+          socketMessageRow({
+            socket,
+            data,
+            senderAddress: sender,
+            senderPid: credentials?.pid ?? 0,
+            senderUid: credentials?.uid ?? 0,
+            senderGid: credentials?.gid ?? 0,
+          }),
+        ) - 1;
       if (files.length > 0) noteFiles(message, files);
     }
   }

@@ -44,7 +44,11 @@ function sendRun(state: UnixState, index: number, row: SocketRow, run: readonly 
   // twice for the kernel's own overhead, which counts too
   if (before) makeRoom(context, sender, total * 2 + (64 << 10));
   const to = isPeer ? undefined : state.addresses.get(index);
-  for (const { data, row: message } of run) sendOne(state, sender, to, data, message, state.purposeOf(index));
+  for (const { data, senderPid, senderUid, senderGid, row: message } of run) {
+    const send = (): void => sendOne(state, sender, to, data, message, state.purposeOf(index));
+    if (senderPid === 0) send();
+    else context.runAs({ pid: senderPid, uid: senderUid, gid: senderGid, groups: undefined }, send);
+  }
   if (before) undoRoom(context, sender, before);
 }
 
