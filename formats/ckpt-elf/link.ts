@@ -4,16 +4,19 @@ import { DescriptorProgram } from "../../src/lower/fds/lowering.js";
 import type { LinkedProgram } from "../../src/lower/link-program.js";
 import { lowerCheckpoint } from "../../src/lower/lower.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
+import { helperFor } from "./helper.js";
 import { pageSize } from "./image-header.js";
 import { readInterpreter } from "./interpreter.js";
 
 /** Lowers and links for the interpreter of this version. Throws CrimgError `lower.*`. */
 export function linkProgramOf(checkpoint: Checkpoint): LinkedProgram {
   const interpreter = readInterpreter();
+  const helper = helperFor(checkpoint);
   return lowerCheckpoint(checkpoint, {
     codeSize: pageSize + BigInt(interpreter.bytes.length),
     codeSyscallOffset: pageSize + BigInt(interpreter.syscallOffset),
     codeChecksum: interpreter.checksum,
+    ...(helper === undefined ? {} : { helper: { fileOffset: helper.fileOffset, size: BigInt(helper.bytes.length) } }),
     lowerDescriptors: (context) => new DescriptorProgram(context),
   });
 }

@@ -4,6 +4,7 @@
  *
  *   0                ELF header, program headers (page 0)
  *   0x1000           the interpreter; page 0 and it are the one PT_LOAD segment
+ *   then             the helper, in images of programs that used a GPU (PT_CKPT_HELPER)
  *   then             stored pages, page-aligned, in the order of the extents (PT_CKPT_EXTENTS)
  *   then             tables (PT_CKPT_TABLES), restore program (PT_CKPT_PROGRAM), section names, section headers
  *
@@ -33,6 +34,7 @@ import { lengthOf, PageCopies, type PlacedRange } from "../../src/pages/page-cop
 import { writeFully } from "../../src/pages/file-source.js";
 import { bundle } from "./bundle.js";
 import { pageSize } from "./image-header.js";
+import { type Helper, helperFor } from "./helper.js";
 import { linkProgramOf } from "./link.js";
 import { type Interpreter, readInterpreter } from "./interpreter.js";
 import { type TablesSegment, writeTablesSegment } from "../../src/elf/write-tables.js";
@@ -60,7 +62,8 @@ export async function writeImage(checkpoint: Checkpoint, output: Output, options
 async function writeWhole(checkpoint: Checkpoint, output: Output, options: WriteOptions): Promise<void> {
   const interpreter = readInterpreter();
   const { fd } = output.file();
-  const firstPage = pageSize + BigInt(interpreter.bytes.length);
+  const helper = helperFor(checkpoint);
+  const firstPage = pageSize + BigInt(interpreter.bytes.length) + alignUp(BigInt(helper?.bytes.length ?? 0), pageSize);
   const extents = layOut(checkpoint.tables.extents, firstPage);
   // The program refers to pages by their place in this file, which is known before they are there.
   const placed = new Checkpoint({
@@ -87,7 +90,18 @@ async function writeWhole(checkpoint: Checkpoint, output: Output, options: Write
   putChunkSums(rest.tables, chunks);
   putProgramSums(rest.program, chunks, interpreter.checksum);
   const last = extents.at(-1);
-  writeRest(rest, fd, last === undefined ? firstPage : last.fileOffset + alignUp(last.length, pageSize), interpreter);
+  writeRest(rest, fd, last === undefined ? firstPage : last.fileOffset + alignUp(last.length, pageSize), {
+    interpreter,
+    helper,
+    firstPage,
+  });
+}
+
+/** What comes before the pages. */
+interface Front {
+  readonly interpreter: Interpreter;
+  readonly helper: Helper | undefined;
+  readonly firstPage: bigint;
 }
 
 /** What comes after the pages. */
@@ -115,7 +129,7 @@ function* placedRanges({ sources, tables }: Checkpoint, placed: readonly ExtentR
   }
 }
 
-function writeRest({ tables, program }: Rest, fd: number, endOfPages: bigint, interpreter: Interpreter): void {
+function writeRest({ tables, program }: Rest, fd: number, endOfPages: bigint, { interpreter, helper, firstPage }: Front): void {
   const codeSize = pageSize + BigInt(interpreter.bytes.length);
   const tablesOffset = endOfPages;
   const programOffset = alignUp(tablesOffset + BigInt(tables.bytes.length), pageSize);
@@ -135,9 +149,14 @@ function writeRest({ tables, program }: Rest, fd: number, endOfPages: bigint, in
       shAddralign: 16n,
     }),
   ];
-  if (endOfPages > codeSize) {
+  if (helper !== undefined) {
     sections.push(
-      section(".ckpt.pages", { shType: SHT.progbits, shOffset: codeSize, shSize: endOfPages - codeSize, shAddralign: pageSize }),
+      section(".ckpt.helper", { shType: SHT.progbits, shOffset: helper.fileOffset, shSize: BigInt(helper.bytes.length), shAddralign: 16n }),
+    );
+  }
+  if (endOfPages > firstPage) {
+    sections.push(
+      section(".ckpt.pages", { shType: SHT.progbits, shOffset: firstPage, shSize: endOfPages - firstPage, shAddralign: pageSize }),
     );
   }
   for (const table of tables.tables) {
@@ -166,7 +185,10 @@ function writeRest({ tables, program }: Rest, fd: number, endOfPages: bigint, in
     programHeader({ pType, pFlags, pOffset, pFilesz, pMemsz: pFilesz, pAlign: 8n, ...more });
   const segments = [
     segment(segmentTypeValues.load, PF.r | PF.x, 0n, codeSize, { pVaddr: header.holeBase, pPaddr: header.holeBase, pAlign: pageSize }),
-    segment(segmentTypeValues.ckpt_extents, PF.r, codeSize, endOfPages - codeSize, { pAlign: pageSize }),
+    ...(helper === undefined
+      ? []
+      : [segment(segmentTypeValues.ckpt_helper, PF.r, helper.fileOffset, BigInt(helper.bytes.length), { pAlign: pageSize })]),
+    segment(segmentTypeValues.ckpt_extents, PF.r, firstPage, endOfPages - firstPage, { pAlign: pageSize }),
     segment(segmentTypeValues.ckpt_tables, PF.r, tablesOffset, BigInt(tables.bytes.length)),
     segment(segmentTypeValues.ckpt_program, PF.r | PF.w, programOffset, BigInt(program.bytes.length), {
       pVaddr: header.addrProgram,
@@ -176,7 +198,7 @@ function writeRest({ tables, program }: Rest, fd: number, endOfPages: bigint, in
     }),
     segment(segmentTypeValues.gnu_stack, PF.r | PF.w, 0n, 0n, { pAlign: 16n }),
   ];
-  const front = new ByteWriter(Number(codeSize));
+  const front = new ByteWriter(Number(firstPage));
   writeElfHeader(
     front,
     imageHeader({
@@ -192,6 +214,8 @@ function writeRest({ tables, program }: Rest, fd: number, endOfPages: bigint, in
   if (front.length !== 64 + segments.length * programHeaderSize) throw new Error("program headers do not follow the ELF header");
   front.zeros(Number(pageSize) - front.length);
   front.bytes(interpreter.bytes);
+  if (helper !== undefined) front.bytes(helper.bytes);
+  front.zeros(Number(firstPage) - front.length);
   const back = new ByteWriter(Number(headersOffset - programOffset) + sections.length * 64);
   back.bytes(program.bytes);
   back.bytes(nameBytes);

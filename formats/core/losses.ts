@@ -168,6 +168,7 @@ export function writeLosses(checkpoint: Checkpoint, tasks: readonly number[]): L
   add("core.pending", "signals", tables.pendingSignals, "of pending signals only the set is in a core");
   add("core.timers", "timers", [...tables.intervalTimers, ...tables.posixTimers], "timers are not in a core");
   add("core.limits", "limits", tables.rlimits, "resource limits are not in a core");
+  add("core.gpu", "tree", tables.cudaProcesses, "that the CUDA driver has to bring GPU state back is not in a core");
   const threads = tables.threads.filter(({ task }) => chosen.has(task));
   const withCreds = threads.filter(({ creds }) => creds !== null);
   if (withCreds.length > 0)

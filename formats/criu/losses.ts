@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What an image set cannot hold of a model. */
 import type { FacetName, Loss, WriteOptions } from "../../src/adapter/format.js";
+import { gpuLosses } from "../../src/adapter/gpu-loss.js";
 import { type TableName, tableSpecs } from "../../src/gen/tables.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
 import type { StateLoss } from "../../src/state/state.js";
@@ -88,7 +89,7 @@ export function lossesOf(checkpoint: Checkpoint, _options: WriteOptions): readon
     "files that lost their name go by their other one",
   );
   addStateLosses(collector, unusualStates(checkpoint, tables.tasks.keys()));
-  return collector.losses;
+  return [...collector.losses, ...gpuLosses(checkpoint)];
 }
 
 const sigchld = 17;

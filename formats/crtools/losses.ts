@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What a set cannot hold. */
 import type { Loss, WriteOptions } from "../../src/adapter/format.js";
+import { gpuLosses } from "../../src/adapter/gpu-loss.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
 import { LossList, addDescriptorLosses, addProcessLosses } from "../../src/rfc2011/losses.js";
 import { writableTasks } from "../../src/rfc2011/process-records.js";
@@ -43,5 +44,5 @@ export function lossesOfCrtools(checkpoint: Checkpoint, options: WriteOptions): 
     "open flags above 16 bits",
     named(({ file }) => ((tables.files[file]?.flags ?? 0) & ~0xffff) !== 0),
   );
-  return list.losses;
+  return [...list.losses, ...gpuLosses(checkpoint)];
 }

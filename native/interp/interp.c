@@ -19,7 +19,7 @@
  *      be touched. Loads the program and looks whether it is whole (verify.h), then replaces its own code by an
  *      anonymous copy.
  *   2. run(): the ops. From here nothing outside the hole may be relied on, since the first op that wants to will
- *      unmap it: no pointer into the old stack, argv, envp or vDSO is kept (auxv and --pidfile are copied before).
+ *      unmap it: no pointer into the old stack, argv, envp or vDSO is kept (auxv and the values of options are copied before).
  *   3. leaving: by ptrace from the first process (no code here at all), or by the sigreturn op.
  *
  * All signals are blocked by the first op, so no system call here is interrupted, and EINTR needs no care.

@@ -68,8 +68,17 @@ struct startup {
 	struct context context;
 	uint64_t auxv[NUM_AUXV];
 	char pidfile[PAGE];
+	char gpu_map[PAGE / 2];
 };
 _Static_assert(sizeof(struct startup) <= STARTUP_ROOM, "the linker leaves room for it");
+
+/* A copy of an option's value that stays when the kernel's stack is gone. */
+static uint64_t keep(char *room, uint64_t size, const char *text)
+{
+	if (length_of(text) >= size) die("the value of an option is too long", EXIT_USAGE);
+	append(room, text);
+	return (uint64_t)room;
+}
 
 static void parse_options(struct context *context, struct startup *startup, char **argv)
 {
@@ -81,10 +90,9 @@ static void parse_options(struct context *context, struct startup *startup, char
 		} else if (is_text(*argv, "--no-verify")) {
 			context->slots[RESTORE_OPTION_SLOT_NO_VERIFY] = 1;
 		} else if (is_option(*argv, "--pidfile")) {
-			const char *path = value_of("--pidfile", &argv);
-			if (length_of(path) >= sizeof startup->pidfile) die("--pidfile: the name is too long", EXIT_USAGE);
-			append(startup->pidfile, path);
-			context->slots[RESTORE_OPTION_SLOT_PIDFILE] = (uint64_t)startup->pidfile;
+			context->slots[RESTORE_OPTION_SLOT_PIDFILE] = keep(startup->pidfile, sizeof startup->pidfile, value_of("--pidfile", &argv));
+		} else if (is_option(*argv, "--gpu-map")) {
+			context->slots[RESTORE_OPTION_SLOT_GPU_MAP] = keep(startup->gpu_map, sizeof startup->gpu_map, value_of("--gpu-map", &argv));
 		} else if (is_option(*argv, "--pid")) {
 			context->slots[RESTORE_OPTION_SLOT_PID_MODE] = pid_mode_of(value_of("--pid", &argv));
 		} else if (is_option(*argv, "--clock")) {

@@ -616,6 +616,30 @@ types:
       - { id: length, type: u8, doc: "Bytes; 0: to the end of the file, wherever that will be." }
       - { id: target, type: u4, enum: lock_type, doc: "Leases being broken: what will be left; else equal to `type`." }
       - { id: reserved, type: u4, doc: "Zero." }
+  gpu:
+    -crimg-table: 60
+    -crimg-name: gpus
+    doc: A GPU that a process of the tree had in use. What was in its memory is in that of the processes (cuda_processes).
+    seq:
+      - { id: uuid, type: str_ref, doc: "As the driver names it: 'GPU-' and 32 hexadecimal digits in five groups." }
+      - { id: name, type: str_ref, doc: "Model, such as 'NVIDIA H200'." }
+      - { id: memory_bytes, type: u8, doc: "Its memory." }
+      - { id: used_bytes, type: u8, doc: "What the tree had of it; 0 if unknown." }
+      - { id: driver, type: str_ref, doc: "Release of the driver, such as '580.159.04'; empty if unknown." }
+      - { id: cuda_version, type: u4, doc: "CUDA version of the driver, 1000 * major + 10 * minor." }
+
+  cuda_process:
+    -crimg-table: 61
+    -crimg-name: cuda_processes
+    doc: |
+      A process that used CUDA. It was checkpointed by the driver (cuCheckpointProcessCheckpoint) before the dump, waits in
+      its next CUDA call, and has to be restored and unlocked by the driver under the pid that it sees.
+    seq:
+      - { id: task, type: u4, -crimg-ref: tasks, doc: "The process." }
+      - id: restore_thread
+        type: u4
+        -crimg-ref: threads
+        doc: "Its thread that does the driver's work (cuCheckpointProcessGetRestoreThreadId)."
 enums:
   lock_kind:
     1: posix

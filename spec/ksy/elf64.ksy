@@ -97,6 +97,7 @@ enums:
     0x61010105: { id: ckpt_tables, -orig-id: PT_CKPT_TABLES, doc: "Version 2: the tables segment." }
     0x61010106: { id: ckpt_program, -orig-id: PT_CKPT_PROGRAM, doc: "Version 2: the restore program." }
     0x61010107: { id: ckpt_extents, -orig-id: PT_CKPT_EXTENTS, doc: "Version 2: page-aligned stored bytes." }
+    0x61010108: { id: ckpt_helper, -orig-id: PT_CKPT_HELPER, doc: "Version 2: an executable that the restore program starts." }
   section_type:
     0: { id: "null", -orig-id: SHT_NULL }
     1: { id: progbits, -orig-id: SHT_PROGBITS }

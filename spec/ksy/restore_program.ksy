@@ -227,6 +227,7 @@ enums:
     5: no_verify
     6: clock
     7: rehearse
+    8: gpu_map
   clock_mode:
     0: recorded
     1: continue

@@ -242,6 +242,13 @@ export class FrozenTree {
     this.#held.clear();
   }
 
+  /** Lets some threads go on as they were, while the others stand still. */
+  releaseThreads(tids: readonly number[]): void {
+    for (const tid of tids) {
+      if (this.#held.has(tid) && !failed(tryDetach(tid))) this.#held.delete(tid);
+    }
+  }
+
   /** Makes the kernel kill every process if crimg dies. Best effort. */
   endWithTracer(): void {
     for (const tid of this.#held.keys()) {

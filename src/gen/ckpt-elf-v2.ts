@@ -36,6 +36,7 @@ import {
   type CheckpointRow,
   type ChecksumEntry,
   type CredRow,
+  type CudaProcessRow,
   type DescriptorRow,
   type DirectoryEntry,
   type EpollParametersRow,
@@ -44,6 +45,7 @@ import {
   type ExtentRow,
   type FileLockRow,
   type ForeignRow,
+  type GpuRow,
   type GuardRegionRow,
   type IntervalTimerRow,
   type LossRow,
@@ -1136,6 +1138,48 @@ export function writeFileLockRow(writer: ByteWriter, row: FileLockRow, heaps: He
   writer.zeros(4);
 }
 
+/** Bytes of a gpu record. */
+export const gpuRowSize = 32;
+
+/** Reads a gpu record at the reader's position. */
+export function readGpuRow(reader: ByteReader, heaps: HeapReader): GpuRow {
+  reader.need(gpuRowSize, "gpu");
+  const uuid = heaps.text(reader, "uuid");
+  const name = heaps.text(reader, "name");
+  const memoryBytes = reader.u8();
+  const usedBytes = reader.u8();
+  const driver = heaps.text(reader, "driver");
+  const cudaVersion = reader.u4();
+  return { uuid, name, memoryBytes, usedBytes, driver, cudaVersion };
+}
+
+/** Appends a gpu record. */
+export function writeGpuRow(writer: ByteWriter, row: GpuRow, heaps: HeapWriter): void {
+  heaps.text(writer, row.uuid, "uuid");
+  heaps.text(writer, row.name, "name");
+  writer.u8(row.memoryBytes, "memory_bytes");
+  writer.u8(row.usedBytes, "used_bytes");
+  heaps.text(writer, row.driver, "driver");
+  writer.u4(row.cudaVersion, "cuda_version");
+}
+
+/** Bytes of a cuda_process record. */
+export const cudaProcessRowSize = 8;
+
+/** Reads a cuda_process record at the reader's position. */
+export function readCudaProcessRow(reader: ByteReader, heaps: HeapReader): CudaProcessRow {
+  reader.need(cudaProcessRowSize, "cuda_process");
+  const task = reader.u4();
+  const restoreThread = reader.u4();
+  return { task, restoreThread };
+}
+
+/** Appends a cuda_process record. */
+export function writeCudaProcessRow(writer: ByteWriter, row: CudaProcessRow, heaps: HeapWriter): void {
+  writer.u4(row.task, "task");
+  writer.u4(row.restoreThread, "restore_thread");
+}
+
 /** How the rows of every table are read and written. */
 export interface RowCodec<Row> {
   readonly read: (reader: ByteReader, heaps: HeapReader) => Row;
@@ -1174,4 +1218,6 @@ export const rowCodecs: { readonly [Name in keyof Tables]: RowCodec<Tables[Name]
   terminals: { read: readTerminalRow, write: writeTerminalRow },
   fileLocks: { read: readFileLockRow, write: writeFileLockRow },
   epollParameters: { read: readEpollParametersRow, write: writeEpollParametersRow },
+  gpus: { read: readGpuRow, write: writeGpuRow },
+  cudaProcesses: { read: readCudaProcessRow, write: writeCudaProcessRow },
 };

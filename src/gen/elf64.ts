@@ -46,6 +46,8 @@ export const segmentTypeValues = {
   ckpt_program: 0x61010106,
   /** Version 2: page-aligned stored bytes. */
   ckpt_extents: 0x61010107,
+  /** Version 2: an executable that the restore program starts. */
+  ckpt_helper: 0x61010108,
   gnu_eh_frame: 0x6474e550,
   gnu_stack: 0x6474e551,
   gnu_relro: 0x6474e552,
@@ -68,6 +70,7 @@ export const segmentTypeNames: ReadonlyMap<number, SegmentType> = new Map([
   [0x61010105, "ckpt_tables"],
   [0x61010106, "ckpt_program"],
   [0x61010107, "ckpt_extents"],
+  [0x61010108, "ckpt_helper"],
   [0x6474e550, "gnu_eh_frame"],
   [0x6474e551, "gnu_stack"],
   [0x6474e552, "gnu_relro"],

@@ -189,6 +189,7 @@ export const optionSlotValues = {
   no_verify: 5,
   clock: 6,
   rehearse: 7,
+  gpu_map: 8,
 } as const;
 export type OptionSlot = keyof typeof optionSlotValues;
 /** Names of option_slot. */
@@ -201,6 +202,7 @@ export const optionSlotNames: ReadonlyMap<number, OptionSlot> = new Map([
   [5, "no_verify"],
   [6, "clock"],
   [7, "rehearse"],
+  [8, "gpu_map"],
 ]);
 
 /** Numbers of clock_mode. */

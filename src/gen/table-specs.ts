@@ -655,4 +655,32 @@ export const tableSpecs: readonly TableSpec[] = [
       { id: "prefer_busy_poll", name: "preferBusyPoll", wire: "u1", offset: 10, size: 1, doc: "1 if preferred to interrupts." },
     ],
   },
+  {
+    kind: 60,
+    tableId: "gpus",
+    table: "gpus",
+    id: "gpu",
+    size: 32,
+    doc: "A GPU that a process of the tree had in use. What was in its memory is in that of the processes (cuda_processes).",
+    fields: [
+      { id: "uuid", name: "uuid", wire: "str_ref", offset: 0, size: 4, doc: "As the driver names it: 'GPU-' and 32 hexadecimal digits in five groups." },
+      { id: "name", name: "name", wire: "str_ref", offset: 4, size: 4, doc: "Model, such as 'NVIDIA H200'." },
+      { id: "memory_bytes", name: "memoryBytes", wire: "u8", offset: 8, size: 8, doc: "Its memory." },
+      { id: "used_bytes", name: "usedBytes", wire: "u8", offset: 16, size: 8, doc: "What the tree had of it; 0 if unknown." },
+      { id: "driver", name: "driver", wire: "str_ref", offset: 24, size: 4, doc: "Release of the driver, such as '580.159.04'; empty if unknown." },
+      { id: "cuda_version", name: "cudaVersion", wire: "u4", offset: 28, size: 4, doc: "CUDA version of the driver, 1000 * major + 10 * minor." },
+    ],
+  },
+  {
+    kind: 61,
+    tableId: "cuda_processes",
+    table: "cudaProcesses",
+    id: "cuda_process",
+    size: 8,
+    doc: "A process that used CUDA. It was checkpointed by the driver (cuCheckpointProcessCheckpoint) before the dump, waits in\nits next CUDA call, and has to be restored and unlocked by the driver under the pid that it sees.",
+    fields: [
+      { id: "task", name: "task", wire: "u4", offset: 0, size: 4, ref: "tasks", doc: "The process." },
+      { id: "restore_thread", name: "restoreThread", wire: "u4", offset: 4, size: 4, ref: "threads", doc: "Its thread that does the driver's work (cuCheckpointProcessGetRestoreThreadId)." },
+    ],
+  },
 ];

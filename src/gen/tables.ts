@@ -1593,6 +1593,52 @@ export function epollParametersRow(fields: Partial<EpollParametersRow> = {}): Ep
   };
 }
 
+/** A GPU that a process of the tree had in use. What was in its memory is in that of the processes (cuda_processes). */
+export interface GpuRow {
+  /** As the driver names it: 'GPU-' and 32 hexadecimal digits in five groups. */
+  readonly uuid: string;
+  /** Model, such as 'NVIDIA H200'. */
+  readonly name: string;
+  /** Its memory. */
+  readonly memoryBytes: bigint;
+  /** What the tree had of it; 0 if unknown. */
+  readonly usedBytes: bigint;
+  /** Release of the driver, such as '580.159.04'; empty if unknown. */
+  readonly driver: string;
+  /** CUDA version of the driver, 1000 * major + 10 * minor. */
+  readonly cudaVersion: number;
+}
+
+/** A GpuRow; what is not given is zero, empty or none. */
+export function gpuRow(fields: Partial<GpuRow> = {}): GpuRow {
+  return {
+    uuid: "",
+    name: "",
+    memoryBytes: 0n,
+    usedBytes: 0n,
+    driver: "",
+    cudaVersion: 0,
+    ...fields,
+  };
+}
+
+/** A process that used CUDA. It was checkpointed by the driver (cuCheckpointProcessCheckpoint) before the dump, waits in its next CUDA call, and has to be restored and unlocked by the driver under the pid that it sees. */
+export interface CudaProcessRow {
+  /** The process. */
+  readonly task: number;
+  /** Its thread that does the driver's work (cuCheckpointProcessGetRestoreThreadId). */
+  readonly restoreThread: number;
+}
+
+/** A CudaProcessRow; what is not given is zero, empty or none. */
+export function cudaProcessRow(fields: Partial<CudaProcessRow> = {}): CudaProcessRow {
+  return {
+    task: 0,
+    restoreThread: 0,
+    ...fields,
+  };
+}
+
 /** All tables; a row is referred to by its index. */
 export interface Tables {
   readonly checkpoint: readonly CheckpointRow[];
@@ -1626,6 +1672,8 @@ export interface Tables {
   readonly terminals: readonly TerminalRow[];
   readonly fileLocks: readonly FileLockRow[];
   readonly epollParameters: readonly EpollParametersRow[];
+  readonly gpus: readonly GpuRow[];
+  readonly cudaProcesses: readonly CudaProcessRow[];
 }
 
 export type TableName = keyof Tables;
@@ -1667,5 +1715,7 @@ export function emptyTables(): MutableTables {
     terminals: [],
     fileLocks: [],
     epollParameters: [],
+    gpus: [],
+    cudaProcesses: [],
   };
 }

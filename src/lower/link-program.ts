@@ -32,7 +32,7 @@ import type { DraftOp, Expectation, PointerFixup, ProgramBuilder } from "./progr
 const pageSize = 4096n;
 /** The first process's stack; run() needs about 8 KiB when it reports. */
 const stackSize = 32768;
-/** Behind the stack: copies of the auxiliary vector and of --pidfile (struct startup in startup.h). */
+/** Behind the stack: copies of the auxiliary vector and of the values of options (struct startup in startup.h). */
 const startupSize = 8192;
 
 /** control_header.supervisor. */

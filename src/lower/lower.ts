@@ -13,6 +13,7 @@ import { awaitEnds } from "./await-ends.js";
 import { AUXV, PR, RLIMIT_NOFILE, SIG_SETMASK, pageSize, sigsetSize, taskSize } from "./constants.js";
 import { continueClocks } from "./clocks.js";
 import type { DescriptorLowering, LowerContext } from "./context.js";
+import { DeviceLowering, type HelperPlace } from "./devices.js";
 import { lowerForeground, lowerPidfile } from "./foreground.js";
 import { lowerSupervision } from "./release-threads.js";
 import { type LinkedProgram, linkProgram } from "./link-program.js";
@@ -24,7 +25,7 @@ import { resetSignalActions } from "./signals.js";
 import { type Directories, type TreeLowering, lowerTask } from "./task.js";
 import { releaseCallersTerminal } from "./controlling-terminal.js";
 import { planTree } from "./tree-plan.js";
-import { pidModeValues } from "../gen/restore-program.js";
+import { optionSlotValues, pidModeValues } from "../gen/restore-program.js";
 
 export interface LowerOptions {
   /** Bytes of page 0 and the interpreter, a multiple of the page size. */
@@ -33,6 +34,8 @@ export interface LowerOptions {
   readonly codeSyscallOffset: bigint;
   /** Checksum of the interpreter (checksum.ts). */
   readonly codeChecksum: number;
+  /** Where the helper is in the image; needed for programs that used a GPU. */
+  readonly helper?: HelperPlace;
   /** Makes the part that restores descriptors. */
   readonly lowerDescriptors: (context: LowerContext) => DescriptorLowering;
 }
@@ -53,9 +56,10 @@ export function lowerCheckpoint(checkpoint: Checkpoint, options: LowerOptions): 
   const [detach, , pidMode] = b.slots;
   if (detach === undefined || pidMode === undefined) throw new Error("no option slots");
   const descriptors = options.lowerDescriptors(l);
+  const devices = DeviceLowering.of(l, options.helper);
 
   b.place(entry);
-  const euid = prepareFirstProcess(l, row?.vdsoBuildId ?? new Uint8Array(0));
+  const euid = prepareFirstProcess(l, row?.vdsoBuildId ?? new Uint8Array(0), devices);
   awaitEnds(l);
   releaseCallersTerminal(l, detach);
   const namespaced = b.label("in namespaces");
@@ -73,6 +77,7 @@ export function lowerCheckpoint(checkpoint: Checkpoint, options: LowerOptions): 
   b.fail("the first process of the new pid namespace was killed before the tree ran", "there may not be enough memory");
 
   b.place(makeTree);
+  devices?.start();
   continueClocks(l);
   const t: TreeLowering = {
     l,
@@ -110,6 +115,7 @@ export function lowerCheckpoint(checkpoint: Checkpoint, options: LowerOptions): 
     b.wait(l.descriptorsPlaced, t.counts.living);
     l.objects.sealMapped();
   }
+  devices?.keepGoing();
   // Whatever this process kept open would hide the end of pipes and sockets from the tree.
   b.syscall("close_range", [l.highFds.first, l.highFds.last, 0], { message: "close what the restore had open" });
   if (l.staged.range !== undefined) b.syscall("munmap", [l.staged.range.start, l.staged.range.end - l.staged.range.start]);
@@ -119,23 +125,19 @@ export function lowerCheckpoint(checkpoint: Checkpoint, options: LowerOptions): 
   for (const plan of tree.tasks) lowerTask(t, plan);
 
   b.place(supervise);
-  lowerSupervision(l, options.codeSyscallOffset, finish);
+  lowerSupervision(l, options.codeSyscallOffset, finish, devices);
   b.place(finish);
   b.syscall("prctl", [PR.setChildSubreaper, 0, 0, 0, 0]);
   b.jumpIf(l.isNamespaced, "ne", 0, leaveInit);
   end(l, l.taskPid(tree.root), false);
   b.place(leaveInit);
-  // The init goes on after a waiter that leaves, and ends with one that is killed.
-  const keepWaiter = b.label("the waiter stays");
-  b.jumpIf(detach, "eq", 0, keepWaiter);
-  b.syscall("prctl", [PR.setPdeathsig, 0, 0, 0, 0]);
-  b.place(keepWaiter);
   lowerForeground(l, { child: l.taskPid(tree.root), isInit: true, tree });
 
   b.place(anyPids);
+  devices?.refuseAnyPids();
   l.processes.takeAnyPids();
   b.jump(makeTree);
-  return link(l, entry, options);
+  return link(l, entry, options, devices);
 
   function end(lowering: Lowering, child: Slot | ReturnType<Lowering["taskPid"]>, isInit: boolean): void {
     const stay = b.label("stay in the foreground");
@@ -155,7 +157,7 @@ function becomeSupervisor(l: Lowering): void {
 }
 
 /** Blocks signals, checks what can be checked before anything is made, and clears this process. */
-function prepareFirstProcess(l: Lowering, vdsoBuildId: Uint8Array): Slot {
+function prepareFirstProcess(l: Lowering, vdsoBuildId: Uint8Array, devices: DeviceLowering | undefined): Slot {
   const b = l.builder;
   const euid = b.slot("effective user");
   b.syscall("rt_sigprocmask", [SIG_SETMASK, b.u8s(0xffff_ffff_ffff_ffffn), 0, sigsetSize], { message: "block signals" });
@@ -176,11 +178,24 @@ function prepareFirstProcess(l: Lowering, vdsoBuildId: Uint8Array): Slot {
   l.keepHigh(l.imageFd);
   b.syscall("close_range", [3, l.firstHighFd - 1, 0], { message: "close inherited descriptors" });
   b.syscall("close_range", [l.imageFd.plus(1), 0xffff_ffff, 0], { message: "close inherited descriptors" });
+  if (devices === undefined) refuseGpuMap(l);
+  else devices.keepEnvironment();
   b.syscall("munmap", [0, holeBase], { message: "unmap what is below the hole" });
   const above = b.slot("bytes above the hole");
   b.compute(above, "sub", taskSize, holeEnd);
   b.syscall("munmap", [holeEnd, above], { message: "unmap what is above the hole" });
   return euid;
+}
+
+/** An option that would do nothing is a mistake of whoever gave it. */
+function refuseGpuMap(l: Lowering): void {
+  const b = l.builder;
+  const map = b.slots[optionSlotValues.gpu_map];
+  const isAbsent = b.label("no --gpu-map");
+  if (map === undefined) throw new Error("no slot for --gpu-map");
+  b.jumpIf(map, "eq", 0, isAbsent);
+  b.fail("--gpu-map: this program used no GPU", "leave the option out");
+  b.place(isAbsent);
 }
 
 /** The program was using this kernel's vDSO and this processor's features. */
@@ -208,7 +223,9 @@ function openDirectories(l: Lowering): readonly Directories[] {
   });
 }
 
-function link(l: Lowering, entry: Label, options: LowerOptions): LinkedProgram {
+const gpuMapUsage = "  --gpu-map OLD=NEW  another GPU of the same kind instead of the old one, both GPU-…; several with commas\n";
+
+function link(l: Lowering, entry: Label, options: LowerOptions, devices: DeviceLowering | undefined): LinkedProgram {
   const { tables } = l.checkpoint;
   const used = usedRanges([...tables.vmas, ...(l.staged.range === undefined ? [] : [l.staged.range])]);
   const row = tables.checkpoint[0];
@@ -233,6 +250,7 @@ function link(l: Lowering, entry: Label, options: LowerOptions): LinkedProgram {
       "  --files POLICY     what files must be that the program maps or has open. same (default): those of the dump, as build-ids,\n" +
       "                     sizes and times tell; strict: untouched too; any: whatever is there. POLICY:/PATH for one file;\n" +
       "                     may be given several times, a later one counts\n" +
+      (devices === undefined ? "" : gpuMapUsage) +
       "  --help, -h         this text\n\n" +
       "Exit status: that of the program; 125 if it could not be resumed (nothing of it is left running then);\n" +
       "126 for a wrong option; 127 if this file is damaged.\n",

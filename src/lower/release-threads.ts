@@ -7,7 +7,8 @@
  * Where ptrace is not possible (the image itself runs under strace -f, or a security module forbids it), the threads
  * leave by rt_sigreturn, and the hole stays mapped.
  */
-import { ERRNO, NT_X86_XSTATE, PTRACE, SIG, WAIT } from "./constants.js";
+import { ERRNO, NT_X86_XSTATE, PR, PTRACE, SIG, WAIT } from "./constants.js";
+import type { DeviceLowering } from "./devices.js";
 import type { Lowering } from "./lowering.js";
 import type { DataRef, Label, Slot } from "./operands.js";
 import { hasTaskStates, setTaskStates } from "./state-setter.js";
@@ -37,7 +38,7 @@ export function lowerRelease(l: Lowering, index: number): void {
 }
 
 /** Ops of the first process: takes every thread and lets all go. Continues at `done`. */
-export function lowerSupervision(l: Lowering, codeSyscallOffset: bigint, done: Label): void {
+export function lowerSupervision(l: Lowering, codeSyscallOffset: bigint, done: Label, devices?: DeviceLowering): void {
   const b = l.builder;
   const threads = l.checkpoint.tables.threads.map((_, index) => index).filter((index) => l.task(l.thread(index).task).state !== "zombie");
   const leaders = new Set(
@@ -90,14 +91,20 @@ export function lowerSupervision(l: Lowering, codeSyscallOffset: bigint, done: L
   const scratch = b.buffer(xstateRoom, 64);
   const vector = b.u8s(scratch, xstateRoom);
   for (const index of threads) giveState(l, index, { scratch, vector });
+  devices?.bringBack(true);
+  const alreadyFree = new Set(devices?.threads);
   b.about("", () => {
     for (const index of threads) {
       const { task } = l.thread(index);
       if (leaders.has(index)) lowerStop(l, task);
     }
-    letGo(l, threads, status);
+    letGo(
+      l,
+      threads.filter((index) => !alreadyFree.has(index)),
+      status,
+    );
   });
-  b.count(l.running);
+  tellRunning(l);
   b.jump(done);
 
   b.place(cannotTrace);
@@ -105,8 +112,9 @@ export function lowerSupervision(l: Lowering, codeSyscallOffset: bigint, done: L
   b.count(l.seized);
   if (numSettled > 0) b.wait(l.settled, numSettled);
   for (const [task, row] of l.checkpoint.tables.tasks.entries()) if (row.state !== "zombie") lowerStop(l, task);
-  b.count(l.running);
+  tellRunning(l);
   b.count(l.go);
+  devices?.bringBack(false);
   b.jump(done);
 }
 
@@ -141,6 +149,22 @@ function letGo(l: Lowering, threads: readonly number[], status: DataRef): void {
     build();
     b.place(alive);
   }
+}
+
+/**
+ * The tree runs. An init goes on after a waiter that leaves, and ends with one that is killed; it must know which before the
+ * waiter is told.
+ */
+function tellRunning(l: Lowering): void {
+  const b = l.builder;
+  const keepWaiter = b.label("the waiter stays, or there is none");
+  const detach = b.slots[optionSlotValues.detach];
+  if (detach === undefined) throw new Error("no slot for --detach");
+  b.jumpIf(l.isNamespaced, "eq", 0, keepWaiter);
+  b.jumpIf(detach, "eq", 0, keepWaiter);
+  b.syscall("prctl", [PR.setPdeathsig, 0, 0, 0, 0]);
+  b.place(keepWaiter);
+  b.count(l.running);
 }
 
 /** The signal that stopped a task; any other than a stop signal would do something else now. */

@@ -7,6 +7,7 @@
  */
 import type { FormatAdapter, Loss } from "../adapter/format.js";
 import { assertDumpable } from "../dump/admission.js";
+import { DeviceHold } from "../cuda/hold.js";
 import { collect, type Collection } from "../dump/collect.js";
 import type { DumpedProcess } from "../dump/context.js";
 import { collectDescriptors } from "../dump/fds/collect.js";
@@ -48,6 +49,9 @@ function writeFailure(error: unknown): number | undefined {
   const number = error instanceof Error && "errno" in error && typeof error.errno === "number" ? -error.errno : 0;
   return about.has(number) ? number : undefined;
 }
+
+/** Time that work on a GPU has to come to an end, milliseconds, if nothing else is said. */
+const defaultGpuTimeoutMs = 10_000;
 
 /** Longest wait for others to do what is asked of them, milliseconds. */
 const othersMs = 500;
@@ -95,7 +99,9 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
   // Whether a core is a file or a directory only the tree tells; all else is refused before anything is frozen.
   let output = format.shapeOf === undefined ? open(format.shape) : undefined;
   const guard = new InterruptGuard(options.ignoresSignals);
+  let devices: DeviceHold | undefined;
   try {
+    devices = await takeDevices(options, () => guard.check("dump"));
     const frozenAt = performance.now();
     const tree = FrozenTree.freeze(pid, { noTree: !options.isTree });
     let collection: Collection | undefined;
@@ -106,6 +112,7 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
         ...(options.clock === undefined ? {} : { clock: options.clock }),
         collectDescriptors: (context) => collectDescriptors(context, options),
       });
+      devices?.record(collection.context);
       const { checkpoint } = collection;
       const losses = reportLosses(format, checkpoint, options);
       await turn();
@@ -134,22 +141,38 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
       output.commit({ sync: options.sync });
       if (options.after === "kill") {
         if (end(tree, processes, report.pageBytes)) await untilReaped(tree, waiters);
+        await devices?.forget();
       } else {
+        // With nothing running but the driver's threads; a program that goes on need not wait for crimg.
+        if (options.after === "leave-stopped") {
+          tree.releaseThreads(devices?.restoreThreads ?? []);
+          await devices?.giveBack();
+        }
         tree.release(options.after === "leave-stopped");
         if (options.after === "leave-stopped") await untilStopped(tree);
       }
       const now = performance.now();
-      return { ...report, frozenMs: now - frozenAt, totalMs: now - started };
+      if (options.after === "leave-running") await devices?.giveBack();
+      const times = { frozenMs: now - frozenAt, totalMs: performance.now() - started };
+      return { ...report, ...times, ...(devices === undefined ? {} : { gpu: devices.report }) };
     } catch (error) {
       abandon(collection, tree);
       throw error;
     }
   } catch (error) {
     output?.discard();
+    await devices?.release();
     throw error;
   } finally {
+    await devices?.close();
     guard.close();
   }
+}
+
+/** Has the driver take the tree off its GPUs, if it is on any. */
+function takeDevices(options: DumpOptions, check: () => void): Promise<DeviceHold | undefined> {
+  if (options.cuda === false) return Promise.resolve(undefined);
+  return DeviceHold.take({ pid: options.pid, isTree: options.isTree, lockMs: options.gpuTimeoutMs ?? defaultGpuTimeoutMs, check });
 }
 
 function reportLosses(format: FormatAdapter, checkpoint: Checkpoint, options: DumpOptions): readonly Loss[] {

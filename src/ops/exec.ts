@@ -99,6 +99,7 @@ function replaceProcess(path: string, options: ExecOptions): never {
   if (options.pid !== undefined) argv.push("--pid", options.pid);
   if (options.clock !== undefined) argv.push("--clock", options.clock);
   for (const policy of options.files ?? []) argv.push("--files", policy);
+  if (options.gpuMap !== undefined && options.gpuMap.length > 0) argv.push("--gpu-map", options.gpuMap.join(","));
   // Node marks the standard streams close-on-exec when it starts; they belong to the program now.
   for (const fd of [0, 1, 2]) tryFcntl(fd, fcntlSetFlags, 0);
   const environment = Object.entries(process.env).map(([name, value]) => `${name}=${value ?? ""}`);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What the operations take and give, so that the command line and library agree with them. */
 import type { FormatRegistry } from "../adapter/registry.js";
+import type { GpuReport } from "../cuda/hold.js";
 import type { ClockPolicy } from "../gen/tables.js";
 import type { Loss } from "../adapter/format.js";
 
@@ -49,6 +50,10 @@ export interface DumpOptions extends ExternalOptions {
   readonly ignore: readonly string[];
   /** Leave out what is ignored even where the program will surely break without it. */
   readonly forceLoss?: boolean;
+  /** False: a program that uses CUDA is refused like any other with a device. */
+  readonly cuda?: boolean;
+  /** How long work on a GPU may take to come to an end, milliseconds; 10,000 if absent. */
+  readonly gpuTimeoutMs?: number;
   readonly onProgress?: (doneBytes: bigint, totalBytes: bigint) => void;
   readonly onLoss?: (loss: Loss) => void;
   /** Output streams that are crimg's own too become those of whoever resumes the image. */
@@ -67,6 +72,8 @@ export interface DumpReport {
   /** Time the tree stood still. */
   readonly frozenMs: number;
   readonly totalMs: number;
+  /** For programs on GPUs. */
+  readonly gpu?: GpuReport;
   readonly losses: readonly Loss[];
 }
 
@@ -88,6 +95,8 @@ export interface ExecOptions extends ExternalOptions {
   readonly files?: readonly string[];
   /** Absent: the same pids where that is possible, else a new namespace. */
   readonly pid?: "same" | "namespace" | "any";
+  /** `OLD=NEW`, both `GPU-…`: devices that take the place of those of the dump. */
+  readonly gpuMap?: readonly string[];
   /** What the monotonic and the boot clock do; absent: what the image says. */
   readonly clock?: ClockPolicy;
   readonly onLoss?: (loss: Loss) => void;

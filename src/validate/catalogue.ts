@@ -9,6 +9,7 @@ import { checksumRules } from "./rules/checksums.js";
 import { containerRules } from "./rules/container.js";
 import { coreRules } from "./rules/core-files.js";
 import { descriptorRules } from "./rules/descriptors.js";
+import { gpuRules } from "./rules/gpus.js";
 import { identityRules } from "./rules/identity.js";
 import { extentRules } from "./rules/memory-extents.js";
 import { absentRules } from "./rules/memory-absent.js";
@@ -32,6 +33,7 @@ export const modelRules: readonly ModelRule[] = [
   ...signalRules,
   ...registerRules,
   ...identityRules,
+  ...gpuRules,
 ];
 
 /** Rules that the operation itself applies: reading, and the file as a whole. */

@@ -5,6 +5,7 @@ import { clockOption, parseClock } from "../clock.js";
 import { defineCommand } from "../command.js";
 import { dumpOnlyOptionSpecs, externalOptionSpecs, externalOptions, externalOptionsNote } from "../external-options.js";
 import { parsePid } from "../pid.js";
+import { parseSeconds } from "../seconds.js";
 import { progressOn } from "../progress.js";
 
 export const command = defineCommand({
@@ -14,6 +15,8 @@ export const command = defineCommand({
     "The tree is ended once the image is complete under its name; --leave-running lets it go on, --leave-stopped leaves it " +
       "stopped. Whatever fails, the tree runs on and no file is left.",
     "What cannot be dumped is refused by name (exit status 4). --ignore CLASS leaves such a resource out and records the loss.",
+    "A program on NVIDIA GPUs is locked and taken off them by the driver (570 or later) first, and put back whatever fails; " +
+      "its image puts it back when it is resumed.",
     "Without --sync the image is whole after a crash of crimg, but not certainly after a power cut.",
     externalOptionsNote,
   ],
@@ -34,6 +37,8 @@ export const command = defineCommand({
     ignore: { type: "strings", value: "CLASS", describe: "Leave resources of this class out instead of refusing; may be repeated" },
     clock: clockOption("At a resume that does not say"),
     forceLoss: { type: "boolean", describe: "With --ignore: also leave out what the program surely breaks without" },
+    noCuda: { type: "boolean", describe: "Refuse programs on GPUs like any others with devices" },
+    gpuTimeout: { type: "string", value: "SECONDS", describe: "How long work on a GPU may take to come to an end (10)" },
     json: { type: "boolean", describe: "Report as JSON" },
     ...externalOptionSpecs,
     ...dumpOnlyOptionSpecs,
@@ -68,6 +73,8 @@ export const command = defineCommand({
         ...parseClock(args.clock),
         ignore: args.ignore,
         forceLoss: args.forceLoss,
+        cuda: !args.noCuda,
+        ...(args.gpuTimeout === undefined ? {} : { gpuTimeoutMs: parseSeconds("--gpu-timeout", args.gpuTimeout) * 1000 }),
         onProgress: (done, total) => progress.update(done, total),
       });
       progress.end();

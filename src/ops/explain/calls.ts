@@ -34,6 +34,7 @@ export const callArguments: Readonly<Record<string, Kinds>> = {
   madvise: ["hex", "size", "advice"],
   mlock2: ["hex", "size", "hex"],
   clone3: ["hex", "size"],
+  execveat: ["fd", "path", "hex", "hex", "hex"],
   exit_group: ["dec"],
   wait4: ["dec", "hex", "wait", "hex"],
   waitid: ["dec", "dec", "hex", "wait", "hex"],

@@ -4,9 +4,9 @@ import type { CheckpointRow, VmaRow } from "../../gen/tables.js";
 import { hostFacts } from "../../validate/host/facts.js";
 import { imageRules } from "../../validate/host/image-rules.js";
 import { counted, formatBytes } from "../units.js";
-import type { Block } from "./document.js";
+import type { Block, SelectedRows } from "./document.js";
 import { timeText } from "./format-value.js";
-import { type Scope, mmsOf, objectText } from "./scope.js";
+import { type Scope, mmsOf, objectText, rowsOfTasks } from "./scope.js";
 import { commandLineOf } from "./section-program.js";
 import { storedInVmas } from "./section-memory.js";
 import { type Section, tree, xfeatureNames } from "./section-tasks.js";
@@ -116,6 +116,22 @@ function clockText({ monotonicNs, clock }: CheckpointRow): string {
   return `monotonic clock at ${seconds} s; at a resume it ${clock === "host" ? "is that of the machine (--clock host)" : "goes on there"}`;
 }
 
+/** The GPUs that the image needs. */
+function gpuLines({ checkpoint: { tables } }: Scope): string[] {
+  if (tables.cudaProcesses.length === 0) return [];
+  const pids = tables.cudaProcesses.map(({ task }) => tables.tasks[task]?.pid ?? "?").join(", ");
+  return tables.gpus.map(({ uuid, name, usedBytes, memoryBytes, driver }) => {
+    const used = usedBytes === 0n ? "" : `, ${formatBytes(usedBytes)} in use`;
+    return `GPU of ${pids}: ${name}, ${formatBytes(memoryBytes)}${used}, driver ${driver || "unknown"} (${uuid})`;
+  });
+}
+
+/** GPUs and who used them, for those that have any. */
+function gpuRowsOf(scope: Scope): SelectedRows {
+  const { gpus, cudaProcesses } = scope.checkpoint.tables;
+  return cudaProcesses.length === 0 ? {} : { gpus: gpus.map((_, row) => row), cudaProcesses: rowsOfTasks(cudaProcesses, scope) };
+}
+
 /** What is in the image, at a glance. */
 export function overview(scope: Scope, { source, format, checkHost }: OverviewOptions): Section {
   const { checkpoint } = scope;
@@ -133,9 +149,10 @@ export function overview(scope: Scope, { source, format, checkHost }: OverviewOp
     if (head.monotonicNs > 0n) lines.push(clockText(head));
     if (head.creator !== "") lines.push(`made by ${head.creator}${head.sourceFormat === "" ? "" : ` from ${head.sourceFormat}`}`);
   }
+  lines.push(...gpuLines(scope));
   if (tables.losses.length > 0) lines.push(...tables.losses.map((loss) => `left out: ${loss.count} × ${loss.text} [${loss.code}]`));
   const blocks: Block[] = [{ heading: `${source} (${format})`, lines }, commands(scope), ...tree(scope).blocks, memory(scope)];
   if (checkHost === true) blocks.push(needs(scope));
   const values = scope.tasks.map((index) => ({ pid: tables.tasks[index]?.pid ?? 0, command: commandLineOf(scope, index) ?? null }));
-  return { blocks, selected: { checkpoint: head === undefined ? [] : [0], tasks: scope.tasks, mms: mmsOf(scope) }, values };
+  return { blocks, selected: { checkpoint: head === undefined ? [] : [0], tasks: scope.tasks, mms: mmsOf(scope), ...gpuRowsOf(scope) }, values };
 }

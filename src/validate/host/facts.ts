@@ -2,6 +2,7 @@
 /** What this host can do, asked of the kernel once. No privilege is needed and nothing is changed. */
 import { existsSync, readFileSync } from "node:fs";
 import { release } from "node:os";
+import { type HostCuda, hostDevices } from "../../cuda/helper.js";
 import { cpuid, tryCall } from "../../native/sys.js";
 import { errno } from "../../linux/errno.js";
 
@@ -32,6 +33,8 @@ export interface HostFacts {
   readonly xfeatures: bigint;
   /** Bytes of memory and swap that are free. */
   readonly availableBytes: bigint;
+  /** The CUDA driver and its GPUs, or why there are none. */
+  readonly cuda: HostCuda;
 }
 
 /** Capability bits (linux/capability.h). */
@@ -111,6 +114,7 @@ export function hostFacts(): HostFacts {
     ptraceScope: numberIn("/proc/sys/kernel/yama/ptrace_scope", 0),
     userNamespaces: mayMakeNamespaces ? numberIn("/proc/sys/user/max_user_namespaces", 0) : 0,
     xfeatures,
+    cuda: hostDevices(),
     availableBytes: kib(meminfo, "MemAvailable") + kib(meminfo, "SwapFree"),
   };
 }

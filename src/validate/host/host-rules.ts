@@ -127,4 +127,13 @@ export const hostRules: readonly HostRule[] = [
       };
     },
   ),
+  hostRule(
+    "host.cuda",
+    "note",
+    "The CUDA driver is there, and can checkpoint programs (driver 570): they are taken off GPUs for a dump.",
+    "CUDA Driver API, CUDA Checkpointing",
+    function* ({ cuda }) {
+      if ("problem" in cuda) yield { message: `programs on NVIDIA GPUs can be neither dumped nor resumed here: ${cuda.problem}` };
+    },
+  ),
 ];

@@ -306,4 +306,77 @@ export const imageRules: readonly ImageRule[] = [
       }
     },
   ),
+  imageRule(
+    {
+      code: "host.gpu",
+      severity: "error",
+      facet: "tree",
+      summary: "The GPUs that the tree used are here, under a driver that can bring their state back.",
+      spec: "SPEC 5.60",
+    },
+    function* ({ tables, facts: { cuda } }) {
+      if (tables.cudaProcesses.length === 0) return;
+      if ("problem" in cuda) {
+        yield { message: `the tree used a GPU: ${cuda.problem}`, place: { path: "gpus" } };
+        return;
+      }
+      const here = cuda.gpus.map(({ uuid, name }) => `${uuid} (${name})`).join(", ");
+      for (const [row, gpu] of tables.gpus.entries()) {
+        if (cuda.gpus.some(({ uuid }) => uuid === gpu.uuid)) continue;
+        const other = cuda.gpus.find(({ name }) => name === gpu.name);
+        yield {
+          message: `the GPU ${gpu.name} that the tree used is not here`,
+          at: { table: "gpus", row, field: "uuid" },
+          expected: gpu.uuid,
+          actual: here || "none",
+          hint:
+            other === undefined
+              ? "resume it where a GPU of that kind is"
+              : `another of the same kind is: --gpu-map ${gpu.uuid}=${other.uuid}`,
+        };
+      }
+    },
+  ),
+  imageRule(
+    {
+      code: "host.gpu-driver",
+      severity: "warning",
+      facet: "tree",
+      summary: "The CUDA driver is the one of the dump.",
+      spec: "SPEC 5.60",
+    },
+    function* ({ tables, facts: { cuda } }) {
+      const [gpu] = tables.cudaProcesses.length === 0 ? [] : tables.gpus;
+      if (gpu === undefined || "problem" in cuda || gpu.driver === "" || cuda.release === "" || cuda.release === gpu.driver) return;
+      yield {
+        message: "the driver is another one, and may refuse what this one saved",
+        at: { table: "gpus", row: 0, field: "driver" },
+        expected: gpu.driver,
+        actual: cuda.release,
+        hint: "the program has the driver's own library mapped, which must be the same file",
+      };
+    },
+  ),
+  imageRule(
+    {
+      code: "host.gpu-memory",
+      severity: "warning",
+      facet: "memory",
+      summary: "There is enough free memory on the GPUs for what the tree had there.",
+      spec: "SPEC 5.60",
+    },
+    function* ({ tables, facts: { cuda } }) {
+      if (tables.cudaProcesses.length === 0 || "problem" in cuda) return;
+      for (const [row, { uuid, name, usedBytes }] of tables.gpus.entries()) {
+        const free = cuda.gpus.find((gpu) => gpu.uuid === uuid)?.freeBytes;
+        if (free === undefined || usedBytes <= free) continue;
+        yield {
+          message: `what the tree had on the GPU ${name} does not fit into its free memory`,
+          at: { table: "gpus", row, field: "used_bytes" },
+          expected: `${usedBytes} bytes free`,
+          actual: `${free} bytes`,
+        };
+      }
+    },
+  ),
 ];

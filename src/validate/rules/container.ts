@@ -65,6 +65,7 @@ interface Part {
 const partNames: ReadonlyMap<number, string> = new Map([
   [segmentTypeValues.ckpt_tables, "the tables"],
   [segmentTypeValues.ckpt_program, "the restore program"],
+  [segmentTypeValues.ckpt_helper, "the helper"],
 ]);
 
 /** Everything of the file that belongs to one part only, in file order. */
@@ -119,7 +120,7 @@ export const containerRules: readonly ContainerRule[] = [
     {
       code: "container.segments",
       severity: "error",
-      summary: "One tables segment, at most one program and one segment of stored bytes, and no segment of version 1.",
+      summary: "One tables segment, at most one program, one helper and one segment of stored bytes, and no segment of version 1.",
       spec: "SPEC 2",
     },
     function* ({ segments }) {
@@ -127,6 +128,7 @@ export const containerRules: readonly ContainerRule[] = [
         [segmentTypeValues.ckpt_tables, 1],
         [segmentTypeValues.ckpt_program, 1],
         [segmentTypeValues.ckpt_extents, 1],
+        [segmentTypeValues.ckpt_helper, 1],
         [segmentTypeValues.ckpt_vma, 0],
         [segmentTypeValues.ckpt_core, 0],
         [segmentTypeValues.ckpt_pages, 0],

@@ -3,6 +3,7 @@
  * Rules about the restore program of an image (SPEC 10): that it is well formed, that the tables yield it, and that it
  * maps what the tables say and nothing else.
  */
+import { helperFor } from "../../../formats/ckpt-elf/helper.js";
 import { readInterpreter } from "../../../formats/ckpt-elf/interpreter.js";
 import { ByteReader } from "../../bytes/byte-reader.js";
 import { CrimgError } from "../../errors/crimg-error.js";
@@ -20,6 +21,7 @@ import {
 } from "../../gen/restore-program.js";
 import { DescriptorProgram } from "../../lower/fds/lowering.js";
 import { checksum, checksumOffset, putChecksum } from "../../lower/checksum.js";
+import type { HelperPlace } from "../../lower/devices.js";
 import { lowerCheckpoint } from "../../lower/lower.js";
 import { putProgramSums } from "../../lower/program-sums.js";
 import type { VmaRow } from "../../gen/tables.js";
@@ -365,6 +367,7 @@ export const programRules: readonly ProgramRule[] = [
           codeSize: code.pFilesz,
           codeSyscallOffset: 4096n + BigInt(readInterpreter().syscallOffset),
           codeChecksum: readInterpreter().checksum,
+          ...helperPlace(container),
           lowerDescriptors: (context) => new DescriptorProgram(context),
         });
         if (container.sums?.chunks) putProgramSums(linked, container.sums.chunks, readInterpreter().checksum);
@@ -384,7 +387,44 @@ export const programRules: readonly ProgramRule[] = [
       };
     },
   ),
+  programRule(
+    {
+      code: "program.helper",
+      severity: "warning",
+      summary: "The helper that the image starts to bring GPU state back is there, and it is this crimg's own.",
+      spec: "SPEC 3",
+    },
+    function* ({ container }) {
+      const own = helperFor(container.checkpoint);
+      const segment = container.segments.find(({ pType }) => pType === segmentTypeValues.ckpt_helper);
+      if (own === undefined && segment === undefined) return;
+      if (own === undefined || segment === undefined) {
+        yield {
+          message:
+            segment === undefined ? "the program used a GPU, but the image has no helper" : "the image has a helper that nothing needs",
+          place: { path: "program_headers" },
+        };
+        return;
+      }
+      const isSame =
+        segment.pFilesz === BigInt(own.bytes.length) &&
+        segment.pOffset + segment.pFilesz <= container.file.size &&
+        Buffer.compare(container.file.read(segment.pOffset, own.bytes.length), own.bytes) === 0;
+      if (isSame) return;
+      yield {
+        message: "the helper is not the one of this crimg",
+        place: { offset: segment.pOffset, path: `program_headers[${container.segments.indexOf(segment)}]` },
+        hint: "crimg convert OLD NEW links the image anew; run it only if you trust where it comes from",
+      };
+    },
+  ),
 ];
+
+/** Where the image says that its helper is. */
+function helperPlace({ segments }: Container): { readonly helper?: HelperPlace } {
+  const segment = segments.find(({ pType }) => pType === segmentTypeValues.ckpt_helper);
+  return segment === undefined ? {} : { helper: { fileOffset: segment.pOffset, size: segment.pFilesz } };
+}
 
 function isOwnInterpreter({ file }: Container, code: Segment): boolean {
   let own: Uint8Array;

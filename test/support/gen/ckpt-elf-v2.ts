@@ -6,6 +6,7 @@ import {
   checkpointRowSize,
   checksumEntrySize,
   credRowSize,
+  cudaProcessRowSize,
   descriptorRowSize,
   directoryEntrySize,
   epollParametersRowSize,
@@ -14,6 +15,7 @@ import {
   extentRowSize,
   fileLockRowSize,
   foreignRowSize,
+  gpuRowSize,
   guardRegionRowSize,
   intervalTimerRowSize,
   lossRowSize,
@@ -28,6 +30,7 @@ import {
   readCheckpointRow,
   readChecksumEntry,
   readCredRow,
+  readCudaProcessRow,
   readDescriptorRow,
   readDirectoryEntry,
   readEpollParametersRow,
@@ -36,6 +39,7 @@ import {
   readExtentRow,
   readFileLockRow,
   readForeignRow,
+  readGpuRow,
   readGuardRegionRow,
   readIntervalTimerRow,
   readLossRow,
@@ -76,6 +80,7 @@ import {
   writeCheckpointRow,
   writeChecksumEntry,
   writeCredRow,
+  writeCudaProcessRow,
   writeDescriptorRow,
   writeDirectoryEntry,
   writeEpollParametersRow,
@@ -84,6 +89,7 @@ import {
   writeExtentRow,
   writeFileLockRow,
   writeForeignRow,
+  writeGpuRow,
   writeGuardRegionRow,
   writeIntervalTimerRow,
   writeLossRow,
@@ -113,6 +119,7 @@ import type {
   CheckpointRow,
   ChecksumEntry,
   CredRow,
+  CudaProcessRow,
   DescriptorRow,
   DirectoryEntry,
   EpollParametersRow,
@@ -121,6 +128,7 @@ import type {
   ExtentRow,
   FileLockRow,
   ForeignRow,
+  GpuRow,
   GuardRegionRow,
   IntervalTimerRow,
   LossRow,
@@ -537,6 +545,20 @@ export const fileLockArbitrary: fc.Arbitrary<FileLockRow> = fc.record({
   target: fc.constantFrom("read", "write", "unlock"),
 });
 
+export const gpuArbitrary: fc.Arbitrary<GpuRow> = fc.record({
+  uuid: text(20),
+  name: text(20),
+  memoryBytes: u8,
+  usedBytes: u8,
+  driver: text(20),
+  cudaVersion: u4,
+});
+
+export const cudaProcessArbitrary: fc.Arbitrary<CudaProcessRow> = fc.record({
+  task: u4,
+  restoreThread: u4,
+});
+
 /** Every record of the spec, for the laws that all codecs obey. */
 export const codecCases: readonly CodecCase[] = [
   codecCase("ckpt_elf_v2::tables_header", tablesHeaderSize, tablesHeaderArbitrary, readTablesHeader, writeTablesHeader),
@@ -574,6 +596,8 @@ export const codecCases: readonly CodecCase[] = [
   codecCase("ckpt_elf_v2::terminal", terminalRowSize, terminalArbitrary, readTerminalRow, writeTerminalRow),
   codecCase("ckpt_elf_v2::epoll_parameters", epollParametersRowSize, epollParametersArbitrary, readEpollParametersRow, writeEpollParametersRow),
   codecCase("ckpt_elf_v2::file_lock", fileLockRowSize, fileLockArbitrary, readFileLockRow, writeFileLockRow),
+  codecCase("ckpt_elf_v2::gpu", gpuRowSize, gpuArbitrary, readGpuRow, writeGpuRow),
+  codecCase("ckpt_elf_v2::cuda_process", cudaProcessRowSize, cudaProcessArbitrary, readCudaProcessRow, writeCudaProcessRow),
 ];
 
 /** Rows of each table; references are any numbers. */
@@ -609,4 +633,6 @@ export const rowArbitraries: { readonly [Name in keyof Tables]: fc.Arbitrary<Tab
   terminals: terminalArbitrary,
   fileLocks: fileLockArbitrary,
   epollParameters: epollParametersArbitrary,
+  gpus: gpuArbitrary,
+  cudaProcesses: cudaProcessArbitrary,
 };

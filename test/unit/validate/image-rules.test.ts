@@ -143,6 +143,7 @@ const broken: Readonly<Record<string, readonly ((layout: Layout) => void)[]>> = 
   ],
   "program.maps": [(l) => void l.bytes.writeBigUInt64LE(0x66660000n, l.op(isTaskMap(l)) + 16)],
   "program.interpreter": [(l) => void l.bytes.writeUInt8((l.bytes[4096] ?? 0) ^ 1, 4096)],
+  "program.helper": [(l) => void l.bytes.writeUInt32LE(type.ckpt_helper, l.headerOf(type.gnu_stack))],
   "program.differs": [
     (l) => void l.bytes.writeUInt8((l.bytes[l.program + 144 + 20] ?? 0) ^ 1, l.program + 144 + 20),
     (l) => void l.bytes.writeUInt8((l.bytes[l.program + 60_000] ?? 0) ^ 0xff, l.program + 60_000),
@@ -176,6 +177,22 @@ for (const [code, changes] of Object.entries(broken)) {
     }
   });
 }
+
+test("an image of a program on a GPU has the helper, and a changed one is found", async (t) => {
+  const directory = temporaryDirectory(t);
+  const image = await smallImage(directory, "ckpt-elf", (tables) => {
+    tables.cudaProcesses.push({ task: 0, restoreThread: 0 });
+    const uuid = "GPU-00112233-4455-6677-8899-aabbccddeeff";
+    tables.gpus.push({ uuid, name: "One", memoryBytes: 1n, usedBytes: 0n, driver: "580.1", cudaVersion: 13000 });
+  });
+  assert.deepEqual((await judge(image)).findings, []);
+  const bytes = readFileSync(image);
+  const at = new Layout(bytes).startOf(type.ckpt_helper);
+  assert.deepEqual(bytes.subarray(at, at + 4), Buffer.from("\x7fELF"));
+  bytes.writeUInt8((bytes[at + 5000] ?? 0) ^ 1, at + 5000);
+  writeFileSync(image, bytes);
+  assert.deepEqual((await judge(image)).findings.map(({ code }) => code).sort(), ["checksum.rest", "program.helper"]);
+});
 
 test("findings about rows point at the field in the file", async (t) => {
   const image = await smallImage(temporaryDirectory(t), "ckpt-elf", (tables) => {

@@ -62,6 +62,18 @@ const broken: Readonly<Record<string, readonly ((tables: MutableTables) => void)
     set("extents", 0, { owner: 7 }),
     set("files", 1, { detail: 5 }),
   ],
+  "gpu.process": [
+    (tables) => void tables.cudaProcesses.push({ task: 0, restoreThread: 0 }, { task: 0, restoreThread: 0 }),
+    (tables) => {
+      tables.cudaProcesses.push({ task: 1, restoreThread: 2 });
+      set("tasks", 1, { state: "zombie" })(tables);
+    },
+  ],
+  "gpu.thread": [(tables) => void tables.cudaProcesses.push({ task: 1, restoreThread: 0 })],
+  "gpu.name": [
+    (tables) => void tables.cudaProcesses.push({ task: 0, restoreThread: 0 }),
+    (tables) => void tables.gpus.push({ uuid: "GPU-0", name: "", memoryBytes: 0n, usedBytes: 0n, driver: "", cudaVersion: 0 }),
+  ],
   "tree.one-root": [set("tasks", 1, { parent: null }), set("checkpoint", 0, { rootTask: 1 })],
   "tree.parent-first": [set("tasks", 0, { parent: 1 }), set("tasks", 1, { parent: 1 })],
   "tree.pid-range": [set("tasks", 1, { pid: 0 }), set("threads", 1, { tid: 0x7fffffff })],

@@ -37,6 +37,11 @@ const able: HostFacts = {
   userNamespaces: 1000,
   xfeatures: 7n,
   availableBytes: 1n << 40n,
+  cuda: {
+    cudaVersion: 13000,
+    release: "580.1",
+    gpus: [{ uuid: "GPU-00112233-4455-6677-8899-aabbccddeeff", bus: "", totalBytes: 1n << 34n, freeBytes: 1n << 33n, name: "One" }],
+  },
 };
 
 test("a host that can do everything has no findings; what it lacks is found", () => {
@@ -46,6 +51,7 @@ test("a host that can do everything has no findings; what it lacks is found", ()
   assert.deepEqual(codes({}), []);
   assert.deepEqual(codes({ machine: "aarch64" }), ["host.machine"]);
   assert.deepEqual(codes({ hasNative: false }), ["host.native"]);
+  assert.deepEqual(codes({ cuda: { problem: "there is no CUDA driver here" } }), ["host.cuda"]);
   assert.deepEqual(codes({ hasSetMmMap: false }), ["host.checkpoint-restore"]);
   assert.deepEqual(codes({ hasPidfdGetfd: false }), ["host.pidfd-getfd"]);
   assert.deepEqual(codes({ hasClone3: false }), ["host.clone3"]);
@@ -234,4 +240,39 @@ test("rules have unique codes and say where they come from", () => {
     assert.match(code, /^[a-z]+\.[a-z0-9-]+$/);
     assert.ok(summary.endsWith(".") && spec !== "", code);
   }
+});
+
+test("an image of a program on a GPU tells what this host lacks of it", () => {
+  const tables = smallTables();
+  tables.cudaProcesses.push({ task: 0, restoreThread: 0 });
+  const gpu = {
+    uuid: "GPU-00112233-4455-6677-8899-aabbccddeeff",
+    name: "One",
+    memoryBytes: 1n << 34n,
+    usedBytes: 1n << 30n,
+    driver: "580.1",
+    cudaVersion: 13000,
+  };
+  const problems = (row: Partial<typeof gpu>, facts: Partial<HostFacts> = {}) => {
+    tables.gpus = [{ ...gpu, ...row }];
+    const context = { checkpoint: checkpointOf(tables), tables, facts: { ...able, ...facts } };
+    return runRules(imageRules, context, { source: "image", locate: pathLocator }).findings.filter(({ code }) =>
+      code.startsWith("host.gpu"),
+    );
+  };
+  assert.deepEqual(problems({}), []);
+  const other = problems({ uuid: "GPU-ffffffff-4455-6677-8899-aabbccddeeff" });
+  assert.deepEqual(
+    other.map(({ code, severity }) => [code, severity]),
+    [["host.gpu", "error"]],
+  );
+  assert.match(other[0]?.hint ?? "", /--gpu-map GPU-ffffffff-\S+=GPU-00112233-/);
+  assert.deepEqual(
+    problems({ usedBytes: 1n << 34n, driver: "570.2" }).map(({ code, severity }) => [code, severity]),
+    [
+      ["host.gpu-driver", "warning"],
+      ["host.gpu-memory", "warning"],
+    ],
+  );
+  assert.match(problems({}, { cuda: { problem: "no driver" } })[0]?.message ?? "", /the tree used a GPU: no driver/);
 });

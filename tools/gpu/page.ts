@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+/** docs/gpu.md. */
+import type { Machine } from "./machine.js";
+import type { Result } from "./result.js";
+
+const ms = (value: number): string => `${Math.round(value)} ms`;
+const gb = (bytes: number): string => `${(bytes / 1e9).toFixed(2)} GB`;
+/** Beside the driver's own time, a GB of image. */
+const perGb = (total: number, driver: number, bytes: number): string => `${((total - driver) / 1000 / (bytes / 1e9)).toFixed(2)} s`;
+/** One line, for a cell. */
+const cell = (text: string): string => text.replaceAll(/\s+/g, " ").replaceAll("|", "\\|");
+
+export function renderPage(machine: Machine, results: readonly Result[]): string {
+  const dumps = results.filter((result) => result.kind === "dump");
+  const resumes = results.filter((result) => result.kind === "resume");
+  const claims = results.filter((result) => result.kind === "claim");
+  return `# Programs on NVIDIA GPUs
+
+<!-- written by: npm run gpu -->
+
+\`crimg dump PID\` sees that a process of the tree uses CUDA. It has the driver (570 or later; libcuda of the driver that
+runs, nothing to install) lock each such process and move what is on its devices into its memory, then freezes and dumps the
+tree as any other. The image is one executable that carries a small helper; when the tree stands again, and before anything
+of it runs, the helper has the driver put the GPU state back. Nothing else is needed at either end.
+
+Measured on one ${machine.gpu}, driver ${machine.driver}, kernel ${machine.kernel}, CUDA ${machine.nvcc}, PyTorch
+${machine.torch}, by \`npm run gpu\` (tools/gpu), one run.
+
+## Times
+
+| program | image | driver: lock | driver: checkpoint | frozen | \`crimg dump\`, whole | beside the driver, a GB |
+|---|---|---|---|---|---|---|
+${dumps
+  .map(
+    (d) =>
+      `| ${d.program} | ${gb(d.imageBytes)} | ${ms(d.lockMs)} | ${ms(d.checkpointMs)} | ${ms(d.frozenMs)} | ${ms(d.commandMs)} | ` +
+      `${perGb(d.commandMs, d.lockMs + d.checkpointMs, d.imageBytes)} |`,
+  )
+  .join("\n")}
+
+| program | image | driver: restore and unlock | \`./image\` to the program's next step | beside the driver, a GB |
+|---|---|---|---|---|
+${resumes
+  .map(
+    (r) =>
+      `| ${r.program} | ${gb(r.imageBytes)} | ${ms(r.driverMs)} | ${ms(r.nextStepMs)} | ${perGb(r.nextStepMs, r.driverMs, r.imageBytes)} |`,
+  )
+  .join("\n")}
+
+The driver's time to restore is that of the same process at \`--leave-running\`. The start of the driver in crimg's helper is
+in the times of the commands.
+
+## What was seen
+
+| claim | holds | seen |
+|---|---|---|
+${claims.map((c) => `| ${cell(c.what)} | ${c.holds ? "yes" : "**no**"} | ${cell(c.seen)} |`).join("\n")}
+
+${notes}`;
+}
+
+const notes = `## What to know
+
+- The pid that the program itself sees must stay: \`--pid any\` is refused for these images. In a new pid namespace it does.
+- \`--gpu-timeout SECONDS\` (10) bounds the wait for work under way on the GPU. A kernel that runs longer makes the dump fail,
+  and the program goes on.
+- Whatever fails, or if crimg is killed, the program gets its GPU back: a helper process holds the driver's lock, and gives all
+  back when crimg is gone. If that helper is killed as well: \`build/crimg-cuda give-back PID\`.
+- \`crimg show\` tells the GPUs, memory and driver that an image needs, \`crimg validate --profile host\` whether they are here.
+- Another GPU of the same kind: \`./image --gpu-map OLD=NEW\` with the names that \`nvidia-smi -L\` has.
+- Images grow by what was on the device and the driver's own state, some 560 MB for a small program.
+- What the driver cannot checkpoint it refuses in its own words, such as memory shared between processes (CUDA IPC).
+`;
