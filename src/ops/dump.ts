@@ -101,7 +101,7 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
   const guard = new InterruptGuard(options.ignoresSignals);
   let devices: DeviceHold | undefined;
   try {
-    devices = await takeDevices(options, () => guard.check("dump"));
+    devices = await takeDevices(pid, options, () => guard.check("dump"));
     const frozenAt = performance.now();
     const tree = FrozenTree.freeze(pid, { noTree: !options.isTree });
     let collection: Collection | undefined;
@@ -170,9 +170,9 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
 }
 
 /** Has the driver take the tree off its GPUs, if it is on any. */
-function takeDevices(options: DumpOptions, check: () => void): Promise<DeviceHold | undefined> {
+function takeDevices(pid: number, options: DumpOptions, check: () => void): Promise<DeviceHold | undefined> {
   if (options.cuda === false) return Promise.resolve(undefined);
-  return DeviceHold.take({ pid: options.pid, isTree: options.isTree, lockMs: options.gpuTimeoutMs ?? defaultGpuTimeoutMs, check });
+  return DeviceHold.take({ pid, isTree: options.isTree, lockMs: options.gpuTimeoutMs ?? defaultGpuTimeoutMs, check });
 }
 
 function reportLosses(format: FormatAdapter, checkpoint: Checkpoint, options: DumpOptions): readonly Loss[] {
