@@ -154,5 +154,9 @@ export function overview(scope: Scope, { source, format, checkHost }: OverviewOp
   const blocks: Block[] = [{ heading: `${source} (${format})`, lines }, commands(scope), ...tree(scope).blocks, memory(scope)];
   if (checkHost === true) blocks.push(needs(scope));
   const values = scope.tasks.map((index) => ({ pid: tables.tasks[index]?.pid ?? 0, command: commandLineOf(scope, index) ?? null }));
-  return { blocks, selected: { checkpoint: head === undefined ? [] : [0], tasks: scope.tasks, mms: mmsOf(scope), ...gpuRowsOf(scope) }, values };
+  return {
+    blocks,
+    selected: { checkpoint: head === undefined ? [] : [0], tasks: scope.tasks, mms: mmsOf(scope), ...gpuRowsOf(scope) },
+    values,
+  };
 }
