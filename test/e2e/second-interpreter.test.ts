@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Restore programs of real images, executed by a second interpreter that was written from the specification: what it makes of
+ * them is what the tables say, and the native one makes the same calls.
+ */
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import test, { type TestContext } from "node:test";
+import { readProgramBytes } from "../../formats/ckpt-elf/read-program.js";
+import { readImage } from "../../formats/ckpt-elf/read.js";
+import { assertTreeMade } from "../support/restore-model/judge.js";
+import { Machine } from "../support/restore-model/machine.js";
+import { moreTicks } from "../support/cycle.js";
+import { compile, crimg, endTree, start, temporaryDirectory, treeOf, until } from "../support/processes.js";
+import { projectRoot } from "../support/project.js";
+
+const program = (name: string): string => join(projectRoot, "test/programs", name);
+
+interface Subject {
+  readonly name: string;
+  readonly start: (t: TestContext, directory: string) => Promise<number>;
+}
+
+const logged = (name: string, command: (directory: string, log: string) => readonly [string, ...string[]]): Subject => ({
+  name,
+  async start(t, directory) {
+    const log = join(directory, "ticks");
+    const [file, ...args] = command(directory, log);
+    const { pid } = start(t, file, args, { cwd: directory });
+    await moreTicks(log, 3, 60);
+    return pid;
+  },
+});
+
+const subjects: readonly Subject[] = [
+  logged("one process", (directory, log) => [compile("counter.c", directory), log]),
+  logged("much memory, read by two", (directory, log) => [compile("large.c", directory), log]),
+  logged("a pipeline", (_directory, log) => ["bash", program("pipeline.sh"), log]),
+  logged("threads of python", (_directory, log) => ["/usr/bin/python3", program("threads.py"), log]),
+  {
+    name: "every kind of resource",
+    async start(t, directory) {
+      const out = join(directory, "out");
+      writeFileSync(out, "");
+      start(t, "sh", ["-c", `exec ${compile("resources.c", directory, "-lpthread")} > out`], { cwd: directory });
+      await until("everything is set up", () => existsSync(join(directory, "pid")));
+      return Number(readFileSync(join(directory, "pid"), "utf8"));
+    },
+  },
+];
+
+/** Calls that are made to wait, to look, or to have memory ready: how often is not for the program to say. */
+const passing = new Set(["futex", "nanosleep", "waitid", "kill", "clock_gettime", "preadv"]);
+
+/** Calls of each thread of the native interpreter, as far as strace has seen them. */
+function callsIn(trace: string): Map<number, string[]> {
+  const found = new Map<number, string[]>();
+  if (!existsSync(trace)) return found;
+  for (const line of readFileSync(trace, "utf8").split("\n")) {
+    const [, pid, name] = /^(\d+) +(\w+)\(/.exec(line) ?? [];
+    if (pid === undefined || name === undefined || passing.has(name)) continue;
+    if (name === "madvise" && /MADV_(POPULATE_WRITE|COLLAPSE)/.test(line)) continue;
+    const list = found.get(Number(pid)) ?? [];
+    list.push(name);
+    found.set(Number(pid), list);
+  }
+  return found;
+}
+
+/** What the model's threads did, and the native ones. */
+function compared(machine: Machine, native: Map<number, string[]>): { tid: number; own: string[]; seen: string[] }[] {
+  const pids = new Set(machine.threads.map(({ tid }) => tid));
+  return machine.threads.map(({ process, tid, calls }) => {
+    const isFirst = process === machine.first;
+    const list = (isFirst ? [...native].find(([pid]) => !pids.has(pid))?.[1] : native.get(tid)) ?? [];
+    const from = isFirst ? Math.max(0, list.indexOf("rt_sigprocmask")) : 0;
+    const own = calls.filter((name) => !passing.has(name) && name !== "ptrace");
+    return { tid, own, seen: list.slice(from, from + own.length) };
+  });
+}
+
+for (const subject of subjects) {
+  test(`${subject.name}: both interpreters do the same`, { timeout: 180_000 }, async (t) => {
+    const directory = temporaryDirectory(t);
+    const pid = await subject.start(t, directory);
+    const image = join(directory, "image.elf");
+    const tree = treeOf(pid);
+    const dumped = crimg("dump", String(pid), "-o", image);
+    assert.equal(dumped.status, 0, dumped.stderr);
+    endTree(pid);
+    await until("the tree is gone", () => tree.every((member) => !existsSync(`/proc/${member}`)));
+    const machine = new Machine(readProgramBytes(image));
+    machine.run();
+    const checkpoint = readImage(image, {});
+    try {
+      assertTreeMade(machine, checkpoint);
+    } finally {
+      checkpoint.close();
+    }
+    if (spawnSync("strace", ["-V"]).error) return t.skip("no strace");
+    const trace = join(directory, "trace");
+    const tracer = start(t, "strace", ["-f", "-qq", "-o", trace, image], { cwd: directory });
+    let all = compared(machine, callsIn(trace));
+    const isWhole = (): boolean => {
+      all = compared(machine, callsIn(trace));
+      return all.every(({ own, seen }) => seen.length === own.length);
+    };
+    // Where the native one does less, the comparison says what.
+    await until("strace has seen as many calls", isWhole, 20).catch(() => undefined);
+    endTree(tracer.pid);
+    for (const { tid, seen, own } of all) assert.deepEqual(seen, own, `calls of thread ${tid}`);
+  });
+}

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * What system calls do in the model. Calls about memory, descriptors and processes are modelled; of others it is known that
+ * they change nothing that is looked at, and the program's own expectation is taken as their result.
+ */
+import assert from "node:assert/strict";
+import { openSync, closeSync, readSync, statSync } from "node:fs";
+import type { Machine } from "./machine.js";
+import { Process, Thread, type Waiting } from "./process.js";
+
+const error = { badf: -9n, exist: -17n, inval: -22n, nomem: -12n, noent: -2n, srch: -3n, child: -10n } as const;
+const MAP = { shared: 1, fixed: 0x10, anonymous: 0x20, noReplace: 0x100000 } as const;
+const cloexec = 0o2000000;
+
+export type Call = (machine: Machine, thread: Thread, args: readonly bigint[]) => bigint | Waiting;
+
+/** A call whose file descriptors are new. */
+const opens =
+  (what: string, flagsAt: number, bit = cloexec): Call =>
+  (_machine, { process }, args) =>
+    BigInt(process.open(what, (Number(args[flagsAt] ?? 0n) & bit) === 0 ? 0 : cloexec));
+
+const pair =
+  (what: string, flagsAt: number, at: number): Call =>
+  (machine, { process }, args) => {
+    const flags = Number(args[flagsAt] ?? 0n);
+    for (const index of [0, 1]) machine.store4(process, (args[at] ?? 0n) + BigInt(4 * index), process.open(what, flags));
+    return 0n;
+  };
+
+const descriptor = ({ process }: Thread, fd: bigint | undefined) => process.descriptors.get(Number(BigInt.asIntN(32, fd ?? -1n)));
+
+function clone(machine: Machine, { process, pc }: Thread, args: readonly bigint[]): bigint {
+  const at = args[0] ?? 0n;
+  const word = (index: number): bigint => machine.load8(process, at + BigInt(8 * index));
+  const flags = word(0);
+  assert.equal(flags & 0x100n, 0n, "a fork does not share memory: that is what the op thread is for");
+  const wanted = word(9) > 0n ? machine.load4(process, word(8)) : 0;
+  if (wanted !== 0 && machine.isAlive(wanted)) return error.exist;
+  const pid = wanted === 0 ? machine.spareId() : wanted;
+  const child = new Process(pid, process, process.memory.copy(), process.mappings.copy(), new Map());
+  // Copies of descriptors name the same descriptions.
+  for (const [fd, { file, isCloexec }] of process.descriptors) child.descriptors.set(fd, { file, isCloexec });
+  machine.start(child, new Thread(child, pid, pc), 0n);
+  return BigInt(pid);
+}
+
+function waitFor(machine: Machine, { process }: Thread, which: bigint, then: (child: Process) => bigint): Waiting {
+  const wanted = Number(BigInt.asIntN(32, which));
+  return () => {
+    const own = machine.processes.filter((one) => one.parent === process && !one.isReaped && (wanted <= 0 || one.pid === wanted));
+    const ended = own.find(({ exitStatus }) => exitStatus !== undefined);
+    if (ended) return then(ended);
+    return own.length === 0 ? error.child : undefined;
+  };
+}
+
+function unprivileged(call: string): Call {
+  return (_machine, thread) => {
+    thread.unprivileged ??= call;
+    return 0n;
+  };
+}
+
+export const calls: Readonly<Record<string, Call>> = {
+  mmap: (machine, { process }, [addr = 0n, length = 0n, prot = 0n, flagWord = 0n, fd = -1n]) => {
+    const flags = Number(flagWord);
+    const size = (length + 4095n) & ~4095n;
+    const file = (flags & MAP.anonymous) === 0 ? process.descriptors.get(Number(BigInt.asIntN(32, fd)))?.file : undefined;
+    if ((flags & MAP.anonymous) === 0 && file === undefined) return error.badf;
+    const isFixed = (flags & (MAP.fixed | MAP.noReplace)) !== 0;
+    const start = isFixed ? addr : machine.freeRange(process, size);
+    if ((flags & MAP.noReplace) !== 0 && process.mappings.overlaps(start, start + size)) return error.exist;
+    assert.ok(!machine.isInHole(start, start + size), "nothing is mapped over the hole");
+    const isShared = (flags & MAP.shared) !== 0;
+    process.mappings.add({ start, end: start + size, prot: Number(prot), isShared, file: file?.path ?? file?.what ?? "" });
+    return start;
+  },
+  munmap: (machine, thread, [start = 0n, length = 0n]) => {
+    const end = start + ((length + 4095n) & ~4095n);
+    if (machine.isInHole(start, end)) thread.hasLeft = true;
+    thread.process.mappings.remove(start, end);
+    return 0n;
+  },
+  mprotect: (_machine, { process }, [start = 0n, length = 0n, prot = 0n]) => {
+    if (!process.mappings.covers(start, start + length)) return error.nomem;
+    process.mappings.protect(start, start + length, Number(prot));
+    return 0n;
+  },
+  mremap: (_machine, { process }, [from = 0n, old = 0n, length = 0n, , to = 0n]) => {
+    const source = process.mappings.at(from);
+    if (source === undefined) return -14n;
+    assert.equal(old, 0n, "mremap is used to duplicate shared mappings");
+    assert.ok(source.isShared && process.mappings.covers(from, from + length), "only shared memory can be mapped twice");
+    process.mappings.add({ ...source, start: to, end: to + length });
+    return to;
+  },
+  madvise: (_machine, { process }, [start = 0n, length = 0n]) => (process.mappings.covers(start, start + length) ? 0n : error.nomem),
+  openat: (machine, { process }, [, path = 0n, flags = 0n]) => BigInt(process.open("path", Number(flags), machine.text(process, path))),
+  pipe2: pair("pipe", 1, 0),
+  socketpair: pair("socket", 1, 3),
+  socket: opens("socket", 1),
+  accept4: opens("socket", 3),
+  eventfd2: opens("eventfd", 1),
+  epoll_create1: opens("epoll", 0),
+  timerfd_create: opens("timerfd", 1),
+  signalfd4: opens("signalfd", 3),
+  memfd_create: opens("memfd", 1, 1),
+  pidfd_open: opens("pidfd", 9),
+  close: (_machine, { process }, [fd = 0n]) => (process.descriptors.delete(Number(fd)) ? 0n : error.badf),
+  close_range: (_machine, { process }, [first = 0n, last = 0n]) => {
+    for (const fd of [...process.descriptors.keys()])
+      if (BigInt(fd) >= first && BigInt(fd) <= (last & 0xffffffffn)) process.descriptors.delete(fd);
+    return 0n;
+  },
+  dup2: (_machine, thread, [from, to = 0n]) => {
+    const found = descriptor(thread, from);
+    if (!found) return error.badf;
+    if (from !== to) thread.process.descriptors.set(Number(to), { file: found.file, isCloexec: false });
+    return to;
+  },
+  dup3: (_machine, thread, [from, to = 0n, flags = 0n]) => {
+    const found = descriptor(thread, from);
+    if (!found) return error.badf;
+    if (from === to) return error.inval;
+    thread.process.descriptors.set(Number(to), { file: found.file, isCloexec: (Number(flags) & cloexec) !== 0 });
+    return to;
+  },
+  fcntl: (_machine, thread, [fd, command = 0n, value = 0n]) => {
+    const found = descriptor(thread, fd);
+    if (!found) return error.badf;
+    if (command === 0n || command === 1030n) {
+      const next = thread.process.lowest(Number(value));
+      thread.process.descriptors.set(next, { file: found.file, isCloexec: command === 1030n });
+      return BigInt(next);
+    }
+    if (command === 1n) return found.isCloexec ? 1n : 0n;
+    if (command === 2n) found.isCloexec = (value & 1n) !== 0n;
+    return 0n;
+  },
+  lseek: (_machine, thread, [fd, offset = 0n, whence = 0n]) => {
+    const found = descriptor(thread, fd);
+    if (!found) return error.badf;
+    found.file.pos = whence === 0n ? offset : found.file.pos + offset;
+    return found.file.pos;
+  },
+  ftruncate: (_machine, thread, [fd, size = 0n]) => {
+    const found = descriptor(thread, fd);
+    if (!found) return error.badf;
+    found.file.size = size;
+    return 0n;
+  },
+  sendfile: (_machine, _thread, [, , , count = 0n]) => count,
+  fstat: (machine, thread, [fd, into = 0n]) => {
+    const found = descriptor(thread, fd);
+    if (!found) return error.badf;
+    const { path, size } = found.file;
+    const stat = path === undefined ? undefined : statSync(path, { bigint: true, throwIfNoEntry: false });
+    machine.store4(thread.process, into + 24n, Number(stat?.mode ?? 0o100600n));
+    machine.store8(thread.process, into + 48n, stat?.size ?? size);
+    machine.store8(thread.process, into + 88n, (stat?.mtimeNs ?? 0n) / 1_000_000_000n);
+    machine.store8(thread.process, into + 96n, (stat?.mtimeNs ?? 0n) % 1_000_000_000n);
+    return 0n;
+  },
+  newfstatat: (machine, { process }, [, name = 0n, into = 0n]) => {
+    const stat = statSync(machine.text(process, name), { bigint: true, throwIfNoEntry: false });
+    if (stat === undefined) return error.noent;
+    machine.store4(process, into + 24n, Number(stat.mode));
+    return 0n;
+  },
+  pread64: (machine, thread, [fd, into = 0n, length = 0n, offset = 0n]) => {
+    const path = descriptor(thread, fd)?.file.path;
+    if (path === undefined) return error.badf;
+    const bytes = new Uint8Array(Number(length));
+    const file = openSync(path, "r");
+    const count = readSync(file, bytes, 0, bytes.length, offset);
+    closeSync(file);
+    machine.store(thread.process, into, bytes.subarray(0, count));
+    return BigInt(count);
+  },
+  clone3: clone,
+  exit: (machine, thread, [status = 0n]) => {
+    thread.isOver = true;
+    const others = machine.threads.filter((one) => one.process === thread.process && !one.isOver);
+    if (others.length === 0) thread.process.exitStatus ??= Number(status & 0xffn) << 8;
+    return 0n;
+  },
+  exit_group: (machine, { process }, [status = 0n]) => {
+    for (const one of machine.threads) if (one.process === process) one.isOver = true;
+    process.exitStatus ??= Number(status & 0xffn) << 8;
+    return 0n;
+  },
+  wait4: (machine, thread, [which = -1n, status = 0n]) =>
+    waitFor(machine, thread, which, (child) => {
+      child.isReaped = true;
+      if (status !== 0n) machine.store4(thread.process, status, child.exitStatus ?? 0);
+      return BigInt(child.pid);
+    }),
+  waitid: (machine, thread, [, which = 0n, , options = 0n]) =>
+    waitFor(machine, thread, which, (child) => {
+      if ((options & 0x1000000n) === 0n) child.isReaped = true;
+      return 0n;
+    }),
+  kill: (machine, _thread, [pid = 0n, signal = 0n]) => {
+    const wanted = Number(BigInt.asIntN(32, pid));
+    if (wanted > 0 && !machine.isAlive(wanted)) return error.srch;
+    const target = machine.processes.find((one) => one.pid === wanted);
+    if (signal === 9n && target) calls["exit_group"]?.(machine, new Thread(target, wanted, 0), [0n]);
+    return 0n;
+  },
+  getpid: (_machine, { process }) => BigInt(process.pid),
+  gettid: (_machine, { tid }) => BigInt(tid),
+  geteuid: () => 0n,
+  getegid: () => 0n,
+  getpgrp: (_machine, { process }) => BigInt(process.pgid),
+  setsid: (_machine, { process }) => {
+    process.sid = process.pgid = process.pid;
+    return BigInt(process.pid);
+  },
+  setpgid: (machine, { process }, [pid = 0n, group = 0n]) => {
+    const target = pid === 0n ? process : machine.processes.find((one) => one.pid === Number(pid));
+    if (!target) return error.srch;
+    target.pgid = group === 0n ? target.pid : Number(group);
+    return 0n;
+  },
+  setresuid: unprivileged("setresuid"),
+  capset: unprivileged("capset"),
+};
+
+/** Calls that need a privilege, or make something: none may come after credentials were given up. */
+export const needsPrivilege: ReadonlySet<string> = new Set(
+  "openat mmap mremap clone3 dup3 dup2 mount chroot setns unshare setresgid setgroups sched_setattr setpgid setsid timer_create".split(" "),
+);

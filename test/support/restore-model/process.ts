@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Processes and threads of the model. */
+import type { Block, Mappings } from "./memory.js";
+
+export interface Descriptor {
+  /** The open file description: copies of a descriptor share it. */
+  readonly file: { readonly what: string; readonly path?: string; size: bigint; pos: bigint };
+  isCloexec: boolean;
+}
+
+export class Process {
+  exitStatus: number | undefined;
+  /** Its parent has waited for it. */
+  isReaped = false;
+  sid: number;
+  pgid: number;
+
+  constructor(
+    readonly pid: number,
+    readonly parent: Process | undefined,
+    readonly memory: Block,
+    readonly mappings: Mappings,
+    readonly descriptors: Map<number, Descriptor>,
+  ) {
+    this.sid = parent?.sid ?? pid;
+    this.pgid = parent?.pgid ?? pid;
+  }
+
+  lowest(from = 0): number {
+    let fd = from;
+    while (this.descriptors.has(fd)) fd++;
+    return fd;
+  }
+
+  open(what: string, flags: number, path?: string): number {
+    const fd = this.lowest();
+    this.descriptors.set(fd, { file: { what, path, size: 0n, pos: 0n }, isCloexec: (flags & 0o2000000) !== 0 });
+    return fd;
+  }
+}
+
+/** What a thread waits for; it is asked again whenever something has happened. */
+export type Waiting = () => bigint | undefined;
+
+export class Thread {
+  /** Names of the system calls that it made, in order. */
+  readonly calls: string[] = [];
+  waiting: Waiting | undefined;
+  /** It ended, or left the restore. */
+  isOver = false;
+  /** Not undefined once it gave up privileges: the call that did. */
+  unprivileged: string | undefined;
+  hasLeft = false;
+
+  constructor(
+    readonly process: Process,
+    readonly tid: number,
+    public pc: number,
+  ) {}
+}
