@@ -26,7 +26,10 @@ function hostFile(name: string, bytes: Uint8Array): HostFile {
   return { path, size, mtimeNs };
 }
 
-const program = hostFile("program", Buffer.alloc(4096, 0x90));
+/** nop, and a system call where threads that are in one stand behind it: readers of cores look. */
+const text = Buffer.alloc(4096, 0x90);
+text.set([0x0f, 0x05], 0x1fe);
+const program = hostFile("program", text);
 const data = hostFile("data", Buffer.alloc(16 * 4096, "clean bytes of a mapped file. "));
 
 const formats = (await Promise.all(registry.ids.map((id) => registry.load(id)))).filter(({ read, write }) => read && write);
