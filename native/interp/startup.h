@@ -95,6 +95,8 @@ static void parse_options(struct context *context, struct startup *startup, char
 			context->slots[RESTORE_OPTION_SLOT_GPU_MAP] = keep(startup->gpu_map, sizeof startup->gpu_map, value_of("--gpu-map", &argv));
 		} else if (is_option(*argv, "--pid")) {
 			context->slots[RESTORE_OPTION_SLOT_PID_MODE] = pid_mode_of(value_of("--pid", &argv));
+		} else if (is_text(*argv, "--rehearse")) {
+			context->slots[RESTORE_OPTION_SLOT_REHEARSE] = 1;
 		} else if (is_option(*argv, "--clock")) {
 			context->slots[RESTORE_OPTION_SLOT_CLOCK] = clock_mode_of(value_of("--clock", &argv));
 		} else if (is_option(*argv, "--files")) {

@@ -59,6 +59,9 @@ export const CLONE = {
   newns: 0x20000,
   sysvsem: 0x40000,
   newtime: 0x80,
+  newuts: 0x4000000,
+  newipc: 0x8000000,
+  newnet: 0x40000000,
   newuser: 0x10000000,
   newpid: 0x20000000,
 } as const;

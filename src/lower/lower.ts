@@ -9,6 +9,7 @@
 import { CrimgError } from "../errors/crimg-error.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import { findRoom, usedRanges } from "./address-space.js";
+import { reportRehearsal } from "./rehearsal.js";
 import { awaitEnds } from "./await-ends.js";
 import { AUXV, PR, RLIMIT_NOFILE, SIG_SETMASK, pageSize, sigsetSize, taskSize } from "./constants.js";
 import { continueClocks } from "./clocks.js";
@@ -60,9 +61,12 @@ export function lowerCheckpoint(checkpoint: Checkpoint, options: LowerOptions): 
 
   b.place(entry);
   const euid = prepareFirstProcess(l, row?.vdsoBuildId ?? new Uint8Array(0), devices);
-  awaitEnds(l);
-  releaseCallersTerminal(l, detach);
+  b.outside(() => {
+    awaitEnds(l);
+    releaseCallersTerminal(l, detach);
+  });
   const namespaced = b.label("in namespaces");
+  b.jumpIf(b.rehearsal, "ne", 0, namespaced);
   b.jumpIf(pidMode, "eq", pidModeValues.any, anyPids);
   b.jumpIf(pidMode, "eq", pidModeValues.same, makeTree);
   b.jumpIf(pidMode, "eq", pidModeValues.namespace, namespaced);
@@ -73,6 +77,7 @@ export function lowerCheckpoint(checkpoint: Checkpoint, options: LowerOptions): 
   b.wait(l.running, 1, init, { expect: "not_error", orElse: initEnded });
   end(l, init, false);
   b.place(initEnded);
+  reportRehearsal(l, l.rehearsed);
   becomeSupervisor(l);
   b.fail("the first process of the new pid namespace was killed before the tree ran", "there may not be enough memory");
 
@@ -247,6 +252,7 @@ function link(l: Lowering, entry: Label, options: LowerOptions, devices: DeviceL
       "                     auto (default): same for root, else namespace\n" +
       "  --clock MODE       continue: monotonic and boot clock go on where they were; host: they are this machine's;\n" +
       `                     this image's own choice: ${row?.clock ?? "continue"}\n` +
+      "  --rehearse         resume it in namespaces of its own, up to where it would run, and discard it; status 0 if that works\n" +
       "  --files POLICY     what files must be that the program maps or has open. same (default): those of the dump, as build-ids,\n" +
       "                     sizes and times tell; strict: untouched too; any: whatever is there. POLICY:/PATH for one file;\n" +
       "                     may be given several times, a later one counts\n" +

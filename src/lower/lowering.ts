@@ -54,6 +54,8 @@ export class Lowering implements LowerContext {
   readonly descriptorTables = new Map<number, { readonly released: Shared; sharers: number }>();
   /** The whole tree runs. */
   readonly running: Shared;
+  /** A rehearsal came to its end. */
+  readonly rehearsed: Shared;
 
   readonly #spareIds: SpareIds;
 
@@ -90,6 +92,7 @@ export class Lowering implements LowerContext {
     this.settled = b.counter("settled");
     this.go = b.counter("go");
     this.running = b.counter("running");
+    this.rehearsed = b.counter("rehearsed");
     for (const { descriptorTable, state } of tasks) {
       if (descriptorTable === null || state === "zombie") continue;
       const table = this.descriptorTables.get(descriptorTable);

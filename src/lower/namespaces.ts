@@ -5,6 +5,7 @@
  */
 import { AT, CLONE, O, PR, SIG } from "./constants.js";
 import type { Lowering } from "./lowering.js";
+import { enterRehearsal } from "./rehearsal.js";
 import { type Label, type Slot, supervisor } from "./operands.js";
 
 const MS_REC = 0x4000;
@@ -29,6 +30,12 @@ export function lowerNamespaces(l: Lowering, euid: Slot, init: Label): Slot {
   b.jumpIf(euid, "ne", 0, asRoot);
   b.store8(args, CLONE.newpid | CLONE.newns);
   b.place(asRoot);
+  const isReal = b.label("no rehearsal");
+  const flags = b.slot("namespaces of a rehearsal");
+  b.jumpIf(b.rehearsal, "eq", 0, isReal);
+  b.compute(flags, "or", args.u8, CLONE.newnet | CLONE.newipc | CLONE.newuts);
+  b.store8(args, flags);
+  b.place(isReal);
   b.syscall("clone3", [args, 88], {
     store: pid,
     message: "make a pid namespace",
@@ -63,6 +70,7 @@ export function lowerNamespaces(l: Lowering, euid: Slot, init: Label): Slot {
     // /proc must show the new namespace; where it may not be mounted (containers mask parts of it), the old one stays.
     b.syscall("mount", [0, b.string("/"), 0, MS_REC | MS_PRIVATE, 0], { expect: "any" });
     b.syscall("mount", [b.string("proc"), b.string("/proc"), b.string("proc"), 0, 0], { expect: "any" });
+    enterRehearsal(l);
     b.jump(init);
   });
   b.place(after);

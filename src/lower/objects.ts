@@ -247,6 +247,7 @@ export class ObjectOpener {
     };
     const isTaken = b.label("name is taken");
     const isOpen = b.label("file is open");
+    b.jumpIf(b.rehearsal, "ne", 0, isTaken);
     b.syscall("linkat", [AT.fdcwd, b.string(object.linkTarget), AT.fdcwd, b.string(object.path), 0], { orElse: isTaken });
     open(object.path);
     b.syscall("unlinkat", [AT.fdcwd, b.string(object.path), 0], { message: `remove the name ${object.path} again` });
@@ -342,8 +343,9 @@ export class ObjectOpener {
     const mode = object.mode & 0o7777;
     const hint = "the directory must exist and be writable, as it was at the dump";
     const build = (): void => {
-      b.syscall("openat", [AT.fdcwd, b.string(object.path), flags, mode], { store: fd, orElse: isTaken });
-      b.syscall("unlinkat", [AT.fdcwd, b.string(object.path), 0], { message: `unlink ${object.path} again` });
+      const name = b.nameToMake(object.path);
+      b.syscall("openat", [AT.fdcwd, name, flags, mode], { store: fd, orElse: isTaken });
+      b.syscall("unlinkat", [AT.fdcwd, name, 0], { message: `unlink ${object.path} again` });
       b.jump(isMade);
       b.place(isTaken);
       const other = b.string(`${object.path}.crimg-${index}`);

@@ -74,6 +74,9 @@ export interface SumFixup {
   readonly count: number;
 }
 
+/** ENODEV, EADDRNOTAVAIL, ENETUNREACH, EHOSTUNREACH: the network of a rehearsal has nothing but the loopback device. */
+const onlyOutside = [19, 99, 101, 113];
+
 export class ProgramBuilder {
   readonly ops: DraftOp[] = [];
   readonly data = new ByteWriter(4096);
@@ -89,6 +92,7 @@ export class ProgramBuilder {
   /** Pieces of stored bytes in the data, whose checksums are put in when they are known. */
   readonly sums: SumFixup[] = [];
   readonly #strings = new Map<string, DataRef>();
+  readonly #rehearsedNames = new Map<string, string>();
   #subject = "";
 
   constructor() {
@@ -104,6 +108,61 @@ export class ProgramBuilder {
     const slot = this.slots[optionSlotValues.no_verify];
     if (slot === undefined) throw new Error("no option slots");
     return slot;
+  }
+
+  /** Not 0 in a rehearsal: the tree is made in namespaces of its own and discarded (rehearsal.ts). */
+  get rehearsal(): Slot {
+    const slot = this.slots[optionSlotValues.rehearse];
+    if (slot === undefined) throw new Error("no option slots");
+    return slot;
+  }
+
+  /** Ops that somebody outside could see: left out in a rehearsal. Nothing that they make may be needed later. */
+  outside(build: () => void): void {
+    const after = this.label("outside of a rehearsal");
+    this.jumpIf(this.rehearsal, "ne", 0, after);
+    build();
+    this.place(after);
+  }
+
+  /** One value, or in a rehearsal another. */
+  either(real: Arg, rehearsed: Arg, what: string): Slot {
+    const slot = this.slot(what);
+    const isReal = this.label(what);
+    this.compute(slot, "move", real);
+    this.jumpIf(this.rehearsal, "eq", 0, isReal);
+    this.compute(slot, "move", rehearsed);
+    this.place(isReal);
+    return slot;
+  }
+
+  /** A system call on what may be only outside, such as a network device: a rehearsal goes on without it. */
+  syscallOutside(name: SyscallName, args: readonly Arg[], options: Omit<OpOptions, "store" | "orElse">): void {
+    const result = this.slot(`result of ${name}`);
+    const [failed, judged, done] = [this.label("it failed"), this.label("it is judged"), this.label("it is done")];
+    this.syscall(name, args, { ...options, store: result, orElse: failed });
+    this.jump(done);
+    this.place(failed);
+    this.jumpIf(this.rehearsal, "eq", 0, judged);
+    for (const errno of onlyOutside) this.jumpIf(result, "eq", -errno, done);
+    this.place(judged);
+    this.fail(options.message ?? name, options.hint, result);
+    this.place(done);
+  }
+
+  /**
+   * The address of a path at which something is going to be made, or that was made. In a rehearsal it is a name in the
+   * current directory, which is a private one then.
+   */
+  nameToMake(path: string): Slot {
+    return this.either(this.string(path), this.string(this.rehearsedName(path)), `name of ${path}`);
+  }
+
+  /** The name that stands for a path in the private directory of a rehearsal. */
+  rehearsedName(path: string): string {
+    const known = this.#rehearsedNames.get(path) ?? `made-${this.#rehearsedNames.size}`;
+    this.#rehearsedNames.set(path, known);
+    return known;
   }
 
   /**

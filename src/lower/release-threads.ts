@@ -10,6 +10,7 @@
 import { ERRNO, NT_X86_XSTATE, PR, PTRACE, SIG, WAIT } from "./constants.js";
 import type { DeviceLowering } from "./devices.js";
 import type { Lowering } from "./lowering.js";
+import { endRehearsal } from "./rehearsal.js";
 import type { DataRef, Label, Slot } from "./operands.js";
 import { hasTaskStates, setTaskStates } from "./state-setter.js";
 import { putSignalFrame, putUserRegs, tracedRegisters } from "./registers.js";
@@ -59,6 +60,7 @@ export function lowerSupervision(l: Lowering, codeSyscallOffset: bigint, done: L
     b.place(ok);
   };
   b.wait(l.ready, threads.length);
+  endRehearsal(l, l.rehearsed);
   threads.forEach((index, position) => {
     b.syscall(
       "ptrace",

@@ -19,6 +19,7 @@ import { parseIgnored } from "../dump/refusal.js";
 import { CrimgError } from "../errors/crimg-error.js";
 import { errno, errnoMessage, SysError } from "../native/index.js";
 import type { Checkpoint } from "../model/checkpoint.js";
+import { rehearsalFailed, rehearse } from "./rehearse.js";
 import { InterruptGuard } from "./interrupt.js";
 import type { DumpOptions, DumpReport } from "./options.js";
 import { openOutput, type PendingOutput } from "./output.js";
@@ -133,6 +134,7 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
         pageBytes: checkpoint.tables.extents.reduce((sum, extent) => sum + extent.length, 0n),
         losses,
       };
+      if (options.rehearse === true) await rehearseOutput(output, format, options.output);
       const { processes } = collection.context;
       collection.close();
       collection = undefined;
@@ -173,6 +175,17 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
 function takeDevices(pid: number, options: DumpOptions, check: () => void): Promise<DeviceHold | undefined> {
   if (options.cuda === false) return Promise.resolve(undefined);
   return DeviceHold.take({ pid, isTree: options.isTree, lockMs: options.gpuTimeoutMs ?? defaultGpuTimeoutMs, check });
+}
+
+/** @throws CrimgError `rehearse.*` */
+async function rehearseOutput(output: PendingOutput, format: FormatAdapter, name: string): Promise<void> {
+  if (format.isExecutable !== true || output.seal === undefined) {
+    throw new CrimgError("usage.rehearse", "--rehearse is for executable images in a file of their own", {
+      hint: "name a file with -o, and leave --to out",
+    });
+  }
+  const outcome = await rehearse(output.seal(), name);
+  if (!outcome.isGood) throw rehearsalFailed("the image", outcome, "The program goes on as if nothing had happened, and no file is left.");
 }
 
 function reportLosses(format: FormatAdapter, checkpoint: Checkpoint, options: DumpOptions): readonly Loss[] {

@@ -48,7 +48,7 @@ export async function exec(options: ExecOptions): Promise<number> {
   replaceProcess(`/proc/self/fd/${fd}`, options);
 }
 
-function isExecutable(path: string): boolean {
+export function isExecutable(path: string): boolean {
   try {
     accessSync(path, constants.X_OK);
     return true;
@@ -63,7 +63,7 @@ function readlinkIfNamed(path: string): string {
 }
 
 /** Writes an executable image into a nameless file; returns a descriptor that can be executed. */
-async function linkImage(checkpoint: Checkpoint, format: FormatAdapter): Promise<number> {
+export async function linkImage(checkpoint: Checkpoint, format: FormatAdapter): Promise<number> {
   if (format.write === undefined) throw new CrimgError("exec.format", `${format.id} cannot be written`);
   const total = checkpoint.tables.extents.reduce((sum, extent) => sum + extent.length, 0n);
   const fd = total <= memoryLimit ? memfdCreate("crimg-image", 0) : openNameless();

@@ -41,6 +41,8 @@ export interface OutputOptions {
 
 /** An output that its maker commits or discards. Both may be called once; discard after commit does nothing. */
 export interface PendingOutput extends Output {
+  /** Ends the writing of a file: from here on it can be executed at the path that is returned, still without its name. */
+  seal?(): string;
   /** Gives it its name. `sync` makes content and name durable first. Throws CrimgError `output.*`. */
   commit(options?: { readonly sync?: boolean }): void;
   discard(): void;
@@ -150,6 +152,13 @@ function fileOutput(path: string, options: OutputOptions, isDirectory: boolean |
   return {
     path,
     file: () => ({ fd, path }),
+    seal() {
+      // execve refuses a file that somebody has open for writing (ETXTBSY).
+      const readable = openSync(`/proc/self/fd/${fd}`, constants.O_RDONLY);
+      closeSync(fd);
+      fd = readable;
+      return `/proc/${process.pid}/fd/${fd}`;
+    },
     create: () => {
       throw new Error("a file output has one file");
     },

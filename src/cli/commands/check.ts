@@ -1,22 +1,44 @@
 // SPDX-License-Identifier: Apache-2.0
-import { exitStatus } from "../../errors/crimg-error.js";
+import { CrimgError, exitStatus } from "../../errors/crimg-error.js";
 import { toJsonText } from "../../errors/json.js";
 import { defineCommand } from "../command.js";
 
 export const command = defineCommand({
   name: "check",
-  describe: "Check whether this host can dump and resume",
+  describe: "Check whether this host can dump and resume, or whether an image resumes here",
   notes: [
     "Asks the kernel and changes nothing. `crimg validate --profile host IMAGE` asks the same about one image.",
+    "With --rehearse IMAGE is resumed in private namespaces up to where it would run, and discarded: nothing outside changes (docs/rehearse.md).",
     "Exit status 0: it can; 1: it cannot, or with --strict: not without limits.",
   ],
-  positionals: {},
+  positionals: { image: { describe: "With --rehearse: the image to try", optional: true, isFile: true } },
   options: {
+    rehearse: { type: "boolean", describe: "Try whether IMAGE resumes here" },
     strict: { type: "boolean", describe: "Warnings count" },
     json: { type: "boolean", describe: "As JSON" },
   },
-  examples: [{ command: "crimg check", text: "what works here, and what would help" }],
+  examples: [
+    { command: "crimg check", text: "what works here, and what would help" },
+    { command: "crimg check image.elf --rehearse", text: "would it resume?" },
+  ],
   async run(args, terminal) {
+    const { image } = args;
+    if (args.rehearse !== (image !== undefined)) {
+      throw new CrimgError("usage.rehearse", image === undefined ? "--rehearse needs an image" : "an image is checked with --rehearse", {
+        hint: "crimg check IMAGE --rehearse; crimg validate looks at an image without resuming it",
+      });
+    }
+    if (image !== undefined) {
+      const [{ rehearseImage }, { registry }] = await Promise.all([
+        import("../../ops/rehearse-image.js"),
+        import("../../../formats/registry.js"),
+      ]);
+      const outcome = await rehearseImage(image, registry);
+      if (args.json) terminal.print(toJsonText(outcome));
+      else if (outcome.isGood) terminal.print(`ok ${image} resumes here\n`);
+      else terminal.say(`crimg: ${image} would not resume here: ${outcome.words}\n`);
+      return outcome.isGood ? exitStatus.ok : exitStatus.findings;
+    }
     const [{ hostFacts }, { hostRules }, { runRules }, { pathLocator }, { renderFinding }] = await Promise.all([
       import("../../validate/host/facts.js"),
       import("../../validate/host/host-rules.js"),

@@ -36,6 +36,10 @@ export const command = defineCommand({
     },
     ignore: { type: "strings", value: "CLASS", describe: "Leave resources of this class out instead of refusing; may be repeated" },
     clock: clockOption("At a resume that does not say"),
+    rehearse: {
+      type: "boolean",
+      describe: "Resume the image in private namespaces and discard that, before the tree is ended: what would not resume is refused",
+    },
     forceLoss: { type: "boolean", describe: "With --ignore: also leave out what the program surely breaks without" },
     noCuda: { type: "boolean", describe: "Refuse programs on GPUs like any others with devices" },
     gpuTimeout: { type: "string", value: "SECONDS", describe: "How long work on a GPU may take to come to an end (10)" },
@@ -70,6 +74,7 @@ export const command = defineCommand({
         force: args.force,
         sync: args.sync,
         bundle: args.bundle,
+        rehearse: args.rehearse,
         ...parseClock(args.clock),
         ignore: args.ignore,
         forceLoss: args.forceLoss,

@@ -75,7 +75,9 @@ function openFifo(slots: FileSlots, members: readonly number[], pipe: PipeRow, o
   // An opening for both ends never blocks, and keeps the content while the real ends are opened.
   const keeperFlags = openFlags.RDWR | openFlags.NONBLOCK;
   const keeper = context.openObject(slots.file(first).object as number, keeperFlags, purpose);
-  fill(slots, keeper, pipe, purpose);
+  // What is in a FIFO that has a name everybody can see.
+  if (object.nlink === 0) fill(slots, keeper, pipe, purpose);
+  else context.builder.outside(() => fill(slots, keeper, pipe, purpose));
   for (const index of members) {
     const file = slots.file(index);
     const why = slots.purposeOf(index);

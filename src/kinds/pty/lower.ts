@@ -42,7 +42,10 @@ function isOwnTerminal(slots: FileSlots, file: OpenFileRow): boolean {
 function openOwnTerminal({ context }: FileSlots, file: OpenFileRow, fd: number): Slot {
   const slot = context.builder.slot(`/dev/tty for fd ${fd}`);
   const flags = file.flags & (openFlags.ACCMODE | openFlags.NONBLOCK | openFlags.APPEND);
-  context.builder.syscall("openat", [AT_FDCWD, context.builder.string("/dev/tty"), flags | openFlags.CLOEXEC, 0], {
+  const { builder } = context;
+  // In a rehearsal no session takes the terminal of the caller.
+  const path = builder.either(builder.string("/dev/tty"), builder.string("/dev/null"), "controlling terminal");
+  builder.syscall("openat", [AT_FDCWD, path, flags | openFlags.CLOEXEC, 0], {
     store: slot,
     message: `open /dev/tty for fd ${fd}`,
   });

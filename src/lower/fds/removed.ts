@@ -47,6 +47,7 @@ export function withParents({ builder }: Making, path: string, build: () => void
     return;
   }
   for (const { result } of made) builder.compute(result, "move", -errno.EEXIST);
+  builder.jumpIf(builder.rehearsal, "ne", 0, present);
   builder.syscall("newfstatat", [AT_FDCWD, builder.string(parent.directory), builder.buffer(statLength), 0], { orElse: missing });
   builder.jump(present);
   builder.place(missing);
@@ -90,21 +91,22 @@ export function makeRemoved(making: Making, object: ObjectRow, flags: number, pu
 }
 
 function makeAt({ builder }: Making, object: ObjectRow, path: string, result: Slot, orElse: Label): void {
+  const name = builder.nameToMake(path);
   if (object.kind === "directory") {
-    builder.syscall("mkdirat", [AT_FDCWD, builder.string(path), object.mode & 0o7777], { store: result, orElse });
+    builder.syscall("mkdirat", [AT_FDCWD, name, object.mode & 0o7777], { store: result, orElse });
     return;
   }
   if (object.kind === "symlink") {
-    builder.syscall("symlinkat", [builder.string(object.linkTarget), AT_FDCWD, builder.string(path)], { store: result, orElse });
+    builder.syscall("symlinkat", [builder.string(object.linkTarget), AT_FDCWD, name], { store: result, orElse });
     return;
   }
   const device = object.kind === "char_device" || object.kind === "block_device" ? deviceNumber(object.rdevMajor, object.rdevMinor) : 0n;
-  builder.syscall("mknodat", [AT_FDCWD, builder.string(path), object.mode, device], { store: result, orElse });
+  builder.syscall("mknodat", [AT_FDCWD, name, object.mode, device], { store: result, orElse });
 }
 
 function openAndRemove(making: Making, object: ObjectRow, path: string, flags: number, slot: Slot, purpose: string): void {
   const { builder } = making;
-  const name = builder.string(path);
+  const name = builder.nameToMake(path);
   // An ordinary user owns what it makes, and may not give it away.
   builder.syscall("fchownat", [AT_FDCWD, name, object.uid, object.gid, AT_SYMLINK_NOFOLLOW], { expect: "any" });
   if (object.kind !== "symlink")

@@ -98,7 +98,7 @@ function setOption(context: LowerContext, slot: Slot, row: SocketOptionRow, purp
     builder.place(done);
     return;
   }
-  builder.syscall("setsockopt", [slot, row.level, row.option, value, row.value.length], { message });
+  builder.syscallOutside("setsockopt", [slot, row.level, row.option, value, row.value.length], { message });
 }
 
 /** Room in a sender's queue for `bytes` of messages that are put back; what it had is set afterwards. */

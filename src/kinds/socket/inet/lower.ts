@@ -53,13 +53,13 @@ function openInetSocket(slots: FileSlots, socket: number, row: SocketRow, isReus
   setEarlyOptions(context, slot, socket, purpose);
   if (row.localAddress.length > 0) {
     if (isReused) forceReuse(context, slot);
-    builder.syscall("bind", [slot, builder.bytes(row.localAddress), row.localAddress.length], {
+    builder.syscallOutside("bind", [slot, builder.bytes(row.localAddress), row.localAddress.length], {
       message: `bind a socket to ${address} ${purpose}`,
       hint: "is another program using that address, or is it not of this machine?",
     });
   }
   if (row.state === "connected") {
-    builder.syscall("connect", [slot, builder.bytes(row.peerAddress), row.peerAddress.length], {
+    builder.syscallOutside("connect", [slot, builder.bytes(row.peerAddress), row.peerAddress.length], {
       message: `connect a socket to ${printableAddress(row.peerAddress)} ${purpose}`,
     });
   }

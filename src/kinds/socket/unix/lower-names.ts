@@ -77,11 +77,12 @@ function atBase(context: LowerContext, name: UnixName, build: () => void): void 
   }
   const { builder } = context;
   const before = builder.slot("directory before");
+  // In a rehearsal the directory stays the private one.
   builder.syscall("openat", [AT_FDCWD, builder.string("."), openFlags.PATH | openFlags.DIRECTORY | openFlags.CLOEXEC, 0], {
     store: before,
     message: "remember the current directory",
   });
-  builder.syscall("chdir", [builder.string(name.base)], { message: `go to ${name.base}` });
+  builder.outside(() => builder.syscall("chdir", [builder.string(name.base ?? ".")], { message: `go to ${name.base}` }));
   build();
   builder.syscall("fchdir", [before], { message: "go back to the directory before" });
   builder.syscall("close", [before]);
@@ -108,7 +109,8 @@ export function bindName(context: LowerContext, slot: Slot, name: UnixName, row:
   const { path } = name;
   const isDeleted = row.isDeleted !== 0;
   const bind = (): void => {
-    builder.syscall("bind", [slot, builder.bytes(name.address), name.address.length], {
+    const [address, length] = addressToBind(context, name);
+    builder.syscall("bind", [slot, address, length], {
       message: `bind a unix socket to ${printable(name)} ${purpose}`,
       hint: path === undefined ? "is another program using that name?" : "the directory must exist and be writable, as it was at the dump",
     });
@@ -121,13 +123,13 @@ export function bindName(context: LowerContext, slot: Slot, name: UnixName, row:
   let address: ReachableAddress | undefined;
   const bindAtPath = (): void => {
     const aside = isDeleted ? moveAside(context, path, purpose) : undefined;
-    if (!isDeleted) replaceStale(context, name, path, row, purpose);
+    if (!isDeleted) builder.outside(() => replaceStale(context, name, path, row, purpose));
     if (boundAt === path) atBase(context, name, bind);
     else bindAndRename(context, name, boundAt, path, purpose, bind);
     if (row.object !== null) setOwner(context, path, row.object);
     address = openAddress(context, path, purpose);
     if (aside) {
-      builder.syscall("unlinkat", [AT_FDCWD, builder.string(path), 0], { message: `remove ${path} again` });
+      builder.syscall("unlinkat", [AT_FDCWD, builder.nameToMake(path), 0], { message: `remove ${path} again` });
       putBack(context, path, aside);
     }
   };
@@ -145,18 +147,30 @@ function bindAndRename(context: LowerContext, name: UnixName, boundAt: string, p
   withParents(context, boundAt, () => {
     const aside = moveAside(context, boundAt, purpose);
     atBase(context, name, bind);
-    builder.syscall("renameat", [AT_FDCWD, builder.string(boundAt), AT_FDCWD, builder.string(path)], {
-      message: `rename the unix socket ${boundAt} to ${path} ${purpose}`,
+    // In a rehearsal it was bound under the name that stands for the last one.
+    builder.outside(() => {
+      builder.syscall("renameat", [AT_FDCWD, builder.string(boundAt), AT_FDCWD, builder.string(path)], {
+        message: `rename the unix socket ${boundAt} to ${path} ${purpose}`,
+      });
     });
     putBack(context, boundAt, aside);
   });
+}
+
+/** The address to bind to, and its length. */
+function addressToBind({ builder }: LowerContext, { address, path }: UnixName): readonly [Slot, Slot] {
+  const rehearsed = path === undefined ? address : Uint8Array.from([AF_UNIX, 0, ...Buffer.from(builder.rehearsedName(path)), 0]);
+  return [
+    builder.either(builder.bytes(address), builder.bytes(rehearsed), "address to bind to"),
+    builder.either(address.length, rehearsed.length, "length of the address"),
+  ];
 }
 
 /** A sockaddr_un of /proc/self/fd/N, N being an O_PATH descriptor of the socket file. */
 function openAddress(context: LowerContext, path: string, purpose: string): ReachableAddress {
   const { builder } = context;
   const file = builder.slot(`socket file ${path}`);
-  builder.syscall("openat", [AT_FDCWD, builder.string(path), openFlags.PATH | openFlags.NOFOLLOW | openFlags.CLOEXEC, 0], {
+  builder.syscall("openat", [AT_FDCWD, builder.nameToMake(path), openFlags.PATH | openFlags.NOFOLLOW | openFlags.CLOEXEC, 0], {
     store: file,
     message: `open the socket file ${path} ${purpose}`,
   });
@@ -182,10 +196,13 @@ interface Aside {
 function moveAside({ builder }: LowerContext, path: string, purpose: string): Aside {
   const aside = `${path}.crimg-aside`;
   const moved = builder.slot(`moved ${path} aside`);
-  builder.syscall("renameat", [AT_FDCWD, builder.string(path), AT_FDCWD, builder.string(aside)], {
-    store: moved,
-    expect: [0, -errno.ENOENT],
-    message: `move ${path} aside ${purpose}`,
+  builder.compute(moved, "move", -errno.ENOENT);
+  builder.outside(() => {
+    builder.syscall("renameat", [AT_FDCWD, builder.string(path), AT_FDCWD, builder.string(aside)], {
+      store: moved,
+      expect: [0, -errno.ENOENT],
+      message: `move ${path} aside ${purpose}`,
+    });
   });
   return { path: aside, moved };
 }
@@ -231,6 +248,7 @@ function replaceStale(context: LowerContext, name: UnixName, path: string, row: 
 function setOwner({ builder, checkpoint }: LowerContext, path: string, object: number): void {
   const row = checkpoint.tables.objects[object];
   if (row === undefined) return;
-  builder.syscall("fchownat", [AT_FDCWD, builder.string(path), row.uid, row.gid, AT_SYMLINK_NOFOLLOW], { expect: "any" });
-  builder.syscall("fchmodat", [AT_FDCWD, builder.string(path), row.mode & 0o7777], { message: `set the mode of ${path}` });
+  const name = builder.nameToMake(path);
+  builder.syscall("fchownat", [AT_FDCWD, name, row.uid, row.gid, AT_SYMLINK_NOFOLLOW], { expect: "any" });
+  builder.syscall("fchmodat", [AT_FDCWD, name, row.mode & 0o7777], { message: `set the mode of ${path}` });
 }

@@ -116,14 +116,16 @@ function standIn(state: UnixState, index: number, row: SocketRow, message: Socke
   const purpose = state.purposeOf(index);
   const slot = makeSocket(context, row, `sender of a waiting message ${purpose}`, purpose);
   if (message.senderAddress.length <= 2) return slot;
-  builder.syscall("bind", [slot, builder.bytes(message.senderAddress), message.senderAddress.length], {
-    message: `take the name of the sender of a waiting message ${purpose}`,
-    hint: "the sender was outside the tree and still has its name",
+  builder.outside(() => {
+    builder.syscall("bind", [slot, builder.bytes(message.senderAddress), message.senderAddress.length], {
+      message: `take the name of the sender of a waiting message ${purpose}`,
+      hint: "the sender was outside the tree and still has its name",
+    });
+    if (message.senderAddress[2] !== 0) {
+      const end = message.senderAddress.indexOf(0, 2);
+      const path = message.senderAddress.subarray(2, end < 0 ? undefined : end);
+      builder.syscall("unlinkat", [-100, builder.bytes(Uint8Array.from([...path, 0]), 1), 0], { expect: "any" });
+    }
   });
-  if (message.senderAddress[2] !== 0) {
-    const end = message.senderAddress.indexOf(0, 2);
-    const path = message.senderAddress.subarray(2, end < 0 ? undefined : end);
-    builder.syscall("unlinkat", [-100, builder.bytes(Uint8Array.from([...path, 0]), 1), 0], { expect: "any" });
-  }
   return slot;
 }

@@ -165,9 +165,11 @@ function connectDatagram(state: UnixState, index: number, row: SocketRow, origin
       });
     }
     const to = plainAddress(context, row.peerAddress);
-    builder.syscall("connect", [slot, to.address, to.length], {
-      message: `connect to ${printable({ address: row.peerAddress })} ${purpose}`,
-      hint: "that socket is of another program, which must be running",
+    builder.outside(() => {
+      builder.syscall("connect", [slot, to.address, to.length], {
+        message: `connect to ${printable({ address: row.peerAddress })} ${purpose}`,
+        hint: "that socket is of another program, which must be running",
+      });
     });
   } else if (row.state !== "connected" && origin.how === "pair") {
     const unspecified = new Uint8Array(2);
