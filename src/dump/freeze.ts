@@ -5,6 +5,7 @@
  */
 import { SysError } from "../native/sys.js";
 import {
+  clockNs,
   cont,
   decodeWaitStatus,
   errno,
@@ -27,6 +28,7 @@ import { listChildren, listThreads, procPath, readStat, readStatus } from "./pro
 import { refusal } from "./refusal.js";
 import { abortedSequence } from "./rseq.js";
 import { isSpuriousEintr, rewound } from "./registers.js";
+import { isStillThatWait, noteWait, type NotedWait, releaseWithRest } from "./waits.js";
 
 /** A thread that stands still under our trace. */
 export interface FrozenThread {
@@ -37,6 +39,10 @@ export interface FrozenThread {
   readonly sigmask: bigint;
   /** Stop signals that arrived while it was held; sent again at the end. */
   readonly owedSignals: number[];
+  /** The wait for a time that the stop cut short; `regs` make the call again. */
+  readonly wait?: NotedWait;
+  /** When it was seen to stand still, CLOCK_MONOTONIC of crimg, nanoseconds. */
+  readonly stoppedAt: bigint;
 }
 
 /** A process of the tree. Zombies have no threads here. */
@@ -69,6 +75,7 @@ export interface FreezeOptions {
 export class FrozenTree {
   readonly processes: FrozenProcess[] = [];
   readonly #held = new Map<number, FrozenThread>();
+  readonly #waits = new Map<number, NotedWait>();
   readonly #byPid = new Map<number, FrozenProcess>();
   /** Threads whose seccomp filters are out of force. */
   readonly #suspended = new Set<number>();
@@ -165,7 +172,9 @@ export class FrozenTree {
         },
       );
     }
-    this.#held.set(tid, { pid: process.pid, tid, regs: Buffer.alloc(0), sigmask: 0n, owedSignals: [] });
+    this.#held.set(tid, { pid: process.pid, tid, regs: Buffer.alloc(0), sigmask: 0n, owedSignals: [], stoppedAt: 0n });
+    const wait = noteWait(process.pid, tid);
+    if (wait !== undefined) this.#waits.set(tid, wait);
     const interrupted = tryInterrupt(tid);
     if (failed(interrupted)) {
       if (interrupted === -errno.ESRCH) return true;
@@ -207,7 +216,9 @@ export class FrozenTree {
       if (stop.signal !== 5) process.stopSignal = stop.signal;
       // Stopped by job control the call really was interrupted: EINTR is what the program is due.
       const regs = stop.signal === 5 ? mendedRegs(process.pid, tid) : abortedSequence(process.pid, tid, getRegs(tid));
-      const thread: FrozenThread = { pid: process.pid, tid, regs, sigmask: getSigmask(tid), owedSignals: [] };
+      const noted = stop.signal === 5 ? this.#waits.get(tid) : undefined;
+      const wait = noted !== undefined && isStillThatWait(noted, readStatus(procPath(process.pid, tid))) ? noted : undefined;
+      const thread: FrozenThread = { pid: process.pid, tid, regs, sigmask: getSigmask(tid), owedSignals: [], wait, stoppedAt: clockNs(1) };
       this.#held.set(tid, thread);
       process.threads.push(thread);
       return;
@@ -236,7 +247,8 @@ export class FrozenTree {
     }
     for (const thread of this.#held.values()) {
       const isTaken = thread.regs.length > 0;
-      if (!isTaken || failed(tryDetach(thread.tid))) detachEarly(thread);
+      const isGone = isTaken && !stopped && releaseWithRest(thread);
+      if (!isGone && (!isTaken || failed(tryDetach(thread.tid)))) detachEarly(thread);
       for (const signal of thread.owedSignals) tryKill(thread.pid, signal);
     }
     this.#held.clear();

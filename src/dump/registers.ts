@@ -70,6 +70,11 @@ export function isSpuriousEintr(regs: Buffer, deliverable: bigint): boolean {
   );
 }
 
+/** True for what `rewound` makes: inside a call by orig_ax, with its number in ax. */
+export function isAboutToCall(regs: Buffer): boolean {
+  return inSyscall(regs) && getReg(regs, "ax") === getReg(regs, "origAx");
+}
+
 /** The registers with the call about to be made again: ip back on the syscall instruction, ax its number. */
 export function rewound(regs: Buffer, number?: number): Buffer {
   const copy = Buffer.from(regs);

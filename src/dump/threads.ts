@@ -2,7 +2,7 @@
 /** The threads table: registers, and what the kernel keeps for each thread. */
 import { type CredRow, credRow, threadRow } from "../gen/tables.js";
 import { PR } from "../linux/prctl.js";
-import { getRegset, regset } from "../native/index.js";
+import { clockNs, getRegset, regset } from "../native/index.js";
 import { statesOfThread } from "../state/states.js";
 import type { DumpContext, DumpedProcess } from "./context.js";
 import type { FrozenThread } from "./freeze.js";
@@ -10,6 +10,7 @@ import type { Injector } from "./injector.js";
 import { innermost } from "./procfs.js";
 import { inSyscall, rewound, toGpregs } from "./registers.js";
 import { restartNumber } from "./restart.js";
+import { withRest } from "./waits.js";
 import { readStates, ThreadAsking } from "./state-reader.js";
 
 /** sigaltstack as the thread has it. */
@@ -36,6 +37,9 @@ export function idleStack(stack: AlternateStack): { start: bigint; end: bigint }
 
 /** Registers as stored: see the comment of `regs` in the spec. */
 function storedRegs(thread: FrozenThread): Buffer {
+  // A dump is no reason to wait longer either, where the registers can say so.
+  const rest = withRest(thread, clockNs(1));
+  if (rest !== undefined) return rest;
   const number = restartNumber(thread.pid, thread.regs);
   return number === undefined ? thread.regs : rewound(thread.regs, number);
 }

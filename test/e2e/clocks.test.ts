@@ -152,6 +152,37 @@ test("where no time namespace can be made, a line says so, and the program resum
   assert.equal(crimg("exec", image, "--clock", "host", "--detach", "--pid", "never").status, 2);
 });
 
+/** A snapshot of a program that waits is no reason for it to wait longer. */
+test("waits with a rest end when they should, five dumps or none", { timeout: 120_000 }, async (t) => {
+  if (!existsSync("/proc/self/sched")) return t.skip("this kernel does not tell when a thread fell asleep");
+  const directory = temporaryDirectory(t);
+  const [log, image] = [join(directory, "log"), join(directory, "image.elf")];
+  const read = (): string => (existsSync(log) ? readFileSync(log, "utf8") : "");
+  const { pid } = start(t, compile("waits.c", directory, "-pthread"), [log, "14", "with-semaphores"], { cwd: directory });
+  await until("all wait", () => read().includes("ready"));
+  const began = Date.now();
+  let dumps = 0;
+  for (; dumps < 5 && Date.now() < began + 8000; dumps++) {
+    await pause(0.6);
+    dumpAs([], pid, image, "--leave-running");
+  }
+  assert.ok(dumps > 1, "one dump alone would hide much");
+  await until("all waits are over", () => read().includes("done"), 60);
+  const waits = read()
+    .split("\n")
+    .map((line) => line.split(" "))
+    .filter((words) => words.length === 5);
+  assert.equal(waits.length, 16);
+  // All waited in one process: what ends exactly, by a clock, tells how late everything was on a busy machine.
+  const exact = Number(waits.find(([name]) => name === "clock_nanosleep")?.[3]);
+  for (const [name, result, error, seconds, isChanged] of waits) {
+    assert.ok(Number(seconds) > 13.99 && Number(seconds) < exact + 0.75, `${name} took ${seconds} s for 14 s\n${read()}`);
+    // EAGAIN and ETIMEDOUT are what these calls end with; no EINTR came through, and the program's timespec is its own.
+    assert.ok(Number(result) === 0 || (Number(result) === -1 && ["11", "110"].includes(error ?? "")), `${name}: ${result} ${error}`);
+    assert.equal(isChanged, "0");
+  }
+});
+
 /** Waits for a time by the clock end when it has come; nothing corrects them twice. */
 test("timers and waits for a time on a clock keep it", { skip: mayNot, timeout: 120_000 }, async (t) => {
   const directory = temporaryDirectory(t);
