@@ -28,13 +28,14 @@ export function limitsPage(families: readonly Family[], untried: ReadonlySet<str
       `goes on without what it would`,
     "refuse, and the image and its report name the loss. `crimg show IMAGE state` shows the small states of an image.",
     "",
-    ...families.flatMap(({ title, probes: rows }) => [
+    ...families.flatMap(({ title, probes: rows, notes = [] }) => [
       `## ${title}`,
       "",
       "| state | after a resume |",
       "|---|---|",
       ...rows.map((probe) => lineOf(probe, untried)),
       "",
+      ...notes.flatMap((note) => [note, ""]),
     ]),
   ].join("\n");
 }

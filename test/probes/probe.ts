@@ -32,6 +32,8 @@ export interface Family {
   /** For the compiler. */
   readonly flags?: readonly string[];
   readonly probes: readonly Probe[];
+  /** What no probe can tell; a paragraph each below the table. */
+  readonly notes?: readonly string[];
 }
 
 /** Probes that share a process: all that are kept and do not mind; each other is alone. */
