@@ -15,7 +15,7 @@ import { disownChildren } from "../dump/disown.js";
 import { FrozenTree } from "../dump/freeze.js";
 import { processExists, procPath, readStat } from "../dump/procfs.js";
 import { programOf } from "../dump/restore-process.js";
-import { parseIgnored } from "../dump/refusal.js";
+import { parseIgnored, refusal } from "../dump/refusal.js";
 import { CrimgError } from "../errors/crimg-error.js";
 import { errno, errnoMessage, SysError } from "../native/index.js";
 import type { Checkpoint } from "../model/checkpoint.js";
@@ -115,6 +115,7 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
       });
       devices?.record(collection.context);
       const { checkpoint } = collection;
+      if (options.rehearse === true) assertCanRehearse(checkpoint);
       const losses = reportLosses(format, checkpoint, options);
       await turn();
       guard.check("dump");
@@ -175,6 +176,14 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
 function takeDevices(pid: number, options: DumpOptions, check: () => void): Promise<DeviceHold | undefined> {
   if (options.cuda === false) return Promise.resolve(undefined);
   return DeviceHold.take({ pid, isTree: options.isTree, lockMs: options.gpuTimeoutMs ?? defaultGpuTimeoutMs, check });
+}
+
+/** What a rehearsal would change by opening it. @throws CrimgError `dump.rehearse-lease` */
+function assertCanRehearse({ tables }: Checkpoint): void {
+  if (!tables.fileLocks.some(({ kind }) => kind === "lease")) return;
+  throw refusal("rehearse-lease", "the program holds a lease on a file, and a rehearsal would break it by opening that file", {
+    hint: "leave --rehearse out",
+  });
 }
 
 /** @throws CrimgError `rehearse.*` */

@@ -77,6 +77,8 @@ ghost = keep(open("ghost", "w+")); ghost.write("x" * 9000); ghost.flush(); os.un
 os.mkdir("folder"); keep(os.open("folder", os.O_RDONLY)); os.rmdir("folder")
 os.mkfifo("fifo"); fifo = keep(os.open("fifo", os.O_RDWR)); os.write(fifo, b"waiting")
 named = keep(open("named", "w+")); named.write("y" * 100); named.flush()
+import fcntl
+fcntl.flock(named, fcntl.LOCK_EX); fcntl.lockf(ghost, fcntl.LOCK_EX)
 other = keep(open("first-name", "w+")); os.link("first-name", "second-name"); os.unlink("first-name")
 open("ready", "w").close()
 time.sleep(600)

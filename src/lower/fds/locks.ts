@@ -19,7 +19,8 @@ export function takeLocks(slots: FileSlots, task: number): void {
   for (const lock of slots.context.checkpoint.tables.fileLocks) {
     const holders = slots.holdersOf(lock.file);
     const holder = lock.task === null ? holders[0] : holders.find((one) => one.task === lock.task);
-    if (holder?.task === task && lock.kind !== "lease") takeLock(slots, lock, holder.fd);
+    // In a rehearsal the program that was dumped has them still.
+    if (holder?.task === task && lock.kind !== "lease") slots.context.builder.outside(() => takeLock(slots, lock, holder.fd));
   }
 }
 
@@ -37,9 +38,12 @@ function takeLock(slots: FileSlots, lock: FileLockRow, fd: number): void {
 
 /** Takes the lease on an open file, if there is one, through number `fd`. Before the owner is set: a lease sets it. */
 export function takeLease(slots: FileSlots, file: number, fd: Arg): void {
-  const { builder: b, checkpoint } = slots.context;
-  const lease = checkpoint.tables.fileLocks.find((lock) => lock.file === file && lock.kind === "lease");
-  if (lease === undefined) return;
+  const lease = slots.context.checkpoint.tables.fileLocks.find((lock) => lock.file === file && lock.kind === "lease");
+  if (lease !== undefined) slots.context.builder.outside(() => takeOneLease(slots, lease, fd));
+}
+
+function takeOneLease(slots: FileSlots, lease: FileLockRow, fd: Arg): void {
+  const { builder: b } = slots.context;
   const message = `take the ${lease.type} lease of ${pathOf(slots, lease)} at fd ${fd} again`;
   b.syscall("fcntl", [fd, F_SETLEASE, types[lease.type]], { message, hint: "another process has the file open now: end that first" });
   if (lease.target === lease.type) return;
