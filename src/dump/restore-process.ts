@@ -23,6 +23,9 @@ import { refusal } from "./refusal.js";
 /** An image has a handful of program headers (SPEC.md, section 2). */
 const maxSegments = 64;
 
+/** Mappings that every process begins with. */
+const fromKernel = / \[(stack|vvar|vvar_vclock|vdso|vsyscall)\]$/;
+
 /** The header up to its last field, the checksum, which is 0 in memory while it is computed (native/interp/verify.h). */
 const comparedSize = programHeaderSize - 4;
 
@@ -48,8 +51,8 @@ export function loadedRestoreProgram(pid: number): ProgramHeader | undefined {
 }
 
 /**
- * Whether a process has no memory but the restore's. A program that was resumed under strace has that too (it stays
- * mapped where the restore cannot be traced out), beside its own.
+ * Whether a process has no memory but the restore's, and at most what the kernel gave it (one that starts a command keeps
+ * that). A program that was resumed under strace has the restore's too, where it cannot be traced out, beside its own.
  */
 function isNothingElse(pid: number, { holeBase, holeSize }: ProgramHeader): boolean {
   const maps =
@@ -59,7 +62,7 @@ function isNothingElse(pid: number, { holeBase, holeSize }: ProgramHeader): bool
       .split("\n") ?? [];
   return maps.every((line) => {
     const [start = 0n, end = 0n] = (line.split(" ")[0] ?? "").split("-").map((text) => BigInt(`0x${text}`));
-    return line.endsWith("[vsyscall]") || (start >= holeBase && end <= holeBase + holeSize);
+    return fromKernel.test(line) || (start >= holeBase && end <= holeBase + holeSize);
   });
 }
 
@@ -93,9 +96,12 @@ export function programOf(pid: number): { readonly pid: number; readonly waiters
     const root = rootIdOf(at, program);
     const children = (listThreads(at) ?? []).flatMap((tid) => listChildren(at, tid) ?? []);
     // The waiting process in between is an init; the program's root is known by the id that it has there.
+    // A program that starts a command instead (crimg run) knows no ids; the command is the first child of its init.
+    const command = program.numPids === 0 ? children[0] : undefined;
     const next =
       children.find((child) => loadedRestoreProgram(child) !== undefined) ??
-      children.find((child) => root !== 0 && innermostPid(child) === root && readStat(procPath(child))?.state !== "Z");
+      children.find((child) => root !== 0 && innermostPid(child) === root && readStat(procPath(child))?.state !== "Z") ??
+      command;
     if (next === undefined) {
       const name = `process ${pid} waits for a program that an image brought back`;
       if (root === 0) throw refusal("resuming", `${name}, and that does not run yet`, { hint: "Try again in a moment." });

@@ -94,6 +94,25 @@ for (const [user, words] of users) {
   }
 }
 
+test("crimg run: the process before its command, and its init, mean the command", { timeout: 60_000 }, async (t) => {
+  const directory = temporaryDirectory(t);
+  const log = join(directory, "log");
+  const runner = start(t, crimgCommand, ["run", "--image", join(directory, "job.elf"), "--", compile("counter.c", directory), log], {
+    cwd: directory,
+  });
+  await moreTicks(log, 3);
+  const [, waiter = 0, init = 0, command = 0] = treeOf(runner.pid);
+  assert.ok(command !== 0, "crimg, a waiting process, an init, the command");
+  for (const pid of [waiter, init, command]) {
+    const image = join(directory, `${pid}.elf`);
+    const dumped = run(crimgCommand, ["dump", String(pid), "-o", image, "--leave-running"]);
+    assert.equal(dumped.status, 0, dumped.stderr);
+    assert.match(run(crimgCommand, ["show", image]).stdout, /^ {2}1 process, 1 thread/m);
+  }
+  await moreTicks(log, 3);
+  assertUnbroken(log);
+});
+
 test("the program itself, where it is asked for, is dumped as before", { timeout: 120_000 }, async (t) => {
   const resumed = await firstImage(t, []);
   const waiter = start(t, resumed.image, [], { cwd: resumed.directory });

@@ -44,7 +44,12 @@ static int64_t now(clockid_t clock)
 }
 
 static int64_t ahead[2], last[2];
-static int make_clock(int which, clockid_t clock) { ahead[which] = now(clock) - now(CLOCK_REALTIME); last[which] = now(clock); return 0; }
+static int make_clock(int which, clockid_t clock)
+{
+	ahead[which] = now(clock) - now(CLOCK_REALTIME);
+	last[which] = now(clock);
+	return 0;
+}
 static void tell_clock(FILE *out, int which, clockid_t clock)
 {
 	int64_t time = now(clock), slack = 5000000;

@@ -22,8 +22,8 @@ export const namespaces: Family = {
     "Waits with a rest go on with it: after `--leave-running` all of them; after a resume nanosleep, poll, ppoll, select, epoll_wait " +
       "and whatever waits for a time on a clock. A resume makes futex waits with a relative timeout, sigtimedwait, semtimedop and " +
       "receives with SO_RCVTIMEO anew, with their whole timeout: the kernel tells nobody what was left, and no register holds it. How " +
-      "long a thread has waited is read off /proc/PID/sched; a thread that woke in vain meanwhile, a hypervisor that took the processor, and " +
-      "a kernel without that file let a wait last longer, never shorter.",
+      "long a thread has waited is read off /proc/PID/sched; a thread that woke in vain meanwhile, a hypervisor that took the " +
+      "processor, and a kernel without that file let a wait last longer, never shorter.",
     "Where no time namespace can be made, the clocks are those of the machine, and a line at the resume says so.",
   ],
 };

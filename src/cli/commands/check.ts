@@ -8,7 +8,8 @@ export const command = defineCommand({
   describe: "Check whether this host can dump and resume, or whether an image resumes here",
   notes: [
     "Asks the kernel and changes nothing. `crimg validate --profile host IMAGE` asks the same about one image.",
-    "With --rehearse IMAGE is resumed in private namespaces up to where it would run, and discarded: nothing outside changes (docs/rehearse.md).",
+    "With --rehearse IMAGE is resumed in private namespaces up to where it would run, and discarded: nothing outside changes " +
+      "(docs/rehearse.md).",
     "Exit status 0: it can; 1: it cannot, or with --strict: not without limits.",
   ],
   positionals: { image: { describe: "With --rehearse: the image to try", optional: true, isFile: true } },
