@@ -33,7 +33,8 @@ import ctypes, os, threading, time
 libc = ctypes.CDLL(None, use_errno=True)
 def enter():
     if libc.unshare(${flag}) != 0: os._exit(ctypes.get_errno())
-    open(${JSON.stringify(join(directory, "ready"))}, "w").close()
+    open(${JSON.stringify(join(directory, "making"))}, "w").close()
+    os.rename(${JSON.stringify(join(directory, "making"))}, ${JSON.stringify(join(directory, "ready"))})
     time.sleep(600)
 who = "${who}"
 if who == "thread": threading.Thread(target=enter).start()

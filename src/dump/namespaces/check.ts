@@ -94,14 +94,15 @@ function withoutOwn(context: DumpContext, findings: readonly Finding[], root: Du
   const init = initOfResume(root.pid);
   if (init === undefined) return [...findings];
   const own = new Set<NamespaceKind>(["pid"]);
-  const lost = mountsLost(mountsOf(init), mountsOf("self"));
-  if (lost.length === 0) own.add("mnt");
   const ids = kinds.has("user") ? singleIds(root.pid) : undefined;
   if (ids !== undefined && haveNoCapabilities(live.flatMap(({ frozen }) => frozen.threads))) {
     own.add("user");
     if (!ids.isSame)
       context.lose("dump.user-ids", `${name(root)} and its descendants: their user and group become those that they have outside`);
   }
+  // Without a capability nothing can be mounted: what is only inside has gone outside since.
+  const lost = own.has("user") ? [] : mountsLost(mountsOf(init), mountsOf("self"));
+  if (lost.length === 0) own.add("mnt");
   return findings
     .filter(({ kind, isWhole }) => !(isWhole && own.has(kind)))
     .map((finding) =>
