@@ -61,6 +61,13 @@ export function lowerCheckpoint(checkpoint: Checkpoint, options: LowerOptions): 
 
   b.place(entry);
   const euid = prepareFirstProcess(l, row?.vdsoBuildId ?? new Uint8Array(0), devices);
+  if (devices !== undefined) {
+    // The driver has one state of a GPU, and the program that was dumped may be using it.
+    const isReal = b.label("no rehearsal on a GPU");
+    b.jumpIf(b.rehearsal, "eq", 0, isReal);
+    b.fail("a program that uses GPUs cannot be rehearsed", "leave --rehearse out");
+    b.place(isReal);
+  }
   b.outside(() => {
     awaitEnds(l);
     releaseCallersTerminal(l, detach);
