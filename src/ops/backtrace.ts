@@ -165,7 +165,10 @@ function ask(found: ReturnType<typeof installed>, core: string, program: string 
       stdio: ["ignore", "pipe", "pipe"],
       env: { ...process.env, DEBUGINFOD_URLS: "", LC_ALL: "C.UTF-8" },
     });
-    const lines = (stdout ?? "")
+    // What comes before the first thread is said when a core is opened.
+    const start = (stdout ?? "").search(kind.start);
+    const text = start < 0 ? "" : stdout.slice(start);
+    const lines = text
       .split("\n")
       .map((line) => line.trimEnd())
       .filter((line) => !kind.noise.test(line));

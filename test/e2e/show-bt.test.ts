@@ -50,6 +50,7 @@ test("show bt finds the functions of all threads in an image, a core and a CRIU 
       const text = found?.lines.join("\n") ?? "";
       assert.equal(text.match(/\bwait_for_ever\b/g)?.length, 3, text);
       assert.match(text, /\bmain\b/);
+      assert.match(text, /^(Thread [0-9]|TID |[* ] thread #)/, "nothing comes before the first thread");
     }
   }
   const without = run(crimgCommand, ["show", core, "bt"], { env: { ...process.env, PATH: pathWith(directory, "none", "/nonexistent") } });
