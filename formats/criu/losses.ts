@@ -2,7 +2,7 @@
 /** What an image set cannot hold of a model. */
 import type { FacetName, Loss, WriteOptions } from "../../src/adapter/format.js";
 import { gpuLosses } from "../../src/adapter/gpu-loss.js";
-import { type TableName, tableSpecs } from "../../src/gen/tables.js";
+import { type TableName, tableSpecs, vmaVmFlagsBits } from "../../src/gen/tables.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
 import type { StateLoss } from "../../src/state/state.js";
 import { unusualStates, type UnusualState } from "../../src/state/states.js";
@@ -53,6 +53,20 @@ export function lossesOf(checkpoint: Checkpoint, _options: WriteOptions): readon
     tasks((row) => row.parent !== null && row.exitSignal !== sigchld),
     "the exit signal becomes SIGCHLD",
   );
+  const at = ({ start }: { readonly start: bigint }): string => `0x${start.toString(16)}`;
+  collector.add(
+    "memory.seals",
+    "memory",
+    tables.vmas.filter((vma) => (vma.vmFlags & vmaVmFlagsBits.sl) !== 0n).map(at),
+    "mseal is not kept",
+  );
+  collector.add(
+    "memory.keys",
+    "memory",
+    tables.vmas.filter((vma) => vma.pkey !== 0).map(at),
+    "the protection keys of mappings are not kept",
+  );
+  collector.add("memory.policies", "memory", tables.memoryPolicies.map(at), "memory policies of mappings are not kept");
   collector.add(
     "memory.names",
     "memory",

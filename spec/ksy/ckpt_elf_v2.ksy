@@ -166,6 +166,8 @@ types:
       - { id: shadow_stack_features, type: u8, -crimg-format: hex, doc: "ARCH_SHSTK_STATUS; 0 if none." }
       - { id: descriptor_table, type: u4, -crimg-ref: tasks, -crimg-optional: true, doc: "The task whose descriptor table this one shares
           (CLONE_FILES); none: a table of its own." }
+      - { id: autogroup_nice, type: s4, doc: "Session leaders: the nice value of the session's autogroup (/proc/PID/autogroup)." }
+      - { id: comm, type: str_ref, doc: "Zombies: the name, at most 15 bytes; others have it in their threads." }
       - { id: reserved2, type: u4, doc: "Zero." }
 
   thread:
@@ -196,7 +198,8 @@ types:
       - { id: sched_priority, type: u4, doc: "Real-time priority." }
       - { id: nice, type: s4, doc: "Nice value." }
       - { id: sched_flags, type: u4, -crimg-format: hex, doc: "sched_attr flags (SCHED_FLAG_RESET_ON_FORK = 1)." }
-      - { id: sched_runtime_ns, type: u8, doc: "SCHED_DEADLINE runtime." }
+      - { id: sched_runtime_ns, type: u8, doc: "SCHED_DEADLINE runtime; in the classes other, batch and idle the slice that was asked
+          for, 0 for the kernel's own." }
       - { id: sched_deadline_ns, type: u8, doc: "SCHED_DEADLINE deadline." }
       - { id: sched_period_ns, type: u8, doc: "SCHED_DEADLINE period." }
       - { id: timer_slack_ns, type: u8, doc: "Timer slack; 0 for unknown." }
@@ -206,6 +209,21 @@ types:
       - { id: reserved, type: u2, doc: "Zero." }
       - { id: cpu_affinity, type: blob_ref, -crimg-format: hex, doc: "sched_getaffinity mask; empty if unknown." }
       - { id: tls_array, type: tls_entry, repeat: expr, repeat-expr: 3, doc: "GDT TLS entries; zero on 64-bit programs." }
+      - { id: tsc_mode, type: u1, doc: "PR_GET_TSC: 1 enabled, 2 SIGSEGV; 0 if unknown." }
+      - { id: mce_kill, type: u1, doc: "PR_MCE_KILL_GET plus 1 (1 late, 2 early, 3 default); 0 if unknown." }
+      - { id: cpuid_faulting, type: u1, doc: "1 if ARCH_GET_CPUID says that cpuid faults." }
+      - { id: io_flusher, type: u1, doc: "1 after PR_SET_IO_FLUSHER." }
+      - { id: spec_store_bypass, type: u1, -crimg-format: hex, doc: "PR_GET_SPECULATION_CTRL of PR_SPEC_STORE_BYPASS; 0 if unknown." }
+      - { id: spec_indirect_branch, type: u1, -crimg-format: hex, doc: "PR_GET_SPECULATION_CTRL of PR_SPEC_INDIRECT_BRANCH; 0 if unknown." }
+      - { id: spec_l1d_flush, type: u1, -crimg-format: hex, doc: "PR_GET_SPECULATION_CTRL of PR_SPEC_L1D_FLUSH; 0 if unknown." }
+      - { id: reserved2, type: u1, doc: "Zero." }
+      - { id: memory_policy, type: u4, -crimg-format: hex, doc: "get_mempolicy of the thread: MPOL_* mode and MPOL_F_* flags; 0 default." }
+      - { id: dispatch_mode, type: u4, doc: "Syscall user dispatch: PR_SYS_DISPATCH_*; 0 off." }
+      - { id: memory_policy_nodes, type: blob_ref, -crimg-format: hex, doc: "Its nodes, one bit each, little-endian; empty for none." }
+      - { id: dispatch_offset, type: u8, -crimg-format: hex, doc: "Syscall user dispatch: first address whose system calls are not
+          dispatched." }
+      - { id: dispatch_length, type: u8, doc: "Syscall user dispatch: bytes of that range." }
+      - { id: dispatch_selector, type: u8, -crimg-format: hex, doc: "Syscall user dispatch: address of the selector byte; 0 for none." }
 
   tls_entry:
     doc: One GDT TLS descriptor as two words.
@@ -313,10 +331,17 @@ types:
       - { id: env_end, type: u8, -crimg-format: hex, doc: "End of it." }
       - { id: auxv, type: blob_ref, -crimg-format: hex, doc: "/proc/PID/auxv." }
       - { id: vdso_base, type: u8, -crimg-format: hex, doc: "Start of [vdso]; 0 for none." }
-      - { id: thp_disabled, type: u4, doc: "PR_GET_THP_DISABLE." }
+      - { id: thp_disabled, type: u4, -crimg-format: hex, doc: "PR_GET_THP_DISABLE: bit 0 disabled, bit 1 except where advised." }
       - { id: membarrier, type: u4, -crimg-format: hex, doc: "MEMBARRIER_CMD_GET_REGISTRATIONS." }
       - { id: coredump_filter, type: u4, -crimg-format: hex, doc: "/proc/PID/coredump_filter with bit 31 set; 0 if unknown." }
-      - { id: reserved, type: u4, doc: "Zero." }
+      - { id: pkeys, type: u4, -crimg-format: hex, doc: "Protection keys that pkey_alloc gave, one bit each; key 0 is everybody's and not
+          among them." }
+      - { id: mdwe, type: u1, -crimg-format: hex, doc: "PR_GET_MDWE." }
+      - { id: memory_merge, type: u1, doc: "PR_GET_MEMORY_MERGE." }
+      - { id: lock_future, type: u1, doc: "mlockall(2) for future mappings: 1 MCL_FUTURE, 2 with MCL_ONFAULT." }
+      - { id: reserved, type: u1, doc: "Zero." }
+      - { id: reserved2, type: u4, doc: "Zero." }
+      - { id: ldt, type: blob_ref, -crimg-format: hex, doc: "modify_ldt(0): descriptors of 8 bytes; empty for no local descriptor table." }
 
   vma:
     -crimg-table: 11
@@ -339,7 +364,8 @@ types:
           mm: 28, hg: 29, nh: 30, mg: 31, um: 32, uw: 33, ui: 34, bt: 35, mt: 36, ss: 37, sl: 38, dp: 39, gu: 40 }
       - { id: is_heap, type: u1, doc: "1 if shown as [heap]." }
       - { id: is_stack, type: u1, doc: "1 if shown as [stack]." }
-      - { id: reserved, type: u2, doc: "Zero." }
+      - { id: pkey, type: u1, doc: "Protection key (ProtectionKey in smaps); 0 is what every mapping has at first." }
+      - { id: reserved, type: u1, doc: "Zero." }
       - { id: name, type: str_ref, doc: "Anonymous VMA name (PR_SET_VMA_ANON_NAME), without [anon:…]; for kind special the name shown." }
 
   extent:
@@ -590,6 +616,17 @@ types:
       - { id: input, type: blob_ref, -crimg-format: hex, doc: "Bytes that the slave has not read yet, as line discipline N_TTY holds
           them." }
       - { id: output, type: blob_ref, -crimg-format: hex, doc: "Bytes that the master has not read yet." }
+
+  memory_policy:
+    -crimg-table: 28
+    -crimg-name: memory_policies
+    doc: The memory policy of a mapping or a part of one (mbind(2)). Ranges without a row have that of the thread that touches them.
+    seq:
+      - { id: mm, type: u4, -crimg-ref: mms, doc: "Address space." }
+      - { id: mode, type: u4, -crimg-format: hex, doc: "MPOL_* mode and MPOL_F_* flags." }
+      - { id: start, type: u8, -crimg-format: hex, doc: "First address." }
+      - { id: end, type: u8, -crimg-format: hex, doc: "First address after it; in the same mapping." }
+      - { id: nodes, type: blob_ref, -crimg-format: hex, doc: "Nodes, one bit each, little-endian." }
 
   epoll_parameters:
     -crimg-table: 50

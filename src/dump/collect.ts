@@ -19,6 +19,7 @@ import { collectExtents } from "./extents.js";
 import type { FrozenProcess, FrozenThread, FrozenTree } from "./freeze.js";
 import { findGadgets, type Gadgets, type MappedRange } from "./gadgets.js";
 import { type InjectionSite, Injector } from "./injector.js";
+import { collectMemoryPolicies } from "./memory-policies.js";
 import { collectMm } from "./mm.js";
 import { checkNamespaces } from "./namespaces/check.js";
 import { collectObjectContents, type MappedProcess } from "./object-contents.js";
@@ -197,6 +198,7 @@ function collectAll(context: DumpContext, processes: CollectedProcess[], options
     const mm = collectMm(context, process, process.mappings);
     tables.tasks[process.row] = { ...(tables.tasks[process.row] as TaskRow), mm };
     const vmas = collectVmas(context, process, mm, process.mappings);
+    collectMemoryPolicies(context, process, mm, process.mappings);
     const source = context.objects.addSource(new ProcessPageSource(process.pid, () => process.borrowed));
     mapped.push({ process, vmas, source });
     mms.push(mm);

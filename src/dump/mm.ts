@@ -19,6 +19,9 @@ export function collectMm(context: DumpContext, process: DumpedProcess, mappings
   const vdso = mappings.find((mapping) => mapping.name.toString("latin1") === "[vdso]");
   const exe = context.objects.addLink(`${path}/exe`, `program of ${process.pid} (${process.name})`);
   storeProgram(context, exe, `${path}/exe`);
+  const states = readStates(statesOfMm, new ThreadAsking(process, process.pid, injector));
+  // A mapping can keep a key that was freed since; with a key that is not allocated it could not be made again.
+  const used = mappings.reduce((keys, { pkey }) => keys | (1 << pkey), 0) & ~1;
   return (
     context.tables.mms.push(
       mmRow({
@@ -36,7 +39,8 @@ export function collectMm(context: DumpContext, process: DumpedProcess, mappings
         envEnd: stat.field(51),
         auxv,
         vdsoBase: vdso?.start ?? 0n,
-        ...readStates(statesOfMm, new ThreadAsking(process, process.pid, injector)),
+        ...states,
+        pkeys: (states.pkeys ?? 0) | used,
       }),
     ) - 1
   );

@@ -20,6 +20,8 @@ export interface Mapping {
   vmFlags: bigint;
   /** Bytes of its pages that are in memory and no file's. */
   anonymous: bigint;
+  /** Protection key. */
+  pkey: number;
 }
 
 /** Bit of each VmFlags word, from the spec. */
@@ -74,6 +76,7 @@ function takeLine(line: string, mappings: Mapping[]): void {
   const last = mappings.at(-1);
   if (!last) return;
   if (line.startsWith("Anonymous:")) last.anonymous = BigInt(parseInt(line.slice(10), 10)) << 10n;
+  if (line.startsWith("ProtectionKey:")) last.pkey = parseInt(line.slice(14), 10);
   if (!line.startsWith("VmFlags:")) return;
   for (const word of line.slice(8).trim().split(" ")) if (!transientWords.has(word)) last.vmFlags |= vmFlag(word);
 }
@@ -94,5 +97,6 @@ function parseHeader(line: string): Mapping | undefined {
     name: Buffer.from(name.replaceAll("\\012", "\n"), "latin1"),
     vmFlags: 0n,
     anonymous: 0n,
+    pkey: 0,
   };
 }

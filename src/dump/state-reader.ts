@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Reads the rows of src/state from a thread that stands still. */
-import { tryCall, tryReadSmall } from "../native/index.js";
+import { getRegset, regset, setRegset, tryCall, tryReadSmall } from "../native/index.js";
 import type { AskedArgument, Asking } from "../state/asking.js";
 import type { AnyState } from "../state/state.js";
 import type { SyscallName } from "../linux/syscall-numbers.js";
@@ -35,6 +35,19 @@ export class ThreadAsking implements Asking {
     return this.injector.call(name, ...args);
   }
 
+  callBig(name: SyscallName, ...args: readonly AskedArgument[]): bigint {
+    return this.injector.callBig(name, ...args);
+  }
+
+  preservingRegisters<Result>(work: () => Result): Result {
+    const saved = getRegset(this.tid, regset.X86_XSTATE);
+    try {
+      return work();
+    } finally {
+      setRegset(this.tid, regset.X86_XSTATE, saved);
+    }
+  }
+
   outside(name: SyscallName, ...args: readonly (number | bigint | Uint8Array | null)[]): number {
     return tryCall(name, ...args);
   }
@@ -46,7 +59,8 @@ export class ThreadAsking implements Asking {
   }
 
   status(field: string): string | undefined {
-    return this.#status.get(field);
+    // What changes by asking is looked at anew.
+    return field === "VmLck" ? readStatus(this.#path)?.get(field) : this.#status.get(field);
   }
 
   stat(field: number): bigint {
@@ -59,9 +73,11 @@ export class ThreadAsking implements Asking {
   }
 }
 
+type Writable<Row> = { -readonly [Field in keyof Row]: Row[Field] };
+
 /** The fields of all rows. */
-export function readStates<Row>(states: Readonly<Record<string, AnyState<Row>>>, ask: Asking): Partial<Row> {
-  const fields: Partial<Row> = {};
+export function readStates<Row>(states: Readonly<Record<string, AnyState<Row>>>, ask: Asking): Writable<Partial<Row>> {
+  const fields = {} as Writable<Partial<Row>>;
   for (const { read } of Object.values(states)) Object.assign(fields, read(ask));
   return fields;
 }

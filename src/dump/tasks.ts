@@ -25,6 +25,7 @@ export function outerTaskRow(process: FrozenProcess, parent: number | null, pare
     pgid: innermost(status, "NSpgid") ?? Number(stat.field(5)),
     sid: innermost(status, "NSsid") ?? Number(stat.field(6)),
     state: process.isZombie ? "zombie" : process.stopSignal !== 0 ? "stopped" : "running",
+    comm: process.isZombie ? decodeText(stat.comm) : "",
     waitStatus: process.isZombie ? Number(stat.field(52)) : 0,
     stopSignal: process.stopSignal,
     exitSignal: Number(BigInt.asUintN(32, stat.field(38))),
@@ -46,13 +47,24 @@ export function collectInnerTask(context: DumpContext, process: DumpedProcess): 
   const row = tables.tasks[process.row] as TaskRow;
   const injector = process.injector();
   const path = procPath(process.pid);
+  const states = readStates(statesOfTask, new ThreadAsking(process, process.pid, injector));
+  if (row.pid !== row.sid && (states.autogroupNice ?? 0) !== 0) {
+    // It is the session's, and its leader sets it again. A session outside the tree is the caller's.
+    if (!tables.tasks.some(({ pid }) => pid === row.sid)) {
+      context.lose(
+        "dump.autogroup",
+        `${process.pid} (${process.name}): the autogroup, with nice ${states.autogroupNice}, becomes the caller's`,
+      );
+    }
+    states.autogroupNice = 0;
+  }
   tables.tasks[process.row] = {
     ...row,
     // The root's parent is outside: what the program itself would be told.
     ppid: row.parent === null ? Math.max(injector.call("getppid"), 0) : row.ppid,
     cwd: context.objects.addLink(`${path}/cwd`, `current directory of ${process.pid} (${process.name})`),
     root: isOurRoot(`${path}/root`) ? null : context.objects.addLink(`${path}/root`, `root of ${process.pid} (${process.name})`),
-    ...readStates(statesOfTask, new ThreadAsking(process, process.pid, injector)),
+    ...states,
   };
 }
 

@@ -67,6 +67,7 @@ export function collectVmas(context: DumpContext, process: DumpedProcess, mm: nu
         vmFlags: mapping.vmFlags,
         isHeap: name === "[heap]" ? 1 : 0,
         isStack: name === "[stack]" ? 1 : 0,
+        pkey: mapping.pkey,
         name: vmaName(mapping, info.kind),
       }),
     );

@@ -49,6 +49,7 @@ import {
   type GuardRegionRow,
   type IntervalTimerRow,
   type LossRow,
+  type MemoryPolicyRow,
   type MessageFileRow,
   type MmRow,
   type ObjectRow,
@@ -186,7 +187,7 @@ export function writeCheckpointRow(writer: ByteWriter, row: CheckpointRow, heaps
 }
 
 /** Bytes of a task record. */
-export const taskRowSize = 96;
+export const taskRowSize = 104;
 
 /** Reads a task record at the reader's position. */
 export function readTaskRow(reader: ByteReader, heaps: HeapReader): TaskRow {
@@ -215,8 +216,10 @@ export function readTaskRow(reader: ByteReader, heaps: HeapReader): TaskRow {
   const xcompPerm = reader.u8();
   const shadowStackFeatures = reader.u8();
   const descriptorTable = reader.row();
+  const autogroupNice = reader.s4();
+  const comm = heaps.text(reader, "comm");
   reader.skip(4);
-  return { pid, parent, ppid, pgid, sid, state, waitStatus, stopSignal, exitSignal, mm, cwd, root, umask, personality, taskFlags, oomScoreAdj, childSubreaper, keepCaps, controlsTerminal, foregroundPgid, xcompPerm, shadowStackFeatures, descriptorTable };
+  return { pid, parent, ppid, pgid, sid, state, waitStatus, stopSignal, exitSignal, mm, cwd, root, umask, personality, taskFlags, oomScoreAdj, childSubreaper, keepCaps, controlsTerminal, foregroundPgid, xcompPerm, shadowStackFeatures, descriptorTable, autogroupNice, comm };
 }
 
 /** Appends a task record. */
@@ -245,11 +248,13 @@ export function writeTaskRow(writer: ByteWriter, row: TaskRow, heaps: HeapWriter
   writer.u8(row.xcompPerm, "xcomp_perm");
   writer.u8(row.shadowStackFeatures, "shadow_stack_features");
   writer.row(row.descriptorTable, "descriptor_table");
+  writer.s4(row.autogroupNice, "autogroup_nice");
+  heaps.text(writer, row.comm, "comm");
   writer.zeros(4);
 }
 
 /** Bytes of a thread record. */
-export const threadRowSize = 416;
+export const threadRowSize = 472;
 
 /** Reads a thread record at the reader's position. */
 export function readThreadRow(reader: ByteReader, heaps: HeapReader): ThreadRow {
@@ -285,7 +290,21 @@ export function readThreadRow(reader: ByteReader, heaps: HeapReader): ThreadRow 
   reader.skip(2);
   const cpuAffinity = heaps.blob(reader, "cpu_affinity");
   const tlsArray = Array.from({ length: 3 }, () => readTlsEntry(reader));
-  return { task, tid, regs, sigMask, xstate, comm, creds, altstackSp, altstackSize, altstackFlags, pdeathSignal, clearChildTid, robustListHead, robustListLen, rseqAddress, rseqSize, rseqSignature, schedPolicy, schedPriority, nice, schedFlags, schedRuntimeNs, schedDeadlineNs, schedPeriodNs, timerSlackNs, ioPriority, noNewPrivs, inSyscall, cpuAffinity, tlsArray };
+  const tscMode = reader.u1();
+  const mceKill = reader.u1();
+  const cpuidFaulting = reader.u1();
+  const ioFlusher = reader.u1();
+  const specStoreBypass = reader.u1();
+  const specIndirectBranch = reader.u1();
+  const specL1dFlush = reader.u1();
+  reader.skip(1);
+  const memoryPolicy = reader.u4();
+  const dispatchMode = reader.u4();
+  const memoryPolicyNodes = heaps.blob(reader, "memory_policy_nodes");
+  const dispatchOffset = reader.u8();
+  const dispatchLength = reader.u8();
+  const dispatchSelector = reader.u8();
+  return { task, tid, regs, sigMask, xstate, comm, creds, altstackSp, altstackSize, altstackFlags, pdeathSignal, clearChildTid, robustListHead, robustListLen, rseqAddress, rseqSize, rseqSignature, schedPolicy, schedPriority, nice, schedFlags, schedRuntimeNs, schedDeadlineNs, schedPeriodNs, timerSlackNs, ioPriority, noNewPrivs, inSyscall, cpuAffinity, tlsArray, tscMode, mceKill, cpuidFaulting, ioFlusher, specStoreBypass, specIndirectBranch, specL1dFlush, memoryPolicy, dispatchMode, memoryPolicyNodes, dispatchOffset, dispatchLength, dispatchSelector };
 }
 
 /** Appends a thread record. */
@@ -321,6 +340,20 @@ export function writeThreadRow(writer: ByteWriter, row: ThreadRow, heaps: HeapWr
   writer.zeros(2);
   heaps.blob(writer, row.cpuAffinity, "cpu_affinity");
   for (const one of writer.elements(row.tlsArray, 3, "tls_array")) writeTlsEntry(writer, one);
+  writer.u1(row.tscMode, "tsc_mode");
+  writer.u1(row.mceKill, "mce_kill");
+  writer.u1(row.cpuidFaulting, "cpuid_faulting");
+  writer.u1(row.ioFlusher, "io_flusher");
+  writer.u1(row.specStoreBypass, "spec_store_bypass");
+  writer.u1(row.specIndirectBranch, "spec_indirect_branch");
+  writer.u1(row.specL1dFlush, "spec_l1d_flush");
+  writer.zeros(1);
+  writer.u4(row.memoryPolicy, "memory_policy");
+  writer.u4(row.dispatchMode, "dispatch_mode");
+  heaps.blob(writer, row.memoryPolicyNodes, "memory_policy_nodes");
+  writer.u8(row.dispatchOffset, "dispatch_offset");
+  writer.u8(row.dispatchLength, "dispatch_length");
+  writer.u8(row.dispatchSelector, "dispatch_selector");
 }
 
 /** Bytes of a tls_entry record. */
@@ -507,7 +540,7 @@ export function writePosixTimerRow(writer: ByteWriter, row: PosixTimerRow, heaps
 }
 
 /** Bytes of a mm record. */
-export const mmRowSize = 136;
+export const mmRowSize = 160;
 
 /** Reads a mm record at the reader's position. */
 export function readMmRow(reader: ByteReader, heaps: HeapReader): MmRow {
@@ -530,8 +563,14 @@ export function readMmRow(reader: ByteReader, heaps: HeapReader): MmRow {
   const thpDisabled = reader.u4();
   const membarrier = reader.u4();
   const coredumpFilter = reader.u4();
+  const pkeys = reader.u4();
+  const mdwe = reader.u1();
+  const memoryMerge = reader.u1();
+  const lockFuture = reader.u1();
+  reader.skip(1);
   reader.skip(4);
-  return { exe, dumpable, startCode, endCode, startData, endData, startBrk, brk, startStack, argStart, argEnd, envStart, envEnd, auxv, vdsoBase, thpDisabled, membarrier, coredumpFilter };
+  const ldt = heaps.blob(reader, "ldt");
+  return { exe, dumpable, startCode, endCode, startData, endData, startBrk, brk, startStack, argStart, argEnd, envStart, envEnd, auxv, vdsoBase, thpDisabled, membarrier, coredumpFilter, pkeys, mdwe, memoryMerge, lockFuture, ldt };
 }
 
 /** Appends a mm record. */
@@ -554,7 +593,13 @@ export function writeMmRow(writer: ByteWriter, row: MmRow, heaps: HeapWriter): v
   writer.u4(row.thpDisabled, "thp_disabled");
   writer.u4(row.membarrier, "membarrier");
   writer.u4(row.coredumpFilter, "coredump_filter");
+  writer.u4(row.pkeys, "pkeys");
+  writer.u1(row.mdwe, "mdwe");
+  writer.u1(row.memoryMerge, "memory_merge");
+  writer.u1(row.lockFuture, "lock_future");
+  writer.zeros(1);
   writer.zeros(4);
+  heaps.blob(writer, row.ldt, "ldt");
 }
 
 /** Bytes of a vma record. */
@@ -573,9 +618,10 @@ export function readVmaRow(reader: ByteReader, heaps: HeapReader): VmaRow {
   const vmFlags = reader.u8();
   const isHeap = reader.u1();
   const isStack = reader.u1();
-  reader.skip(2);
+  const pkey = reader.u1();
+  reader.skip(1);
   const name = heaps.text(reader, "name");
-  return { mm, kind, start, end, offset, prot, object, vmFlags, isHeap, isStack, name };
+  return { mm, kind, start, end, offset, prot, object, vmFlags, isHeap, isStack, pkey, name };
 }
 
 /** Appends a vma record. */
@@ -590,7 +636,8 @@ export function writeVmaRow(writer: ByteWriter, row: VmaRow, heaps: HeapWriter):
   writer.u8(row.vmFlags, "vm_flags");
   writer.u1(row.isHeap, "is_heap");
   writer.u1(row.isStack, "is_stack");
-  writer.zeros(2);
+  writer.u1(row.pkey, "pkey");
+  writer.zeros(1);
   heaps.text(writer, row.name, "name");
 }
 
@@ -1084,6 +1131,29 @@ export function writeTerminalRow(writer: ByteWriter, row: TerminalRow, heaps: He
   heaps.blob(writer, row.output, "output");
 }
 
+/** Bytes of a memory_policy record. */
+export const memoryPolicyRowSize = 40;
+
+/** Reads a memory_policy record at the reader's position. */
+export function readMemoryPolicyRow(reader: ByteReader, heaps: HeapReader): MemoryPolicyRow {
+  reader.need(memoryPolicyRowSize, "memory_policy");
+  const mm = reader.u4();
+  const mode = reader.u4();
+  const start = reader.u8();
+  const end = reader.u8();
+  const nodes = heaps.blob(reader, "nodes");
+  return { mm, mode, start, end, nodes };
+}
+
+/** Appends a memory_policy record. */
+export function writeMemoryPolicyRow(writer: ByteWriter, row: MemoryPolicyRow, heaps: HeapWriter): void {
+  writer.u4(row.mm, "mm");
+  writer.u4(row.mode, "mode");
+  writer.u8(row.start, "start");
+  writer.u8(row.end, "end");
+  heaps.blob(writer, row.nodes, "nodes");
+}
+
 /** Bytes of a epoll_parameters record. */
 export const epollParametersRowSize = 16;
 
@@ -1214,6 +1284,7 @@ export const rowCodecs: { readonly [Name in keyof Tables]: RowCodec<Tables[Name]
   losses: { read: readLossRow, write: writeLossRow },
   messageFiles: { read: readMessageFileRow, write: writeMessageFileRow },
   guardRegions: { read: readGuardRegionRow, write: writeGuardRegionRow },
+  memoryPolicies: { read: readMemoryPolicyRow, write: writeMemoryPolicyRow },
   absentRegions: { read: readAbsentRegionRow, write: writeAbsentRegionRow },
   terminals: { read: readTerminalRow, write: writeTerminalRow },
   fileLocks: { read: readFileLockRow, write: writeFileLockRow },

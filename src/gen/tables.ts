@@ -549,6 +549,10 @@ export interface TaskRow {
   readonly shadowStackFeatures: bigint;
   /** The task whose descriptor table this one shares (CLONE_FILES); none: a table of its own. */
   readonly descriptorTable: number | null;
+  /** Session leaders: the nice value of the session's autogroup (/proc/PID/autogroup). */
+  readonly autogroupNice: number;
+  /** Zombies: the name, at most 15 bytes; others have it in their threads. */
+  readonly comm: string;
 }
 
 /** A TaskRow; what is not given is zero, empty or none. */
@@ -577,6 +581,8 @@ export function taskRow(fields: Partial<TaskRow> = {}): TaskRow {
     xcompPerm: 0n,
     shadowStackFeatures: 0n,
     descriptorTable: null,
+    autogroupNice: 0,
+    comm: "",
     ...fields,
   };
 }
@@ -625,7 +631,7 @@ export interface ThreadRow {
   readonly nice: number;
   /** sched_attr flags (SCHED_FLAG_RESET_ON_FORK = 1). */
   readonly schedFlags: number;
-  /** SCHED_DEADLINE runtime. */
+  /** SCHED_DEADLINE runtime; in the classes other, batch and idle the slice that was asked for, 0 for the kernel's own. */
   readonly schedRuntimeNs: bigint;
   /** SCHED_DEADLINE deadline. */
   readonly schedDeadlineNs: bigint;
@@ -643,6 +649,32 @@ export interface ThreadRow {
   readonly cpuAffinity: Uint8Array;
   /** GDT TLS entries; zero on 64-bit programs. */
   readonly tlsArray: readonly TlsEntry[];
+  /** PR_GET_TSC: 1 enabled, 2 SIGSEGV; 0 if unknown. */
+  readonly tscMode: number;
+  /** PR_MCE_KILL_GET plus 1 (1 late, 2 early, 3 default); 0 if unknown. */
+  readonly mceKill: number;
+  /** 1 if ARCH_GET_CPUID says that cpuid faults. */
+  readonly cpuidFaulting: number;
+  /** 1 after PR_SET_IO_FLUSHER. */
+  readonly ioFlusher: number;
+  /** PR_GET_SPECULATION_CTRL of PR_SPEC_STORE_BYPASS; 0 if unknown. */
+  readonly specStoreBypass: number;
+  /** PR_GET_SPECULATION_CTRL of PR_SPEC_INDIRECT_BRANCH; 0 if unknown. */
+  readonly specIndirectBranch: number;
+  /** PR_GET_SPECULATION_CTRL of PR_SPEC_L1D_FLUSH; 0 if unknown. */
+  readonly specL1dFlush: number;
+  /** get_mempolicy of the thread: MPOL_* mode and MPOL_F_* flags; 0 default. */
+  readonly memoryPolicy: number;
+  /** Syscall user dispatch: PR_SYS_DISPATCH_*; 0 off. */
+  readonly dispatchMode: number;
+  /** Its nodes, one bit each, little-endian; empty for none. */
+  readonly memoryPolicyNodes: Uint8Array;
+  /** Syscall user dispatch: first address whose system calls are not dispatched. */
+  readonly dispatchOffset: bigint;
+  /** Syscall user dispatch: bytes of that range. */
+  readonly dispatchLength: bigint;
+  /** Syscall user dispatch: address of the selector byte; 0 for none. */
+  readonly dispatchSelector: bigint;
 }
 
 /** A ThreadRow; what is not given is zero, empty or none. */
@@ -678,6 +710,19 @@ export function threadRow(fields: Partial<ThreadRow> = {}): ThreadRow {
     inSyscall: 0,
     cpuAffinity: noBytes,
     tlsArray: Array.from({ length: 3 }, () => tlsEntry()),
+    tscMode: 0,
+    mceKill: 0,
+    cpuidFaulting: 0,
+    ioFlusher: 0,
+    specStoreBypass: 0,
+    specIndirectBranch: 0,
+    specL1dFlush: 0,
+    memoryPolicy: 0,
+    dispatchMode: 0,
+    memoryPolicyNodes: noBytes,
+    dispatchOffset: 0n,
+    dispatchLength: 0n,
+    dispatchSelector: 0n,
     ...fields,
   };
 }
@@ -906,12 +951,22 @@ export interface MmRow {
   readonly auxv: Uint8Array;
   /** Start of [vdso]; 0 for none. */
   readonly vdsoBase: bigint;
-  /** PR_GET_THP_DISABLE. */
+  /** PR_GET_THP_DISABLE: bit 0 disabled, bit 1 except where advised. */
   readonly thpDisabled: number;
   /** MEMBARRIER_CMD_GET_REGISTRATIONS. */
   readonly membarrier: number;
   /** /proc/PID/coredump_filter with bit 31 set; 0 if unknown. */
   readonly coredumpFilter: number;
+  /** Protection keys that pkey_alloc gave, one bit each; key 0 is everybody's and not among them. */
+  readonly pkeys: number;
+  /** PR_GET_MDWE. */
+  readonly mdwe: number;
+  /** PR_GET_MEMORY_MERGE. */
+  readonly memoryMerge: number;
+  /** mlockall(2) for future mappings: 1 MCL_FUTURE, 2 with MCL_ONFAULT. */
+  readonly lockFuture: number;
+  /** modify_ldt(0): descriptors of 8 bytes; empty for no local descriptor table. */
+  readonly ldt: Uint8Array;
 }
 
 /** A MmRow; what is not given is zero, empty or none. */
@@ -935,6 +990,11 @@ export function mmRow(fields: Partial<MmRow> = {}): MmRow {
     thpDisabled: 0,
     membarrier: 0,
     coredumpFilter: 0,
+    pkeys: 0,
+    mdwe: 0,
+    memoryMerge: 0,
+    lockFuture: 0,
+    ldt: noBytes,
     ...fields,
   };
 }
@@ -961,6 +1021,8 @@ export interface VmaRow {
   readonly isHeap: number;
   /** 1 if shown as [stack]. */
   readonly isStack: number;
+  /** Protection key (ProtectionKey in smaps); 0 is what every mapping has at first. */
+  readonly pkey: number;
   /** Anonymous VMA name (PR_SET_VMA_ANON_NAME), without [anon:…]; for kind special the name shown. */
   readonly name: string;
 }
@@ -978,6 +1040,7 @@ export function vmaRow(fields: Partial<VmaRow> = {}): VmaRow {
     vmFlags: 0n,
     isHeap: 0,
     isStack: 0,
+    pkey: 0,
     name: "",
     ...fields,
   };
@@ -1456,6 +1519,32 @@ export function guardRegionRow(fields: Partial<GuardRegionRow> = {}): GuardRegio
   };
 }
 
+/** The memory policy of a mapping or a part of one (mbind(2)). Ranges without a row have that of the thread that touches them. */
+export interface MemoryPolicyRow {
+  /** Address space. */
+  readonly mm: number;
+  /** MPOL_* mode and MPOL_F_* flags. */
+  readonly mode: number;
+  /** First address. */
+  readonly start: bigint;
+  /** First address after it; in the same mapping. */
+  readonly end: bigint;
+  /** Nodes, one bit each, little-endian. */
+  readonly nodes: Uint8Array;
+}
+
+/** A MemoryPolicyRow; what is not given is zero, empty or none. */
+export function memoryPolicyRow(fields: Partial<MemoryPolicyRow> = {}): MemoryPolicyRow {
+  return {
+    mm: 0,
+    mode: 0,
+    start: 0n,
+    end: 0n,
+    nodes: noBytes,
+    ...fields,
+  };
+}
+
 /** Memory whose content the source of this checkpoint did not have (a core that leaves memory out, or was cut off). It is neither zero nor the mapped file's; nobody knows it. */
 export interface AbsentRegionRow {
   /** Address space. */
@@ -1668,6 +1757,7 @@ export interface Tables {
   readonly losses: readonly LossRow[];
   readonly messageFiles: readonly MessageFileRow[];
   readonly guardRegions: readonly GuardRegionRow[];
+  readonly memoryPolicies: readonly MemoryPolicyRow[];
   readonly absentRegions: readonly AbsentRegionRow[];
   readonly terminals: readonly TerminalRow[];
   readonly fileLocks: readonly FileLockRow[];
@@ -1711,6 +1801,7 @@ export function emptyTables(): MutableTables {
     losses: [],
     messageFiles: [],
     guardRegions: [],
+    memoryPolicies: [],
     absentRegions: [],
     terminals: [],
     fileLocks: [],

@@ -23,6 +23,7 @@ export const MADV = {
   sequential: 2,
   dontfork: 10,
   mergeable: 12,
+  unmergeable: 13,
   hugepage: 14,
   nohugepage: 15,
   dontdump: 16,

@@ -3,8 +3,9 @@
  * The address space of a task. When its ops start, only the hole and the staged shared memory are mapped, so every
  * MAP_FIXED_NOREPLACE must succeed; when they end, every mapping of the model is there and the staging area is gone.
  */
-import { type MmRow, type VmaRow, vmaVmFlagsBits } from "../gen/tables.js";
+import { type MemoryPolicyRow, type MmRow, type VmaRow, vmaVmFlagsBits } from "../gen/tables.js";
 import type { Checkpoint } from "../model/checkpoint.js";
+import { memoryPolicyText, needsNodes, nodesArguments } from "../state/memory-policy.js";
 import { ARCH, MADV, MAP, MREMAP, O, PR, PR_SET_MM_MAP, PR_SET_VMA_ANON_NAME, PROT, pageSize, taskSize } from "./constants.js";
 import type { ObjectOpener } from "./objects.js";
 import type { Slot } from "./operands.js";
@@ -44,10 +45,14 @@ export function lowerMemory(parts: MemoryParts & ReadingParts, mmIndex: number, 
   const extents = checkpoint
     .extentsOf({ mm: mmIndex })
     .filter(({ address, length }) => !droppable.some((vma) => address >= vma.start && address + length <= vma.end));
-  const plans = planVmas(vmas, (vma) => {
-    const extent = extents[firstEndingAfter(extents, vma.start)];
-    return extent !== undefined && extent.address < vma.end;
-  });
+  const plans = planVmas(
+    vmas,
+    (vma) => {
+      const extent = extents[firstEndingAfter(extents, vma.start)];
+      return extent !== undefined && extent.address < vma.end;
+    },
+    { isMerged: mm.memoryMerge === 1 },
+  );
 
   const kernelStart = vmas.find((vma) => vma.kind === "vdso" || vma.kind === "vvar")?.start;
   if (kernelStart !== undefined) {
@@ -56,8 +61,10 @@ export function lowerMemory(parts: MemoryParts & ReadingParts, mmIndex: number, 
   }
   setMmFields(parts, mm, subject);
   let before: VmaPlan | undefined;
+  const policies = checkpoint.tables.memoryPolicies.filter((row) => row.mm === mmIndex);
   for (const plan of plans) {
     mapVma(parts, plan, before, subject);
+    setMemoryPolicies(b, plan.vma, policies);
     before = plan;
   }
   readPages(parts, plans, extents);
@@ -123,6 +130,18 @@ function mapVma(parts: MemoryParts, plan: VmaPlan, before: VmaPlan | undefined, 
   }
 }
 
+/** Policies of a mapping that was just made; its pages come later, and from the nodes named. */
+function setMemoryPolicies(b: ProgramBuilder, vma: VmaRow, policies: readonly MemoryPolicyRow[]): void {
+  for (const { start, end, mode, nodes } of policies) {
+    if (start < vma.start || start >= vma.end) continue;
+    const [mask, bits] = nodesArguments(nodes);
+    b.syscall("mbind", [start, end - start, mode, mask instanceof Uint8Array ? b.bytes(mask) : 0, bits, 0], {
+      message: `set memory policy ${memoryPolicyText(mode, nodes)} of ${hex(start)}-${hex(end)}`,
+      hint: needsNodes,
+    });
+  }
+}
+
 /** What comes after the pages. */
 function finishVmas(b: ProgramBuilder, plans: readonly VmaPlan[]): void {
   plans.forEach((plan, index) => {
@@ -144,7 +163,13 @@ function finishVmas(b: ProgramBuilder, plans: readonly VmaPlan[]): void {
         hint: "raise the limit on locked memory (ulimit -l)",
       });
     }
-    if (loadProt !== prot) b.syscall("mprotect", [vma.start, length, prot], { message: `protect ${where}` });
+    if (vma.pkey !== 0) {
+      b.syscall("pkey_mprotect", [vma.start, length, prot, vma.pkey], { message: `protect ${where} by key ${vma.pkey}` });
+    } else if (loadProt !== prot) b.syscall("mprotect", [vma.start, length, prot], { message: `protect ${where}` });
+    if ((vma.vmFlags & vmaVmFlagsBits.sl) !== 0n) {
+      // Nothing can be done to it any more.
+      b.syscall("mseal", [vma.start, length, 0], { message: `seal ${where}`, hint: "mseal needs Linux 6.10" });
+    }
   }
 }
 

@@ -49,8 +49,8 @@ export function lowerTask(t: TreeLowering, plan: TaskPlan): void {
     b.count(l.placed);
     joinGroup(t, plan);
     if (plan.row.state === "zombie") {
-      const leader = l.checkpoint.threadsOf(plan.task)[0];
-      if (leader !== undefined) b.syscall("prctl", [PR.setName, b.string(l.thread(leader).comm), 0, 0, 0], { expect: "any" });
+      if (plan.row.comm !== "")
+        b.syscall("prctl", [PR.setName, b.string(plan.row.comm), 0, 0, 0], { message: `take the name ${plan.row.comm}` });
       if (t.counts.joined > 0) b.wait(l.joined, t.counts.joined);
       endWithStatus(b, plan.row.waitStatus);
       return;
@@ -60,6 +60,7 @@ export function lowerTask(t: TreeLowering, plan: TaskPlan): void {
     for (const child of [...plan.early, ...plan.late]) awaitZombie(l, child);
     for (const { members } of plan.goneLeaders) for (const member of members) awaitZombie(l, member);
     if (plan.row.mm !== null) {
+      setTaskStates(l, "memory", plan.task);
       lowerMemory(l.memoryParts, plan.row.mm, l.taskSubject(plan.task));
     }
     // Before the root directory changes: /proc may be out of reach then.

@@ -28,11 +28,15 @@ export interface VmaPlan {
 }
 
 /** Plans the mappings of one address space. `vmas` ascending; `hasPages` says whether stored pages lie in one. */
-export function planVmas(vmas: readonly VmaRow[], hasPages: (vma: VmaRow) => boolean): readonly VmaPlan[] {
-  return vmas.map((vma, index) => planVma(vma, hasPages(vma), isSeparateFrom(vmas[index - 1], vma)));
+export function planVmas(
+  vmas: readonly VmaRow[],
+  hasPages: (vma: VmaRow) => boolean,
+  { isMerged = false }: { /** The address space is under PR_SET_MEMORY_MERGE. */ readonly isMerged?: boolean } = {},
+): readonly VmaPlan[] {
+  return vmas.map((vma, index) => planVma(vma, hasPages(vma), isSeparateFrom(vmas[index - 1], vma), isMerged));
 }
 
-function planVma(vma: VmaRow, hasPages: boolean, isSeparate: boolean): VmaPlan {
+function planVma(vma: VmaRow, hasPages: boolean, isSeparate: boolean, isMerged: boolean): VmaPlan {
   const has = (flag: bigint) => (vma.vmFlags & flag) !== 0n;
   const prot = vma.prot & (vmaProtBits.read | vmaProtBits.write | vmaProtBits.exec);
   const isPrivate = vma.kind === "anon_private" || vma.kind === "file_private";
@@ -53,6 +57,8 @@ function planVma(vma: VmaRow, hasPages: boolean, isSeparate: boolean): VmaPlan {
   if (has(vm.wf)) advice.push(MADV.wipeonfork);
   if (has(vm.dd) && !has(vm.io) && !has(vm.dp)) advice.push(MADV.dontdump);
   if (has(vm.mg)) advice.push(MADV.mergeable);
+  // Every new mapping is mergeable there.
+  else if (isMerged && isPrivate) advice.push(MADV.unmergeable);
   return {
     vma,
     source: sourceOf(vma),
@@ -84,7 +90,7 @@ function sourceOf(vma: VmaRow): VmaPlan["source"] {
 function isSeparateFrom(before: VmaRow | undefined, vma: VmaRow): boolean {
   if (before === undefined || before.end !== vma.start || before.kind !== vma.kind) return false;
   if (vma.kind !== "anon_private" && vma.kind !== "file_private") return false;
-  if (before.prot !== vma.prot || before.name !== vma.name || before.object !== vma.object) return false;
+  if (before.prot !== vma.prot || before.pkey !== vma.pkey || before.name !== vma.name || before.object !== vma.object) return false;
   if ((before.vmFlags & ~volatileFlags) !== (vma.vmFlags & ~volatileFlags)) return false;
   return vma.kind === "anon_private" || before.offset + (before.end - before.start) === vma.offset;
 }

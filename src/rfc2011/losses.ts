@@ -134,16 +134,15 @@ function addMemoryLosses(list: LossList, checkpoint: Checkpoint, tasks: readonly
     vmaVmFlagsBits.dc |
     vmaVmFlagsBits.wf |
     vmaVmFlagsBits.dd |
-    vmaVmFlagsBits.mg;
+    vmaVmFlagsBits.mg |
+    vmaVmFlagsBits.sl;
   const areas = tables.vmas.filter((vma) => mms.has(vma.mm));
   const named = (filter: (vma: (typeof areas)[number]) => boolean): string[] =>
     areas.filter(filter).map((vma) => `0x${vma.start.toString(16)}`);
-  list.add(
-    "memory.advice",
-    "memory",
-    "locking and advice on areas",
-    named((vma) => isRegular(vma) && (vma.vmFlags & unusual) !== 0n),
-  );
+  list.add("memory.advice", "memory", "locking, sealing and advice on areas, their memory policies and protection keys", [
+    ...named((vma) => isRegular(vma) && ((vma.vmFlags & unusual) !== 0n || vma.pkey !== 0)),
+    ...tables.memoryPolicies.filter(({ mm }) => mms.has(mm)).map(({ start }) => `0x${start.toString(16)}`),
+  ]);
   list.add(
     "memory.names",
     "memory",

@@ -15,11 +15,15 @@ export interface Asking {
   readonly name: string;
   /** A system call that the thread itself makes. Gives −errno on failure. */
   call(name: SyscallName, ...args: readonly AskedArgument[]): number;
+  /** The same, for addresses. */
+  callBig(name: SyscallName, ...args: readonly AskedArgument[]): bigint;
+  /** Does some calls that change registers other than the general ones, and gives the registers back. */
+  preservingRegisters<Result>(work: () => Result): Result;
   /** A system call that crimg makes about the thread. Gives −errno on failure. */
   outside(name: SyscallName, ...args: readonly (number | bigint | Uint8Array | null)[]): number;
   /** The text of a file in /proc/PID/task/TID, without its last newline; undefined if there is none. */
   file(name: string): Uint8Array | undefined;
-  /** A line of /proc/PID/task/TID/status. */
+  /** A line of /proc/PID/task/TID/status as it is now. */
   status(field: string): string | undefined;
   /** A field of /proc/PID/task/TID/stat, numbered as in proc_pid_stat(5). */
   stat(field: number): bigint;

@@ -12,6 +12,8 @@ import type { Setting } from "./setting.js";
 export const phases = [
   /** By the process, while /proc is in reach: before the root directory changes. */
   "proc",
+  /** By the process, when its mappings are made and before their protection is the last. */
+  "memory",
   /** By the process, when memory and descriptors are there and no other thread is. */
   "process",
   /** By each thread, before its credentials. */

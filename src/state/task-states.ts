@@ -2,7 +2,11 @@
 /** Small states of a process. */
 import { ARCH, PR } from "../linux/prctl.js";
 import { fileNumber, prctlResult, prctlStored } from "./asking.js";
-import { anyValue, ofTask, shownElsewhere } from "./state.js";
+import { anyValue, ofTask } from "./state.js";
+
+/** XTILEDATA, the only component that a program has to ask for. */
+const tileDataNumber = 18;
+const tileData = 1n << 18n;
 
 const hex = (value: number | bigint): string => `0x${value.toString(16)}`;
 
@@ -52,6 +56,22 @@ export const taskStates = {
     check: ({ childSubreaper }) => (childSubreaper <= 1 ? undefined : "0 or 1"),
     criu: "kept",
   }),
+  autogroup: ofTask({
+    title: "autogroup nice",
+    fields: ["autogroupNice"],
+    read: (ask) => {
+      // "/autogroup-25 nice 5"; it is the session's, so its leader keeps it.
+      const nice = /nice (-?\d+)/.exec(Buffer.from(ask.file("autogroup") ?? []).toString("latin1"))?.[1];
+      return { autogroupNice: Number(nice ?? 0) };
+    },
+    phase: "proc",
+    set: (setting, { autogroupNice, pid, sid }) => {
+      if (autogroupNice !== 0 && pid === sid) setting.file("autogroup", String(autogroupNice), { hint: "lowering it needs CAP_SYS_NICE" });
+    },
+    show: ({ autogroupNice }) => (autogroupNice === 0 ? undefined : String(autogroupNice)),
+    check: ({ autogroupNice }) => (autogroupNice >= -20 && autogroupNice <= 19 ? undefined : "-20 to 19"),
+    criu: { code: "scheduling.autogroup", facet: "scheduling", text: "the nice value of the session's autogroup is not kept" },
+  }),
   keepCaps: ofTask({
     title: "keep_caps",
     fields: ["keepCaps"],
@@ -70,9 +90,16 @@ export const taskStates = {
       const out = Buffer.alloc(8);
       return { xcompPerm: ask.call("arch_prctl", ARCH.getXcompPerm, { out }) === 0 ? out.readBigUInt64LE() : 0n };
     },
+    // Before other threads are made: the room for their registers grows with it.
     phase: "process",
-    set: () => undefined,
-    show: shownElsewhere,
+    set: (setting, { xcompPerm }) => {
+      if ((xcompPerm & tileData) === 0n) return;
+      setting.call("arch_prctl", [ARCH.reqXcompPerm, tileDataNumber], {
+        message: "ask for permission to use AMX",
+        hint: "resume on a processor with AMX, as the program uses it",
+      });
+    },
+    show: ({ xcompPerm }) => ((xcompPerm & tileData) === 0n ? undefined : "AMX"),
     check: anyValue,
     criu: { code: "fpu.permission", facet: "fpu", text: "the permission to use AMX is not kept" },
   }),

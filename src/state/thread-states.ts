@@ -3,8 +3,9 @@
 import { decodeText } from "../bytes/text.js";
 import { schedPolicyNames, schedPolicyValues, type ThreadRow } from "../gen/tables.js";
 import { CrimgError, exitStatus } from "../errors/crimg-error.js";
-import { PR } from "../linux/prctl.js";
+import { ARCH, PR } from "../linux/prctl.js";
 import { type Asking, prctlResult, prctlStored } from "./asking.js";
+import { memoryPolicyAt, memoryPolicyText, needsNodes, nodesArguments, nodesCheck } from "./memory-policy.js";
 import { type Setting, words8 } from "./setting.js";
 import { anyValue, ofThread, shownElsewhere } from "./state.js";
 
@@ -20,6 +21,8 @@ const ioprioDefault = (2 << ioprioClassShift) | 4;
 const defaultSlackNs = 50_000n;
 const EPERM = 1;
 const SCHED_DEADLINE = 6;
+/** SCHED_OTHER, BATCH and IDLE. */
+const fairPolicies: ReadonlySet<number> = new Set([0, 3, 5]);
 /** struct sched_attr without utilization clamps. */
 const schedAttrSize = 48;
 
@@ -113,7 +116,8 @@ export const threadStates = {
     read: readScheduling,
     phase: "thread",
     set: setScheduling,
-    show: shownElsewhere,
+    show: ({ schedPolicy, schedRuntimeNs }) =>
+      schedPolicy !== "deadline" && schedRuntimeNs !== 0n ? `a slice of ${schedRuntimeNs} ns` : undefined,
     check: ({ nice }) => (nice >= -20 && nice <= 19 ? undefined : "a nice value of -20 to 19"),
     criu: "kept",
   }),
@@ -159,6 +163,111 @@ export const threadStates = {
     check: anyValue,
     criu: { code: "scheduling.io-priority", facet: "scheduling", text: "the I/O priority is not kept" },
   }),
+  memoryPolicy: ofThread({
+    title: "memory policy",
+    fields: ["memoryPolicy", "memoryPolicyNodes"],
+    read: (ask) => {
+      const policy = memoryPolicyAt(ask, undefined);
+      return { memoryPolicy: policy?.mode ?? 0, memoryPolicyNodes: policy?.nodes ?? new Uint8Array(0) };
+    },
+    phase: "thread",
+    set: (setting, { memoryPolicy, memoryPolicyNodes }) => {
+      if (memoryPolicy === 0) return;
+      setting.call("set_mempolicy", [memoryPolicy, ...nodesArguments(memoryPolicyNodes)], {
+        message: `set memory policy ${memoryPolicyText(memoryPolicy, memoryPolicyNodes)}`,
+        hint: needsNodes,
+      });
+    },
+    show: ({ memoryPolicy, memoryPolicyNodes }) => (memoryPolicy === 0 ? undefined : memoryPolicyText(memoryPolicy, memoryPolicyNodes)),
+    check: ({ memoryPolicyNodes }) => nodesCheck(memoryPolicyNodes),
+    criu: { code: "memory.policy", facet: "memory", text: "the memory policy is not kept" },
+  }),
+  timestampCounter: ofThread({
+    title: "rdtsc",
+    fields: ["tscMode"],
+    read: (ask) => ({ tscMode: Number(prctlStored(ask, PR.getTsc) & 0xffn) }),
+    phase: "credentials",
+    set: (setting, { tscMode }) => {
+      if (tscMode === TSC_SIGSEGV) setting.call("prctl", [PR.setTsc, tscMode, 0, 0, 0], { message: "make rdtsc fault (PR_SET_TSC)" });
+    },
+    show: ({ tscMode }) => (tscMode === TSC_SIGSEGV ? "faults" : undefined),
+    check: ({ tscMode }) => (tscMode <= TSC_SIGSEGV ? undefined : "0, 1 or 2"),
+    criu: { code: "threads.tsc", facet: "threads", text: "PR_SET_TSC is not kept" },
+  }),
+  memoryFailure: ofThread({
+    title: "at memory failures",
+    fields: ["mceKill"],
+    read: (ask) => {
+      const policy = ask.call("prctl", PR.mceKillGet, 0, 0, 0, 0);
+      return { mceKill: policy < 0 ? 0 : policy + 1 };
+    },
+    phase: "thread",
+    set: (setting, { mceKill }) => {
+      if (mceKill !== 1 && mceKill !== 2) return;
+      setting.call("prctl", [PR.mceKill, MCE_KILL_SET, mceKill - 1, 0, 0], { message: "set what is killed at memory failures" });
+    },
+    show: ({ mceKill }) => [undefined, "killed late", "killed early", undefined][mceKill],
+    check: ({ mceKill }) => (mceKill <= 3 ? undefined : "0 to 3"),
+    criu: { code: "threads.mce-kill", facet: "threads", text: "PR_MCE_KILL is not kept" },
+  }),
+  cpuidFaulting: ofThread({
+    title: "cpuid",
+    fields: ["cpuidFaulting"],
+    read: (ask) => ({ cpuidFaulting: ask.call("arch_prctl", ARCH.getCpuid, 0) === 0 ? 1 : 0 }),
+    phase: "credentials",
+    set: (setting, { cpuidFaulting }) => {
+      if (cpuidFaulting === 0) return;
+      const hint = "resume on a processor that can let cpuid fault, as the program asked for it";
+      setting.call("arch_prctl", [ARCH.setCpuid, 0], { message: "make cpuid fault (ARCH_SET_CPUID)", hint });
+    },
+    show: ({ cpuidFaulting }) => (cpuidFaulting === 0 ? undefined : "faults"),
+    check: ({ cpuidFaulting }) => (cpuidFaulting <= 1 ? undefined : "0 or 1"),
+    criu: { code: "threads.cpuid", facet: "threads", text: "faulting of cpuid is not kept" },
+  }),
+  ioFlusher: ofThread({
+    title: "I/O flusher",
+    fields: ["ioFlusher"],
+    // PR_GET_IO_FLUSHER asks for a privilege; the two flags are for everybody to see.
+    read: (ask) => ({ ioFlusher: (ask.stat(9) & ioFlusherFlags) === ioFlusherFlags ? 1 : 0 }),
+    phase: "thread",
+    set: (setting, { ioFlusher }) => {
+      if (ioFlusher === 0) return;
+      setting.call("prctl", [PR.setIoFlusher, 1, 0, 0, 0], { message: "become an I/O flusher", hint: "it needs CAP_SYS_RESOURCE" });
+    },
+    show: ({ ioFlusher }) => (ioFlusher === 0 ? undefined : "yes"),
+    check: ({ ioFlusher }) => (ioFlusher <= 1 ? undefined : "0 or 1"),
+    criu: { code: "threads.io-flusher", facet: "threads", text: "PR_SET_IO_FLUSHER is not kept" },
+  }),
+  speculation: ofThread({
+    title: "speculation control",
+    fields: ["specStoreBypass", "specIndirectBranch", "specL1dFlush"],
+    read: (ask) => {
+      const [specStoreBypass = 0, specIndirectBranch = 0, specL1dFlush = 0] = speculations.map((_, which) =>
+        prctlResult(ask, PR.getSpeculationCtrl, which, 0, 0, 0),
+      );
+      return { specStoreBypass, specIndirectBranch, specL1dFlush };
+    },
+    phase: "credentials",
+    set: (setting, row) => {
+      speculations.forEach(([field, name], which) => {
+        const control = speculationControl(row[field], which);
+        if (control === undefined) return;
+        setting.call("prctl", [PR.setSpeculationCtrl, which, control, 0, 0], {
+          message: `set the control of speculation (${name})`,
+          hint: "resume on a kernel and processor that let a program control it",
+        });
+      });
+    },
+    show: (row) => {
+      const set = speculations.flatMap(([field, name], which) => {
+        const control = speculationControl(row[field], which);
+        return control === undefined ? [] : [`${name} ${speculationWords.get(control) ?? control}`];
+      });
+      return set.length === 0 ? undefined : set.join(", ");
+    },
+    check: anyValue,
+    criu: { code: "threads.speculation", facet: "threads", text: "speculation control is not kept" },
+  }),
   noNewPrivs: ofThread({
     title: "no_new_privs",
     fields: ["noNewPrivs"],
@@ -185,6 +294,36 @@ export const threadStates = {
   }),
 } as const;
 
+const TSC_SIGSEGV = 2;
+/** PR_MCE_KILL's second argument; its third is LATE 0 or EARLY 1. */
+const MCE_KILL_SET = 1;
+/** PF_MEMALLOC_NOIO and PF_LOCAL_THROTTLE (include/linux/sched.h). */
+const ioFlusherFlags = 0x0008_0000n | 0x0010_0000n;
+/** PR_SPEC_*: field, name; the index is PR_SPEC_STORE_BYPASS and so on. */
+const speculations = [
+  ["specStoreBypass", "store bypass"],
+  ["specIndirectBranch", "indirect branches"],
+  ["specL1dFlush", "flush of the L1D cache"],
+] as const;
+const PR_SPEC_PRCTL = 1;
+const specL1dFlush = 2;
+const PR_SPEC_ENABLE = 2;
+const PR_SPEC_DISABLE = 4;
+const speculationWords = new Map([
+  [2, "enabled"],
+  [4, "disabled"],
+  [8, "disabled for good"],
+  [16, "disabled until exec"],
+]);
+
+/** The control to set again; undefined where a program cannot set it, or it is what a fresh program has. */
+function speculationControl(value: number, which: number): number | undefined {
+  if ((value & PR_SPEC_PRCTL) === 0) return undefined;
+  const control = value & ~PR_SPEC_PRCTL;
+  // For the cache, enabled is what was asked for; for the others it is what everybody has.
+  return control === (which === specL1dFlush ? PR_SPEC_DISABLE : PR_SPEC_ENABLE) ? undefined : control;
+}
+
 type Scheduling = Pick<
   ThreadRow,
   "schedPolicy" | "schedPriority" | "nice" | "schedFlags" | "schedRuntimeNs" | "schedDeadlineNs" | "schedPeriodNs"
@@ -199,12 +338,17 @@ function readScheduling(ask: Asking): Scheduling {
     throw new CrimgError("dump.sched-policy", `thread ${ask.tid}: scheduling class ${number} is unknown`, {}, exitStatus.refused);
   }
   const isDeadline = number === SCHED_DEADLINE;
+  // The kernel tells the slice whether it was asked for or not: what differs from crimg's own was.
+  const own = Buffer.alloc(56);
+  const runtime = attr.readBigUInt64LE(24);
+  const isSlice =
+    fairPolicies.has(number) && ask.outside("sched_getattr", 0, own, own.length, 0) >= 0 && runtime !== own.readBigUInt64LE(24);
   return {
     schedPolicy,
     schedPriority: attr.readUInt32LE(20),
     nice: attr.readInt32LE(16),
     schedFlags: Number(attr.readBigUInt64LE(8)),
-    schedRuntimeNs: isDeadline ? attr.readBigUInt64LE(24) : 0n,
+    schedRuntimeNs: isDeadline || isSlice ? runtime : 0n,
     schedDeadlineNs: isDeadline ? attr.readBigUInt64LE(32) : 0n,
     schedPeriodNs: isDeadline ? attr.readBigUInt64LE(40) : 0n,
   };
@@ -220,7 +364,7 @@ function setScheduling(setting: Setting, row: ThreadRow): void {
     row.schedDeadlineNs,
     row.schedPeriodNs,
   );
-  const isUsual = policy === schedPolicyValues.other && row.nice === 0 && row.schedFlags === 0;
+  const isUsual = policy === schedPolicyValues.other && row.nice === 0 && row.schedFlags === 0 && row.schedRuntimeNs === 0n;
   setting.call("sched_setattr", [0, attributes, 0], {
     message: `set scheduling class ${row.schedPolicy}, priority ${row.schedPriority}, nice ${row.nice}`,
     hint: "start the image with the priority that the program had, or as root",

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** All families of probes, in the order of docs/limits.md. A new one is a C program, a list like process.ts, and a line here. */
+import { memory } from "./memory.js";
 import type { Family } from "./probe.js";
 import { namespaces } from "./namespaces.js";
 import { processes } from "./process.js";
+import { security } from "./security.js";
 import { sockets } from "./sockets.js";
 
-export const families: readonly Family[] = [processes, sockets, namespaces];
+export const families: readonly Family[] = [memory, security, processes, sockets, namespaces];

@@ -102,8 +102,8 @@ test("the official reader takes a whole tables segment", async () => {
   assert.deepEqual(
     directory.map(({ kind, lenRow, numRows }) => [kind, lenRow, numRows]),
     [
-      [2, 96, 2n],
-      [3, 416, 1n],
+      [2, 104, 2n],
+      [3, 472, 1n],
       [0xfffe, 1, 5n],
       [0xffff, 1, 0n],
     ],

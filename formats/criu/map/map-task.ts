@@ -156,7 +156,7 @@ export function taskCoreToWire(tables: Tables, taskIndex: number, task: TaskRow,
     exitCode: task.waitStatus,
     flags: task.taskFlags,
     blkSigset: leader?.sigMask ?? 0n,
-    comm: encodeText(leader?.comm ?? ""),
+    comm: encodeText(leader?.comm ?? task.comm),
   });
   taskStatesToWire(task, { core });
   if (task.state === "zombie") return core;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The messages of an image set → the model. */
+import { decodeText } from "../../../src/bytes/text.js";
 import { toBinary } from "@bufbuild/protobuf";
 import { checkpointRow, descriptorRow, taskRow, threadRow } from "../../../src/gen/tables.js";
 import { Checkpoint } from "../../../src/model/checkpoint.js";
@@ -111,6 +112,7 @@ function addTask(builder: ModelBuilder, entry: TreeEntry, mmsByVm: Map<number, n
       sid: entry.sid,
       state,
       waitStatus: core.tc.exitCode,
+      comm: isZombie ? decodeText(core.tc.comm) : "",
       stopSignal: core.tc.stopSigno,
       exitSignal: sigchld,
       mm,

@@ -21,7 +21,8 @@ export function taskTitle({ checkpoint }: Scope, index: number): string {
 /** Name of a task's leader, or `-`. */
 export function commOf(checkpoint: Checkpoint, index: number): string {
   const leader = checkpoint.threadsOf(index)[0];
-  const comm = leader === undefined ? "" : (checkpoint.tables.threads[leader]?.comm ?? "");
+  // The dead have no thread that could tell.
+  const comm = leader === undefined ? (checkpoint.tables.tasks[index]?.comm ?? "") : (checkpoint.tables.threads[leader]?.comm ?? "");
   return comm === "" ? "-" : comm;
 }
 

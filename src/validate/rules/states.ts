@@ -27,4 +27,19 @@ export const stateRules: readonly ModelRule[] = [
       yield* checkRows(statesOfMm, tables.mms, "mms");
     },
   ),
+  modelRule(
+    { code: "state.memory-policy", facet: "memory", summary: "A memory policy is of one mapping, or a part of it.", spec: "SPEC 5.28" },
+    function* ({ tables }) {
+      for (const [row, policy] of tables.memoryPolicies.entries()) {
+        const inside = tables.vmas.some((vma) => vma.mm === policy.mm && vma.start <= policy.start && policy.end <= vma.end);
+        if (policy.start < policy.end && inside) continue;
+        const range = `0x${policy.start.toString(16)}-0x${policy.end.toString(16)}`;
+        yield {
+          message: `the memory policy of ${range} lies in no mapping`,
+          at: { table: "memoryPolicies", row },
+          expected: "a range of one mapping",
+        };
+      }
+    },
+  ),
 ];

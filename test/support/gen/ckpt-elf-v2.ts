@@ -19,6 +19,7 @@ import {
   guardRegionRowSize,
   intervalTimerRowSize,
   lossRowSize,
+  memoryPolicyRowSize,
   messageFileRowSize,
   mmRowSize,
   objectRowSize,
@@ -43,6 +44,7 @@ import {
   readGuardRegionRow,
   readIntervalTimerRow,
   readLossRow,
+  readMemoryPolicyRow,
   readMessageFileRow,
   readMmRow,
   readObjectRow,
@@ -93,6 +95,7 @@ import {
   writeGuardRegionRow,
   writeIntervalTimerRow,
   writeLossRow,
+  writeMemoryPolicyRow,
   writeMessageFileRow,
   writeMmRow,
   writeObjectRow,
@@ -132,6 +135,7 @@ import type {
   GuardRegionRow,
   IntervalTimerRow,
   LossRow,
+  MemoryPolicyRow,
   MessageFileRow,
   MmRow,
   ObjectRow,
@@ -220,6 +224,8 @@ export const taskArbitrary: fc.Arbitrary<TaskRow> = fc.record({
   xcompPerm: u8,
   shadowStackFeatures: u8,
   descriptorTable: optionalRow,
+  autogroupNice: s4,
+  comm: text(20),
 });
 
 export const tlsEntryArbitrary: fc.Arbitrary<TlsEntry> = fc.record({
@@ -258,6 +264,19 @@ export const threadArbitrary: fc.Arbitrary<ThreadRow> = fc.record({
   inSyscall: u1,
   cpuAffinity: bytes(0, 20),
   tlsArray: fc.array(tlsEntryArbitrary, { minLength: 3, maxLength: 3 }),
+  tscMode: u1,
+  mceKill: u1,
+  cpuidFaulting: u1,
+  ioFlusher: u1,
+  specStoreBypass: u1,
+  specIndirectBranch: u1,
+  specL1dFlush: u1,
+  memoryPolicy: u4,
+  dispatchMode: u4,
+  memoryPolicyNodes: bytes(0, 20),
+  dispatchOffset: u8,
+  dispatchLength: u8,
+  dispatchSelector: u8,
 });
 
 export const credArbitrary: fc.Arbitrary<CredRow> = fc.record({
@@ -339,6 +358,11 @@ export const mmArbitrary: fc.Arbitrary<MmRow> = fc.record({
   thpDisabled: u4,
   membarrier: u4,
   coredumpFilter: u4,
+  pkeys: u4,
+  mdwe: u1,
+  memoryMerge: u1,
+  lockFuture: u1,
+  ldt: bytes(0, 20),
 });
 
 export const vmaArbitrary: fc.Arbitrary<VmaRow> = fc.record({
@@ -352,6 +376,7 @@ export const vmaArbitrary: fc.Arbitrary<VmaRow> = fc.record({
   vmFlags: u8,
   isHeap: u1,
   isStack: u1,
+  pkey: u1,
   name: text(20),
 });
 
@@ -528,6 +553,14 @@ export const terminalArbitrary: fc.Arbitrary<TerminalRow> = fc.record({
   output: bytes(0, 20),
 });
 
+export const memoryPolicyArbitrary: fc.Arbitrary<MemoryPolicyRow> = fc.record({
+  mm: u4,
+  mode: u4,
+  start: u8,
+  end: u8,
+  nodes: bytes(0, 20),
+});
+
 export const epollParametersArbitrary: fc.Arbitrary<EpollParametersRow> = fc.record({
   epoll: u4,
   busyPollUsecs: u4,
@@ -594,6 +627,7 @@ export const codecCases: readonly CodecCase[] = [
   codecCase("ckpt_elf_v2::guard_region", guardRegionRowSize, guardRegionArbitrary, readGuardRegionRow, writeGuardRegionRow),
   codecCase("ckpt_elf_v2::absent_region", absentRegionRowSize, absentRegionArbitrary, readAbsentRegionRow, writeAbsentRegionRow),
   codecCase("ckpt_elf_v2::terminal", terminalRowSize, terminalArbitrary, readTerminalRow, writeTerminalRow),
+  codecCase("ckpt_elf_v2::memory_policy", memoryPolicyRowSize, memoryPolicyArbitrary, readMemoryPolicyRow, writeMemoryPolicyRow),
   codecCase("ckpt_elf_v2::epoll_parameters", epollParametersRowSize, epollParametersArbitrary, readEpollParametersRow, writeEpollParametersRow),
   codecCase("ckpt_elf_v2::file_lock", fileLockRowSize, fileLockArbitrary, readFileLockRow, writeFileLockRow),
   codecCase("ckpt_elf_v2::gpu", gpuRowSize, gpuArbitrary, readGpuRow, writeGpuRow),
@@ -629,6 +663,7 @@ export const rowArbitraries: { readonly [Name in keyof Tables]: fc.Arbitrary<Tab
   losses: lossArbitrary,
   messageFiles: messageFileArbitrary,
   guardRegions: guardRegionArbitrary,
+  memoryPolicies: memoryPolicyArbitrary,
   absentRegions: absentRegionArbitrary,
   terminals: terminalArbitrary,
   fileLocks: fileLockArbitrary,

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import type { MutableTables } from "../../../src/gen/tables.js";
-import { absentRegionRow, guardRegionRow, terminalRow, vmaRow, taskRow, threadRow } from "../../../src/gen/tables.js";
+import { absentRegionRow, guardRegionRow, memoryPolicyRow, taskRow, terminalRow, threadRow, vmaRow } from "../../../src/gen/tables.js";
 import { modelRules } from "../../../src/validate/catalogue.js";
 import type { Finding } from "../../../src/validate/finding.js";
 import { pathLocator } from "../../../src/validate/locate.js";
@@ -85,6 +85,10 @@ const broken: Readonly<Record<string, readonly ((tables: MutableTables) => void)
   "tree.zombie": [set("tasks", 1, { state: "zombie" }), set("tasks", 1, { mm: null })],
   "tree.stop-signal": [set("tasks", 1, { state: "stopped", stopSignal: 0 })],
   "tree.leader": [set("threads", 2, { tid: 103 }), (tables) => void tables.threads.pop()],
+  "state.memory-policy": [
+    set("memoryPolicies", 0, memoryPolicyRow({ mm: 0, start: 0x500000n, end: 0x900000n, mode: 3 })),
+    set("memoryPolicies", 0, memoryPolicyRow({ mm: 0, start: 0x500000n, end: 0x500000n, mode: 3 })),
+  ],
   "state.value": [set("tasks", 0, { umask: 0o7777 }), set("threads", 0, { nice: 20 }), set("mms", 0, { dumpable: 3 })],
   "tree.comm": [set("threads", 0, { comm: "a name of sixteen" })],
   "memory.vma-empty": [set("vmas", 0, { end: 0x401000n })],

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Memory policies of mappings. /proc/PID/numa_maps names the policy of every mapping; one that has none shows that of
+ * the first thread. So where that is the default, only mappings that show another are asked about, else all.
+ */
+import { memoryPolicyRow } from "../gen/tables.js";
+import { tryReadSmall } from "../native/index.js";
+import { memoryPolicyAt } from "../state/memory-policy.js";
+import type { DumpContext, DumpedProcess } from "./context.js";
+import { procPath } from "./procfs.js";
+import type { Mapping } from "./smaps.js";
+
+/** Adds the rows of one address space. */
+export function collectMemoryPolicies(context: DumpContext, process: DumpedProcess, mm: number, mappings: readonly Mapping[]): void {
+  // Without NUMA there is no such file, and no policy.
+  const text = tryReadSmall(`${procPath(process.pid)}/numa_maps`)?.toString("latin1");
+  if (text === undefined) return;
+  const unusual = new Set(startsWithPolicy(text));
+  if (unusual.size === 0) return;
+  const injector = process.injector();
+  const ask = { call: injector.call.bind(injector) };
+  for (const { start, end } of mappings) {
+    const policy = unusual.has(start) ? memoryPolicyAt(ask, start) : undefined;
+    if (policy === undefined || policy.mode === 0) continue;
+    context.tables.memoryPolicies.push(memoryPolicyRow({ mm, mode: policy.mode, start, end, nodes: policy.nodes }));
+  }
+}
+
+/** Start addresses of the mappings that show a policy other than the default: `7f1200000000 interleave:0 …`. */
+export function startsWithPolicy(numaMaps: string): bigint[] {
+  return [...numaMaps.matchAll(/^([0-9a-f]+) (?!default )\S/gm)].map(([, start]) => BigInt(`0x${start}`));
+}
