@@ -23,9 +23,12 @@ import { collectMemoryPolicies } from "./memory-policies.js";
 import { collectMm } from "./mm.js";
 import { checkNamespaces } from "./namespaces/check.js";
 import { collectObjectContents, type MappedProcess } from "./object-contents.js";
+import { checkKeyrings } from "./keyrings.js";
 import { unpin } from "./pin.js";
 import { type Ignored, refusal } from "./refusal.js";
 import { getReg } from "./registers.js";
+import { checkSemaphoreUndo } from "./semaphore-undo.js";
+import { checkThreadNamespaces } from "./thread-namespaces.js";
 import { assertUnshared, checkFilters, noteLoginUid } from "./sharing.js";
 import { collectPendingSignals, collectSignalActions } from "./signals.js";
 import { type Mapping, readMappings } from "./smaps.js";
@@ -176,7 +179,9 @@ function collectAll(context: DumpContext, processes: CollectedProcess[], options
     checkFilters(context, process, getSyscallUserDispatch);
     noteLoginUid(context, process);
     checkControlGroups(context, process);
+    if (!process.frozen.isZombie) checkThreadNamespaces(context, process);
   }
+  checkSemaphoreUndo(context, processes);
 
   const live = processes.filter((process) => !process.frozen.isZombie);
   const threadRows = new Map<CollectedProcess, number[]>();
@@ -186,6 +191,7 @@ function collectAll(context: DumpContext, processes: CollectedProcess[], options
       process,
       process.frozen.threads.map((thread, index) => collectOneThread(context, process, thread, index)),
     );
+    checkKeyrings(context, process);
     collectRlimits(context, process);
     collectSignalActions(context, process);
   }

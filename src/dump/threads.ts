@@ -7,6 +7,7 @@ import { statesOfThread } from "../state/states.js";
 import type { DumpContext, DumpedProcess } from "./context.js";
 import type { FrozenThread } from "./freeze.js";
 import type { Injector } from "./injector.js";
+import { checkThreadKeyring } from "./keyrings.js";
 import { innermost } from "./procfs.js";
 import { inSyscall, rewound, toGpregs } from "./registers.js";
 import { restartNumber } from "./restart.js";
@@ -49,6 +50,7 @@ export function collectThread(context: DumpContext, process: DumpedProcess, thre
   const { tid } = thread;
   const ask = new ThreadAsking(process, tid, injector);
   const regs = storedRegs(thread);
+  checkThreadKeyring(context, process, tid, ask);
   const securebits = injector.call("prctl", PR.getSecurebits);
   const creds = addCreds(context, readCreds(ask.statusFields, securebits > 0 ? securebits : 0));
   return (

@@ -29,8 +29,8 @@ export interface SocketOption {
   readonly criu: "kept" | "lost";
   /**
    * How it is read and set; absent: as the same bytes. `text`: text of any length. The others are found by code of
-   * their own: `size` of a queue, and the `lock` that says that the program chose it; a BPF `filter`; a `membership`,
-   * of which a socket may have several.
+   * their own: `size` of a queue, and the `lock` that says that the program chose it; a BPF `filter`; a `membership`
+   * (or a peer's key), of which a socket may have several.
    */
   readonly how?: "text" | "size" | "lock" | "filter" | "membership";
   /** The kernel refuses to set it on a stream socket. */
@@ -47,7 +47,6 @@ export const socketOptions = {
   SO_KEEPALIVE: { of: "any", option: 9, criu: "kept" },
   SO_OOBINLINE: { of: "any", option: 10, criu: "kept" },
   SO_NO_CHECK: { of: "any", option: 11, criu: "kept" },
-  SO_PRIORITY: { of: "any", option: 12, criu: "kept" },
   SO_LINGER: { of: "any", option: 13, criu: "kept" },
   SO_REUSEPORT: { of: "any", option: 15, criu: "kept" },
   SO_PASSCRED: { of: "any", option: 16, criu: "kept" },
@@ -76,7 +75,6 @@ export const socketOptions = {
   SO_WIFI_STATUS: { of: "any", option: 41, criu: "lost" },
   SO_RCVPRIORITY: { of: "any", option: 82, criu: "lost" },
   SO_TXREHASH: { of: "any", option: 74, criu: "lost" },
-  SO_BUSY_POLL_BUDGET: { of: "any", option: 70, criu: "lost" },
   SO_LOCK_FILTER: { of: "any", option: 44, criu: "lost", isLate: true },
   IP_TOS: { of: "inet", option: 1, criu: "kept" },
   IP_TTL: { of: "inet", option: 2, criu: "kept" },
@@ -180,6 +178,8 @@ export const socketOptions = {
   PACKET_LOSS: { of: "packet", option: 14, criu: "lost" },
   PACKET_VNET_HDR: { of: "packet", option: 15, criu: "lost" },
   PACKET_TIMESTAMP: { of: "packet", option: 17, criu: "lost" },
+  // After IP_TOS, which changes it.
+  SO_PRIORITY: { of: "any", option: 12, criu: "kept" },
   SO_SNDBUF: { of: "any", option: 7, criu: "kept", how: "size", isLate: true },
   SO_RCVBUF: { of: "any", option: 8, criu: "kept", how: "size", isLate: true },
   SO_SNDBUFFORCE: { of: "any", option: 32, criu: "kept", how: "size" },
@@ -193,6 +193,7 @@ export const socketOptions = {
   MCAST_MSFILTER: { of: "inet", option: 48, criu: "lost", how: "membership" },
   IPV6_MCAST_JOIN_GROUP: { of: "inet6", option: 42, criu: "lost", how: "membership" },
   IPV6_MCAST_MSFILTER: { of: "inet6", option: 48, criu: "lost", how: "membership" },
+  TCP_MD5SIG_EXT: { of: "tcp", option: 32, criu: "lost", how: "membership" },
 } as const satisfies Readonly<Record<string, SocketOption>>;
 
 export type SocketOptionName = keyof typeof socketOptions;

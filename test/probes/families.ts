@@ -5,6 +5,7 @@ import type { Family } from "./probe.js";
 import { namespaces } from "./namespaces.js";
 import { processes } from "./process.js";
 import { security } from "./security.js";
+import { socketOptions } from "./socket-options.js";
 import { sockets } from "./sockets.js";
 
-export const families: readonly Family[] = [memory, security, processes, sockets, namespaces];
+export const families: readonly Family[] = [memory, security, processes, sockets, socketOptions, namespaces];

@@ -5,7 +5,7 @@
  */
 import { close, failed, socketFlag, tryGetsockopt } from "../../native/index.js";
 import { call, tryCall } from "../../native/sys.js";
-import { type NamedSocketOption, optionsFor, socketOptions } from "../../state/socket-options.js";
+import { levelOf, type NamedSocketOption, optionsFor, socketOptions } from "../../state/socket-options.js";
 
 export interface OptionValue {
   readonly level: number;
@@ -79,7 +79,12 @@ export class OptionReader {
     const values: OptionValue[] = [];
     for (const spec of optionsFor(family, type, protocol)) {
       const now = tryGetsockopt(fd, spec.level, spec.option);
-      if (typeof now === "number" || fresh.get(keyOf(spec.level, spec.option))?.equals(now) || isMeasuredSegment(spec, now)) continue;
+      const isFresh = typeof now !== "number" && fresh.get(keyOf(spec.level, spec.option))?.equals(now) === true;
+      // Setting IP_TOS sets the priority too.
+      const mustFollow =
+        spec.name === "SO_PRIORITY" &&
+        values.some(({ level, option }) => level === levelOf("IP_TOS") && option === socketOptions.IP_TOS.option);
+      if (typeof now === "number" || (isFresh && !mustFollow) || isMeasuredSegment(spec, now)) continue;
       values.push({ level: spec.level, option: spec.option, value: settable(spec, now) });
     }
     return fresh.size === 0 ? values : [...values, ...bufferSizes(fd, fresh)];

@@ -6,6 +6,9 @@ import { decodeAttributes, decodeMessages, dumpRequest, encodeMessage, netlinkTy
 const SOCK_DIAG_BY_FAMILY = 20;
 const AF_NETLINK = 16;
 const NETLINK_SOCK_DIAG = 4;
+const IPPROTO_TCP = 6;
+const TCP_LISTEN = 10;
+const INET_DIAG_INFO = 2;
 
 /** A unix socket as unix_diag describes it. */
 export interface UnixDiag {
@@ -65,11 +68,13 @@ export function decodeUnixDiag(payload: Buffer): UnixDiag | undefined {
 }
 
 /** struct inet_diag_req_v2 for all sockets of a protocol, asking for INET_DIAG_SHUTDOWN besides. */
-export function encodeInetRequest(family: number, protocol: number): Buffer {
+export function encodeInetRequest(family: number, protocol: number, states = 0xffffffff): Buffer {
   const request = Buffer.alloc(56);
   request.writeUInt8(family, 0);
   request.writeUInt8(protocol, 1);
-  request.writeUInt32LE(0xffffffff, 4);
+  // Keys come with INET_DIAG_INFO (2), though in an attribute of their own.
+  if (protocol === IPPROTO_TCP) request.writeUInt8(1 << (INET_DIAG_INFO - 1), 2);
+  request.writeUInt32LE(states, 4);
   return request;
 }
 
@@ -78,14 +83,19 @@ export interface InetDiag {
   readonly ino: number;
   readonly shutdown: number;
   readonly receiveQueue: number;
+  /** struct tcp_diag_md5sig of each peer that has a key (TCP_MD5SIG); told to CAP_NET_ADMIN only. */
+  readonly md5: Buffer;
 }
 
-/** struct inet_diag_msg and INET_DIAG_SHUTDOWN (8). */
+/** struct inet_diag_msg, INET_DIAG_SHUTDOWN (8) and INET_DIAG_MD5SIG (18). */
 export function decodeInetDiag(payload: Buffer): InetDiag | undefined {
   if (payload.length < 72) return undefined;
+  const attributes = decodeAttributes(payload, 72);
   return {
     ino: payload.readUInt32LE(68),
-    shutdown: decodeAttributes(payload, 72).get(8)?.readUInt8(0) ?? 0,
+    shutdown: attributes.get(8)?.readUInt8(0) ?? 0,
+    // the buffer is used again for the next answer
+    md5: Buffer.from(attributes.get(18) ?? []),
     receiveQueue: payload.readUInt32LE(56),
   };
 }
@@ -128,7 +138,8 @@ export function unixSockets(): Map<number, UnixDiag> {
 /** Every hashed inet socket of a family and protocol by inode (unbound datagram sockets are in no hash). */
 export function inetSockets(family: number, protocol: number): Map<number, InetDiag> {
   const found = new Map<number, InetDiag>();
-  ask(encodeInetRequest(family, protocol), (payload) => {
+  // Of TCP, connections are not asked about: there may be very many.
+  ask(encodeInetRequest(family, protocol, protocol === IPPROTO_TCP ? 1 << TCP_LISTEN : undefined), (payload) => {
     const diag = decodeInetDiag(payload);
     if (diag) found.set(diag.ino, diag);
   });

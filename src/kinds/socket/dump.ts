@@ -99,6 +99,7 @@ class SocketCollector implements FileCollector {
     if (filter === undefined) refuseDescription(description, "socket_bpf", "a socket with an eBPF filter");
     if (filter.length > 0)
       socketOptions.push(socketOptionRow({ socket, level: SOL_SOCKET, option: optionTable.SO_ATTACH_FILTER.option, value: filter }));
+    for (const option of this.#inet.signatureKeys(description, kind, row)) socketOptions.push(socketOptionRow({ socket, ...option }));
     if (kind.family === 16) this.#memberships(description, socket);
     if (kind.family === 2 || kind.family === 10) {
       this.#groups ??= groupsHere();

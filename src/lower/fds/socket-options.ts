@@ -30,7 +30,7 @@ function split(context: LowerContext, socket: number): { readonly early: SocketO
   return { early, late };
 }
 
-/** One row a group. */
+/** Groups of netlink, peers with keys. */
 const isRepeatable = (row: SocketOptionRow): boolean => socketOption(row)?.how === "membership";
 
 /** The option rows of a socket, in order. */

@@ -4,6 +4,7 @@ import { type SocketRow, socketRow } from "../../../gen/tables.js";
 import { close, errno, failed, socketFlag, tryCall, tryGetsockopt, tryIoctl, trySocketAddress } from "../../../native/index.js";
 import { type Collecting, type Description, refuseDescription } from "../../../dump/fds/context.js";
 import { pollEvent, polls } from "../dump-poll.js";
+import { md5Options } from "./dump-md5.js";
 import { type InetDiag, inetSockets } from "../dump-sock-diag.js";
 import type { OptionValue } from "../../../dump/fds/socket-options.js";
 
@@ -123,6 +124,12 @@ export class InetSocketCollector {
       state: isConnected ? "connected" : "unconnected",
       peerAddress: isConnected ? Uint8Array.from(peer) : new Uint8Array(0),
     });
+  }
+
+  /** Keys of TCP's MD5 signatures. Only of listening sockets does the kernel tell them. */
+  signatureKeys(description: Description, kind: SocketKind, { state }: SocketRow): OptionValue[] {
+    if (state !== "listening" || (kind.family !== 2 && kind.family !== 10)) return [];
+    return md5Options(this.#diag(kind, Number(description.stat.ino))?.md5 ?? Buffer.alloc(0));
   }
 
   #diag(kind: SocketKind, ino: number): InetDiag | undefined {
