@@ -309,7 +309,8 @@ types:
       - { id: value_ns, type: s8, doc: "Time left, nanoseconds; 0 disarmed." }
       - { id: interval_ns, type: s8, doc: "Period, nanoseconds." }
       - { id: overrun, type: u4, doc: "Overrun count." }
-      - { id: reserved, type: u4, doc: "Zero." }
+      - { id: clock_tid, type: u4, doc: "CPU clocks of another thread or process (clock is -2 or -6 then): whose, as the program sees it;
+          0: the leader's, or its process's." }
 
   mm:
     -crimg-table: 10

@@ -8,7 +8,7 @@
  */
 import { type Checkpoint as CheckpointModel, Checkpoint } from "../model/checkpoint.js";
 import { checkpointRow, type ClockPolicy, type CredRow, emptyTables, type TaskRow } from "../gen/tables.js";
-import { clockNs, failed, getRegset, getSyscallUserDispatch, regset, tryReadMemory, uname } from "../native/index.js";
+import { clockNs, failed, getRegset, regset, tryReadMemory, uname } from "../native/index.js";
 import { SysError } from "../native/sys.js";
 import { ProcessPageSource } from "../pages/process-source.js";
 import { assert64Bit } from "./admission.js";
@@ -28,7 +28,6 @@ import { unpin } from "./pin.js";
 import { type Ignored, refusal } from "./refusal.js";
 import { getReg } from "./registers.js";
 import { checkSemaphoreUndo } from "./semaphore-undo.js";
-import { checkThreadNamespaces } from "./thread-namespaces.js";
 import { assertUnshared, checkFilters, noteLoginUid } from "./sharing.js";
 import { collectPendingSignals, collectSignalActions } from "./signals.js";
 import { type Mapping, readMappings } from "./smaps.js";
@@ -176,10 +175,9 @@ function collectAll(context: DumpContext, processes: CollectedProcess[], options
   blockers.attempt(() => assertUnshared(processes));
   const { dropsCapabilities } = checkNamespaces(context, processes);
   for (const process of processes) {
-    checkFilters(context, process, getSyscallUserDispatch);
+    checkFilters(context, process);
     noteLoginUid(context, process);
     checkControlGroups(context, process);
-    if (!process.frozen.isZombie) checkThreadNamespaces(context, process);
   }
   checkSemaphoreUndo(context, processes);
 

@@ -3,7 +3,7 @@
 import type { CrimgErrorFields } from "../errors/crimg-error.js";
 import type { MutableTables } from "../gen/tables.js";
 import type { PageSource } from "../model/page-source.js";
-import type { FrozenProcess, FrozenTree } from "./freeze.js";
+import type { FrozenProcess, FrozenThread, FrozenTree } from "./freeze.js";
 import type { Injector } from "./injector.js";
 import { Blockers } from "./blockers.js";
 import { ObjectTable } from "./objects.js";
@@ -20,6 +20,8 @@ export interface DumpedProcess {
   readonly frozen: FrozenProcess;
   /** Runs calls in the first thread; opened at the first call, closed by the dump. Not for zombies. */
   injector(): Injector;
+  /** Runs calls in any of its threads; whoever asks closes it. */
+  injectorFor(thread: FrozenThread): Injector;
 }
 
 export class DumpContext {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What tasks share beyond what crimg can make again, their login uid, and filters on their system calls. */
 import { SysError } from "../native/sys.js";
-import { failed, kcmpType, tryKcmp, tryReadSmall } from "../native/index.js";
+import { failed, getSyscallUserDispatch, kcmpType, tryKcmp, tryReadMemory, tryReadSmall } from "../native/index.js";
 import type { DumpContext, DumpedProcess } from "./context.js";
 import { readStatus, procPath } from "./procfs.js";
 import { refusal } from "./refusal.js";
@@ -63,7 +63,7 @@ export function noteLoginUid(context: DumpContext, process: DumpedProcess): void
 const unsetLoginUid = "4294967295";
 
 /** Seccomp and syscall user dispatch of every thread. */
-export function checkFilters(context: DumpContext, process: DumpedProcess, dispatchOf: (tid: number) => number | undefined): void {
+export function checkFilters(context: DumpContext, process: DumpedProcess): void {
   for (const { tid } of process.frozen.threads) {
     const mode = Number(readStatus(procPath(process.pid, tid))?.get("Seccomp") ?? 0);
     if (mode !== 0) {
@@ -78,8 +78,22 @@ export function checkFilters(context: DumpContext, process: DumpedProcess, dispa
       }
       context.leaveOut("seccomp", `thread ${tid} of ${process.pid} (${process.name}): seccomp ${mode === 1 ? "strict mode" : "filter"}`);
     }
-    if ((dispatchOf(tid) ?? 0) !== 0) {
-      context.leaveOut("syscall-user-dispatch", `thread ${tid} of ${process.pid} (${process.name}): syscall user dispatch`);
+    if (isDispatching(process.pid, tid)) {
+      throw refusal(
+        "syscall-user-dispatch",
+        `thread ${tid} of ${process.pid} (${process.name}): syscall user dispatch is on, and would take the calls that crimg makes in it`,
+        { hint: "Dump again in a moment: while its selector lets calls through, it is kept." },
+      );
     }
   }
 }
+
+/** Whether system calls of the thread are dispatched just now: its selector says so, or there is none to let them through. */
+function isDispatching(pid: number, tid: number): boolean {
+  const { mode = 0, selector = 0n } = getSyscallUserDispatch(tid) ?? {};
+  if (mode === 0) return false;
+  const byte = Buffer.alloc(1);
+  return selector === 0n || tryReadMemory(pid, selector, byte) !== 1 || byte.readUInt8() !== SYSCALL_DISPATCH_FILTER_ALLOW;
+}
+
+const SYSCALL_DISPATCH_FILTER_ALLOW = 0;

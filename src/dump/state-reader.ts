@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Reads the rows of src/state from a thread that stands still. */
-import { getRegset, regset, setRegset, tryCall, tryReadSmall } from "../native/index.js";
+import { cpuid, getRegset, regset, setRegset, tryCall, tryReadSmall } from "../native/index.js";
 import type { AskedArgument, Asking } from "../state/asking.js";
 import type { AnyState } from "../state/state.js";
 import type { SyscallName } from "../linux/syscall-numbers.js";
@@ -30,6 +30,8 @@ export class ThreadAsking implements Asking {
   }
 
   readonly name: string;
+  // OSPKE
+  readonly hasProtectionKeys = (cpuid(7)[2] & (1 << 4)) !== 0;
 
   call(name: SyscallName, ...args: readonly AskedArgument[]): number {
     return this.injector.call(name, ...args);

@@ -56,7 +56,8 @@ export function collectPosixTimers(context: DumpContext, process: DumpedProcess)
   const out = Buffer.alloc(32);
   for (const timer of parseTimers(text)) {
     const injector = process.injector();
-    if (failed(injector.call("timer_gettime", timer.id, { out }))) continue;
+    const clockTid = ownerOfClock(context, process, timer);
+    if (clockTid === undefined || failed(injector.call("timer_gettime", timer.id, { out }))) continue;
     const intervalNs = out.readBigInt64LE(0) * second + out.readBigInt64LE(8);
     const valueNs = out.readBigInt64LE(16) * second + out.readBigInt64LE(24);
     const overrun = injector.call("timer_getoverrun", timer.id);
@@ -64,7 +65,9 @@ export function collectPosixTimers(context: DumpContext, process: DumpedProcess)
       posixTimerRow({
         task: process.row,
         timerId: timer.id,
-        clock: timer.clock,
+        // Without the id in it: that of the caller.
+        clock: timer.clock < 0 ? ownClock | (timer.clock & 7) : timer.clock,
+        clockTid,
         notify: timer.notify,
         signal: timer.signal,
         notifyTid: timer.notifyTid === 0 ? 0 : tidAsSeen(timer.notifyTid),
@@ -75,6 +78,66 @@ export function collectPosixTimers(context: DumpContext, process: DumpedProcess)
       }),
     );
   }
+}
+
+/** A CPU clock's number is (~id << 3) | kind (linux/posix-timers.h); an id of 0 is the caller. */
+const ownClock = ~0 << 3;
+/** The kind's bit of a thread's clock. */
+const perThread = 4;
+
+/**
+ * Whose CPU clock a timer is on, as the program sees it; 0 for the leader's, its process's, or another clock. undefined
+ * where that cannot be told, and the timer is left out.
+ */
+function ownerOfClock(context: DumpContext, process: DumpedProcess, timer: TimerEntry): number | undefined {
+  if (timer.clock >= 0) return 0;
+  const named = ~(timer.clock >> 3);
+  const isOfThread = (timer.clock & perThread) !== 0;
+  const own = context.tables.tasks[process.row]?.pid;
+  const holder = `process ${process.pid} (${process.name}): POSIX timer ${timer.id}`;
+  if (named !== 0) {
+    const isKnown = isOfThread
+      ? context.tables.threads.some(({ task, tid }) => task === process.row && tid === named)
+      : context.tables.tasks.some(({ pid }) => pid === named);
+    if (isKnown) return named === own ? 0 : named;
+    context.leaveOut("thread-clock", `${holder} is on the CPU clock of ${named}, which is not in the tree or has ended`);
+    return undefined;
+  }
+  if (!isOfThread || process.frozen.threads.length === 1) return 0;
+  // The kernel does not tell whose clock CLOCK_THREAD_CPUTIME_ID was. The time that is left shrinks when the owner works.
+  const owner = threadWhoseWorkCounts(process, timer);
+  if (owner !== undefined) return owner === process.pid ? 0 : tidAsSeen(owner);
+  if (timer.notifyTid !== 0) return timer.notifyTid === process.pid ? 0 : tidAsSeen(timer.notifyTid);
+  context.leaveOut("thread-clock", `${holder} is on the CPU clock of one of its threads, and does not tell of which`);
+  return undefined;
+}
+
+/** The thread (as crimg sees it) that makes the time left shrink; undefined if none does (a timer that is not armed). */
+function threadWhoseWorkCounts(process: DumpedProcess, timer: TimerEntry): number | undefined {
+  const leader = process.injector();
+  const out = Buffer.alloc(32);
+  const left = (): bigint => {
+    leader.call("timer_gettime", timer.id, { out });
+    return out.readBigInt64LE(16) * second + out.readBigInt64LE(24);
+  };
+  if (left() === 0n) return undefined;
+  // Asking is work of the leader.
+  const before = left();
+  let last = left();
+  if (last !== before) return process.pid;
+  const others = process.frozen.threads.slice(1).sort((a, b) => Number(b.tid === timer.notifyTid) - Number(a.tid === timer.notifyTid));
+  for (const thread of others) {
+    const injector = process.injectorFor(thread);
+    try {
+      injector.call("gettid");
+    } finally {
+      injector.close();
+    }
+    const now = left();
+    if (now !== last) return thread.tid;
+    last = now;
+  }
+  return undefined;
 }
 
 /** /proc gives the thread id in our namespace; the program knows it by the innermost one. */

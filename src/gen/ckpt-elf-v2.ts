@@ -520,8 +520,8 @@ export function readPosixTimerRow(reader: ByteReader, heaps: HeapReader): PosixT
   const valueNs = reader.s8();
   const intervalNs = reader.s8();
   const overrun = reader.u4();
-  reader.skip(4);
-  return { task, timerId, clock, notify, signal, notifyTid, sigval, valueNs, intervalNs, overrun };
+  const clockTid = reader.u4();
+  return { task, timerId, clock, notify, signal, notifyTid, sigval, valueNs, intervalNs, overrun, clockTid };
 }
 
 /** Appends a posix_timer record. */
@@ -536,7 +536,7 @@ export function writePosixTimerRow(writer: ByteWriter, row: PosixTimerRow, heaps
   writer.s8(row.valueNs, "value_ns");
   writer.s8(row.intervalNs, "interval_ns");
   writer.u4(row.overrun, "overrun");
-  writer.zeros(4);
+  writer.u4(row.clockTid, "clock_tid");
 }
 
 /** Bytes of a mm record. */

@@ -289,6 +289,7 @@ export const tableSpecs: readonly TableSpec[] = [
       { id: "value_ns", name: "valueNs", wire: "s8", offset: 32, size: 8, doc: "Time left, nanoseconds; 0 disarmed." },
       { id: "interval_ns", name: "intervalNs", wire: "s8", offset: 40, size: 8, doc: "Period, nanoseconds." },
       { id: "overrun", name: "overrun", wire: "u4", offset: 48, size: 4, doc: "Overrun count." },
+      { id: "clock_tid", name: "clockTid", wire: "u4", offset: 52, size: 4, doc: "CPU clocks of another thread or process (clock is -2 or -6 then): whose, as the program sees it; 0: the leader's, or its process's." },
     ],
   },
   {

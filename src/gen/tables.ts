@@ -900,6 +900,8 @@ export interface PosixTimerRow {
   readonly intervalNs: bigint;
   /** Overrun count. */
   readonly overrun: number;
+  /** CPU clocks of another thread or process (clock is -2 or -6 then): whose, as the program sees it; 0: the leader's, or its process's. */
+  readonly clockTid: number;
 }
 
 /** A PosixTimerRow; what is not given is zero, empty or none. */
@@ -915,6 +917,7 @@ export function posixTimerRow(fields: Partial<PosixTimerRow> = {}): PosixTimerRo
     valueNs: 0n,
     intervalNs: 0n,
     overrun: 0,
+    clockTid: 0,
     ...fields,
   };
 }

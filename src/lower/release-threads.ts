@@ -12,7 +12,7 @@ import type { DeviceLowering } from "./devices.js";
 import type { Lowering } from "./lowering.js";
 import { endRehearsal } from "./rehearsal.js";
 import type { DataRef, Label, Slot } from "./operands.js";
-import { hasTaskStates, setTaskStates } from "./state-setter.js";
+import { hasTaskStates, setTaskStates, setThreadStates } from "./state-setter.js";
 import { putSignalFrame, putUserRegs, tracedRegisters } from "./registers.js";
 import { optionSlotValues } from "../gen/restore-program.js";
 import { gpregs } from "../gen/tables.js";
@@ -222,5 +222,6 @@ function giveState(l: Lowering, index: number, room: XstateRoom): void {
     b.store8(room.vector.at(8), xstateRoom);
   }
   b.syscall("ptrace", [PTRACE.setsigmask, tid, 8, b.u8s(thread.sigMask)], { message: `give ${name} its signal mask` });
+  setThreadStates(l, "traced", index);
   b.syscall("ptrace", [PTRACE.setregs, tid, 0, putUserRegs(b, tracedRegisters(thread.regs))], { message: `give ${name} its registers` });
 }

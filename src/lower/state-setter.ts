@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Sets the rows of src/state: their calls become ops of the thread that the state is of. */
-import type { Setting, SettingArgument, SettingOptions } from "../state/setting.js";
+import { type Setting, type SettingArgument, type SettingOptions, threadId } from "../state/setting.js";
 import type { AnyState, Phase } from "../state/state.js";
 import { statesOfMm, statesOfTask, statesOfThread } from "../state/states.js";
 import type { SyscallName } from "../linux/syscall-numbers.js";
@@ -16,6 +16,7 @@ class OpSetting implements Setting {
     private readonly l: Lowering,
     task: number,
     readonly isLeader: boolean,
+    private readonly tid: Arg = 0,
   ) {
     this.taskName = l.taskName(task);
   }
@@ -45,6 +46,7 @@ class OpSetting implements Setting {
   }
 
   #operand(argument: SettingArgument): Arg {
+    if (argument === threadId) return this.tid;
     if (typeof argument === "string") return this.l.builder.string(argument);
     return argument instanceof Uint8Array ? this.l.builder.bytes(argument) : argument;
   }
@@ -85,7 +87,7 @@ export function setTaskStates(l: Lowering, phase: Phase, task: number): void {
 export function setThreadStates(l: Lowering, phase: Phase, thread: number): void {
   const row = l.thread(thread);
   const isLeader = l.checkpoint.threadsOf(row.task)[0] === thread;
-  setAll(new OpSetting(l, row.task, isLeader), statesOfThread, phase, row);
+  setAll(new OpSetting(l, row.task, isLeader, l.threadShared(thread).u4), statesOfThread, phase, row);
 }
 
 /** Whether a process has anything to set in a phase. */

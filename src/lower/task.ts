@@ -211,7 +211,9 @@ function lowerThreads(t: TreeLowering, plan: TaskPlan): void {
   lowerPendingSignals(b, l.checkpoint, plan.task, undefined, l.taskPid(plan.task), l.threadShared(leader).u4);
   lowerTimers(b, l.checkpoint, plan.task, (tid) => {
     const index = l.checkpoint.threadsOf(plan.task).find((candidate) => l.thread(candidate).tid === tid);
-    return index === undefined ? tid : l.threadShared(index).u4;
+    if (index !== undefined) return l.threadShared(index).u4;
+    const task = l.checkpoint.tables.tasks.findIndex(({ pid }) => pid === tid);
+    return task < 0 ? tid : l.taskPid(task);
   });
   lowerThreadState(l, leader);
   lowerRelease(l, leader);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Interval timers and POSIX timers. Their clocks start here, so these ops come late. */
 import type { Checkpoint } from "../model/checkpoint.js";
-import { itimerKindValues } from "../gen/tables.js";
+import { itimerKindValues, type PosixTimerRow } from "../gen/tables.js";
 import { PR } from "./constants.js";
 import type { Arg } from "./operands.js";
 import type { ProgramBuilder } from "./program-builder.js";
@@ -31,7 +31,7 @@ export function lowerTimers(b: ProgramBuilder, checkpoint: Checkpoint, task: num
     view.setInt32(12, row.notify, true);
     const sigevent = b.bytes(event);
     if ((row.notify & SIGEV_THREAD_ID) !== 0) b.store4(sigevent.at(16), tidOf(row.notifyTid));
-    b.syscall("timer_create", [row.clock, sigevent, b.u4s(row.timerId)], { message: `make POSIX timer ${row.timerId}` });
+    b.syscall("timer_create", [clockOf(b, row, tidOf), sigevent, b.u4s(row.timerId)], { message: `make POSIX timer ${row.timerId}` });
   }
   b.syscall("prctl", [PR.timerCreateRestoreIds, 0, 0, 0, 0], { message: "end making POSIX timers with their old ids" });
   for (const row of timers) {
@@ -40,4 +40,14 @@ export function lowerTimers(b: ProgramBuilder, checkpoint: Checkpoint, task: num
     const setting = b.u8s(row.intervalNs / billion, row.intervalNs % billion, value / billion, value % billion);
     b.syscall("timer_settime", [row.timerId, 0, setting, 0], { message: `start POSIX timer ${row.timerId}` });
   }
+}
+
+/** A CPU clock of another thread or process has its id, which may be a new one, in its number: (~id << 3) | kind. */
+function clockOf(b: ProgramBuilder, { clock, clockTid, timerId }: PosixTimerRow, tidOf: (tid: number) => Arg): Arg {
+  if (clockTid === 0) return clock;
+  const number = b.slot(`clock of timer ${timerId}`);
+  b.compute(number, "sub", 0xffff_ffff_ffff_ffffn, tidOf(clockTid));
+  b.compute(number, "shift_left", number, 3);
+  b.compute(number, "or", number, clock & 7);
+  return number;
 }

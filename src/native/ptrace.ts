@@ -176,11 +176,14 @@ export function getRseqConfiguration(tid: number): RseqConfiguration {
   };
 }
 
-/** Mode of prctl(PR_SET_SYSCALL_USER_DISPATCH): 0 is off. Kernels before 6.4 cannot say: undefined. */
-export function getSyscallUserDispatch(tid: number): number | undefined {
+/**
+ * prctl(PR_SET_SYSCALL_USER_DISPATCH) of a stopped thread: its mode (0 is off) and the address of its selector (0 for none).
+ * Kernels before 6.4 cannot say: undefined.
+ */
+export function getSyscallUserDispatch(tid: number): { readonly mode: number; readonly selector: bigint } | undefined {
   const data = Buffer.alloc(32);
   const result = tryCall("ptrace", request.GET_SYSCALL_USER_DISPATCH_CONFIG, tid, 32, data);
-  return result < 0 ? undefined : Number(data.readBigUInt64LE(0));
+  return result < 0 ? undefined : { mode: Number(data.readBigUInt64LE(0)), selector: data.readBigUInt64LE(8) };
 }
 
 /** siginfo of the signal at whose delivery the thread is stopped. */

@@ -9,6 +9,8 @@ import type { SyscallName } from "../linux/syscall-numbers.js";
 export type AskedArgument = number | bigint | { readonly in: Uint8Array } | { readonly out: Uint8Array };
 
 export interface Asking {
+  /** Whether this processor and kernel have protection keys: elsewhere pkey_alloc wastes the one key that there is. */
+  readonly hasProtectionKeys: boolean;
   /** As crimg sees it. */
   readonly tid: number;
   /** `process 4711 (bash)`, for messages. */

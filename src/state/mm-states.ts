@@ -191,25 +191,27 @@ function futureLock(ask: Asking): number {
 
 const maxKeys = 15;
 
+const ENOSPC = -28;
+
 /** The keys that pkey_alloc does not give: all that it gives are given back. */
 function allocatedKeys(ask: Asking): number {
+  if (!ask.hasProtectionKeys) return 0;
   // Allocating a key changes the thread's rights (PKRU).
   return ask.preservingRegisters(() => {
     let free = 0;
     for (;;) {
       const key = ask.call("pkey_alloc", 0, 0);
-      // EINVAL, ENOSYS: no such processor or kernel. The lowest is free: none was allocated.
+      // Not allowed to ask: under a seccomp filter, say.
       if (free === 0 && key < 0 && key !== ENOSPC) return 0;
       if (key < 0) break;
       free |= 1 << key;
+      // The lowest is free: none was allocated.
       if (free === 1 << 1) break;
     }
     for (const key of keysIn(free)) ask.call("pkey_free", key);
     return free === 1 << 1 ? 0 : ~free & 0xfffe;
   });
 }
-
-const ENOSPC = -28;
 
 /** Key numbers in a mask. */
 function keysIn(mask: number): number[] {

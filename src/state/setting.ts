@@ -3,7 +3,10 @@
 import type { SyscallName } from "../linux/syscall-numbers.js";
 
 /** An argument of a call of the restore: a number, or bytes or text (NUL-terminated) that are passed by address. */
-export type SettingArgument = number | bigint | string | Uint8Array;
+export type SettingArgument = number | bigint | string | Uint8Array | typeof threadId;
+
+/** Stands for the id of the thread that the state is of. */
+export const threadId = Symbol("thread id");
 
 export interface SettingOptions {
   /** The action and its object: `set the timer slack`. */

@@ -22,6 +22,8 @@ export const phases = [
   "credentials",
   /** By the process, when the first process holds all threads: what would keep it from doing so. */
   "last",
+  /** By the first process, on each thread that it holds: what would change the thread's own calls. */
+  "traced",
 ] as const;
 export type Phase = (typeof phases)[number];
 

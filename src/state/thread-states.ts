@@ -6,13 +6,16 @@ import { CrimgError, exitStatus } from "../errors/crimg-error.js";
 import { ARCH, PR } from "../linux/prctl.js";
 import { type Asking, prctlResult, prctlStored } from "./asking.js";
 import { memoryPolicyAt, memoryPolicyText, needsNodes, nodesArguments, nodesCheck } from "./memory-policy.js";
-import { type Setting, words8 } from "./setting.js";
+import { type Setting, threadId, words8 } from "./setting.js";
 import { anyValue, ofThread, shownElsewhere } from "./state.js";
 
 const SS_ONSTACK = 1;
 const SS_DISABLE = 2;
 const SS_AUTODISARM = 0x8000_0000;
 const PTRACE_GET_RSEQ_CONFIGURATION = 0x420f;
+const PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG = 0x4210;
+const PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG = 0x4211;
+const dispatchConfigSize = 32;
 const IOPRIO_WHO_PROCESS = 1;
 const ioprioClassShift = 13;
 /** ioprio_get for a thread that never set one: best effort, level 4. */
@@ -267,6 +270,30 @@ export const threadStates = {
     },
     check: anyValue,
     criu: { code: "threads.speculation", facet: "threads", text: "speculation control is not kept" },
+  }),
+  dispatch: ofThread({
+    title: "syscall user dispatch",
+    fields: ["dispatchMode", "dispatchOffset", "dispatchLength", "dispatchSelector"],
+    read: (ask) => {
+      // struct ptrace_sud_config: mode, selector, offset, length
+      const out = Buffer.alloc(dispatchConfigSize);
+      const isKnown = ask.outside("ptrace", PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG, ask.tid, out.length, out) >= 0;
+      const field = (at: number): bigint => (isKnown ? out.readBigUInt64LE(at) : 0n);
+      return { dispatchMode: Number(field(0)), dispatchSelector: field(8), dispatchOffset: field(16), dispatchLength: field(24) };
+    },
+    phase: "traced",
+    set: (setting, { dispatchMode, dispatchSelector, dispatchOffset, dispatchLength }) => {
+      if (dispatchMode === 0) return;
+      const config = words8(dispatchMode, dispatchSelector, dispatchOffset, dispatchLength);
+      setting.call("ptrace", [PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG, threadId, dispatchConfigSize, config], {
+        message: "set syscall user dispatch",
+        hint: "it needs Linux 6.4",
+      });
+    },
+    show: ({ dispatchMode, dispatchOffset, dispatchLength }) =>
+      dispatchMode === 0 ? undefined : `but from ${dispatchOffset.toString(16)}-${(dispatchOffset + dispatchLength).toString(16)}`,
+    check: anyValue,
+    criu: { code: "threads.dispatch", facet: "threads", text: "syscall user dispatch is not kept" },
   }),
   noNewPrivs: ofThread({
     title: "no_new_privs",

@@ -7,5 +7,6 @@ import { processes } from "./process.js";
 import { security } from "./security.js";
 import { socketOptions } from "./socket-options.js";
 import { sockets } from "./sockets.js";
+import { threads } from "./threads.js";
 
-export const families: readonly Family[] = [memory, security, processes, sockets, socketOptions, namespaces];
+export const families: readonly Family[] = [memory, security, threads, processes, sockets, socketOptions, namespaces];

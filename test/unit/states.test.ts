@@ -10,8 +10,10 @@ import { mmStates, statesOfMm, statesOfTask, statesOfThread, threadStates } from
 
 /** A kernel that knows nothing: every call fails with EINVAL, no file is there. */
 const nothingKnown: Asking = {
+  hasProtectionKeys: true,
   tid: 1,
   name: "process 1 (x)",
+  // Of protection keys, there is none left.
   call: () => -22,
   callBig: () => -22n,
   preservingRegisters: (work) => work(),

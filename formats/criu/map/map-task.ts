@@ -125,7 +125,7 @@ function posixTimerFromWire(task: number, timer: PosixTimer): PosixTimerRow {
 function posixTimerToWire(row: PosixTimerRow): PosixTimer {
   const timer = create(PosixTimerSchema, {
     itId: row.timerId >>> 0,
-    clockId: row.clock >>> 0,
+    clockId: (row.clockTid === 0 ? row.clock : (~row.clockTid << 3) | (row.clock & 7)) >>> 0,
     siSigno: row.signal,
     itSigevNotify: row.notify,
     sivalPtr: row.sigval,

@@ -337,6 +337,7 @@ export const posixTimerArbitrary: fc.Arbitrary<PosixTimerRow> = fc.record({
   valueNs: s8,
   intervalNs: s8,
   overrun: u4,
+  clockTid: u4,
 });
 
 export const mmArbitrary: fc.Arbitrary<MmRow> = fc.record({
