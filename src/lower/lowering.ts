@@ -17,6 +17,7 @@ import type { ReadingParts } from "./read-pages.js";
 import { StagedMemory } from "./shared-memory.js";
 import { runAs } from "./run-as.js";
 import { SpareIds } from "./spare-ids.js";
+import { type TileCode, tileCode } from "./tiles.js";
 import { Xstates } from "./xstate.js";
 
 export class Lowering implements LowerContext {
@@ -60,10 +61,13 @@ export class Lowering implements LowerContext {
   readonly #spareIds: SpareIds;
 
   readonly xstates: Xstates;
+  /** What makes room for AMX tiles, if any thread has some. */
+  readonly tileCode: TileCode | undefined;
 
   constructor(readonly checkpoint: Checkpoint) {
     const b = this.builder;
     this.xstates = new Xstates(b, checkpoint);
+    this.tileCode = tileCode(this);
     const { tasks, threads } = checkpoint.tables;
     const imageFd = b.slots[3];
     if (imageFd === undefined) throw new Error("no image fd slot");

@@ -13,6 +13,7 @@ import type { Lowering } from "./lowering.js";
 import { endRehearsal } from "./rehearsal.js";
 import type { DataRef, Label, Slot } from "./operands.js";
 import { hasTaskStates, setTaskStates, setThreadStates } from "./state-setter.js";
+import { usesTiles } from "./tiles.js";
 import { putSignalFrame, putUserRegs, tracedRegisters } from "./registers.js";
 import { optionSlotValues } from "../gen/restore-program.js";
 import { gpregs } from "../gen/tables.js";
@@ -78,18 +79,22 @@ export function lowerSupervision(l: Lowering, codeSyscallOffset: bigint, done: L
   b.pointer(unmap.at(14 * 8), { hole: 0n }); // di
   b.pointer(unmap.at(13 * 8), "hole_size"); // si
   b.pointer(unmap.at(16 * 8), { hole: codeSyscallOffset }); // ip
-  for (const index of threads) {
-    if (!leaders.has(index)) continue;
-    b.syscall("ptrace", [PTRACE.setregs, tid(index), 0, unmap], { message: `make ${name(index)} unmap the hole` });
+  const runCall = (index: number, registers: DataRef, call: string): void => {
+    b.syscall("ptrace", [PTRACE.setregs, tid(index), 0, registers], { message: `make ${name(index)} call ${call}` });
     for (const when of ["entry", "exit"]) {
-      b.syscall("ptrace", [PTRACE.syscall, tid(index), 0, 0], { message: `run ${name(index)} to the ${when} of munmap` });
+      b.syscall("ptrace", [PTRACE.syscall, tid(index), 0, 0], { message: `run ${name(index)} to the ${when} of ${call}` });
       stop(index);
     }
     // Once more into the kernel's signal code, which is where interrupted system calls are restarted.
     b.syscall("ptrace", [PTRACE.interrupt, tid(index), 0, 0], { message: `stop ${name(index)}` });
-    b.syscall("ptrace", [PTRACE.cont, tid(index), 0, 0], { message: `run ${name(index)} out of munmap` });
+    b.syscall("ptrace", [PTRACE.cont, tid(index), 0, 0], { message: `run ${name(index)} out of ${call}` });
     stop(index);
+  };
+  for (const index of threads) {
+    if (l.tileCode !== undefined && usesTiles(l.thread(index).xstate))
+      runCall(index, l.tileCode.registers, "getpid, after it has used a tile");
   }
+  for (const index of threads) if (leaders.has(index)) runCall(index, unmap, "munmap of the hole");
   const scratch = b.buffer(xstateRoom, 64);
   const vector = b.u8s(scratch, xstateRoom);
   for (const index of threads) giveState(l, index, { scratch, vector });

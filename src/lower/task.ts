@@ -11,6 +11,7 @@ import { endWithStatus, threadFlags } from "./process.js";
 import { lowerPendingSignals, lowerSignalActions } from "./signals.js";
 import { setTaskStates } from "./state-setter.js";
 import { lowerLimits, lowerThreadState } from "./thread-state.js";
+import { allowTileCode } from "./tiles.js";
 import { lowerTimers } from "./timers.js";
 import type { TaskPlan, TreePlan } from "./tree-plan.js";
 
@@ -82,6 +83,7 @@ export function lowerTask(t: TreeLowering, plan: TaskPlan): void {
     for (const helper of helpers) {
       b.syscall("wait4", [helper, 0, WAIT.wall, 0], { message: "reap the stand-in for a leader that is gone" });
     }
+    allowTileCode(l, plan.task);
     setTaskStates(l, "process", plan.task);
     lowerLimits(l, plan.task);
     lowerSignalActions(b, l.checkpoint, plan.task);
