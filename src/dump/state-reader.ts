@@ -9,6 +9,15 @@ import type { Injector } from "./injector.js";
 import { type ProcStat, procPath, readStat, readStatus } from "./procfs.js";
 import { refusal } from "./refusal.js";
 
+const pkruComponent = 9;
+const pkruFeature = 1n << 9n;
+/** CPUID leaf of the components of extended state: EBX of a subleaf is where its component is. */
+const xstateLeaf = 0xd;
+/** No right to any key but 0 (init_pkru_value). */
+const initialPkru = 0x5555_5554;
+/** CPUID 7: OSPKE in ECX. */
+const hasProtectionKeys = (): boolean => (cpuid(7)[2] & (1 << 4)) !== 0;
+
 /** A thread that answers. Files of /proc are read once. */
 export class ThreadAsking implements Asking {
   readonly #pid: number;
@@ -30,8 +39,6 @@ export class ThreadAsking implements Asking {
   }
 
   readonly name: string;
-  // OSPKE
-  readonly hasProtectionKeys = (cpuid(7)[2] & (1 << 4)) !== 0;
 
   call(name: SyscallName, ...args: readonly AskedArgument[]): number {
     return this.injector.call(name, ...args);
@@ -39,6 +46,15 @@ export class ThreadAsking implements Asking {
 
   callBig(name: SyscallName, ...args: readonly AskedArgument[]): bigint {
     return this.injector.callBig(name, ...args);
+  }
+
+  get usesProtectionKeys(): boolean {
+    if (!hasProtectionKeys()) return false;
+    const xstate = getRegset(this.tid, regset.X86_XSTATE);
+    const isUsed = xstate.length >= 520 && (xstate.readBigUInt64LE(512) & pkruFeature) !== 0n;
+    const offset = cpuid(xstateLeaf, pkruComponent)[1];
+    // Not in use, it is 0: every right to every key.
+    return !isUsed || xstate.length < offset + 4 || xstate.readUInt32LE(offset) !== initialPkru;
   }
 
   preservingRegisters<Result>(work: () => Result): Result {

@@ -9,8 +9,11 @@ import type { SyscallName } from "../linux/syscall-numbers.js";
 export type AskedArgument = number | bigint | { readonly in: Uint8Array } | { readonly out: Uint8Array };
 
 export interface Asking {
-  /** Whether this processor and kernel have protection keys: elsewhere pkey_alloc wastes the one key that there is. */
-  readonly hasProtectionKeys: boolean;
+  /**
+   * Whether the thread's rights to protection keys (PKRU) are other than at first: each key that is allocated changes
+   * them. Where a processor has none, pkey_alloc would waste the one key that there is.
+   */
+  readonly usesProtectionKeys: boolean;
   /** As crimg sees it. */
   readonly tid: number;
   /** `process 4711 (bash)`, for messages. */

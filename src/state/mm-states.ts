@@ -174,19 +174,38 @@ const pageSize = 4096;
 
 /**
  * Whether new mappings are locked: the kernel tells nobody, so a page is mapped. It counts as locked (VmLck) then, and is
- * there at once unless it waits to be touched. Where the limit on locked memory is reached the mapping itself fails.
+ * there at once unless it waits to be touched. Where the limit on locked memory is reached the mapping itself fails. Where
+ * nothing is locked, nothing was mapped since, and the program is left alone: a crimg that dies here leaves a page behind.
  */
 function futureLock(ask: Asking): number {
   const lockedKiB = (): number => Number.parseInt(ask.status("VmLck") ?? "0", 10);
   const before = lockedKiB();
+  if (before === 0) return 0;
   const page = ask.callBig("mmap", 0, pageSize, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, 0xffff_ffff_ffff_ffffn, 0);
   // EAGAIN: it would be locked, and there is no room for that.
   if (page < 0n && page > -4096n) return page === -11n ? 1 : 0;
-  const out = Buffer.alloc(1);
-  const isLocked = lockedKiB() > before;
-  const isResident = isLocked && ask.call("mincore", page, pageSize, { out }) === 0 && (out.readUInt8() & 1) === 1;
-  ask.call("munmap", page, pageSize);
-  return isLocked ? (isResident ? 1 : 2) : 0;
+  return afterwards(
+    () => {
+      const out = Buffer.alloc(1);
+      const isLocked = lockedKiB() > before;
+      const isResident = isLocked && ask.call("mincore", page, pageSize, { out }) === 0 && (out.readUInt8() & 1) === 1;
+      return isLocked ? (isResident ? 1 : 2) : 0;
+    },
+    () => ask.call("munmap", page, pageSize),
+  );
+}
+
+/** Does `work`, and `undo` whatever comes of it; once more if that fails, as it must not stay. */
+function afterwards<Result>(work: () => Result, undo: () => void): Result {
+  try {
+    return work();
+  } finally {
+    try {
+      undo();
+    } catch {
+      undo();
+    }
+  }
 }
 
 const maxKeys = 15;
@@ -195,21 +214,29 @@ const ENOSPC = -28;
 
 /** The keys that pkey_alloc does not give: all that it gives are given back. */
 function allocatedKeys(ask: Asking): number {
-  if (!ask.hasProtectionKeys) return 0;
+  if (!ask.usesProtectionKeys) return 0;
   // Allocating a key changes the thread's rights (PKRU).
   return ask.preservingRegisters(() => {
     let free = 0;
-    for (;;) {
-      const key = ask.call("pkey_alloc", 0, 0);
-      // Not allowed to ask: under a seccomp filter, say.
-      if (free === 0 && key < 0 && key !== ENOSPC) return 0;
-      if (key < 0) break;
-      free |= 1 << key;
-      // The lowest is free: none was allocated.
-      if (free === 1 << 1) break;
-    }
-    for (const key of keysIn(free)) ask.call("pkey_free", key);
-    return free === 1 << 1 ? 0 : ~free & 0xfffe;
+    return afterwards(
+      () => {
+        for (;;) {
+          const key = ask.call("pkey_alloc", 0, 0);
+          // Not allowed to ask: under a seccomp filter, say.
+          if (free === 0 && key < 0 && key !== ENOSPC) return 0;
+          if (key < 0) return ~free & 0xfffe;
+          free |= 1 << key;
+          // The lowest is free: none was allocated.
+          if (free === 1 << 1) return 0;
+        }
+      },
+      () => {
+        for (const key of keysIn(free)) {
+          ask.call("pkey_free", key);
+          free &= ~(1 << key);
+        }
+      },
+    );
   });
 }
 

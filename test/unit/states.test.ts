@@ -10,7 +10,7 @@ import { mmStates, statesOfMm, statesOfTask, statesOfThread, threadStates } from
 
 /** A kernel that knows nothing: every call fails with EINVAL, no file is there. */
 const nothingKnown: Asking = {
-  hasProtectionKeys: true,
+  usesProtectionKeys: true,
   tid: 1,
   name: "process 1 (x)",
   // Of protection keys, there is none left.
