@@ -36,6 +36,8 @@ export function checkSemaphoreUndo(context: DumpContext, processes: readonly Dum
   if (users.length === 0) return;
   // A process that has had no thread and made no such operation has no list: what compares equal has none either.
   const without = spawn("sleep", ["60"], { stdio: "ignore" });
+  // Without it, whoever used semaphores is taken to have something to undo.
+  without.on("error", () => undefined);
   try {
     for (const { pid, name } of users) {
       if (without.pid !== undefined && tryKcmp(pid, without.pid, kcmpType.SYSVSEM) === 0) continue;
