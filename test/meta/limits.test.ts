@@ -5,6 +5,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import test from "node:test";
 import { families } from "../probes/families.js";
+import { unseen } from "../probes/unseen.js";
 import { limitsPage } from "../probes/page.js";
 import { projectRoot } from "../support/project.js";
 
@@ -21,7 +22,7 @@ function isUntried(page: string, state: string): boolean {
 
 test("at most twelve states cannot be kept", () => {
   const lost = families.flatMap(({ probes }) => probes).filter(({ is }) => is !== "kept" && "cannot" in is);
-  assert.ok(lost.length <= 12, lost.map(({ state }) => state).join("; "));
+  assert.ok(lost.length + unseen.length <= 12, lost.map(({ state }) => state).join("; "));
 });
 
 test("no two probes have one name or one title", () => {

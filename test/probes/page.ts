@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** docs/limits.md from the families. */
+import { unseen } from "./unseen.js";
 import type { Expectation, Family, Probe } from "./probe.js";
 
 const words = (is: Expectation): string => {
@@ -37,5 +38,11 @@ export function limitsPage(families: readonly Family[], untried: ReadonlySet<str
       "",
       ...notes.flatMap((note) => [note, ""]),
     ]),
+    "## What the kernel shows to nobody",
+    "",
+    "| state | why it is lost, and cannot be told |",
+    "|---|---|",
+    ...unseen.map(({ state, why }) => `| ${state} | ${why} |`),
+    "",
   ].join("\n");
 }
