@@ -84,6 +84,8 @@ export interface PageScan {
 export function scanPages(pagemapFd: number, scan: PageScan, onRun: (start: bigint, end: bigint, categories: bigint) => void): number {
   const arg = Buffer.alloc(96);
   let start = scan.start;
+  // Where the buffer is just full, the kernel may stop before the end of the last run, and tell it once more.
+  let told = start;
   while (start < scan.end) {
     arg.writeBigUInt64LE(96n, 0);
     arg.writeBigUInt64LE(0n, 8);
@@ -101,7 +103,9 @@ export function scanPages(pagemapFd: number, scan: PageScan, onRun: (start: bigi
     if (count === -errno.EINTR) continue;
     if (failed(count)) return count;
     for (let at = 0; at < count * 24; at += 24) {
-      onRun(regions.readBigUInt64LE(at), regions.readBigUInt64LE(at + 8), regions.readBigUInt64LE(at + 16));
+      const [from, to] = [regions.readBigUInt64LE(at), regions.readBigUInt64LE(at + 8)];
+      if (to > told) onRun(from > told ? from : told, to, regions.readBigUInt64LE(at + 16));
+      if (to > told) told = to;
     }
     const walked = arg.readBigUInt64LE(32);
     if (walked <= start) break;
