@@ -69,14 +69,19 @@ function callsIn(trace: string): Map<number, string[]> {
   return found;
 }
 
-/** What the model's threads did, and the native ones. */
+/**
+ * What the model's threads did, and the native ones. An id may have several lives, one after another: processes that make a
+ * socket as somebody else did, and end, and then the task itself. strace writes all of them under one id.
+ */
 function compared(machine: Machine, native: Map<number, string[]>): { tid: number; own: string[]; seen: string[] }[] {
   const pids = new Set(machine.threads.map(({ tid }) => tid));
+  const taken = new Map<number, number>();
   return machine.threads.map(({ process, tid, calls }) => {
     const isFirst = process === machine.first;
     const list = (isFirst ? [...native].find(([pid]) => !pids.has(pid))?.[1] : native.get(tid)) ?? [];
-    const from = isFirst ? Math.max(0, list.indexOf("rt_sigprocmask")) : 0;
+    const from = isFirst ? Math.max(0, list.indexOf("rt_sigprocmask")) : (taken.get(tid) ?? 0);
     const own = calls.filter((name) => !passing.has(name) && name !== "ptrace");
+    taken.set(tid, from + own.length);
     return { tid, own, seen: list.slice(from, from + own.length) };
   });
 }
