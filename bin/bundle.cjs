@@ -11,6 +11,12 @@ const { Script } = require("node:vm");
 
 const bundle = join(__dirname, "../dist/bundle/cli/main.cjs");
 
+/** The bundle of a command: one of its own (tools/bundle.mjs), or that of all. */
+function bundleOf(command) {
+  const own = join(dirname(bundle), `${command}.cjs`);
+  return command === "show" && existsSync(own) ? own : bundle;
+}
+
 /** The cache of a command. The build makes them (tools/bundle/code-cache.mjs), "other" for those without one. */
 function cacheOf(command) {
   return join(dirname(bundle), `${command}.cache`);
@@ -30,12 +36,13 @@ function readIfThere(path) {
  * that no decoding is needed.
  */
 function loadBundle(command = "other") {
-  const source = readFileSync(bundle, "latin1");
+  const filename = bundleOf(command);
+  const source = readFileSync(filename, "latin1");
   const isName = /^[a-z]+$/.test(command);
   const cachedData = (isName ? readIfThere(cacheOf(command)) : undefined) ?? readIfThere(cacheOf("other"));
-  const script = new Script(source, { filename: bundle, cachedData });
+  const script = new Script(source, { filename, cachedData });
   const module = { exports: {} };
-  script.runInThisContext()(module.exports, createRequire(bundle), module, bundle, dirname(bundle));
+  script.runInThisContext()(module.exports, createRequire(filename), module, filename, dirname(filename));
   return { ...module.exports, script, isCached: cachedData !== undefined && script.cachedDataRejected === false };
 }
 

@@ -9,10 +9,23 @@ import { fileURLToPath } from "node:url";
 const path = (relative) => fileURLToPath(new URL(relative, import.meta.url));
 
 rmSync(path("../dist/bundle"), { recursive: true, force: true });
-await build({
+
+/** For a bundle of one command: the modules of the others are left out, since they are never loaded. */
+const only = (command) => ({
+  name: "only",
+  setup({ onResolve }) {
+    onResolve({ filter: /^\.\/commands\/[a-z]+\.js$/ }, ({ path: module }) =>
+      module === `./commands/${command}.js` ? undefined : { path: module, external: true },
+    );
+  },
+});
+
+/** Bundles the command line, whole or with one command only, into dist/bundle/cli/NAME.cjs. */
+const bundle = (name, plugins = [], external = []) => build({
   entryPoints: [path("../dist/src/cli/main.js")],
   // As deep as dist/src/cli, since modules find the addon and the schemas relative to themselves.
-  outfile: path("../dist/bundle/cli/main.cjs"),
+  outfile: path(`../dist/bundle/cli/${name}.cjs`),
+  plugins,
   bundle: true,
   minify: true,
   platform: "node",
@@ -25,11 +38,16 @@ await build({
   },
   footer: { js: "})" },
   // kaitai-struct names it for encodings that no format here has.
-  external: ["iconv-lite"],
+  external: ["iconv-lite", ...external],
   // yargs measures its help texts with it; they are ASCII, and the real one builds Unicode tables at every start.
   alias: { "string-width": path("bundle/ascii-width.mjs") },
   logLevel: "warning",
 });
+
+await bundle("main");
+// What is read at every start counts most where little else is.
+// Archives are rare; their readers stay where npm has put them.
+await bundle("show", [only("show")], ["xz-decompress", "tar-stream", "fzstd"]);
 // The page of `show --html` (browser/): one script and one style sheet, which the command puts into the page.
 await build({
   entryPoints: [path("../browser/page.ts"), path("../browser/page.css")],

@@ -30,6 +30,8 @@ function makeAll(directory, pid) {
   const run = ["run", "--image", path("run.elf"), "--at", "100ms", "-q", "--", "sleep", "3"];
   const lines = {
     other: ["--version"],
+    // What every start needs, and no more: an image is to be shown without reading much (test/e2e/large-images.test.ts).
+    show: ["--version"],
     dump,
     run,
     convert: conversions.slice(1),
