@@ -21,28 +21,29 @@ const only = (command) => ({
 });
 
 /** Bundles the command line, whole or with one command only, into dist/bundle/cli/NAME.cjs. */
-const bundle = (name, plugins = [], external = []) => build({
-  entryPoints: [path("../dist/src/cli/main.js")],
-  // As deep as dist/src/cli, since modules find the addon and the schemas relative to themselves.
-  outfile: path(`../dist/bundle/cli/${name}.cjs`),
-  plugins,
-  bundle: true,
-  minify: true,
-  platform: "node",
-  target: "node20",
-  format: "cjs",
-  define: { "import.meta.url": "bundleUrl" },
-  // A function that bin/bundle.cjs calls: to put one around the text there would copy all of it at every start.
-  banner: {
-    js: '(function(exports,require,module,__filename,__dirname){const bundleUrl=require("node:url").pathToFileURL(__filename).href;',
-  },
-  footer: { js: "})" },
-  // kaitai-struct names it for encodings that no format here has.
-  external: ["iconv-lite", ...external],
-  // yargs measures its help texts with it; they are ASCII, and the real one builds Unicode tables at every start.
-  alias: { "string-width": path("bundle/ascii-width.mjs") },
-  logLevel: "warning",
-});
+const bundle = (name, plugins = [], external = []) =>
+  build({
+    entryPoints: [path("../dist/src/cli/main.js")],
+    // As deep as dist/src/cli, since modules find the addon and the schemas relative to themselves.
+    outfile: path(`../dist/bundle/cli/${name}.cjs`),
+    plugins,
+    bundle: true,
+    minify: true,
+    platform: "node",
+    target: "node20",
+    format: "cjs",
+    define: { "import.meta.url": "bundleUrl" },
+    // A function that bin/bundle.cjs calls: to put one around the text there would copy all of it at every start.
+    banner: {
+      js: '(function(exports,require,module,__filename,__dirname){const bundleUrl=require("node:url").pathToFileURL(__filename).href;',
+    },
+    footer: { js: "})" },
+    // kaitai-struct names it for encodings that no format here has.
+    external: ["iconv-lite", ...external],
+    // yargs measures its help texts with it; they are ASCII, and the real one builds Unicode tables at every start.
+    alias: { "string-width": path("bundle/ascii-width.mjs") },
+    logLevel: "warning",
+  });
 
 await bundle("main");
 // What is read at every start counts most where little else is.

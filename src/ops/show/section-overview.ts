@@ -6,7 +6,7 @@ import { imageRules } from "../../validate/host/image-rules.js";
 import { counted, formatBytes } from "../units.js";
 import type { Block, SelectedRows } from "./document.js";
 import { timeText } from "./format-value.js";
-import { type Scope, mmsOf, objectText, rowsOfTasks } from "./scope.js";
+import { type Scope, mmsOf, objectText, rowsOfTasks, taskTitle } from "./scope.js";
 import { commandLineOf } from "./section-program.js";
 import { storedInVmas } from "./section-memory.js";
 import { type Section, tree, xfeatureNames } from "./section-tasks.js";
@@ -132,6 +132,24 @@ function gpuRowsOf(scope: Scope): SelectedRows {
   return cudaProcesses.length === 0 ? {} : { gpus: gpus.map((_, row) => row), cudaProcesses: rowsOfTasks(cudaProcesses, scope) };
 }
 
+/** Of one process: where its code, data, heap and stack begin, and the directories that it stands in. */
+function places(scope: Scope, index: number): Block[] {
+  const { mms, objects, tasks } = scope.checkpoint.tables;
+  const task = tasks[index];
+  const mm = task === undefined || task.mm === null ? undefined : mms[task.mm];
+  if (task === undefined || mm === undefined) return [];
+  const hex = (value: bigint | number): string => value.toString(16);
+  const lines = [`exe ${mm.exe === null ? "-" : objectText(objects[mm.exe])}`];
+  if (task.cwd !== null) lines.push(`cwd ${objectText(objects[task.cwd])}`);
+  if (task.root !== null && objects[task.root]?.path !== "/") lines.push(`root ${objectText(objects[task.root])}`);
+  lines.push(
+    `code ${hex(mm.startCode)}-${hex(mm.endCode)}  data ${hex(mm.startData)}-${hex(mm.endData)}  ` +
+      `brk ${hex(mm.startBrk)}-${hex(mm.brk)}  stack ${hex(mm.startStack)}`,
+    `personality ${hex(task.personality)}  flags ${hex(task.taskFlags)}`,
+  );
+  return [{ heading: taskTitle(scope, index), lines }];
+}
+
 /** What is in the image, at a glance. */
 export function overview(scope: Scope, { source, format, checkHost }: OverviewOptions): Section {
   const { checkpoint } = scope;
@@ -152,6 +170,8 @@ export function overview(scope: Scope, { source, format, checkHost }: OverviewOp
   lines.push(...gpuLines(scope));
   if (tables.losses.length > 0) lines.push(...tables.losses.map((loss) => `left out: ${loss.count} × ${loss.text} [${loss.code}]`));
   const blocks: Block[] = [{ heading: `${source} (${format})`, lines }, commands(scope), ...tree(scope).blocks, memory(scope)];
+  const [only] = scope.tasks;
+  if (only !== undefined && scope.tasks.length === 1) blocks.push(...places(scope, only));
   if (checkHost === true) blocks.push(needs(scope));
   const values = scope.tasks.map((index) => ({ pid: tables.tasks[index]?.pid ?? 0, command: commandLineOf(scope, index) ?? null }));
   return {
