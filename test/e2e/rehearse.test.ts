@@ -5,9 +5,12 @@ import { spawnSync } from "node:child_process";
 import { chmodSync, chownSync, existsSync, lstatSync, readFileSync, readdirSync, renameSync, watch, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import test from "node:test";
+import { inOwnWorld } from "../support/own-world.js";
 import { compile, crimg, isAlive, list, run, start, temporaryDirectory, until } from "../support/processes.js";
 import { crimgCommand, projectRoot } from "../support/project.js";
 
+/** Whether sockets, queues and mounts that are seen are those of this file's own programs. */
+const isOwn = inOwnWorld(import.meta.url);
 const nobody = 65534;
 const isRoot = process.getuid?.() === 0;
 const installed = (command: string): boolean => spawnSync("sh", ["-c", `command -v ${command}`]).status === 0;
@@ -16,7 +19,8 @@ const skip = spawnSync("unshare", [...(isRoot ? [] : ["-r"]), "-pfmnui", "true"]
 
 /**
  * What somebody outside can see: every name below a directory with inode, size, mode, owner and times; sockets, queues and
- * System V objects of the host; mounts; processes.
+ * System V objects; mounts. Without a world of its own other programs change these too: then sockets (abstract ones
+ * too) and mounts that name the directory are all that is compared.
  */
 function outside(directory: string): Map<string, string> {
   const seen = new Map<string, string>();
@@ -26,11 +30,12 @@ function outside(directory: string): Map<string, string> {
     if ((Number(mode) & 0o170000) === 0o040000) for (const name of readdirSync(path)) visit(join(path, name));
   };
   visit(directory);
-  for (const place of ["/dev/mqueue", "/dev/shm"]) seen.set(place, list(place).sort().join(" "));
-  const files = ["net/tcp", "net/tcp6", "net/udp", "net/udp6", "net/unix", "sysvipc/shm", "sysvipc/sem", "sysvipc/msg", "self/mountinfo"];
+  if (isOwn) for (const place of ["/dev/mqueue", "/dev/shm"]) seen.set(place, list(place).sort().join(" "));
+  const shared = ["net/tcp", "net/tcp6", "net/udp", "net/udp6", "sysvipc/shm", "sysvipc/sem", "sysvipc/msg"];
   // Columns of tcp, udp and unix that count time and memory change by themselves: local address, state and inode are taken.
-  for (const file of files) {
-    const lines = readFileSync(`/proc/${file}`, "utf8").split("\n").slice(1);
+  for (const file of [...(isOwn ? shared : []), "net/unix", "self/mountinfo"]) {
+    const all = readFileSync(`/proc/${file}`, "utf8").split("\n").slice(1);
+    const lines = isOwn ? all : all.filter((line) => line.includes(directory));
     const columns = file === "net/unix" ? [4, 5, 6, 7] : file.startsWith("net/") ? [1, 2, 3, 9] : undefined;
     const text = columns ? lines.map((line) => columns.map((at) => line.trim().split(/\s+/)[at]).join(" ")).sort() : lines;
     seen.set(file, text.join("\n"));
@@ -70,7 +75,7 @@ def keep(one): held.append(one); return one
 keep(socket.create_server(("127.0.0.1", 0)))
 keep(socket.create_server(("0.0.0.0", 0)))
 keep(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)).connect(("127.0.0.1", 9))
-for name in ("sock", "gone", "\\0rehearsed-%d" % os.getpid()):
+for name in ("sock", "gone", "\\0%s/rehearsed" % os.getcwd()):
     one = keep(socket.socket(socket.AF_UNIX)); one.bind(name); one.listen()
 os.unlink("gone")
 ghost = keep(open("ghost", "w+")); ghost.write("x" * 9000); ghost.flush(); os.unlink("ghost")
