@@ -64,19 +64,20 @@ async function writeWhole(checkpoint: Checkpoint, output: Output, options: Write
   const { fd } = output.file();
   const helper = helperFor(checkpoint);
   const firstPage = pageSize + BigInt(interpreter.bytes.length) + alignUp(BigInt(helper?.bytes.length ?? 0), pageSize);
-  const extents = layOut(checkpoint.tables.extents, firstPage);
+  const placement = layOut(checkpoint.tables.extents, firstPage);
+  const stored = placement.own.map(({ to }) => to);
   // The program refers to pages by their place in this file, which is known before they are there.
   const placed = new Checkpoint({
-    tables: { ...checkpoint.tables, extents },
+    tables: { ...checkpoint.tables, extents: placement.extents },
     sources: checkpoint.sources,
     unknownTables: checkpoint.unknownTables,
   });
   const abort = new AbortController();
   // In the background where the sources can; the rest of the image is made meanwhile, but for checksums of the pages.
-  const chunks = StoredChunks.of(extents);
+  const chunks = StoredChunks.of(stored);
   const copies = new PageCopies(options.onProgress, abort.signal, chunks);
-  copies.expect(lengthOf(extents));
-  const copying = copies.copy(fd, placedRanges(checkpoint, extents));
+  copies.expect(lengthOf(stored));
+  const copying = copies.copy(fd, placedRanges(checkpoint, placement));
   let rest: Rest;
   try {
     rest = { tables: writeTablesSegment(placed.tables, placed.unknownTables, chunks.count), program: linkProgramOf(placed) };
@@ -89,8 +90,7 @@ async function writeWhole(checkpoint: Checkpoint, output: Output, options: Write
   sumTheRest(fd, chunks);
   putChunkSums(rest.tables, chunks);
   putProgramSums(rest.program, chunks, interpreter.checksum);
-  const last = extents.at(-1);
-  writeRest(rest, fd, last === undefined ? firstPage : last.fileOffset + alignUp(last.length, pageSize), {
+  writeRest(rest, fd, placement.end, {
     interpreter,
     helper,
     firstPage,
@@ -110,22 +110,60 @@ interface Rest {
   readonly program: ReturnType<typeof linkProgramOf>;
 }
 
-/** Where each extent will be in the file: page-aligned, one after the other. */
-function layOut(extents: readonly ExtentRow[], start: bigint): ExtentRow[] {
+/** Where everything that is stored will be in the file. */
+interface Placement {
+  /** All extents, with their places. */
+  readonly extents: readonly ExtentRow[];
+  /** Those that have bytes of their own, ascending: with their old place, and the new one. */
+  readonly own: readonly { readonly from: ExtentRow; readonly to: ExtentRow }[];
+  readonly end: bigint;
+}
+
+/** Page-aligned, one after the other; bytes that an earlier extent has too (pages shared with a parent) are stored once. */
+function layOut(extents: readonly ExtentRow[], start: bigint): Placement {
   let next = start;
-  return extents.map((extent) => {
-    const fileOffset = next;
+  const placed = new Map<number, { from: ExtentRow; to: ExtentRow }[]>();
+  const own: { from: ExtentRow; to: ExtentRow }[] = [];
+  const rows = extents.map((extent) => {
+    let known = placed.get(extent.source);
+    if (known === undefined) placed.set(extent.source, (known = []));
+    const holder = holderOf(known, extent);
+    if (holder !== undefined) {
+      return { ...extent, source: 0, fileOffset: holder.to.fileOffset + (extent.fileOffset - holder.from.fileOffset) };
+    }
+    const to = { ...extent, source: 0, fileOffset: next };
     next += alignUp(extent.length, pageSize);
-    return { ...extent, source: 0, fileOffset };
+    const last = known.at(-1);
+    // Only what ascends can be found again; anything else is stored once more.
+    if (last === undefined || last.from.fileOffset + last.from.length <= extent.fileOffset) known.push({ from: extent, to });
+    own.push({ from: extent, to });
+    return to;
   });
+  return { extents: rows, own, end: next };
+}
+
+/** Who has the bytes of an extent already. */
+function holderOf(known: readonly { from: ExtentRow; to: ExtentRow }[], { ownerKind, fileOffset, length }: ExtentRow) {
+  if (ownerKind !== "mm") return undefined;
+  let [low, high] = [0, known.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    const { from } = known[middle] as { from: ExtentRow };
+    if (from.fileOffset + from.length > fileOffset) high = middle;
+    else low = middle + 1;
+  }
+  const found = known[low];
+  if (found === undefined || found.from.fileOffset > fileOffset || found.from.fileOffset + found.from.length < fileOffset + length)
+    return undefined;
+  // A place in the middle of a page would be none in the image.
+  return (fileOffset - found.from.fileOffset) % pageSize === 0n ? found : undefined;
 }
 
 /** Extents that have a source, and their places. */
-function* placedRanges({ sources, tables }: Checkpoint, placed: readonly ExtentRow[]): Generator<PlacedRange> {
-  for (const [index, { source, fileOffset, length }] of tables.extents.entries()) {
-    const pages = sources[source];
-    const target = placed[index]?.fileOffset;
-    if (pages && target !== undefined) yield { source: pages, position: fileOffset, length, target };
+function* placedRanges({ sources }: Checkpoint, { own }: Placement): Generator<PlacedRange> {
+  for (const { from, to } of own) {
+    const pages = sources[from.source];
+    if (pages) yield { source: pages, position: from.fileOffset, length: from.length, target: to.fileOffset };
   }
 }
 

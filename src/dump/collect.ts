@@ -26,6 +26,7 @@ import { collectObjectContents, type MappedProcess } from "./object-contents.js"
 import { checkKeyrings } from "./keyrings.js";
 import { unpin } from "./pin.js";
 import { type Ignored, refusal } from "./refusal.js";
+import { shareWithParent } from "./shared-pages.js";
 import { getReg } from "./registers.js";
 import { checkSemaphoreUndo } from "./semaphore-undo.js";
 import { assertUnshared, checkFilters, noteLoginUid } from "./sharing.js";
@@ -215,6 +216,7 @@ function collectAll(context: DumpContext, processes: CollectedProcess[], options
   }
   blockers.assertNone();
   mapped.forEach(({ process, vmas, source }, index) => collectExtents(context, process, mms[index] as number, vmas, source));
+  shareWithParents(context, mapped, mms);
   collectObjectContents(context, mapped);
   addCheckpointRow(context, live[0] as CollectedProcess, clocks, options);
   // What follows are few and large calls: better on whichever processor is free.
@@ -277,4 +279,13 @@ function addCheckpointRow(
       vdsoBuildId: vdso ? imageBuildId(readMemoryAt, vdso.start) : new Uint8Array(0),
     }),
   );
+}
+
+/** Parents come first: what a child shares with its parent, and that one with its own, is the first one's. */
+function shareWithParents({ tables }: DumpContext, mapped: readonly MappedProcess[], mms: readonly number[]): void {
+  const spaces = new Map(mapped.map(({ process }, index) => [process.row, { mm: mms[index] as number, pid: process.pid }]));
+  for (const { process } of mapped) {
+    const [child, parent] = [spaces.get(process.row), spaces.get(tables.tasks[process.row]?.parent ?? -1)];
+    if (child !== undefined && parent !== undefined) shareWithParent(tables, child, parent);
+  }
 }

@@ -21,6 +21,7 @@ export const MADV = {
   normal: 0,
   random: 1,
   sequential: 2,
+  dontneed: 4,
   dontfork: 10,
   mergeable: 12,
   unmergeable: 13,

@@ -18,12 +18,13 @@ import { DeviceLowering, type HelperPlace } from "./devices.js";
 import { lowerForeground, lowerPidfile } from "./foreground.js";
 import { lowerSupervision } from "./release-threads.js";
 import { type LinkedProgram, linkProgram } from "./link-program.js";
+import { planInheritance } from "./inheritance.js";
 import { Lowering } from "./lowering.js";
 import { openMappedObjects } from "./memory.js";
 import { lowerNamespaces } from "./namespaces.js";
 import { type Label, type Slot, auxv, holeBase, holeEnd, supervisor } from "./operands.js";
 import { resetSignalActions } from "./signals.js";
-import { type Directories, type TreeLowering, lowerTask } from "./task.js";
+import { type Directories, type TreeLowering, lowerTask, tasksForkedFromMemory } from "./task.js";
 import { releaseCallersTerminal } from "./controlling-terminal.js";
 import { planTree } from "./tree-plan.js";
 import { optionSlotValues, pidModeValues } from "../gen/restore-program.js";
@@ -91,7 +92,10 @@ export function lowerCheckpoint(checkpoint: Checkpoint, options: LowerOptions): 
   b.place(makeTree);
   devices?.start();
   continueClocks(l);
+  const inheritance = planInheritance(checkpoint, tree.tasks);
   const t: TreeLowering = {
+    inheritance,
+    forkedFromMemory: tasksForkedFromMemory(tree, inheritance),
     l,
     tree,
     descriptors,

@@ -3,10 +3,12 @@
  * The address space of a task. When its ops start, only the hole and the staged shared memory are mapped, so every
  * MAP_FIXED_NOREPLACE must succeed; when they end, every mapping of the model is there and the staging area is gone.
  */
-import { type MemoryPolicyRow, type MmRow, type VmaRow, vmaVmFlagsBits } from "../gen/tables.js";
+import { type ExtentRow, type MemoryPolicyRow, type MmRow, type VmaRow, vmaVmFlagsBits } from "../gen/tables.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import { memoryPolicyText, needsNodes, nodesArguments } from "../state/memory-policy.js";
 import { ARCH, MADV, MAP, MREMAP, O, PR, PR_SET_MM_MAP, PR_SET_VMA_ANON_NAME, PROT, pageSize, taskSize } from "./constants.js";
+import { withoutRanges } from "../model/shared-pages.js";
+import { type Inheritance, subtract } from "./inheritance.js";
 import type { ObjectOpener } from "./objects.js";
 import type { Slot } from "./operands.js";
 import { firstEndingAfter } from "./page-loading.js";
@@ -34,7 +36,7 @@ export function openMappedObjects(parts: MemoryParts, mm: number, subject: strin
 }
 
 /** Makes the address space. Ops of the task. */
-export function lowerMemory(parts: MemoryParts & ReadingParts, mmIndex: number, subject: string): void {
+export function lowerMemory(parts: MemoryParts & ReadingParts, mmIndex: number, subject: string, inherited?: Inheritance): void {
   const { checkpoint, builder: b } = parts;
   const mm = checkpoint.tables.mms[mmIndex];
   if (mm === undefined) return;
@@ -42,9 +44,9 @@ export function lowerMemory(parts: MemoryParts & ReadingParts, mmIndex: number, 
   // Memory that the kernel may drop at any time is dropped here: random number generators keep their state in it, and
   // two programs resumed from one image must not go on with the same one.
   const droppable = vmas.filter((vma) => (vma.vmFlags & vmaVmFlagsBits.dp) !== 0n);
-  const extents = checkpoint
-    .extentsOf({ mm: mmIndex })
-    .filter(({ address, length }) => !droppable.some((vma) => address >= vma.start && address + length <= vma.end));
+  const extents = withoutRanges(checkpoint.extentsOf({ mm: mmIndex }), inherited?.shared ?? []).filter(
+    ({ address, length }) => !droppable.some((vma) => address >= vma.start && address + length <= vma.end),
+  );
   const plans = planVmas(
     vmas,
     (vma) => {
@@ -55,17 +57,23 @@ export function lowerMemory(parts: MemoryParts & ReadingParts, mmIndex: number, 
   );
 
   const kernelStart = vmas.find((vma) => vma.kind === "vdso" || vma.kind === "vvar")?.start;
-  if (kernelStart !== undefined) {
+  if (kernelStart !== undefined && inherited === undefined) {
     // The lowest address of [vvar] is honoured exactly, provided that no vDSO is mapped.
     b.syscall("arch_prctl", [ARCH.mapVdso64, kernelStart], { message: `map the vDSO at ${hex(kernelStart)}` });
   }
-  setMmFields(parts, mm, subject);
+  setMmFields(parts, mm, subject, inherited !== undefined);
   let before: VmaPlan | undefined;
   const policies = checkpoint.tables.memoryPolicies.filter((row) => row.mm === mmIndex);
   for (const plan of plans) {
-    mapVma(parts, plan, before, subject);
-    setMemoryPolicies(b, plan.vma, policies);
+    if (inherited?.kept.has(plan.vma) === true) openForPages(b, plan, extents);
+    else {
+      mapVma(parts, plan, before, subject);
+      setMemoryPolicies(b, plan.vma, policies);
+    }
     before = plan;
+  }
+  for (const { start, end } of inherited?.dropped ?? []) {
+    b.syscall("madvise", [start, end - start, MADV.dontneed], { message: `drop ${hex(start)}-${hex(end)}, which only the parent has` });
   }
   readPages(parts, plans, extents);
   for (const { mm, start, end } of checkpoint.tables.guardRegions) {
@@ -75,11 +83,48 @@ export function lowerMemory(parts: MemoryParts & ReadingParts, mmIndex: number, 
       hint: "MADV_GUARD_INSTALL needs Linux 6.13, for mappings of files 6.15",
     });
   }
-  finishVmas(b, plans);
-  if (parts.staged.range !== undefined) {
-    const { start, end } = parts.staged.range;
-    b.syscall("munmap", [start, end - start], { message: "unmap the staging area" });
+  finishVmas(b, plans, inherited?.kept ?? new Set());
+}
+
+/** Ops of the task, when it and those who inherit its memory have taken their windows. */
+export function unmapStaging({ builder: b, staged }: MemoryParts): void {
+  if (staged.range === undefined) return;
+  const { start, end } = staged.range;
+  b.syscall("munmap", [start, end - start], { message: "unmap the staging area" });
+}
+
+/**
+ * Ops of a task that was forked when its parent had its memory: takes away the parent's mappings, but for those kept.
+ * (What lies between them may be the restore's own.)
+ */
+export function unmapParents(parts: MemoryParts, parentMm: number, inherited: Inheritance | undefined): void {
+  const { checkpoint, builder: b } = parts;
+  const kept = [...(inherited?.kept ?? [])];
+  const isGoing = ({ kind }: VmaRow): boolean => kind !== "vsyscall" && (inherited === undefined || (kind !== "vdso" && kind !== "vvar"));
+  const runs: { start: bigint; end: bigint }[] = [];
+  for (const vma of checkpoint.vmasOf(parentMm).map((index) => vmaAt(parts, index))) {
+    if (!isGoing(vma)) continue;
+    for (const { start, end } of subtract(vma, kept)) {
+      const last = runs.at(-1);
+      if (last?.end === start) last.end = end;
+      else runs.push({ start, end });
+    }
   }
+  for (const { start, end } of runs) {
+    b.syscall("munmap", [start, end - start], { message: `take away ${hex(start)}-${hex(end)} of the parent` });
+  }
+}
+
+/** A mapping that is kept from the parent, and in which pages have to be read. */
+function openForPages(
+  b: ProgramBuilder,
+  { vma, loadProt, prot }: VmaPlan,
+  extents: readonly Pick<ExtentRow, "address" | "length">[],
+): void {
+  const extent = extents[firstEndingAfter(extents, vma.start)];
+  if (loadProt === prot || extent === undefined || extent.address >= vma.end) return;
+  const where = `${hex(vma.start)}-${hex(vma.end)}`;
+  b.syscall("mprotect", [vma.start, vma.end - vma.start, loadProt], { message: `protect ${where}` });
 }
 
 function mapVma(parts: MemoryParts, plan: VmaPlan, before: VmaPlan | undefined, subject: string): void {
@@ -143,9 +188,10 @@ function setMemoryPolicies(b: ProgramBuilder, vma: VmaRow, policies: readonly Me
 }
 
 /** What comes after the pages. */
-function finishVmas(b: ProgramBuilder, plans: readonly VmaPlan[]): void {
+function finishVmas(b: ProgramBuilder, plans: readonly VmaPlan[], kept: ReadonlySet<VmaRow>): void {
   plans.forEach((plan, index) => {
-    if (!plan.isSeparate) return;
+    // What came by a fork is not joined with what did not.
+    if (!plan.isSeparate || kept.has(plan.vma)) return;
     for (const { vma } of [plans[index - 1], plan].filter((one) => one !== undefined)) {
       b.syscall("madvise", [vma.start, pageSize, MADV.populateWrite], { expect: "any" });
     }
@@ -178,7 +224,7 @@ function finishVmas(b: ProgramBuilder, plans: readonly VmaPlan[]): void {
  * until then they name the unmapped stack of the image, and whoever reads /proc/PID/cmdline would make a restored stack
  * grow down to it, if it is near enough (expand_stack in the kernel's __access_remote_vm).
  */
-function setMmFields(parts: MemoryParts, mm: MmRow, subject: string): void {
+function setMmFields(parts: MemoryParts, mm: MmRow, subject: string, keepsExe: boolean): void {
   const { builder: b } = parts;
   if (mm.startStack < mmapMinAddr) return;
   // Formats that do not know a field leave it 0, which the kernel refuses: the stack's start stands in.
@@ -202,7 +248,7 @@ function setMmFields(parts: MemoryParts, mm: MmRow, subject: string): void {
   );
   const withoutExe = b.label("mm fields without exe link");
   const done = b.label("mm fields are set");
-  if (mm.exe !== null) {
+  if (mm.exe !== null && !keepsExe) {
     b.store4(map.at(100), exeFd(parts, mm.exe, subject));
     b.syscall("prctl", [PR.setMm, PR_SET_MM_MAP, map, 104, 0], { orElse: withoutExe });
     b.jump(done);

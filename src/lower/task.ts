@@ -5,7 +5,8 @@ import { CLONE, P_PID, PR, SIG, WAIT } from "./constants.js";
 import { setForegroundGroup, takeControllingTerminal } from "./controlling-terminal.js";
 import { lowerRelease } from "./release-threads.js";
 import type { Lowering } from "./lowering.js";
-import { lowerMemory } from "./memory.js";
+import type { Inheritance } from "./inheritance.js";
+import { lowerMemory, unmapParents, unmapStaging } from "./memory.js";
 import type { Label, Shared, Slot } from "./operands.js";
 import { endWithStatus, threadFlags } from "./process.js";
 import { lowerPendingSignals, lowerSignalActions } from "./signals.js";
@@ -27,6 +28,9 @@ export interface TreeLowering {
   /** By task, opened in the first process. */
   readonly directories: readonly Directories[];
   readonly labels: readonly Label[];
+  /** What children keep of their parent's memory. */
+  readonly inheritance: ReadonlyMap<number, Inheritance>;
+  readonly forkedFromMemory: ReadonlyMap<number, number>;
   readonly counts: {
     /** Who counts on `placed`: tasks and stand-ins for leaders of groups. */
     readonly placed: number;
@@ -46,7 +50,8 @@ export function lowerTask(t: TreeLowering, plan: TaskPlan): void {
     // If the parent dies before everything runs, so does the child: nothing half-alive remains.
     b.syscall("prctl", [PR.setPdeathsig, SIG.kill, 0, 0, 0], { message: "ask to die with the parent" });
     publishOwnId(l, "getpid", l.taskShared(plan.task));
-    const helpers = makeRelatives(t, plan);
+    const memory = new TaskMemory(t, plan);
+    const helpers = makeRelatives(t, plan, memory);
     b.count(l.placed);
     joinGroup(t, plan);
     if (plan.row.state === "zombie") {
@@ -60,10 +65,8 @@ export function lowerTask(t: TreeLowering, plan: TaskPlan): void {
     if (t.counts.joined > 0) b.wait(l.joined, t.counts.joined);
     for (const child of [...plan.early, ...plan.late]) awaitZombie(l, child);
     for (const { members } of plan.goneLeaders) for (const member of members) awaitZombie(l, member);
-    if (plan.row.mm !== null) {
-      setTaskStates(l, "memory", plan.task);
-      lowerMemory(l.memoryParts, plan.row.mm, l.taskSubject(plan.task));
-    }
+    memory.make();
+    unmapStaging(l.memoryParts);
     // Before the root directory changes: /proc may be out of reach then.
     setTaskStates(l, "proc", plan.task);
     enterDirectories(t, plan);
@@ -91,6 +94,43 @@ export function lowerTask(t: TreeLowering, plan: TaskPlan): void {
   });
 }
 
+/** When a task gets its memory: usually when all tasks are there, but before those who inherit it are forked. */
+class TaskMemory {
+  #isMade = false;
+
+  constructor(
+    private readonly t: TreeLowering,
+    private readonly plan: TaskPlan,
+  ) {}
+
+  make(): void {
+    const { l, inheritance, forkedFromMemory } = this.t;
+    const { row, task } = this.plan;
+    if (this.#isMade || row.mm === null) return;
+    this.#isMade = true;
+    const inherited = inheritance.get(task);
+    const foreign = forkedFromMemory.get(task);
+    if (foreign !== undefined) unmapParents(l.memoryParts, foreign, inherited);
+    setTaskStates(l, "memory", task);
+    lowerMemory(l.memoryParts, row.mm, l.taskSubject(task), inherited);
+  }
+}
+
+/**
+ * Tasks whose memory is that of another when they begin, with its row in `mms`: heirs, and whoever is forked after them
+ * (or by a stand-in that is).
+ */
+export function tasksForkedFromMemory(tree: TreePlan, inheritance: ReadonlyMap<number, Inheritance>): ReadonlyMap<number, number> {
+  const foreign = new Map<number, number>();
+  for (const { row, early, late, siblings, goneLeaders } of tree.tasks) {
+    const isHeir = (child: number): boolean => inheritance.has(child);
+    if (row.mm === null || ![...early, ...late].some(isHeir)) continue;
+    const after = [...(early.some(isHeir) ? late : []), ...siblings, ...goneLeaders.flatMap(({ members }) => members)];
+    for (const child of [...early.filter(isHeir), ...late.filter(isHeir), ...after]) foreign.set(child, row.mm);
+  }
+  return foreign;
+}
+
 /** The parent publishes it too, but perhaps only after the child has run far ahead. */
 function publishOwnId(l: Lowering, call: "getpid" | "gettid", shared: Shared): void {
   const own = l.builder.slot(`own ${shared.name}`);
@@ -99,16 +139,23 @@ function publishOwnId(l: Lowering, call: "getpid" | "gettid", shared: Shared): v
 }
 
 /** Forks children before and after setsid, and the stand-ins. Returns the pid slots of stand-ins to reap. */
-function makeRelatives(t: TreeLowering, plan: TaskPlan): Slot[] {
+function makeRelatives(t: TreeLowering, plan: TaskPlan, memory: TaskMemory): Slot[] {
   const { l } = t;
   const b = l.builder;
   const helpers: Slot[] = [];
-  for (const child of plan.early) fork(t, child, 0);
+  /** Those who inherit come last of their kind, when the memory is there. */
+  const forkAll = (children: readonly number[]): void => {
+    const isHeir = (child: number): boolean => t.inheritance.has(child);
+    for (const child of children.filter((one) => !isHeir(one))) fork(t, child, 0);
+    if (children.some(isHeir)) memory.make();
+    for (const child of children.filter(isHeir)) fork(t, child, 0);
+  };
+  forkAll(plan.early);
   if (plan.isSessionLeader) {
     b.syscall("setsid", [], { message: "lead a new session" });
     takeControllingTerminal(t, plan);
   }
-  for (const child of plan.late) fork(t, child, 0);
+  forkAll(plan.late);
   for (const sibling of plan.siblings) fork(t, sibling, CLONE.parent);
   for (const { sid, members } of plan.goneLeaders) {
     helpers.push(

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Rules about a version 2 image as a file: parts, headers, section names, holes (SPEC 2 to 4). */
+import { rowsWithOwnBytes } from "../../model/shared-pages.js";
 import type { RandomBytes } from "../../bytes/random-bytes.js";
 import { segmentsOf } from "../../../formats/ckpt-elf/image-header.js";
 import { type ImageSums, readSums } from "../../../formats/ckpt-elf/sums.js";
@@ -79,7 +80,10 @@ function partsOf({ header, segments, checkpoint }: Container): Part[] {
       const name = partNames.get(segment.pType);
       return name === undefined ? [] : [part(`${name} (program_headers[${index}])`, segment.pOffset, segment.pFilesz)];
     }),
-    ...checkpoint.tables.extents.map((extent, row) => part(`extents[${row}]`, extent.fileOffset, extent.length)),
+    ...rowsWithOwnBytes(checkpoint.tables).flatMap((row) => {
+      const extent = checkpoint.tables.extents[row];
+      return extent === undefined ? [] : [part(`extents[${row}]`, extent.fileOffset, extent.length)];
+    }),
   ];
   return parts.filter(({ start, end }) => end > start).sort((a, b) => (a.start < b.start ? -1 : a.start > b.start ? 1 : 0));
 }

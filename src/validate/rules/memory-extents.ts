@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Rules about stored pages: where they belong, and where their bytes are. */
+import { rowsWithOwnBytes } from "../../model/shared-pages.js";
 import type { ExtentRow, VmaRow } from "../../gen/tables.js";
 import { type ModelContext, type ModelRule, hex, modelRule, pageSize } from "../model-context.js";
 
@@ -139,12 +140,16 @@ export const extentRules: readonly ModelRule[] = [
     },
   ),
   modelRule(
-    { code: "pages.file-twice", facet: "memory", summary: "No byte of the file is the content of two extents.", spec: "SPEC 7" },
+    {
+      code: "pages.file-twice",
+      facet: "memory",
+      summary: "No byte of the file is the content of two extents, unless a parent and its child have it at the same address.",
+      spec: "SPEC 7",
+    },
     function* ({ tables, format }) {
       if (format !== "ckpt-elf") return;
-      const sorted = [...tables.extents.entries()].sort(([, a], [, b]) =>
-        a.fileOffset < b.fileOffset ? -1 : a.fileOffset > b.fileOffset ? 1 : 0,
-      );
+      const own = rowsWithOwnBytes(tables).map((row) => [row, tables.extents[row] as ExtentRow] as const);
+      const sorted = own.sort(([, a], [, b]) => (a.fileOffset < b.fileOffset ? -1 : a.fileOffset > b.fileOffset ? 1 : 0));
       let before: ExtentRow | undefined;
       for (const [row, extent] of sorted) {
         if (before !== undefined && extent.source === before.source && extent.fileOffset < before.fileOffset + before.length) {

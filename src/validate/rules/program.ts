@@ -22,7 +22,10 @@ import {
 import { DescriptorProgram } from "../../lower/fds/lowering.js";
 import { checksum, checksumOffset, putChecksum } from "../../lower/checksum.js";
 import type { HelperPlace } from "../../lower/devices.js";
+import type { Checkpoint } from "../../model/checkpoint.js";
+import { planInheritance } from "../../lower/inheritance.js";
 import { lowerCheckpoint } from "../../lower/lower.js";
+import { planTree } from "../../lower/tree-plan.js";
 import { putProgramSums } from "../../lower/program-sums.js";
 import type { VmaRow } from "../../gen/tables.js";
 import type { Problem, Rule } from "../finding.js";
@@ -192,9 +195,16 @@ function* mappingProblems(program: Program): Generator<Problem> {
         actual: `${hex(stray.start)}-${hex(stray.end)}`,
       };
   }
-  for (const task of tables.tasks) {
+  const inheritance = inheritanceOf(checkpoint);
+  const mapped: VmaSpan[][] = [];
+  for (const [index, task] of tables.tasks.entries()) {
+    const made = [...maps].filter(([subject]) => new RegExp(`^task ${task.pid}\\b`).test(subject)).flatMap(([, found]) => found);
+    // What a child keeps is what its parent, which comes before it, has mapped.
+    const ofParent = normalised(mapped[task.parent ?? -1] ?? []);
+    const kept = [...(inheritance.get(index)?.kept ?? [])].filter((vma) => uncovered(normalised([vma]), ofParent) === undefined);
+    const spans = [...made, ...kept];
+    mapped[index] = spans;
     if (task.mm === null || task.state === "zombie") continue;
-    const spans = [...maps].filter(([subject]) => new RegExp(`^task ${task.pid}\\b`).test(subject)).flatMap(([, found]) => found);
     const vmas = checkpoint
       .vmasOf(task.mm)
       .map((row) => tables.vmas[row] as VmaRow)
@@ -202,6 +212,17 @@ function* mappingProblems(program: Program): Generator<Problem> {
     const missing = uncovered(normalised(vmas), normalised(spans));
     if (missing !== undefined)
       yield { message: `the program does not map all of task ${task.pid}`, place, expected: `${hex(missing.start)}-${hex(missing.end)}` };
+  }
+}
+
+type VmaSpan = Pick<VmaRow, "start" | "end">;
+
+function inheritanceOf(checkpoint: Checkpoint): ReturnType<typeof planInheritance> {
+  try {
+    return planInheritance(checkpoint, planTree(checkpoint.tables.tasks, checkpoint.tables.checkpoint[0]?.rootTask ?? 0).tasks);
+  } catch (error) {
+    if (error instanceof CrimgError) return new Map(); // other rules say what is wrong with the tree
+    throw error;
   }
 }
 

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Sharing by copy-on-write comes back as it came to be: a child is forked when its parent has its memory, keeps the
+ * mappings in which both have the same pages, drops and reads what differs, and makes everything else anew.
+ *
+ * Only a child that its parent forks directly inherits, and only mappings that are alike in both: what a fork does not
+ * pass on as it is (MADV_DONTFORK, MADV_WIPEONFORK, guards, locks in an odd state) is made anew.
+ */
+import { type MmRow, type VmaRow, vmaVmFlagsBits as vm } from "../gen/tables.js";
+import type { Checkpoint } from "../model/checkpoint.js";
+import { type SharedRange, sharedRanges } from "../model/shared-pages.js";
+import type { TaskPlan } from "./tree-plan.js";
+
+/** Bytes from which waiting for the parent's memory is worth it. */
+const leastShared = 256n << 10n;
+
+/** What a task takes over from its parent. */
+export interface Inheritance {
+  /** Its own rows of mappings that it keeps, ascending. */
+  readonly kept: ReadonlySet<VmaRow>;
+  /** Pages in them that are the parent's and its own, ascending. */
+  readonly shared: readonly SharedRange[];
+  /** Pages that the parent has there, and it has not. */
+  readonly dropped: readonly SharedRange[];
+}
+
+/** Flags that come and go (sd), or are no matter of a fork (lo, lf: locks are not inherited, and set again). */
+const ignoredFlags = vm.sd | vm.lo | vm.lf;
+const notInherited = vm.dc | vm.wf | vm.dp | vm.sl | vm.ht | vm.io | vm.pf | vm.um | vm.uw | vm.ui | vm.gu | vm.ss;
+
+/** By task. */
+export function planInheritance(checkpoint: Checkpoint, tasks: readonly TaskPlan[]): ReadonlyMap<number, Inheritance> {
+  const plans = new Map<number, Inheritance>();
+  for (const { task, row, early, late } of tasks) {
+    for (const child of [...early, ...late]) {
+      const childRow = checkpoint.tables.tasks[child];
+      if (row.mm === null || childRow?.mm === null || childRow === undefined || row.state === "zombie" || childRow.state === "zombie")
+        continue;
+      if (childRow.parent !== task) continue;
+      const plan = planOne(checkpoint, childRow.mm, row.mm);
+      if (plan !== undefined) plans.set(child, plan);
+    }
+  }
+  return plans;
+}
+
+function planOne(checkpoint: Checkpoint, child: number, parent: number): Inheritance | undefined {
+  const { mms, guardRegions } = checkpoint.tables;
+  if (!isLikeProgram(mms[child], mms[parent])) return undefined;
+  const [own, others] = [rowsOf(checkpoint, child), rowsOf(checkpoint, parent)];
+  // A sealed mapping of the parent could not be taken away.
+  if (others.some(({ vmFlags }) => (vmFlags & vm.sl) !== 0n)) return undefined;
+  const isKernels = ({ kind }: VmaRow): boolean => kind === "vdso" || kind === "vvar" || kind === "vsyscall" || kind === "special";
+  const kernels = [own, others].map((rows) =>
+    rows
+      .filter(isKernels)
+      .map(({ kind, start, end }) => `${kind} ${start} ${end}`)
+      .join(),
+  );
+  if (kernels[0] !== kernels[1]) return undefined;
+  const [extents, parentExtents] = [checkpoint.extentsOf({ mm: child }), checkpoint.extentsOf({ mm: parent })];
+  const shared = sharedRanges(extents, parentExtents);
+  if (shared.reduce((sum, { start, end }) => sum + (end - start), 0n) < leastShared) return undefined;
+  const guarded = guardRegions.filter(({ mm }) => mm === child || mm === parent);
+  const kept = new Set<VmaRow>();
+  own.forEach((row, index) => {
+    const other = others[firstEndingAfter(others, row.start)];
+    if (other === undefined || !isPartOf(row, other)) return;
+    // Two of the child's in one of the parent's would be one again.
+    const isOneOf = (neighbour: VmaRow | undefined): boolean => neighbour !== undefined && isPartOf(neighbour, other);
+    if (isOneOf(own[index - 1]) || isOneOf(own[index + 1])) return;
+    if (guarded.some(({ start, end }) => start < row.end && row.start < end)) return;
+    if (shared.some(({ start, end }) => start < row.end && row.start < end)) kept.add(row);
+  });
+  if (kept.size === 0) return undefined;
+  const within = (ranges: readonly SharedRange[]): SharedRange[] => [...kept].flatMap((row) => clip(ranges, row));
+  const has = extents.map(({ address, length }) => ({ start: address, end: address + length }));
+  const dropped = within(parentExtents.flatMap(({ address, length }) => subtract({ start: address, end: address + length }, has)));
+  return { kept, shared: within(shared), dropped };
+}
+
+/** The exe link cannot be set again while a mapping of the program is there (EBUSY): it has to be the parent's. */
+function isLikeProgram(child: MmRow | undefined, parent: MmRow | undefined): boolean {
+  return child !== undefined && parent !== undefined && child.exe === parent.exe;
+}
+
+function rowsOf(checkpoint: Checkpoint, mm: number): VmaRow[] {
+  return checkpoint.vmasOf(mm).map((index) => checkpoint.tables.vmas[index] as VmaRow);
+}
+
+/** Whether a mapping of the child is a mapping of the parent, or a part of it that nothing else tells from the rest. */
+function isPartOf(row: VmaRow, other: VmaRow): boolean {
+  if (row.kind !== "anon_private" && row.kind !== "file_private") return false;
+  if (row.start < other.start || row.end > other.end) return false;
+  if (((row.vmFlags | other.vmFlags) & notInherited) !== 0n) return false;
+  if ((row.vmFlags & ~ignoredFlags) !== (other.vmFlags & ~ignoredFlags)) return false;
+  if (row.kind === "file_private" && row.offset - row.start !== other.offset - other.start) return false;
+  const places: ReadonlySet<string> = new Set(["mm", "vmFlags", "start", "end", "offset"]);
+  return (Object.keys(row) as (keyof VmaRow)[]).every((field) => places.has(field) || row[field] === other[field]);
+}
+
+function clip(ranges: readonly SharedRange[], { start, end }: SharedRange): SharedRange[] {
+  return ranges.flatMap((range) => {
+    const [from, to] = [range.start > start ? range.start : start, range.end < end ? range.end : end];
+    return from < to ? [{ start: from, end: to }] : [];
+  });
+}
+
+/** Index of the first of ascending ranges that ends behind an address. */
+function firstEndingAfter(ranges: readonly SharedRange[], address: bigint): number {
+  let [low, high] = [0, ranges.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((ranges[middle] as SharedRange).end > address) high = middle;
+    else low = middle + 1;
+  }
+  return low;
+}
+
+/** `range` without what ascending `others` cover. */
+export function subtract(range: SharedRange, others: readonly SharedRange[]): SharedRange[] {
+  const rest: SharedRange[] = [];
+  let at = range.start;
+  for (let index = firstEndingAfter(others, at); index < others.length && at < range.end; index++) {
+    const { start, end } = others[index] as SharedRange;
+    if (start >= range.end) break;
+    if (start > at) rest.push({ start: at, end: start });
+    if (end > at) at = end;
+  }
+  if (at < range.end) rest.push({ start: at, end: range.end });
+  return rest;
+}
