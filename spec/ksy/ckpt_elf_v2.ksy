@@ -414,6 +414,8 @@ types:
       - { id: build_id_offset, type: u8, doc: "Where in the file the bytes of `build_id` are; 0 if unknown." }
       - { id: sample, type: blob_ref, -crimg-format: hex, doc: "Opened regular files that the tree reads: the first 128 and the last 128
           bytes, or all of a file of up to 256; empty if unknown." }
+      - { id: inode_flags, type: u4, -crimg-flags: { sync: 3, immutable: 4, append: 5, nodump: 6, noatime: 7 }, doc: "FS_IOC_GETFLAGS of unlinked files and memfds." }
+      - { id: reserved, type: u4, doc: "Zero." }
 
   open_file:
     -crimg-table: 14
@@ -678,6 +680,14 @@ types:
         type: u4
         -crimg-ref: threads
         doc: "Its thread that does the driver's work (cuCheckpointProcessGetRestoreThreadId)."
+  xattr:
+    -crimg-table: 56
+    -crimg-name: xattrs
+    doc: An extended attribute of an unlinked file or a memfd.
+    seq:
+      - { id: object, type: u4, -crimg-ref: objects, doc: "Whose." }
+      - { id: name, type: str_ref, doc: "With its namespace: 'user.mime_type'." }
+      - { id: value, type: blob_ref, -crimg-format: hex, doc: "Its bytes." }
 enums:
   lock_kind:
     1: posix

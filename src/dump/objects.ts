@@ -6,6 +6,7 @@ import { objectRow } from "../gen/tables.js";
 import type { PageSource } from "../model/page-source.js";
 import { failed, type FileStat, trySeekData, trySeekHole, tryReadlink, tryStat, tryStatfsType, SysError, errno } from "../native/index.js";
 import { FilePageSource } from "../pages/file-source.js";
+import { inodeFlagsOf, xattrsOf } from "./attributes.js";
 import { findOtherName } from "./other-name.js";
 import { refusal } from "./refusal.js";
 
@@ -170,6 +171,11 @@ export class ObjectTable {
    * holes. The file offset of `fd` must not be shared with the target (reopen it through /proc/self/fd).
    */
   storeContents(index: number, fd: number, size: bigint): void {
+    const { kind } = this.row(index);
+    if (kind === "ghost" || kind === "memfd") {
+      this.update(index, { inodeFlags: inodeFlagsOf(fd) });
+      for (const { name, value } of xattrsOf(fd)) this.#tables.xattrs.push({ object: index, name, value });
+    }
     const source = this.addSource(new FilePageSource(this.row(index).path || `shared memory ${this.row(index).ino}`, fd));
     this.#stored.add(index);
     const page = 4096n;

@@ -71,6 +71,7 @@ import {
   type TimerfdRow,
   type TlsEntry,
   type VmaRow,
+  type XattrRow,
 } from "./tables.js";
 import { readGpregs, writeGpregs } from "./x86-64-regs.js";
 
@@ -669,7 +670,7 @@ export function writeExtentRow(writer: ByteWriter, row: ExtentRow, heaps: HeapWr
 }
 
 /** Bytes of a object record. */
-export const objectRowSize = 136;
+export const objectRowSize = 144;
 
 /** Reads a object record at the reader's position. */
 export function readObjectRow(reader: ByteReader, heaps: HeapReader): ObjectRow {
@@ -696,7 +697,9 @@ export function readObjectRow(reader: ByteReader, heaps: HeapReader): ObjectRow 
   const bundled = reader.u4();
   const buildIdOffset = reader.u8();
   const sample = heaps.blob(reader, "sample");
-  return { kind, mode, path, devMajor, devMinor, rdevMajor, rdevMinor, uid, gid, nlink, ino, size, mtimeNs, atimeNs, fsMagic, seals, memfdFlags, buildId, linkTarget, bundled, buildIdOffset, sample };
+  const inodeFlags = reader.u4();
+  reader.skip(4);
+  return { kind, mode, path, devMajor, devMinor, rdevMajor, rdevMinor, uid, gid, nlink, ino, size, mtimeNs, atimeNs, fsMagic, seals, memfdFlags, buildId, linkTarget, bundled, buildIdOffset, sample, inodeFlags };
 }
 
 /** Appends a object record. */
@@ -723,6 +726,8 @@ export function writeObjectRow(writer: ByteWriter, row: ObjectRow, heaps: HeapWr
   writer.u4(row.bundled, "bundled");
   writer.u8(row.buildIdOffset, "build_id_offset");
   heaps.blob(writer, row.sample, "sample");
+  writer.u4(row.inodeFlags, "inode_flags");
+  writer.zeros(4);
 }
 
 /** Bytes of a open_file record. */
@@ -1250,6 +1255,25 @@ export function writeCudaProcessRow(writer: ByteWriter, row: CudaProcessRow, hea
   writer.u4(row.restoreThread, "restore_thread");
 }
 
+/** Bytes of a xattr record. */
+export const xattrRowSize = 24;
+
+/** Reads a xattr record at the reader's position. */
+export function readXattrRow(reader: ByteReader, heaps: HeapReader): XattrRow {
+  reader.need(xattrRowSize, "xattr");
+  const object = reader.u4();
+  const name = heaps.text(reader, "name");
+  const value = heaps.blob(reader, "value");
+  return { object, name, value };
+}
+
+/** Appends a xattr record. */
+export function writeXattrRow(writer: ByteWriter, row: XattrRow, heaps: HeapWriter): void {
+  writer.u4(row.object, "object");
+  heaps.text(writer, row.name, "name");
+  heaps.blob(writer, row.value, "value");
+}
+
 /** How the rows of every table are read and written. */
 export interface RowCodec<Row> {
   readonly read: (reader: ByteReader, heaps: HeapReader) => Row;
@@ -1289,6 +1313,7 @@ export const rowCodecs: { readonly [Name in keyof Tables]: RowCodec<Tables[Name]
   terminals: { read: readTerminalRow, write: writeTerminalRow },
   fileLocks: { read: readFileLockRow, write: writeFileLockRow },
   epollParameters: { read: readEpollParametersRow, write: writeEpollParametersRow },
+  xattrs: { read: readXattrRow, write: writeXattrRow },
   gpus: { read: readGpuRow, write: writeGpuRow },
   cudaProcesses: { read: readCudaProcessRow, write: writeCudaProcessRow },
 };

@@ -368,7 +368,7 @@ export const tableSpecs: readonly TableSpec[] = [
     tableId: "objects",
     table: "objects",
     id: "object",
-    size: 136,
+    size: 144,
     doc: "Something with an inode that is mapped, opened, or a working directory.",
     fields: [
       { id: "kind", name: "kind", wire: "u4", offset: 0, size: 4, enum: objectKindEnum, doc: "What it is." },
@@ -393,6 +393,7 @@ export const tableSpecs: readonly TableSpec[] = [
       { id: "bundled", name: "bundled", wire: "u4", offset: 108, size: 4, doc: "1: a file with a name whose bytes are in the image too (extents of this object), for where it is gone or another one." },
       { id: "build_id_offset", name: "buildIdOffset", wire: "u8", offset: 112, size: 8, doc: "Where in the file the bytes of `build_id` are; 0 if unknown." },
       { id: "sample", name: "sample", wire: "blob_ref", offset: 120, size: 16, format: "hex", doc: "Opened regular files that the tree reads: the first 128 and the last 128 bytes, or all of a file of up to 256; empty if unknown." },
+      { id: "inode_flags", name: "inodeFlags", wire: "u4", offset: 136, size: 4, flags: { sync: 3, immutable: 4, append: 5, nodump: 6, noatime: 7 }, doc: "FS_IOC_GETFLAGS of unlinked files and memfds." },
     ],
   },
   {
@@ -690,6 +691,19 @@ export const tableSpecs: readonly TableSpec[] = [
       { id: "busy_poll_usecs", name: "busyPollUsecs", wire: "u4", offset: 4, size: 4, doc: "How long it polls, microseconds." },
       { id: "busy_poll_budget", name: "busyPollBudget", wire: "u2", offset: 8, size: 2, doc: "Most packets a poll." },
       { id: "prefer_busy_poll", name: "preferBusyPoll", wire: "u1", offset: 10, size: 1, doc: "1 if preferred to interrupts." },
+    ],
+  },
+  {
+    kind: 56,
+    tableId: "xattrs",
+    table: "xattrs",
+    id: "xattr",
+    size: 24,
+    doc: "An extended attribute of an unlinked file or a memfd.",
+    fields: [
+      { id: "object", name: "object", wire: "u4", offset: 0, size: 4, ref: "objects", doc: "Whose." },
+      { id: "name", name: "name", wire: "str_ref", offset: 4, size: 4, doc: "With its namespace: 'user.mime_type'." },
+      { id: "value", name: "value", wire: "blob_ref", offset: 8, size: 16, format: "hex", doc: "Its bytes." },
     ],
   },
   {

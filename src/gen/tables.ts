@@ -345,6 +345,14 @@ export const vmaVmFlagsBits = {
   dp: 0x8000000000n,
   gu: 0x10000000000n,
 } as const;
+/** Masks of the bits of object.inode_flags. */
+export const objectInodeFlagsBits = {
+  sync: 0x8,
+  immutable: 0x10,
+  append: 0x20,
+  nodump: 0x40,
+  noatime: 0x80,
+} as const;
 /** Masks of the bits of descriptor.flags. */
 export const descriptorFlagsBits = {
   cloexec: 0x1,
@@ -1124,6 +1132,8 @@ export interface ObjectRow {
   readonly buildIdOffset: bigint;
   /** Opened regular files that the tree reads: the first 128 and the last 128 bytes, or all of a file of up to 256; empty if unknown. */
   readonly sample: Uint8Array;
+  /** FS_IOC_GETFLAGS of unlinked files and memfds. */
+  readonly inodeFlags: number;
 }
 
 /** A ObjectRow; what is not given is zero, empty or none. */
@@ -1151,6 +1161,7 @@ export function objectRow(fields: Partial<ObjectRow> = {}): ObjectRow {
     bundled: 0,
     buildIdOffset: 0n,
     sample: noBytes,
+    inodeFlags: 0,
     ...fields,
   };
 }
@@ -1685,6 +1696,26 @@ export function epollParametersRow(fields: Partial<EpollParametersRow> = {}): Ep
   };
 }
 
+/** An extended attribute of an unlinked file or a memfd. */
+export interface XattrRow {
+  /** Whose. */
+  readonly object: number;
+  /** With its namespace: 'user.mime_type'. */
+  readonly name: string;
+  /** Its bytes. */
+  readonly value: Uint8Array;
+}
+
+/** A XattrRow; what is not given is zero, empty or none. */
+export function xattrRow(fields: Partial<XattrRow> = {}): XattrRow {
+  return {
+    object: 0,
+    name: "",
+    value: noBytes,
+    ...fields,
+  };
+}
+
 /** A GPU that a process of the tree had in use. What was in its memory is in that of the processes (cuda_processes). */
 export interface GpuRow {
   /** As the driver names it: 'GPU-' and 32 hexadecimal digits in five groups. */
@@ -1765,6 +1796,7 @@ export interface Tables {
   readonly terminals: readonly TerminalRow[];
   readonly fileLocks: readonly FileLockRow[];
   readonly epollParameters: readonly EpollParametersRow[];
+  readonly xattrs: readonly XattrRow[];
   readonly gpus: readonly GpuRow[];
   readonly cudaProcesses: readonly CudaProcessRow[];
 }
@@ -1809,6 +1841,7 @@ export function emptyTables(): MutableTables {
     terminals: [],
     fileLocks: [],
     epollParameters: [],
+    xattrs: [],
     gpus: [],
     cudaProcesses: [],
   };

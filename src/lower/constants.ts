@@ -46,7 +46,11 @@ export const O = {
   noctty: 0o400,
   nonblock: 0o4000,
   cloexec: 0o2000000,
+  /** __O_TMPFILE | O_DIRECTORY */
+  tmpfile: 0o20200000,
 } as const;
+/** _IOR('f', 1, long) and _IOW('f', 2, long); they take an int. */
+export const FS_IOC = { getFlags: 0x80086601, setFlags: 0x40086602 } as const;
 export const AT = { fdcwd: -100, emptyPath: 0x1000 } as const;
 export const F = { setfl: 4, dupfdCloexec: 1030, addSeals: 1033 } as const;
 export const F_SEAL_FUTURE_WRITE = 0x10;

@@ -127,9 +127,9 @@ export function lowerCheckpoint(checkpoint: Checkpoint, options: LowerOptions): 
     },
     rootLabel,
   );
-  if (l.objects.hasLateSeals) {
+  if (l.objects.hasLate) {
     b.wait(l.descriptorsPlaced, t.counts.living);
-    l.objects.sealMapped();
+    l.objects.finishLate();
   }
   devices?.keepGoing();
   // Whatever this process kept open would hide the end of pipes and sockets from the tree.

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Opening what the model calls objects (files, ghosts, memfds …) in the first process. */
+import { posix } from "node:path";
 import { decodeText, encodeText } from "../bytes/text.js";
 import { CrimgError } from "../errors/crimg-error.js";
 import type { ExtentRow, ObjectRow, VmaRow } from "../gen/tables.js";
 import { vmaVmFlagsBits } from "../gen/tables.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import { isSharedForWriting } from "../model/needed-files.js";
-import { AT, ERRNO, F, F_SEAL_FUTURE_WRITE, MFD, O, PROT } from "./constants.js";
+import { AT, ERRNO, F, FS_IOC, F_SEAL_FUTURE_WRITE, MFD, O, PROT } from "./constants.js";
 import type { FileChecks } from "./file-checks.js";
 import type { LowerContext } from "./context.js";
 import type { Slot } from "./operands.js";
@@ -38,8 +39,8 @@ export class ObjectOpener {
   readonly #mapped = new Map<string, Slot>();
   /** Memfds whose first description belongs to the tree. */
   readonly #handedOut = new Set<number>();
-  /** Memfds whose seals wait until they are mapped. */
-  readonly #lateSeals: { readonly fd: Slot; readonly object: ObjectRow }[] = [];
+  /** What waits until everything is opened and mapped. */
+  readonly #late: (() => void)[] = [];
   #isSealed = false;
   #hasTold: Slot | undefined;
 
@@ -91,6 +92,11 @@ export class ObjectOpener {
         return made;
       }
       case "ghost":
+        if (this.#isHandedOut(index, options.flags)) {
+          const made = this.#makeNameless(index, object, options.purpose);
+          this.#builder.syscall("fcntl", [made, F.setfl, options.flags], { message: `set the flags of ${object.path} ${options.purpose}` });
+          return made;
+        }
         return this.#reopen(this.#makeNameless(index, object, options.purpose), object, options);
       case "shared_memory":
         throw new CrimgError("lower.object", `objects[${index}] is anonymous shared memory, which cannot be opened`, {
@@ -130,14 +136,14 @@ export class ObjectOpener {
     return (seals & F_SEAL_FUTURE_WRITE) !== 0 && vmas.some((vma) => vma.object === index && vma.kind === "file_shared" && isWritable(vma));
   }
 
-  /** Whether `sealMapped` has something to do once every task has its mappings. */
-  get hasLateSeals(): boolean {
-    return this.#lateSeals.length > 0;
+  /** Whether `finishLate` has something to do once every task has its mappings. */
+  get hasLate(): boolean {
+    return this.#late.length > 0;
   }
 
-  /** Ops of the first process: the seals that had to wait for mappings. */
-  sealMapped(): void {
-    for (const { fd, object } of this.#lateSeals) seal(this.#builder, fd, object, "after it was mapped");
+  /** Ops of the first process: seals and flags that had to wait until all is opened and mapped. */
+  finishLate(): void {
+    for (const build of this.#late) build();
   }
 
   #object(index: number): ObjectRow {
@@ -299,6 +305,19 @@ export class ObjectOpener {
     return fd;
   }
 
+  /** The open file of the tree that was opened with O_TMPFILE: its flags, or undefined if there is none. */
+  #temporaryFlags(index: number): number | undefined {
+    return this.#checkpoint.tables.files.find(({ object, flags }) => object === index && (flags & O.tmpfile) === O.tmpfile)?.flags;
+  }
+
+  /** The first open file like the one that made a temporary file is that very one, so that it shows how it was opened. */
+  #isHandedOut(index: number, flags: number): boolean {
+    const made = this.#temporaryFlags(index);
+    if (made === undefined || this.#handedOut.has(index) || ((made ^ flags) & O.accmode) !== 0 || this.#isExecutable(index)) return false;
+    this.#handedOut.add(index);
+    return true;
+  }
+
   /** Whether a deleted file is somebody's program, and nobody has it open or mapped for writing. */
   #isExecutable(index: number): boolean {
     const { mms, files, vmas } = this.#checkpoint.tables;
@@ -342,10 +361,21 @@ export class ObjectOpener {
     const flags = O.rdwr | O.creat | O.excl | O.cloexec | O.nofollow;
     const mode = object.mode & 0o7777;
     const hint = "the directory must exist and be writable, as it was at the dump";
+    const temporary = this.#temporaryFlags(index);
     const build = (): void => {
       const name = b.nameToMake(object.path);
       b.syscall("openat", [AT.fdcwd, name, flags, mode], { store: fd, orElse: isTaken });
       b.syscall("unlinkat", [AT.fdcwd, name, 0], { message: `unlink ${object.path} again` });
+      if (temporary !== undefined) {
+        // One that never had a name can be given one (linkat), unlike one whose name was removed.
+        const cannot = b.label("no O_TMPFILE here");
+        const how = O.tmpfile | (temporary & O.accmode) | O.cloexec;
+        b.syscall("openat", [AT.fdcwd, b.string(posix.dirname(object.path)), how, mode], { store: fd, orElse: cannot });
+        b.jump(isMade);
+        b.place(cannot);
+      }
+      b.syscall("openat", [AT.fdcwd, b.string(object.path), flags, mode], { store: fd, orElse: isTaken });
+      b.syscall("unlinkat", [AT.fdcwd, b.string(object.path), 0], { message: `unlink ${object.path} again` });
       b.jump(isMade);
       b.place(isTaken);
       const other = b.string(`${object.path}.crimg-${index}`);
@@ -383,15 +413,46 @@ export class ObjectOpener {
   #finish(index: number, fd: Slot, object: ObjectRow, purpose: string): void {
     const b = this.#builder;
     if (object.kind === "memfd") {
-      // Before the seals: F_SEAL_EXEC is one against this.
-      if ((object.mode & 0o7777) !== 0o777)
-        b.syscall("fchmod", [fd, object.mode & 0o7777], { message: `set the mode of memfd ${object.path}` });
+      // Before the seals: F_SEAL_EXEC is one against another mode.
+      this.#finishFile(fd, object);
+      this.#setAttributes(index, fd, object);
       if (object.seals === 0) return;
-      if (this.#isMappedBeforeSeal(index, object)) this.#lateSeals.push({ fd, object });
+      if (this.#isMappedBeforeSeal(index, object)) this.#late.push(() => seal(b, fd, object, "after it was mapped"));
       else seal(b, fd, object, purpose);
       return;
     }
     this.#finishFile(fd, object);
+    this.#setAttributes(index, fd, object);
+  }
+
+  /** Extended attributes, and late, since they may forbid to open it again, inode flags. What cannot be set is told. */
+  #setAttributes(index: number, fd: Slot, object: ObjectRow): void {
+    const b = this.#builder;
+    for (const { object: owner, name, value } of this.#checkpoint.tables.xattrs) {
+      if (owner !== index) continue;
+      const lost = b.label("attribute is lost");
+      const done = b.label("attribute is set");
+      b.syscall("fsetxattr", [fd, b.string(name), b.bytes(value), value.length, 0], { orElse: lost });
+      b.jump(done);
+      b.place(lost);
+      b.print(`${object.path} (deleted) is without its extended attribute ${name}: it cannot be set here`);
+      b.place(done);
+    }
+    if (object.inodeFlags === 0) return;
+    this.#late.push(() => {
+      const flags = b.buffer(8);
+      const both = b.slot("inode flags");
+      const lost = b.label("inode flags are lost");
+      const done = b.label("inode flags are set");
+      b.syscall("ioctl", [fd, FS_IOC.getFlags, flags], { orElse: lost });
+      b.compute(both, "or", flags.u4, object.inodeFlags);
+      b.store4(flags, both);
+      b.syscall("ioctl", [fd, FS_IOC.setFlags, flags], { orElse: lost });
+      b.jump(done);
+      b.place(lost);
+      b.print(`${object.path} (deleted) is without its inode flags (chattr): they cannot be set here`);
+      b.place(done);
+    });
   }
 
   /** Owner, mode and times of a file that was made again. */
@@ -400,6 +461,7 @@ export class ObjectOpener {
     // An ordinary user owns what it makes, and may not give it away.
     b.syscall("fchown", [fd, object.uid, object.gid], { expect: "any" });
     b.syscall("fchmod", [fd, object.mode & 0o7777], { message: `set the mode of ${object.path} (deleted)` });
+    if (object.atimeNs === 0n && object.mtimeNs === 0n) return;
     const second = 1_000_000_000n;
     const times = b.u8s(object.atimeNs / second, object.atimeNs % second, object.mtimeNs / second, object.mtimeNs % second);
     b.syscall("utimensat", [fd, 0, times, 0], { message: `set the times of ${object.path} (deleted)` });

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** States that a dump takes and that a resume has to treat with care: order of seals, room for numbers, early ends. */
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import test, { type TestContext } from "node:test";
 import { assertUnbroken, dumpAndResume, moreTicks } from "../support/cycle.js";
@@ -26,6 +26,28 @@ test("memfds are sealed as they were, also against what their mappings still may
   // Following links of map_files takes CAP_CHECKPOINT_RESTORE: an ordinary user cannot see the third.
   const hidden = process.getuid?.() === 0 ? "10" : "ffffffff";
   for (const line of log.trim().split("\n")) assert.match(line, new RegExp(`seals 20 12 ${hidden} mode 666 mapped 1 write -1$`));
+});
+
+test("files without a name keep owner, times, attributes and flags, and one of O_TMPFILE can still be named", async (t) => {
+  const directory = temporaryDirectory(t);
+  const log = join(directory, "log");
+  let { pid } = start(t, compile("nameless-files.c", directory), [directory], { cwd: directory });
+  await moreTicks(log, 2);
+  for (const image of ["one.elf", "two.elf"]) {
+    // The name that /proc shows of the first is its inode number, which is another then.
+    ({ pid } = await dumpAndResume(t, pid, join(directory, image), { mayDiffer: / fds: .*\/#\d+ \(deleted\)/ }));
+    await moreTicks(log, 3);
+  }
+  process.kill(pid, "SIGHUP");
+  await until("it has its name", () => existsSync(join(directory, "named")));
+  assert.equal(readFileSync(join(directory, "named"), "utf8"), "content");
+  await moreTicks(log, 2);
+  assertUnbroken(log);
+  const states = readFileSync(log, "utf8")
+    .trim()
+    .split("\n")
+    .map((line) => line.replace(/^tick \d+/, ""));
+  assert.equal(new Set(states).size, 1, [...new Set(states)].join("\n"));
 });
 
 test("a program whose descriptors reach the hard limit comes back", async (t) => {

@@ -65,6 +65,7 @@ import {
   readTimerfdRow,
   readTlsEntry,
   readVmaRow,
+  readXattrRow,
   rlimitRowSize,
   signalActionRowSize,
   signalfdRowSize,
@@ -116,6 +117,8 @@ import {
   writeTimerfdRow,
   writeTlsEntry,
   writeVmaRow,
+  writeXattrRow,
+  xattrRowSize,
 } from "../../../src/gen/ckpt-elf-v2.js";
 import type {
   AbsentRegionRow,
@@ -157,6 +160,7 @@ import type {
   TimerfdRow,
   TlsEntry,
   VmaRow,
+  XattrRow,
 } from "../../../src/gen/tables.js";
 import { codecCase, type CodecCase } from "../codec-laws.js";
 import { bytes, optionalRow, s4, s8, text, u1, u2, u4, u8 } from "../primitive-arbitraries.js";
@@ -413,6 +417,7 @@ export const objectArbitrary: fc.Arbitrary<ObjectRow> = fc.record({
   bundled: u4,
   buildIdOffset: u8,
   sample: bytes(0, 20),
+  inodeFlags: u4,
 });
 
 export const openFileArbitrary: fc.Arbitrary<OpenFileRow> = fc.record({
@@ -593,6 +598,12 @@ export const cudaProcessArbitrary: fc.Arbitrary<CudaProcessRow> = fc.record({
   restoreThread: u4,
 });
 
+export const xattrArbitrary: fc.Arbitrary<XattrRow> = fc.record({
+  object: u4,
+  name: text(20),
+  value: bytes(0, 20),
+});
+
 /** Every record of the spec, for the laws that all codecs obey. */
 export const codecCases: readonly CodecCase[] = [
   codecCase("ckpt_elf_v2::tables_header", tablesHeaderSize, tablesHeaderArbitrary, readTablesHeader, writeTablesHeader),
@@ -633,6 +644,7 @@ export const codecCases: readonly CodecCase[] = [
   codecCase("ckpt_elf_v2::file_lock", fileLockRowSize, fileLockArbitrary, readFileLockRow, writeFileLockRow),
   codecCase("ckpt_elf_v2::gpu", gpuRowSize, gpuArbitrary, readGpuRow, writeGpuRow),
   codecCase("ckpt_elf_v2::cuda_process", cudaProcessRowSize, cudaProcessArbitrary, readCudaProcessRow, writeCudaProcessRow),
+  codecCase("ckpt_elf_v2::xattr", xattrRowSize, xattrArbitrary, readXattrRow, writeXattrRow),
 ];
 
 /** Rows of each table; references are any numbers. */
@@ -669,6 +681,7 @@ export const rowArbitraries: { readonly [Name in keyof Tables]: fc.Arbitrary<Tab
   terminals: terminalArbitrary,
   fileLocks: fileLockArbitrary,
   epollParameters: epollParametersArbitrary,
+  xattrs: xattrArbitrary,
   gpus: gpuArbitrary,
   cudaProcesses: cudaProcessArbitrary,
 };
