@@ -414,7 +414,10 @@ types:
       - { id: build_id_offset, type: u8, doc: "Where in the file the bytes of `build_id` are; 0 if unknown." }
       - { id: sample, type: blob_ref, -crimg-format: hex, doc: "Opened regular files that the tree reads: the first 128 and the last 128
           bytes, or all of a file of up to 256; empty if unknown." }
-      - { id: inode_flags, type: u4, -crimg-flags: { sync: 3, immutable: 4, append: 5, nodump: 6, noatime: 7 }, doc: "FS_IOC_GETFLAGS of unlinked files and memfds." }
+      - id: inode_flags
+        type: u4
+        doc: "FS_IOC_GETFLAGS of unlinked files and memfds."
+        -crimg-flags: { sync: 3, immutable: 4, append: 5, nodump: 6, noatime: 7 }
       - { id: reserved, type: u4, doc: "Zero." }
 
   open_file:
