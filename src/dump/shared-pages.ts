@@ -6,7 +6,7 @@
  */
 import type { ExtentRow, MutableTables } from "../gen/tables.js";
 import { overlapsOf } from "../model/shared-pages.js";
-import { close, failed, openFlag, tryOpen, tryPread, tryReadMemory } from "../native/index.js";
+import { close, failed, openFlag, tryOpen, tryPread } from "../native/index.js";
 
 const page = 4096n;
 /** Pages that could be shared from which looking is worth it. */
@@ -15,6 +15,9 @@ const leastPages = 16n;
 const maxWords = 1 << 16;
 /** Upper halves of the words (Documentation/admin-guide/mm/pagemap.rst): bits 63 present, 62 swapped, 56 mapped once. */
 const [there, exclusive, numberBits] = [0xc000_0000, 0x0100_0000, 0x007f_ffff] as const;
+
+/** Descriptors, of the child and of its parent. */
+type Pair = readonly [number, number];
 
 /** An address space with its process. */
 export interface Space {
@@ -30,7 +33,10 @@ export function shareWithParent(tables: MutableTables, child: Space, parent: Spa
   if (first < 0 || ofParent.length === 0) return;
   const overlaps = [...overlapsOf(own, ofParent)];
   if (overlaps.reduce((sum, { start, end }) => sum + (end - start), 0n) < leastPages * page) return;
-  const maps = [child, parent].map(({ pid }) => tryOpen(`/proc/${pid}/pagemap`, openFlag.RDONLY)) as [number, number];
+  const openBoth = (name: string): Pair =>
+    [child, parent].map(({ pid }) => tryOpen(`/proc/${pid}/${name}`, openFlag.RDONLY)) as [number, number];
+  // Not process_vm_readv, which pins what it reads: a pinned page is no longer shared.
+  const [maps, memories] = [openBoth("pagemap"), openBoth("mem")];
   try {
     if (maps.some(failed)) return;
     const shared: ExtentRow[] = [];
@@ -45,11 +51,11 @@ export function shareWithParent(tables: MutableTables, child: Space, parent: Spa
         };
         shared.push(row);
       };
-      samePages(maps, [child.pid, parent.pid], start, end, take);
+      samePages(maps, memories, start, end, take);
     }
     if (shared.length > 0) tables.extents.splice(first, own.length, ...replaced(own, shared));
   } finally {
-    for (const fd of maps) if (!failed(fd)) close(fd);
+    for (const fd of [...maps, ...memories]) if (!failed(fd)) close(fd);
   }
 }
 
@@ -75,13 +81,7 @@ function replaced(own: readonly ExtentRow[], shared: readonly ExtentRow[]): Exte
 }
 
 /** Calls `take` for runs of [start, end) that are the same pages in both. */
-function samePages(
-  maps: readonly [number, number],
-  pids: readonly [number, number],
-  start: bigint,
-  end: bigint,
-  take: (from: bigint, to: bigint) => void,
-): void {
+function samePages(maps: Pair, memories: Pair, start: bigint, end: bigint, take: (from: bigint, to: bigint) => void): void {
   for (let at = start; at < end; ) {
     const left = Number((end - at) / page);
     const count = Math.min(left, maxWords);
@@ -89,7 +89,7 @@ function samePages(
     if (mine === undefined || theirs === undefined) return;
     let from = -1;
     for (let index = 0; index <= count; index++) {
-      const isSame = index < count && isSamePage(mine, theirs, index, pids, at + BigInt(index) * page);
+      const isSame = index < count && isSamePage(mine, theirs, index, memories, at + BigInt(index) * page);
       if (isSame && from < 0) from = index;
       if (!isSame && from >= 0) {
         take(at + BigInt(from) * page, at + BigInt(index) * page);
@@ -107,18 +107,19 @@ function wordsAt(fd: number, address: bigint, count: number): Uint32Array | unde
   return tryPread(fd, bytes, (address / page) * 8n) === bytes.length ? words : undefined;
 }
 
-function isSamePage(mine: Uint32Array, theirs: Uint32Array, index: number, pids: readonly [number, number], address: bigint): boolean {
+function isSamePage(mine: Uint32Array, theirs: Uint32Array, index: number, memories: Pair, address: bigint): boolean {
   const [low, high] = [mine[index * 2] ?? 0, mine[index * 2 + 1] ?? 0];
   const [otherLow, otherHigh] = [theirs[index * 2] ?? 0, theirs[index * 2 + 1] ?? 0];
   if ((high & there) === 0 || (high & there) !== (otherHigh & there)) return false;
   if (low !== 0 || (high & numberBits) !== 0) return low === otherLow && (high & numberBits) === (otherHigh & numberBits);
   // Page numbers are for CAP_SYS_ADMIN only.
-  return (high & exclusive) === 0 && (otherHigh & exclusive) === 0 && isSameContent(pids, address);
+  return (high & exclusive) === 0 && (otherHigh & exclusive) === 0 && isSameContent(memories, address);
 }
 
 const buffers = [Buffer.alloc(Number(page)), Buffer.alloc(Number(page))] as const;
 
-function isSameContent([mine, theirs]: readonly [number, number], address: bigint): boolean {
+function isSameContent([mine, theirs]: Pair, address: bigint): boolean {
+  if (failed(mine) || failed(theirs)) return false;
   const [a, b] = buffers;
-  return tryReadMemory(mine, address, a) === a.length && tryReadMemory(theirs, address, b) === b.length && a.equals(b);
+  return tryPread(mine, a, address) === a.length && tryPread(theirs, b, address) === b.length && a.equals(b);
 }

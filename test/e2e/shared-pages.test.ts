@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Memory that parent and children share by copy-on-write: stored once, and shared again after a resume. */
 import assert from "node:assert/strict";
-import { readFileSync, statSync } from "node:fs";
+import { chownSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import test from "node:test";
 import { assertUnbroken, dumpAndResume, moreTicks } from "../support/cycle.js";
-import { compile, crimg, start, temporaryDirectory, treeOf } from "../support/processes.js";
+import { crimgCommand } from "../support/project.js";
+import { compile, crimg, run, start, temporaryDirectory, treeOf } from "../support/processes.js";
 
 /** Memory of a tree, what is shared counted once, MiB. */
 function proportional(root: number): number {
@@ -36,4 +37,20 @@ test("six processes that share 64 MiB share them after one resume and after two"
     assert.equal(crimg("convert", image, again).status, 0);
     assert.equal(statSync(again).size, statSync(image).size);
   }
+});
+
+test("an ordinary user, who sees no page numbers, finds them too, and looking leaves them shared", {
+  skip: process.getuid?.() !== 0 && "needs root",
+}, async (t) => {
+  const directory = temporaryDirectory(t);
+  chownSync(directory, 65534, 65534);
+  const user = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+  const { pid } = start(t, "setpriv", [...user, compile("shares-pages.c", directory), directory, "64"], { cwd: directory });
+  for (let who = 0; who < 6; who++) await moreTicks(join(directory, String(who)), 2);
+  const before = proportional(pid);
+  const image = join(directory, "image.elf");
+  const { status, stderr } = run("setpriv", [...user, crimgCommand, "dump", String(pid), "-o", image, "--leave-running"]);
+  assert.equal(status, 0, stderr);
+  assert.ok(statSync(image).size < 100 << 20, `${statSync(image).size} bytes`);
+  assert.ok(proportional(pid) < before * 1.1 + 4, `${proportional(pid)} MiB, ${before} before`);
 });
