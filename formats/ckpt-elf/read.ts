@@ -8,6 +8,7 @@ import { CrimgError } from "../../src/errors/crimg-error.js";
 import type { ProgramHeader } from "../../src/gen/elf64.js";
 import type { Tables } from "../../src/gen/tables.js";
 import { Checkpoint } from "../../src/model/checkpoint.js";
+import { rowsWithOwnBytes } from "../../src/model/shared-pages.js";
 import { assertReferences } from "../../src/model/references.js";
 import { FilePageSource } from "../../src/pages/file-source.js";
 import { formatId, segmentsOf } from "./image-header.js";
@@ -75,9 +76,10 @@ function assertExtents(tables: Tables, segment: ProgramHeader | undefined, size:
       });
     }
   });
-  const order = [...tables.extents.keys()];
+  // Pages that a child shares with its parent are stored once.
+  const order = [...rowsWithOwnBytes(tables)];
   const offsetOf = (index: number): bigint => tables.extents[index]?.fileOffset ?? 0n;
-  const isAscending = order.every((index) => index === 0 || offsetOf(index - 1) <= offsetOf(index));
+  const isAscending = order.every((index, at) => at === 0 || offsetOf(order[at - 1] ?? 0) <= offsetOf(index));
   if (!isAscending) order.sort((a, b) => (offsetOf(a) < offsetOf(b) ? -1 : offsetOf(a) > offsetOf(b) ? 1 : a - b));
   let taken = 0n;
   for (const index of order) {

@@ -71,8 +71,9 @@ export function rowsWithOwnBytes({ tasks, extents }: Pick<Tables, "tasks" | "ext
     else byMm.set(row.owner, [row]);
   }
   const shared = new Map<number, readonly SharedRange[]>();
-  for (const { mm, parent } of tasks) {
-    const above = parent === null ? undefined : tasks[parent]?.mm;
+  for (const [task, { mm, parent }] of tasks.entries()) {
+    // Parents come first; in a circle nobody would have bytes of its own.
+    const above = parent === null || parent >= task ? undefined : tasks[parent]?.mm;
     if (mm === null || above === null || above === undefined || above === mm) continue;
     shared.set(mm, sharedRanges(byMm.get(mm) ?? [], byMm.get(above) ?? []));
   }
