@@ -364,8 +364,6 @@ export class ObjectOpener {
     const temporary = this.#temporaryFlags(index);
     const build = (): void => {
       const name = b.nameToMake(object.path);
-      b.syscall("openat", [AT.fdcwd, name, flags, mode], { store: fd, orElse: isTaken });
-      b.syscall("unlinkat", [AT.fdcwd, name, 0], { message: `unlink ${object.path} again` });
       if (temporary !== undefined) {
         // One that never had a name can be given one (linkat), unlike one whose name was removed.
         const cannot = b.label("no O_TMPFILE here");
@@ -374,8 +372,8 @@ export class ObjectOpener {
         b.jump(isMade);
         b.place(cannot);
       }
-      b.syscall("openat", [AT.fdcwd, b.string(object.path), flags, mode], { store: fd, orElse: isTaken });
-      b.syscall("unlinkat", [AT.fdcwd, b.string(object.path), 0], { message: `unlink ${object.path} again` });
+      b.syscall("openat", [AT.fdcwd, name, flags, mode], { store: fd, orElse: isTaken });
+      b.syscall("unlinkat", [AT.fdcwd, name, 0], { message: `unlink ${object.path} again` });
       b.jump(isMade);
       b.place(isTaken);
       const other = b.string(`${object.path}.crimg-${index}`);
