@@ -4,7 +4,9 @@
  * mappings in which both have the same pages, drops and reads what differs, and makes everything else anew.
  *
  * Only a child that its parent forks directly inherits, and only mappings that are alike in both: what a fork does not
- * pass on as it is (MADV_DONTFORK, MADV_WIPEONFORK, guards, locks in an odd state) is made anew.
+ * pass on as it is (MADV_DONTFORK, MADV_WIPEONFORK, guards, locks in an odd state) is made anew. Where either address
+ * space has what a fork passes on and what only an empty one can be given (protection keys, merging of equal pages,
+ * memory policies), the child has nothing from its parent.
  */
 import { type MmRow, type VmaRow, vmaVmFlagsBits as vm } from "../gen/tables.js";
 import type { Checkpoint } from "../model/checkpoint.js";
@@ -47,6 +49,7 @@ export function planInheritance(checkpoint: Checkpoint, tasks: readonly TaskPlan
 function planOne(checkpoint: Checkpoint, child: number, parent: number): Inheritance | undefined {
   const { mms, guardRegions } = checkpoint.tables;
   if (!isLikeProgram(mms[child], mms[parent])) return undefined;
+  if ([child, parent].some((mm) => isOneOfAKind(checkpoint, mm))) return undefined;
   const [own, others] = [rowsOf(checkpoint, child), rowsOf(checkpoint, parent)];
   // A sealed mapping of the parent could not be taken away.
   if (others.some(({ vmFlags }) => (vmFlags & vm.sl) !== 0n)) return undefined;
@@ -82,6 +85,12 @@ function planOne(checkpoint: Checkpoint, child: number, parent: number): Inherit
 /** The exe link cannot be set again while a mapping of the program is there (EBUSY): it has to be the parent's. */
 function isLikeProgram(child: MmRow | undefined, parent: MmRow | undefined): boolean {
   return child !== undefined && parent !== undefined && child.exe === parent.exe;
+}
+
+/** Whoever is forked from such an address space begins with its keys, merging and policies, wanted or not. */
+function isOneOfAKind({ tables }: Checkpoint, mm: number): boolean {
+  const row = tables.mms[mm];
+  return row === undefined || row.pkeys !== 0 || row.memoryMerge !== 0 || tables.memoryPolicies.some((policy) => policy.mm === mm);
 }
 
 function rowsOf(checkpoint: Checkpoint, mm: number): VmaRow[] {

@@ -10,6 +10,7 @@ import { Process, Thread, type Waiting } from "./process.js";
 
 const error = { badf: -9n, exist: -17n, inval: -22n, nomem: -12n, noent: -2n, srch: -3n, child: -10n } as const;
 const MAP = { shared: 1, fixed: 0x10, anonymous: 0x20, noReplace: 0x100000 } as const;
+const MADV_DONTNEED = 4n;
 const cloexec = 0o2000000;
 
 export type Call = (machine: Machine, thread: Thread, args: readonly bigint[]) => bigint | Waiting;
@@ -41,6 +42,7 @@ function clone(machine: Machine, { process, pc }: Thread, args: readonly bigint[
   const child = new Process(pid, process, process.memory.copy(), process.mappings.copy(), new Map());
   // Copies of descriptors name the same descriptions.
   for (const [fd, { file, isCloexec }] of process.descriptors) child.descriptors.set(fd, { file, isCloexec });
+  machine.inheritPages(process, child);
   machine.start(child, new Thread(child, pid, pc), 0n);
   return BigInt(pid);
 }
@@ -80,6 +82,7 @@ export const calls: Readonly<Record<string, Call>> = {
     const end = start + ((length + 4095n) & ~4095n);
     if (machine.isInHole(start, end)) thread.hasLeft = true;
     thread.process.mappings.remove(start, end);
+    machine.dropPages(thread.process, start, end);
     return 0n;
   },
   mprotect: (_machine, { process }, [start = 0n, length = 0n, prot = 0n]) => {
@@ -95,7 +98,11 @@ export const calls: Readonly<Record<string, Call>> = {
     process.mappings.add({ ...source, start: to, end: to + length });
     return to;
   },
-  madvise: (_machine, { process }, [start = 0n, length = 0n]) => (process.mappings.covers(start, start + length) ? 0n : error.nomem),
+  madvise: (machine, { process }, [start = 0n, length = 0n, advice = 0n]) => {
+    if (!process.mappings.covers(start, start + length)) return error.nomem;
+    if (advice === MADV_DONTNEED) machine.dropPages(process, start, start + length);
+    return 0n;
+  },
   openat: (machine, { process }, [, path = 0n, flags = 0n]) => BigInt(process.open("path", Number(flags), machine.text(process, path))),
   pipe2: pair("pipe", 1, 0),
   socketpair: pair("socket", 1, 3),

@@ -34,6 +34,15 @@ const imageFdSlot = 3;
 /** More steps than any program of a test takes. */
 const maxSteps = 2_000_000;
 
+/** Stored bytes in the memory of a process. */
+interface LoadedRange {
+  readonly start: bigint;
+  readonly end: bigint;
+  readonly fileOffset: bigint;
+  /** A parent read them before the fork. */
+  readonly isInherited: boolean;
+}
+
 export class Machine {
   readonly header: ProgramHeader;
   readonly ops: readonly Op[];
@@ -41,8 +50,8 @@ export class Machine {
   readonly processes: Process[] = [];
   readonly threads: Thread[] = [];
   readonly first: Process;
-  /** Stored bytes that were read, by process: ranges of memory. */
-  readonly loaded = new Map<Process, { readonly start: bigint; readonly end: bigint; readonly fileOffset: bigint }[]>();
+  /** Stored bytes that were read and are still there, by process: ranges of memory. Processes in one memory have one list. */
+  readonly loaded = new Map<Process, LoadedRange[]>();
   /** Calls whose result was taken from the program's expectation. */
   readonly assumed = new Set<string>();
   #nextId = 4_000_000;
@@ -264,12 +273,45 @@ export class Machine {
       const start = word(piece.address + base);
       const end = start + BigInt(piece.length);
       assert.ok(process.mappings.covers(start, end, isRead ? 2 : 1), `0x${start.toString(16)} can be ${isRead ? "written" : "read"}`);
-      const list = this.loaded.get(process) ?? [];
-      if (isRead) list.push({ start, end, fileOffset: offset + total });
-      this.loaded.set(process, list);
+      if (isRead) {
+        // What was inherited may be replaced; who reads a page of its own twice is found by the judge.
+        this.#forget(process, start, end, ({ isInherited }) => isInherited);
+        this.#loadedOf(process).push({ start, end, fileOffset: offset + total, isInherited: false });
+      }
       total += BigInt(piece.length);
     }
     return total;
+  }
+
+  #loadedOf(process: Process): LoadedRange[] {
+    const list = this.loaded.get(process) ?? [];
+    this.loaded.set(process, list);
+    return list;
+  }
+
+  #forget(process: Process, start: bigint, end: bigint, which: (range: LoadedRange) => boolean): void {
+    const list = this.#loadedOf(process);
+    const rest = list.flatMap((one) => {
+      if (!which(one) || one.end <= start || one.start >= end) return [one];
+      const parts: LoadedRange[] = [];
+      if (one.start < start) parts.push({ ...one, end: start });
+      if (one.end > end) parts.push({ ...one, start: end, fileOffset: one.fileOffset + (end - one.start) });
+      return parts;
+    });
+    list.splice(0, list.length, ...rest);
+  }
+
+  /** The pages of a range are gone (munmap, MADV_DONTNEED). */
+  dropPages(process: Process, start: bigint, end: bigint): void {
+    this.#forget(process, start, end, () => true);
+  }
+
+  /** A fork has the pages of its parent. */
+  inheritPages(parent: Process, child: Process): void {
+    this.loaded.set(
+      child,
+      this.#loadedOf(parent).map((one) => ({ ...one, isInherited: true })),
+    );
   }
 
   /** clone3 with shared memory: a thread, or (without CLONE_THREAD) a process in the same memory. */
@@ -283,8 +325,7 @@ export class Machine {
     if ((field(0) & 0x10000n) !== 0n) this.start(process, new Thread(process, tid, target));
     else {
       const helper = new Process(tid, process, process.memory, process.mappings, process.descriptors);
-      this.loaded.set(helper, this.loaded.get(process) ?? []);
-      this.loaded.set(process, this.loaded.get(helper) ?? []);
+      this.loaded.set(helper, this.#loadedOf(process));
       this.start(helper, new Thread(helper, tid, target));
     }
     return BigInt(tid);
