@@ -38,6 +38,14 @@ const subjects: readonly Subject[] = [
   logged("one process", (directory, log) => [compile("counter.c", directory), log]),
   logged("much memory, read by two", (directory, log) => [compile("large.c", directory), log]),
   logged("a pipeline", (_directory, log) => ["bash", program("pipeline.sh"), log]),
+  {
+    name: "children that share memory",
+    async start(t, directory) {
+      const { pid } = start(t, compile("shares-pages.c", directory), [directory, "8"], { cwd: directory });
+      for (let who = 0; who < 6; who++) await moreTicks(join(directory, String(who)), 2);
+      return pid;
+    },
+  },
   logged("threads of python", (_directory, log) => ["/usr/bin/python3", program("threads.py"), log]),
   {
     name: "every kind of resource",
