@@ -2,7 +2,10 @@
 /** The recipes of docs/jobs.md, word for word, with the real schedulers where they are installed. */
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
-import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { once } from "node:events";
+import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { type AddressInfo, createServer } from "node:net";
+import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import test, { type TestContext } from "node:test";
 import { crimgCommand, projectRoot } from "../support/project.js";
@@ -79,6 +82,15 @@ test("timeout", { timeout: seconds * 1000 }, (t) => {
   assertUndisturbed(directory);
 });
 
+/** Ports of 127.0.0.1 that nobody has: all are taken at once, so that they differ. */
+async function freePorts(count: number): Promise<number[]> {
+  const servers = Array.from({ length: count }, () => createServer().listen(0, "127.0.0.1"));
+  await Promise.all(servers.map((server) => once(server, "listening")));
+  const ports = servers.map((server) => (server.address() as AddressInfo).port);
+  await Promise.all(servers.map((server) => new Promise((done) => server.close(done))));
+  return ports;
+}
+
 const noSlurm = !isRoot ? "needs root" : !["slurmctld", "slurmd", "sbatch", "munged"].every(has) ? "Slurm is not installed" : false;
 
 test("Slurm: preempted three times, requeued on the other node, as an ordinary user", {
@@ -87,11 +99,17 @@ test("Slurm: preempted three times, requeued on the other node, as an ordinary u
 }, async (t) => {
   const directory = workplace(t);
   chownSync(directory, nobody, nobody);
-  const state = temporaryDirectory(t);
-  chmodSync(state, 0o755);
   const script = (name: string): string => join(projectRoot, "test/support/slurm", name);
-  t.after(() => run("bash", [script("down.sh"), join(state, "slurm")]));
-  const up = run("bash", [script("up.sh"), join(state, "slurm")], { seconds: 60, env: { ...process.env, PATH: path } });
+  const state = mkdtempSync(join(tmpdir(), "crimg-test-"));
+  chmodSync(state, 0o755);
+  // In one step: what runs is found by the directory, which goes only afterwards.
+  t.after(() => {
+    const down = run("bash", [script("down.sh"), join(state, "slurm")]);
+    rmSync(state, { recursive: true, force: true });
+    assert.equal(down.status, 0, `Slurm does not end: ${down.stdout}${down.stderr}`);
+  });
+  const ports = (await freePorts(3)).join(" ");
+  const up = run("bash", [script("up.sh"), join(state, "slurm")], { env: { ...process.env, PATH: path, SLURM_UP_PORTS: ports } });
   assert.equal(up.status, 0, up.stdout + up.stderr);
   const env = { SLURM_CONF: join(state, "slurm/slurm.conf") };
   const slurm = (command: string): string => {
@@ -103,14 +121,22 @@ test("Slurm: preempted three times, requeued on the other node, as an ordinary u
   const user = `setpriv --reuid=${nobody} --regid=${nobody} --clear-groups env HOME=$PWD`;
   const job = /\d+$/.exec(slurm(`${user} ${recipe("slurm submit")}`))?.[0] ?? assert.fail("no job");
   const nodes: string[] = [];
+  let urgent: string | undefined;
   const nodeOf = (): string | undefined => /^RUNNING (\S+)$/.exec(slurm(`squeue -h -j ${job} -o '%T %N'`))?.[1];
   for (let round = 0; round < 3; round++) {
     const node = await until("the job runs", nodeOf, 90);
     assert.notEqual(node, nodes.at(-1), "on the other node");
     nodes.push(node);
     await moreSteps(directory);
-    slurm(`sbatch -p high -w ${node} -o /dev/null --wrap 'sleep 15'`);
-    await until("the job is preempted", () => nodeOf() !== node, 60);
+    // It has that node until our job runs on the other one, however slow the machine is, and no longer.
+    const last = urgent;
+    if (last !== undefined) {
+      slurm(`scancel ${last}`);
+      await until("the other node is free", () => slurm(`squeue -h -j ${last} -o %T || true`) === "", 60);
+    }
+    urgent = slurm(`sbatch --parsable -p high -w ${node} -o /dev/null --wrap 'sleep 200'`);
+    // The state of the job itself says less: while Slurm sends a signal it is SIGNALING, and then RUNNING on the same node again.
+    await until("the job is preempted", () => slurm(`squeue -h -j ${urgent} -o %T`) === "RUNNING", 60);
   }
   await until("the job has ended", () => /JobState=COMPLETED/.test(slurm(`scontrol show job ${job}`)), 120);
   assert.match(slurm(`scontrol show job ${job}`), /Restarts=3 /);

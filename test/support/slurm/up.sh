@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # up.sh DIR: munged, slurmctld and two slurmd (node1, node2) on loopback, as root, without systemd and cgroups.
 # Everything is under DIR (absolute); nothing of /etc or /var is touched. DIR/env is to be sourced by users.
+# SLURM_UP_PORTS="CTLD NODE1 NODE2": ports that are free here; others may run a Slurm of their own.
 set -eu
 D=$1; case $D in /?*) ;; *) echo "DIR must be absolute" >&2; exit 2;; esac
 [ "$(id -u)" = 0 ] || { echo "needs root" >&2; exit 2; }
@@ -9,6 +10,7 @@ for c in munged slurmctld slurmd sinfo; do command -v $c >/dev/null || {
     echo "$c is missing: apt-get install --no-install-recommends slurmctld slurmd slurm-client munge" >&2
     exit 2
 }; done
+read -r P0 P1 P2 <<< "${SLURM_UP_PORTS:-16817 16818 16819}"
 # Slurm must be able to resolve its own host name: a UTS namespace whose name is localhost, whatever the machine says.
 if [ "${SLURM_UP_UTS:-}" != 1 ]; then
   exec env SLURM_UP_UTS=1 unshare --uts sh -c 'hostname localhost; exec "$0" "$@"' "$0" "$@"
@@ -30,7 +32,7 @@ AuthType=auth/munge
 CredType=cred/munge
 # cred_expire is also how long a requeued job waits before it may start again (default 120 s)
 AuthInfo=socket=$D/munge/socket,cred_expire=5
-SlurmctldPort=16817
+SlurmctldPort=$P0
 CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
 SlurmctldPidFile=$D/slurmctld.pid
 SlurmdPidFile=$D/slurmd.%n.pid
@@ -58,8 +60,8 @@ SlurmdTimeout=60
 InactiveLimit=0
 MinJobAge=300
 RebootProgram=/bin/false
-NodeName=node1 NodeHostname=$H NodeAddr=127.0.0.1 Port=16818 CPUs=1 RealMemory=1000
-NodeName=node2 NodeHostname=$H NodeAddr=127.0.0.1 Port=16819 CPUs=1 RealMemory=1000
+NodeName=node1 NodeHostname=$H NodeAddr=127.0.0.1 Port=$P1 CPUs=1 RealMemory=1000
+NodeName=node2 NodeHostname=$H NodeAddr=127.0.0.1 Port=$P2 CPUs=1 RealMemory=1000
 PartitionName=low  Nodes=node1,node2 Default=YES MaxTime=60 State=UP PriorityTier=1  PreemptMode=REQUEUE GraceTime=20
 PartitionName=high Nodes=node1,node2 MaxTime=60 State=UP PriorityTier=10 PreemptMode=OFF
 C
