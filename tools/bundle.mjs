@@ -40,6 +40,8 @@ const bundle = (name, plugins = [], external = []) =>
     footer: { js: "})" },
     // kaitai-struct names it for encodings that no format here has.
     external: ["iconv-lite", ...external],
+    // What is left out is found by require: a script run by node:vm cannot import().
+    supported: { "dynamic-import": false },
     // yargs measures its help texts with it; they are ASCII, and the real one builds Unicode tables at every start.
     alias: { "string-width": path("bundle/ascii-width.mjs") },
     logLevel: "warning",

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Cores of one program from every producer, made now where the tool is there, else those of test/fixtures. */
-import { existsSync, readdirSync, renameSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { kernelCore, whyNoKernelCores } from "../../test/support/kernel-core.js";
-import { fixtures } from "../../test/support/project.js";
+import { fixtures, projectRoot } from "../../test/support/project.js";
 import { say, tool, versionOf } from "./tools.js";
 
 export interface Producer {
@@ -86,6 +86,51 @@ export const producers: readonly Producer[] = [
       const core = join(folder, `gcore.${pid}`);
       return existsSync(core) ? { path: core, by: `gdb ${versionOf(tool("gdb") ?? path)}` } : "it fails";
     },
+  },
+  {
+    name: "gcore -a",
+    make: ({ folder, pid }) => {
+      const path = tool("gcore");
+      if (path === undefined) return "gcore is not here";
+      say(path, ["-a", "-o", join(folder, "gcore-a"), String(pid)]);
+      const core = join(folder, `gcore-a.${pid}`);
+      return existsSync(core) ? { path: core, by: `gdb ${versionOf(tool("gdb") ?? path)}` } : "it fails";
+    },
+  },
+  {
+    name: "gdb, generate-core-file of a crash",
+    make: ({ folder, program }) => {
+      const path = tool("gdb");
+      if (path === undefined) return "gdb is not here";
+      const core = join(folder, "gdb-crash.core");
+      say(path, ["-nx", "-batch", "-ex", "run", "-ex", `generate-core-file ${core}`, "-ex", "kill", "--args", program]);
+      return existsSync(core) ? { path: core, by: `gdb ${versionOf(path)}` } : "it fails";
+    },
+  },
+  {
+    name: "kernel, AVX-512 registers in use",
+    make: ({ folder }) => {
+      const why = whyNoKernelCores();
+      if (why !== undefined) return why;
+      const source = join(projectRoot, "test/programs/avx512.c");
+      if (say("cc", ["-O1", "-o", join(folder, "avx512"), source]).status !== 0) return "cc cannot build the program";
+      if (!/ avx512bw /.test(readFileSync("/proc/cpuinfo", "latin1"))) return "this processor has none";
+      const command = ["timeout", "-s", "ABRT", "1", join(folder, "avx512"), join(folder, "avx512.log")];
+      return { path: kernelCore(folder, "avx512.core", command), by: `Linux ${say("uname", ["-r"]).text.split("-")[0]}` };
+    },
+  },
+  {
+    name: "kernel, AMX tiles in use",
+    make: () => {
+      const isHere = / amx_tile /.test(readFileSync("/proc/cpuinfo", "latin1"));
+      return isHere ? "no program here uses them; test/unit has areas of extended state with them" : "this processor has none";
+    },
+  },
+  {
+    name: "kernel, 65,535 program headers and more",
+    make: () =>
+      "the kernel's own limit of mappings (vm.max_map_count, 65,530) keeps its cores below; a file of that form (PN_XNUM) is made " +
+      "and read by test/unit/core-hostile",
   },
   {
     name: "delve, dump",
