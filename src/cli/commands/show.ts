@@ -2,53 +2,29 @@
 import { existsSync } from "node:fs";
 import { CrimgError, exitStatus } from "../../errors/crimg-error.js";
 import { toJsonText } from "../../errors/json.js";
+import { type SectionName, sectionNames } from "../../ops/show/document.js";
 import { defineCommand } from "../command.js";
 import { parsePid } from "../pid.js";
 import type { Terminal } from "../terminal.js";
 
-const sections = [
-  "overview",
-  "tree",
-  "threads",
-  "regs",
-  "maps",
-  "pages",
-  "files",
-  "fds",
-  "pipes",
-  "sockets",
-  "signals",
-  "timers",
-  "creds",
-  "limits",
-  "state",
-  "env",
-  "auxv",
-  "program",
-  "namespaces",
-  "mem",
-  "strings",
-  "grep",
-] as const;
-type SectionWord = (typeof sections)[number];
 /** Sections that take a word more. */
-const takesOperand: ReadonlySet<SectionWord> = new Set(["mem", "strings", "grep"]);
+const takesOperand: ReadonlySet<SectionName> = new Set(["mem", "strings", "grep"]);
 
 interface Wanted {
   readonly images: readonly string[];
-  readonly section: SectionWord;
+  readonly section: SectionName;
   readonly operand?: string;
 }
 
 /** Images come first; then a section, unless it is the name of a file, and its operand. */
 function sort(words: readonly string[]): Wanted {
-  const place = words.findIndex((word, index) => index > 0 && sections.some((name) => name === word) && !existsSync(word));
-  const section = sections.find((name) => name === words[place]);
+  const place = words.findIndex((word, index) => index > 0 && sectionNames.some((name) => name === word) && !existsSync(word));
+  const section = sectionNames.find((name) => name === words[place]);
   if (place < 0 || section === undefined) {
     const last = words.at(-1) ?? "";
     if (words.length > 1 && last !== "-" && !/[./]/.test(last) && !existsSync(last)) {
       throw new CrimgError("usage.bad", `there is nothing called "${last}" to show`, {
-        expected: sections.join(", "),
+        expected: sectionNames.join(", "),
         hint: "crimg show --help explains them; a checkpoint of that name is not there",
       });
     }
@@ -80,7 +56,7 @@ export const command = defineCommand({
       describe: "More checkpoints, then what to show; an overview if absent",
       optional: true,
       many: true,
-      suggests: [...sections, "bt"],
+      suggests: [...sectionNames, "bt"],
     },
   },
   options: {

@@ -29,17 +29,13 @@ export function collectLocks(collecting: Collecting): void {
     const { holders, info, row: file, stat } = description;
     if (file === undefined) continue;
     const [first, ...others] = holders;
-    if (context.ignored.classes.has("locks")) {
-      for (const text of info.locks) {
-        context.lose("dump.locks", `${nameOf(description)}: a lock on ${decodeText(description.link)} (${text})`);
-      }
-      continue;
-    }
+    const isIgnored = context.ignored.classes.has("locks");
     for (const text of info.locks) {
-      const row = lockOf(description, file, first?.process, text);
-      if (row === undefined) context.blockers.attempt(() => context.refuse("locks", `a lock of unknown kind: ${text}`));
-      else add(row, stat.ino);
+      const row = isIgnored ? undefined : lockOf(description, file, first?.process, text);
+      if (row !== undefined) add(row, stat.ino);
+      else context.leaveOut("locks", `${nameOf(description)}: a lock on ${decodeText(description.link)} (${text})`);
     }
+    if (isIgnored) continue;
     if (!posixInodes.has(stat.ino)) continue;
     const processes = new Set<DumpedProcess | undefined>([first?.process]);
     for (const { process, fd } of others) {
