@@ -20,6 +20,14 @@ const only = (command) => ({
   },
 });
 
+/** For a bundle that seldom needs a module: it is found in a file beside it, dist/bundle/cli/NAME.cjs, when it is asked for. */
+const apart = (module, name) => ({
+  name: `apart ${module}`,
+  setup({ onResolve }) {
+    onResolve({ filter: new RegExp(`^${module}$`) }, () => ({ path: `./${name}.cjs`, external: true }));
+  },
+});
+
 /** Bundles the command line, whole or with one command only, into dist/bundle/cli/NAME.cjs. */
 const bundle = (name, plugins = [], external = []) =>
   build({
@@ -50,7 +58,18 @@ const bundle = (name, plugins = [], external = []) =>
 await bundle("main");
 // What is read at every start counts most where little else is.
 // Archives are rare; their readers stay where npm has put them.
-await bundle("show", [only("show")], ["xz-decompress", "tar-stream", "fzstd"]);
+await bundle("show", [only("show"), apart("ajv/dist/2020.js", "ajv")], ["xz-decompress", "tar-stream", "fzstd"]);
+// Only JSON images are checked with a schema.
+await build({
+  stdin: { contents: 'export { Ajv2020 } from "ajv/dist/2020.js";', resolveDir: path("..") },
+  outfile: path("../dist/bundle/cli/ajv.cjs"),
+  bundle: true,
+  minify: true,
+  platform: "node",
+  target: "node20",
+  format: "cjs",
+  logLevel: "warning",
+});
 // The page of `show --html` (browser/): one script and one style sheet, which the command puts into the page.
 await build({
   entryPoints: [path("../browser/page.ts"), path("../browser/page.css")],
