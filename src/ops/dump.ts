@@ -15,11 +15,12 @@ import { disownChildren } from "../dump/disown.js";
 import { FrozenTree } from "../dump/freeze.js";
 import { processExists, procPath, readStat } from "../dump/procfs.js";
 import { programOf } from "../dump/restore-process.js";
-import { parseIgnored, refusal } from "../dump/refusal.js";
+import { parseIgnored } from "../dump/refusal.js";
 import { CrimgError } from "../errors/crimg-error.js";
 import { errno, errnoMessage, SysError } from "../native/index.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import { rehearsalFailed, rehearse } from "./rehearse.js";
+import { rehearsalObstacle } from "./rehearsal-obstacle.js";
 import { InterruptGuard } from "./interrupt.js";
 import type { DumpOptions, DumpReport } from "./options.js";
 import { openOutput, type PendingOutput } from "./output.js";
@@ -115,7 +116,7 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
       });
       devices?.record(collection.context);
       const { checkpoint } = collection;
-      if (options.rehearse === true) assertCanRehearse(checkpoint);
+      const isRehearsed = options.rehearse === true && canRehearse(checkpoint, options);
       const losses = reportLosses(format, checkpoint, options);
       await turn();
       guard.check("dump");
@@ -135,7 +136,7 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
         pageBytes: checkpoint.tables.extents.reduce((sum, extent) => sum + extent.length, 0n),
         losses,
       };
-      if (options.rehearse === true) await rehearseOutput(output, format, options.output);
+      if (isRehearsed) await rehearseOutput(output, format, options.output);
       const { processes } = collection.context;
       collection.close();
       collection = undefined;
@@ -178,12 +179,13 @@ function takeDevices(pid: number, options: DumpOptions, check: () => void): Prom
   return DeviceHold.take({ pid, isTree: options.isTree, lockMs: options.gpuTimeoutMs ?? defaultGpuTimeoutMs, check });
 }
 
-/** What a rehearsal would change by opening it. @throws CrimgError `dump.rehearse-lease` */
-function assertCanRehearse({ tables }: Checkpoint): void {
-  if (!tables.fileLocks.some(({ kind }) => kind === "lease")) return;
-  throw refusal("rehearse-lease", "the program holds a lease on a file, and a rehearsal would break it by opening that file", {
-    hint: "leave --rehearse out",
-  });
+/** Whether the tree can be rehearsed. @throws CrimgError `dump.rehearse-*` if not, and nobody wants to be told instead */
+function canRehearse(checkpoint: Checkpoint, { onUnrehearsed }: DumpOptions): boolean {
+  const obstacle = rehearsalObstacle(checkpoint);
+  if (obstacle === undefined) return true;
+  if (onUnrehearsed === undefined) throw obstacle;
+  onUnrehearsed(obstacle.message);
+  return false;
 }
 
 /** @throws CrimgError `rehearse.*` */

@@ -46,6 +46,8 @@ export interface DumpOptions extends ExternalOptions {
   readonly bundle: boolean;
   /** Resume the image in private namespaces and discard that, before the tree is ended; where it fails, the tree goes on. */
   readonly rehearse?: boolean;
+  /** Takes the image without a rehearsal where none can be made, and is told why; if absent, such a dump is refused. */
+  readonly onUnrehearsed?: (reason: string) => void;
   /** What the clocks do at a resume, if the one who resumes does not say; they go on where they were if absent. */
   readonly clock?: ClockPolicy;
   /** Classes of resources to leave out (as recorded losses) instead of refusing. */

@@ -4,6 +4,7 @@
  * discards it (src/lower/rehearsal.ts). While it lasts, there are two copies of the memory.
  */
 import { spawn } from "node:child_process";
+import { writeFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { CrimgError, exitStatus } from "../errors/crimg-error.js";
 
@@ -32,6 +33,7 @@ export async function rehearse(path: string, name: string): Promise<RehearsalOut
     timeout: longestMs,
     killSignal: "SIGKILL",
   });
+  yieldMemory(child.pid);
   let words = "";
   child.stderr.setEncoding("utf8");
   child.stderr.on("data", (chunk: string) => {
@@ -57,6 +59,16 @@ export async function rehearse(path: string, name: string): Promise<RehearsalOut
     .split("\n")
     .map((line) => line.replace(/^crimg: /, "").trim());
   return { isGood: status === 0, words: lines.join("; ") || `exit status ${status}` };
+}
+
+/** Where memory runs out, the rehearsal goes and not the program that it is about (proc_pid_oom_score_adj(5)). */
+function yieldMemory(pid: number | undefined): void {
+  if (pid === undefined) return;
+  try {
+    writeFileSync(`/proc/${pid}/oom_score_adj`, "1000");
+  } catch {
+    // It has ended already, or /proc is not writable: then the kernel chooses.
+  }
 }
 
 /** The error for a rehearsal that failed. */

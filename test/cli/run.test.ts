@@ -168,6 +168,44 @@ while not os.path.exists('stop'): time.sleep(0.05)
   assert.equal(existsSync(here.image), false);
 });
 
+/** Runs as an ordinary user: whoever may raise limits again would pass every rehearsal. */
+const asNobody = process.getuid?.() === 0 ? ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all"] : [];
+const skip = run("unshare", [...(process.getuid?.() === 0 ? [] : ["-r"]), "-pfmnui", "true"]).status !== 0 && "no private namespaces here";
+
+test("an image that fails its rehearsal does not replace the last one; the job runs on", { skip, timeout: 120_000 }, async (t) => {
+  const here = place(t);
+  chmodSync(here.directory, 0o777);
+  const [command = "", ...rest] = [...asNobody, crimgCommand, "run", "--image", "job.elf", "--output", "out", ...python, counter(2000)];
+  const begin = (): ChildProcess & { pid: number; errors: () => string } => {
+    const child = spawn(command, rest, { cwd: here.directory, stdio: ["ignore", "ignore", "pipe"] });
+    let text = "";
+    child.stderr.on("data", (chunk: Buffer) => (text += chunk.toString()));
+    const pid = child.pid ?? assert.fail("cannot start");
+    t.after(() => endTree(pid));
+    return Object.assign(child as ChildProcess & { pid: number }, { errors: () => text });
+  };
+  const first = begin();
+  const frozen = ending(first);
+  await moreLines(here.out);
+  first.kill("SIGTERM");
+  assert.equal((await frozen).code, 85, first.errors());
+  const good = readFileSync(here.image);
+
+  const second = begin();
+  const ended = ending(second);
+  await moreLines(here.out);
+  // From here on a process of crimg's may not raise the limit of open files to what the job has.
+  const [limiter = "prlimit", ...words] = [...asNobody, "prlimit", `--pid=${second.pid}`, "--nofile=200:200"];
+  assert.equal(run(limiter, words).status, 0);
+  second.kill("SIGTERM");
+  await until("the reason is said", () => /not frozen, the job runs on: .*set limit nofile .*not permitted/.test(second.errors()));
+  await moreLines(here.out);
+  assert.ok(readFileSync(here.image).equals(good), "the last good image stays");
+  assert.deepEqual(readdirSync(here.directory).sort(), ["job.elf", "out"]);
+  second.kill("SIGINT");
+  await ended;
+});
+
 test("a process that left the program's tree is not lost in silence", { timeout: 60_000 }, async (t) => {
   const here = place(t);
   const source = `

@@ -36,9 +36,12 @@ export const command = defineCommand({
     "If the image is there, the job is resumed from it and CMD is ignored; else CMD is started, in a session and a pid namespace " +
       "of its own and with descriptors above 2 closed. The same line therefore starts the job and continues it, here or on " +
       "another machine with the same files.",
-    "On a signal of --on the job is frozen into the image and ended. The image is written beside the old one and takes its name " +
-      "when it is complete and on the disk. If the job cannot be dumped it runs on, and the reason is printed. All other " +
-      "signals reach the job.",
+    "On a signal of --on the job is frozen into the image and ended. The new image is written beside the old one, rehearsed " +
+      "(resumed in private namespaces and discarded, as by crimg dump --rehearse), and takes its name when it is on the disk. If " +
+      "the job cannot be dumped, or the rehearsal fails, the job runs on, the last image stays, and the reason is printed. " +
+      "All other signals reach the job.",
+    "Where a rehearsal cannot be made (no namespaces, no memory for a second copy of the job, a program on a GPU) crimg prints why " +
+      "and takes the image without one.",
     "Standard output and error of crimg are those of the job, also after it was resumed: with a shell use >>, with Slurm " +
       "--open-mode=append.",
     "Exit status: that of the job, or of the signal that ended it; --requeue-status once the job is frozen (0 after --at, " +
@@ -70,6 +73,10 @@ export const command = defineCommand({
       describe:
         "namespace: process ids of a namespace of its own, the same wherever it is resumed (the default where it can be made); " +
         "same: those of this system; any: new ones at each resume",
+    },
+    noRehearse: {
+      type: "boolean",
+      describe: "Replace the last image without resuming the new one in private namespaces first",
     },
     bundle: { type: "boolean", describe: "Store clean file pages too: the image then needs none of the original files" },
     ignore: { type: "strings", value: "CLASS", describe: "Leave resources of this class out instead of refusing; may be repeated" },
@@ -110,6 +117,7 @@ export const command = defineCommand({
       ...(pidMode === undefined ? {} : { pidMode }),
       ...(args.output === undefined ? {} : { outputFile: args.output }),
       keep: args.keep || once !== undefined,
+      rehearse: !args.noRehearse,
       dump: { ...externalOptions(args), bundle: args.bundle, ignore: args.ignore },
       say: (line) => {
         if (!args.quiet) terminal.say(`crimg: ${line}\n`);

@@ -49,11 +49,11 @@ function callersLimit(): { soft: bigint; hard: bigint } | undefined {
   return { soft: callers.soft, hard: own.hard };
 }
 
-/** Whether a pid namespace can be made here; if not, the kernel's words. */
-export function namespaceTrouble(): string | undefined {
+/** Whether a pid namespace can be made here, or those of a rehearsal; if not, the kernel's words. */
+export function namespaceTrouble(kind: "pid" | "rehearsal"): string | undefined {
   const fd = executable(launchImage({ path: "/", argv: [], environment: [], as: "trial" }));
   try {
-    const { status, stderr } = spawnSync(`/proc/self/fd/${fd}`, ["--pid", "namespace"], {
+    const { status, stderr } = spawnSync(`/proc/self/fd/${fd}`, ["--pid", "namespace", ...(kind === "rehearsal" ? ["--rehearse"] : [])], {
       encoding: "utf8",
       stdio: ["ignore", "ignore", "pipe"],
       timeout: 10_000,

@@ -7,7 +7,19 @@ import type { DumpOptions } from "../options.js";
 /** What of the dump's options a job may choose. */
 export type JobDumpOptions = Omit<
   DumpOptions,
-  "registry" | "pid" | "output" | "to" | "after" | "isTree" | "force" | "sync" | "inheritStreams" | "ignoresSignals" | "onProgress"
+  | "registry"
+  | "pid"
+  | "output"
+  | "to"
+  | "after"
+  | "isTree"
+  | "force"
+  | "sync"
+  | "inheritStreams"
+  | "ignoresSignals"
+  | "onProgress"
+  | "rehearse"
+  | "onUnrehearsed"
 >;
 
 export interface RunOptions {
@@ -31,6 +43,8 @@ export interface RunOptions {
   readonly outputFile?: string;
   /** Do not remove the image when the job has ended by itself. */
   readonly keep: boolean;
+  /** Rehearse a new image before it replaces the last one (docs/rehearse.md), where that can be done. */
+  readonly rehearse: boolean;
   readonly dump: JobDumpOptions;
   /** One line for people. */
   readonly say: (line: string) => void;

@@ -4,7 +4,7 @@
  * freezes it when a scheduler says so.
  *
  * The image under its name is always the last whole one: a new one is written beside it and takes the name when it is
- * complete. It goes when the job has ended by itself, since nothing is left to resume; a job that was killed keeps it.
+ * complete and has been rehearsed. It goes when the job has ended by itself, since nothing is left to resume; a job that was killed keeps it.
  */
 import { spawn } from "node:child_process";
 import { closeSync, existsSync, openSync, rmSync } from "node:fs";
@@ -58,6 +58,9 @@ class Runner {
   #wasTold = false;
   #freezing: Promise<void> = Promise.resolve();
   #lastRefusal = "";
+  #lastUnrehearsed = "";
+  /** Why no rehearsal can be made; empty if one can, absent if that is not known. */
+  #rehearsalTrouble: string | undefined;
   readonly #stops: (() => void)[] = [];
   readonly #listeners = new Map<NodeJS.Signals, () => void>();
   /** A second end while the command after the freeze runs. */
@@ -105,7 +108,7 @@ class Runner {
   #choosePidMode(): PidMode {
     const { pidMode, say } = this.#options;
     if (pidMode !== undefined) return pidMode;
-    const trouble = namespaceTrouble();
+    const trouble = namespaceTrouble("pid");
     if (trouble === undefined) return "namespace";
     say(`no pid namespace of its own for the job (${trouble}): it gets other process ids when it is resumed`);
     return "any";
@@ -209,11 +212,27 @@ class Runner {
       sync: true,
       inheritStreams: true,
       ignoresSignals: true,
+      rehearse: this.#canRehearse(),
+      onUnrehearsed: (reason) => this.#sayUnrehearsed(reason),
     });
     this.#isFrozen = isLast;
     this.#lastRefusal = "";
     const size = `${formatBytes(report.pageBytes)} of pages, frozen ${Math.round(report.frozenMs)} ms`;
     if (isLast) say(`${image}: the job is frozen (${why}): ${size}`);
+  }
+
+  /** Whether new images are rehearsed: not where the namespaces of a rehearsal cannot be made (an unprivileged container). */
+  #canRehearse(): boolean {
+    if (!this.#options.rehearse) return false;
+    this.#rehearsalTrouble ??= namespaceTrouble("rehearsal") ?? "";
+    if (this.#rehearsalTrouble !== "") this.#sayUnrehearsed(this.#rehearsalTrouble);
+    return this.#rehearsalTrouble === "";
+  }
+
+  /** Said once for each reason. */
+  #sayUnrehearsed(reason: string): void {
+    if (reason !== this.#lastUnrehearsed) this.#options.say(`the image is not rehearsed: ${reason}`);
+    this.#lastUnrehearsed = reason;
   }
 
   /** The job runs on: said once for each reason. */
