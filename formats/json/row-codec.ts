@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Rows to JSON values and back, by the description of the record: every table and field, without naming any. */
+import { flagNames } from "../../src/bytes/flag-names.js";
 import type { FieldSpec, RecordSpec } from "../../src/bytes/record-spec.js";
 import { CrimgError } from "../../src/errors/crimg-error.js";
 
@@ -30,18 +31,6 @@ function encodeValue(field: FieldSpec, value: unknown): JsonValue {
 function plain(value: number | bigint): JsonValue {
   if (typeof value === "number") return value;
   return value < 0n ? `-0x${(-value).toString(16)}` : `0x${value.toString(16)}`;
-}
-
-/** Names of the set bits, or undefined if one of them has no name. */
-function flagNames(flags: Readonly<Record<string, number>>, value: bigint): string[] | undefined {
-  const names: string[] = [];
-  let left = value;
-  for (const [name, bit] of Object.entries(flags)) {
-    if ((value & (1n << BigInt(bit))) === 0n) continue;
-    names.push(name);
-    left &= ~(1n << BigInt(bit));
-  }
-  return left === 0n ? names : undefined;
 }
 
 /** Whether a value is what a reader takes for a property that is left out. */

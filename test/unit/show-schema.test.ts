@@ -8,6 +8,7 @@ import { Ajv2020 } from "ajv/dist/2020.js";
 import { registry } from "../../formats/registry.js";
 import { CrimgError } from "../../src/errors/crimg-error.js";
 import { toJsonText } from "../../src/errors/json.js";
+import { convert } from "../../src/ops/convert.js";
 import { collect, renderJson, renderText, sectionNames } from "../../src/ops/show.js";
 import { fixtures, projectRoot } from "../support/project.js";
 import { temporaryDirectory } from "../support/processes.js";
@@ -18,6 +19,8 @@ const schema = (name: string): object => JSON.parse(readFileSync(join(projectRoo
 const ajv = new Ajv2020({ allErrors: true, strict: false });
 ajv.addSchema(schema("checkpoint.schema.json"));
 const isValid = ajv.compile(schema("show.schema.json"));
+
+type Row = Readonly<Record<string, unknown>>;
 
 /** The word more that some sections need. */
 const operands: Readonly<Record<string, string>> = { mem: "sp:1", grep: "." };
@@ -73,6 +76,41 @@ test("every format's reader gives something to show", async (t) => {
       checkpoint.close();
     }
   }
+});
+
+test("rows of show are those of convert --to json, and what their references to files name is there", async (t) => {
+  const directory = temporaryDirectory(t);
+  const image = await smallImage(directory);
+  const output = join(directory, "image.json");
+  await convert(image, output, { registry });
+  const whole = JSON.parse(readFileSync(output, "utf8")) as { readonly tables: Readonly<Record<string, readonly Row[]>> };
+  const format = await registry.load("ckpt-elf");
+  const checkpoint = await format.read?.(image, {});
+  assert.ok(checkpoint);
+  let flags = 0;
+  for (const section of sectionNames) {
+    const json = JSON.parse(toJsonText(renderJson(document_(checkpoint, "ckpt-elf", section), checkpoint))) as {
+      readonly rows: Readonly<Record<string, readonly number[]>>;
+      readonly tables: Readonly<Record<string, readonly Row[]>>;
+    };
+    for (const [table, rows] of Object.entries(json.tables)) {
+      for (const [place, row] of rows.entries()) {
+        const number = json.rows[table]?.[place] ?? -1;
+        // Where pages lie differs; what is left out there is zero, empty or none.
+        const same = whole.tables[table]?.[number] ?? {};
+        for (const [id, value] of Object.entries(same)) {
+          if (table !== "extents") assert.deepEqual(row[id], value, `${section}: ${table}[${number}].${id}`);
+          if (Array.isArray(value) && typeof value[0] === "string") flags += 1;
+        }
+        const { object } = row;
+        if (["vmas", "files"].includes(table) && typeof object === "number") {
+          assert.ok(json.rows["objects"]?.includes(object), `${section}: ${table}[${number}] names objects[${object}]`);
+        }
+      }
+    }
+  }
+  checkpoint.close();
+  assert.ok(flags > 0, "some flags were compared");
 });
 
 test("show reads no page payload: an image of a gigabyte takes no more than one of a page", async (t) => {

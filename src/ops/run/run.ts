@@ -4,7 +4,8 @@
  * freezes it when a scheduler says so.
  *
  * The image under its name is always the last whole one: a new one is written beside it and takes the name when it is
- * complete and has been rehearsed. It goes when the job has ended by itself, since nothing is left to resume; a job that was killed keeps it.
+ * complete and has been rehearsed. It goes when the job has ended by itself, since nothing is left to resume; a job that
+ * was killed keeps it.
  */
 import { spawn } from "node:child_process";
 import { closeSync, existsSync, openSync, rmSync } from "node:fs";

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** A show document as JSON: the rows concerned, field by field, under the names of the spec. */
+import { flagNames } from "../../bytes/flag-names.js";
 import type { FieldSpec, RecordSpec } from "../../bytes/record-spec.js";
 import { type JsonValue, hexOf } from "../../errors/json.js";
 import { tableSpecs } from "../../gen/tables.js";
@@ -9,6 +10,11 @@ import type { ShowDocument } from "./document.js";
 function valueJson(field: FieldSpec, value: unknown): JsonValue {
   if (value === null || value === undefined) return null;
   if (Array.isArray(value)) return value.map((one: unknown) => valueJson(field, one));
+  const isInteger = typeof value === "bigint" || typeof value === "number";
+  if (field.flags !== undefined && isInteger) {
+    const names = flagNames(field.flags, BigInt(value));
+    if (names !== undefined) return names;
+  }
   if (typeof value === "bigint") return hexOf(value);
   if (value instanceof Uint8Array) return Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString("base64");
   if (typeof value === "number" || typeof value === "string" || typeof value === "boolean") return value;
@@ -16,7 +22,7 @@ function valueJson(field: FieldSpec, value: unknown): JsonValue {
   return String(value);
 }
 
-/** A row or nested record: 64-bit values as hex strings, byte strings as base64. */
+/** A row or nested record, as `convert --to json` writes it: 64-bit values as hex strings, flags by name, bytes as base64. */
 export function recordJson(record: RecordSpec, value: object): { readonly [key: string]: JsonValue } {
   const members = value as Readonly<Record<string, unknown>>;
   return Object.fromEntries(record.fields.map((field) => [field.id, valueJson(field, members[field.name])]));

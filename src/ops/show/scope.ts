@@ -68,3 +68,8 @@ export function protText(vma: VmaRow): string {
   const isShared = vma.kind === "anon_shared" || vma.kind === "file_shared" || ((vma.vmFlags >> 7n) & 1n) === 1n;
   return `${vma.prot & 1 ? "r" : "-"}${vma.prot & 2 ? "w" : "-"}${vma.prot & 4 ? "x" : "-"}${isShared ? "s" : "p"}`;
 }
+
+/** Row numbers without those that are none, each once, in order. */
+export function numbersOf(references: readonly (number | null | undefined)[]): number[] {
+  return [...new Set(references.filter((one) => typeof one === "number"))].sort((a, b) => a - b);
+}

@@ -5,7 +5,7 @@ import type { Block } from "./document.js";
 import { fileText } from "./file-kinds.js";
 import { filesOf, holdersOf } from "./held-files.js";
 import { openFlagNames } from "./names.js";
-import { rowsOfTasks, type Scope, taskTitle } from "./scope.js";
+import { numbersOf, rowsOfTasks, type Scope, taskTitle } from "./scope.js";
 import type { Section } from "./section-tasks.js";
 
 /** Every descriptor of every process. */
@@ -32,8 +32,9 @@ export function fds(scope: Scope): Section {
       });
     return { heading: taskTitle(scope, task), columns, rows };
   });
-  const files = [...new Set(indices.map((index) => (tables.descriptors[index] as DescriptorRow).file))];
-  return { blocks, selected: { descriptors: indices, files: files.filter((index) => index < tables.files.length) } };
+  const files = numbersOf(indices.map((index) => tables.descriptors[index]?.file)).filter((index) => index < tables.files.length);
+  const objects = numbersOf(files.map((index) => tables.files[index]?.object));
+  return { blocks, selected: { descriptors: indices, files, objects } };
 }
 
 /** Every open file description, and who holds it. */

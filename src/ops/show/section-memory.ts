@@ -6,7 +6,7 @@ import { tableSpecs } from "../../gen/tables.js";
 import { counted, formatBytes } from "../units.js";
 import type { Block } from "./document.js";
 import { flagsText } from "./format-value.js";
-import { type Scope, mmsOf, objectText, protText, taskTitle } from "./scope.js";
+import { type Scope, mmsOf, numbersOf, objectText, protText, taskTitle } from "./scope.js";
 import type { Section } from "./section-tasks.js";
 import { vma2011Text } from "./status-2011.js";
 
@@ -110,7 +110,8 @@ export function maps(scope: Scope): Section {
     const heading = `${usersOf(scope, mm)}: ${counted(vmas.length, "mapping")}, ${formatBytes(size)}`;
     return { heading, columns, rows };
   });
-  return { blocks, selected: { mms: mmsOf(scope), vmas: selected } };
+  const objects = numbersOf(selected.map((index) => tables.vmas[index]?.object));
+  return { blocks, selected: { mms: mmsOf(scope), vmas: selected, objects } };
 }
 
 /** Every run of stored bytes, and where it lies. */
@@ -155,5 +156,6 @@ export function pages(scope: Scope): Section {
     ] as const;
     return { heading: `${owner}: ${formatBytes(total)} in ${counted(members.length, "extent")}`, columns, rows };
   });
-  return { blocks: blocks.length > 0 ? blocks : [{ lines: ["no pages are stored"] }], selected: { extents: indices } };
+  const shown = numbersOf(indices.map((index) => (tables.extents[index]?.ownerKind === "mm" ? null : tables.extents[index]?.owner)));
+  return { blocks: blocks.length > 0 ? blocks : [{ lines: ["no pages are stored"] }], selected: { extents: indices, objects: shown } };
 }
