@@ -94,9 +94,19 @@ export interface Command {
   run(args: Readonly<Record<string, unknown>>, terminal: Terminal): Promise<number>;
 }
 
+/** Options of every command; src/cli/main.ts acts on them. */
+export const commonOptionSpecs = {
+  quiet: { type: "boolean", alias: "q", group: "Every command", describe: "Print results and errors only: no progress, notes or losses" },
+  verbose: { type: "boolean", alias: "v", group: "Every command", describe: "Print each step to standard error, for a bug report" },
+} as const satisfies OptionSpecs;
+
 /** Declares a command; the types of `run`'s arguments follow from the specs. */
 export function defineCommand<const P extends PositionalSpecs, const O extends OptionSpecs, const R extends RestSpec = never>(
   spec: CommandSpec<P, O, R>,
 ): Command {
-  return { ...spec, run: (args, terminal) => spec.run(args as ArgsOf<P, O, R>, terminal) };
+  return {
+    ...spec,
+    options: { ...spec.options, ...commonOptionSpecs },
+    run: (args, terminal) => spec.run(args as ArgsOf<P, O, R>, terminal),
+  };
 }

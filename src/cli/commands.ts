@@ -38,6 +38,11 @@ export const commandEntries: readonly CommandEntry[] = [
     load: async () => (await import("./commands/check.js")).command,
   },
   {
+    name: "report",
+    describe: "Collect what a bug report needs: versions, kernel features, and what a dump of a process does",
+    load: async () => (await import("./commands/report.js")).command,
+  },
+  {
     name: "binfmt",
     describe: "Let the kernel execute images of 2011 (ET_CKPT) as they are",
     load: async () => (await import("./commands/binfmt.js")).command,

@@ -5,8 +5,11 @@ import { toJsonText } from "../errors/json.js";
 import { errorToJson, fromSystemError, renderError } from "../errors/render.js";
 import { commandEntries } from "./commands.js";
 import { parseCommandLine } from "./parse.js";
-import { type Terminal, processTerminal } from "./terminal.js";
+import { type Terminal, processTerminal, withoutNotes } from "./terminal.js";
 import { crimgVersion } from "../ops/version.js";
+
+/** `crimg exec` starts itself with this word (exec-progress.ts). */
+const watchWord = "__watch-resume";
 
 /** A bug of crimg: one line, and the trace only for those who ask. */
 function sayBug(error: unknown, terminal: Terminal): void {
@@ -33,25 +36,40 @@ export function reportError(error: unknown, terminal: Terminal, asJson: boolean)
   return known.exit;
 }
 
+/** Whether an option's value is another than that of an option left out. */
+function isGiven(value: unknown): boolean {
+  return value !== undefined && value !== false && !(Array.isArray(value) && value.length === 0);
+}
+
 /** Runs one command line (without `node` and the script) and returns its exit status. */
 export async function runCommandLine(words: readonly string[]): Promise<number> {
   const terminal = processTerminal();
   const asJson = words.includes("--json");
   // What escapes a callback of Node must not end in Node's own trace either.
   process.once("uncaughtException", (error) => process.exit(reportError(error, terminal, asJson)));
+  let endLog: (() => void) | undefined;
   try {
     if (asJson && words[0] === "--version") {
       const { buildInfo } = await import("../ops/build-info.js");
       terminal.print(toJsonText(buildInfo()));
       return exitStatus.ok;
     }
+    if (words[0] === watchWord) return await (await import("./exec-progress.js")).runWatch(words.slice(1), terminal);
     const parsed = await parseCommandLine(words, commandEntries, crimgVersion(), terminal.columns);
     if (parsed.kind === "text") {
       terminal.print(parsed.text);
       return exitStatus.ok;
     }
-    return await parsed.command.run(parsed.args, terminal);
+    const { quiet, verbose } = parsed.args;
+    if (verbose === true) {
+      const { startVerbose } = await import("./verbose.js");
+      const given = Object.keys(parsed.command.options).filter((name) => isGiven(parsed.args[name]));
+      endLog = await startVerbose(parsed.command.name, given, terminal);
+    }
+    return await parsed.command.run(parsed.args, quiet === true ? withoutNotes(terminal) : terminal);
   } catch (error) {
     return reportError(error, terminal, asJson);
+  } finally {
+    endLog?.();
   }
 }

@@ -27,13 +27,13 @@ export function progressOn(terminal: Terminal, verb: string, now: () => number =
       const rate = Number(doneBytes) / seconds;
       const left = rate > 0 ? Math.ceil(Number(totalBytes - doneBytes) / rate) : 0;
       const percent = totalBytes > 0n ? Number((doneBytes * 100n) / totalBytes) : 100;
-      terminal.say(
+      terminal.note(
         `\r\u001b[Kcrimg: ${verb} ${formatBytes(doneBytes)} of ${formatBytes(totalBytes)} (${percent}%), ` +
           `${formatBytes(BigInt(Math.round(rate)))}/s, ${left} s left`,
       );
     },
     end() {
-      if (isShown) terminal.say("\r\u001b[K");
+      if (isShown) terminal.note("\r\u001b[K");
       isShown = false;
     },
   };

@@ -6,8 +6,10 @@ import { writeAll } from "../ops/write-all.js";
 export interface Terminal {
   /** Result text. Returns false once the reader has gone away (`| head`). */
   print(text: string): boolean;
-  /** Words for people: progress, warnings. */
+  /** Errors, and what was asked for on standard error. */
   say(text: string): void;
+  /** Words beside the result: progress, losses, what was done. Not with --quiet. */
+  note(text: string): void;
   readonly outIsTerminal: boolean;
   readonly errIsTerminal: boolean;
   /** Colour on standard output, on standard error. */
@@ -23,23 +25,30 @@ export function wantsColor(isTerminal: boolean, env: NodeJS.ProcessEnv): boolean
   return isTerminal && env["TERM"] !== "dumb";
 }
 
+/** The same terminal without notes and progress. */
+export function withoutNotes(terminal: Terminal): Terminal {
+  return { ...terminal, errIsTerminal: false, note: () => undefined };
+}
+
 /** The terminal of this process. */
 export function processTerminal(env: NodeJS.ProcessEnv = process.env): Terminal {
   const outIsTerminal = isatty(1);
   const errIsTerminal = isatty(2);
   let isOpen = true;
+  const say = (text: string): void => {
+    try {
+      writeAll(2, Buffer.from(text, "utf8"));
+    } catch {
+      // Standard error may be closed; there is nobody left to tell.
+    }
+  };
   return {
     print(text) {
       if (isOpen) isOpen = writeAll(1, Buffer.from(text, "utf8"));
       return isOpen;
     },
-    say(text) {
-      try {
-        writeAll(2, Buffer.from(text, "utf8"));
-      } catch {
-        // Standard error may be closed; there is nobody left to tell.
-      }
-    },
+    say,
+    note: say,
     outIsTerminal,
     errIsTerminal,
     color: wantsColor(outIsTerminal, env),

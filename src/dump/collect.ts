@@ -6,6 +6,7 @@
  * (they borrow memory); timers before pending signals, so that one that fires meanwhile is seen as the signal it
  * became; page extents last.
  */
+import { logStep } from "../errors/log.js";
 import { type Checkpoint as CheckpointModel, Checkpoint } from "../model/checkpoint.js";
 import { checkpointRow, type ClockPolicy, type CredRow, emptyTables, type TaskRow } from "../gen/tables.js";
 import { clockNs, failed, getRegset, regset, tryReadMemory, uname } from "../native/index.js";
@@ -173,6 +174,7 @@ function collectAll(context: DumpContext, processes: CollectedProcess[], options
     context.processes.push(process);
   }
   const { blockers } = context;
+  logStep(() => `read the mappings of ${processes.length} processes`);
   blockers.attempt(() => assertUnshared(processes));
   const { dropsCapabilities } = checkNamespaces(context, processes);
   for (const process of processes) {
@@ -195,7 +197,9 @@ function collectAll(context: DumpContext, processes: CollectedProcess[], options
     collectSignalActions(context, process);
   }
   if (dropsCapabilities) tables.creds.forEach((row, index) => (tables.creds[index] = withoutCapabilities(row)));
+  logStep(() => `asked ${tables.threads.length} threads, limits, signals, credentials`);
   options.collectDescriptors?.(context);
+  logStep(() => `collected ${tables.descriptors.length} descriptors of ${tables.files.length} open files`);
 
   const mapped: MappedProcess[] = [];
   const mms: number[] = [];
@@ -208,6 +212,7 @@ function collectAll(context: DumpContext, processes: CollectedProcess[], options
     mapped.push({ process, vmas, source });
     mms.push(mm);
   }
+  logStep(() => `collected ${tables.vmas.length} mappings of ${tables.objects.length} files and objects`);
   const clocks = readClocks(live[0] as CollectedProcess);
   for (const process of live) {
     collectIntervalTimers(context, process);
@@ -218,6 +223,7 @@ function collectAll(context: DumpContext, processes: CollectedProcess[], options
   mapped.forEach(({ process, vmas, source }, index) => collectExtents(context, process, mms[index] as number, vmas, source));
   shareWithParents(context, mapped, mms);
   collectObjectContents(context, mapped);
+  logStep(() => `found the pages: ${tables.extents.length} extents`);
   addCheckpointRow(context, live[0] as CollectedProcess, clocks, options);
   // What follows are few and large calls: better on whichever processor is free.
   unpin();

@@ -13,6 +13,7 @@
  * Where the target has no rt_sigreturn to return to, or no room for a frame, calls are injected in the plain form:
  * correct as long as crimg lives.
  */
+import { logCall } from "../errors/log.js";
 import {
   check,
   cont,
@@ -188,6 +189,7 @@ export class Injector {
       return address;
     });
     const result = this.#run(nr[name], values);
+    logCall("tree", name, result);
     if (result >= 0n || result < -4095n) for (const out of outs) readMemory(this.#pid, out.address, out.bytes);
     return result;
   }

@@ -10,7 +10,7 @@ import { isSingleExecutable, readResource, resourcePath } from "../resources/res
 /** What a raw argument may be: an integer, the address of a buffer, or null (0). */
 export type RawArgument = number | bigint | boolean | ArrayBufferView | ArrayBuffer | null | undefined;
 
-interface Addon {
+export interface Addon {
   syscall(number: number, ...args: RawArgument[]): number;
   syscallBig(number: number, ...args: RawArgument[]): bigint;
   addressOf(buffer: ArrayBufferView | ArrayBuffer): bigint;
@@ -56,6 +56,11 @@ let loaded: Addon | undefined;
 /** The addon, loaded at its first use, so that reading and converting images needs no native code. */
 export function addon(): Addon {
   return (loaded ??= withFault(load()));
+}
+
+/** Puts something between crimg and the addon, from here on. */
+export function wrapAddon(wrap: (addon: Addon) => Addon): void {
+  loaded = wrap(addon());
 }
 
 /** Tests of whole commands: CRIMG_FAULT=N:ERRNO makes the N-th system call fail with ERRNO (EIO if absent). */

@@ -3,34 +3,8 @@
  * ptrace(2), one function a request. All of it must run on one thread: the kernel knows the tracer by thread,
  * and JavaScript's main thread is it.
  */
+import { request } from "./ptrace-requests.js";
 import { addressOf, check, tryCall } from "./sys.js";
-
-/** Requests (linux/ptrace.h, asm/ptrace-abi.h). */
-const request = {
-  CONT: 7,
-  KILL: 8,
-  GETREGS: 12,
-  SETREGS: 13,
-  DETACH: 17,
-  SYSCALL: 24,
-  SETOPTIONS: 0x4200,
-  GETEVENTMSG: 0x4201,
-  GETSIGINFO: 0x4202,
-  SETSIGINFO: 0x4203,
-  GETREGSET: 0x4204,
-  SETREGSET: 0x4205,
-  SEIZE: 0x4206,
-  INTERRUPT: 0x4207,
-  LISTEN: 0x4208,
-  PEEKSIGINFO: 0x4209,
-  GETSIGMASK: 0x420a,
-  SETSIGMASK: 0x420b,
-  SECCOMP_GET_FILTER: 0x420c,
-  GET_SYSCALL_INFO: 0x420e,
-  GET_RSEQ_CONFIGURATION: 0x420f,
-  SET_SYSCALL_USER_DISPATCH_CONFIG: 0x4210,
-  GET_SYSCALL_USER_DISPATCH_CONFIG: 0x4211,
-} as const;
 
 /** Options for seize and setOptions. */
 export const ptraceOption = { TRACESYSGOOD: 1, EXITKILL: 0x100000, SUSPEND_SECCOMP: 0x200000 } as const;

@@ -6,6 +6,7 @@ import { detectFormat, probeFormat, probeInputOf } from "../adapter/detect.js";
 import { LossReport } from "../adapter/losses.js";
 import type { FormatRegistry } from "../adapter/registry.js";
 import { CrimgError, exitStatus } from "../errors/crimg-error.js";
+import { logStep } from "../errors/log.js";
 import type { ClockPolicy } from "../gen/tables.js";
 import { Checkpoint } from "../model/checkpoint.js";
 import { absentBytes } from "../model/absent.js";
@@ -15,6 +16,7 @@ import { expandInput } from "./expand/expand-input.js";
 import { InterruptGuard } from "./interrupt.js";
 import { openOutput } from "./output.js";
 import { type Input, resolveInput } from "./input.js";
+import { modelText } from "./report/words.js";
 
 export interface ConvertOptions extends WriteOptions {
   readonly registry: FormatRegistry;
@@ -113,6 +115,7 @@ async function readExpanded(
     extra: options.extra,
     verify: options.verify,
   });
+  logStep(() => `read ${input.name} as ${format.id}: ${modelText(checkpoint)}`);
   return { checkpoint, format };
 }
 
@@ -202,6 +205,7 @@ export async function writeCheckpoint(
     // A pipe that nobody reads from blocks in write(2), where no handler runs: from here on a signal simply ends this process.
     if (output === "-") guard.close();
     pending.commit({ sync: options.sync });
+    logStep(() => `wrote ${output} as ${target.id}`);
   } finally {
     pending.discard();
     guard.close();

@@ -17,12 +17,14 @@ import { processExists, procPath, readStat } from "../dump/procfs.js";
 import { programOf } from "../dump/restore-process.js";
 import { parseIgnored } from "../dump/refusal.js";
 import { CrimgError } from "../errors/crimg-error.js";
+import { logStep } from "../errors/log.js";
 import { errno, errnoMessage, SysError } from "../native/index.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import { rehearsalFailed, rehearse } from "./rehearse.js";
 import { rehearsalObstacle } from "./rehearsal-obstacle.js";
 import { InterruptGuard } from "./interrupt.js";
 import type { DumpOptions, DumpReport } from "./options.js";
+import { frozenText, modelText } from "./report/words.js";
 import { openOutput, type PendingOutput } from "./output.js";
 import { programVersion } from "./version.js";
 
@@ -106,6 +108,7 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
     devices = await takeDevices(pid, options, () => guard.check("dump"));
     const frozenAt = performance.now();
     const tree = FrozenTree.freeze(pid, { noTree: !options.isTree });
+    logStep(() => frozenText(tree));
     let collection: Collection | undefined;
     try {
       collection = collect(tree, {
@@ -118,6 +121,7 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
       const { checkpoint } = collection;
       const isRehearsed = options.rehearse === true && canRehearse(checkpoint, options);
       const losses = reportLosses(format, checkpoint, options);
+      logStep(() => `collected: ${modelText(checkpoint)}; ${losses.length} kinds of losses`);
       await turn();
       guard.check("dump");
       const onProgress = (done: bigint, total: bigint): void => {
@@ -136,6 +140,7 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
         pageBytes: checkpoint.tables.extents.reduce((sum, extent) => sum + extent.length, 0n),
         losses,
       };
+      logStep(() => `written: ${report.pageBytes} bytes of pages, format ${format.id}`);
       if (isRehearsed) await rehearseOutput(output, format, options.output);
       const { processes } = collection.context;
       collection.close();
@@ -143,6 +148,7 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
       // Standard output may be a pipe that nobody reads from: from here on a signal ends this process, which lets the tree go.
       if (options.output === "-") guard.close();
       output.commit({ sync: options.sync });
+      logStep(() => "the image has its name");
       if (options.after === "kill") {
         if (end(tree, processes, report.pageBytes)) await untilReaped(tree, waiters);
         await devices?.forget();
@@ -155,12 +161,14 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
         tree.release(options.after === "leave-stopped");
         if (options.after === "leave-stopped") await untilStopped(tree);
       }
+      logStep(() => `the tree: ${options.after}`);
       const now = performance.now();
       if (options.after === "leave-running") await devices?.giveBack();
       const times = { frozenMs: now - frozenAt, totalMs: performance.now() - started };
       return { ...report, ...times, ...(devices === undefined ? {} : { gpu: devices.report }) };
     } catch (error) {
       abandon(collection, tree);
+      logStep(() => "the tree goes on as it was");
       throw error;
     }
   } catch (error) {

@@ -11,6 +11,7 @@ import { probeFormat, probeInputOf } from "../adapter/detect.js";
 import type { FormatAdapter } from "../adapter/format.js";
 import type { Output } from "../adapter/output.js";
 import { CrimgError, exitStatus } from "../errors/crimg-error.js";
+import { logStep } from "../errors/log.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import { assertResumable } from "../model/resumable.js";
 import { addressOf, cString, failed, memfdCreate, tryCall, tryFcntl } from "../native/index.js";
@@ -35,13 +36,14 @@ export async function exec(options: ExecOptions): Promise<number> {
   if (format?.id === imageFormat && isExecutable(input.path)) {
     // A name of ours would be that of a descriptor that execve closes.
     const path = input.path.startsWith("/proc/self/fd/") ? readlinkIfNamed(input.path) : input.path;
+    options.onExecute?.(path);
     replaceProcess(path, options);
   }
   const checkpoint = await readToResume(input, options);
   let fd: number;
   try {
     assertResumable(checkpoint);
-    fd = await linkImage(checkpoint, await options.registry.load(imageFormat));
+    fd = await linkImage(checkpoint, await options.registry.load(imageFormat), options.onProgress);
   } finally {
     checkpoint.close();
   }
@@ -63,7 +65,7 @@ function readlinkIfNamed(path: string): string {
 }
 
 /** Writes an executable image into a nameless file; returns a descriptor that can be executed. */
-export async function linkImage(checkpoint: Checkpoint, format: FormatAdapter): Promise<number> {
+export async function linkImage(checkpoint: Checkpoint, format: FormatAdapter, onProgress?: ExecOptions["onProgress"]): Promise<number> {
   if (format.write === undefined) throw new CrimgError("exec.format", `${format.id} cannot be written`);
   const total = checkpoint.tables.extents.reduce((sum, extent) => sum + extent.length, 0n);
   const fd = total <= memoryLimit ? memfdCreate("crimg-image", 0) : openNameless();
@@ -74,7 +76,7 @@ export async function linkImage(checkpoint: Checkpoint, format: FormatAdapter): 
       throw new CrimgError("exec.format", `${format.id} is not one file`);
     },
   };
-  await format.write(checkpoint, output, {});
+  await format.write(checkpoint, output, { onProgress });
   if (total <= memoryLimit) return fd;
   // execve refuses a file that somebody has open for writing (ETXTBSY).
   const again = openSync(`/proc/self/fd/${fd}`, "r");
@@ -102,6 +104,7 @@ function replaceProcess(path: string, options: ExecOptions): never {
   if (options.gpuMap !== undefined && options.gpuMap.length > 0) argv.push("--gpu-map", options.gpuMap.join(","));
   // Node marks the standard streams close-on-exec when it starts; they belong to the program now.
   for (const fd of [0, 1, 2]) tryFcntl(fd, fcntlSetFlags, 0);
+  logStep(() => `execute ${path}: what follows is the image's own`);
   const environment = Object.entries(process.env).map(([name, value]) => `${name}=${value ?? ""}`);
   const result = tryCall("execve", cString(path), pointers(argv), pointers(environment));
   const errno = failed(result) ? -result : 0;

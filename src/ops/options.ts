@@ -104,6 +104,10 @@ export interface ExecOptions extends ExternalOptions {
   /** What the monotonic and the boot clock do; absent: what the image says. */
   readonly clock?: ClockPolicy;
   readonly onLoss?: (loss: Loss) => void;
+  /** What is no executable image is linked into one first. */
+  readonly onProgress?: (doneBytes: bigint, totalBytes: bigint) => void;
+  /** Called right before this process becomes the executable image at `path`, if it is one that was given. */
+  readonly onExecute?: (path: string) => void;
 }
 
 /** src/ops/explain.ts: `explain(options: ExplainOptions): Promise<Iterable<string>>`, one line an op. */

@@ -7,6 +7,7 @@ import { spawn } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { CrimgError, exitStatus } from "../errors/crimg-error.js";
+import { logStep } from "../errors/log.js";
 
 /** More of what an image says about its failure is not kept. */
 const longestWords = 1 << 14;
@@ -54,6 +55,7 @@ export async function rehearse(path: string, name: string): Promise<RehearsalOut
   if (signal !== null) {
     throw new CrimgError("rehearse.long", `the rehearsal of ${name} did not end: it was ended by ${signal}`, { source: name });
   }
+  logStep(() => `rehearsed: status ${status}`);
   const lines = words
     .trimEnd()
     .split("\n")

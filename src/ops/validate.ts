@@ -6,6 +6,7 @@ import { detectFormat, probeInputOf } from "../adapter/detect.js";
 import type { FormatRegistry } from "../adapter/registry.js";
 import { FileBytes } from "../bytes/random-bytes.js";
 import { CrimgError, type ExitStatus, exitStatus } from "../errors/crimg-error.js";
+import { logStep } from "../errors/log.js";
 import { fromSystemError } from "../errors/render.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import { fileRules, modelRules } from "../validate/catalogue.js";
@@ -20,12 +21,14 @@ import { type RuleRun, runRules, toFinding } from "../validate/run-rules.js";
 import { type SingleFile, singleFileOf } from "../validate/single/index.js";
 import { expandInput } from "./expand/expand-input.js";
 import { resolveInput } from "./input.js";
+import { modelText } from "./report/words.js";
 
 export interface ValidateOptions {
   readonly registry: FormatRegistry;
   readonly profile: Profile;
   /** Format id; by content if absent. */
   readonly from?: string;
+  readonly onProgress?: (doneBytes: bigint, totalBytes: bigint) => void;
 }
 
 export interface ValidationReport {
@@ -102,14 +105,19 @@ export function validateCheckpoint(
 export function validateImage(
   path: string,
   checkpoint: Checkpoint,
-  options: { readonly source: string; readonly format: FormatAdapter; readonly locate: Locator },
+  options: {
+    readonly source: string;
+    readonly format: FormatAdapter;
+    readonly locate: Locator;
+    readonly onProgress?: ValidateOptions["onProgress"];
+  },
 ): Judgement {
   const model = validateCheckpoint(checkpoint, options);
   if (options.format.id === "core") return withCoreRules(path, model, options);
   if (options.format.id !== "ckpt-elf") return model;
   const file = FileBytes.open(path);
   try {
-    const container = readContainer(file, checkpoint);
+    const container = readContainer(file, checkpoint, options.onProgress);
     const rest = { source: options.source, format: "ckpt-elf", locate: options.locate };
     const runs = [runRules([...containerRules, ...checksumRules], container, rest), ...judgeProgram(container, rest), model];
     return {
@@ -233,6 +241,7 @@ export async function validate(path: string, options: ValidateOptions): Promise<
     }
     const findings = path === "-" || profile !== "format" ? [] : readableByOthers(input.path, source, format.id);
     const checkpoint = await format.read(input.path, {});
+    logStep(() => `read ${source} as ${format?.id}: ${modelText(checkpoint)}`);
     try {
       // Locating needs the tables again: only once something is to be located.
       let known: Locator | undefined;
@@ -243,7 +252,7 @@ export async function validate(path: string, options: ValidateOptions): Promise<
       const run =
         profile === "host"
           ? await judgeOnHost(checkpoint, source, format, locate)
-          : validateImage(input.path, checkpoint, { source, format, locate });
+          : validateImage(input.path, checkpoint, { source, format, locate, onProgress: options.onProgress });
       return { source, format: format.id, profile, ...run, findings: [...findings, ...run.findings] };
     } finally {
       checkpoint.close();

@@ -44,6 +44,8 @@ test("options and positionals get their types", async () => {
     count: 7,
     list: ["p", "q"],
     mode: undefined,
+    quiet: false,
+    verbose: false,
   });
   assert.deepEqual(await parse("sample", "007", "-s", "1"), {
     first: "007",
@@ -53,6 +55,8 @@ test("options and positionals get their types", async () => {
     count: undefined,
     list: [],
     mode: undefined,
+    quiet: false,
+    verbose: false,
   });
 });
 
@@ -180,6 +184,7 @@ test("progress is quiet without a terminal, and tells bytes, rate and time left 
   const terminal = {
     print: () => true,
     say: (text: string) => void (said += text),
+    note: (text: string) => void (said += text),
     outIsTerminal: true,
     errIsTerminal: true,
     color: false,

@@ -27,7 +27,7 @@ export const command = defineCommand({
     const interpreter = binfmtInterpreter();
     if (args.print) terminal.print(`${binfmtRule(interpreter)}\n`);
     else if (args.install) installBinfmt(interpreter);
-    else if (!removeBinfmt()) terminal.say("there was no rule\n");
+    else if (!removeBinfmt()) terminal.note("there was no rule\n");
     return exitStatus.ok;
   },
 });

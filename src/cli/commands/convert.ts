@@ -58,7 +58,7 @@ export const command = defineCommand({
         extra: { full: args.full, "inline-pages": args.inlinePages },
         onProgress: (done, total) => progress.update(done, total),
         onLosses: (losses) => {
-          if (!args.json || args.out === "-") terminal.say(renderLosses(losses));
+          if (!args.json || args.out === "-") terminal.note(renderLosses(losses));
         },
       });
       progress.end();

@@ -85,10 +85,10 @@ export const command = defineCommand({
       progress.end();
       if (args.json) terminal.print(toJsonText(report));
       else {
-        terminal.say(renderLosses(report.losses));
+        terminal.note(renderLosses(report.losses));
         if (terminal.errIsTerminal) {
           const { counted, formatBytes } = await import("../../ops/units.js");
-          terminal.say(
+          terminal.note(
             `${report.output}: ${counted(report.processes, "process", "processes")}, ${counted(report.threads, "thread")}, ` +
               `${formatBytes(report.pageBytes)} of pages, frozen ${Math.round(report.frozenMs)} ms\n`,
           );

@@ -2,6 +2,7 @@
 import { CrimgError } from "../../errors/crimg-error.js";
 import { clockOption, parseClock } from "../clock.js";
 import { defineCommand } from "../command.js";
+import { progressOn } from "../progress.js";
 import { externalOptions, externalOptionsAtExecNote, externalOptionSpecs } from "../external-options.js";
 
 const modes = ["same", "namespace", "any"] as const;
@@ -58,11 +59,13 @@ export const command = defineCommand({
     if (args.pid !== undefined && pid === undefined) {
       throw new CrimgError("usage.pid", `--pid ${args.pid}: there is no such mode`, { expected: modes.join(", ") });
     }
-    const [{ exec }, { registry }, { renderLosses }] = await Promise.all([
+    const [{ exec }, { startExecProgress }, { registry }, { renderLosses }] = await Promise.all([
       import("../../ops/exec.js"),
+      import("../exec-progress.js"),
       import("../../../formats/registry.js"),
       import("../../adapter/losses.js"),
     ]);
+    const progress = progressOn(terminal, "linking");
     return exec({
       ...externalOptions(args),
       registry,
@@ -71,7 +74,9 @@ export const command = defineCommand({
       detach: args.detach,
       noVerify: args.noVerify,
       mapFd: args.mapFd,
-      onLoss: (loss) => terminal.say(renderLosses([loss])),
+      onProgress: (done, total) => (done < total ? progress.update(done, total) : progress.end()),
+      onExecute: (path) => startExecProgress(path, terminal),
+      onLoss: (loss) => terminal.note(renderLosses([loss])),
       leaveStopped: args.leaveStopped,
       gpuMap: args.gpuMap,
       ...(args.pidfile === undefined ? {} : { pidfile: args.pidfile }),

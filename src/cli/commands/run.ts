@@ -80,7 +80,6 @@ export const command = defineCommand({
     },
     bundle: { type: "boolean", describe: "Store clean file pages too: the image then needs none of the original files" },
     ignore: { type: "strings", value: "CLASS", describe: "Leave resources of this class out instead of refusing; may be repeated" },
-    quiet: { type: "boolean", alias: "q", describe: "Say nothing but errors" },
     ...externalOptionSpecs,
     ...dumpOnlyOptionSpecs,
   },
@@ -119,9 +118,8 @@ export const command = defineCommand({
       keep: args.keep || once !== undefined,
       rehearse: !args.noRehearse,
       dump: { ...externalOptions(args), bundle: args.bundle, ignore: args.ignore },
-      say: (line) => {
-        if (!args.quiet) terminal.say(`crimg: ${line}\n`);
-      },
+      say: (line) => terminal.note(`crimg: ${line}\n`),
+      warn: (line) => terminal.say(`crimg: ${line}\n`),
     });
   },
 });

@@ -3,6 +3,7 @@ import { CrimgError } from "../../errors/crimg-error.js";
 import { toJsonText } from "../../errors/json.js";
 import { errorToJson, renderError } from "../../errors/render.js";
 import { defineCommand } from "../command.js";
+import { progressOn } from "../progress.js";
 import { crimgVersion } from "../../ops/version.js";
 
 const profiles = ["format", "lkml", "host"] as const;
@@ -37,7 +38,13 @@ export const command = defineCommand({
     const profile = profiles.find((name) => name === (args.profile ?? "format")) ?? "format";
     const reports = [];
     for (const image of args.images) {
-      reports.push(await validate(image, { registry, profile, ...(args.from === undefined ? {} : { from: args.from }) }));
+      const progress = progressOn(terminal, `checking ${image}`);
+      const from = args.from === undefined ? {} : { from: args.from };
+      try {
+        reports.push(await validate(image, { registry, profile, ...from, onProgress: progress.update }));
+      } finally {
+        progress.end();
+      }
     }
     if (args.sarif) {
       const [{ toSarif }, { allRules }] = await Promise.all([

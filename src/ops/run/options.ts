@@ -48,6 +48,8 @@ export interface RunOptions {
   readonly dump: JobDumpOptions;
   /** One line for people. */
   readonly say: (line: string) => void;
+  /** One line that says what went wrong. */
+  readonly warn: (line: string) => void;
 }
 
 export type PidMode = "namespace" | "same" | "any";

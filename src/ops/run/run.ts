@@ -244,7 +244,7 @@ class Runner {
     const hint = known instanceof CrimgError && known.hint !== undefined ? ` (${known.hint})` : "";
     if (text === this.#lastRefusal && why === "") return;
     this.#lastRefusal = text;
-    this.#options.say(`not frozen, the job runs on: ${text}${parts}${hint}`);
+    this.#options.warn(`not frozen, the job runs on: ${text}${parts}${hint}`);
   }
 
   async #afterFreeze(): Promise<number> {

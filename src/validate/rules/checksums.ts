@@ -128,13 +128,17 @@ export const checksumRules: readonly ContainerRule[] = [
   checksumRule(
     { code: "checksum.pages", severity: "error", summary: "The checksum of each chunk of stored bytes is right." },
     function* (container) {
-      const { file, sums, checkpoint } = container;
+      const { file, sums, checkpoint, onProgress } = container;
       const chunks = sums?.chunks;
       if (!chunks) return;
+      const total = BigInt(chunks.lengths.reduce((sum, length) => sum + length, 0));
+      let done = 0n;
       for (let index = 0; index < chunks.count; index++) {
         const [offset, length, stored] = [BigInt(chunks.offsets[index] ?? 0), chunks.lengths[index] ?? 0, chunks.sums[index] ?? 0];
         if (length > maxChunk || offset + BigInt(length) > file.size) continue;
         const actual = checksumOf(file.read(offset, length));
+        done += BigInt(length);
+        onProgress?.(done, total);
         if (actual === stored) continue;
         yield {
           message: `${length} stored bytes are damaged, from ${extentAt(checkpoint.tables.extents, offset)} on`,

@@ -30,10 +30,12 @@ export interface Container {
   /** Bytes of the tables segment, and the checksums in it. */
   readonly tables: Uint8Array;
   readonly sums: ImageSums | undefined;
+  /** Told how many of the stored bytes have been summed. */
+  readonly onProgress?: (doneBytes: bigint, totalBytes: bigint) => void;
 }
 
 /** Reads what the rules need. The reader has accepted the file already, so this does. */
-export function readContainer(file: RandomBytes, checkpoint: Checkpoint): Container {
+export function readContainer(file: RandomBytes, checkpoint: Checkpoint, onProgress?: Container["onProgress"]): Container {
   const header = readElfHeader(file);
   let sections: readonly SectionHeader[] = [];
   try {
@@ -45,7 +47,8 @@ export function readContainer(file: RandomBytes, checkpoint: Checkpoint): Contai
   const segment = segmentsOf(segments).tables;
   const tables = segment === undefined ? new Uint8Array(0) : readSegment(file, segment, `program_headers[${segments.indexOf(segment)}]`);
   const sums = segment === undefined ? undefined : readSums(tables, { source: file.name, base: segment.pOffset });
-  return { file, header, segments, sections, checkpoint, tables, sums };
+  const progress = onProgress === undefined ? {} : { onProgress };
+  return { file, header, segments, sections, checkpoint, tables, sums, ...progress };
 }
 
 type ContainerRule = Rule<Container>;
