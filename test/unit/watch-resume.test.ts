@@ -6,8 +6,10 @@ import test from "node:test";
 import { bytesReadBy, watchResume } from "../../src/ops/watch-resume.js";
 
 test("progress follows the bytes that a tree reads, and ends before all are read", { timeout: 30_000 }, async (t) => {
-  const reads =
-    "for i in 1 2 3 4 5 6 7 8; do head -c 10000000 /dev/zero > /dev/null; sleep 0.15; done; head -c 900000000 /dev/zero > /dev/null; sleep 30";
+  const reads = [
+    "for i in 1 2 3 4 5 6 7 8; do head -c 10000000 /dev/zero > /dev/null; sleep 0.15; done",
+    "head -c 900000000 /dev/zero > /dev/null; sleep 30",
+  ].join("; ");
   const child = spawn("/bin/sh", ["-c", reads], { stdio: "ignore" });
   t.after(() => child.kill());
   const pid = child.pid ?? assert.fail("cannot start");
