@@ -7,6 +7,7 @@ import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { failed, tryCall, waitNow, waitOption } from "../../src/native/index.js";
 import { crimgCommand, projectRoot } from "./project.js";
+import { assertSecondOpinion } from "./restore-model/second-opinion.js";
 
 const PR_SET_CHILD_SUBREAPER = 36;
 
@@ -161,5 +162,16 @@ export function run(
   return { status, signal, stdout, stderr };
 }
 
-/** Runs crimg. */
-export const crimg = (...args: string[]): Outcome => run(crimgCommand, args);
+/** Where a command line of crimg writes: the word behind -o, or the second file of convert. */
+function outputOf(args: readonly string[]): string | undefined {
+  const at = args.findIndex((word) => word === "-o" || word === "--output");
+  return at > 0 ? args[at + 1] : args[0] === "convert" ? args[2] : undefined;
+}
+
+/** Runs crimg. Whatever image it makes is executed by the second interpreter as well (SPEC.md, section 10). */
+export function crimg(...args: string[]): Outcome {
+  const outcome = run(crimgCommand, args);
+  const output = outputOf(args);
+  if (outcome.status === 0 && output !== undefined && (args[0] === "dump" || args[0] === "convert")) assertSecondOpinion(output);
+  return outcome;
+}

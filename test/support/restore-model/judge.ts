@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Whether what a program made in the model is what the tables say. */
 import assert from "node:assert/strict";
-import type { VmaRow } from "../../../src/gen/tables.js";
+import type { Gpregs, ThreadRow, VmaRow } from "../../../src/gen/tables.js";
 import type { Checkpoint } from "../../../src/model/checkpoint.js";
-import type { Machine } from "./machine.js";
+import type { Loaded, Machine } from "./machine.js";
 import type { Mapping } from "./memory.js";
 import type { Process } from "./process.js";
+import type { Frame } from "./sigframe.js";
 
 const byKernel: ReadonlySet<VmaRow["kind"]> = new Set(["vdso", "vvar", "vsyscall", "special"]);
 
@@ -38,11 +39,14 @@ export function assertTreeMade(machine: Machine, checkpoint: Checkpoint): void {
     assertMemory(machine, checkpoint, task.mm ?? assert.fail("no mm"), process);
     if (task.descriptorTable === null) assertDescriptors(checkpoint, row, process);
     for (const index of checkpoint.threadsOf(row)) {
-      const tid = tables.threads[index]?.tid;
+      const thread = tables.threads[index] ?? assert.fail("no thread");
+      const { tid } = thread;
       assert.ok(
-        machine.threads.some((thread) => thread.tid === tid && thread.process === process),
+        machine.threads.some((one) => one.tid === tid && one.process === process),
         `thread ${tid} of ${task.pid} was made`,
       );
+      const frame = machine.frames.get(tid);
+      if (frame !== undefined) assertRegisters(frame, thread, tid);
     }
   }
 }
@@ -56,20 +60,37 @@ function assertMemory(machine: Machine, checkpoint: Checkpoint, mm: number, proc
     joined(wanted.map(({ start, end, prot, kind }) => ({ start, end, prot, isShared: shared(kind) }))),
     `mappings of ${process.pid}`,
   );
-  const read = (machine.loaded.get(process) ?? []).flatMap(({ start, end, fileOffset }) => pagesOf(start, end - start, fileOffset));
   const droppable = rows.filter(({ vmFlags }) => ((vmFlags >> 39n) & 1n) !== 0n);
   const stored = checkpoint
     .extentsOf({ mm })
     .filter(({ address }) => !droppable.some(({ start, end }) => start <= address && address < end))
-    .flatMap(({ address, length, fileOffset }) => pagesOf(address, length, fileOffset));
-  assert.deepEqual(read.sort(), stored.sort(), `stored pages of ${process.pid}`);
+    .map(({ address, length, fileOffset }) => ({ start: address, end: address + length, fileOffset }));
+  const read = machine.loaded.get(process.mappings) ?? [];
+  assert.deepEqual(runs(read), runs(stored), `stored pages of ${process.pid}`);
 }
 
-function pagesOf(start: bigint, length: bigint, fileOffset: bigint): string[] {
-  return Array.from(
-    { length: Number(length >> 12n) },
-    (_, index) => `${start + BigInt(index * 4096)} from ${fileOffset + BigInt(index * 4096)}`,
-  );
+/** Stored bytes by address, pieces that follow each other in memory and in the file put together. */
+function runs(pieces: readonly Loaded[]): string[] {
+  const result: { start: bigint; end: bigint; fileOffset: bigint }[] = [];
+  for (const { start, end, fileOffset } of [...pieces].sort((a, b) => (a.start < b.start ? -1 : 1))) {
+    const last = result.at(-1);
+    if (last?.end === start && fileOffset - last.fileOffset === start - last.start) last.end = end;
+    else result.push({ start, end, fileOffset });
+  }
+  return result.map(({ start, end, fileOffset }) => `${start.toString(16)}-${end.toString(16)} from ${fileOffset}`);
+}
+
+/** Calls that a resumed thread makes again: ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND, ERESTART_RESTARTBLOCK (SPEC 8). */
+const restarted: ReadonlySet<bigint> = new Set([-512n, -513n, -514n, -516n]);
+
+/** A thread goes on with the registers that the table names, in the restartable form. */
+function assertRegisters(frame: Frame, { regs, sigMask }: ThreadRow, tid: number): void {
+  const isRestarted = BigInt.asIntN(64, regs.origAx) >= 0n && restarted.has(BigInt.asIntN(64, regs.ax));
+  const { flags: _, ip, ax, ...others } = frame.registers;
+  for (const [name, value] of Object.entries(others)) assert.equal(value, regs[name as keyof Gpregs], `register ${name} of ${tid}`);
+  assert.equal(ip, isRestarted ? regs.ip - 2n : regs.ip, `register ip of ${tid}`);
+  assert.equal(ax, isRestarted ? regs.origAx : regs.ax, `register ax of ${tid}`);
+  assert.equal(frame.mask, sigMask, `signal mask of ${tid}`);
 }
 
 function assertDescriptors(checkpoint: Checkpoint, row: number, process: Process): void {

@@ -5,15 +5,21 @@
  */
 import assert from "node:assert/strict";
 import { openSync, closeSync, readSync, statSync } from "node:fs";
+import type { Op } from "./image.js";
 import type { Machine } from "./machine.js";
 import { Process, Thread, type Waiting } from "./process.js";
 
-const error = { badf: -9n, exist: -17n, inval: -22n, nomem: -12n, noent: -2n, srch: -3n, child: -10n } as const;
+const AF_UNIX = 1n;
+const TIOCGPTPEER = 0x5441n;
+const error = { perm: -1n, refused: -111n, badf: -9n, exist: -17n, inval: -22n, nomem: -12n, noent: -2n, srch: -3n, child: -10n } as const;
 const MAP = { shared: 1, fixed: 0x10, anonymous: 0x20, noReplace: 0x100000 } as const;
 const MADV_DONTNEED = 4n;
 const cloexec = 0o2000000;
 
-export type Call = (machine: Machine, thread: Thread, args: readonly bigint[]) => bigint | Waiting;
+export type Call = (machine: Machine, thread: Thread, args: readonly bigint[], op: Op) => bigint | Waiting;
+
+/** What the program itself expects of a call that is not modelled. */
+export const expected = ({ expect, expectA }: Op): bigint => (expect >= 2 ? expectA : 0n);
 
 /** A call whose file descriptors are new. */
 const opens =
@@ -103,10 +109,13 @@ export const calls: Readonly<Record<string, Call>> = {
     if (advice === MADV_DONTNEED) machine.dropPages(process, start, start + length);
     return 0n;
   },
-  openat: (machine, { process }, [, path = 0n, flags = 0n]) => BigInt(process.open("path", Number(flags), machine.text(process, path))),
+  // One that a lease keeps waiting, or a file that must not be there, is expected to fail.
+  openat: (machine, { process }, [, path = 0n, flags = 0n], op) =>
+    expected(op) < 0n ? expected(op) : BigInt(process.open("path", Number(flags), machine.text(process, path))),
   pipe2: pair("pipe", 1, 0),
   socketpair: pair("socket", 1, 3),
-  socket: opens("socket", 1),
+  socket: (_machine, { process }, [domain = 0n, type = 0n]) =>
+    BigInt(process.open(domain === AF_UNIX ? "unix socket" : "socket", Number(type) & cloexec)),
   accept4: opens("socket", 3),
   eventfd2: opens("eventfd", 1),
   epoll_create1: opens("epoll", 0),
@@ -197,23 +206,49 @@ export const calls: Readonly<Record<string, Call>> = {
     process.exitStatus ??= Number(status & 0xffn) << 8;
     return 0n;
   },
-  wait4: (machine, thread, [which = -1n, status = 0n]) =>
-    waitFor(machine, thread, which, (child) => {
+  wait4: (machine, thread, [which = -1n, status = 0n, options = 0n]) => {
+    const look = waitFor(machine, thread, which, (child) => {
       child.isReaped = true;
       if (status !== 0n) machine.store4(thread.process, status, child.exitStatus ?? 0);
       return BigInt(child.pid);
-    }),
+    });
+    return (options & 1n) !== 0n ? (look() ?? 0n) : look;
+  },
   waitid: (machine, thread, [, which = 0n, , options = 0n]) =>
     waitFor(machine, thread, which, (child) => {
       if ((options & 0x1000000n) === 0n) child.isReaped = true;
       return 0n;
     }),
-  kill: (machine, _thread, [pid = 0n, signal = 0n]) => {
+  kill: (machine, _thread, [pid = 0n, signal = 0n], op) => {
     const wanted = Number(BigInt.asIntN(32, pid));
     if (wanted > 0 && !machine.isAlive(wanted)) return error.srch;
     const target = machine.processes.find((one) => one.pid === wanted);
-    if (signal === 9n && target) calls["exit_group"]?.(machine, new Thread(target, wanted, 0), [0n]);
+    if (signal === 9n && target) calls["exit_group"]?.(machine, new Thread(target, wanted, 0), [0n], op);
     return 0n;
+  },
+  // Nobody outside listens: a program that is ready for that asks whether somebody does.
+  connect: (_machine, thread, [fd], op) =>
+    descriptor(thread, fd)?.file.what === "unix socket" && (op.expect === 0 || (op.flags & 1) !== 0) ? error.refused : expected(op),
+  ioctl: (_machine, { process }, [, request, flags = 0n], op) =>
+    request === TIOCGPTPEER ? BigInt(process.open("terminal", Number(flags))) : expected(op),
+  // As under a tracer: one that is traced already cannot be seized.
+  ptrace: () => error.perm,
+  // The program runs now, and its first process waits for what happens to it.
+  rt_sigtimedwait: () => () => undefined,
+  readlink: (machine, { process }, [path = 0n], op) => {
+    const pid = /^\/proc\/(\d+)\/exe$/.exec(machine.text(process, path))?.[1];
+    return pid === undefined || machine.isAlive(Number(pid)) ? expected(op) : error.noent;
+  },
+  getpgid: (machine, _thread, [pid = 0n]) => {
+    const found = machine.processes.find((one) => one.pid === Number(pid) && !one.isReaped);
+    return found === undefined ? error.srch : BigInt(found.pgid);
+  },
+  read: (machine, thread, [fd, into = 0n, length = 0n], op) => {
+    const path = descriptor(thread, fd)?.file.path;
+    if (path !== "/proc/self/timens_offsets") return expected(op);
+    const text = Buffer.from("monotonic           0         0\nboottime            0         0\n").subarray(0, Number(length));
+    machine.store(thread.process, into, text);
+    return BigInt(text.length);
   },
   getpid: (_machine, { process }) => BigInt(process.pid),
   gettid: (_machine, { tid }) => BigInt(tid),

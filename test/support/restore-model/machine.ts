@@ -1,471 +1,447 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * A second interpreter of restore programs, from spec/SPEC.md section 10: it executes the ops against a model of the kernel
- * (kernel.ts), and touches no process. It ends where the supervisor begins to trace: from there on the program lets go.
+ * A second interpreter of restore programs, written from SPEC.md (section 10) alone. It executes the ops of an image against a model
+ * of kernel state (kernel.ts), all processes and threads in turn, on one thread and without touching the machine but for reading
+ * files. As under a tracer, PTRACE_SEIZE is refused, so that every thread leaves by rt_sigreturn.
  */
 import assert from "node:assert/strict";
-import { ByteReader } from "../../../src/bytes/byte-reader.js";
-import {
-  argModeNames,
-  computeOpNames,
-  controlHeaderSize,
-  expectNames,
-  jumpIfNames,
-  type Op,
-  opFlagsBits,
-  opKindNames,
-  opSize,
-  type ProgramHeader,
-  readOp,
-  readPiece,
-  readProgramHeader,
-} from "../../../src/gen/restore-program.js";
-import { cpuid } from "../../../src/native/index.js";
 import { nr } from "../../../src/linux/syscall-numbers.js";
-import { calls, needsPrivilege } from "./kernel.js";
+import { storedSum } from "./crc32c.js";
+import { type Image, Mode, type Op, view } from "./image.js";
+import { calls, expected, needsPrivilege } from "./kernel.js";
 import { Block, Mappings } from "./memory.js";
 import { Process, Thread } from "./process.js";
+import { type Frame, readFrame } from "./sigframe.js";
 
 const names: ReadonlyMap<number, string> = new Map(Object.entries(nr).map(([name, number]) => [number, name]));
-const noSlot = 0xffff_ffff;
-const word = (value: bigint): bigint => BigInt.asUintN(64, value);
-const signed = (value: bigint): bigint => BigInt.asIntN(64, value);
-const imageFdSlot = 3;
-/** MADV_POPULATE_WRITE, MADV_COLLAPSE: an interpreter makes them of its own accord too, so nobody counts them. */
-const readiesMemory: ReadonlySet<bigint> = new Set([23n, 25n]);
-/** More steps than any program of a test takes. */
-const maxSteps = 2_000_000;
+const word = 0xffff_ffff_ffff_ffffn;
+const sysinfoEhdr = 33n;
+const vdso = 0x7ffd_f000_0000n;
+const isError = (result: bigint): boolean => result >= -4095n && result <= -1n;
+const ENOENT = 2n;
+const EBADMSG = 74n;
+const ECHILD = 10n;
+const maxRounds = 5_000_000;
 
-/** Stored bytes in the memory of a process. */
-interface LoadedRange {
+const OpKind = {
+  syscall: 1,
+  store4: 2,
+  store8: 3,
+  copy: 4,
+  compare: 5,
+  find: 6,
+  compute: 7,
+  jump: 8,
+  thread: 9,
+  count: 10,
+  wait: 11,
+  format: 12,
+  print: 13,
+  sigreturn: 14,
+  fail: 15,
+  report: 16,
+  populate: 17,
+  cpuid: 18,
+  xgetbv: 19,
+  fillTiles: 20,
+  load: 21,
+} as const;
+
+/** The program failed: what a user would read. */
+export class Failed extends Error {}
+
+/** Where stored bytes were read to. */
+export interface Loaded {
   readonly start: bigint;
   readonly end: bigint;
   readonly fileOffset: bigint;
-  /** A parent read them before the fork. */
-  readonly isInherited: boolean;
+}
+
+export interface MachineOptions {
+  /** Of how many stored bytes the checksums are looked at; the first ones. */
+  readonly verifyBytes?: number;
 }
 
 export class Machine {
-  readonly header: ProgramHeader;
-  readonly ops: readonly Op[];
-  readonly control: Block;
   readonly processes: Process[] = [];
   readonly threads: Thread[] = [];
+  readonly loaded = new Map<Mappings, Loaded[]>();
+  /** The signal frames by which threads left, by thread id. */
+  readonly frames = new Map<number, Frame>();
+  readonly printed: string[] = [];
   readonly first: Process;
-  /** Stored bytes that were read and are still there, by process: ranges of memory. Processes in one memory have one list. */
-  readonly loaded = new Map<Process, LoadedRange[]>();
-  /** Calls whose result was taken from the program's expectation. */
-  readonly assumed = new Set<string>();
-  #nextId = 4_000_000;
-  #steps = 0;
+  private readonly control: Block;
+  private nextId = 100_000;
+  private left: number;
 
-  /** @param pid of the first process, which no task has */
-  constructor(program: Uint8Array, pid = 3_999_999) {
-    const reader = new ByteReader(program, { source: "program" });
-    this.header = readProgramHeader(reader);
-    const { ofsOps, numOps, addrProgram, lenMemory, addrControl, lenControl, addrSlots, holeBase, holeSize } = this.header;
-    assert.equal(this.header.lenOp, opSize);
-    assert.ok(addrControl === addrProgram + lenMemory && addrControl + lenControl <= holeBase + holeSize);
-    reader.seek(Number(ofsOps));
-    this.ops = Array.from({ length: numOps }, () => readOp(reader));
-    const memory = new Uint8Array(Number(lenMemory));
-    memory.set(program);
-    this.control = new Block(addrControl, new Uint8Array(Number(lenControl)));
-    this.first = new Process(pid, undefined, new Block(addrProgram, memory), new Mappings(), new Map());
-    for (const fd of [0, 1, 2]) this.first.descriptors.set(fd, { file: { what: "stdio", size: 0n, pos: 0n }, isCloexec: false });
-    this.first.memory.view.setBigUint64(
-      Number(addrSlots - addrProgram) + 8 * imageFdSlot,
-      BigInt(this.first.open("image", 0o2000000)),
-      true,
-    );
-    this.control.view.setUint32(24, pid, true);
-    this.start(this.first, new Thread(this.first, pid, this.header.entry));
+  constructor(
+    readonly image: Image,
+    options: MachineOptions = {},
+  ) {
+    const { header, segment } = image;
+    const memory = new Uint8Array(Number(header.lenMemory));
+    memory.set(segment);
+    this.control = new Block(header.addrControl, new Uint8Array(Number(header.lenControl)));
+    this.left = options.verifyBytes ?? Number.POSITIVE_INFINITY;
+    this.first = new Process(99_999, undefined, new Block(header.addrProgram, memory), new Mappings(), new Map());
+    // What a process has that was just executed: a stack, the vDSO, standard streams.
+    for (const start of [vdso, 0x7ffe_0000_0000n])
+      this.first.mappings.add({ start, end: start + 0x20000n, prot: 5, isShared: false, file: "" });
+    for (let fd = 0; fd < 3; fd++) this.first.open("inherited", 0);
+    const imageFd = this.first.open("path", 0o2000000, image.path);
+    this.start(this.first, new Thread(this.first, this.first.pid, header.entry), undefined);
+    // Option slots that are not 0 without options: the descriptor of the image.
+    this.store8(this.first, header.addrSlots + 8n * 3n, BigInt(imageFd));
   }
 
-  /** Adds a thread, which goes on with the op behind its pc if `result` is given (a fork's second return). */
-  start(process: Process, thread: Thread, result?: bigint): void {
+  /** Runs until nobody can go on. @throws Failed, or an assertion for what a program must not do */
+  run(): void {
+    for (let rounds = 0; rounds < maxRounds; rounds++) {
+      let hasMoved = false;
+      for (const thread of [...this.threads]) hasMoved = this.turn(thread) || hasMoved;
+      if (!hasMoved) return;
+    }
+    assert.fail("the program comes to no end");
+  }
+
+  isAlive(pid: number): boolean {
+    return this.processes.some((one) => one.pid === pid && !one.isReaped) || this.threads.some(({ tid, isOver }) => tid === pid && !isOver);
+  }
+
+  spareId(): number {
+    return this.nextId++;
+  }
+
+  /** A new process or thread; `result` is that of the call which made it, undefined where it begins at its `pc`. */
+  start(process: Process, thread: Thread, result: bigint | undefined): void {
     if (!this.processes.includes(process)) this.processes.push(process);
     this.threads.push(thread);
-    if (result !== undefined) thread.waiting = () => result;
+    if (result !== undefined) this.finish(thread, this.opOf(thread), result);
   }
 
-  /** Runs until the supervisor traces. Fails where nobody can go on, where an op fails, or where the model says no. */
-  run(): void {
-    for (;;) {
-      let isMoving = false;
-      for (let index = 0; index < this.threads.length; index++) {
-        const thread = this.threads[index] as Thread;
-        while (!thread.isOver && !this.isTraced(thread)) {
-          if (!this.#step(thread)) break;
-          isMoving = true;
-          assert.ok(++this.#steps < maxSteps, "the program does not end");
-        }
-      }
-      if (isMoving) continue;
-      const supervisor = this.threads.find(({ process, isOver }) => process === this.first && !isOver);
-      assert.ok(supervisor && this.isTraced(supervisor), `nobody can go on: ${this.#whereabouts()}`);
-      return;
-    }
-  }
-
-  /** Whether the next op of a thread traces: the end of what is modelled. */
-  isTraced({ pc }: Thread): boolean {
-    const op = this.ops[pc];
-    return op !== undefined && opKindNames.get(op.kind) === "syscall" && names.get(op.nr) === "ptrace";
-  }
-
-  #whereabouts(): string {
-    return this.threads
-      .filter(({ isOver }) => !isOver)
-      .map(({ tid, pc }) => `${tid} at op ${pc} (${this.#message(this.ops[pc])})`)
-      .join(", ");
-  }
-
-  #message(op: Op | undefined): string {
-    return op === undefined ? "none" : `${this.text(this.first, this.#dataAddress(op.message))}`;
-  }
-
-  #dataAddress(offset: number | bigint): bigint {
-    return this.header.addrProgram + this.header.ofsData + BigInt(offset);
-  }
-
-  /** One op. False if the thread has to wait. */
-  #step(thread: Thread): boolean {
-    const op = this.ops[thread.pc];
-    assert.ok(op, `there is no op ${thread.pc}`);
-    const kind = opKindNames.get(op.kind);
-    let result: bigint;
-    if (thread.waiting) {
-      const now = thread.waiting();
-      if (now === undefined) return false;
-      thread.waiting = undefined;
-      result = now;
-    } else {
-      const args = op.args.map((_, index) => this.#argument(thread, op, index));
-      if (kind === "jump") {
-        thread.pc = this.#jumps(op.nr, args[0] ?? 0n, args[1] ?? 0n) ? op.target : thread.pc + 1;
-        return true;
-      }
-      const outcome = kind === "syscall" ? this.#call(thread, op, args) : this.#do(thread, op, kind ?? "", args);
-      if (typeof outcome !== "bigint") {
-        thread.waiting = outcome;
-        const now = outcome();
-        if (now === undefined) return false;
-        thread.waiting = undefined;
-        result = now;
-      } else result = outcome;
-    }
-    if (thread.isOver) return true;
-    if (op.store !== noSlot) this.store8(thread.process, this.#slot(op.store), word(result));
-    if (this.#isRight(op, result)) thread.pc++;
-    else if ((op.flags & opFlagsBits.else_jump) !== 0) thread.pc = op.target;
-    else assert.fail(`op ${thread.pc} of ${thread.tid} (${kind} ${names.get(op.nr) ?? ""}, ${this.#message(op)}) gave ${signed(result)}`);
-    return true;
-  }
-
-  #isRight(op: Op, result: bigint): boolean {
-    const value = signed(result);
-    switch (expectNames.get(op.expect)) {
-      case "not_error":
-        return value >= 0n || value < -4095n;
-      case "equals":
-        return value === op.expectA;
-      case "one_of":
-        return value === op.expectA || value === op.expectB;
-      default:
-        return true;
-    }
-  }
-
-  /** A result that the program counts as right. */
-  #expected(op: Op): bigint {
-    const kind = expectNames.get(op.expect);
-    return kind === "equals" || kind === "one_of" ? op.expectA : 0n;
-  }
-
-  #call(thread: Thread, op: Op, args: readonly bigint[]): ReturnType<(typeof calls)[string]> {
-    const name = names.get(op.nr) ?? assert.fail(`there is no call ${op.nr}`);
-    const { process } = thread;
-    if (name !== "madvise" || !readiesMemory.has(args[2] ?? 0n)) thread.calls.push(name);
-    const before = thread.unprivileged;
-    assert.ok(before === undefined || !needsPrivilege.has(name), `${name} comes after ${before} in process ${process.pid}`);
-    const call = calls[name];
-    if (call !== undefined) return call(this, thread, args);
-    // A connect that may fail asks whether somebody else listens there, and in the model nobody does.
-    const mayFail = (op.flags & opFlagsBits.else_jump) !== 0 || expectNames.get(op.expect) === "any";
-    if (name === "connect" && mayFail) return -111n;
-    this.assumed.add(name);
-    return this.#expected(op);
-  }
-
-  #do(thread: Thread, op: Op, kind: string, args: readonly bigint[]): ReturnType<(typeof calls)[string]> {
-    const { process } = thread;
-    const [a = 0n, b = 0n, c = 0n, d = 0n] = args;
-    switch (kind) {
-      case "store4":
-        this.store4(process, a, Number(b & 0xffffffffn));
-        return 0n;
-      case "store8":
-        this.store8(process, a, word(b));
-        return 0n;
-      case "copy":
-        this.store(process, a, this.load(process, b, Number(c)));
-        return 0n;
-      case "compare":
-        return Buffer.compare(this.load(process, a, Number(c)), this.load(process, b, Number(c))) === 0 ? 0n : 1n;
-      case "find": {
-        if (this.#block(process, a, Number(b)) === undefined) return a; // what the kernel has there, such as the vDSO
-        const at = Buffer.from(this.load(process, a, Number(b))).indexOf(this.load(process, c, Number(d)));
-        return at < 0 ? -2n : a + BigInt(at);
-      }
-      case "compute":
-        return this.#compute(process, op.nr, a, b);
-      case "thread":
-        return this.#thread(thread, a, op.target);
-      case "count": {
-        const at = this.control.at(a);
-        this.control.view.setUint32(at, (this.control.view.getUint32(at, true) + Number(b & 0xffffffffn)) >>> 0, true);
-        return 0n;
-      }
-      case "wait": {
-        const at = this.control.at(a);
-        const child = Number(c & 0xffffffffn);
-        return () => {
-          const now = this.control.view.getUint32(at, true);
-          if (now >= Number(b & 0xffffffffn)) return BigInt(now);
-          const ended = child !== 0 && this.processes.find(({ pid }) => pid === child)?.exitStatus !== undefined;
-          return ended ? -10n : undefined;
-        };
-      }
-      case "format": {
-        const text = Buffer.from(`${this.text(process, b)}${c}${this.text(process, d)}\0`);
-        this.store(process, a, text);
-        return BigInt(text.length - 1);
-      }
-      case "populate":
-        assert.ok(process.mappings.covers(a, a + b, 2), "memory that is populated can be written");
-        return 0n;
-      case "load":
-        return this.#load(process, args);
-      case "sigreturn":
-        thread.isOver = true;
-        thread.hasLeft = true;
-        return 0n;
-      case "cpuid":
-        return BigInt(cpuid(Number(a), Number(b))[Number(c)] ?? 0);
-      case "xgetbv":
-        // Whatever is asked for is there.
-        return 0xffff_ffff_ffff_ffffn;
-      case "print":
-      case "fill_tiles":
-        return 0n;
-      default:
-        return assert.fail(`the program fails at op ${thread.pc}: ${this.#message(op)}`);
-    }
-  }
-
-  #load(process: Process, [fd = 0n, at = 0n, count = 0n, offset = 0n, base = 0n]: readonly bigint[]): bigint {
-    const bytes = this.load(process, at, 16 * Number(count));
-    const reader = new ByteReader(bytes, { source: "pieces" });
-    const isRead = BigInt.asIntN(32, fd) >= 0n;
-    if (isRead) assert.ok(process.descriptors.get(Number(fd))?.file.what === "image", "stored bytes come from the image");
-    let total = 0n;
-    for (let index = 0n; index < count; index++) {
-      const piece = readPiece(reader);
-      const start = word(piece.address + base);
-      const end = start + BigInt(piece.length);
-      assert.ok(process.mappings.covers(start, end, isRead ? 2 : 1), `0x${start.toString(16)} can be ${isRead ? "written" : "read"}`);
-      if (isRead) {
-        // What was inherited may be replaced; who reads a page of its own twice is found by the judge.
-        this.#forget(process, start, end, ({ isInherited }) => isInherited);
-        this.#loadedOf(process).push({ start, end, fileOffset: offset + total, isInherited: false });
-      }
-      total += BigInt(piece.length);
-    }
-    return total;
-  }
-
-  #loadedOf(process: Process): LoadedRange[] {
-    const list = this.loaded.get(process) ?? [];
-    this.loaded.set(process, list);
-    return list;
-  }
-
-  #forget(process: Process, start: bigint, end: bigint, which: (range: LoadedRange) => boolean): void {
-    const list = this.#loadedOf(process);
-    const rest = list.flatMap((one) => {
-      if (!which(one) || one.end <= start || one.start >= end) return [one];
-      const parts: LoadedRange[] = [];
-      if (one.start < start) parts.push({ ...one, end: start });
-      if (one.end > end) parts.push({ ...one, start: end, fileOffset: one.fileOffset + (end - one.start) });
-      return parts;
-    });
-    list.splice(0, list.length, ...rest);
-  }
-
-  /** The pages of a range are gone (munmap, MADV_DONTNEED). */
-  dropPages(process: Process, start: bigint, end: bigint): void {
-    this.#forget(process, start, end, () => true);
-  }
-
-  /** A fork has the pages of its parent. */
   inheritPages(parent: Process, child: Process): void {
-    this.loaded.set(
-      child,
-      this.#loadedOf(parent).map((one) => ({ ...one, isInherited: true })),
-    );
+    this.loaded.set(child.mappings, [...(this.loaded.get(parent.mappings) ?? [])]);
   }
 
-  /** clone3 with shared memory: a thread, or (without CLONE_THREAD) a process in the same memory. */
-  #thread({ process, calls: made }: Thread, at: bigint, target: number): bigint {
-    made.push("clone3");
-    const field = (index: number): bigint => this.load8(process, at + BigInt(8 * index));
-    assert.notEqual(field(0) & 0x100n, 0n, "a thread shares memory");
-    const wanted = field(9) > 0n ? this.load4(process, field(8)) : 0;
-    if (wanted !== 0 && this.isAlive(wanted)) return -17n;
-    const tid = wanted === 0 ? this.spareId() : wanted;
-    if ((field(0) & 0x10000n) !== 0n) this.start(process, new Thread(process, tid, target));
-    else {
-      const helper = new Process(tid, process, process.memory, process.mappings, process.descriptors);
-      this.loaded.set(helper, this.#loadedOf(process));
-      this.start(helper, new Thread(helper, tid, target));
-    }
-    return BigInt(tid);
+  dropPages(process: Process, start: bigint, end: bigint): void {
+    const kept = (this.loaded.get(process.mappings) ?? []).flatMap((one) => {
+      if (one.end <= start || one.start >= end) return [one];
+      const before = one.start < start ? [{ ...one, end: start }] : [];
+      const after = one.end > end ? [{ start: end, end: one.end, fileOffset: one.fileOffset + (end - one.start) }] : [];
+      return [...before, ...after];
+    });
+    this.loaded.set(process.mappings, kept);
   }
 
-  #compute(process: Process, operator: number, a: bigint, b: bigint): bigint {
-    switch (computeOpNames.get(operator)) {
-      case "add":
-        return word(a + b);
-      case "sub":
-        return word(a - b);
-      case "and":
-        return a & b;
-      case "or":
-        return a | b;
-      case "shift_left":
-        return word(a << (b & 63n));
-      case "shift_right":
-        return a >> (b & 63n);
-      case "load4":
-        return BigInt(this.load4(process, word(a + b)));
-      case "load8":
-        return this.load8(process, word(a + b));
-      default:
-        return a;
-    }
+  freeRange(process: Process, size: bigint): bigint {
+    let start = 0x7e00_0000_0000n - size;
+    while (process.mappings.overlaps(start, start + size) || this.isInHole(start, start + size)) start -= size + 0x10_0000n;
+    return start;
   }
 
-  #jumps(condition: number, a: bigint, b: bigint): boolean {
-    switch (jumpIfNames.get(condition)) {
-      case "eq":
-        return a === b;
-      case "ne":
-        return a !== b;
-      case "lt":
-        return signed(a) < signed(b);
-      case "ge":
-        return signed(a) >= signed(b);
-      case "bits":
-        return (a & b) !== 0n;
-      case "no_bits":
-        return (a & b) === 0n;
-      default:
-        return true;
-    }
-  }
-
-  #slot(index: number): bigint {
-    assert.ok(index < this.header.numSlots, `there is no slot ${index}`);
-    return this.header.addrSlots + BigInt(8 * index);
-  }
-
-  #argument({ process }: Thread, op: Op, index: number): bigint {
-    const value = op.args[index] ?? 0n;
-    const data = word(this.#dataAddress(value));
-    switch (argModeNames.get(op.modes[index] ?? 0)) {
-      case "data":
-        return data;
-      case "slot":
-        return word(this.load8(process, this.#slot(Number(value & 0xffffffffn))) + (signed(value) >> 32n));
-      case "slot_address":
-        return this.#slot(Number(value));
-      case "mem4":
-        return BigInt(this.load4(process, data));
-      case "mem4s":
-        return word(BigInt(this.load4(process, data) | 0));
-      case "mem8":
-        return this.load8(process, data);
-      case "control":
-        return this.header.addrControl + value;
-      case "control4":
-        return BigInt(this.control.view.getUint32(Number(value), true));
-      case "auxv":
-        return 0x7fff_0000_0000n;
-      case "hole":
-        return this.header.holeBase + value;
-      default:
-        return word(value);
-    }
-  }
-
-  #block(process: Process, address: bigint, length: number): Block | undefined {
-    return [process.memory, this.control].find((block) => block.has(address, length));
-  }
-
-  load(process: Process, address: bigint, length: number): Uint8Array {
-    const block = this.#block(process, address, length) ?? assert.fail(`the program reads ${length} bytes at 0x${address.toString(16)}`);
-    return block.bytes.subarray(block.at(address), block.at(address) + length);
-  }
-
-  store(process: Process, address: bigint, bytes: Uint8Array): void {
-    const block = this.#block(process, address, bytes.length);
-    assert.ok(block, `the program writes ${bytes.length} bytes at 0x${address.toString(16)}, which is not its own`);
-    block.bytes.set(bytes, block.at(address));
+  isInHole(start: bigint, end: bigint): boolean {
+    const { holeBase, holeSize } = this.image.header;
+    return start < holeBase + holeSize && end > holeBase;
   }
 
   load4(process: Process, address: bigint): number {
-    return Buffer.from(this.load(process, address, 4)).readUInt32LE();
+    const block = this.blockAt(process, address, 4);
+    return block.view.getUint32(block.at(address), true);
   }
 
   load8(process: Process, address: bigint): bigint {
-    return Buffer.from(this.load(process, address, 8)).readBigUInt64LE();
+    const block = this.blockAt(process, address, 8);
+    return block.view.getBigUint64(block.at(address), true);
   }
 
   store4(process: Process, address: bigint, value: number): void {
-    this.store(process, address, new Uint8Array(Uint32Array.of(value >>> 0).buffer));
+    const block = this.blockAt(process, address, 4);
+    block.view.setUint32(block.at(address), value >>> 0, true);
   }
 
   store8(process: Process, address: bigint, value: bigint): void {
-    this.store(process, address, new Uint8Array(BigUint64Array.of(value).buffer));
+    const block = this.blockAt(process, address, 8);
+    block.view.setBigUint64(block.at(address), value & word, true);
+  }
+
+  store(process: Process, address: bigint, bytes: Uint8Array): void {
+    this.bytesAt(process, address, bytes.length).set(bytes);
+  }
+
+  /** Bytes of the restore's own memory, in place. */
+  bytesAt(process: Process, address: bigint, length: number): Uint8Array {
+    const block = this.blockAt(process, address, length);
+    return block.bytes.subarray(block.at(address), block.at(address) + length);
   }
 
   text(process: Process, address: bigint): string {
-    const block = this.#block(process, address, 1) ?? assert.fail(`the program reads text at 0x${address.toString(16)}`);
+    const block = this.blockAt(process, address, 1);
     const start = block.at(address);
     return Buffer.from(block.bytes.subarray(start, block.bytes.indexOf(0, start))).toString("utf8");
   }
 
-  isAlive(id: number): boolean {
-    return (
-      this.processes.some(({ pid, isReaped }) => pid === id && !isReaped) || this.threads.some(({ tid, isOver }) => tid === id && !isOver)
+  /** Nothing is ever written to memory of the tasks that is not theirs: all that ops touch is the restore's own. */
+  private blockAt(process: Process, address: bigint, length: number): Block {
+    for (const block of [process.memory, this.control]) if (block.has(address, length)) return block;
+    assert.fail(`${length} bytes at ${address.toString(16)} are not the restore's`);
+  }
+
+  private opOf(thread: Thread): Op {
+    return this.image.ops[thread.pc] ?? assert.fail(`the thread ran past the last op, ${thread.pc}`);
+  }
+
+  /** Lets a thread do what it can; true if it did something. */
+  private turn(thread: Thread): boolean {
+    let hasMoved = false;
+    for (let steps = 0; !thread.isOver && steps < 100_000; steps++) {
+      const op = this.opOf(thread);
+      if (thread.waiting) {
+        const result = thread.waiting();
+        if (result === undefined) return hasMoved;
+        thread.waiting = undefined;
+        this.finish(thread, op, result);
+      } else this.execute(thread, op);
+      hasMoved = true;
+    }
+    return hasMoved;
+  }
+
+  private execute(thread: Thread, op: Op): void {
+    const args = op.args.map((value, index) => this.argument(thread, op.modes[index] ?? 0, value));
+    const result = this.perform(thread, op, args);
+    if (result === "went") return;
+    if (typeof result === "function") thread.waiting = result;
+    else if (!thread.isOver) this.finish(thread, op, result);
+  }
+
+  private argument({ process }: Thread, mode: number, value: bigint): bigint {
+    const { header } = this.image;
+    const data = header.addrProgram + header.ofsData;
+    const slot = (): bigint => header.addrSlots + 8n * (value & 0xffff_ffffn);
+    switch (mode) {
+      case Mode.imm:
+        return value;
+      case Mode.data:
+        return data + value;
+      case Mode.slot:
+        return (this.load8(process, slot()) + (BigInt.asIntN(64, value) >> 32n)) & word;
+      case Mode.slotAddress:
+        return slot();
+      case Mode.mem4:
+        return BigInt(this.load4(process, data + value));
+      case Mode.mem8:
+        return this.load8(process, data + value);
+      case Mode.control:
+        return header.addrControl + value;
+      case Mode.control4:
+        return BigInt(this.load4(process, header.addrControl + value));
+      case Mode.auxv:
+        return value === sysinfoEhdr ? vdso : 0n;
+      case Mode.hole:
+        return header.holeBase + value;
+      case Mode.mem4s:
+        return BigInt(this.load4(process, data + value) | 0) & word;
+      default:
+        assert.fail(`argument mode ${mode}`);
+    }
+  }
+
+  /** Does an op; what it gives, what it waits for, or "went" if it has set the next op itself. */
+  private perform(thread: Thread, op: Op, args: readonly bigint[]): bigint | (() => bigint | undefined) | "went" {
+    const { process } = thread;
+    const [a = 0n, b = 0n, c = 0n, d = 0n] = args;
+    switch (op.kind) {
+      case OpKind.syscall:
+        return this.systemCall(thread, op, args);
+      case OpKind.store4:
+        this.store4(process, a, Number(b & 0xffff_ffffn));
+        return 0n;
+      case OpKind.store8:
+        this.store8(process, a, b);
+        return 0n;
+      case OpKind.copy:
+        this.store(process, a, this.bytesAt(process, b, Number(c)).slice());
+        return 0n;
+      case OpKind.compare:
+        return Buffer.compare(this.bytesAt(process, a, Number(c)), this.bytesAt(process, b, Number(c))) === 0 ? 0n : 1n;
+      case OpKind.find: {
+        // The vDSO of this machine is taken to be the one that is looked for.
+        if (a === vdso) return d > b ? -ENOENT : a;
+        const at = Buffer.from(this.bytesAt(process, a, Number(b))).indexOf(this.bytesAt(process, c, Number(d)));
+        return at < 0 ? -ENOENT : a + BigInt(at);
+      }
+      case OpKind.compute:
+        return this.computed(process, op.nr, a, b);
+      case OpKind.jump:
+        thread.pc = jumps(op.nr, a, b) ? op.target : thread.pc + 1;
+        return "went";
+      case OpKind.thread:
+        return this.newThread(thread, op, a);
+      case OpKind.count:
+        this.store4(process, a, (this.load4(process, a) + Number(b & 0xffff_ffffn)) >>> 0);
+        return 0n;
+      case OpKind.wait:
+        return () => this.waited(thread, a, b, c);
+      case OpKind.format: {
+        const text = `${this.text(process, b)}${c & word}${this.text(process, d)}`;
+        this.store(process, a, Buffer.from(`${text}\0`, "latin1"));
+        return BigInt(text.length);
+      }
+      case OpKind.print:
+        this.printed.push(this.image.text(op.message));
+        return 0n;
+      case OpKind.sigreturn:
+        this.frames.set(thread.tid, readFrame(process, a));
+        thread.isOver = thread.hasLeft = true;
+        return "went";
+      case OpKind.fail:
+        return this.failed(thread, op, a);
+      case OpKind.report:
+        return this.failed(thread, op, 0n);
+      case OpKind.populate:
+        assert.ok(process.mappings.covers(a, a + b), "what is given memory is mapped");
+        return 0n;
+      case OpKind.cpuid:
+        return a === 13n && c === 1n ? (intelOffsets[Number(b)] ?? 0n) : 0n;
+      case OpKind.xgetbv:
+        return 0x602e7n;
+      case OpKind.fillTiles:
+        return 0n;
+      case OpKind.load:
+        return this.load(thread, args);
+      default:
+        assert.fail(`op kind ${op.kind}`);
+    }
+  }
+
+  private systemCall(thread: Thread, op: Op, args: readonly bigint[]): bigint | (() => bigint | undefined) {
+    const name = names.get(op.nr) ?? assert.fail(`system call ${op.nr}`);
+    // Advice to have memory ready (MADV_POPULATE_WRITE, MADV_COLLAPSE) is what `populate` may do by itself, too.
+    const isPreparing = name === "madvise" && (args[2] === 23n || args[2] === 25n);
+    thread.calls.push(isPreparing ? "populate" : name);
+    assert.ok(
+      thread.unprivileged === undefined || !needsPrivilege.has(name),
+      `${name} comes after ${thread.unprivileged}, which gave privileges up (thread ${thread.tid}, op ${thread.pc})`,
     );
+    const model = calls[name];
+    return model === undefined ? expected(op) : model(this, thread, args, op);
   }
 
-  spareId(): number {
-    return this.#nextId++;
+  private computed(process: Process, operator: number, a: bigint, b: bigint): bigint {
+    const bits = b & 63n;
+    switch (operator) {
+      case 0:
+        return a;
+      case 1:
+        return a + b;
+      case 2:
+        return a - b;
+      case 3:
+        return a & b;
+      case 4:
+        return a | b;
+      case 5:
+        return a << bits;
+      case 6:
+        return a >> bits;
+      case 7:
+        return BigInt(this.load4(process, (a + b) & word));
+      case 8:
+        return this.load8(process, (a + b) & word);
+      default:
+        assert.fail(`operator ${operator}`);
+    }
   }
 
-  isInHole(start: bigint, end: bigint): boolean {
-    return start < this.header.holeBase + this.header.holeSize && end > this.header.holeBase;
+  private newThread(maker: Thread, op: Op, at: bigint): bigint {
+    maker.calls.push("clone3");
+    const flags = this.load8(maker.process, at);
+    assert.notEqual(flags & 0x100n, 0n, "a thread shares the memory of its maker");
+    const wanted = this.load8(maker.process, at + 72n) > 0n ? this.load4(maker.process, this.load8(maker.process, at + 64n)) : 0;
+    if (wanted !== 0 && this.isAlive(wanted)) return -17n;
+    const tid = wanted === 0 ? this.spareId() : wanted;
+    const isTask = (flags & 0x10000n) === 0n;
+    const { process } = maker;
+    const descriptors = (flags & 0x400n) !== 0n ? process.descriptors : new Map(process.descriptors);
+    // Without CLONE_THREAD it is a process of its own in the same memory.
+    const owner = isTask ? new Process(tid, process, process.memory, process.mappings, descriptors) : process;
+    const thread = new Thread(owner, tid, op.target);
+    thread.unprivileged = maker.unprivileged;
+    this.start(owner, thread, undefined);
+    return BigInt(tid);
   }
 
-  /** Where the kernel would map without an address: high, below what is there. */
-  freeRange(process: Process, length: bigint): bigint {
-    let at = 0x7ff0_0000_0000n;
-    while (process.mappings.overlaps(at - length, at)) at -= 0x1_0000_0000n;
-    return at - length;
+  private waited(thread: Thread, counter: bigint, wanted: bigint, child: bigint): bigint | undefined {
+    const now = this.load4(thread.process, counter);
+    if (now >= Number(wanted & 0xffff_ffffn) || this.load4(thread.process, this.image.header.addrControl) !== 0) return BigInt(now);
+    const ended = this.processes.find((one) => one.pid === Number(child & 0xffff_ffffn) && one.parent === thread.process);
+    return child !== 0n && ended?.exitStatus !== undefined ? -ECHILD : undefined;
+  }
+
+  private load(
+    { process }: Thread,
+    [fd = 0n, records = 0n, count = 0n, offset = 0n, added = 0n, noVerify = 0n]: readonly bigint[],
+  ): bigint {
+    const isReading = BigInt.asIntN(32, fd) >= 0n;
+    let at = offset;
+    let sum = 0n;
+    for (let index = 0n; index < count; index++) {
+      const record = view(this.bytesAt(process, records + 16n * index, 16));
+      const start = (record.getBigUint64(0, true) + added) & word;
+      const length = record.getUint32(8, true);
+      const end = start + BigInt(length);
+      // Bytes that are only looked at are there already, in a mapping of the image.
+      const canBe = process.mappings.covers(start, end, isReading ? 2 : 1) || this.isInHole(start, end);
+      assert.ok(canBe, `stored bytes are in memory at ${start.toString(16)}`);
+      if (noVerify === 0n && !this.isSumRight(at, length, record.getUint32(12, true))) return -EBADMSG;
+      if (isReading) {
+        assert.equal(this.pathOf(process, fd), this.image.path, "stored bytes are read from the image");
+        this.dropPages(process, start, end);
+        const pages = this.loaded.get(process.mappings) ?? [];
+        this.loaded.set(process.mappings, [...pages, { start, end, fileOffset: at }]);
+      }
+      at += BigInt(length);
+      sum += BigInt(length);
+    }
+    return sum;
+  }
+
+  private pathOf(process: Process, fd: bigint): string | undefined {
+    return process.descriptors.get(Number(BigInt.asIntN(32, fd)))?.file.path;
+  }
+
+  private isSumRight(offset: bigint, length: number, sum: number): boolean {
+    if (sum === 0 || this.left < length) return true;
+    this.left -= length;
+    return storedSum(this.image.bytes(offset, length)) === sum;
+  }
+
+  private finish(thread: Thread, op: Op, result: bigint): void {
+    const value = BigInt.asIntN(64, result);
+    if (op.store !== 0xffffffff) this.store8(thread.process, this.image.header.addrSlots + 8n * BigInt(op.store), value);
+    if (isRight(op, value)) thread.pc += 1;
+    else if ((op.flags & 1) !== 0) thread.pc = op.target;
+    else this.failed(thread, op, value);
+  }
+
+  private failed(thread: Thread, op: Op, result: bigint): never {
+    throw new Failed(
+      `${this.image.text(op.subject)}: ${this.image.text(op.message)}: op ${thread.pc} gave ${BigInt.asIntN(64, result)} ` +
+        `(${names.get(op.nr) ?? "no call"}); ${this.image.text(op.hint)}`,
+    );
   }
 }
 
-export const counterStart = controlHeaderSize;
+function isRight(op: Op, result: bigint): boolean {
+  if (op.expect === 0) return true;
+  if (op.expect === 1) return !isError(result);
+  return result === op.expectA || (op.expect === 3 && result === op.expectB);
+}
+
+function jumps(how: number, a: bigint, b: bigint): boolean {
+  const [x, y] = [BigInt.asIntN(64, a), BigInt.asIntN(64, b)];
+  return [true, x === y, x !== y, x < y, x >= y, (x & y) !== 0n, (x & y) === 0n][how] ?? assert.fail(`jump ${how}`);
+}
+
+/** Where components of extended state lie on Intel processors (CPUID leaf 13). */
+const intelOffsets: Readonly<Record<number, bigint>> = { 2: 576n, 5: 1088n, 6: 1152n, 7: 1664n, 9: 2688n, 17: 2752n, 18: 2816n };
