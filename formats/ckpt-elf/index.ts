@@ -27,6 +27,7 @@ export const format: FormatAdapter = {
   title: "checkpoint ELF, version 2 (an executable image)",
   shape: "file",
   isExecutable: true,
+  knowsZeroPages: true,
   facets: Object.fromEntries(facetNames.map((name) => [name, "exact" as const])) as FormatAdapter["facets"],
   probe,
   read: async (path, options) => readImage(path, options),

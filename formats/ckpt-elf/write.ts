@@ -30,7 +30,9 @@ import {
 import type { ExtentRow } from "../../src/gen/tables.js";
 import { Checkpoint } from "../../src/model/checkpoint.js";
 import { alignUp } from "../../src/lower/align.js";
-import { lengthOf, PageCopies, type PlacedRange } from "../../src/pages/page-copies.js";
+import { reserve } from "../../src/pages/reserve.js";
+import { planStorage, storedParts, type StoragePlan, type StoredPart } from "../../src/pages/storage-plan.js";
+import { StoredRuns, storePages } from "../../src/pages/store-pages.js";
 import { writeFully } from "../../src/pages/file-source.js";
 import { bundle } from "./bundle.js";
 import { pageSize } from "./image-header.js";
@@ -39,7 +41,7 @@ import { linkProgramOf } from "./link.js";
 import { type Interpreter, readInterpreter } from "./interpreter.js";
 import { type TablesSegment, writeTablesSegment } from "../../src/elf/write-tables.js";
 import { StoredChunks } from "../../src/model/stored-chunks.js";
-import { crcOf, sumTheRest } from "../../src/pages/checksum.js";
+import { crcOf } from "../../src/pages/checksum.js";
 import { storedSum } from "../../src/bytes/crc32c.js";
 import { putProgramSums } from "../../src/lower/program-sums.js";
 import { putChunkSums, putSums } from "./sums.js";
@@ -59,42 +61,84 @@ export async function writeImage(checkpoint: Checkpoint, output: Output, options
   }
 }
 
+/** Bytes from which the rest of the image is made while pages are stored, and perhaps once more when all is known. */
+const worthGuess = 64n << 20n;
+
 async function writeWhole(checkpoint: Checkpoint, output: Output, options: WriteOptions): Promise<void> {
   const interpreter = readInterpreter();
   const { fd } = output.file();
   const helper = helperFor(checkpoint);
   const firstPage = pageSize + BigInt(interpreter.bytes.length) + alignUp(BigInt(helper?.bytes.length ?? 0), pageSize);
-  const placement = layOut(checkpoint.tables.extents, firstPage);
-  const stored = placement.own.map(({ to }) => to);
-  // The program refers to pages by their place in this file, which is known before they are there.
-  const placed = new Checkpoint({
-    tables: { ...checkpoint.tables, extents: placement.extents },
-    sources: checkpoint.sources,
-    unknownTables: checkpoint.unknownTables,
-  });
+  const plan = planStorage(checkpoint);
   const abort = new AbortController();
-  // In the background where the sources can; the rest of the image is made meanwhile, but for checksums of the pages.
-  const chunks = StoredChunks.of(stored);
-  const copies = new PageCopies(options.onProgress, abort.signal, chunks);
-  copies.expect(lengthOf(stored));
-  const copying = copies.copy(fd, placedRanges(checkpoint, placement));
-  let rest: Rest;
+  const onProgress = (done: bigint): void => options.onProgress?.(done, plan.total);
+  reserve(fd, firstPage, plan.total);
+  const storing = storePages(fd, Number(firstPage), plan.ranges, { onProgress, signal: abort.signal });
+  // As if no page were zero: then everything is known. Where one is, the second time takes much less.
+  let guess: Rest | undefined;
   try {
-    rest = { tables: writeTablesSegment(placed.tables, placed.unknownTables, chunks.count), program: linkProgramOf(placed) };
+    if (plan.total >= worthGuess) guess = restOf(checkpoint, guessedExtents(checkpoint, plan, firstPage));
   } catch (error) {
     abort.abort();
-    await copying.catch(() => undefined);
+    await storing.catch(() => undefined);
     throw error;
   }
-  await copying;
-  sumTheRest(fd, chunks);
+  const runs = await storing;
+  const isGuessed = guess !== undefined && runs.end === Number(firstPage + storedLength(plan));
+  const rest = isGuessed && guess !== undefined ? guess : restOf(checkpoint, extentsOf(checkpoint, storedParts(checkpoint, plan, runs)));
+  const { chunks } = rest;
+  if (chunks.count !== runs.sums.length) throw new Error(`${chunks.count} chunks have ${runs.sums.length} checksums`);
+  chunks.sums.set(runs.sums);
   putChunkSums(rest.tables, chunks);
   putProgramSums(rest.program, chunks, interpreter.checksum);
-  writeRest(rest, fd, placement.end, {
+  writeRest(rest, fd, BigInt(runs.end), {
     interpreter,
     helper,
     firstPage,
   });
+}
+
+/** Bytes that the ranges take in the file if all are stored. */
+function storedLength({ ranges }: StoragePlan): bigint {
+  return ranges.reduce((sum, { length }) => sum + alignUp(length, pageSize), 0n);
+}
+
+/** The extents if all of them are stored whole. */
+function guessedExtents(checkpoint: Checkpoint, plan: StoragePlan, firstPage: bigint): PlacedExtents {
+  const runs = new StoredRuns();
+  runs.end = Number(firstPage);
+  plan.ranges.forEach(({ length }, range) => runs.addWhole(range, Number(alignUp(length, pageSize))));
+  return extentsOf(checkpoint, storedParts(checkpoint, plan, runs));
+}
+
+/** Where everything that is stored is in the file. */
+interface PlacedExtents {
+  /** All extents. */
+  readonly extents: readonly ExtentRow[];
+  /** Those that have bytes of their own, ascending. */
+  readonly own: readonly ExtentRow[];
+}
+
+function extentsOf({ tables }: Checkpoint, parts: readonly StoredPart[]): PlacedExtents {
+  const own: ExtentRow[] = [];
+  const extents = parts.map(({ row, skip, length, offset, isOwn }) => {
+    const extent = tables.extents[row] as ExtentRow;
+    const placed = { ...extent, address: extent.address + skip, length, source: 0, fileOffset: BigInt(offset) };
+    if (isOwn) own.push(placed);
+    return placed;
+  });
+  return { extents, own };
+}
+
+/** Everything that depends on where pages are in the file; it holds their checksums when these are known. */
+function restOf(checkpoint: Checkpoint, { extents, own }: PlacedExtents): Rest {
+  const placed = new Checkpoint({
+    tables: { ...checkpoint.tables, extents },
+    sources: checkpoint.sources,
+    unknownTables: checkpoint.unknownTables,
+  });
+  const chunks = StoredChunks.of(own);
+  return { chunks, tables: writeTablesSegment(placed.tables, placed.unknownTables, chunks.count), program: linkProgramOf(placed) };
 }
 
 /** What comes before the pages. */
@@ -106,65 +150,9 @@ interface Front {
 
 /** What comes after the pages. */
 interface Rest {
+  readonly chunks: StoredChunks;
   readonly tables: TablesSegment;
   readonly program: ReturnType<typeof linkProgramOf>;
-}
-
-/** Where everything that is stored will be in the file. */
-interface Placement {
-  /** All extents, with their places. */
-  readonly extents: readonly ExtentRow[];
-  /** Those that have bytes of their own, ascending: with their old place, and the new one. */
-  readonly own: readonly { readonly from: ExtentRow; readonly to: ExtentRow }[];
-  readonly end: bigint;
-}
-
-/** Page-aligned, one after the other; bytes that an earlier extent has too (pages shared with a parent) are stored once. */
-function layOut(extents: readonly ExtentRow[], start: bigint): Placement {
-  let next = start;
-  const placed = new Map<number, { from: ExtentRow; to: ExtentRow }[]>();
-  const own: { from: ExtentRow; to: ExtentRow }[] = [];
-  const rows = extents.map((extent) => {
-    let known = placed.get(extent.source);
-    if (known === undefined) placed.set(extent.source, (known = []));
-    const holder = holderOf(known, extent);
-    if (holder !== undefined) {
-      return { ...extent, source: 0, fileOffset: holder.to.fileOffset + (extent.fileOffset - holder.from.fileOffset) };
-    }
-    const to = { ...extent, source: 0, fileOffset: next };
-    next += alignUp(extent.length, pageSize);
-    const last = known.at(-1);
-    // Only what ascends can be found again; anything else is stored once more.
-    if (last === undefined || last.from.fileOffset + last.from.length <= extent.fileOffset) known.push({ from: extent, to });
-    own.push({ from: extent, to });
-    return to;
-  });
-  return { extents: rows, own, end: next };
-}
-
-/** Who has the bytes of an extent already. */
-function holderOf(known: readonly { from: ExtentRow; to: ExtentRow }[], { ownerKind, fileOffset, length }: ExtentRow) {
-  if (ownerKind !== "mm") return undefined;
-  let [low, high] = [0, known.length];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    const { from } = known[middle] as { from: ExtentRow };
-    if (from.fileOffset + from.length > fileOffset) high = middle;
-    else low = middle + 1;
-  }
-  const found = known[low];
-  if (found === undefined || found.from.fileOffset > fileOffset || found.from.fileOffset + found.from.length < fileOffset + length)
-    return undefined;
-  // A place in the middle of a page would be none in the image.
-  return (fileOffset - found.from.fileOffset) % pageSize === 0n ? found : undefined;
-}
-
-/** Extents that have a source, and their places. */
-function* placedRanges({ sources }: Checkpoint, { own }: Placement): Generator<PlacedRange> {
-  for (const { from, to } of own) {
-    const pages = sources[from.source];
-    if (pages) yield { source: pages, position: from.fileOffset, length: from.length, target: to.fileOffset };
-  }
 }
 
 function writeRest({ tables, program }: Rest, fd: number, endOfPages: bigint, { interpreter, helper, firstPage }: Front): void {

@@ -29,6 +29,7 @@ export const format: FormatAdapter = {
   id: "core",
   title: "ELF core dump",
   shape: "file",
+  knowsZeroPages: true,
   keepsAbsentMemory: true,
   facets: {
     tree: "lossy",

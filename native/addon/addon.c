@@ -369,6 +369,8 @@ static napi_value js_run_batch(napi_env env, napi_callback_info info)
 	return promise;
 }
 
+#include "store.h"
+
 static void on_tick(int signal)
 {
 	(void)signal; /* Its only use is that a blocking wait4 returns EINTR. */
@@ -525,6 +527,7 @@ NAPI_MODULE_INIT()
 	export_function(env, exports, "cpuid", js_cpuid);
 	export_function(env, exports, "waitTimeout", js_wait_timeout);
 	export_function(env, exports, "runBatch", js_run_batch);
+	export_function(env, exports, "storePages", js_store_pages);
 	export_function(env, exports, "setFault", js_set_fault);
 	export_function(env, exports, "callCount", js_call_count);
 	return exports;

@@ -92,6 +92,11 @@ export interface FormatAdapter {
   readonly facets: Readonly<Record<FacetName, FacetSupport>>;
   /** Memory that is not known stays unknown in it; other formats get zeros, which `convert` reports. */
   readonly keepsAbsentMemory?: true;
+  /**
+   * It deals with pages of zeros itself: leaves them out, or makes holes of them. For other formats dump, and convert from
+   * another format, leave such pages out before (pages/storage-plan.ts).
+   */
+  readonly knowsZeroPages?: true;
   /** True if the content is of this format. Must not throw. */
   probe(input: ProbeInput): boolean;
   /** Reads without loading page payload. Throws located CrimgErrors only. */

@@ -3,8 +3,6 @@
  * Where page bytes are. The model never holds pages: an extent names a source and a position in it.
  */
 
-import type { StoredChunks } from "./stored-chunks.js";
-
 /** A run of bytes of a source. */
 export interface ByteRange {
   /** Position in the source, bytes (a file offset, or a virtual address of a live process). */
@@ -19,8 +17,23 @@ export interface CopyWatch {
   readonly signal?: AbortSignal | undefined;
   /** Called now and then with the bytes copied so far; throws to end the copy with that error. */
   readonly onProgress?: ((bytes: bigint) => void) | undefined;
-  /** Chunks of the file that is written: whoever copies bytes of one sets its checksum. */
-  readonly chunks?: StoredChunks | undefined;
+}
+
+/** How threads outside JavaScript read a source. */
+export interface DirectReading {
+  /** Read at the positions of ranges. */
+  readonly fd: number;
+  /** A process whose memory may be read by process_vm_readv, which is faster than its /proc/PID/mem. */
+  readonly pid?: number | undefined;
+  /** The file system copies blocks of it by itself (btrfs, xfs, NFS …). */
+  readonly sharesBlocks?: boolean;
+  /**
+   * The checksum that bytes must have, 0 if none is known, below 0 if calls do not read them as they shall be: then `read`
+   * has to. Absent: none is known.
+   */
+  expects?(position: number, length: number): number;
+  /** Where the bytes that have one checksum with the one at a position end. */
+  endOfChunk?(position: number): number;
 }
 
 export interface PageSource {
@@ -34,11 +47,10 @@ export interface PageSource {
    * Callers keep one call under some 64 MiB so that they can report progress and be interrupted between calls.
    */
   copyTo(fd: number, fileOffset: bigint, ranges: readonly ByteRange[]): void;
-  /**
-   * As copyTo, of any length, by other threads. Nothing else may happen to the source and the file until the promise
-   * is settled. undefined, or not there at all: these ranges are to be copied with copyTo.
-   */
-  copyInBackground?(fd: number, fileOffset: bigint, ranges: readonly ByteRange[], watch: CopyWatch): Promise<void> | undefined;
+  /** How other threads read it; absent or undefined: only `read` can. */
+  direct?(): DirectReading | undefined;
+  /** The parts of a range that are not holes, ascending; absent: there are none, or nobody knows. */
+  dataRanges?(position: bigint, length: bigint): readonly ByteRange[];
   /** Releases descriptors. The source is unusable afterwards. */
   close(): void;
 }

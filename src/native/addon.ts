@@ -18,6 +18,7 @@ export interface Addon {
   cpuid(leaf: number, subleaf: number, into: Uint32Array): void;
   waitTimeout(pid: number, status: Int32Array, options: number, milliseconds: number): number;
   runBatch(calls: BigInt64Array, state: BigInt64Array): Promise<void>;
+  storePages(job: BigInt64Array): Promise<void>;
   setFault(nth: number, errno: number): void;
   callCount(): number;
 }

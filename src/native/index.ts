@@ -12,3 +12,4 @@ export * from "./process.js";
 export * from "./sockets.js";
 export * from "./batch.js";
 export type { RawArgument } from "./addon.js";
+export * from "./store.js";

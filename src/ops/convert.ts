@@ -14,6 +14,7 @@ import { assertResumable } from "../model/resumable.js";
 import { selectTask } from "../model/select-task.js";
 import { expandInput } from "./expand/expand-input.js";
 import { InterruptGuard } from "./interrupt.js";
+import { writeWithoutZeros } from "./write-without-zeros.js";
 import { openOutput } from "./output.js";
 import { type Input, resolveInput } from "./input.js";
 import { modelText } from "./report/words.js";
@@ -147,7 +148,7 @@ export async function convert(input: string, output: string, options: ConvertOpt
           exitStatus.loss,
         );
       }
-      await writeCheckpoint(checkpoint, output, target, options);
+      await writeCheckpoint(checkpoint, output, target, { ...options, isSameFormat: format.id === target.id });
       return { input: source.name, output, from: format.id, to: target.id, losses: report.losses };
     } finally {
       whole.close();
@@ -179,7 +180,13 @@ export async function writeCheckpoint(
   checkpoint: Checkpoint,
   output: string,
   target: FormatAdapter,
-  options: WriteOptions & { readonly registry: FormatRegistry; readonly force?: boolean; readonly sync?: boolean },
+  options: WriteOptions & {
+    readonly registry: FormatRegistry;
+    readonly force?: boolean;
+    readonly sync?: boolean;
+    /** The checkpoint was read from this format: its pages stay as they are. */
+    readonly isSameFormat?: boolean;
+  },
 ): Promise<void> {
   // Detection is asynchronous and replacing is decided in one step, so it is asked beforehand.
   const shape = target.shapeOf?.(checkpoint, options) ?? target.shape;
@@ -192,13 +199,12 @@ export async function writeCheckpoint(
   });
   const guard = new InterruptGuard();
   try {
-    await target.write?.(checkpoint, pending, {
-      ...options,
-      onProgress: (done, total) => {
-        guard.check("convert");
-        options.onProgress?.(done, total);
-      },
-    });
+    const onProgress = (done: bigint, total: bigint): void => {
+      guard.check("convert");
+      options.onProgress?.(done, total);
+    };
+    if (options.isSameFormat === true) await target.write?.(checkpoint, pending, { ...options, onProgress });
+    else await writeWithoutZeros(target, checkpoint, pending, { ...options, onProgress });
     // Signals are noticed when the event loop turns.
     await new Promise((resolve) => setImmediate(resolve));
     guard.check("convert");

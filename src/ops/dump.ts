@@ -25,6 +25,7 @@ import { rehearsalObstacle } from "./rehearsal-obstacle.js";
 import { InterruptGuard } from "./interrupt.js";
 import type { DumpOptions, DumpReport } from "./options.js";
 import { frozenText, modelText } from "./report/words.js";
+import { writeWithoutZeros } from "./write-without-zeros.js";
 import { openOutput, type PendingOutput } from "./output.js";
 import { programVersion } from "./version.js";
 
@@ -129,7 +130,7 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
         options.onProgress?.(done, total);
       };
       output ??= open(format.shapeOf?.(checkpoint, {}) ?? format.shape);
-      await writing(options.output, format.write(checkpoint, output, { bundle: options.bundle, onProgress }));
+      await writing(options.output, writeWithoutZeros(format, checkpoint, output, { bundle: options.bundle, onProgress }));
       await turn();
       guard.check("dump");
       const report = {

@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Pages of an image whose checksums are looked at before they are used, each chunk once. */
 import { CrimgError } from "../errors/crimg-error.js";
-import type { ByteRange, CopyWatch, PageSource } from "../model/page-source.js";
+import type { ByteRange, DirectReading, PageSource } from "../model/page-source.js";
 import type { StoredChunks } from "../model/stored-chunks.js";
 import { sumInFile } from "./checksum.js";
-
-/** Chunks looked at between two turns of the event loop: 16 MiB. */
-const chunksOfTurn = 64;
 
 export class CheckedPageSource implements PageSource {
   readonly name: string;
@@ -32,29 +29,28 @@ export class CheckedPageSource implements PageSource {
     this.source.copyTo(fd, fileOffset, ranges);
   }
 
-  copyInBackground(fd: number, fileOffset: bigint, ranges: readonly ByteRange[], watch: CopyWatch): Promise<void> | undefined {
-    const copy = this.source.copyInBackground?.bind(this.source);
-    if (copy === undefined) return undefined;
-    return this.#checkInTurns(ranges, watch).then(async () => {
-      if (watch.signal?.aborted) return;
-      const running = copy(fd, fileOffset, ranges, watch);
-      if (running) await running;
-      else this.source.copyTo(fd, fileOffset, ranges);
-    });
+  direct(): DirectReading | undefined {
+    const direct = this.source.direct?.();
+    if (direct === undefined) return undefined;
+    return {
+      ...direct,
+      // Whole chunks are checked on the way; bytes of which another cut has been summed here.
+      expects: (position, length) => {
+        const index = this.chunks.firstBehind(position);
+        if (this.chunks.offsets[index] === position && this.chunks.lengths[index] === Math.ceil(length / 4096) * 4096)
+          return this.chunks.sums[index] ?? 0;
+        return -1;
+      },
+      endOfChunk: (position) => {
+        const index = this.chunks.firstBehind(position);
+        return index < this.chunks.count ? this.chunks.endOf(index) : Number.MAX_SAFE_INTEGER;
+      },
+    };
   }
 
-  async #checkInTurns(ranges: readonly ByteRange[], watch: CopyWatch): Promise<void> {
-    let left = chunksOfTurn;
-    for (const range of ranges) {
-      for (const index of this.#chunksIn(range)) {
-        if (watch.signal?.aborted) return;
-        this.#checkChunk(index);
-        if (--left > 0) continue;
-        left = chunksOfTurn;
-        await new Promise((resolve) => setImmediate(resolve));
-        watch.onProgress?.(0n);
-      }
-    }
+  dataRanges(position: bigint, length: bigint): readonly ByteRange[] {
+    // A hole could be what is left of bytes.
+    return [{ position, length }];
   }
 
   *#chunksIn({ position, length }: ByteRange): Generator<number> {

@@ -35,18 +35,3 @@ function bytesAt(fd: number, offset: number, length: number): Uint8Array {
 export function sumInFile(fd: number, chunks: StoredChunks, index: number): number {
   return checksumOf(bytesAt(fd, chunks.offsets[index] ?? 0, chunks.lengths[index] ?? 0));
 }
-
-/** Sums what has no checksum yet. */
-export function sumTheRest(fd: number, chunks: StoredChunks): void {
-  for (let index = chunks.sums.indexOf(0); index >= 0; index = chunks.sums.indexOf(0, index + 1)) {
-    chunks.sums[index] = sumInFile(fd, chunks, index);
-  }
-}
-
-/** Sums the chunks that lie in [start, start + length) of a file, wholly or in part. */
-export function sumFromFile(fd: number, chunks: StoredChunks, start: bigint, length: bigint): void {
-  const end = Number(start + length);
-  for (let index = chunks.firstBehind(Number(start)); index < chunks.count && (chunks.offsets[index] ?? 0) < end; index++) {
-    chunks.sums[index] = sumInFile(fd, chunks, index);
-  }
-}

@@ -2,10 +2,11 @@
 /** Pages in a file. Copies share blocks where the filesystem can (copy_file_range), else go through one buffer. */
 import { closeSync, constants, fstatSync, ftruncateSync, openSync, readSync, writeSync } from "node:fs";
 import { CrimgError } from "../errors/crimg-error.js";
-import type { ByteRange, CopyWatch, PageSource } from "../model/page-source.js";
-import { copyInBackground, pieceLength } from "./background-copy.js";
-import { canCallDirectly, canShareBlocks, copyRangeInKernel, dataRanges } from "./kernel-copy.js";
+import type { ByteRange, DirectReading, PageSource } from "../model/page-source.js";
+import { canShareBlocks, copyRangeInKernel, dataRanges } from "./kernel-copy.js";
 
+/** Bytes moved at once where no other thread does: what stays in the processor's cache between the read and the write. */
+const pieceLength = 1 << 18;
 let sharedBuffer: Uint8Array | undefined;
 
 export class FilePageSource implements PageSource {
@@ -44,7 +45,13 @@ export class FilePageSource implements PageSource {
 
   /** The parts of a range that are not holes, ascending; the whole range where holes cannot be asked for. */
   dataRanges(position: bigint, length: bigint): readonly ByteRange[] {
-    return dataRanges(this.fd, position, length);
+    // Behind the end there is neither data nor a hole: whoever reads the range is told.
+    return position + length > this.size ? [{ position, length }] : dataRanges(this.fd, position, length);
+  }
+
+  direct(): DirectReading {
+    this.#sharesBlocks ??= canShareBlocks(this.fd);
+    return { fd: this.fd, sharesBlocks: this.#sharesBlocks };
   }
 
   copyTo(fd: number, fileOffset: bigint, ranges: readonly ByteRange[]): void {
@@ -61,22 +68,6 @@ export class FilePageSource implements PageSource {
     }
     // A hole at the end leaves the output short: it must reach as far as its ranges.
     if (fstatSync(fd, { bigint: true }).size < target) ftruncateSync(fd, Number(target));
-  }
-
-  copyInBackground(fd: number, fileOffset: bigint, ranges: readonly ByteRange[], watch: CopyWatch): Promise<void> | undefined {
-    this.#sharesBlocks ??= canShareBlocks(this.fd);
-    // Holes stay holes, and shared blocks shared: both are fast without other threads.
-    if (!canCallDirectly() || this.#sharesBlocks || ranges.some((range) => this.#hasHoles(range))) return undefined;
-    return copyInBackground(fd, fileOffset, ranges, watch, {
-      callsRead: () => true,
-      fd: this.fd,
-      copyTo: (target, parts) => this.copyTo(fd, target, parts),
-    });
-  }
-
-  #hasHoles({ position, length }: ByteRange): boolean {
-    const data = this.dataRanges(position, length);
-    return data.length !== 1 || data[0]?.length !== length;
   }
 
   #copy(fd: number, target: bigint, range: ByteRange): void {

@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Copying ranges of any length from any source: by other threads where the source can, else piece by piece. */
+/** Copying ranges of any length from any source to places in a file, with the progress of one piece of work. */
+import { fstatSync, ftruncateSync } from "node:fs";
 import type { ByteRange, PageSource } from "../model/page-source.js";
-import type { StoredChunks } from "../model/stored-chunks.js";
-import { sumFromFile } from "./checksum.js";
-
-/** Bytes of one PageSource.copyTo, so that progress shows and the work can be interrupted. */
-const pieceBytes = 64n << 20n;
+import { copyPages } from "./store-pages.js";
 
 /** Bytes of a source, and where in the file they belong. */
 export interface PlacedRange extends ByteRange {
@@ -22,8 +19,6 @@ export class PageCopies {
     private readonly report: ((done: bigint, total: bigint) => void) | undefined,
     /** Ends copies early, without an error. */
     private readonly signal?: AbortSignal,
-    /** Chunks of the file, whose checksums are made on the way. */
-    private readonly chunks?: StoredChunks,
   ) {}
 
   /** Announces bytes, before the first copy. */
@@ -32,68 +27,22 @@ export class PageCopies {
   }
 
   /**
-   * Copies pieces into `fd`. Neighbours, of one source and together in the file, are copied in one go. Throws what the
-   * sources throw.
+   * Copies pieces into `fd`, where nothing is yet: pages of zeros become holes. The file then reaches as far as the pieces.
+   * Throws what the sources throw.
    */
   async copy(fd: number, pieces: Iterable<PlacedRange>): Promise<void> {
-    let run: PlacedRange[] = [];
-    let end = 0n;
-    for (const piece of pieces) {
-      if (run[0] !== undefined && (piece.source !== run[0].source || piece.target !== end)) {
-        await this.#copyRun(fd, run);
-        run = [];
-      }
-      run.push(piece);
-      end = piece.target + piece.length;
-    }
-    await this.#copyRun(fd, run);
-  }
-
-  async #copyRun(fd: number, run: readonly PlacedRange[]): Promise<void> {
-    const [first] = run;
-    if (first === undefined || this.signal?.aborted) return;
+    const ranges = [...pieces].map((piece) => ({ ...piece, address: piece.position, keep: 0 }));
+    if (ranges.length === 0 || this.signal?.aborted) return;
     const before = this.#done;
     const onProgress = (bytes: bigint): void => this.report?.(before + bytes, this.#total);
-    const running = first.source.copyInBackground?.(fd, first.target, run, {
-      onProgress,
-      signal: this.signal,
-      chunks: this.chunks,
-    });
-    if (running) await running;
-    else this.#copyHere(first.source, fd, first.target, run, onProgress);
-    this.#done += lengthOf(run);
-  }
-
-  #copyHere(source: PageSource, fd: number, fileOffset: bigint, ranges: readonly ByteRange[], onProgress: (bytes: bigint) => void): void {
-    let done = 0n;
-    for (const piece of piecesOf(ranges)) {
-      source.copyTo(fd, fileOffset + done, piece);
-      if (this.chunks) sumFromFile(fd, this.chunks, fileOffset + done, lengthOf(piece));
-      done += lengthOf(piece);
-      onProgress(done);
-    }
+    await copyPages(fd, ranges, { onProgress, signal: this.signal });
+    this.#done += lengthOf(ranges);
+    const end = ranges.reduce((last, { target, length }) => (target + length > last ? target + length : last), 0n);
+    if (fstatSync(fd, { bigint: true }).size < end) ftruncateSync(fd, Number(end));
   }
 }
 
 /** The bytes of ranges together. */
 export function lengthOf(ranges: readonly { readonly length: bigint }[]): bigint {
   return ranges.reduce((sum, { length }) => sum + length, 0n);
-}
-
-function* piecesOf(ranges: readonly ByteRange[]): Generator<readonly ByteRange[]> {
-  let piece: ByteRange[] = [];
-  let room = pieceBytes;
-  for (const { position, length } of ranges) {
-    for (let done = 0n; done < length; ) {
-      const part = length - done < room ? length - done : room;
-      piece.push({ position: position + done, length: part });
-      done += part;
-      room -= part;
-      if (room > 0n) continue;
-      yield piece;
-      piece = [];
-      room = pieceBytes;
-    }
-  }
-  if (piece.length > 0) yield piece;
 }

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Page bytes in the memory of a stopped process. */
 import { CrimgError } from "../errors/crimg-error.js";
-import type { ByteRange, CopyWatch, PageSource } from "../model/page-source.js";
+import type { ByteRange, DirectReading, PageSource } from "../model/page-source.js";
 import { close, failed, open, openFlag, pwriteFully, SysError, tryPread } from "../native/index.js";
-import { copyInBackground, pieceLength } from "./background-copy.js";
+
+/** Bytes moved at once. */
+const pieceLength = 1 << 18;
 
 /** Bytes that the image must have instead of those in memory: what calls in the process have borrowed. */
 export interface Overlay {
@@ -60,13 +62,10 @@ export class ProcessPageSource implements PageSource {
     return got;
   }
 
-  copyInBackground(fd: number, fileOffset: bigint, ranges: readonly ByteRange[], watch: CopyWatch): Promise<void> {
+  direct(): DirectReading {
     const overlay = this.#overlay();
-    return copyInBackground(fd, fileOffset, ranges, watch, {
-      callsRead: ({ position, length }) => overlay === undefined || position >= overlay.end || position + length <= overlay.start,
-      fd: this.#mem(),
-      copyTo: (target, parts) => this.copyTo(fd, target, parts),
-    });
+    const [start, end] = [Number(overlay?.start ?? 0n), Number(overlay?.end ?? 0n)];
+    return { fd: this.#mem(), expects: (position, length) => (position < end && position + length > start ? -1 : 0) };
   }
 
   copyTo(fd: number, fileOffset: bigint, ranges: readonly ByteRange[]): void {

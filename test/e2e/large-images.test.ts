@@ -33,7 +33,7 @@ function run(script: string): Record<string, number> {
 
 const large = join(directory, "large.json");
 
-test("20 GiB of sparse memory convert within 150 MB, and stay sparse", async (t) => {
+test("20 GiB of memory, most of it zero, convert within 150 MB, and no zeros are stored", async (t) => {
   writeJsonImage(large, { memoryBytes: 20n * gib, dataBytes: 64 << 20 });
   for (const to of ["core", "ckpt-elf", "json", "criu"].filter((id) => registry.ids.includes(id))) {
     await t.test(to, () => {
@@ -43,7 +43,9 @@ test("20 GiB of sparse memory convert within 150 MB, and stay sparse", async (t)
         console.log(JSON.stringify({ maxRSS: process.resourceUsage().maxRSS }));`);
       assert.ok((maxRSS ?? Infinity) < 150 * 1024, `${maxRSS} KiB`);
       const pages = [`${output}.pages`, join(output, "pages-1.img")].find((path) => existsSync(path)) ?? output;
-      assert.ok(statSync(pages).size >= Number(20n * gib));
+      // Formats that say which memory is there leave the rest out, the others have holes.
+      const isShort = to === "ckpt-elf" || to === "criu";
+      assert.ok(isShort ? statSync(pages).size < 128 << 20 : statSync(pages).size >= Number(20n * gib), `${statSync(pages).size} bytes`);
       assert.ok(statSync(pages).blocks * 512 < 256 << 20, "holes were filled");
     });
   }

@@ -7,7 +7,7 @@ import test from "node:test";
 import fc from "fast-check";
 import { CrimgError } from "../../src/errors/crimg-error.js";
 import type { ByteRange } from "../../src/model/page-source.js";
-import { pieceLength } from "../../src/pages/background-copy.js";
+import { storeBufferLength as pieceLength } from "../../src/native/index.js";
 import { FilePageSource } from "../../src/pages/file-source.js";
 import { PageCopies } from "../../src/pages/page-copies.js";
 import { ProcessPageSource } from "../../src/pages/process-source.js";

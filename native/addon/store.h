@@ -1,0 +1,414 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Storing pages: from a process or a file, through a buffer that stays in the processor's cache, one behind the other into a
+ * file. Pages of zeros are left out, and pages that another file (the parent of an incremental image) has at a given place.
+ * Any number of threads work on one job; each takes the next piece, and writes where the pieces before it end. A thread
+ * knows that as soon as those have been read, so one reads while another writes.
+ *
+ * The job is an array of words that both sides see; the addresses in it stay valid until every thread is done.
+ */
+#pragma once
+#include <linux/futex.h>
+#include <linux/uio.h>
+
+/* Words of a job (src/native/store.ts has the same list). */
+enum {
+	STORE_PARTS,       /* address of struct store_part[] */
+	STORE_PIECES,      /* address of uint32_t[count + 1]: the first part of each piece, and the end */
+	STORE_COUNT,       /* pieces */
+	STORE_KINDS,       /* address of uint8_t[]: by page of all parts, what became of it */
+	STORE_SUMS,        /* address of uint32_t[]: by page, the checksum of the run of stored pages that begins with it */
+	STORE_SOURCE_FD,   /* read at the positions of the parts */
+	STORE_SOURCE_PID,  /* or, if not 0, tried first: process_vm_readv */
+	STORE_TARGET_FD,   /* -1: only look; -2: look and sum */
+	STORE_POSITION,    /* where the next piece goes */
+	STORE_NEXT,        /* next piece that nobody has taken */
+	STORE_TICKET,      /* piece whose place is decided next; the low half is a futex */
+	STORE_FAILED,      /* the first piece that did not go well; count: none */
+	STORE_ERROR,       /* its errno */
+	STORE_STOP,        /* set by the owner to end early */
+	STORE_DONE,        /* bytes read, for progress */
+	STORE_FAULT_PIECE, /* piece that fails for a test; -1: none */
+	STORE_WAITING,     /* threads that wait for the ticket */
+	STORE_IN_PLACE,    /* parts go to their targets, pages of zeros become holes; nothing moves together */
+	STORE_WORDS
+};
+
+enum { STORE_BUFFER = 1 << 18, STORE_PAGE = 4096 };
+
+/* What became of a page. */
+enum { STORE_ZERO, STORE_KEPT, STORE_IN_BASE };
+
+/* Bytes that are read together; they lie within one chunk (SPEC 7.1). */
+struct store_part {
+	uint64_t position;
+	uint64_t base_offset;  /* where the other file has the bytes that may be the same */
+	int32_t base_fd;       /* -1: there is none */
+	uint32_t length;       /* what it lacks to whole pages is filled up with zeros */
+	uint32_t keep;         /* pages from the first on that are stored even if they are zero */
+	uint32_t expected;     /* checksum of the bytes; 0: not known */
+	uint32_t first_page;   /* index in KINDS and SUMS */
+	uint32_t reserved;
+	uint64_t target;       /* where it goes if parts go to places of their own */
+};
+_Static_assert(sizeof(struct store_part) == 48, "store_part");
+
+/* What one thread works with. */
+struct store_lane {
+	int64_t *job;
+	uint8_t *buffer, *other;
+	struct crc32c crc;
+};
+
+static void store_copy(uint8_t *to, const uint8_t *from, uint64_t length)
+{
+	__asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(length) : : "memory");
+}
+
+/* The compiler may call it too. */
+__attribute__((visibility("hidden"), used)) void *memcpy(void *to, const void *from, size_t length)
+{
+	store_copy(to, from, length);
+	return to;
+}
+
+static int is_zero_page(const uint8_t *page)
+{
+	const uint64_t *words = (const uint64_t *)page;
+
+	for (int i = 0; i < STORE_PAGE / 8; i += 8)
+		if (words[i] | words[i + 1] | words[i + 2] | words[i + 3] | words[i + 4] | words[i + 5] | words[i + 6] | words[i + 7])
+			return 0;
+	return 1;
+}
+
+static int is_same_page(const uint8_t *a, const uint8_t *b)
+{
+	const uint64_t *left = (const uint64_t *)a, *right = (const uint64_t *)b;
+
+	for (int i = 0; i < STORE_PAGE / 8; i += 4)
+		if ((left[i] ^ right[i]) | (left[i + 1] ^ right[i + 1]) | (left[i + 2] ^ right[i + 2]) | (left[i + 3] ^ right[i + 3]))
+			return 0;
+	return 1;
+}
+
+static uint32_t whole_pages(uint32_t length)
+{
+	return (length + STORE_PAGE - 1) / STORE_PAGE;
+}
+
+static int64_t read_at(int64_t fd, uint8_t *to, uint64_t length, uint64_t position)
+{
+	return call(__NR_pread64, fd, (int64_t)(uintptr_t)to, (int64_t)length, (int64_t)position);
+}
+
+/* Fills the buffer with the parts, each in whole pages. Returns 0 or -errno. */
+static int64_t store_read(struct store_lane *lane, const struct store_part *part, const struct store_part *end)
+{
+	int64_t *job = lane->job;
+	struct iovec to[STORE_BUFFER / STORE_PAGE], from[STORE_BUFFER / STORE_PAGE];
+	uint8_t *at = lane->buffer;
+	int64_t total = 0, count = 0, result;
+
+	for (const struct store_part *p = part; p < end; p++, count++) {
+		uint32_t room = whole_pages(p->length) * STORE_PAGE;
+
+		to[count].iov_base = at;
+		from[count].iov_base = (void *)(uintptr_t)p->position;
+		to[count].iov_len = from[count].iov_len = p->length;
+		total += p->length;
+		if (room > p->length)
+			memset(at + p->length, 0, room - p->length);
+		at += room;
+	}
+	if (job[STORE_SOURCE_PID]) {
+		const int64_t words[7] = { __NR_process_vm_readv, job[STORE_SOURCE_PID], (int64_t)(uintptr_t)to, count,
+					   (int64_t)(uintptr_t)from, count, 0 };
+
+		if (raw_syscall(words) == total)
+			return 0;
+		/* What protection hides only /proc/PID/mem gives. */
+	}
+	for (int64_t i = 0; i < count; i++) {
+		for (uint64_t done = 0; done < to[i].iov_len; done += (uint64_t)result) {
+			result = read_at(job[STORE_SOURCE_FD], (uint8_t *)to[i].iov_base + done, to[i].iov_len - done,
+					 (uint64_t)(uintptr_t)from[i].iov_base + done);
+			if (result == -EINTR)
+				result = 0;
+			else if (result <= 0)
+				return result ? result : -EIO;
+		}
+	}
+	return 0;
+}
+
+/* Which pages of a part are stored. The other file is read only where it may have them. */
+static void store_judge(struct store_lane *lane, const struct store_part *part, const uint8_t *bytes, uint8_t *kinds)
+{
+	uint32_t pages = whole_pages(part->length);
+	int has_other = part->base_fd >= 0 &&
+			read_at(part->base_fd, lane->other, (uint64_t)pages * STORE_PAGE, part->base_offset) == (int64_t)pages * STORE_PAGE;
+
+	for (uint32_t i = 0; i < pages; i++, bytes += STORE_PAGE) {
+		if (has_other && is_same_page(bytes, lane->other + (uint64_t)i * STORE_PAGE))
+			kinds[i] = STORE_IN_BASE;
+		else
+			kinds[i] = i >= part->keep && is_zero_page(bytes) ? STORE_ZERO : STORE_KEPT;
+	}
+}
+
+/* Judges, moves together and sums what was read. Returns the bytes to be stored, or -errno. */
+static int64_t store_pack(struct store_lane *lane, const struct store_part *part, const struct store_part *end)
+{
+	int64_t *job = lane->job;
+	const uint8_t *from = lane->buffer;
+	uint8_t *to = lane->buffer;
+
+	for (; part < end; part++) {
+		uint8_t *kinds = (uint8_t *)(uintptr_t)job[STORE_KINDS] + part->first_page;
+		uint32_t *sums = (uint32_t *)(uintptr_t)job[STORE_SUMS] + part->first_page;
+		uint32_t pages = whole_pages(part->length), sum = 0;
+
+		if (part->expected) {
+			sum = crc32c_stored(crc32c_of(0, from, (uint64_t)pages * STORE_PAGE, &lane->crc));
+			if (sum != part->expected)
+				return -EBADMSG;
+		}
+		store_judge(lane, part, from, kinds);
+		for (uint32_t i = 0; i < pages;) {
+			uint32_t first = i;
+			uint64_t length;
+
+			while (i < pages && kinds[i] == STORE_KEPT)
+				i++;
+			length = (uint64_t)(i - first) * STORE_PAGE;
+			if (length) {
+				if (job[STORE_TARGET_FD] != -1)
+					sums[first] = sum && i - first == pages
+							      ? sum
+							      : crc32c_stored(crc32c_of(0, from + (uint64_t)first * STORE_PAGE, length, &lane->crc));
+				if (to != from + (uint64_t)first * STORE_PAGE)
+					store_copy(to, from + (uint64_t)first * STORE_PAGE, length);
+				to += length;
+			}
+			while (i < pages && kinds[i] != STORE_KEPT)
+				i++;
+		}
+		from += (uint64_t)pages * STORE_PAGE;
+	}
+	return to - lane->buffer;
+}
+
+static int64_t write_all(int64_t fd, const uint8_t *bytes, uint64_t length, uint64_t position)
+{
+	for (uint64_t done = 0; done < length;) {
+		int64_t result = call(__NR_pwrite64, fd, (int64_t)(uintptr_t)(bytes + done), (int64_t)(length - done),
+				      (int64_t)(position + done));
+
+		if (result == -EINTR)
+			continue;
+		if (result <= 0)
+			return result ? result : -EIO;
+		done += (uint64_t)result;
+	}
+	return 0;
+}
+
+/* Writes what is not zero of what was read to the targets of the parts; neighbours together. Returns 0 or -errno. */
+static int64_t store_in_place(struct store_lane *lane, const struct store_part *part, const struct store_part *end)
+{
+	const uint8_t *bytes = lane->buffer, *from = bytes;
+	uint64_t length = 0, target = 0;
+
+	for (; part < end; part++) {
+		uint8_t *kinds = (uint8_t *)(uintptr_t)lane->job[STORE_KINDS] + part->first_page;
+		uint32_t pages = whole_pages(part->length);
+
+		if (part->expected &&
+		    crc32c_stored(crc32c_of(0, bytes, (uint64_t)pages * STORE_PAGE, &lane->crc)) != part->expected)
+			return -EBADMSG;
+		store_judge(lane, part, bytes, kinds);
+		for (uint32_t i = 0; i < pages; i++, bytes += STORE_PAGE) {
+			uint32_t left = part->length - i * STORE_PAGE, room = left < STORE_PAGE ? left : STORE_PAGE;
+			uint64_t at = part->target + (uint64_t)i * STORE_PAGE;
+
+			if (kinds[i] != STORE_KEPT || lane->job[STORE_TARGET_FD] < 0)
+				continue;
+			if (from + length != bytes || target + length != at) {
+				int64_t result = write_all(lane->job[STORE_TARGET_FD], from, length, target);
+
+				if (result)
+					return result;
+				from = bytes;
+				target = at;
+				length = 0;
+			}
+			length += room;
+		}
+	}
+	return write_all(lane->job[STORE_TARGET_FD], from, length, target);
+}
+
+static int64_t load_word(const int64_t *word)
+{
+	return __atomic_load_n(word, __ATOMIC_ACQUIRE);
+}
+
+/* Records a failure; the first piece counts. Whoever waits for a later one gives up. */
+static void store_fail(int64_t *job, int64_t piece, int64_t error)
+{
+	int64_t known = load_word(&job[STORE_FAILED]);
+
+	while (piece < known)
+		if (__atomic_compare_exchange_n(&job[STORE_FAILED], &known, piece, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+			job[STORE_ERROR] = -error;
+			break;
+		}
+	call(__NR_futex, (int64_t)(uintptr_t)&job[STORE_TICKET], FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT32_MAX, 0);
+}
+
+/* Waits until the places of all pieces before are known. Returns 0 if this one is in vain. */
+static int store_turn(int64_t *job, int64_t piece)
+{
+	static const struct __kernel_timespec soon = { 0, 5000000 };
+
+	for (;;) {
+		int64_t now = load_word(&job[STORE_TICKET]);
+		const int64_t words[7] = { __NR_futex, (int64_t)(uintptr_t)&job[STORE_TICKET], FUTEX_WAIT | FUTEX_PRIVATE_FLAG,
+					   (int32_t)now, (int64_t)(uintptr_t)&soon, 0, 0 };
+
+		if (now == piece)
+			return 1;
+		if (load_word(&job[STORE_FAILED]) < piece || load_word(&job[STORE_STOP]))
+			return 0;
+		__atomic_fetch_add(&job[STORE_WAITING], 1, __ATOMIC_ACQ_REL);
+		raw_syscall(words);
+		__atomic_fetch_sub(&job[STORE_WAITING], 1, __ATOMIC_ACQ_REL);
+	}
+}
+
+/* One piece. Returns 0 if the thread should end. */
+static int store_piece(struct store_lane *lane, int64_t piece)
+{
+	int64_t *job = lane->job;
+	const uint32_t *pieces = (const uint32_t *)(uintptr_t)job[STORE_PIECES];
+	const struct store_part *parts = (const struct store_part *)(uintptr_t)job[STORE_PARTS];
+	const struct store_part *part = parts + pieces[piece], *end = parts + pieces[piece + 1];
+	int64_t result = piece == job[STORE_FAULT_PIECE] ? -EIO : store_read(lane, part, end), length, position;
+
+	if (!result)
+		result = job[STORE_IN_PLACE] ? store_in_place(lane, part, end) : store_pack(lane, part, end);
+	if (result < 0) {
+		store_fail(job, piece, result);
+		return 0;
+	}
+	length = result;
+	if (!store_turn(job, piece))
+		return 0;
+	position = job[STORE_POSITION];
+	job[STORE_POSITION] = position + length;
+	__atomic_store_n(&job[STORE_TICKET], piece + 1, __ATOMIC_RELEASE);
+	if (load_word(&job[STORE_WAITING]))
+		call(__NR_futex, (int64_t)(uintptr_t)&job[STORE_TICKET], FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT32_MAX, 0);
+	if (job[STORE_TARGET_FD] >= 0 && length && !job[STORE_IN_PLACE]) {
+		result = write_all(job[STORE_TARGET_FD], lane->buffer, (uint64_t)length, (uint64_t)position);
+		if (result < 0) {
+			/* The places of later pieces are right all the same: whoever mends this one writes it to the same place. */
+			store_fail(job, piece, result);
+			return 0;
+		}
+	}
+	for (int64_t bytes = 0; part < end; part++) {
+		bytes = whole_pages(part->length) * STORE_PAGE;
+		__atomic_fetch_add(&job[STORE_DONE], bytes, __ATOMIC_RELAXED);
+	}
+	return 1;
+}
+
+/* A thread's part in a job, until no piece is left. Returns 0 or -errno if there is no memory. */
+static int64_t store_run(int64_t *job)
+{
+	const int64_t words[7] = { __NR_mmap, 0, 2 * STORE_BUFFER, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0 };
+	int64_t memory = raw_syscall(words);
+	struct store_lane lane;
+
+	if (memory < 0)
+		return memory;
+	lane.job = job;
+	lane.buffer = (uint8_t *)(uintptr_t)memory;
+	lane.other = lane.buffer + STORE_BUFFER;
+	crc32c_look(&lane.crc);
+	for (;;) {
+		int64_t piece = __atomic_fetch_add(&job[STORE_NEXT], 1, __ATOMIC_ACQ_REL);
+
+		if (piece >= job[STORE_COUNT] || load_word(&job[STORE_STOP]) || load_word(&job[STORE_FAILED]) < piece || !store_piece(&lane, piece))
+			break;
+	}
+	call(__NR_munmap, memory, 2 * STORE_BUFFER, 0, 0);
+	return 0;
+}
+
+struct store_work {
+	napi_async_work work;
+	napi_deferred deferred;
+	napi_ref keep; /* keeps the words where they are */
+	int64_t *job;
+};
+
+static void store_execute(napi_env env, void *data)
+{
+	struct store_work *work = data;
+
+	(void)env;
+	store_run(work->job);
+}
+
+static void store_complete(napi_env env, napi_status status, void *data)
+{
+	struct store_work *work = data;
+	napi_value nothing;
+
+	(void)status;
+	napi_get_undefined(env, &nothing);
+	napi_resolve_deferred(env, work->deferred, nothing);
+	napi_delete_reference(env, work->keep);
+	napi_delete_async_work(env, work->work);
+	call(__NR_munmap, (int64_t)(uintptr_t)work, sizeof(*work), 0, 0);
+}
+
+/*
+ * storePages(job: BigInt64Array(STORE_WORDS)): Promise<void>. One more thread works on the job, until no piece is left or one
+ * has failed.
+ */
+static napi_value js_store_pages(napi_env env, napi_callback_info info)
+{
+	const int64_t words[7] = { __NR_mmap, 0, sizeof(struct store_work), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0 };
+	size_t count = 1, length;
+	napi_value value, name, promise;
+	struct store_work *work;
+	int64_t memory;
+	void *job;
+
+	if (napi_get_cb_info(env, info, &count, &value, NULL, NULL) != napi_ok || count < 1 ||
+	    !buffer_address(env, value, &job, &length) || length < STORE_WORDS * 8)
+		return throw_type(env, "storePages(BigInt64Array)");
+	memory = raw_syscall(words);
+	if (memory < 0)
+		return throw_type(env, "storePages: out of memory");
+	work = (struct store_work *)(uintptr_t)memory;
+	work->job = job;
+	/* Counted as two calls a piece when the first thread is asked for, so that tests meet the same one every time. */
+	if (!work->job[STORE_NEXT] && work->job[STORE_FAULT_PIECE] < -1) {
+		int64_t pieces = work->job[STORE_COUNT], calls = 2 * pieces;
+
+		work->job[STORE_FAULT_PIECE] = fault_at > calls_made && fault_at <= calls_made + calls ? (fault_at - calls_made - 1) / 2 : -1;
+		calls_made += calls;
+	}
+	if (napi_create_reference(env, value, 1, &work->keep) != napi_ok ||
+	    napi_create_string_utf8(env, "crimg store", NAPI_AUTO_LENGTH, &name) != napi_ok ||
+	    napi_create_promise(env, &work->deferred, &promise) != napi_ok ||
+	    napi_create_async_work(env, NULL, name, store_execute, store_complete, work, &work->work) != napi_ok ||
+	    napi_queue_async_work(env, work->work) != napi_ok)
+		return throw_type(env, "storePages: cannot start"); /* leaks a page, once, in a process that ends */
+	return promise;
+}

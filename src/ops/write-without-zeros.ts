@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Writing in any format without pages of zeros. */
+import type { FormatAdapter, WriteOptions } from "../adapter/format.js";
+import type { Output } from "../adapter/output.js";
+import type { Checkpoint } from "../model/checkpoint.js";
+import { withoutZeroPages } from "../pages/storage-plan.js";
+
+/** Writes a checkpoint; a format that does not deal with pages of zeros itself does not see them. */
+export async function writeWithoutZeros(
+  format: FormatAdapter,
+  checkpoint: Checkpoint,
+  output: Output,
+  options: WriteOptions,
+): Promise<void> {
+  const onProgress = (): void => options.onProgress?.(0n, 0n);
+  const seen = format.knowsZeroPages === true ? checkpoint : await withoutZeroPages(checkpoint, { onProgress });
+  await format.write?.(seen, output, options);
+}

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Which bytes of a checkpoint a writer stores, and the extents that come of it. A page of zeros is not stored where memory
+ * without an extent is zero anyway: in private anonymous memory, and in objects whose holes are zeros. The first page of a
+ * mapping is, so that a mapping that the program has touched can be told from one that it has not (cores leave the latter
+ * out, as the kernel does). Pages shared with a parent are stored once.
+ */
+import type { ExtentRow, VmaRow } from "../gen/tables.js";
+import { Checkpoint } from "../model/checkpoint.js";
+import type { CopyWatch } from "../model/page-source.js";
+import type { StoredRuns, StoreRange } from "./store-pages.js";
+import { storePages } from "./store-pages.js";
+
+const pageSize = 4096n;
+const all = 2 ** 32 - 1;
+/** Sets of 2011 come back byte for byte: their pages of zeros are kept. */
+const keptWhole: ReadonlySet<string> = new Set(["crtools", "ckpt-elf-v1"]);
+
+/** What an extent becomes: ranges of its own, or bytes of an earlier extent. */
+type Origin =
+  | { readonly kind: "own"; readonly first: number; readonly end: number }
+  /** `skip` bytes into the holder. */
+  | { readonly kind: "shared"; readonly holder: number; readonly skip: bigint };
+
+export interface StoragePlan {
+  /** In the order of the extents. */
+  readonly ranges: readonly StoreRange[];
+  /** Bytes of the ranges. */
+  readonly total: bigint;
+  /** By row of `extents`. */
+  readonly origins: readonly Origin[];
+}
+
+/** Part of an extent that has bytes in the end. */
+export interface StoredPart {
+  /** Row of `extents`. */
+  readonly row: number;
+  /** Bytes of the extent before it. */
+  readonly skip: bigint;
+  readonly length: bigint;
+  /** Where it was written; -1: it is in the range's base. */
+  readonly offset: number;
+  /** Whether it was written for this extent, and not for one that shares it. */
+  readonly isOwn: boolean;
+}
+
+export function planStorage(checkpoint: Checkpoint): StoragePlan {
+  const { extents } = checkpoint.tables;
+  const ranges: StoreRange[] = [];
+  const holders = new Map<number, number[]>();
+  const keeper = new Keeper(checkpoint);
+  let total = 0n;
+  const origins = extents.map((extent, row): Origin => {
+    const known = holders.get(extent.source) ?? [];
+    holders.set(extent.source, known);
+    const holder = holderOf(extents, known, extent);
+    if (holder !== undefined) return { kind: "shared", holder, skip: extent.fileOffset - (extents[holder]?.fileOffset ?? 0n) };
+    const first = ranges.length;
+    const source = checkpoint.sources[extent.source];
+    if (source !== undefined) {
+      for (const { skip, length, keep } of keeper.cut(extent)) {
+        ranges.push({ source, position: extent.fileOffset + skip, length, address: extent.address + skip, keep });
+        total += length;
+      }
+    }
+    const last = extents[known.at(-1) ?? -1];
+    // Only what ascends can be found again; anything else is stored once more.
+    if (last === undefined || last.fileOffset + last.length <= extent.fileOffset) known.push(row);
+    return { kind: "own", first, end: ranges.length };
+  });
+  return { ranges, total, origins };
+}
+
+/** Who has the bytes of an extent already: a row of `extents`. */
+function holderOf(extents: readonly ExtentRow[], known: readonly number[], extent: ExtentRow): number | undefined {
+  if (extent.ownerKind !== "mm") return undefined;
+  const rowAt = (index: number): ExtentRow | undefined => extents[known[index] ?? -1];
+  let [low, high] = [0, known.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    const { fileOffset, length } = rowAt(middle) as ExtentRow;
+    if (fileOffset + length > extent.fileOffset) high = middle;
+    else low = middle + 1;
+  }
+  const found = rowAt(low);
+  if (found === undefined || found.fileOffset > extent.fileOffset) return undefined;
+  if (found.fileOffset + found.length < extent.fileOffset + extent.length) return undefined;
+  // A place in the middle of a page would be none in the image.
+  return (extent.fileOffset - found.fileOffset) % pageSize === 0n ? known[low] : undefined;
+}
+
+/** Says which pages of extents are stored even if they are zero. */
+class Keeper {
+  readonly #vmas = new Map<number, readonly VmaRow[]>();
+  /** The mapping whose first stored page has been seen. */
+  #seen: VmaRow | undefined;
+
+  readonly #keepsAll: boolean;
+
+  constructor(private readonly checkpoint: Checkpoint) {
+    this.#keepsAll = keptWhole.has(checkpoint.tables.checkpoint[0]?.sourceFormat ?? "");
+  }
+
+  /** An extent, cut where mappings begin and end. */
+  *cut({
+    ownerKind,
+    owner,
+    address,
+    length,
+  }: ExtentRow): Generator<{ readonly skip: bigint; readonly length: bigint; readonly keep: number }> {
+    if (this.#keepsAll) {
+      yield { skip: 0n, length, keep: all };
+      return;
+    }
+    if (ownerKind === "object") {
+      const object = this.checkpoint.tables.objects[owner];
+      // What a file has beyond its extents is the file's.
+      yield { skip: 0n, length, keep: object === undefined || (object.kind === "file" && object.bundled === 0) ? all : 0 };
+      return;
+    }
+    const vmas = this.#vmasOf(owner);
+    const end = address + length;
+    let at = address;
+    for (let index = firstEndingAfter(vmas, address); at < end; index++) {
+      const vma = vmas[index];
+      const start = vma === undefined || vma.start > end ? end : vma.start;
+      if (start > at) yield { skip: at - address, length: start - at, keep: all };
+      if (vma === undefined || vma.start >= end) return;
+      const [from, to] = [start > at ? start : at, vma.end < end ? vma.end : end];
+      const isPlain = vma.kind === "anon_private" && vma.object === null;
+      yield { skip: from - address, length: to - from, keep: isPlain ? (this.#seen === vma ? 0 : 1) : all };
+      this.#seen = vma;
+      at = to;
+    }
+  }
+
+  #vmasOf(mm: number): readonly VmaRow[] {
+    let known = this.#vmas.get(mm);
+    if (known === undefined) {
+      known = this.checkpoint.vmasOf(mm).map((row) => this.checkpoint.tables.vmas[row] as VmaRow);
+      this.#vmas.set(mm, known);
+    }
+    return known;
+  }
+}
+
+function firstEndingAfter(vmas: readonly VmaRow[], address: bigint): number {
+  let [low, high] = [0, vmas.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((vmas[middle]?.end ?? 0n) > address) high = middle;
+    else low = middle + 1;
+  }
+  return low;
+}
+
+/** What was stored of the extents, in their order. */
+export function storedParts({ tables: { extents } }: Checkpoint, { ranges, origins }: StoragePlan, runs: StoredRuns): StoredPart[] {
+  const parts: StoredPart[] = [];
+  /** By row: the first of its parts, and behind the last. */
+  const placeOf: (readonly [number, number])[] = [];
+  let run = 0;
+  for (const [row, origin] of origins.entries()) {
+    const extent = extents[row] as ExtentRow;
+    const before = parts.length;
+    if (origin.kind === "own") {
+      for (; run < runs.count && (runs.range[run] ?? 0) < origin.end; run++) {
+        const range = ranges[runs.range[run] ?? 0] as StoreRange;
+        const skip = range.position - extent.fileOffset + BigInt(runs.skip[run] ?? 0);
+        const [length, left] = [BigInt(runs.length[run] ?? 0), extent.length - skip];
+        parts.push({ row, skip, length: length < left ? length : left, offset: runs.offset[run] ?? 0, isOwn: true });
+      }
+    } else {
+      const [first, end] = placeOf[origin.holder] ?? [0, 0];
+      for (let index = first; index < end; index++) {
+        const { skip, length, offset } = parts[index] as StoredPart;
+        const from = skip > origin.skip ? skip : origin.skip;
+        const to = skip + length < origin.skip + extent.length ? skip + length : origin.skip + extent.length;
+        if (from >= to) continue;
+        parts.push({
+          row,
+          skip: from - origin.skip,
+          length: to - from,
+          offset: offset < 0 ? offset : offset + Number(from - skip),
+          isOwn: false,
+        });
+      }
+    }
+    placeOf.push([before, parts.length]);
+  }
+  return parts;
+}
+
+/** The same checkpoint without extents of zeros, for writers that lay out before they copy. */
+export async function withoutZeroPages(checkpoint: Checkpoint, watch: CopyWatch): Promise<Checkpoint> {
+  const plan = planStorage(checkpoint);
+  const { tables, sources, unknownTables } = checkpoint;
+  const runs = await storePages(-1, 0, plan.ranges, watch);
+  const extents = storedParts(checkpoint, plan, runs).map(({ row, skip, length }): ExtentRow => {
+    const extent = tables.extents[row] as ExtentRow;
+    return { ...extent, address: extent.address + skip, length, fileOffset: extent.fileOffset + skip };
+  });
+  return new Checkpoint({ tables: { ...tables, extents }, sources, unknownTables });
+}

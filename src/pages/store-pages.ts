@@ -1,0 +1,386 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Storing pages one behind the other, without those that are zero: other threads read, judge, sum and write them
+ * (native/addon/store.h), so that every byte is looked at once, while it is in the processor's cache.
+ */
+import { readSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import type { CopyWatch, DirectReading, PageSource } from "../model/page-source.js";
+import { chunkSize } from "../model/stored-chunks.js";
+import { pageKind, pagesOf, StoreJob, storeBufferLength, type StorePart } from "../native/store.js";
+import { checksumOf } from "./checksum.js";
+import { writeFully } from "./file-source.js";
+import { canCallDirectly } from "./kernel-copy.js";
+
+const pageSize = 4096;
+const chunk = Number(chunkSize);
+/**
+ * Pieces of one job: up to 256 MiB. Pieces are as long as a thread's buffer, 256 KiB: the page cache takes blocks as large
+ * as a write; from 1 MiB on they are huge pages, and a virtual machine that reports free memory to its host has to ask for
+ * those back, which was seen to turn 0.2 s for a GiB into 1.5 s.
+ */
+const piecesOfJob = 1024;
+/**
+ * Threads: writes into one file exclude each other, and reading a GiB takes about as long as writing it (measured on ext4:
+ * 0.22 and 0.15 s), so that a third would wait for the others.
+ */
+const maxLanes = 2;
+/** Time between two looks at the progress, milliseconds. */
+const lookMs = 20;
+
+/** Bytes to be stored. */
+export interface StoreRange {
+  readonly source: PageSource;
+  /** In the source. */
+  readonly position: bigint;
+  readonly length: bigint;
+  /** Chunks are cut where this, counted on, is a multiple of their size. */
+  readonly address: bigint;
+  /** Pages from the first on that are stored even if they are zero. */
+  readonly keep: number;
+  /** A file that may have the same bytes from an offset on: they need not be stored again. */
+  readonly base?: { readonly fd: number; readonly offset: bigint } | undefined;
+  /** Where the bytes go, for `copyPages`. */
+  readonly target?: bigint;
+}
+
+/** Runs of pages, in the order of the ranges; the rest of them is zero. By index. */
+export class StoredRuns {
+  /** Index of the range. */
+  readonly range: number[] = [];
+  /** Bytes of the range before the run. */
+  readonly skip: number[] = [];
+  /** Whole pages. */
+  readonly length: number[] = [];
+  /** Where the run is in the file that was written; -1: in the range's base. */
+  readonly offset: number[] = [];
+  /** Checksums of the chunks of the runs that were written. */
+  readonly sums: number[] = [];
+  /** Where the file that was written ends. */
+  end = 0;
+
+  get count(): number {
+    return this.range.length;
+  }
+
+  /** Adds the pages of one part; a run goes on from one part of a range to the next, a chunk does not. */
+  add(range: number, skip: number, kinds: Uint8Array, sums: Uint32Array): void {
+    for (let page = 0; page < kinds.length; ) {
+      const kind = kinds[page];
+      const first = page;
+      while (page < kinds.length && kinds[page] === kind) page++;
+      if (kind === pageKind.zero) continue;
+      const length = (page - first) * pageSize;
+      if (kind === pageKind.kept) this.sums.push(sums[first] ?? 0);
+      this.#push(range, skip + first * pageSize, length, kind === pageKind.kept);
+    }
+  }
+
+  /** Adds a whole range of whole pages. */
+  addWhole(range: number, length: number): void {
+    if (length > 0) this.#push(range, 0, length, true);
+  }
+
+  #push(range: number, skip: number, length: number, isKept: boolean): void {
+    const last = this.count - 1;
+    const isNext = last >= 0 && this.range[last] === range && (this.skip[last] ?? 0) + (this.length[last] ?? 0) === skip;
+    if (isNext && (this.offset[last] ?? 0) >= 0 === isKept) this.length[last] = (this.length[last] ?? 0) + length;
+    else {
+      this.range.push(range);
+      this.skip.push(skip);
+      this.length.push(length);
+      this.offset.push(isKept ? this.end : -1);
+    }
+    if (isKept) this.end += length;
+  }
+}
+
+/** A part, and where it comes from. */
+interface Part extends StorePart {
+  readonly range: number;
+  readonly skip: number;
+}
+
+/** Parts that are stored by one job, or one piece that JavaScript has to read. */
+interface Round {
+  readonly source: PageSource;
+  readonly direct: DirectReading | undefined;
+  readonly parts: Part[];
+  /** The first part of each piece. */
+  readonly pieces: number[];
+}
+
+/** Cuts ranges into parts, pieces and rounds. */
+function* roundsOf(ranges: readonly StoreRange[]): Generator<Round> {
+  let round: Round | undefined;
+  let room = 0;
+  for (const [index, range] of ranges.entries()) {
+    const direct = canCallDirectly() ? range.source.direct?.() : undefined;
+    for (const data of dataOf(range)) {
+      for (const part of partsOf(range, index, data, direct)) {
+        const needed = pagesOf(part.length) * pageSize;
+        const isDirect = direct !== undefined && part.expected >= 0;
+        const isSame = round !== undefined && round.source === range.source && (round.direct !== undefined) === isDirect;
+        if (round === undefined || !isSame || (needed > room && (!isDirect || round.pieces.length === piecesOfJob))) {
+          if (round !== undefined) yield round;
+          round = { source: range.source, direct: isDirect ? direct : undefined, parts: [], pieces: [] };
+          room = 0;
+        }
+        if (needed > room) {
+          round.pieces.push(round.parts.length);
+          room = storeBufferLength;
+        }
+        round.parts.push(part);
+        room -= needed;
+      }
+    }
+  }
+  if (round !== undefined) yield round;
+}
+
+/** The parts of a range that are not holes of a file, from and to whole pages: [bytes before it, its end], apart. */
+function dataOf({ source, position, length, keep }: StoreRange): (readonly [number, number])[] {
+  const whole = Number(length);
+  const ranges = keep * pageSize >= whole ? undefined : source.dataRanges?.(position, length);
+  if (ranges === undefined) return [[0, whole]];
+  const parts: [number, number][] = [];
+  const take = (from: number, to: number): void => {
+    const [start, end] = [from - (from % pageSize), Math.min(whole, Math.ceil(to / pageSize) * pageSize)];
+    const last = parts.at(-1);
+    if (last !== undefined && start <= last[1]) last[1] = Math.max(last[1], end);
+    else if (start < end) parts.push([start, end]);
+  };
+  take(0, keep * pageSize);
+  for (const data of ranges) take(Number(data.position - position), Number(data.position - position + data.length));
+  return parts;
+}
+
+function* partsOf(
+  { position, address, keep, base, target }: StoreRange,
+  range: number,
+  [from, end]: readonly [number, number],
+  direct: DirectReading | undefined,
+): Generator<Part> {
+  const [start, phase] = [Number(position), Number(address % chunkSize)];
+  for (let skip = from; skip < end; ) {
+    const cut = target === undefined ? undefined : direct?.endOfChunk?.(start + skip);
+    const room = cut === undefined ? chunk - ((phase + skip) % chunk) : cut - (start + skip);
+    const length = Math.min(room, end - skip);
+    const whole = { position: start + skip, length };
+    yield {
+      range,
+      skip,
+      ...whole,
+      keep: Math.max(0, keep - skip / pageSize),
+      // Below zero: calls do not read these bytes as they shall be.
+      expected: direct?.expects === undefined ? 0 : direct.expects(whole.position, length),
+      base: base === undefined ? undefined : { fd: base.fd, offset: Number(base.offset) + skip },
+      target: target === undefined ? undefined : Number(target) + skip,
+    };
+    skip += length;
+  }
+}
+
+/** The state of one storing. */
+class Storing {
+  readonly runs = new StoredRuns();
+  isOver = false;
+  #done = 0;
+  #job: StoreJob | undefined;
+  #buffer: Uint8Array | undefined;
+
+  /**
+   * @param fd -1: nothing is written
+   * @param isInPlace ranges go to their targets
+   */
+  constructor(
+    private readonly fd: number,
+    private readonly isInPlace: boolean,
+  ) {}
+
+  async round(round: Round): Promise<void> {
+    for (let piece = 0; piece < round.pieces.length && !this.isOver; ) {
+      if (round.direct !== undefined) piece = await this.#direct(round, round.direct, piece);
+      if (piece < round.pieces.length && !this.isOver) this.#slow(round, piece++);
+    }
+  }
+
+  /** Stores pieces until one does not go well, from `first` on. Returns how many of the round are done. */
+  async #direct({ source, parts, pieces }: Round, direct: DirectReading, first: number): Promise<number> {
+    const from = pieces[first] ?? 0;
+    const firstParts = [...pieces.slice(first), parts.length].map((index) => index - from);
+    const rest = from === 0 ? parts : parts.slice(from);
+    const isShared = direct.sharesBlocks === true && this.fd >= 0;
+    const job = new StoreJob(rest, firstParts, {
+      sourceFd: direct.fd,
+      sourcePid: direct.pid ?? 0,
+      targetFd: isShared ? -2 : this.fd,
+      position: this.isInPlace ? undefined : this.runs.end,
+    });
+    this.#job = job;
+    // The second begins when this thread has nothing else to do: threads that share a processor wait for whichever was
+    // stopped while it wrote.
+    const lanes = [job.run()];
+    for (let lane = 1; lane < Math.min(maxLanes, availableParallelism(), job.count); lane++) lanes.push(idle().then(() => job.run()));
+    await Promise.all(lanes);
+    this.#job = undefined;
+    if (this.isOver) return pieces.length;
+    const whole = job.whole;
+    const end = firstParts[whole] ?? 0;
+    if (this.isInPlace) {
+      for (let index = 0; index < end; index++) this.#done += rest[index]?.length ?? 0;
+      if (isShared) for (const { position, length, target } of rest.slice(0, end)) this.#copyOne(source, position, length, target);
+      return first + whole;
+    }
+    let page = 0;
+    for (let index = 0; index < end; index++) {
+      const { range, skip, position, length } = rest[index] as Part;
+      const pages = pagesOf(length);
+      const kinds = job.kinds.subarray(page, page + pages);
+      if (isShared) this.#copyBlocks(source, position, length, kinds);
+      this.runs.add(range, skip, kinds, job.sums.subarray(page, page + pages));
+      page += pages;
+    }
+    this.#done += page * pageSize;
+    return first + whole;
+  }
+
+  #copyOne(source: PageSource, position: number, length: number, target = 0): void {
+    source.copyTo(this.fd, BigInt(target), [{ position: BigInt(position), length: BigInt(length) }]);
+  }
+
+  /** Has the file system copy what is stored of a part: it need not move the bytes. */
+  #copyBlocks(source: PageSource, position: number, length: number, kinds: Uint8Array): void {
+    let target = this.runs.end;
+    for (const [from, to] of keptRuns(kinds)) {
+      const end = Math.min(to * pageSize, length);
+      this.#copyOne(source, position + from * pageSize, end - from * pageSize, target);
+      target += (to - from) * pageSize;
+    }
+  }
+
+  /** A piece that calls do not read, or that did not go well: this way tells why, or works. */
+  #slow({ source, parts, pieces }: Round, piece: number): void {
+    const buffer = (this.#buffer ??= new Uint8Array(storeBufferLength));
+    for (const { range, skip, position, length, keep, base, target: place } of parts.slice(
+      pieces[piece],
+      pieces[piece + 1] ?? parts.length,
+    )) {
+      const pages = pagesOf(length);
+      const bytes = buffer.subarray(0, pages * pageSize);
+      bytes.fill(0, length);
+      source.read(BigInt(position), bytes.subarray(0, length));
+      const kinds = kindsOf(bytes, keep, base);
+      if (this.isInPlace) {
+        for (const [first, next] of keptRuns(kinds)) {
+          writeFully(this.fd, bytes.subarray(first * pageSize, Math.min(length, next * pageSize)), BigInt((place ?? 0) + first * pageSize));
+        }
+        this.#done += length;
+        continue;
+      }
+      const sums = new Uint32Array(pages);
+      let target = this.runs.end;
+      for (const [first, next] of this.fd < 0 ? [] : keptRuns(kinds)) {
+        const run = bytes.subarray(first * pageSize, next * pageSize);
+        sums[first] = checksumOf(run);
+        writeFully(this.fd, run, BigInt(target));
+        target += run.length;
+      }
+      this.runs.add(range, skip, kinds, sums);
+      this.#done += bytes.length;
+    }
+  }
+
+  /** Bytes looked at. */
+  get progress(): number {
+    return this.#done + (this.#job?.done ?? 0);
+  }
+
+  stop(): void {
+    this.isOver = true;
+    this.#job?.stop();
+  }
+}
+
+/** Runs of pages that are stored: [first, behind the last]. */
+function* keptRuns(kinds: Uint8Array): Generator<readonly [number, number]> {
+  for (let first = 0; first < kinds.length; ) {
+    let next = first;
+    while (next < kinds.length && kinds[next] === pageKind.kept) next++;
+    if (next > first) yield [first, next];
+    while (next < kinds.length && kinds[next] !== pageKind.kept) next++;
+    first = next;
+  }
+}
+
+function kindsOf(bytes: Uint8Array, keep: number, base: StorePart["base"]): Uint8Array {
+  const pages = bytes.length / pageSize;
+  const kinds = new Uint8Array(pages);
+  const other = base === undefined ? undefined : new Uint8Array(bytes.length);
+  const hasOther = other !== undefined && base !== undefined && readSync(base.fd, other, 0, other.length, base.offset) === other.length;
+  for (let page = 0; page < pages; page++) {
+    const part = bytes.subarray(page * pageSize, (page + 1) * pageSize);
+    const isSame = hasOther && Buffer.compare(part, other.subarray(page * pageSize, (page + 1) * pageSize)) === 0;
+    if (isSame) kinds[page] = pageKind.inBase;
+    else kinds[page] = page >= keep && isZero(part) ? pageKind.zero : pageKind.kept;
+  }
+  return kinds;
+}
+
+const zeros = new Uint8Array(pageSize);
+
+function isZero(page: Uint8Array): boolean {
+  return Buffer.compare(page, zeros) === 0;
+}
+
+/** Resolves when the event loop turns. */
+function idle(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
+/**
+ * Stores ranges, one behind the other, from `start` of an open file on, without pages of zeros.
+ * @param fd -1: nothing is written, and the runs say what would be
+ * @throws what the sources throw, SysError of the write, and what `watch.onProgress` throws
+ */
+export async function storePages(fd: number, start: number, ranges: readonly StoreRange[], watch: CopyWatch): Promise<StoredRuns> {
+  const storing = new Storing(fd, false);
+  storing.runs.end = start;
+  await watched(storing, ranges, watch);
+  return storing.runs;
+}
+
+/**
+ * Copies ranges to their targets in an open file that has nothing there yet: pages of zeros become holes. The file may end
+ * before the last of them.
+ * @throws as `storePages`
+ */
+export async function copyPages(fd: number, ranges: readonly StoreRange[], watch: CopyWatch): Promise<void> {
+  await watched(new Storing(fd, true), ranges, watch);
+}
+
+async function watched(storing: Storing, ranges: readonly StoreRange[], watch: CopyWatch): Promise<void> {
+  const failures: unknown[] = [];
+  const look = setInterval(() => {
+    try {
+      watch.onProgress?.(BigInt(storing.progress));
+    } catch (error) {
+      failures.push(error);
+      storing.stop();
+    }
+  }, lookMs);
+  const stop = (): void => storing.stop();
+  watch.signal?.addEventListener("abort", stop);
+  if (watch.signal?.aborted) stop();
+  try {
+    for (const round of roundsOf(ranges)) {
+      if (storing.isOver) break;
+      await storing.round(round);
+    }
+  } finally {
+    clearInterval(look);
+    watch.signal?.removeEventListener("abort", stop);
+  }
+  if (failures.length > 0) throw failures[0];
+  watch.onProgress?.(BigInt(storing.progress));
+}

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Stored pages: nothing that is not zero is lost, nothing that is zero is stored, and each chunk has its checksum. */
+import assert from "node:assert/strict";
+import { closeSync, openSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import test from "node:test";
+import fc from "fast-check";
+import { storedSum } from "../../src/bytes/crc32c.js";
+import { crc32c } from "../../src/bytes/crc32c.js";
+import { extentRow } from "../../src/gen/tables.js";
+import type { PageSource } from "../../src/model/page-source.js";
+import { StoredChunks } from "../../src/model/stored-chunks.js";
+import { addressOf } from "../../src/native/index.js";
+import { BufferPageSource } from "../../src/pages/buffer-source.js";
+import { CheckedPageSource } from "../../src/pages/checked-source.js";
+import { FilePageSource } from "../../src/pages/file-source.js";
+import { ProcessPageSource } from "../../src/pages/process-source.js";
+import { type StoreRange, storePages } from "../../src/pages/store-pages.js";
+import { temporaryDirectory } from "../support/processes.js";
+
+const page = 4096;
+const pages = 300;
+/** Where the first stored page goes. */
+const start = 3 * page;
+const bytes = Buffer.alloc(pages * page);
+// A third is zero; of the others many differ from zero in their last byte only.
+for (let index = 0; index < pages; index++) {
+  const kind = (index * 2654435761) % 9;
+  if (kind < 3) continue;
+  bytes[index * page + page - 1] = kind;
+  if (kind > 5) bytes.fill(index % 251 || 1, index * page, index * page + page);
+}
+/** As `bytes`, but every seventh page. */
+const base = Buffer.from(bytes);
+for (let index = 0; index < pages; index += 7) base.fill(0xee, index * page, (index + 1) * page);
+
+const rangesArbitrary = fc.array(
+  fc.record({
+    first: fc.nat(pages - 1),
+    count: fc.integer({ min: 1, max: 150 }),
+    phase: fc.nat(70),
+    cut: fc.nat(page - 1),
+    keep: fc.constantFrom(0, 0, 1, 2 ** 32 - 1),
+    hasBase: fc.boolean(),
+  }),
+  { maxLength: 12 },
+);
+
+function* pagesOf(range: Buffer): Generator<Buffer> {
+  for (let at = 0; at < range.length; at += page) yield range.subarray(at, at + page);
+}
+
+for (const kind of ["file", "process", "buffer", "checked"] as const) {
+  test(`pages of a ${kind} are stored once, without zeros and what the base has, with checksums`, async (t) => {
+    const directory = temporaryDirectory(t);
+    const [path, basePath, out] = ["pages", "base", "out"].map((name) => join(directory, name)) as [string, string, string];
+    writeFileSync(path, bytes);
+    writeFileSync(basePath, base);
+    const baseFd = openSync(basePath, "r");
+    t.after(() => closeSync(baseFd));
+    const file = FilePageSource.open(path);
+    t.after(() => file.close());
+    const sums = StoredChunks.of([extentRow({ length: BigInt(bytes.length) })]);
+    for (let index = 0; index < sums.count; index++) {
+      const at = sums.offsets[index] ?? 0;
+      sums.sums[index] = storedSum(crc32c(bytes.subarray(at, sums.endOf(index))));
+    }
+    const sources: Readonly<Record<typeof kind, () => PageSource>> = {
+      file: () => file,
+      process: () => new ProcessPageSource(process.pid),
+      buffer: () => new BufferPageSource("bytes", bytes),
+      checked: () => new CheckedPageSource(file, openSync(path, "r"), sums),
+    };
+    const source = sources[kind]();
+    const origin = kind === "process" ? addressOf(bytes) : 0n;
+    await fc.assert(
+      fc.asyncProperty(rangesArbitrary, async (picks) => {
+        const ranges = picks.map(({ first, count, phase, cut, keep, hasBase }): StoreRange => {
+          const length = Math.min(count * page, bytes.length - first * page) - cut;
+          return {
+            source,
+            position: origin + BigInt(first * page),
+            length: BigInt(length),
+            address: BigInt((kind === "checked" ? first : phase) * page),
+            keep,
+            base: hasBase && cut === 0 ? { fd: baseFd, offset: BigInt(first * page) } : undefined,
+          };
+        });
+        const fd = openSync(out, "w+");
+        try {
+          const runs = await storePages(fd, start, ranges, {});
+          const stored = readFileSync(out);
+          const extents = [];
+          let run = 0;
+          for (const [index, range] of ranges.entries()) {
+            const at = Number(range.position - origin);
+            const wanted = Buffer.alloc(Math.ceil(Number(range.length) / page) * page);
+            bytes.copy(wanted, 0, at, at + Number(range.length));
+            const got = Buffer.alloc(wanted.length);
+            let before = 0;
+            for (; runs.range[run] === index; run++) {
+              const [skip = 0, length = 0, offset = 0] = [runs.skip[run], runs.length[run], runs.offset[run]];
+              assert.ok(skip >= before, "runs ascend");
+              before = skip + length;
+              if (offset < 0) {
+                assert.ok(range.base !== undefined);
+                base.copy(got, skip, at + skip, at + skip + length);
+                continue;
+              }
+              stored.copy(got, skip, offset, offset + length);
+              extents.push(extentRow({ address: range.address + BigInt(skip), length: BigInt(length), fileOffset: BigInt(offset) }));
+              let number = skip / page;
+              for (const one of pagesOf(stored.subarray(offset, offset + length))) {
+                assert.ok(one.some((byte) => byte !== 0) || number < range.keep, "no page of zeros is stored");
+                number++;
+              }
+            }
+            assert.ok(got.equals(wanted), `range ${index}`);
+          }
+          assert.equal(run, runs.count);
+          const chunks = StoredChunks.of(extents);
+          const found = [...chunks.offsets].map((offset, index) => storedSum(crc32c(stored.subarray(offset, chunks.endOf(index)))));
+          assert.deepEqual(runs.sums, found);
+          assert.equal(runs.end, start + extents.reduce((sum, { length }) => sum + Number(length), 0));
+        } finally {
+          closeSync(fd);
+        }
+      }),
+      { numRuns: 40 },
+    );
+  });
+}
+
+test("what differs from its checksum is not stored", async (t) => {
+  const directory = temporaryDirectory(t);
+  const path = join(directory, "pages");
+  writeFileSync(path, bytes);
+  const fd = openSync(path, "r+");
+  const chunks = StoredChunks.of([extentRow({ length: BigInt(bytes.length) })]);
+  chunks.sums.fill(1);
+  const source = new CheckedPageSource(FilePageSource.open(path), fd, chunks);
+  const range = { source, position: 0n, length: BigInt(bytes.length), address: 0n, keep: 0 };
+  await assert.rejects(storePages(openSync(join(directory, "out"), "w+"), 0, [range], {}), /damaged/);
+});
