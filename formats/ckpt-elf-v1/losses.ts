@@ -2,6 +2,7 @@
 /** What a v1 image cannot hold. */
 import type { Loss, WriteOptions } from "../../src/adapter/format.js";
 import { gpuLosses } from "../../src/adapter/gpu-loss.js";
+import { ipcLosses } from "../../src/adapter/ipc-loss.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
 import { LossList, addDescriptorLosses, addProcessLosses } from "../../src/rfc2011/losses.js";
 import { areasOf, sharedRuns } from "../../src/rfc2011/stored-pages.js";
@@ -57,5 +58,5 @@ export function lossesOfCkptElfV1(checkpoint: Checkpoint, options: WriteOptions)
     "that memory is shared with other processes",
     shared.map((row) => `0x${row.start.toString(16)} of ${pid}`),
   );
-  return [...list.losses, ...gpuLosses(checkpoint)];
+  return [...list.losses, ...gpuLosses(checkpoint), ...ipcLosses(checkpoint)];
 }

@@ -2,6 +2,7 @@
 /** What reading a core leaves open, and what a core cannot hold. */
 import { fileLosses } from "../../src/adapter/file-kinds.js";
 import type { Loss } from "../../src/adapter/format.js";
+import { ipcLosses } from "../../src/adapter/ipc-loss.js";
 import type { Tables } from "../../src/gen/tables.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
 import { namesOfStates, unusualStates } from "../../src/state/states.js";
@@ -205,5 +206,5 @@ export function writeLosses(checkpoint: Checkpoint, tasks: readonly number[]): L
       count: states.length,
       text: `small states are not in a core: ${namesOfStates(states)}`,
     });
-  return losses;
+  return [...losses, ...ipcLosses(checkpoint)];
 }

@@ -2,6 +2,7 @@
 /** What an image set cannot hold of a model. */
 import type { FacetName, Loss, WriteOptions } from "../../src/adapter/format.js";
 import { gpuLosses } from "../../src/adapter/gpu-loss.js";
+import { ipcLosses } from "../../src/adapter/ipc-loss.js";
 import { type TableName, tableSpecs, vmaVmFlagsBits } from "../../src/gen/tables.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
 import type { StateLoss } from "../../src/state/state.js";
@@ -103,7 +104,7 @@ export function lossesOf(checkpoint: Checkpoint, _options: WriteOptions): readon
     "files that lost their name go by their other one",
   );
   addStateLosses(collector, unusualStates(checkpoint, tables.tasks.keys()));
-  return [...collector.losses, ...gpuLosses(checkpoint)];
+  return [...collector.losses, ...gpuLosses(checkpoint), ...ipcLosses(checkpoint)];
 }
 
 const sigchld = 17;

@@ -2,6 +2,7 @@
 /** What a set cannot hold. */
 import type { Loss, WriteOptions } from "../../src/adapter/format.js";
 import { gpuLosses } from "../../src/adapter/gpu-loss.js";
+import { ipcLosses } from "../../src/adapter/ipc-loss.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
 import { LossList, addDescriptorLosses, addProcessLosses } from "../../src/rfc2011/losses.js";
 import { writableTasks } from "../../src/rfc2011/process-records.js";
@@ -44,5 +45,5 @@ export function lossesOfCrtools(checkpoint: Checkpoint, options: WriteOptions): 
     "open flags above 16 bits",
     named(({ file }) => ((tables.files[file]?.flags ?? 0) & ~0xffff) !== 0),
   );
-  return [...list.losses, ...gpuLosses(checkpoint)];
+  return [...list.losses, ...gpuLosses(checkpoint), ...ipcLosses(checkpoint)];
 }

@@ -499,6 +499,78 @@ types:
       - { id: events, type: u4, -crimg-format: hex, doc: "EPOLL* mask." }
       - { id: data, type: u8, -crimg-format: hex, doc: "epoll_data." }
 
+  sysv_segment:
+    -crimg-table: 90
+    -crimg-name: sysv_segments
+    doc: A System V shared memory segment that the tree has attached, made or used last. Its content is that of its object; mappings of
+      it are of kind anon_shared.
+    seq:
+      - { id: object, type: u4, -crimg-ref: objects, doc: "Its memory, of kind shared_memory." }
+      - { id: id, type: u4, doc: "shmid." }
+      - { id: key, type: u4, -crimg-format: hex, doc: "key_t under which it was made; 0 is IPC_PRIVATE." }
+      - { id: mode, type: u4, -crimg-format: octal, doc: "Permissions." }
+      - { id: uid, type: u4, doc: "Owner." }
+      - { id: gid, type: u4, doc: "Group." }
+      - { id: creator_uid, type: u4, doc: "cuid." }
+      - { id: creator_gid, type: u4, doc: "cgid." }
+      - { id: flags, type: u4, -crimg-flags: { removed: 0, locked: 1, outside: 2, hugetlb: 3 }, doc: "IPC_RMID done and attached still;
+          SHM_LOCK; others than the tree have it attached; SHM_HUGETLB." }
+      - { id: creator, type: u4, doc: "cpid as the tree sees it; 0 for none." }
+      - { id: size, type: u8, doc: "Bytes as shmget was asked for." }
+
+  sysv_semaphores:
+    -crimg-table: 91
+    -crimg-name: sysv_semaphore_sets
+    doc: A System V semaphore set that the tree uses.
+    seq:
+      - { id: id, type: u4, doc: "semid." }
+      - { id: key, type: u4, -crimg-format: hex, doc: "key_t; 0 is IPC_PRIVATE." }
+      - { id: mode, type: u4, -crimg-format: octal, doc: "Permissions." }
+      - { id: uid, type: u4, doc: "Owner." }
+      - { id: gid, type: u4, doc: "Group." }
+      - { id: creator_uid, type: u4, doc: "cuid." }
+      - { id: creator_gid, type: u4, doc: "cgid." }
+      - { id: flags, type: u4, -crimg-flags: { outside: 0 }, doc: "Others than the tree use it." }
+      - { id: values, type: blob_ref, -crimg-format: u4_array, doc: "semval of each semaphore, u4 each." }
+      - { id: pids, type: blob_ref, -crimg-format: u4_array, doc: "sempid of each as the tree sees it, u4 each; 0 for none." }
+
+  semaphore_undo:
+    -crimg-table: 92
+    -crimg-name: semaphore_undos
+    doc: What the kernel adds to a semaphore when a process ends (SEM_UNDO).
+    seq:
+      - { id: set, type: u4, -crimg-ref: sysv_semaphore_sets, doc: "The set." }
+      - { id: task, type: u4, -crimg-ref: tasks, doc: "The process; all its threads share the list." }
+      - { id: number, type: u4, doc: "Semaphore in the set." }
+      - { id: adjustment, type: s4, doc: "semadj." }
+
+  sysv_queue:
+    -crimg-table: 93
+    -crimg-name: sysv_queues
+    doc: A System V message queue that the tree uses.
+    seq:
+      - { id: id, type: u4, doc: "msqid." }
+      - { id: key, type: u4, -crimg-format: hex, doc: "key_t; 0 is IPC_PRIVATE." }
+      - { id: mode, type: u4, -crimg-format: octal, doc: "Permissions." }
+      - { id: uid, type: u4, doc: "Owner." }
+      - { id: gid, type: u4, doc: "Group." }
+      - { id: creator_uid, type: u4, doc: "cuid." }
+      - { id: creator_gid, type: u4, doc: "cgid." }
+      - { id: flags, type: u4, -crimg-flags: { outside: 0 }, doc: "Others than the tree use it." }
+      - { id: capacity, type: u8, doc: "msg_qbytes." }
+      - { id: last_sender, type: u4, doc: "msg_lspid as the tree sees it; 0 for none." }
+      - { id: last_receiver, type: u4, doc: "msg_lrpid as the tree sees it; 0 for none." }
+
+  sysv_message:
+    -crimg-table: 94
+    -crimg-name: sysv_messages
+    doc: A message waiting in a System V queue, in order.
+    seq:
+      - { id: queue, type: u4, -crimg-ref: sysv_queues, doc: "The queue." }
+      - { id: reserved, type: u4, doc: "Zero." }
+      - { id: type, type: s8, doc: "mtype." }
+      - { id: data, type: blob_ref, -crimg-format: hex, doc: "mtext." }
+
   socket:
     -crimg-table: 21
     -crimg-name: sockets

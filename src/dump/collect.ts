@@ -29,10 +29,10 @@ import { unpin } from "./pin.js";
 import { type Ignored, refusal } from "./refusal.js";
 import { shareWithParent } from "./shared-pages.js";
 import { getReg } from "./registers.js";
-import { checkSemaphoreUndo } from "./semaphore-undo.js";
 import { assertUnshared, checkFilters, noteLoginUid } from "./sharing.js";
 import { collectPendingSignals, collectSignalActions } from "./signals.js";
 import { type Mapping, readMappings } from "./smaps.js";
+import { collectSystemV } from "./sysv/collect.js";
 import { collectInnerTask, collectRlimits, outerTaskRow, processName } from "./tasks.js";
 import { collectThread, idleStack, readAlternateStack } from "./threads.js";
 import { collectIntervalTimers, collectPosixTimers } from "./timers.js";
@@ -182,7 +182,6 @@ function collectAll(context: DumpContext, processes: CollectedProcess[], options
     noteLoginUid(context, process);
     checkControlGroups(context, process);
   }
-  checkSemaphoreUndo(context, processes);
 
   const live = processes.filter((process) => !process.frozen.isZombie);
   const threadRows = new Map<CollectedProcess, number[]>();
@@ -212,6 +211,7 @@ function collectAll(context: DumpContext, processes: CollectedProcess[], options
     mapped.push({ process, vmas, source });
     mms.push(mm);
   }
+  const systemV = collectSystemV(context, mapped);
   logStep(() => `collected ${tables.vmas.length} mappings of ${tables.objects.length} files and objects`);
   const clocks = readClocks(live[0] as CollectedProcess);
   for (const process of live) {
@@ -223,6 +223,7 @@ function collectAll(context: DumpContext, processes: CollectedProcess[], options
   mapped.forEach(({ process, vmas, source }, index) => collectExtents(context, process, mms[index] as number, vmas, source));
   shareWithParents(context, mapped, mms);
   collectObjectContents(context, mapped);
+  systemV.storeContents();
   logStep(() => `found the pages: ${tables.extents.length} extents`);
   addCheckpointRow(context, live[0] as CollectedProcess, clocks, options);
   // What follows are few and large calls: better on whichever processor is free.

@@ -46,6 +46,7 @@ export class ObjectTable {
   readonly #index = new Map<string, number>();
   readonly #sources: PageSource[];
   readonly #stored = new Set<number>();
+  readonly #segments = new Map<number, number>();
 
   constructor(tables: MutableTables, sources: PageSource[]) {
     this.#tables = tables;
@@ -127,6 +128,23 @@ export class ObjectTable {
       return known;
     }
     return this.#push(key, objectRow({ kind: "shared_memory", mode: 0o100777, devMajor, devMinor, ino, size }));
+  }
+
+  /** A System V segment, which the kernel numbers apart from all other memory; `size` in bytes, as far as it is known. */
+  addSegment(id: number, size: bigint): number {
+    const known = this.#segments.get(id);
+    if (known !== undefined) {
+      if (this.row(known).size < size) this.update(known, { size });
+      return known;
+    }
+    const index = this.#push(`sysv:${id}`, objectRow({ kind: "shared_memory", mode: 0o100777, ino: BigInt(id), size }));
+    this.#segments.set(id, index);
+    return index;
+  }
+
+  /** Rows of System V segments by id. */
+  get segments(): ReadonlyMap<number, number> {
+    return this.#segments;
   }
 
   /** Whether something without a name (a ghost, a memfd) is in the table already. */

@@ -13,6 +13,8 @@ export const ignorableClasses = {
   seccomp: "the seccomp filter of a task",
   locks: "file locks and leases",
   keyring: "keyrings of a session, a process or a thread that hold keys",
+  semaphores: "System V semaphore sets that may not be read",
+  messages: "System V message queues that may not be read",
   "semaphore-undo": "what is taken back of operations on System V semaphores at the end (SEM_UNDO)",
   "thread-clock": "POSIX timers on the CPU clock of a thread that cannot be told",
   "user-namespace": "a user namespace, and the capabilities in it; the resumed tree is the user that it was outside",

@@ -31,7 +31,6 @@ function assertRestorable(process: DumpedProcess, mapping: Mapping, name: string
   const where = `${process.pid} (${process.name}): memory at 0x${mapping.start.toString(16)}`;
   const has = (flag: bigint): boolean => (mapping.vmFlags & flag) !== 0n;
   if (special.has(name)) return;
-  if (name.startsWith("/SYSV")) throw refusal("sysv-shm", `${where}: System V shared memory`);
   if (name.startsWith("/[aio]")) throw refusal("aio", `${where}: the ring of an asynchronous I/O context (io_setup)`);
   if (name.startsWith("anon_inode:[io_uring]")) throw refusal("io_uring", `${where}: io_uring`);
   if (name.startsWith("anon_inode:") || name.startsWith("/anon_inode:")) {
@@ -85,8 +84,10 @@ function vmaName(mapping: Mapping, kind: VmaKind): string {
 function classify(context: DumpContext, process: DumpedProcess, mapping: Mapping, name: string, files: Map<string, number>): VmaInfo {
   const known = special.get(name);
   if (known !== undefined) return { mapping, kind: known, object: null };
-  if (mapping.ino === 0n) return { mapping, kind: "anon_private", object: null };
   const end = mapping.offset + (mapping.end - mapping.start);
+  // The first segment of a host has inode number 0.
+  if (isSegment(mapping)) return { mapping, kind: "anon_shared", object: context.objects.addSegment(Number(mapping.ino), end) };
+  if (mapping.ino === 0n) return { mapping, kind: "anon_private", object: null };
   if (name === "/dev/zero (deleted)" || name.startsWith("[anon_shmem:")) {
     const object = context.objects.addSharedMemory(mapping.devMajor, mapping.devMinor, mapping.ino, end);
     return { mapping, kind: mapping.isShared ? "anon_shared" : "file_private", object };
@@ -98,6 +99,11 @@ function classify(context: DumpContext, process: DumpedProcess, mapping: Mapping
     files.set(key, object);
   }
   return { mapping, kind: mapping.isShared ? "file_shared" : "file_private", object };
+}
+
+/** System V shared memory; its inode number is the id. Another file of that name would have a device and a folder. */
+export function isSegment({ name, devMajor, isShared }: Mapping): boolean {
+  return isShared && devMajor === 0 && /^\/SYSV[0-9a-f]{8} \(deleted\)$/.test(name.toString("latin1"));
 }
 
 /** The link in /proc/PID/map_files, which leads to the very file whatever its name says today. */

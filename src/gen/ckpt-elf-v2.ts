@@ -58,11 +58,16 @@ import {
   type PipeRow,
   type PosixTimerRow,
   type RlimitRow,
+  type SemaphoreUndoRow,
   type SignalActionRow,
   type SignalfdRow,
   type SocketMessageRow,
   type SocketOptionRow,
   type SocketRow,
+  type SysvMessageRow,
+  type SysvQueueRow,
+  type SysvSegmentRow,
+  type SysvSemaphoresRow,
   type Tables,
   type TablesHeader,
   type TaskRow,
@@ -889,6 +894,151 @@ export function writeEpollWatchRow(writer: ByteWriter, row: EpollWatchRow, heaps
   writer.u8(row.data, "data");
 }
 
+/** Bytes of a sysv_segment record. */
+export const sysvSegmentRowSize = 48;
+
+/** Reads a sysv_segment record at the reader's position. */
+export function readSysvSegmentRow(reader: ByteReader, heaps: HeapReader): SysvSegmentRow {
+  reader.need(sysvSegmentRowSize, "sysv_segment");
+  const object = reader.u4();
+  const id = reader.u4();
+  const key = reader.u4();
+  const mode = reader.u4();
+  const uid = reader.u4();
+  const gid = reader.u4();
+  const creatorUid = reader.u4();
+  const creatorGid = reader.u4();
+  const flags = reader.u4();
+  const creator = reader.u4();
+  const size = reader.u8();
+  return { object, id, key, mode, uid, gid, creatorUid, creatorGid, flags, creator, size };
+}
+
+/** Appends a sysv_segment record. */
+export function writeSysvSegmentRow(writer: ByteWriter, row: SysvSegmentRow, heaps: HeapWriter): void {
+  writer.u4(row.object, "object");
+  writer.u4(row.id, "id");
+  writer.u4(row.key, "key");
+  writer.u4(row.mode, "mode");
+  writer.u4(row.uid, "uid");
+  writer.u4(row.gid, "gid");
+  writer.u4(row.creatorUid, "creator_uid");
+  writer.u4(row.creatorGid, "creator_gid");
+  writer.u4(row.flags, "flags");
+  writer.u4(row.creator, "creator");
+  writer.u8(row.size, "size");
+}
+
+/** Bytes of a sysv_semaphores record. */
+export const sysvSemaphoresRowSize = 64;
+
+/** Reads a sysv_semaphores record at the reader's position. */
+export function readSysvSemaphoresRow(reader: ByteReader, heaps: HeapReader): SysvSemaphoresRow {
+  reader.need(sysvSemaphoresRowSize, "sysv_semaphores");
+  const id = reader.u4();
+  const key = reader.u4();
+  const mode = reader.u4();
+  const uid = reader.u4();
+  const gid = reader.u4();
+  const creatorUid = reader.u4();
+  const creatorGid = reader.u4();
+  const flags = reader.u4();
+  const values = heaps.blob(reader, "values");
+  const pids = heaps.blob(reader, "pids");
+  return { id, key, mode, uid, gid, creatorUid, creatorGid, flags, values, pids };
+}
+
+/** Appends a sysv_semaphores record. */
+export function writeSysvSemaphoresRow(writer: ByteWriter, row: SysvSemaphoresRow, heaps: HeapWriter): void {
+  writer.u4(row.id, "id");
+  writer.u4(row.key, "key");
+  writer.u4(row.mode, "mode");
+  writer.u4(row.uid, "uid");
+  writer.u4(row.gid, "gid");
+  writer.u4(row.creatorUid, "creator_uid");
+  writer.u4(row.creatorGid, "creator_gid");
+  writer.u4(row.flags, "flags");
+  heaps.blob(writer, row.values, "values");
+  heaps.blob(writer, row.pids, "pids");
+}
+
+/** Bytes of a semaphore_undo record. */
+export const semaphoreUndoRowSize = 16;
+
+/** Reads a semaphore_undo record at the reader's position. */
+export function readSemaphoreUndoRow(reader: ByteReader, heaps: HeapReader): SemaphoreUndoRow {
+  reader.need(semaphoreUndoRowSize, "semaphore_undo");
+  const set = reader.u4();
+  const task = reader.u4();
+  const number = reader.u4();
+  const adjustment = reader.s4();
+  return { set, task, number, adjustment };
+}
+
+/** Appends a semaphore_undo record. */
+export function writeSemaphoreUndoRow(writer: ByteWriter, row: SemaphoreUndoRow, heaps: HeapWriter): void {
+  writer.u4(row.set, "set");
+  writer.u4(row.task, "task");
+  writer.u4(row.number, "number");
+  writer.s4(row.adjustment, "adjustment");
+}
+
+/** Bytes of a sysv_queue record. */
+export const sysvQueueRowSize = 48;
+
+/** Reads a sysv_queue record at the reader's position. */
+export function readSysvQueueRow(reader: ByteReader, heaps: HeapReader): SysvQueueRow {
+  reader.need(sysvQueueRowSize, "sysv_queue");
+  const id = reader.u4();
+  const key = reader.u4();
+  const mode = reader.u4();
+  const uid = reader.u4();
+  const gid = reader.u4();
+  const creatorUid = reader.u4();
+  const creatorGid = reader.u4();
+  const flags = reader.u4();
+  const capacity = reader.u8();
+  const lastSender = reader.u4();
+  const lastReceiver = reader.u4();
+  return { id, key, mode, uid, gid, creatorUid, creatorGid, flags, capacity, lastSender, lastReceiver };
+}
+
+/** Appends a sysv_queue record. */
+export function writeSysvQueueRow(writer: ByteWriter, row: SysvQueueRow, heaps: HeapWriter): void {
+  writer.u4(row.id, "id");
+  writer.u4(row.key, "key");
+  writer.u4(row.mode, "mode");
+  writer.u4(row.uid, "uid");
+  writer.u4(row.gid, "gid");
+  writer.u4(row.creatorUid, "creator_uid");
+  writer.u4(row.creatorGid, "creator_gid");
+  writer.u4(row.flags, "flags");
+  writer.u8(row.capacity, "capacity");
+  writer.u4(row.lastSender, "last_sender");
+  writer.u4(row.lastReceiver, "last_receiver");
+}
+
+/** Bytes of a sysv_message record. */
+export const sysvMessageRowSize = 32;
+
+/** Reads a sysv_message record at the reader's position. */
+export function readSysvMessageRow(reader: ByteReader, heaps: HeapReader): SysvMessageRow {
+  reader.need(sysvMessageRowSize, "sysv_message");
+  const queue = reader.u4();
+  reader.skip(4);
+  const type = reader.s8();
+  const data = heaps.blob(reader, "data");
+  return { queue, type, data };
+}
+
+/** Appends a sysv_message record. */
+export function writeSysvMessageRow(writer: ByteWriter, row: SysvMessageRow, heaps: HeapWriter): void {
+  writer.u4(row.queue, "queue");
+  writer.zeros(4);
+  writer.s8(row.type, "type");
+  heaps.blob(writer, row.data, "data");
+}
+
 /** Bytes of a socket record. */
 export const socketRowSize = 88;
 
@@ -1316,4 +1466,9 @@ export const rowCodecs: { readonly [Name in keyof Tables]: RowCodec<Tables[Name]
   xattrs: { read: readXattrRow, write: writeXattrRow },
   gpus: { read: readGpuRow, write: writeGpuRow },
   cudaProcesses: { read: readCudaProcessRow, write: writeCudaProcessRow },
+  sysvSegments: { read: readSysvSegmentRow, write: writeSysvSegmentRow },
+  sysvSemaphoreSets: { read: readSysvSemaphoresRow, write: writeSysvSemaphoresRow },
+  semaphoreUndos: { read: readSemaphoreUndoRow, write: writeSemaphoreUndoRow },
+  sysvQueues: { read: readSysvQueueRow, write: writeSysvQueueRow },
+  sysvMessages: { read: readSysvMessageRow, write: writeSysvMessageRow },
 };

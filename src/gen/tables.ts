@@ -369,6 +369,21 @@ export const terminalFlagsBits = {
   exclusive: 0x4,
   closed: 0x8,
 } as const;
+/** Masks of the bits of sysv_segment.flags. */
+export const sysvSegmentFlagsBits = {
+  removed: 0x1,
+  locked: 0x2,
+  outside: 0x4,
+  hugetlb: 0x8,
+} as const;
+/** Masks of the bits of sysv_semaphores.flags. */
+export const sysvSemaphoresFlagsBits = {
+  outside: 0x1,
+} as const;
+/** Masks of the bits of sysv_queue.flags. */
+export const sysvQueueFlagsBits = {
+  outside: 0x1,
+} as const;
 
 /** One GDT TLS descriptor as two words. */
 export interface TlsEntry {
@@ -1762,6 +1777,178 @@ export function cudaProcessRow(fields: Partial<CudaProcessRow> = {}): CudaProces
   };
 }
 
+/** A System V shared memory segment that the tree has attached, made or used last. Its content is that of its object; mappings of it are of kind anon_shared. */
+export interface SysvSegmentRow {
+  /** Its memory, of kind shared_memory. */
+  readonly object: number;
+  /** shmid. */
+  readonly id: number;
+  /** key_t under which it was made; 0 is IPC_PRIVATE. */
+  readonly key: number;
+  /** Permissions. */
+  readonly mode: number;
+  /** Owner. */
+  readonly uid: number;
+  /** Group. */
+  readonly gid: number;
+  /** cuid. */
+  readonly creatorUid: number;
+  /** cgid. */
+  readonly creatorGid: number;
+  /** IPC_RMID done and attached still; SHM_LOCK; others than the tree have it attached; SHM_HUGETLB. */
+  readonly flags: number;
+  /** cpid as the tree sees it; 0 for none. */
+  readonly creator: number;
+  /** Bytes as shmget was asked for. */
+  readonly size: bigint;
+}
+
+/** A SysvSegmentRow; what is not given is zero, empty or none. */
+export function sysvSegmentRow(fields: Partial<SysvSegmentRow> = {}): SysvSegmentRow {
+  return {
+    object: 0,
+    id: 0,
+    key: 0,
+    mode: 0,
+    uid: 0,
+    gid: 0,
+    creatorUid: 0,
+    creatorGid: 0,
+    flags: 0,
+    creator: 0,
+    size: 0n,
+    ...fields,
+  };
+}
+
+/** A System V semaphore set that the tree uses. */
+export interface SysvSemaphoresRow {
+  /** semid. */
+  readonly id: number;
+  /** key_t; 0 is IPC_PRIVATE. */
+  readonly key: number;
+  /** Permissions. */
+  readonly mode: number;
+  /** Owner. */
+  readonly uid: number;
+  /** Group. */
+  readonly gid: number;
+  /** cuid. */
+  readonly creatorUid: number;
+  /** cgid. */
+  readonly creatorGid: number;
+  /** Others than the tree use it. */
+  readonly flags: number;
+  /** semval of each semaphore, u4 each. */
+  readonly values: Uint8Array;
+  /** sempid of each as the tree sees it, u4 each; 0 for none. */
+  readonly pids: Uint8Array;
+}
+
+/** A SysvSemaphoresRow; what is not given is zero, empty or none. */
+export function sysvSemaphoresRow(fields: Partial<SysvSemaphoresRow> = {}): SysvSemaphoresRow {
+  return {
+    id: 0,
+    key: 0,
+    mode: 0,
+    uid: 0,
+    gid: 0,
+    creatorUid: 0,
+    creatorGid: 0,
+    flags: 0,
+    values: noBytes,
+    pids: noBytes,
+    ...fields,
+  };
+}
+
+/** What the kernel adds to a semaphore when a process ends (SEM_UNDO). */
+export interface SemaphoreUndoRow {
+  /** The set. */
+  readonly set: number;
+  /** The process; all its threads share the list. */
+  readonly task: number;
+  /** Semaphore in the set. */
+  readonly number: number;
+  /** semadj. */
+  readonly adjustment: number;
+}
+
+/** A SemaphoreUndoRow; what is not given is zero, empty or none. */
+export function semaphoreUndoRow(fields: Partial<SemaphoreUndoRow> = {}): SemaphoreUndoRow {
+  return {
+    set: 0,
+    task: 0,
+    number: 0,
+    adjustment: 0,
+    ...fields,
+  };
+}
+
+/** A System V message queue that the tree uses. */
+export interface SysvQueueRow {
+  /** msqid. */
+  readonly id: number;
+  /** key_t; 0 is IPC_PRIVATE. */
+  readonly key: number;
+  /** Permissions. */
+  readonly mode: number;
+  /** Owner. */
+  readonly uid: number;
+  /** Group. */
+  readonly gid: number;
+  /** cuid. */
+  readonly creatorUid: number;
+  /** cgid. */
+  readonly creatorGid: number;
+  /** Others than the tree use it. */
+  readonly flags: number;
+  /** msg_qbytes. */
+  readonly capacity: bigint;
+  /** msg_lspid as the tree sees it; 0 for none. */
+  readonly lastSender: number;
+  /** msg_lrpid as the tree sees it; 0 for none. */
+  readonly lastReceiver: number;
+}
+
+/** A SysvQueueRow; what is not given is zero, empty or none. */
+export function sysvQueueRow(fields: Partial<SysvQueueRow> = {}): SysvQueueRow {
+  return {
+    id: 0,
+    key: 0,
+    mode: 0,
+    uid: 0,
+    gid: 0,
+    creatorUid: 0,
+    creatorGid: 0,
+    flags: 0,
+    capacity: 0n,
+    lastSender: 0,
+    lastReceiver: 0,
+    ...fields,
+  };
+}
+
+/** A message waiting in a System V queue, in order. */
+export interface SysvMessageRow {
+  /** The queue. */
+  readonly queue: number;
+  /** mtype. */
+  readonly type: bigint;
+  /** mtext. */
+  readonly data: Uint8Array;
+}
+
+/** A SysvMessageRow; what is not given is zero, empty or none. */
+export function sysvMessageRow(fields: Partial<SysvMessageRow> = {}): SysvMessageRow {
+  return {
+    queue: 0,
+    type: 0n,
+    data: noBytes,
+    ...fields,
+  };
+}
+
 /** All tables; a row is referred to by its index. */
 export interface Tables {
   readonly checkpoint: readonly CheckpointRow[];
@@ -1799,6 +1986,11 @@ export interface Tables {
   readonly xattrs: readonly XattrRow[];
   readonly gpus: readonly GpuRow[];
   readonly cudaProcesses: readonly CudaProcessRow[];
+  readonly sysvSegments: readonly SysvSegmentRow[];
+  readonly sysvSemaphoreSets: readonly SysvSemaphoresRow[];
+  readonly semaphoreUndos: readonly SemaphoreUndoRow[];
+  readonly sysvQueues: readonly SysvQueueRow[];
+  readonly sysvMessages: readonly SysvMessageRow[];
 }
 
 export type TableName = keyof Tables;
@@ -1844,5 +2036,10 @@ export function emptyTables(): MutableTables {
     xattrs: [],
     gpus: [],
     cudaProcesses: [],
+    sysvSegments: [],
+    sysvSemaphoreSets: [],
+    semaphoreUndos: [],
+    sysvQueues: [],
+    sysvMessages: [],
   };
 }

@@ -22,6 +22,7 @@ export const MADV = {
   random: 1,
   sequential: 2,
   dontneed: 4,
+  remove: 9,
   dontfork: 10,
   mergeable: 12,
   unmergeable: 13,

@@ -24,6 +24,7 @@ import { openMappedObjects } from "./memory.js";
 import { lowerNamespaces } from "./namespaces.js";
 import { type Label, type Slot, auxv, holeBase, holeEnd, supervisor } from "./operands.js";
 import { resetSignalActions } from "./signals.js";
+import { makeQueues } from "./sysv/queues.js";
 import { type Directories, type TreeLowering, lowerTask, tasksForkedFromMemory } from "./task.js";
 import { releaseCallersTerminal } from "./controlling-terminal.js";
 import { planTree } from "./tree-plan.js";
@@ -111,7 +112,9 @@ export function lowerCheckpoint(checkpoint: Checkpoint, options: LowerOptions): 
     if (task.mm === null || task.state === "zombie") return;
     openMappedObjects(l.memoryParts, task.mm, l.taskSubject(index));
   });
-  l.staged.make(b, l.imageFd);
+  l.staged.make(l);
+  l.semaphores.make();
+  makeQueues(l);
   descriptors.openFiles();
   l.objects.seal();
   const rootRow = l.task(tree.root);

@@ -17,6 +17,7 @@ import type { ReadingParts } from "./read-pages.js";
 import { StagedMemory } from "./shared-memory.js";
 import { runAs } from "./run-as.js";
 import { SpareIds } from "./spare-ids.js";
+import { SemaphoreLowering } from "./sysv/semaphores.js";
 import { type TileCode, tileCode } from "./tiles.js";
 import { Xstates } from "./xstate.js";
 
@@ -58,6 +59,8 @@ export class Lowering implements LowerContext {
   /** A rehearsal came to its end. */
   readonly rehearsed: Shared;
 
+  readonly semaphores: SemaphoreLowering;
+
   readonly #spareIds: SpareIds;
 
   readonly xstates: Xstates;
@@ -97,6 +100,7 @@ export class Lowering implements LowerContext {
     this.go = b.counter("go");
     this.running = b.counter("running");
     this.rehearsed = b.counter("rehearsed");
+    this.semaphores = new SemaphoreLowering(this);
     for (const { descriptorTable, state } of tasks) {
       if (descriptorTable === null || state === "zombie") continue;
       const table = this.descriptorTables.get(descriptorTable);

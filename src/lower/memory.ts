@@ -136,9 +136,9 @@ function mapVma(parts: MemoryParts, plan: VmaPlan, before: VmaPlan | undefined, 
     case "kernel":
       return;
     case "staging": {
-      const staging = vma.object === null ? undefined : parts.staged.addresses.get(vma.object);
-      if (staging === undefined) return;
-      b.syscall("mremap", [staging + vma.offset, 0, length, MREMAP.maymove | MREMAP.fixed, vma.start], {
+      const window = parts.staged.windowOf(vma);
+      if (window === undefined) return;
+      b.syscall("mremap", [window, 0, length, MREMAP.maymove | MREMAP.fixed, vma.start], {
         expect: vma.start,
         message: `map shared memory at ${where}`,
       });

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Anonymous shared memory: made and filled once, in the first process, at a staging address that no task uses. Every
- * task inherits it by fork and takes its windows with mremap(old_size 0), which duplicates a shared mapping.
+ * Anonymous shared memory and System V segments: made and filled once, in the first process, at a staging address that no
+ * task uses. Every task inherits it by fork and takes its windows with mremap(old_size 0), which duplicates a shared
+ * mapping (and counts as attaching it).
  */
 import { alignUp } from "./align.js";
 import type { Checkpoint } from "../model/checkpoint.js";
-import { vmaVmFlagsBits as vm } from "../gen/tables.js";
+import { type SysvSegmentRow, type VmaRow, vmaVmFlagsBits as vm } from "../gen/tables.js";
 import { type AddressRange, findRoom } from "./address-space.js";
 import { MAP, PROT, pageSize } from "./constants.js";
-import type { Slot } from "./operands.js";
+import type { LowerContext } from "./context.js";
 import { readExtents } from "./page-loading.js";
-import type { ProgramBuilder } from "./program-builder.js";
+import { makeSegment } from "./sysv/segments.js";
 
 /** Away from the hole, which is sought from the bottom. */
 const stagingFrom = 0x10_0000_0000n;
@@ -18,59 +19,83 @@ const stagingFrom = 0x10_0000_0000n;
 export class StagedMemory {
   /** Row of objects → address. */
   readonly addresses = new Map<number, bigint>();
+  /** Segments are attached a second time where some mapping of them may never be written (SHM_RDONLY). */
+  readonly #readOnly = new Map<number, bigint>();
+  readonly #lengths = new Map<number, bigint>();
+  readonly #segments: ReadonlyMap<number, SysvSegmentRow>;
   readonly range: AddressRange | undefined;
 
   constructor(
     readonly checkpoint: Checkpoint,
     used: readonly AddressRange[],
   ) {
-    const sizes = new Map<number, bigint>();
-    for (const vma of checkpoint.tables.vmas) {
+    const { objects, sysvSegments, vmas } = checkpoint.tables;
+    this.#segments = new Map(sysvSegments.map((segment) => [segment.object, segment]));
+    const isReadOnly = new Set<number>();
+    const grow = (object: number, size: bigint): unknown =>
+      this.#lengths.set(object, alignUp(max(size, this.#lengths.get(object) ?? 0n), pageSize));
+    for (const vma of vmas) {
       if (vma.kind !== "anon_shared" || vma.object === null) continue;
-      const needed = vma.offset + (vma.end - vma.start);
-      const known = sizes.get(vma.object) ?? checkpoint.tables.objects[vma.object]?.size ?? 0n;
-      sizes.set(vma.object, alignUp(known > needed ? known : needed, pageSize));
+      grow(vma.object, max(vma.offset + (vma.end - vma.start), objects[vma.object]?.size ?? 0n));
+      if (this.#segments.has(vma.object) && !mayWrite(vma)) isReadOnly.add(vma.object);
     }
-    const total = [...sizes.values()].reduce((sum, size) => sum + size + pageSize, 0n);
+    // Those that nobody has attached are made as well.
+    for (const { object, size } of sysvSegments) grow(object, size);
+    const total = [...this.#lengths].reduce((sum, [object, size]) => sum + (size + pageSize) * (isReadOnly.has(object) ? 2n : 1n), 0n);
     if (total === 0n) return;
     const start = findRoom(used, total, stagingFrom);
     let next = start;
-    for (const [object, size] of sizes) {
-      this.addresses.set(object, next);
-      next += size + pageSize;
+    for (const [object, size] of this.#lengths) {
+      for (const addresses of isReadOnly.has(object) ? [this.addresses, this.#readOnly] : [this.addresses]) {
+        addresses.set(object, next);
+        next += size + pageSize;
+      }
     }
     this.range = { start, end: next };
   }
 
+  /** Where a mapping's window begins. */
+  windowOf(vma: VmaRow): bigint | undefined {
+    if (vma.object === null) return undefined;
+    const addresses = mayWrite(vma) || !this.#readOnly.has(vma.object) ? this.addresses : this.#readOnly;
+    const address = addresses.get(vma.object);
+    return address === undefined ? undefined : address + vma.offset;
+  }
+
   /** Ops of the first process: maps and fills all of it. */
-  make(b: ProgramBuilder, imageFd: Slot): void {
+  make(context: LowerContext): void {
     for (const [object, address] of this.addresses) {
-      const users = this.checkpoint.tables.vmas.filter((vma) => vma.object === object && vma.kind === "anon_shared");
-      const length = users.reduce(
-        (most, vma) => max(most, vma.offset + vma.end - vma.start),
-        this.checkpoint.tables.objects[object]?.size ?? 0n,
-      );
-      const flags = users.every((vma) => (vma.vmFlags & vm.nr) !== 0n) ? MAP.noreserve : 0;
-      const hugetlb = users.some((vma) => (vma.vmFlags & vm.ht) !== 0n) ? MAP.hugetlb : 0;
-      b.syscall(
-        "mmap",
-        [
-          address,
-          alignUp(length, pageSize),
-          PROT.read | PROT.write,
-          MAP.shared | MAP.anonymous | MAP.fixedNoreplace | flags | hugetlb,
-          -1,
-          0,
-        ],
-        {
-          expect: address,
-          message: `make ${length} bytes of shared memory`,
-          hint: "there is not enough memory",
-        },
-      );
-      readExtents(b, imageFd, this.checkpoint.extentsOf({ object }), (offset) => address + offset, "shared memory");
+      const length = this.#lengths.get(object) ?? 0n;
+      const segment = this.#segments.get(object);
+      const fill = (): void =>
+        readExtents(
+          context.builder,
+          context.imageFd,
+          this.checkpoint.extentsOf({ object }),
+          (offset) => address + offset,
+          segment === undefined ? "shared memory" : `shared memory segment ${segment.id}`,
+        );
+      if (segment === undefined) this.#mapAnonymous(context, object, address, length);
+      else makeSegment(context, segment, { address, length, readOnly: this.#readOnly.get(object) }, fill);
+      if (segment === undefined) fill();
     }
   }
+
+  #mapAnonymous({ builder: b }: LowerContext, object: number, address: bigint, length: bigint): void {
+    const users = this.checkpoint.tables.vmas.filter((vma) => vma.object === object && vma.kind === "anon_shared");
+    const flags = users.every((vma) => (vma.vmFlags & vm.nr) !== 0n) ? MAP.noreserve : 0;
+    const hugetlb = users.some((vma) => (vma.vmFlags & vm.ht) !== 0n) ? MAP.hugetlb : 0;
+    b.syscall("mmap", [address, length, PROT.read | PROT.write, MAP.shared | MAP.anonymous | MAP.fixedNoreplace | flags | hugetlb, -1, 0], {
+      expect: address,
+      message: `make ${length} bytes of shared memory`,
+      hint: "there is not enough memory",
+    });
+  }
+}
+
+/** Formats that know no flags (0) have none that may not be written. */
+export function mayWrite({ vmFlags }: VmaRow): boolean {
+  return vmFlags === 0n || (vmFlags & vm.mw) !== 0n;
 }
 
 function max(a: bigint, b: bigint): bigint {

@@ -82,6 +82,7 @@ export function lowerTask(t: TreeLowering, plan: TaskPlan): void {
     b.count(l.descriptorsPlaced);
     if (t.counts.living > 1) b.wait(l.descriptorsPlaced, t.counts.living);
     t.descriptors.finishDescriptors(plan.task);
+    l.semaphores.undo(plan.task);
     setForegroundGroup(l, t.tree, plan);
     for (const helper of helpers) {
       b.syscall("wait4", [helper, 0, WAIT.wall, 0], { message: "reap the stand-in for a leader that is gone" });

@@ -3,6 +3,7 @@
 import type { VmaRow } from "../gen/tables.js";
 import { vmaProtBits, vmaVmFlagsBits as vm } from "../gen/tables.js";
 import { MADV, MAP, PROT } from "./constants.js";
+import { mayWrite } from "./shared-memory.js";
 
 /** Flags that come and go by themselves and so must not tell mappings apart: soft-dirty. */
 const volatileFlags = vm.sd;
@@ -64,7 +65,9 @@ function planVma(vma: VmaRow, hasPages: boolean, isSeparate: boolean, isMerged: 
     source: sourceOf(vma),
     mapFlags,
     // A window of staged memory is born readable and writable.
-    loadProt: vma.kind === "anon_shared" ? PROT.read | PROT.write : mustWrite ? prot | PROT.read | PROT.write : prot,
+    // That of System V memory attached with SHM_RDONLY may never be written.
+    loadProt:
+      vma.kind === "anon_shared" ? (mayWrite(vma) ? PROT.read | PROT.write : PROT.read) : mustWrite ? prot | PROT.read | PROT.write : prot,
     prot,
     advice,
     lock: has(vm.lo) ? (has(vm.lf) ? 1 : 0) : undefined,

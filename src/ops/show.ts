@@ -11,6 +11,7 @@ import { grep, mem, strings } from "./show/section-content.js";
 import { signals, timers } from "./show/section-events.js";
 import { overview } from "./show/section-overview.js";
 import { auxv, env, namespaces, program } from "./show/section-program.js";
+import { ipc } from "./show/section-ipc.js";
 import { maps, pages } from "./show/section-memory.js";
 import { state } from "./show/section-state.js";
 import { type Section, creds, limits, regs, threads, tree } from "./show/section-tasks.js";
@@ -44,6 +45,7 @@ const sections: Readonly<Record<SectionName, (scope: Scope, options: ShowOptions
   fds,
   pipes,
   sockets,
+  ipc,
   signals,
   timers,
   creds,

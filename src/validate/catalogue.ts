@@ -11,6 +11,7 @@ import { coreRules } from "./rules/core-files.js";
 import { descriptorRules } from "./rules/descriptors.js";
 import { gpuRules } from "./rules/gpus.js";
 import { identityRules } from "./rules/identity.js";
+import { ipcRules } from "./rules/ipc.js";
 import { extentRules } from "./rules/memory-extents.js";
 import { absentRules } from "./rules/memory-absent.js";
 import { vmaRules } from "./rules/memory-vmas.js";
@@ -34,6 +35,7 @@ export const modelRules: readonly ModelRule[] = [
   ...registerRules,
   ...identityRules,
   ...gpuRules,
+  ...ipcRules,
 ];
 
 /** Rules that the operation itself applies: reading, and the file as a whole. */

@@ -27,11 +27,7 @@ export const threads: Family = {
       is: { refused: /a session keyring with probe/, ignore: "keyring" },
     },
     { name: "empty-keyring", state: "keyring of a session without keys: becomes that of the resume", is: "kept", isAlone: true },
-    {
-      name: "undo",
-      state: "System V semaphore operations to undo (SEM_UNDO)",
-      is: { refused: /may have operations on semaphore set \d+ to undo/, ignore: "semaphore-undo" },
-    },
+    { name: "undo", state: "System V semaphore operations to undo in a process with threads", is: "kept", isAlone: true },
     { name: "semaphore", state: "System V semaphore without SEM_UNDO, in a process without threads", is: "kept", isAlone: true },
     { name: "dispatch", state: "syscall user dispatch whose selector lets calls through", is: "kept" },
     { name: "dispatching", state: "syscall user dispatch that takes every call just now", is: { refused: /syscall user dispatch is on/ } },

@@ -18,6 +18,7 @@ export const sectionNames = [
   "fds",
   "pipes",
   "sockets",
+  "ipc",
   "signals",
   "timers",
   "creds",

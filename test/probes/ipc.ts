@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+import type { Family } from "./probe.js";
+
+export const ipc: Family = {
+  program: "ipc",
+  title: "System V and POSIX IPC",
+  probes: [
+    { name: "keyed", state: "System V shared memory with a key", is: "kept" },
+    { name: "removed", state: "System V shared memory that is removed and attached still", is: "kept" },
+    { name: "readonly", state: "System V shared memory attached to read only (SHM_RDONLY)", is: "kept" },
+    { name: "detached", state: "System V shared memory that nobody has attached", is: "kept" },
+    { name: "semaphores", state: "System V semaphores", is: "kept" },
+    { name: "undo", state: "System V semaphore operations to undo (SEM_UNDO)", is: "kept" },
+    { name: "queue", state: "System V message queue with messages", is: "kept" },
+  ],
+};
