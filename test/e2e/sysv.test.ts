@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /** System V IPC that is gone when the image is executed is made again; what others use is told, and left to them. */
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import test, { type TestContext } from "node:test";
 import { inOwnWorld } from "../support/own-world.js";
-import { compile, crimg, endTree, run, start, temporaryDirectory, until } from "../support/processes.js";
+import { compile, crimg, endTree, isAlive, run, start, temporaryDirectory, until } from "../support/processes.js";
 import { projectRoot } from "../support/project.js";
 
 const isAlone = inOwnWorld(import.meta.url);
@@ -38,6 +38,8 @@ function removeAll(): void {
 
 class Program {
   #round = 0;
+  #waiter: ChildProcess | undefined;
+  #complaints = "";
 
   constructor(
     readonly t: TestContext,
@@ -55,7 +57,10 @@ class Program {
   async told(): Promise<string> {
     const path = join(this.directory, `told.${this.#round}`);
     if (this.#round++ > 0) process.kill(this.pid, "SIGUSR1");
-    await until("the program tells what it has", () => existsSync(path));
+    await until("the program tells what it has", () => {
+      assert.equal(this.#waiter?.exitCode ?? null, null, this.#complaints);
+      return existsSync(path);
+    });
     return readFileSync(path, "utf8");
   }
 
@@ -66,6 +71,16 @@ class Program {
     return stderr;
   }
 
+  /** Ends it after its first telling since the image was made: what is resumed then begins to tell there again. */
+  async forget(): Promise<void> {
+    endTree(this.pid);
+    // Who waits in the foreground stops with its program.
+    this.#waiter?.kill("SIGCONT");
+    await until("the program is gone", () => !existsSync(`/proc/${this.pid}`));
+    this.#round--;
+    rmSync(join(this.directory, `told.${this.#round}`));
+  }
+
   get image(): string {
     return join(this.directory, "image.elf");
   }
@@ -73,11 +88,12 @@ class Program {
   async resume(...prefix: string[]): Promise<void> {
     const [command = "", ...args] = [...prefix, this.image];
     const waiter = spawn(command, args, { stdio: ["ignore", "ignore", "pipe"] });
-    let complaints = "";
-    waiter.stderr.on("data", (chunk) => (complaints += String(chunk)));
+    this.#waiter = waiter;
+    this.#complaints = "";
+    waiter.stderr.on("data", (chunk) => (this.#complaints += String(chunk)));
     this.t.after(() => waiter.pid !== undefined && endTree(waiter.pid));
     await until("the program runs again", () => {
-      assert.equal(waiter.exitCode, null, complaints);
+      assert.equal(waiter.exitCode, null, this.#complaints);
       return existsSync(`/proc/${this.pid}/exe`) && readFileSync(`/proc/${this.pid}/comm`, "utf8").trim() === "ipc";
     });
   }
@@ -159,7 +175,7 @@ test("what others use too is told, and taken as it is", { skip: noPython, timeou
   await program.resume();
   const after = await program.told();
   assert.match(after, /keyed .* 'others' 'last'/);
-  assert.match(after, /semaphores \d+ 63720004 660 3: 2\/0 7\/0 32767\/0/);
+  assert.match(after, /semaphores \d+ 63720004 660 3: 2\/0 7\/1 32767\/1/);
   assert.match(after, /queue .* 5\/4\/r/);
 });
 
@@ -174,9 +190,9 @@ test("a segment that another process has attached meanwhile is not taken from it
   // The way on that the message names.
   await program.resume("unshare", "--ipc");
   assert.match(await program.told(), /'first' 'last'/);
-  endTree(program.pid);
-  await until("the program is gone", () => !existsSync(`/proc/${program.pid}`));
+  await program.forget();
   endTree(pid);
+  await until("the other process is gone", () => !isAlive(pid));
   await program.resume();
   assert.match(await program.told(), /'first' 'last'/);
 });

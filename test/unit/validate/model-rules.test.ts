@@ -3,7 +3,21 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import type { MutableTables } from "../../../src/gen/tables.js";
-import { absentRegionRow, guardRegionRow, memoryPolicyRow, taskRow, terminalRow, threadRow, vmaRow } from "../../../src/gen/tables.js";
+import {
+  absentRegionRow,
+  guardRegionRow,
+  memoryPolicyRow,
+  objectRow,
+  semaphoreUndoRow,
+  sysvMessageRow,
+  sysvQueueRow,
+  sysvSegmentRow,
+  sysvSemaphoresRow,
+  taskRow,
+  terminalRow,
+  threadRow,
+  vmaRow,
+} from "../../../src/gen/tables.js";
 import { modelRules } from "../../../src/validate/catalogue.js";
 import type { Finding } from "../../../src/validate/finding.js";
 import { pathLocator } from "../../../src/validate/locate.js";
@@ -46,6 +60,23 @@ function guard(range: (vma: MutableTables["vmas"][number]) => { readonly start: 
   };
 }
 
+/** Adds a System V segment with memory of its own. */
+function segment(fields: Partial<MutableTables["sysvSegments"][number]>, memory: Partial<MutableTables["objects"][number]>) {
+  return (tables: MutableTables): void => {
+    const object = tables.objects.push(objectRow({ kind: "shared_memory", ...memory })) - 1;
+    tables.sysvSegments.push(sysvSegmentRow({ object, size: 4096n, ...fields }));
+  };
+}
+
+/** Adds a set of one semaphore, and something to undo. */
+function undo(fields: Partial<MutableTables["semaphoreUndos"][number]>) {
+  return (tables: MutableTables): void => {
+    const values = new Uint8Array(4);
+    const row = tables.sysvSemaphoreSets.push(sysvSemaphoresRow({ values, pids: values })) - 1;
+    tables.semaphoreUndos.push(semaphoreUndoRow({ set: row, task: 0, number: 0, adjustment: 1, ...fields }));
+  };
+}
+
 function auxv(...entries: readonly (readonly [bigint, bigint])[]): Uint8Array {
   return new Uint8Array(BigUint64Array.from(entries.flat()).buffer);
 }
@@ -73,6 +104,38 @@ const broken: Readonly<Record<string, readonly ((tables: MutableTables) => void)
   "gpu.name": [
     (tables) => void tables.cudaProcesses.push({ task: 0, restoreThread: 0 }),
     (tables) => void tables.gpus.push({ uuid: "GPU-0", name: "", memoryBytes: 0n, usedBytes: 0n, driver: "", cudaVersion: 0 }),
+  ],
+  "ipc.id": [
+    (tables) => void tables.sysvQueues.push(sysvQueueRow({ id: 5 }), sysvQueueRow({ id: 5 })),
+    (tables) => void tables.sysvQueues.push(sysvQueueRow({ id: 0x8000_0000 })),
+  ],
+  "ipc.segment": [
+    segment({}, { kind: "file" }),
+    (tables) => {
+      segment({}, {})(tables);
+      copy("sysvSegments", 0, { id: 8 })(tables);
+    },
+    (tables) => {
+      segment({ size: 5000n }, {})(tables);
+      tables.vmas.push(vmaRow({ mm: 0, kind: "anon_shared", start: 0x1000n, end: 0x4000n, object: tables.objects.length - 1 }));
+    },
+  ],
+  "ipc.semaphores": [
+    (tables) => void tables.sysvSemaphoreSets.push(sysvSemaphoresRow({ values: new Uint8Array(8), pids: new Uint8Array(4) })),
+    (tables) => void tables.sysvSemaphoreSets.push(sysvSemaphoresRow({ values: new Uint8Array(4).fill(1), pids: new Uint8Array(4) })),
+    undo({ adjustment: 0 }),
+    undo({ adjustment: 40_000 }),
+    undo({ number: 1 }),
+    (tables) => {
+      undo({ task: 1 })(tables);
+      set("tasks", 1, { state: "zombie" })(tables);
+    },
+  ],
+  "ipc.message": [
+    (tables) => {
+      tables.sysvQueues.push(sysvQueueRow());
+      tables.sysvMessages.push(sysvMessageRow({ type: 0n }));
+    },
   ],
   "tree.one-root": [set("tasks", 1, { parent: null }), set("checkpoint", 0, { rootTask: 1 })],
   "tree.parent-first": [set("tasks", 0, { parent: 1 }), set("tasks", 1, { parent: 1 })],
