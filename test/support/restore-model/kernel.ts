@@ -7,6 +7,7 @@ import assert from "node:assert/strict";
 import { openSync, closeSync, readSync, statSync } from "node:fs";
 import type { Op } from "./image.js";
 import type { Machine } from "./machine.js";
+import { chooseNextId, systemVCalls } from "./sysv.js";
 import { Process, Thread, type Waiting } from "./process.js";
 
 const AF_UNIX = 1n;
@@ -243,6 +244,12 @@ export const calls: Readonly<Record<string, Call>> = {
     const found = machine.processes.find((one) => one.pid === Number(pid) && !one.isReaped);
     return found === undefined ? error.srch : BigInt(found.pgid);
   },
+  write: (machine, thread, [fd, from = 0n, length = 0n], op) => {
+    const path = descriptor(thread, fd)?.file.path ?? "";
+    if (path.endsWith("_next_id")) chooseNextId(machine, path, machine.text(thread.process, from).slice(0, Number(length)));
+    return expected(op);
+  },
+  ...systemVCalls,
   read: (machine, thread, [fd, into = 0n, length = 0n], op) => {
     const path = descriptor(thread, fd)?.file.path;
     if (path !== "/proc/self/timens_offsets") return expected(op);
