@@ -35,13 +35,16 @@ export const facetNames = [
   "scheduling",
   "command-line",
 ] as const;
+/** A part of the model that formats are compared by. */
 export type FacetName = (typeof facetNames)[number];
 
 /** Something that the target format cannot hold. Counted; shown one line a kind. */
 export interface Loss {
   /** Stable: `area.what`, such as `threads.extra`. */
   readonly code: string;
+  /** The part of the model that is concerned. */
   readonly facet: FacetName;
+  /** How many of it, in the unit that `text` names. */
   readonly count: number;
   /** In words; names the first objects concerned, such as "fd 7 of 4711 (socket)". */
   readonly text: string;

@@ -16,6 +16,7 @@ export interface Location {
   readonly format?: string;
 }
 
+/** What an error says beside its message. */
 export interface CrimgErrorFields extends Location {
   /** What the spec allows there. */
   readonly expected?: string;
@@ -25,6 +26,7 @@ export interface CrimgErrorFields extends Location {
   readonly hint?: string;
   /** Section of SPEC.md or of the kernel's documentation. */
   readonly specRef?: string;
+  /** The error that led to this one. */
   readonly cause?: unknown;
   /** The class that `--ignore` takes to leave this out. */
   readonly ignore?: string;
@@ -34,6 +36,7 @@ export interface CrimgErrorFields extends Location {
 
 /** Exit statuses of the command line (documented in docs/exit-status.md). */
 export const exitStatus = {
+  /** Done. */
   ok: 0,
   /** Findings (validate), differences, a refused input. */
   findings: 1,
@@ -55,10 +58,12 @@ export const exitStatus = {
   terminated: 143,
 } as const;
 
+/** One of the exit statuses of the command line (docs/exit-status.md). */
 export type ExitStatus = (typeof exitStatus)[keyof typeof exitStatus];
 
 /** An error with a stable code, a place and a way on. */
 export class CrimgError extends Error implements CrimgErrorFields {
+  /** Always `CrimgError`. */
   override readonly name = "CrimgError";
   readonly source?: string;
   readonly offset?: bigint;

@@ -11,25 +11,42 @@ import type { PageSource } from "./page-source.js";
 
 /** A table that this version does not know, kept as bytes. */
 export interface UnknownTable {
+  /** Number of the table (spec/SPEC.md, section 7). */
   readonly kind: number;
+  /** Bytes of a row. */
   readonly rowLength: number;
+  /** All rows. */
   readonly bytes: Uint8Array;
 }
 
+/** What a checkpoint is made of. */
 export interface CheckpointParts {
+  /** All rows. */
   readonly tables: Tables;
   /** `extents[].source` indexes this. */
   readonly sources: readonly PageSource[];
+  /** Tables of later versions of the format. */
   readonly unknownTables?: readonly UnknownTable[];
 }
 
-/** Numeric values of the extent_owner enum that callers need by name. */
-export type ExtentOwner = { readonly mm: number } | { readonly object: number };
+/** Whose bytes an extent holds: an address space (a row of `mms`) or an object (a row of `objects`). */
+export type ExtentOwner =
+  | {
+      /** Row of `mms`. */
+      readonly mm: number;
+    }
+  | {
+      /** Row of `objects`. */
+      readonly object: number;
+    };
 
 /** A checkpoint: rows, page sources, and lookups that are computed once. */
 export class Checkpoint {
+  /** All rows, as spec/SPEC.md describes them. */
   readonly tables: Tables;
+  /** Where pages are; `extents[].source` indexes this. */
   readonly sources: readonly PageSource[];
+  /** Tables of later versions of the format, kept as bytes. */
   readonly unknownTables: readonly UnknownTable[];
   #threads?: Map<number, number[]>;
   #children?: Map<number, number[]>;

@@ -36,6 +36,7 @@ export interface DirectReading {
   endOfChunk?(position: number): number;
 }
 
+/** Something that pages can be read from: a file, or a live process. */
 export interface PageSource {
   /** For messages: a file name, or "process 4711". */
   readonly name: string;

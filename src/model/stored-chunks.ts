@@ -46,7 +46,9 @@ export function chunksOf(extent: Pick<ExtentRow, "address" | "length" | "fileOff
 export class StoredChunks {
   /** File offsets; exact, since files are shorter than 2^53. */
   readonly offsets: Float64Array;
+  /** Bytes of each chunk. */
   readonly lengths: Uint32Array;
+  /** CRC-32C of each chunk. */
   readonly sums: Uint32Array;
 
   constructor(offsets: Float64Array, lengths: Uint32Array, sums: Uint32Array) {
@@ -71,6 +73,7 @@ export class StoredChunks {
     return chunks;
   }
 
+  /** Number of chunks. */
   get count(): number {
     return this.sums.length;
   }

@@ -29,7 +29,9 @@ export interface ConvertOptions extends WriteOptions {
   readonly strict?: boolean;
   /** What the clocks do at a resume of the output; absent: what the input says. */
   readonly clock?: ClockPolicy;
+  /** Replace the output if it exists. */
   readonly force?: boolean;
+  /** Make the output durable before it gets its name. */
   readonly sync?: boolean;
   /** False: checksums of the input are not looked at. */
   readonly verify?: boolean;
@@ -37,11 +39,17 @@ export interface ConvertOptions extends WriteOptions {
   readonly onLosses?: (losses: readonly Loss[]) => void;
 }
 
+/** What a conversion did. */
 export interface ConvertReport {
+  /** Path of the input. */
   readonly input: string;
+  /** Path of the output. */
   readonly output: string;
+  /** Format id of the input. */
   readonly from: string;
+  /** Format id of the output. */
   readonly to: string;
+  /** What the output does not hold. */
   readonly losses: readonly Loss[];
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** A checkpoint in any format, for programs: tasks, threads, mappings, descriptors, and memory by address. */
-import type { FormatAdapter, Loss } from "../adapter/format.js";
+import type { Loss } from "../adapter/format.js";
+import { formatInfo, type FormatInfo } from "../adapter/format-info.js";
 import type { FormatRegistry } from "../adapter/registry.js";
 import { decodeText } from "../bytes/text.js";
 import { CrimgError } from "../errors/crimg-error.js";
@@ -23,6 +24,7 @@ import { MemoryView, type MemoryRun } from "../pages/memory-view.js";
 import { readCheckpoint } from "./convert.js";
 import { resolveInput, type Input } from "./input.js";
 
+/** What {@link open} takes beside the path. */
 export interface OpenOptions {
   /** Format id; by content if absent. */
   readonly from?: string;
@@ -32,7 +34,9 @@ export interface OpenOptions {
 
 /** A thread of a task. */
 export interface ThreadInfo {
+  /** Thread id, as the program sees it. */
   readonly tid: number;
+  /** /proc/PID/task/TID/comm, at most 15 bytes. */
   readonly name: string;
   /** As PTRACE_GETREGS gives them; see spec/SPEC.md for threads inside a system call. */
   readonly registers: Gpregs;
@@ -42,9 +46,11 @@ export interface ThreadInfo {
 
 /** A mapping of a task's address space. */
 export interface MappingInfo {
+  /** The first address. */
   readonly start: bigint;
   /** First address after it. */
   readonly end: bigint;
+  /** What backs it, and whether it is shared. */
   readonly kind: VmaKind;
   /** Such as "r-x". */
   readonly protection: string;
@@ -56,14 +62,17 @@ export interface MappingInfo {
 
 /** A descriptor of a task. */
 export interface DescriptorInfo {
+  /** Its number. */
   readonly fd: number;
+  /** What kind of open file it leads to. */
   readonly kind: FileKind;
   /** For files that have one. */
   readonly path?: string;
-  /** F_GETFL. */
+  /** Status flags of the open file, as F_GETFL gives them. */
   readonly flags: number;
   /** File offset, bytes. */
   readonly position: bigint;
+  /** FD_CLOEXEC. */
   readonly closeOnExec: boolean;
 }
 
@@ -80,7 +89,10 @@ export interface TaskMemory {
   runs(start: bigint, end: bigint): Iterable<MemoryRun>;
 }
 
-/** A process of a checkpoint. */
+/**
+ * A process of a checkpoint.
+ * @hideconstructor
+ */
 export class Task {
   constructor(
     private readonly checkpoint: Checkpoint,
@@ -89,14 +101,17 @@ export class Task {
     private readonly files: MappedFiles,
   ) {}
 
+  /** Its row in `tables.tasks`. */
   get row(): TaskRow {
     return this.checkpoint.tables.tasks[this.index] as TaskRow;
   }
 
+  /** Process id, as the program sees it. */
   get pid(): number {
     return this.row.pid;
   }
 
+  /** Whether it runs, is stopped, or is a zombie. */
   get state(): TaskState {
     return this.row.state;
   }
@@ -111,6 +126,7 @@ export class Task {
     return this.row.parent === null ? undefined : new Task(this.checkpoint, this.row.parent, this.files);
   }
 
+  /** In the order of the table. */
   get children(): readonly Task[] {
     return this.checkpoint.childrenOf(this.index).map((index) => new Task(this.checkpoint, index, this.files));
   }
@@ -128,6 +144,7 @@ export class Task {
     return this.checkpoint.vmasOf(this.row.mm ?? -1).map((index) => this.#mapping(this.checkpoint.tables.vmas[index] as VmaRow));
   }
 
+  /** In the order of the table. */
   get descriptors(): readonly DescriptorInfo[] {
     const { tables } = this.checkpoint;
     return this.checkpoint.descriptorsOf(this.index).map((index) => {
@@ -150,7 +167,7 @@ export class Task {
     return this.#strings(envStart, envEnd);
   }
 
-  /** Throws CrimgError `task.memory` for a zombie. */
+  /** Its memory by address. Throws CrimgError `task.memory` for a zombie. */
   get memory(): TaskMemory {
     return new MemoryView(this.checkpoint, this.#mmIndex, this.files);
   }
@@ -180,7 +197,10 @@ export class Task {
   }
 }
 
-/** An open checkpoint. Close it: it holds the file with the pages. */
+/**
+ * An open checkpoint. Close it: it holds the file with the pages.
+ * @hideconstructor
+ */
 export class OpenedCheckpoint {
   readonly #files: MappedFiles;
 
@@ -188,7 +208,7 @@ export class OpenedCheckpoint {
     /** The rows, for what this class does not offer. */
     readonly model: Checkpoint,
     /** Its format. */
-    readonly format: FormatAdapter,
+    readonly format: FormatInfo,
     /** What the format did not hold, and what was assumed instead. */
     readonly losses: readonly Loss[],
     private readonly input: Input,
@@ -212,6 +232,7 @@ export class OpenedCheckpoint {
     });
   }
 
+  /** Releases files and pages; tasks of it are of no use then. */
   close(): void {
     this.#files.close();
     this.model.close();
@@ -228,7 +249,7 @@ export async function openCheckpoint(
   try {
     const losses: Loss[] = [];
     const { checkpoint, format } = await readCheckpoint(input, { ...options, onLoss: (loss) => losses.push(loss) });
-    return new OpenedCheckpoint(checkpoint, format, losses, input);
+    return new OpenedCheckpoint(checkpoint, formatInfo(format), losses, input);
   } catch (error) {
     input.close();
     throw error;

@@ -15,19 +15,55 @@ const pageSize = 4096n;
 /** Where the bytes of a run are. */
 export type RunOrigin =
   /** In a page source of the checkpoint. */
-  | { readonly kind: "stored"; readonly source: PageSource; readonly position: bigint }
+  | StoredRun
   /** Nowhere: they are zero. */
-  | { readonly kind: "zero" }
+  | ZeroRun
   /** In the mapped file of the host: `object` is a row of `objects`, `offset` a position in it. */
-  | { readonly kind: "file"; readonly object: number; readonly offset: bigint }
+  | FileRun
   /** Not available. */
-  | { readonly kind: "absent"; readonly reason: string };
+  | AbsentRun;
+
+/** Bytes that the checkpoint stores. */
+export interface StoredRun {
+  /** Tells it from the others. */
+  readonly kind: "stored";
+  /** What holds the bytes. */
+  readonly source: PageSource;
+  /** Where in it, bytes. */
+  readonly position: bigint;
+}
+
+/** Anonymous memory that was never written. */
+export interface ZeroRun {
+  /** Tells it from the others. */
+  readonly kind: "zero";
+}
+
+/** Clean pages of a mapped file. */
+export interface FileRun {
+  /** Tells it from the others. */
+  readonly kind: "file";
+  /** The file: a row of `objects`. */
+  readonly object: number;
+  /** Position in the file, bytes. */
+  readonly offset: bigint;
+}
+
+/** Memory whose content is not known. */
+export interface AbsentRun {
+  /** Tells it from the others. */
+  readonly kind: "absent";
+  /** Why, in words. */
+  readonly reason: string;
+}
 
 /** A run of addresses of one VMA whose bytes have one origin. */
 export interface MemoryRun {
+  /** The first address. */
   readonly address: bigint;
   /** Bytes, at least 1. */
   readonly length: bigint;
+  /** Where the bytes are. */
   readonly origin: RunOrigin;
 }
 
