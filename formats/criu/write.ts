@@ -4,6 +4,8 @@ import { writeLocks } from "./map/map-locks.js";
 import { create, fromBinary } from "@bufbuild/protobuf";
 import type { WriteOptions } from "../../src/adapter/format.js";
 import type { Output } from "../../src/adapter/output.js";
+import { CrimgError } from "../../src/errors/crimg-error.js";
+import type { Tables } from "../../src/gen/tables.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
 import { lengthOf, PageCopies } from "../../src/pages/page-copies.js";
 import { u32Values, ImageSetIds } from "./ids/image-set-ids.js";
@@ -67,9 +69,27 @@ function writeTree(output: Output, _checkpoint: Checkpoint, context: ImageSetIds
   timens.flush();
 }
 
+/** CRIU names anonymous shared memory by its mappings: nothing can be open on it, or map it privately. @throws CrimgError */
+function refuseOpenSharedMemory({ objects, files, vmas }: Tables): void {
+  const isSharedMemory = (object: number | null): boolean => object !== null && objects[object]?.kind === "shared_memory";
+  const refuse = (path: string): never => {
+    throw new CrimgError(
+      "criu.shared-memory",
+      "a descriptor on, or a private mapping of, anonymous shared memory has no place in CRIU's images",
+      {
+        path,
+        hint: "Keep it as an executable image (crimg dump PID -o image.elf), which has it.",
+      },
+    );
+  };
+  for (const [row, { object }] of files.entries()) if (isSharedMemory(object)) refuse(`files[${row}]`);
+  for (const [row, { kind, object }] of vmas.entries()) if (kind === "file_private" && isSharedMemory(object)) refuse(`vmas[${row}]`);
+}
+
 /** Entries of files.img by id, in the order in which they are written. */
 function collectFiles(context: ImageSetIds): Map<number, FileEntry> {
   const { tables, foreign } = context;
+  refuseOpenSharedMemory(tables);
   const files = new Map<number, FileEntry>();
   tables.files.forEach((_, row) => {
     const anchor = { table: "files", row } as const;

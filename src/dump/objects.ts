@@ -13,6 +13,7 @@ import { refusal } from "./refusal.js";
 const deletedSuffix = Buffer.from(" (deleted)");
 const memfdPrefix = Buffer.from("/memfd:");
 const S_IFMT = 0o170000;
+const sharedMemoryMode = 0o100777;
 /** PROC_SUPER_MAGIC of linux/magic.h. */
 const procFileSystem = 0x9fa0n;
 /** SECRETMEM_MAGIC (linux/magic.h) */
@@ -40,6 +41,11 @@ export interface ObjectSource {
   readonly holder: string;
 }
 
+/** Anonymous shared memory, opened through /proc/PID/map_files: shmem_zero_setup (mm/shmem.c) names it so, with all permissions. */
+function isSharedMemory({ stat, link }: ObjectSource): boolean {
+  return stat.nlink === 0 && stat.mode === sharedMemoryMode && link.toString("latin1") === "/dev/zero (deleted)";
+}
+
 /** Builds the objects table; one row an inode and name. */
 export class ObjectTable {
   readonly #tables: MutableTables;
@@ -63,6 +69,9 @@ export class ObjectTable {
       throw refusal("ended-process", `${source.holder}: ${decodeText(link)} told of a process or thread that is gone`, {
         hint: "Let the program close or leave it, and dump again.",
       });
+    }
+    if (isSharedMemory(source)) {
+      return this.addSharedMemory(stat.devMajor, stat.devMinor, stat.ino, stat.size);
     }
     const isMemfd = isDeleted && link.subarray(0, memfdPrefix.length).equals(memfdPrefix);
     let name = isDeleted ? link.subarray(0, -deletedSuffix.length) : link;
@@ -127,7 +136,7 @@ export class ObjectTable {
       if (this.row(known).size < size) this.update(known, { size });
       return known;
     }
-    return this.#push(key, objectRow({ kind: "shared_memory", mode: 0o100777, devMajor, devMinor, ino, size }));
+    return this.#push(key, objectRow({ kind: "shared_memory", mode: sharedMemoryMode, devMajor, devMinor, ino, size }));
   }
 
   /** A System V segment, which the kernel numbers apart from all other memory; `size` in bytes, as far as it is known. */

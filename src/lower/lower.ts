@@ -108,11 +108,11 @@ export function lowerCheckpoint(checkpoint: Checkpoint, options: LowerOptions): 
       living: tables.tasks.filter((task) => task.state !== "zombie").length,
     },
   };
+  l.staged.make(l);
   tables.tasks.forEach((task, index) => {
     if (task.mm === null || task.state === "zombie") return;
     openMappedObjects(l.memoryParts, task.mm, l.taskSubject(index));
   });
-  l.staged.make(l);
   l.semaphores.make();
   makeQueues(l);
   descriptors.openFiles();

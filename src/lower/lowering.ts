@@ -81,8 +81,8 @@ export class Lowering implements LowerContext {
     this.firstHighFd = this.highFds.first;
     this.callersTerminal = b.slot("the caller's terminal");
     this.checks = new FileChecks(b, checkpoint);
-    this.objects = new ObjectOpener(checkpoint, b, this.firstHighFd, this.imageFd, this.checks);
     this.staged = new StagedMemory(checkpoint, usedRanges(checkpoint.tables.vmas));
+    this.objects = new ObjectOpener(checkpoint, b, this.firstHighFd, this.imageFd, this.checks, this.staged);
     this.processes = new ProcessMaker(b);
     this.#spareIds = new SpareIds(checkpoint);
     this.taskPids = tasks.map((row) => (row.state === "zombie" ? b.endingPid(`pid of ${row.pid}`) : b.pid(`pid of ${row.pid}`)));

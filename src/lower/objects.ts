@@ -14,6 +14,7 @@ import type { Slot } from "./operands.js";
 import { verifyExtents } from "./page-loading.js";
 import { isRemoved, makeRemoved, withParents } from "./fds/removed.js";
 import type { ProgramBuilder } from "./program-builder.js";
+import type { StagedMemory } from "./shared-memory.js";
 
 /** sendfile moves at most this many bytes a call (MAX_RW_COUNT), rounded down to something even. */
 export const maxTransfer = 0x4000_0000n;
@@ -50,6 +51,7 @@ export class ObjectOpener {
     firstHighFd: number,
     imageFd: Slot,
     private readonly checks: FileChecks,
+    private readonly staged: StagedMemory,
   ) {
     this.#checkpoint = checkpoint;
     this.#builder = builder;
@@ -99,9 +101,7 @@ export class ObjectOpener {
         }
         return this.#reopen(this.#makeNameless(index, object, options.purpose), object, options);
       case "shared_memory":
-        throw new CrimgError("lower.object", `objects[${index}] is anonymous shared memory, which cannot be opened`, {
-          path: `objects[${index}]`,
-        });
+        return this.#openSharedMemory(index, options);
       default:
         if (object.bundled === 1) return this.#openBundled(index, object, options);
         if (!isRemoved(object)) return this.#openNamed(object, options);
@@ -109,6 +109,12 @@ export class ObjectOpener {
         if (object.kind === "symlink") return makeRemoved(this.#making, object, options.flags, options.purpose);
         return this.#reopen(this.#makeRemovedOnce(index, object, options.purpose), object, options);
     }
+  }
+
+  #openSharedMemory(index: number, { flags, purpose }: OpenOptions): Slot {
+    const fd = this.staged.open({ builder: this.#builder }, index, flags & ~(O.creat | O.excl | O.nofollow), purpose);
+    this.keepHigh(fd);
+    return fd;
   }
 
   /** A descriptor to map an object with; the same one for all mappings of the same access. */

@@ -6,10 +6,12 @@
  */
 import { alignUp } from "./align.js";
 import type { Checkpoint } from "../model/checkpoint.js";
+import { CrimgError } from "../errors/crimg-error.js";
 import { type SysvSegmentRow, type VmaRow, vmaVmFlagsBits as vm } from "../gen/tables.js";
 import { type AddressRange, findRoom } from "./address-space.js";
-import { MAP, PROT, pageSize } from "./constants.js";
+import { AT, MAP, O, PROT, pageSize } from "./constants.js";
 import type { LowerContext } from "./context.js";
+import type { Slot } from "./operands.js";
 import { readExtents } from "./page-loading.js";
 import { makeSegment } from "./sysv/segments.js";
 
@@ -41,6 +43,8 @@ export class StagedMemory {
     }
     // Those that nobody has attached are made as well.
     for (const { object, size } of sysvSegments) grow(object, size);
+    // Some is open, or mapped privately, and mapped shared by nobody.
+    for (const [object, { kind, size }] of objects.entries()) if (kind === "shared_memory" && size > 0n) grow(object, size);
     const total = [...this.#lengths].reduce((sum, [object, size]) => sum + (size + pageSize) * (isReadOnly.has(object) ? 2n : 1n), 0n);
     if (total === 0n) return;
     const start = findRoom(used, total, stagingFrom);
@@ -60,6 +64,23 @@ export class StagedMemory {
     const addresses = mayWrite(vma) || !this.#readOnly.has(vma.object) ? this.addresses : this.#readOnly;
     const address = addresses.get(vma.object);
     return address === undefined ? undefined : address + vma.offset;
+  }
+
+  /**
+   * Ops of the first process: a new open file description of the memory. The kernel gives one only through the mapping, and only to
+   * whom it trusts to restore (CAP_CHECKPOINT_RESTORE; proc_pid_get_link of map_files in fs/proc/base.c).
+   */
+  open({ builder: b }: Pick<LowerContext, "builder">, object: number, flags: number, purpose: string): Slot {
+    const start = this.addresses.get(object);
+    if (start === undefined) throw new CrimgError("lower.object", `objects[${object}] has no size`, { path: `objects[${object}]` });
+    const fd = b.slot("fd of shared memory");
+    const range = `${start.toString(16)}-${(start + (this.#lengths.get(object) ?? 0n)).toString(16)}`;
+    b.syscall("openat", [AT.fdcwd, b.string(`/proc/self/map_files/${range}`), flags | O.cloexec, 0], {
+      store: fd,
+      message: `open anonymous shared memory ${purpose}`,
+      hint: "that takes CAP_CHECKPOINT_RESTORE (or CAP_SYS_ADMIN): resume as root",
+    });
+    return fd;
   }
 
   /** Ops of the first process: maps and fills all of it. */
@@ -83,7 +104,7 @@ export class StagedMemory {
 
   #mapAnonymous({ builder: b }: LowerContext, object: number, address: bigint, length: bigint): void {
     const users = this.checkpoint.tables.vmas.filter((vma) => vma.object === object && vma.kind === "anon_shared");
-    const flags = users.every((vma) => (vma.vmFlags & vm.nr) !== 0n) ? MAP.noreserve : 0;
+    const flags = users.length > 0 && users.every((vma) => (vma.vmFlags & vm.nr) !== 0n) ? MAP.noreserve : 0;
     const hugetlb = users.some((vma) => (vma.vmFlags & vm.ht) !== 0n) ? MAP.hugetlb : 0;
     b.syscall("mmap", [address, length, PROT.read | PROT.write, MAP.shared | MAP.anonymous | MAP.fixedNoreplace | flags | hugetlb, -1, 0], {
       expect: address,

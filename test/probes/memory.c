@@ -127,6 +127,32 @@ static void tell_shared(FILE *out)
 	fprintf(out, "%c", shared[0]);
 }
 
+/* Anonymous shared memory that is open, and mapped privately, too: /proc/PID/map_files leads to it. */
+static char *three;
+static int three_fd;
+static char *three_private;
+static int make_three(void)
+{
+	char path[80];
+
+	three = map(PAGES(2), MAP_SHARED);
+	snprintf(path, sizeof path, "/proc/self/map_files/%lx-%lx", (long)three, (long)three + PAGES(2));
+	if ((three_fd = open(path, O_RDWR)) < 0)
+		return errno;
+	three_private = mmap(NULL, PAGES(2), PROT_READ | PROT_WRITE, MAP_PRIVATE, three_fd, 0);
+	return three_private == MAP_FAILED ? errno : 0;
+}
+static void tell_three(FILE *out)
+{
+	static int round;
+	char read_back[16] = "";
+
+	snprintf(three, 16, "round %d", ++round);
+	if (pread(three_fd, read_back, sizeof read_back - 1, 0) < 0)
+		read_back[0] = '?';
+	fprintf(out, "%d %d", strcmp(three, read_back), strcmp(three, three_private));
+}
+
 /* A mapping with a policy in a process whose own policy is another: "default" of a mapping is then no default. */
 static char *under;
 static int make_both(void)
@@ -167,4 +193,5 @@ PROBES({ "mdwe", make_mdwe, tell_mdwe }, { "mseal", make_mseal, tell_mseal }, { 
        { "future", make_future, tell_future }, { "onfault", make_onfault, tell_future },
        { "policy", make_policy, tell_policy }, { "thread-policy", make_thread_policy, tell_thread_policy },
        { "bound", make_bound, tell_bound }, { "shared", make_shared, tell_shared }, { "both", make_both, tell_both },
+       { "three", make_three, tell_three },
        { "pkey", make_pkey, tell_pkey })

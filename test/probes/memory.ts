@@ -18,6 +18,7 @@ export const memory: Family = {
     { name: "bound", state: "memory policy of mappings (mbind)", is: "kept" },
     { name: "shared", state: "memory policy of shared memory", is: "kept" },
     { name: "both", state: "memory policy of a mapping under another of its process", is: "kept", isAlone: true },
+    { name: "three", state: "a descriptor on anonymous shared memory, and a private mapping of it", is: "kept" },
     { name: "pkey", state: "protection keys: of mappings, allocated, and their rights (PKRU)", is: "kept", isAlone: true },
   ],
 };
