@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Kernel constants that restore programs use (include/uapi of Linux, x86-64). */
+import { AT_FDCWD, openFlags } from "../linux/open-flags.js";
 
 export const PROT = { read: 1, write: 2, exec: 4 } as const;
 export const MAP = {
@@ -35,24 +36,23 @@ export const MADV = {
 } as const;
 export const MLOCK_ONFAULT = 1;
 export const O = {
-  rdonly: 0,
-  wronly: 1,
-  rdwr: 2,
-  accmode: 3,
-  creat: 0o100,
-  excl: 0o200,
-  nofollow: 0o400000,
-  directory: 0o200000,
-  path: 0o10000000,
-  noctty: 0o400,
-  nonblock: 0o4000,
-  cloexec: 0o2000000,
-  /** __O_TMPFILE | O_DIRECTORY */
-  tmpfile: 0o20200000,
+  rdonly: openFlags.RDONLY,
+  wronly: openFlags.WRONLY,
+  rdwr: openFlags.RDWR,
+  accmode: openFlags.ACCMODE,
+  creat: openFlags.CREAT,
+  excl: openFlags.EXCL,
+  nofollow: openFlags.NOFOLLOW,
+  directory: openFlags.DIRECTORY,
+  path: openFlags.PATH,
+  noctty: openFlags.NOCTTY,
+  nonblock: openFlags.NONBLOCK,
+  cloexec: openFlags.CLOEXEC,
+  tmpfile: openFlags.TMPFILE,
 } as const;
 /** _IOR('f', 1, long) and _IOW('f', 2, long); they take an int. */
 export const FS_IOC = { getFlags: 0x80086601, setFlags: 0x40086602 } as const;
-export const AT = { fdcwd: -100, emptyPath: 0x1000 } as const;
+export const AT = { fdcwd: AT_FDCWD, emptyPath: 0x1000 } as const;
 export const F = { setfl: 4, dupfdCloexec: 1030, addSeals: 1033 } as const;
 export const F_SEAL_FUTURE_WRITE = 0x10;
 export const MFD = { allowSealing: 2, exec: 0x10 } as const;

@@ -1,34 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Files through raw calls: what Node's fs lacks, or does with a detour through its thread pool. */
 import { errno } from "../linux/errno.js";
+import { AT_FDCWD, openFlags } from "../linux/open-flags.js";
 import { call, check, cString, failed, tryCall, tryCallBig } from "./sys.js";
 
-/** open(2) flags. */
-export const openFlag = {
-  RDONLY: 0,
-  WRONLY: 1,
-  RDWR: 2,
-  ACCMODE: 3,
-  CREAT: 0o100,
-  EXCL: 0o200,
-  NOCTTY: 0o400,
-  TRUNC: 0o1000,
-  APPEND: 0o2000,
-  NONBLOCK: 0o4000,
-  NOATIME: 0o1000000,
-  DIRECTORY: 0o200000,
-  NOFOLLOW: 0o400000,
-  CLOEXEC: 0o2000000,
-  PATH: 0o10000000,
-  TMPFILE: 0o20200000,
-} as const;
-
-export const AT_FDCWD = -100;
+export { AT_FDCWD, openFlags as openFlag };
 
 /** Opens a file, close-on-exec. Returns the descriptor or −errno. */
 export function tryOpen(path: string | Uint8Array, flags: number, mode = 0): number {
   for (;;) {
-    const fd = tryCall("openat", AT_FDCWD, cString(path), flags | openFlag.CLOEXEC, mode);
+    const fd = tryCall("openat", AT_FDCWD, cString(path), flags | openFlags.CLOEXEC, mode);
     if (fd !== -errno.EINTR) return fd;
   }
 }
@@ -78,7 +59,7 @@ export function trySeekHole(fd: number, from: bigint): bigint {
  * (the process may be gone), with the errno in `failure`.
  */
 export function tryReadSmall(path: string, failure?: { errno: number }, limit = 64 << 20): Buffer | undefined {
-  const fd = tryOpen(path, openFlag.RDONLY);
+  const fd = tryOpen(path, openFlags.RDONLY);
   if (failed(fd)) {
     if (failure) failure.errno = -fd;
     return undefined;
@@ -193,7 +174,7 @@ const directoryRoom = Buffer.allocUnsafeSlow(32768);
 
 /** Names in a directory without "." and "..", or −errno. Meant for /proc: names are ASCII. */
 export function tryListDirectory(path: string): string[] | number {
-  const fd = tryOpen(path, openFlag.RDONLY | openFlag.DIRECTORY);
+  const fd = tryOpen(path, openFlags.RDONLY | openFlags.DIRECTORY);
   if (failed(fd)) return fd;
   try {
     const names: string[] = [];

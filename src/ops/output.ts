@@ -4,6 +4,7 @@
  * commit, where the filesystem has that; else under a temporary name beside the final one. A directory is written
  * under a temporary name and renamed. Until commit nothing is visible under the final name; discard leaves nothing.
  */
+import { openFlags } from "../linux/open-flags.js";
 import { randomBytes } from "node:crypto";
 import {
   closeSync,
@@ -47,8 +48,6 @@ export interface PendingOutput extends Output {
   commit(options?: { readonly sync?: boolean }): void;
   discard(): void;
 }
-
-const openTemporaryFile = 0o20200000; // O_TMPFILE of x86-64: __O_TMPFILE | O_DIRECTORY
 
 function existsError(path: string): CrimgError {
   return new CrimgError("output.exists", `${path} exists already`, { source: path, hint: "--force replaces it" });
@@ -118,7 +117,7 @@ function withBeside(main: PendingOutput, options: OutputOptions): PendingOutput 
 /** Unnamed file → undefined where the filesystem cannot. */
 function openUnnamed(folder: string, mode: number): number | undefined {
   try {
-    return openSync(folder, openTemporaryFile | constants.O_RDWR, mode);
+    return openSync(folder, openFlags.TMPFILE | constants.O_RDWR, mode);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === "EOPNOTSUPP" || code === "EISDIR" || code === "EINVAL" || code === "ENOTSUP") return undefined;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Descriptors of what has a path: files, directories, stateless devices, namespaces, and whatever is open with O_PATH. */
+import { AT_FDCWD } from "../../linux/open-flags.js";
 import { decodeText } from "../../bytes/text.js";
 import { type Collecting, type Description, factsOf, nameOf, positionOf, refuseDescription } from "../../dump/fds/context.js";
 import { type DescriptorFacts, type InodeType, inodeType, isStatelessDevice } from "../../dump/fds/facts.js";
@@ -12,7 +13,6 @@ import { isPipe } from "../pipe/dump.js";
 import { isSocket } from "../socket/dump.js";
 
 const [F_OK, W_OK, R_OK] = [0, 2, 4];
-const AT_FDCWD = -100;
 const AT_EACCESS = 0x200;
 const AT_SYMLINK_NOFOLLOW = 0x100;
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Pipes and FIFOs: the bytes in flight (copied by tee, so that they stay), capacity, packet mode, missing ends. */
+import { openFlags } from "../../linux/open-flags.js";
 import { decodeText } from "../../bytes/text.js";
 import { pipeRow } from "../../gen/tables.js";
 import {
@@ -23,7 +24,6 @@ import { internPath, reopen } from "../../dump/fds/files.js";
 import type { FileCollector, FileDump, FileFields } from "../../dump/fds/kind.js";
 import { inherited } from "../inherited/dump.js";
 
-const O_DIRECT = 0o40000;
 const accessMode = 3;
 const FIONREAD = 0x541b;
 
@@ -75,7 +75,7 @@ class PipeCollector implements FileCollector {
 
   #row(pipe: PipeEnds): number {
     const [end] = pipe.ends as [Description];
-    const isPacket = pipe.ends.some((member) => canWrite(member) && (member.flags & O_DIRECT) !== 0);
+    const isPacket = pipe.ends.some((member) => canWrite(member) && (member.flags & openFlags.DIRECT) !== 0);
     const content = readContent(end, isPacket);
     return (
       this.collecting.context.tables.pipes.push(
@@ -117,7 +117,7 @@ function readContent(end: Description, isPacket: boolean): { data: Uint8Array; p
   if (failed(reader)) throw new SysError("open", -reader, nameOf(end));
   const count = new Int32Array(1);
   const capacity = check(tryFcntl(reader, fcntlCommand.GETPIPE_SZ), "fcntl(F_GETPIPE_SZ)", nameOf(end));
-  const [copyOut, copyIn] = pipe2(openFlag.NONBLOCK | (isPacket ? O_DIRECT : 0));
+  const [copyOut, copyIn] = pipe2(openFlag.NONBLOCK | (isPacket ? openFlags.DIRECT : 0));
   try {
     check(tryIoctl(reader, FIONREAD, count), "ioctl(FIONREAD)", nameOf(end));
     const length = count[0] ?? 0;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What the parts of the descriptor lowering share: slots by file row, and words for messages. */
 import { CrimgError } from "../../errors/crimg-error.js";
+import { AT_FDCWD, openFlags } from "../../linux/open-flags.js";
 import type { FileKind, ObjectRow, OpenFileRow } from "../../gen/tables.js";
 import type { LowerContext } from "../context.js";
 import type { DataRef, Slot } from "../operands.js";
@@ -8,27 +9,7 @@ import type { FileLowering } from "./kind.js";
 
 /** fcntl commands and flags (asm-generic/fcntl.h). */
 export const fcntl = { SETFL: 4, SETOWN_EX: 15, SETSIG: 10, DUPFD_CLOEXEC: 1030, SETPIPE_SZ: 1031 } as const;
-export const openFlags = {
-  ACCMODE: 3,
-  WRONLY: 1,
-  RDWR: 2,
-  CREAT: 0o100,
-  EXCL: 0o200,
-  NOCTTY: 0o400,
-  TRUNC: 0o1000,
-  APPEND: 0o2000,
-  NONBLOCK: 0o4000,
-  ASYNC: 0o20000,
-  DIRECT: 0o40000,
-  LARGEFILE: 0o100000,
-  DIRECTORY: 0o200000,
-  NOFOLLOW: 0o400000,
-  NOATIME: 0o1000000,
-  CLOEXEC: 0o2000000,
-  PATH: 0o10000000,
-  TMPFILE: 0o20000000,
-} as const;
-export const AT_FDCWD = -100;
+export { AT_FDCWD, openFlags };
 export const errno = { ENOENT: 2, EBADF: 9, EAGAIN: 11, EEXIST: 17, EINVAL: 22, EPERM: 1, ENOTCONN: 107, ECONNREFUSED: 111 } as const;
 
 /** Flags that F_SETFL can change (fcntl(2)); O_ASYNC waits until the owner is set. */
@@ -114,7 +95,8 @@ export function objectOf({ context }: FileSlots, file: OpenFileRow): ObjectRow {
 
 /** The flags that open(2) takes to make a description like this. */
 export function flagsToOpen(file: OpenFileRow, object: ObjectRow): number {
-  let flags = file.flags & ~(openFlags.CREAT | openFlags.EXCL | openFlags.TRUNC | openFlags.ASYNC | openFlags.TMPFILE);
+  let flags =
+    file.flags & ~(openFlags.CREAT | openFlags.EXCL | openFlags.TRUNC | openFlags.ASYNC | (openFlags.TMPFILE & ~openFlags.DIRECTORY));
   if (object.kind !== "directory") flags &= ~openFlags.DIRECTORY;
   return flags;
 }

@@ -1,9 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 /** How arguments of system calls are shown, as strace does: names of flags, numbers, addresses. */
 
+import { AT_FDCWD, openFlags } from "../../linux/open-flags.js";
+
 /** What an argument is. */
 export type ArgKind = "dec" | "hex" | "oct" | "fd" | "path" | "text" | "signal" | "size" | FlagKind;
 export type FlagKind = keyof typeof flagSets;
+
+/** Flags of open(2), one bit each. */
+function namedOpenFlags(): Record<string, number> {
+  const { RDONLY: _r, ACCMODE: _a, SYNC: _s, TMPFILE: _t, ...bits } = openFlags;
+  return Object.fromEntries(Object.entries(bits).map(([name, bit]) => [`O_${name}`, bit]));
+}
 
 const flagSets = {
   prot: { PROT_READ: 1, PROT_WRITE: 2, PROT_EXEC: 4 },
@@ -20,25 +28,7 @@ const flagSets = {
     MAP_HUGETLB: 0x40000,
     MAP_FIXED_NOREPLACE: 0x100000,
   },
-  open: {
-    O_WRONLY: 1,
-    O_RDWR: 2,
-    O_CREAT: 0o100,
-    O_EXCL: 0o200,
-    O_NOCTTY: 0o400,
-    O_TRUNC: 0o1000,
-    O_APPEND: 0o2000,
-    O_NONBLOCK: 0o4000,
-    O_DSYNC: 0o10000,
-    O_ASYNC: 0o20000,
-    O_DIRECT: 0o40000,
-    O_LARGEFILE: 0o100000,
-    O_DIRECTORY: 0o200000,
-    O_NOFOLLOW: 0o400000,
-    O_NOATIME: 0o1000000,
-    O_CLOEXEC: 0o2000000,
-    O_PATH: 0o10000000,
-  },
+  open: namedOpenFlags(),
   mremap: { MREMAP_MAYMOVE: 1, MREMAP_FIXED: 2 },
   wait: { WNOHANG: 1, WUNTRACED: 2, WEXITED: 4, WCONTINUED: 8, WNOWAIT: 0x1000000, __WALL: 0x40000000 },
 } as const;
@@ -132,7 +122,7 @@ export function showValue(value: bigint, kind: ArgKind | EnumKind): string {
     return showFlags(value, flagSets[kind as FlagKind], kind === "open" ? "O_RDONLY" : kind === "prot" ? "PROT_NONE" : "0");
   switch (kind) {
     case "fd":
-      return signed === -100n ? "AT_FDCWD" : signed.toString();
+      return signed === BigInt(AT_FDCWD) ? "AT_FDCWD" : signed.toString();
     case "oct":
       return value === 0n ? "0" : `0${value.toString(8)}`;
     case "hex":

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Names of the kernel's numbers, for people: signals, open flags, signal-action flags, capabilities, sockets. */
+import { openFlags } from "../../linux/open-flags.js";
 
 // signal(7), x86-64 numbers.
 const signals = [
@@ -73,32 +74,15 @@ function bitNames(value: bigint, names: readonly (readonly [bigint, string])[], 
   return found.join(separator);
 }
 
-// fcntl.h of x86-64. O_SYNC contains O_DSYNC and O_TMPFILE contains O_DIRECTORY: the larger come first.
-const openFlags: readonly (readonly [bigint, string])[] = [
-  [0o20200000n, "TMPFILE"],
-  [0o4010000n, "SYNC"],
-  [0o100n, "CREAT"],
-  [0o200n, "EXCL"],
-  [0o400n, "NOCTTY"],
-  [0o1000n, "TRUNC"],
-  [0o2000n, "APPEND"],
-  [0o4000n, "NONBLOCK"],
-  [0o10000n, "DSYNC"],
-  [0o20000n, "ASYNC"],
-  [0o40000n, "DIRECT"],
-  [0o100000n, "LARGEFILE"],
-  [0o200000n, "DIRECTORY"],
-  [0o400000n, "NOFOLLOW"],
-  [0o1000000n, "NOATIME"],
-  [0o2000000n, "CLOEXEC"],
-  [0o10000000n, "PATH"],
-];
+// O_SYNC contains O_DSYNC and O_TMPFILE contains O_DIRECTORY: the larger come first.
+const { RDONLY: _r, WRONLY: _w, RDWR: _rw, ACCMODE: _a, SYNC, TMPFILE, ...openBits } = openFlags;
+const openFlagBits = Object.entries({ TMPFILE, SYNC, ...openBits }).map(([name, bits]) => [BigInt(bits), name] as const);
 
 /** `RDWR|APPEND`. */
 export function openFlagNames(flags: number): string {
-  const access = ["RDONLY", "WRONLY", "RDWR", "ACCMODE3"][flags & 3] ?? "";
-  const others = bitNames(BigInt(flags & ~3), openFlags);
-  return others === "" ? access : `${access}|${others}`;
+  const how = ["RDONLY", "WRONLY", "RDWR", "ACCMODE3"][flags & 3] ?? "";
+  const others = bitNames(BigInt(flags & ~3), openFlagBits);
+  return others === "" ? how : `${how}|${others}`;
 }
 
 // asm/signal.h of x86-64.
