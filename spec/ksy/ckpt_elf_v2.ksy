@@ -822,6 +822,7 @@ enums:
     6: vvar
     7: vsyscall
     8: special
+    9: aio_ring
   extent_owner:
     0: mm
     1: object

@@ -26,7 +26,8 @@ class ExtentBuilder {
       if (vma.mapping.start >= end) return;
       const from = start > vma.mapping.start ? start : vma.mapping.start;
       const to = end < vma.mapping.end ? end : vma.mapping.end;
-      if (vma.kind === "anon_private" || vma.kind === "file_private") this.#join(from, to, from === vma.mapping.start);
+      if (vma.kind === "anon_private" || vma.kind === "file_private" || vma.kind === "aio_ring")
+        this.#join(from, to, from === vma.mapping.start);
       if (end <= vma.mapping.end) return;
     }
   }
@@ -95,7 +96,7 @@ function stretchesOf(vmas: readonly VmaInfo[]): Stretch[] {
   for (const vma of vmas) {
     const { start, end, anonymous } = vma.mapping;
     if (vma.kind === "vsyscall") continue;
-    const isFull = vma.kind === "anon_private" && anonymous === end - start && anonymous >= largeMapping;
+    const isFull = vma.kind === "aio_ring" || (vma.kind === "anon_private" && anonymous === end - start && anonymous >= largeMapping);
     const last = stretches.at(-1);
     if (isFull || last === undefined || last.isFull) stretches.push({ vmas: [vma], isFull });
     else last.vmas.push(vma);

@@ -2,7 +2,7 @@
 /** The vmas table, and the objects behind mappings. */
 import { decodeText } from "../bytes/text.js";
 import { type ObjectRow, vmaRow, type VmaKind } from "../gen/tables.js";
-import { close, failed, fcntlCommand, openFlag, tryFcntl, tryOpen, tryPread, tryStat, tryStatfsType } from "../native/index.js";
+import { close, failed, fcntlCommand, openFlag, tryFcntl, tryOpen, tryPread, readMemory, tryStat, tryStatfsType } from "../native/index.js";
 import { findBuildId } from "./build-id.js";
 import type { DumpContext, DumpedProcess } from "./context.js";
 import { refusal } from "./refusal.js";
@@ -31,7 +31,6 @@ function assertRestorable(process: DumpedProcess, mapping: Mapping, name: string
   const where = `${process.pid} (${process.name}): memory at 0x${mapping.start.toString(16)}`;
   const has = (flag: bigint): boolean => (mapping.vmFlags & flag) !== 0n;
   if (special.has(name)) return;
-  if (name.startsWith("/[aio]")) throw refusal("aio", `${where}: the ring of an asynchronous I/O context (io_setup)`);
   if (name.startsWith("anon_inode:[io_uring]")) throw refusal("io_uring", `${where}: io_uring`);
   if (name.startsWith("anon_inode:") || name.startsWith("/anon_inode:")) {
     throw refusal("mapping", `${where}: a mapping of ${name.replace(/^\/?anon_inode:/, "")}`);
@@ -85,6 +84,10 @@ function classify(context: DumpContext, process: DumpedProcess, mapping: Mapping
   const known = special.get(name);
   if (known !== undefined) return { mapping, kind: known, object: null };
   const end = mapping.offset + (mapping.end - mapping.start);
+  if (isAioRing(mapping)) {
+    assertAioContext(process, mapping);
+    return { mapping, kind: "aio_ring", object: null };
+  }
   // The first segment of a host has inode number 0.
   if (isSegment(mapping)) return { mapping, kind: "anon_shared", object: context.objects.addSegment(Number(mapping.ino), end) };
   if (mapping.ino === 0n) return { mapping, kind: "anon_private", object: null };
@@ -99,6 +102,27 @@ function classify(context: DumpContext, process: DumpedProcess, mapping: Mapping
     files.set(key, object);
   }
   return { mapping, kind: mapping.isShared ? "file_shared" : "file_private", object };
+}
+
+function isAioRing({ name, devMajor }: Mapping): boolean {
+  return devMajor === 0 && name.toString("latin1").startsWith("/[aio]");
+}
+
+/** A child has the ring of its parent mapped, but not the context; and a part of a ring names none. */
+function assertAioContext(process: DumpedProcess, { start, end, offset }: Mapping): void {
+  const where = `${process.pid} (${process.name}): memory at 0x${start.toString(16)}`;
+  const found = process.injector().call("io_getevents", start, 0, 0, 0, 0);
+  if (failed(found)) {
+    throw refusal("aio", `${where}: the ring of an asynchronous I/O context (io_setup) that is not this process's`, {
+      hint: "A child inherits the mapping but not the context: let it unmap that, or call exec.",
+    });
+  }
+  const counts = Buffer.alloc(4);
+  readMemory(process.pid, start + 4n, counts);
+  if (offset === 0n && counts.readUInt32LE() === Number(end - start - 32n) / 32) return;
+  throw refusal("aio", `${where}: a part of the ring of an asynchronous I/O context (io_setup)`, {
+    hint: "The program changed the protection of a part of the ring: let it undo that.",
+  });
 }
 
 /** System V shared memory; its inode number is the id. Another file of that name would have a device and a folder. */

@@ -163,6 +163,7 @@ export const vmaKindValues = {
   vvar: 6,
   vsyscall: 7,
   special: 8,
+  aio_ring: 9,
 } as const;
 export type VmaKind = keyof typeof vmaKindValues;
 /** Names of vma_kind. */
@@ -175,6 +176,7 @@ export const vmaKindNames: ReadonlyMap<number, VmaKind> = new Map([
   [6, "vvar"],
   [7, "vsyscall"],
   [8, "special"],
+  [9, "aio_ring"],
 ]);
 
 /** Numbers of extent_owner. */

@@ -6,6 +6,7 @@
 import { type ExtentRow, type MemoryPolicyRow, type MmRow, type VmaRow, vmaVmFlagsBits } from "../gen/tables.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import { memoryPolicyText, needsNodes, nodesArguments } from "../state/memory-policy.js";
+import { makeAioRing } from "./aio-rings.js";
 import { ARCH, MADV, MAP, MREMAP, O, PR, PR_SET_MM_MAP, PR_SET_VMA_ANON_NAME, PROT, pageSize, taskSize } from "./constants.js";
 import { withoutRanges } from "../model/shared-pages.js";
 import { type Inheritance, subtract } from "./inheritance.js";
@@ -76,6 +77,7 @@ export function lowerMemory(parts: MemoryParts & ReadingParts, mmIndex: number, 
     b.syscall("madvise", [start, end - start, MADV.dontneed], { message: `drop ${hex(start)}-${hex(end)}, which only the parent has` });
   }
   readPages(parts, plans, extents);
+  for (const vma of vmas) if (vma.kind === "aio_ring") makeAioRing(b, vma);
   for (const { mm, start, end } of checkpoint.tables.guardRegions) {
     if (mm !== mmIndex) continue;
     b.syscall("madvise", [start, end - start, MADV.guardInstall], {
@@ -150,7 +152,14 @@ function mapVma(parts: MemoryParts, plan: VmaPlan, before: VmaPlan | undefined, 
       const prot = plan.isSeparate ? (before?.loadProt === 0 ? PROT.read : 0) : plan.loadProt;
       b.syscall(
         "mmap",
-        [vma.start, length, prot, plan.mapFlags | MAP.fixedNoreplace, fd ?? -1, vma.kind === "anon_private" ? 0 : vma.offset],
+        [
+          vma.start,
+          length,
+          prot,
+          plan.mapFlags | MAP.fixedNoreplace,
+          fd ?? -1,
+          vma.kind === "anon_private" || vma.kind === "aio_ring" ? 0 : vma.offset,
+        ],
         {
           expect: vma.start,
           message: `map ${describe(parts, vma)} at ${where}`,

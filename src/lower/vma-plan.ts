@@ -40,9 +40,10 @@ export function planVmas(
 function planVma(vma: VmaRow, hasPages: boolean, isSeparate: boolean, isMerged: boolean): VmaPlan {
   const has = (flag: bigint) => (vma.vmFlags & flag) !== 0n;
   const prot = vma.prot & (vmaProtBits.read | vmaProtBits.write | vmaProtBits.exec);
-  const isPrivate = vma.kind === "anon_private" || vma.kind === "file_private";
+  // A ring's content waits in private memory until its context is made (aio-rings.ts).
+  const isPrivate = vma.kind === "anon_private" || vma.kind === "file_private" || vma.kind === "aio_ring";
   let mapFlags: number = isPrivate ? MAP.private : MAP.shared;
-  if (vma.kind === "anon_private") mapFlags |= MAP.anonymous;
+  if (vma.kind === "anon_private" || vma.kind === "aio_ring") mapFlags |= MAP.anonymous;
   if (has(vm.gd) || (vma.vmFlags === 0n && vma.isStack === 1)) mapFlags |= MAP.growsdown;
   if (has(vm.nr)) mapFlags |= MAP.noreserve;
   if (has(vm.ht)) mapFlags |= MAP.hugetlb;

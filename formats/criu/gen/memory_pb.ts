@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file memory.proto.
  */
 export const file_memory: GenFile = /*@__PURE__*/
-  fileDesc("CgxtZW1vcnkucHJvdG8SCmNyaW1nLmNyaXUi6wIKB01tRW50cnkSFQoNbW1fc3RhcnRfY29kZRgBIAEoBBITCgttbV9lbmRfY29kZRgCIAEoBBIVCg1tbV9zdGFydF9kYXRhGAMgASgEEhMKC21tX2VuZF9kYXRhGAQgASgEEhYKDm1tX3N0YXJ0X3N0YWNrGAUgASgEEhQKDG1tX3N0YXJ0X2JyaxgGIAEoBBIOCgZtbV9icmsYByABKAQSFAoMbW1fYXJnX3N0YXJ0GAggASgEEhIKCm1tX2FyZ19lbmQYCSABKAQSFAoMbW1fZW52X3N0YXJ0GAogASgEEhIKCm1tX2Vudl9lbmQYCyABKAQSEwoLZXhlX2ZpbGVfaWQYDCABKA0SFQoNbW1fc2F2ZWRfYXV4dhgNIAMoBBIiCgR2bWFzGA4gAygLMhQuY3JpbWcuY3JpdS5WbWFFbnRyeRIQCghkdW1wYWJsZRgPIAEoBRIUCgx0aHBfZGlzYWJsZWQYESABKAginAEKCFZtYUVudHJ5Eg0KBXN0YXJ0GAEgASgEEgsKA2VuZBgCIAEoBBINCgVwZ29mZhgDIAEoBBINCgVzaG1pZBgEIAEoBBIMCgRwcm90GAUgASgNEg0KBWZsYWdzGAYgASgNEg4KBnN0YXR1cxgHIAEoDRIKCgJmZBgIIAEoEhIMCgRtYWR2GAkgASgEEg8KB2ZkZmxhZ3MYCiABKA0iHwoLUGFnZW1hcEhlYWQSEAoIcGFnZXNfaWQYASABKA0iagoMUGFnZW1hcEVudHJ5Eg0KBXZhZGRyGAEgASgEEhcKD2NvbXBhdF9ucl9wYWdlcxgCIAEoDRIRCglpbl9wYXJlbnQYAyABKAgSDQoFZmxhZ3MYBCABKA0SEAoIbnJfcGFnZXMYBSABKAQilgEKCk1lbWZkSW5vZGUSDAoEbmFtZRgBIAEoDBILCgN1aWQYAiABKA0SCwoDZ2lkGAMgASgNEgwKBHNpemUYBCABKAQSDQoFc2htaWQYBSABKA0SDQoFc2VhbHMYBiABKA0SEAoIaW5vZGVfaWQYByABKAQSFAoMaHVnZXRsYl9mbGFnGAggASgNEgwKBG1vZGUYCSABKA0");
+  fileDesc("CgxtZW1vcnkucHJvdG8SCmNyaW1nLmNyaXUikwMKB01tRW50cnkSFQoNbW1fc3RhcnRfY29kZRgBIAEoBBITCgttbV9lbmRfY29kZRgCIAEoBBIVCg1tbV9zdGFydF9kYXRhGAMgASgEEhMKC21tX2VuZF9kYXRhGAQgASgEEhYKDm1tX3N0YXJ0X3N0YWNrGAUgASgEEhQKDG1tX3N0YXJ0X2JyaxgGIAEoBBIOCgZtbV9icmsYByABKAQSFAoMbW1fYXJnX3N0YXJ0GAggASgEEhIKCm1tX2FyZ19lbmQYCSABKAQSFAoMbW1fZW52X3N0YXJ0GAogASgEEhIKCm1tX2Vudl9lbmQYCyABKAQSEwoLZXhlX2ZpbGVfaWQYDCABKA0SFQoNbW1fc2F2ZWRfYXV4dhgNIAMoBBIiCgR2bWFzGA4gAygLMhQuY3JpbWcuY3JpdS5WbWFFbnRyeRIQCghkdW1wYWJsZRgPIAEoBRImCgRhaW9zGBAgAygLMhguY3JpbWcuY3JpdS5BaW9SaW5nRW50cnkSFAoMdGhwX2Rpc2FibGVkGBEgASgIIjwKDEFpb1JpbmdFbnRyeRIKCgJpZBgBIAEoBBIOCgZucl9yZXEYAiABKA0SEAoIcmluZ19sZW4YAyABKA0inAEKCFZtYUVudHJ5Eg0KBXN0YXJ0GAEgASgEEgsKA2VuZBgCIAEoBBINCgVwZ29mZhgDIAEoBBINCgVzaG1pZBgEIAEoBBIMCgRwcm90GAUgASgNEg0KBWZsYWdzGAYgASgNEg4KBnN0YXR1cxgHIAEoDRIKCgJmZBgIIAEoEhIMCgRtYWR2GAkgASgEEg8KB2ZkZmxhZ3MYCiABKA0iHwoLUGFnZW1hcEhlYWQSEAoIcGFnZXNfaWQYASABKA0iagoMUGFnZW1hcEVudHJ5Eg0KBXZhZGRyGAEgASgEEhcKD2NvbXBhdF9ucl9wYWdlcxgCIAEoDRIRCglpbl9wYXJlbnQYAyABKAgSDQoFZmxhZ3MYBCABKA0SEAoIbnJfcGFnZXMYBSABKAQilgEKCk1lbWZkSW5vZGUSDAoEbmFtZRgBIAEoDBILCgN1aWQYAiABKA0SCwoDZ2lkGAMgASgNEgwKBHNpemUYBCABKAQSDQoFc2htaWQYBSABKA0SDQoFc2VhbHMYBiABKA0SEAoIaW5vZGVfaWQYByABKAQSFAoMaHVnZXRsYl9mbGFnGAggASgNEgwKBG1vZGUYCSABKA0");
 
 /**
  * @generated from message crimg.criu.MmEntry
@@ -98,6 +98,11 @@ export type MmEntry = Message<"crimg.criu.MmEntry"> & {
   dumpable: number;
 
   /**
+   * @generated from field: repeated crimg.criu.AioRingEntry aios = 16;
+   */
+  aios: AioRingEntry[];
+
+  /**
    * @generated from field: optional bool thp_disabled = 17;
    */
   thpDisabled: boolean;
@@ -109,6 +114,39 @@ export type MmEntry = Message<"crimg.criu.MmEntry"> & {
  */
 export const MmEntrySchema: GenMessage<MmEntry> = /*@__PURE__*/
   messageDesc(file_memory, 0);
+
+/**
+ * An asynchronous I/O context; its ring is an area, whose pages are stored.
+ *
+ * @generated from message crimg.criu.AioRingEntry
+ */
+export type AioRingEntry = Message<"crimg.criu.AioRingEntry"> & {
+  /**
+   * Address of the ring.
+   *
+   * @generated from field: optional uint64 id = 1;
+   */
+  id: bigint;
+
+  /**
+   * @generated from field: optional uint32 nr_req = 2;
+   */
+  nrReq: number;
+
+  /**
+   * Bytes.
+   *
+   * @generated from field: optional uint32 ring_len = 3;
+   */
+  ringLen: number;
+};
+
+/**
+ * Describes the message crimg.criu.AioRingEntry.
+ * Use `create(AioRingEntrySchema)` to create a new message.
+ */
+export const AioRingEntrySchema: GenMessage<AioRingEntry> = /*@__PURE__*/
+  messageDesc(file_memory, 1);
 
 /**
  * @generated from message crimg.criu.VmaEntry
@@ -184,7 +222,7 @@ export type VmaEntry = Message<"crimg.criu.VmaEntry"> & {
  * Use `create(VmaEntrySchema)` to create a new message.
  */
 export const VmaEntrySchema: GenMessage<VmaEntry> = /*@__PURE__*/
-  messageDesc(file_memory, 1);
+  messageDesc(file_memory, 2);
 
 /**
  * First entry of a pagemap: which pages-N.img it describes.
@@ -203,7 +241,7 @@ export type PagemapHead = Message<"crimg.criu.PagemapHead"> & {
  * Use `create(PagemapHeadSchema)` to create a new message.
  */
 export const PagemapHeadSchema: GenMessage<PagemapHead> = /*@__PURE__*/
-  messageDesc(file_memory, 2);
+  messageDesc(file_memory, 3);
 
 /**
  * @generated from message crimg.criu.PagemapEntry
@@ -246,7 +284,7 @@ export type PagemapEntry = Message<"crimg.criu.PagemapEntry"> & {
  * Use `create(PagemapEntrySchema)` to create a new message.
  */
 export const PagemapEntrySchema: GenMessage<PagemapEntry> = /*@__PURE__*/
-  messageDesc(file_memory, 3);
+  messageDesc(file_memory, 4);
 
 /**
  * memfd.img: an inode of a memory file.
@@ -307,5 +345,5 @@ export type MemfdInode = Message<"crimg.criu.MemfdInode"> & {
  * Use `create(MemfdInodeSchema)` to create a new message.
  */
 export const MemfdInodeSchema: GenMessage<MemfdInode> = /*@__PURE__*/
-  messageDesc(file_memory, 4);
+  messageDesc(file_memory, 5);
 

@@ -6,7 +6,7 @@ import type { ModelBuilder } from "../builder.js";
 import type { ImageSetIds } from "../ids/image-set-ids.js";
 import { fileType } from "./file-types.js";
 import type { TaskCore } from "../gen/core_pb.js";
-import { type MmEntry, MmEntrySchema, type VmaEntry, VmaEntrySchema } from "../gen/memory_pb.js";
+import { AioRingEntrySchema, type MmEntry, MmEntrySchema, type VmaEntry, VmaEntrySchema } from "../gen/memory_pb.js";
 import { objectOfMemfd, objectOfReg, objectOfShmid } from "./map-object.js";
 import { mmStatesFromWire, mmStatesToWire } from "./states.js";
 import { areaStatus, madviceToWire, mapFlag, mapFlagsToWire, vmFlagsFromWire } from "./vma-status.js";
@@ -101,7 +101,8 @@ function kindOf(vma: VmaEntry): VmaKind {
   if ((status & areaStatus.vsyscall) !== 0) return "vsyscall";
   if ((status & areaStatus.vdso) !== 0) return "vdso";
   if ((status & areaStatus.vvar) !== 0) return "vvar";
-  if ((status & (areaStatus.aioRing | areaStatus.socket | areaStatus.uprobes | areaStatus.sysvIpc)) !== 0) return "special";
+  if ((status & (areaStatus.socket | areaStatus.uprobes | areaStatus.sysvIpc)) !== 0) return "special";
+  if ((status & areaStatus.aioRing) !== 0) return "aio_ring";
   if ((status & areaStatus.anonShared) !== 0) return "anon_shared";
   if ((status & areaStatus.fileShared) !== 0) return "file_shared";
   return (status & areaStatus.filePrivate) !== 0 ? "file_private" : "anon_private";
@@ -156,6 +157,12 @@ export function mmToWire(context: ImageSetIds, row: number): MmEntry {
       view.getBigUint64(index * 8, true),
     ),
   });
+  for (const vma of context.tables.vmas) {
+    if (vma.mm !== row || vma.kind !== "aio_ring") continue;
+    const length = Number(vma.end - vma.start);
+    // Half of the events, without the two that the kernel adds.
+    entry.aios.push(create(AioRingEntrySchema, { id: vma.start, nrReq: length / 64 - 2, ringLen: length }));
+  }
   mmStatesToWire(mm, { mm: entry });
   return entry;
 }
@@ -206,6 +213,10 @@ function anonymousArea(vma: VmaRow, entry: VmaEntry): void {
   if (vma.kind === "vdso") entry.status |= areaStatus.vdso;
   else if (vma.kind === "vvar") entry.status |= areaStatus.vvar;
   else if (vma.kind === "vsyscall") entry.status = areaStatus.vsyscall | areaStatus.anonPrivate;
+  else if (vma.kind === "aio_ring") {
+    entry.status = areaStatus.aioRing;
+    entry.flags = (entry.flags & ~(mapFlag.private | mapFlag.anonymous)) | mapFlag.shared;
+  }
   if (vma.isHeap !== 0) entry.status |= areaStatus.heap;
 }
 

@@ -26,6 +26,7 @@ export function vmaName(checkpoint: Checkpoint, vma: VmaRow): string {
   if (vma.isStack !== 0) return "[stack]";
   if (vma.object !== null) return objectText(checkpoint.tables.objects[vma.object]);
   if (vma.kind === "vdso" || vma.kind === "vvar" || vma.kind === "vsyscall") return vma.name === "" ? `[${vma.kind}]` : vma.name;
+  if (vma.kind === "aio_ring") return "[aio]";
   if (vma.name === "") return "";
   return vma.kind === "special" ? vma.name : `[anon:${vma.name}]`;
 }

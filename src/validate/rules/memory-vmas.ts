@@ -17,6 +17,7 @@ function wrongObject({ tables }: ModelContext, vma: VmaRow): string | undefined 
   if (fileKinds.has(vma.kind) && vma.object === null) return "a file mapping names the file";
   if (vma.kind === "anon_shared" && vma.object === null) return "shared memory names its object";
   if (vma.kind === "anon_private" && vma.object !== null) return "private anonymous memory has no object";
+  if (vma.kind === "aio_ring" && vma.object !== null) return "the ring of an asynchronous I/O context has no object";
   if (kind === undefined) return undefined;
   if (vma.kind === "anon_shared" && kind !== "shared_memory" && kind !== "memfd")
     return "shared memory maps an object of kind shared_memory or memfd";

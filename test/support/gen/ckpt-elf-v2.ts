@@ -392,7 +392,7 @@ export const mmArbitrary: fc.Arbitrary<MmRow> = fc.record({
 
 export const vmaArbitrary: fc.Arbitrary<VmaRow> = fc.record({
   mm: u4,
-  kind: fc.constantFrom("anon_private", "anon_shared", "file_private", "file_shared", "vdso", "vvar", "vsyscall", "special"),
+  kind: fc.constantFrom("anon_private", "anon_shared", "file_private", "file_shared", "vdso", "vvar", "vsyscall", "special", "aio_ring"),
   start: u8,
   end: u8,
   offset: u8,

@@ -54,7 +54,7 @@ export function assertTreeMade(machine: Machine, checkpoint: Checkpoint): void {
 function assertMemory(machine: Machine, checkpoint: Checkpoint, mm: number, process: Process): void {
   const rows = checkpoint.vmasOf(mm).map((index) => checkpoint.tables.vmas[index] as VmaRow);
   const wanted = rows.filter(({ kind }) => !byKernel.has(kind));
-  const shared = (kind: VmaRow["kind"]): boolean => kind === "anon_shared" || kind === "file_shared";
+  const shared = (kind: VmaRow["kind"]): boolean => kind === "anon_shared" || kind === "file_shared" || kind === "aio_ring";
   assert.deepEqual(
     joined(process.mappings.list),
     joined(wanted.map(({ start, end, prot, kind }) => ({ start, end, prot, isShared: shared(kind) }))),

@@ -100,7 +100,13 @@ export const calls: Readonly<Record<string, Call>> = {
   mremap: (_machine, { process }, [from = 0n, old = 0n, length = 0n, , to = 0n]) => {
     const source = process.mappings.at(from);
     if (source === undefined) return -14n;
-    assert.equal(old, 0n, "mremap is used to duplicate shared mappings");
+    if (old !== 0n) {
+      // Moved over what waits there for it.
+      assert.ok(old === length && source.start === from && source.end === from + length, "a whole mapping is moved");
+      process.mappings.remove(from, from + length);
+      process.mappings.add({ ...source, start: to, end: to + length });
+      return to;
+    }
     assert.ok(source.isShared && process.mappings.covers(from, from + length), "only shared memory can be mapped twice");
     process.mappings.add({ ...source, start: to, end: to + length });
     return to;
@@ -108,6 +114,13 @@ export const calls: Readonly<Record<string, Call>> = {
   madvise: (machine, { process }, [start = 0n, length = 0n, advice = 0n]) => {
     if (!process.mappings.covers(start, start + length)) return error.nomem;
     if (advice === MADV_DONTNEED) machine.dropPages(process, start, start + length);
+    return 0n;
+  },
+  io_setup: (machine, { process }, [count = 0n, into = 0n]) => {
+    const size = (32n + 32n * (2n * count + 2n) + 4095n) & ~4095n;
+    const start = machine.freeRange(process, size);
+    process.mappings.add({ start, end: start + size, prot: 3, isShared: true, file: "" });
+    machine.store8(process, into, start);
     return 0n;
   },
   // One that a lease keeps waiting, or a file that must not be there, is expected to fail.
