@@ -8,6 +8,7 @@ import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import test, { type TestContext } from "node:test";
+import { KubePod } from "../support/kube-pod.js";
 import { crimgCommand, projectRoot } from "../support/project.js";
 import { endTree, type Outcome, run, temporaryDirectory, until } from "../support/processes.js";
 
@@ -176,6 +177,27 @@ test("a Podman container is stopped, and goes on", { skip: noPodman, timeout: se
     assert.equal(second.status, 0, second.stderr);
     assertUndisturbed(directory);
   }
+});
+
+test("a pod is stopped as a kubelet stops it, and goes on", { skip: noPodman, timeout: seconds * 1000 }, async (t) => {
+  const directory = workplace(t);
+  const name = `crimg-test-${process.pid}`;
+  const pod = new KubePod(temporaryDirectory(t), recipe("kubernetes pod.yaml").replace("{ name: job }", `{ name: ${name} }`), directory);
+  t.after(() => pod.remove(name));
+  for (const round of ["first", "last"]) {
+    const played = pod.play();
+    assert.equal(played.status, 0, played.stderr);
+    await moreSteps(directory);
+    const logs = (): string => pod.podman("logs", `${name}-job`).stderr;
+    const status = (): string => pod.podman("inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", `${name}-job`).stdout.trim();
+    if (round === "first") {
+      assert.equal(pod.podman("pod", "stop", name).status, 0);
+      assert.equal(status(), "exited 85", logs());
+      assert.match(logs(), /the job is frozen \(SIGTERM\)/);
+    } else await until("the job has ended", () => status() === "exited 0", 60);
+    assert.equal(pod.podman("pod", "rm", "-f", name).status, 0);
+  }
+  assertUndisturbed(directory);
 });
 
 const systemd = "/lib/systemd/systemd";
