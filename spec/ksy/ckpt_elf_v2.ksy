@@ -427,7 +427,7 @@ types:
     seq:
       - { id: kind, type: u4, enum: file_kind, doc: "What it is." }
       - { id: detail, type: u4, -crimg-optional: true, doc: "Row in the table that `kind` names (pipes, sockets, eventfds, timerfds,
-          signalfds, terminals); for inherited and tty the stdio number; for pidfd the process id, or none if the process is gone; else
+          signalfds, terminals, fanotify_groups); for inherited and tty the stdio number; for pidfd the process id, or none if the process is gone; else
           none." }
       - { id: object, type: u4, -crimg-ref: objects, -crimg-optional: true, doc: "Path-based kinds and FIFOs: the inode. Pidfds of
           processes that are gone: equal for the same process." }
@@ -570,6 +570,48 @@ types:
       - { id: reserved, type: u4, doc: "Zero." }
       - { id: type, type: s8, doc: "mtype." }
       - { id: data, type: blob_ref, -crimg-format: hex, doc: "mtext." }
+
+  inotify_watch:
+    -crimg-table: 80
+    -crimg-name: inotify_watches
+    doc: A watch of an inotify instance.
+    seq:
+      - { id: file, type: u4, -crimg-ref: files, doc: "The instance." }
+      - { id: wd, type: s4, doc: "Watch descriptor." }
+      - { id: mask, type: u4, -crimg-format: hex, doc: "IN_* mask, as inotify_add_watch(2) takes it." }
+      - { id: object, type: u4, -crimg-ref: objects, doc: "What is watched." }
+
+  inotify_event:
+    -crimg-table: 81
+    -crimg-name: inotify_events
+    doc: An event that a program has not read yet, oldest first.
+    seq:
+      - { id: file, type: u4, -crimg-ref: files, doc: "The instance." }
+      - { id: wd, type: s4, doc: "Watch descriptor; -1 for IN_Q_OVERFLOW." }
+      - { id: mask, type: u4, -crimg-format: hex, doc: "IN_* bits." }
+      - { id: cookie, type: u4, doc: "Equal for the two halves of a rename; 0 for other events." }
+      - { id: name, type: str_ref, doc: "Name in the watched directory; empty for what is watched itself." }
+      - { id: reserved, type: u4, doc: "Zero." }
+
+  fanotify_group:
+    -crimg-table: 82
+    -crimg-name: fanotify_groups
+    doc: A fanotify group.
+    seq:
+      - { id: flags, type: u4, -crimg-format: hex, doc: "FAN_* flags of fanotify_init(2)." }
+      - { id: event_flags, type: u4, -crimg-format: octal, doc: "Flags of the files that come with events." }
+
+  fanotify_mark:
+    -crimg-table: 83
+    -crimg-name: fanotify_marks
+    doc: A mark of a fanotify group.
+    seq:
+      - { id: file, type: u4, -crimg-ref: files, doc: "The group." }
+      - { id: kind, type: u4, enum: fanotify_mark_kind, doc: "What is marked." }
+      - { id: object, type: u4, -crimg-ref: objects, doc: "The inode; of a mount or a file system, where it is mounted." }
+      - { id: flags, type: u4, -crimg-format: hex, doc: "FAN_MARK_IGNORED_SURV_MODIFY, FAN_MARK_EVICTABLE and FAN_MARK_IGNORE, as set." }
+      - { id: mask, type: u8, -crimg-format: hex, doc: "FAN_* events that are told." }
+      - { id: ignored_mask, type: u8, -crimg-format: hex, doc: "FAN_* events that are not." }
 
   socket:
     -crimg-table: 21
@@ -851,6 +893,12 @@ enums:
     10: pidfd
     11: tty
     12: pty
+    80: inotify
+    81: fanotify
+  fanotify_mark_kind:
+    1: inode
+    2: mount
+    3: file_system
   owner_type:
     0: none
     1: tid

@@ -3,7 +3,9 @@
 import type { FileKind } from "../gen/tables.js";
 import { losses as epoll } from "../kinds/epoll/losses.js";
 import { losses as eventfd } from "../kinds/eventfd/losses.js";
+import { losses as fanotify } from "../kinds/fanotify/losses.js";
 import { losses as inherited } from "../kinds/inherited/losses.js";
+import { losses as inotify } from "../kinds/inotify/losses.js";
 import { losses as memfd } from "../kinds/memfd/losses.js";
 import { losses as path } from "../kinds/path/losses.js";
 import { losses as pidfd } from "../kinds/pidfd/losses.js";
@@ -24,6 +26,8 @@ export const fileLosses: Readonly<Record<FileKind, FileLosses>> = {
   epoll,
   timerfd,
   signalfd,
+  inotify,
+  fanotify,
   memfd,
   inherited,
   pidfd,

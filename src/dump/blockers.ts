@@ -13,6 +13,7 @@ const final: ReadonlySet<string> = new Set([
   "dump.no-gadget",
   "dump.not-permitted",
   "dump.seccomp-questions",
+  "dump.fanotify-permission",
 ]);
 
 /** True for a refusal of one resource: the others can still be looked at. */

@@ -152,6 +152,7 @@ export function collect(tree: FrozenTree, options: CollectOptions): Collection {
     collectAll(context, processes, options);
   } catch (error) {
     try {
+      context.giveBack();
       close();
     } catch {
       // The first error says what happened; the thread goes back on its own when it is let go.
@@ -225,6 +226,7 @@ function collectAll(context: DumpContext, processes: CollectedProcess[], options
   collectObjectContents(context, mapped);
   systemV.storeContents();
   logStep(() => `found the pages: ${tables.extents.length} extents`);
+  context.takeAll();
   addCheckpointRow(context, live[0] as CollectedProcess, clocks, options);
   // What follows are few and large calls: better on whichever processor is free.
   unpin();

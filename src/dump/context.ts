@@ -32,12 +32,42 @@ export class DumpContext {
   /** What cannot be kept; told all together before anything is written. */
   readonly blockers = new Blockers();
 
+  readonly #takes = new Map<object, () => (() => void) | undefined>();
+  readonly #returns: (() => void)[] = [];
+
   constructor(
     readonly tables: MutableTables,
     readonly tree: FrozenTree,
     readonly ignored: Ignored = nothingIgnored,
   ) {
     this.objects = new ObjectTable(tables, this.sources);
+  }
+
+  /**
+   * What can be seen only by taking it from the program is taken last, when nothing stands in the way of the dump any
+   * more; `take` returns how it is given back if the program goes on. A later `take` of the same `owner` replaces it.
+   */
+  takeAtLast(owner: object, take: () => (() => void) | undefined): void {
+    this.#takes.set(owner, take);
+  }
+
+  /** Nothing is to be taken after all: the descriptors are collected anew. */
+  forgetTakes(): void {
+    this.#takes.clear();
+  }
+
+  /** Takes what is taken last. */
+  takeAll(): void {
+    for (const take of this.#takes.values()) {
+      const giveBack = take();
+      if (giveBack !== undefined) this.#returns.push(giveBack);
+    }
+    this.#takes.clear();
+  }
+
+  /** Gives back what was taken: the program, which still stands still, goes on. */
+  giveBack(): void {
+    for (const giveBack of this.#returns.splice(0)) giveBack();
   }
 
   /** Ends the dump: `dump.<what>`, one sentence that names the object ("fd 7 of 4711 (nginx): …"). */

@@ -8,6 +8,8 @@ import {
   clockPolicyValues,
   extentOwnerNames,
   extentOwnerValues,
+  fanotifyMarkKindNames,
+  fanotifyMarkKindValues,
   fileKindNames,
   fileKindValues,
   itimerKindNames,
@@ -43,10 +45,14 @@ import {
   type EpollWatchRow,
   type EventfdRow,
   type ExtentRow,
+  type FanotifyGroupRow,
+  type FanotifyMarkRow,
   type FileLockRow,
   type ForeignRow,
   type GpuRow,
   type GuardRegionRow,
+  type InotifyEventRow,
+  type InotifyWatchRow,
   type IntervalTimerRow,
   type LossRow,
   type MemoryPolicyRow,
@@ -1039,6 +1045,94 @@ export function writeSysvMessageRow(writer: ByteWriter, row: SysvMessageRow, hea
   heaps.blob(writer, row.data, "data");
 }
 
+/** Bytes of a inotify_watch record. */
+export const inotifyWatchRowSize = 16;
+
+/** Reads a inotify_watch record at the reader's position. */
+export function readInotifyWatchRow(reader: ByteReader, heaps: HeapReader): InotifyWatchRow {
+  reader.need(inotifyWatchRowSize, "inotify_watch");
+  const file = reader.u4();
+  const wd = reader.s4();
+  const mask = reader.u4();
+  const object = reader.u4();
+  return { file, wd, mask, object };
+}
+
+/** Appends a inotify_watch record. */
+export function writeInotifyWatchRow(writer: ByteWriter, row: InotifyWatchRow, heaps: HeapWriter): void {
+  writer.u4(row.file, "file");
+  writer.s4(row.wd, "wd");
+  writer.u4(row.mask, "mask");
+  writer.u4(row.object, "object");
+}
+
+/** Bytes of a inotify_event record. */
+export const inotifyEventRowSize = 24;
+
+/** Reads a inotify_event record at the reader's position. */
+export function readInotifyEventRow(reader: ByteReader, heaps: HeapReader): InotifyEventRow {
+  reader.need(inotifyEventRowSize, "inotify_event");
+  const file = reader.u4();
+  const wd = reader.s4();
+  const mask = reader.u4();
+  const cookie = reader.u4();
+  const name = heaps.text(reader, "name");
+  reader.skip(4);
+  return { file, wd, mask, cookie, name };
+}
+
+/** Appends a inotify_event record. */
+export function writeInotifyEventRow(writer: ByteWriter, row: InotifyEventRow, heaps: HeapWriter): void {
+  writer.u4(row.file, "file");
+  writer.s4(row.wd, "wd");
+  writer.u4(row.mask, "mask");
+  writer.u4(row.cookie, "cookie");
+  heaps.text(writer, row.name, "name");
+  writer.zeros(4);
+}
+
+/** Bytes of a fanotify_group record. */
+export const fanotifyGroupRowSize = 8;
+
+/** Reads a fanotify_group record at the reader's position. */
+export function readFanotifyGroupRow(reader: ByteReader, heaps: HeapReader): FanotifyGroupRow {
+  reader.need(fanotifyGroupRowSize, "fanotify_group");
+  const flags = reader.u4();
+  const eventFlags = reader.u4();
+  return { flags, eventFlags };
+}
+
+/** Appends a fanotify_group record. */
+export function writeFanotifyGroupRow(writer: ByteWriter, row: FanotifyGroupRow, heaps: HeapWriter): void {
+  writer.u4(row.flags, "flags");
+  writer.u4(row.eventFlags, "event_flags");
+}
+
+/** Bytes of a fanotify_mark record. */
+export const fanotifyMarkRowSize = 32;
+
+/** Reads a fanotify_mark record at the reader's position. */
+export function readFanotifyMarkRow(reader: ByteReader, heaps: HeapReader): FanotifyMarkRow {
+  reader.need(fanotifyMarkRowSize, "fanotify_mark");
+  const file = reader.u4();
+  const kind = reader.name(reader.u4(), 4, fanotifyMarkKindNames, "kind");
+  const object = reader.u4();
+  const flags = reader.u4();
+  const mask = reader.u8();
+  const ignoredMask = reader.u8();
+  return { file, kind, object, flags, mask, ignoredMask };
+}
+
+/** Appends a fanotify_mark record. */
+export function writeFanotifyMarkRow(writer: ByteWriter, row: FanotifyMarkRow, heaps: HeapWriter): void {
+  writer.u4(row.file, "file");
+  writer.u4(writer.number(row.kind, fanotifyMarkKindValues, "kind"), "kind");
+  writer.u4(row.object, "object");
+  writer.u4(row.flags, "flags");
+  writer.u8(row.mask, "mask");
+  writer.u8(row.ignoredMask, "ignored_mask");
+}
+
 /** Bytes of a socket record. */
 export const socketRowSize = 88;
 
@@ -1466,6 +1560,10 @@ export const rowCodecs: { readonly [Name in keyof Tables]: RowCodec<Tables[Name]
   xattrs: { read: readXattrRow, write: writeXattrRow },
   gpus: { read: readGpuRow, write: writeGpuRow },
   cudaProcesses: { read: readCudaProcessRow, write: writeCudaProcessRow },
+  inotifyWatches: { read: readInotifyWatchRow, write: writeInotifyWatchRow },
+  inotifyEvents: { read: readInotifyEventRow, write: writeInotifyEventRow },
+  fanotifyGroups: { read: readFanotifyGroupRow, write: writeFanotifyGroupRow },
+  fanotifyMarks: { read: readFanotifyMarkRow, write: writeFanotifyMarkRow },
   sysvSegments: { read: readSysvSegmentRow, write: writeSysvSegmentRow },
   sysvSemaphoreSets: { read: readSysvSemaphoresRow, write: writeSysvSemaphoresRow },
   semaphoreUndos: { read: readSemaphoreUndoRow, write: writeSemaphoreUndoRow },

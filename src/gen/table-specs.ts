@@ -25,7 +25,8 @@ const itimerKindEnum: EnumSpec = { id: "itimer_kind", values: { real: 0, virtual
 const vmaKindEnum: EnumSpec = { id: "vma_kind", values: { anon_private: 1, anon_shared: 2, file_private: 3, file_shared: 4, vdso: 5, vvar: 6, vsyscall: 7, special: 8, aio_ring: 9 } };
 const extentOwnerEnum: EnumSpec = { id: "extent_owner", values: { mm: 0, object: 1 } };
 const objectKindEnum: EnumSpec = { id: "object_kind", values: { file: 1, ghost: 2, directory: 3, char_device: 4, block_device: 5, fifo: 6, unix_socket: 7, symlink: 8, shared_memory: 9, memfd: 10, other: 11 } };
-const fileKindEnum: EnumSpec = { id: "file_kind", values: { path: 1, pipe: 2, socket: 3, eventfd: 4, epoll: 5, timerfd: 6, signalfd: 7, memfd: 8, inherited: 9, pidfd: 10, tty: 11, pty: 12 } };
+const fileKindEnum: EnumSpec = { id: "file_kind", values: { path: 1, pipe: 2, socket: 3, eventfd: 4, epoll: 5, timerfd: 6, signalfd: 7, memfd: 8, inherited: 9, pidfd: 10, tty: 11, pty: 12, inotify: 80, fanotify: 81 } };
+const fanotifyMarkKindEnum: EnumSpec = { id: "fanotify_mark_kind", values: { inode: 1, mount: 2, file_system: 3 } };
 const ownerTypeEnum: EnumSpec = { id: "owner_type", values: { none: 0, tid: 1, pid: 2, pgrp: 3 } };
 const socketStateEnum: EnumSpec = { id: "socket_state", values: { unconnected: 1, listening: 2, connected: 3, closed: 4 } };
 
@@ -405,7 +406,7 @@ export const tableSpecs: readonly TableSpec[] = [
     doc: "An open file description (struct file), however many descriptors name it.",
     fields: [
       { id: "kind", name: "kind", wire: "u4", offset: 0, size: 4, enum: fileKindEnum, doc: "What it is." },
-      { id: "detail", name: "detail", wire: "u4", offset: 4, size: 4, optional: true, doc: "Row in the table that `kind` names (pipes, sockets, eventfds, timerfds, signalfds, terminals); for inherited and tty the stdio number; for pidfd the process id, or none if the process is gone; else none." },
+      { id: "detail", name: "detail", wire: "u4", offset: 4, size: 4, optional: true, doc: "Row in the table that `kind` names (pipes, sockets, eventfds, timerfds, signalfds, terminals, fanotify_groups); for inherited and tty the stdio number; for pidfd the process id, or none if the process is gone; else none." },
       { id: "object", name: "object", wire: "u4", offset: 8, size: 4, ref: "objects", optional: true, doc: "Path-based kinds and FIFOs: the inode. Pidfds of processes that are gone: equal for the same process." },
       { id: "flags", name: "flags", wire: "u4", offset: 12, size: 4, format: "octal", doc: "F_GETFL: access mode and status flags (O_PATH included)." },
       { id: "pos", name: "pos", wire: "u8", offset: 16, size: 8, doc: "File offset." },
@@ -732,6 +733,63 @@ export const tableSpecs: readonly TableSpec[] = [
     fields: [
       { id: "task", name: "task", wire: "u4", offset: 0, size: 4, ref: "tasks", doc: "The process." },
       { id: "restore_thread", name: "restoreThread", wire: "u4", offset: 4, size: 4, ref: "threads", doc: "Its thread that does the driver's work (cuCheckpointProcessGetRestoreThreadId)." },
+    ],
+  },
+  {
+    kind: 80,
+    tableId: "inotify_watches",
+    table: "inotifyWatches",
+    id: "inotify_watch",
+    size: 16,
+    doc: "A watch of an inotify instance.",
+    fields: [
+      { id: "file", name: "file", wire: "u4", offset: 0, size: 4, ref: "files", doc: "The instance." },
+      { id: "wd", name: "wd", wire: "s4", offset: 4, size: 4, doc: "Watch descriptor." },
+      { id: "mask", name: "mask", wire: "u4", offset: 8, size: 4, format: "hex", doc: "IN_* mask, as inotify_add_watch(2) takes it." },
+      { id: "object", name: "object", wire: "u4", offset: 12, size: 4, ref: "objects", doc: "What is watched." },
+    ],
+  },
+  {
+    kind: 81,
+    tableId: "inotify_events",
+    table: "inotifyEvents",
+    id: "inotify_event",
+    size: 24,
+    doc: "An event that a program has not read yet, oldest first.",
+    fields: [
+      { id: "file", name: "file", wire: "u4", offset: 0, size: 4, ref: "files", doc: "The instance." },
+      { id: "wd", name: "wd", wire: "s4", offset: 4, size: 4, doc: "Watch descriptor; -1 for IN_Q_OVERFLOW." },
+      { id: "mask", name: "mask", wire: "u4", offset: 8, size: 4, format: "hex", doc: "IN_* bits." },
+      { id: "cookie", name: "cookie", wire: "u4", offset: 12, size: 4, doc: "Equal for the two halves of a rename; 0 for other events." },
+      { id: "name", name: "name", wire: "str_ref", offset: 16, size: 4, doc: "Name in the watched directory; empty for what is watched itself." },
+    ],
+  },
+  {
+    kind: 82,
+    tableId: "fanotify_groups",
+    table: "fanotifyGroups",
+    id: "fanotify_group",
+    size: 8,
+    doc: "A fanotify group.",
+    fields: [
+      { id: "flags", name: "flags", wire: "u4", offset: 0, size: 4, format: "hex", doc: "FAN_* flags of fanotify_init(2)." },
+      { id: "event_flags", name: "eventFlags", wire: "u4", offset: 4, size: 4, format: "octal", doc: "Flags of the files that come with events." },
+    ],
+  },
+  {
+    kind: 83,
+    tableId: "fanotify_marks",
+    table: "fanotifyMarks",
+    id: "fanotify_mark",
+    size: 32,
+    doc: "A mark of a fanotify group.",
+    fields: [
+      { id: "file", name: "file", wire: "u4", offset: 0, size: 4, ref: "files", doc: "The group." },
+      { id: "kind", name: "kind", wire: "u4", offset: 4, size: 4, enum: fanotifyMarkKindEnum, doc: "What is marked." },
+      { id: "object", name: "object", wire: "u4", offset: 8, size: 4, ref: "objects", doc: "The inode; of a mount or a file system, where it is mounted." },
+      { id: "flags", name: "flags", wire: "u4", offset: 12, size: 4, format: "hex", doc: "FAN_MARK_IGNORED_SURV_MODIFY, FAN_MARK_EVICTABLE and FAN_MARK_IGNORE, as set." },
+      { id: "mask", name: "mask", wire: "u8", offset: 16, size: 8, format: "hex", doc: "FAN_* events that are told." },
+      { id: "ignored_mask", name: "ignoredMask", wire: "u8", offset: 24, size: 8, format: "hex", doc: "FAN_* events that are not." },
     ],
   },
   {

@@ -235,6 +235,8 @@ export const fileKindValues = {
   pidfd: 10,
   tty: 11,
   pty: 12,
+  inotify: 80,
+  fanotify: 81,
 } as const;
 export type FileKind = keyof typeof fileKindValues;
 /** Names of file_kind. */
@@ -251,6 +253,22 @@ export const fileKindNames: ReadonlyMap<number, FileKind> = new Map([
   [10, "pidfd"],
   [11, "tty"],
   [12, "pty"],
+  [80, "inotify"],
+  [81, "fanotify"],
+]);
+
+/** Numbers of fanotify_mark_kind. */
+export const fanotifyMarkKindValues = {
+  inode: 1,
+  mount: 2,
+  file_system: 3,
+} as const;
+export type FanotifyMarkKind = keyof typeof fanotifyMarkKindValues;
+/** Names of fanotify_mark_kind. */
+export const fanotifyMarkKindNames: ReadonlyMap<number, FanotifyMarkKind> = new Map([
+  [1, "inode"],
+  [2, "mount"],
+  [3, "file_system"],
 ]);
 
 /** Numbers of owner_type. */
@@ -1187,7 +1205,7 @@ export function objectRow(fields: Partial<ObjectRow> = {}): ObjectRow {
 export interface OpenFileRow {
   /** What it is. */
   readonly kind: FileKind;
-  /** Row in the table that `kind` names (pipes, sockets, eventfds, timerfds, signalfds, terminals); for inherited and tty the stdio number; for pidfd the process id, or none if the process is gone; else none. */
+  /** Row in the table that `kind` names (pipes, sockets, eventfds, timerfds, signalfds, terminals, fanotify_groups); for inherited and tty the stdio number; for pidfd the process id, or none if the process is gone; else none. */
   readonly detail: number | null;
   /** Path-based kinds and FIFOs: the inode. Pidfds of processes that are gone: equal for the same process. */
   readonly object: number | null;
@@ -1779,6 +1797,101 @@ export function cudaProcessRow(fields: Partial<CudaProcessRow> = {}): CudaProces
   };
 }
 
+/** A watch of an inotify instance. */
+export interface InotifyWatchRow {
+  /** The instance. */
+  readonly file: number;
+  /** Watch descriptor. */
+  readonly wd: number;
+  /** IN_* mask, as inotify_add_watch(2) takes it. */
+  readonly mask: number;
+  /** What is watched. */
+  readonly object: number;
+}
+
+/** A InotifyWatchRow; what is not given is zero, empty or none. */
+export function inotifyWatchRow(fields: Partial<InotifyWatchRow> = {}): InotifyWatchRow {
+  return {
+    file: 0,
+    wd: 0,
+    mask: 0,
+    object: 0,
+    ...fields,
+  };
+}
+
+/** An event that a program has not read yet, oldest first. */
+export interface InotifyEventRow {
+  /** The instance. */
+  readonly file: number;
+  /** Watch descriptor; -1 for IN_Q_OVERFLOW. */
+  readonly wd: number;
+  /** IN_* bits. */
+  readonly mask: number;
+  /** Equal for the two halves of a rename; 0 for other events. */
+  readonly cookie: number;
+  /** Name in the watched directory; empty for what is watched itself. */
+  readonly name: string;
+}
+
+/** A InotifyEventRow; what is not given is zero, empty or none. */
+export function inotifyEventRow(fields: Partial<InotifyEventRow> = {}): InotifyEventRow {
+  return {
+    file: 0,
+    wd: 0,
+    mask: 0,
+    cookie: 0,
+    name: "",
+    ...fields,
+  };
+}
+
+/** A fanotify group. */
+export interface FanotifyGroupRow {
+  /** FAN_* flags of fanotify_init(2). */
+  readonly flags: number;
+  /** Flags of the files that come with events. */
+  readonly eventFlags: number;
+}
+
+/** A FanotifyGroupRow; what is not given is zero, empty or none. */
+export function fanotifyGroupRow(fields: Partial<FanotifyGroupRow> = {}): FanotifyGroupRow {
+  return {
+    flags: 0,
+    eventFlags: 0,
+    ...fields,
+  };
+}
+
+/** A mark of a fanotify group. */
+export interface FanotifyMarkRow {
+  /** The group. */
+  readonly file: number;
+  /** What is marked. */
+  readonly kind: FanotifyMarkKind;
+  /** The inode; of a mount or a file system, where it is mounted. */
+  readonly object: number;
+  /** FAN_MARK_IGNORED_SURV_MODIFY, FAN_MARK_EVICTABLE and FAN_MARK_IGNORE, as set. */
+  readonly flags: number;
+  /** FAN_* events that are told. */
+  readonly mask: bigint;
+  /** FAN_* events that are not. */
+  readonly ignoredMask: bigint;
+}
+
+/** A FanotifyMarkRow; what is not given is zero, empty or none. */
+export function fanotifyMarkRow(fields: Partial<FanotifyMarkRow> = {}): FanotifyMarkRow {
+  return {
+    file: 0,
+    kind: "inode",
+    object: 0,
+    flags: 0,
+    mask: 0n,
+    ignoredMask: 0n,
+    ...fields,
+  };
+}
+
 /** A System V shared memory segment that the tree has attached, made or used last. Its content is that of its object; mappings of it are of kind anon_shared. */
 export interface SysvSegmentRow {
   /** Its memory, of kind shared_memory. */
@@ -1988,6 +2101,10 @@ export interface Tables {
   readonly xattrs: readonly XattrRow[];
   readonly gpus: readonly GpuRow[];
   readonly cudaProcesses: readonly CudaProcessRow[];
+  readonly inotifyWatches: readonly InotifyWatchRow[];
+  readonly inotifyEvents: readonly InotifyEventRow[];
+  readonly fanotifyGroups: readonly FanotifyGroupRow[];
+  readonly fanotifyMarks: readonly FanotifyMarkRow[];
   readonly sysvSegments: readonly SysvSegmentRow[];
   readonly sysvSemaphoreSets: readonly SysvSemaphoresRow[];
   readonly semaphoreUndos: readonly SemaphoreUndoRow[];
@@ -2038,6 +2155,10 @@ export function emptyTables(): MutableTables {
     xattrs: [],
     gpus: [],
     cudaProcesses: [],
+    inotifyWatches: [],
+    inotifyEvents: [],
+    fanotifyGroups: [],
+    fanotifyMarks: [],
     sysvSegments: [],
     sysvSemaphoreSets: [],
     semaphoreUndos: [],

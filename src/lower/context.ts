@@ -20,6 +20,10 @@ export interface DescriptorLowering {
   openFiles(): void;
   placeDescriptors(task: number): void;
   finishDescriptors(task: number): void;
+  /** Whether the first process has something to do (`settle`) when every task has its descriptors. */
+  readonly hasSettling: boolean;
+  /** Ops of the first process then; what the restore had open is closed, but for what was kept for this. */
+  settle(): void;
   /** A high descriptor of the terminal of the tree's own that is the controlling terminal of a session. */
   controllingTerminal(session: number): Slot | undefined;
   finishThread(thread: number): void;
@@ -47,6 +51,9 @@ export interface LowerContext {
    * For system calls that store descriptors elsewhere (pipe2, socketpair), load them into slots first.
    */
   keepHigh(fd: Slot): void;
+  /** Keeps the descriptor in a slot for `settle`, under a name; `lastOf` is the slot that holds it then. */
+  keepLast(fd: Slot, key: number | Slot): void;
+  lastOf(key: number | Slot): Slot | undefined;
   /**
    * Opens an object of the model for the first process and returns the slot of its (high) descriptor. Each call makes a
    * new open file description; ghosts and memfds are created and filled once, whatever number of calls.

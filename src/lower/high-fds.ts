@@ -9,6 +9,12 @@ export interface FdRange {
   readonly last: number;
 }
 
+/** Descriptors of the restore. */
+export interface HighFds extends FdRange {
+  /** From here on are those that outlast the others (LowerContext.keepLast). */
+  readonly firstLasting: number;
+}
+
 /** close_range's "to the end". */
 export const noLimit = 0xffff_ffff;
 /** Below, numbers are left to the tree and to the first process. */
@@ -18,12 +24,17 @@ const leastFirst = 64;
  * Above all numbers of the tree. Where the hard limit on open files leaves no room there (valgrind keeps its own at the
  * very end of what the limit allows), the first gap between them that is wide enough.
  */
-export function chooseHighFds(checkpoint: Checkpoint): FdRange {
+export function chooseHighFds(checkpoint: Checkpoint): HighFds {
+  const range = chooseRange(checkpoint);
+  return { ...range, firstLasting: range.first + mostNeeded(checkpoint) };
+}
+
+function chooseRange(checkpoint: Checkpoint): FdRange {
   const { descriptors, epollWatches } = checkpoint.tables;
   // Items of epoll sets are added under their numbers, which may be of descriptors that are gone.
   const used = [...new Set([...descriptors, ...epollWatches].map(({ fd }) => fd))].sort((a, b) => a - b);
   const above = { first: Math.max(used.at(-1) ?? 0, leastFirst - 1) + 1, last: noLimit };
-  const needed = mostNeeded(checkpoint);
+  const needed = mostNeeded(checkpoint) + mostLasting(checkpoint);
   if (above.first + needed <= leastHardLimit(checkpoint)) return above;
   let first = leastFirst;
   for (const number of used) {
@@ -37,6 +48,13 @@ export function chooseHighFds(checkpoint: Checkpoint): FdRange {
 function mostNeeded({ tables }: Checkpoint): number {
   const { files, objects, tasks, sockets, pipes } = tables;
   return 64 + 2 * (files.length + objects.length + tasks.length + 2 * sockets.length + 2 * pipes.length);
+}
+
+/** What is kept for the end: files with marks, and nameless inodes that these name. */
+function mostLasting({ tables }: Checkpoint): number {
+  const { files, objects } = tables;
+  const marked = files.filter(({ kind }) => kind === "inotify" || kind === "fanotify").length;
+  return marked === 0 ? 0 : marked + objects.length;
 }
 
 function leastHardLimit({ tables }: Checkpoint): number {

@@ -130,12 +130,16 @@ export function lowerCheckpoint(checkpoint: Checkpoint, options: LowerOptions): 
     },
     rootLabel,
   );
-  if (l.objects.hasLate) {
+  if (l.objects.hasLate || descriptors.hasSettling) {
     b.wait(l.descriptorsPlaced, t.counts.living);
     l.objects.finishLate();
   }
   devices?.keepGoing();
   // Whatever this process kept open would hide the end of pipes and sockets from the tree.
+  if (descriptors.hasSettling) {
+    b.syscall("close_range", [l.highFds.first, l.highFds.firstLasting - 1, 0], { message: "close what the restore had open" });
+    descriptors.settle();
+  }
   b.syscall("close_range", [l.highFds.first, l.highFds.last, 0], { message: "close what the restore had open" });
   if (l.staged.range !== undefined) b.syscall("munmap", [l.staged.range.start, l.staged.range.end - l.staged.range.start]);
   const supervise = b.label("supervise");

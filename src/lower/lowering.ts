@@ -3,10 +3,10 @@
 import { CrimgError } from "../errors/crimg-error.js";
 import type { TaskRow, ThreadRow } from "../gen/tables.js";
 import type { Checkpoint } from "../model/checkpoint.js";
-import { O } from "./constants.js";
+import { F, O } from "./constants.js";
 import { FileChecks } from "./file-checks.js";
 import type { Identity, LowerContext } from "./context.js";
-import { chooseHighFds, type FdRange } from "./high-fds.js";
+import { chooseHighFds, type HighFds } from "./high-fds.js";
 import { ObjectOpener } from "./objects.js";
 import type { Arg, Shared, Slot } from "./operands.js";
 import { ProcessMaker } from "./process.js";
@@ -24,7 +24,7 @@ import { Xstates } from "./xstate.js";
 export class Lowering implements LowerContext {
   readonly builder = new ProgramBuilder();
   readonly imageFd: Slot;
-  readonly highFds: FdRange;
+  readonly highFds: HighFds;
   readonly firstHighFd: number;
   readonly checks: FileChecks;
   readonly objects: ObjectOpener;
@@ -62,6 +62,7 @@ export class Lowering implements LowerContext {
   readonly semaphores: SemaphoreLowering;
 
   readonly #spareIds: SpareIds;
+  readonly #lasting = new Map<number | Slot, Slot>();
 
   readonly xstates: Xstates;
   /** What makes room for AMX tiles, if any thread has some. */
@@ -113,6 +114,20 @@ export class Lowering implements LowerContext {
   get memoryParts(): MemoryParts & ReadingParts {
     const { checkpoint, builder, objects, staged, imageFd, processes } = this;
     return { checkpoint, builder, objects, staged, imageFd, processes, spareId: () => this.#spareIds.next() };
+  }
+
+  keepLast(fd: Slot, key: number | Slot): void {
+    const kept = this.builder.slot(`${fd.name}, for the end`);
+    this.builder.syscall("fcntl", [fd, F.dupfdCloexec, this.highFds.firstLasting], {
+      store: kept,
+      message: "keep a descriptor for the end",
+      hint: "raise the hard limit on open files (ulimit -Hn)",
+    });
+    this.#lasting.set(key, kept);
+  }
+
+  lastOf(key: number | Slot): Slot | undefined {
+    return this.#lasting.get(key);
   }
 
   keepHigh(fd: Slot): void {

@@ -72,6 +72,8 @@ export const fileDetailTables: Readonly<Record<FileKind, TableName | null>> = {
   epoll: null,
   timerfd: "timerfds",
   signalfd: "signalfds",
+  inotify: null,
+  fanotify: "fanotifyGroups",
   memfd: null,
   inherited: null,
   pidfd: null,

@@ -111,6 +111,7 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
     const tree = FrozenTree.freeze(pid, { noTree: !options.isTree });
     logStep(() => frozenText(tree));
     let collection: Collection | undefined;
+    let giveBack = (): void => undefined;
     try {
       collection = collect(tree, {
         ignored,
@@ -118,6 +119,8 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
         ...(options.clock === undefined ? {} : { clock: options.clock }),
         collectDescriptors: (context) => collectDescriptors(context, options),
       });
+      const { context: taken } = collection;
+      giveBack = () => taken.giveBack();
       devices?.record(collection.context);
       const { checkpoint } = collection;
       const isRehearsed = options.rehearse === true && canRehearse(checkpoint, options);
@@ -154,6 +157,7 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
         if (end(tree, processes, report.pageBytes)) await untilReaped(tree, waiters);
         await devices?.forget();
       } else {
+        giveBack();
         // With nothing running but the driver's threads; a program that goes on need not wait for crimg.
         if (options.after === "leave-stopped") {
           tree.releaseThreads(devices?.restoreThreads ?? []);
@@ -168,7 +172,7 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
       const times = { frozenMs: now - frozenAt, totalMs: performance.now() - started };
       return { ...report, ...times, ...(devices === undefined ? {} : { gpu: devices.report }) };
     } catch (error) {
-      abandon(collection, tree);
+      abandon(collection, tree, giveBack);
       logStep(() => "the tree goes on as it was");
       throw error;
     }
@@ -234,7 +238,12 @@ function end(tree: FrozenTree, processes: readonly DumpedProcess[], pageBytes: b
 }
 
 /** Puts the target back; what fails on the way matters less than the error that brought us here. */
-function abandon(collection: Collection | undefined, tree: FrozenTree): void {
+function abandon(collection: Collection | undefined, tree: FrozenTree, giveBack: () => void): void {
+  try {
+    giveBack();
+  } catch {
+    // Events of a watched directory are less than a program that stands still.
+  }
   try {
     collection?.close();
   } catch {

@@ -52,7 +52,7 @@ const childOf = (pid: number): number => Number(readFileSync(`/proc/${pid}/task/
 test("several refusals are told in one run, as text and as JSON, and the program goes on", { skip, timeout }, async (t) => {
   const directory = temporaryDirectory(t);
   const lines = [
-    "fd = ctypes.CDLL(None).inotify_init1(0)",
+    "fd = ctypes.CDLL(None).syscall(444, ctypes.byref(ctypes.c_uint64(1)), 8, 0)",
     "u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.bind(('127.0.0.1', 0)); u.sendto(b'x', u.getsockname())",
     "v = socket.socket(40, socket.SOCK_STREAM)",
   ];
@@ -60,14 +60,20 @@ test("several refusals are told in one run, as text and as JSON, and the program
   const image = join(directory, "image.elf");
   const refused = crimg("dump", String(pid), "-o", image);
   assert.equal(refused.status, 4, refused.stderr);
-  for (const said of [/3 things stand in the way/, /inotify/, /a UDP socket with datagrams/, /AF_VSOCK/, /--ignore socket leaves it out/]) {
+  for (const said of [
+    /3 things stand in the way/,
+    /a landlock ruleset/,
+    /a UDP socket with datagrams/,
+    /AF_VSOCK/,
+    /--ignore socket leaves it out/,
+  ]) {
     assert.match(refused.stderr, said);
   }
   const asJson = crimg("dump", String(pid), "-o", image, "--json");
   const { error } = JSON.parse(asJson.stdout) as { error: { code: string; parts: { code: string; ignore: string; hint: string }[] } };
   assert.equal(error.code, "dump.blocked");
   assert.deepEqual(error.parts.map(({ code, ignore }) => [code, ignore]).sort(), [
-    ["dump.fd.inotify", "descriptor"],
+    ["dump.fd.landlock_ruleset", "descriptor"],
     ["dump.fd.socket_family", "socket"],
     ["dump.fd.udp_queue", "udp"],
   ]);

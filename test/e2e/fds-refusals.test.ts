@@ -29,7 +29,11 @@ const device = ["/dev/kmsg", "/dev/autofs", "/dev/fuse", "/dev/net/tun", "/dev/k
 });
 
 const refusals: readonly { readonly name: string; readonly lines: readonly string[]; readonly says: RegExp }[] = [
-  { name: "inotify", lines: ["import ctypes", "fd = ctypes.CDLL(None).inotify_init1(0)"], says: /fd \d+ of \d+ \(\S+\): inotify/ },
+  {
+    name: "a landlock ruleset",
+    lines: ["import ctypes", "fd = ctypes.CDLL(None).syscall(444, ctypes.byref(ctypes.c_uint64(1)), 8, 0)"],
+    says: /fd \d+ of \d+ \(\S+\): a landlock ruleset/,
+  },
   {
     name: "a pty master whose slave is outside",
     lines: [

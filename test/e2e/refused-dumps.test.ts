@@ -105,17 +105,20 @@ test("a login uid other than crimg's own is a loss", { skip: process.getuid?.() 
 
 test("what crimg cannot keep is named, and nothing is written", async (t) => {
   const directory = temporaryDirectory(t);
-  const script = "import ctypes, time\nfd = ctypes.CDLL(None).inotify_init()\ntime.sleep(600)";
+  const script = "import ctypes, time\nfd = ctypes.CDLL(None).syscall(444, ctypes.byref(ctypes.c_uint64(1)), 8, 0)\ntime.sleep(600)";
   const child = start(t, "python3", ["-c", script], { cwd: directory });
   await until("the descriptor is there", () => {
     try {
-      return readdirSync(`/proc/${child.pid}/fd`).some((fd) => readlinkSync(`/proc/${child.pid}/fd/${fd}`).includes("inotify"));
+      return readdirSync(`/proc/${child.pid}/fd`).some((fd) => readlinkSync(`/proc/${child.pid}/fd/${fd}`).includes("landlock"));
     } catch {
       return false; // closed while we looked
     }
   });
   const before = treeState(child.pid);
-  assertRefused(crimg("dump", String(child.pid), "-o", join(directory, "image.elf")), new RegExp(`fd \\d+ of ${child.pid}.*inotify`));
+  assertRefused(
+    crimg("dump", String(child.pid), "-o", join(directory, "image.elf")),
+    new RegExp(`fd \\d+ of ${child.pid}.*a landlock ruleset`),
+  );
   assert.deepEqual(names(directory), []);
   assert.deepEqual(differences(before, treeState(child.pid)), []);
 });

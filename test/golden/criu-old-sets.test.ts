@@ -178,13 +178,10 @@ test("kinds of files without a place in the model come through from an image of 
   withoutMemoryFiles(set);
   const files = messagesOf(join(set, "files.img"));
   const descriptors = messagesOf(join(set, "fdinfo-2.img"));
-  files.push(
-    Buffer.from(unknownFile(7, fileType.netlinkSocket, 501, "netlink")),
-    Buffer.from(unknownFile(13, fileType.inotify, 502, "inotify")),
-  );
+  files.push(Buffer.from(unknownFile(7, fileType.netlinkSocket, 501, "netlink")), Buffer.from(unknownFile(11, fileType.tun, 502, "tun")));
   for (const [id, type, fd] of [
     [501, fileType.netlinkSocket, 90],
-    [502, fileType.inotify, 91],
+    [502, fileType.tun, 91],
   ] as const) {
     descriptors.push(Buffer.from(toBinary(FdinfoEntrySchema, create(FdinfoEntrySchema, { id, type, fd, flags: 0 }))));
   }
@@ -194,7 +191,7 @@ test("kinds of files without a place in the model come through from an image of 
   const losses: string[] = [];
   const checkpoint = await readSet(set, losses);
   t.after(() => checkpoint.close());
-  assert.deepEqual(losses, ["fd 90 of 504 (netlinkSocket) is kept for CRIU only.", "fd 91 of 504 (inotify) is kept for CRIU only."]);
+  assert.deepEqual(losses, ["fd 90 of 504 (netlinkSocket) is kept for CRIU only.", "fd 91 of 504 (tun) is kept for CRIU only."]);
   await writeSet(checkpoint, join(set, "../again"));
   const written = messagesOf(join(set, "../again/files.img"));
   for (const bytes of files.slice(-2)) assert.ok(written.some((one) => one.equals(bytes)));

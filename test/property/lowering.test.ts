@@ -30,6 +30,8 @@ const noDescriptors: DescriptorLowering = {
   finishDescriptors: () => undefined,
   controllingTerminal: () => undefined,
   finishThread: () => undefined,
+  hasSettling: false,
+  settle: () => undefined,
 };
 
 /** A mapping as (pages of gap before it, pages long, kind, protection, which of its pages are stored). */

@@ -3,7 +3,9 @@
 import type { FileKind } from "../../src/gen/tables.js";
 import { arbitrary as epoll } from "../../src/kinds/epoll/arbitrary.js";
 import { arbitrary as eventfd } from "../../src/kinds/eventfd/arbitrary.js";
+import { arbitrary as fanotify } from "../../src/kinds/fanotify/arbitrary.js";
 import { arbitrary as inherited } from "../../src/kinds/inherited/arbitrary.js";
+import { arbitrary as inotify } from "../../src/kinds/inotify/arbitrary.js";
 import { arbitrary as memfd } from "../../src/kinds/memfd/arbitrary.js";
 import { arbitrary as path } from "../../src/kinds/path/arbitrary.js";
 import { arbitrary as pidfd } from "../../src/kinds/pidfd/arbitrary.js";
@@ -15,7 +17,9 @@ import { arbitrary as timerfd } from "../../src/kinds/timerfd/arbitrary.js";
 import { arbitrary as tty } from "../../src/kinds/tty/arbitrary.js";
 import { projection as epollProjection } from "../../src/kinds/epoll/projection.js";
 import { projection as eventfdProjection } from "../../src/kinds/eventfd/projection.js";
+import { projection as fanotifyProjection } from "../../src/kinds/fanotify/projection.js";
 import { projection as inheritedProjection } from "../../src/kinds/inherited/projection.js";
+import { projection as inotifyProjection } from "../../src/kinds/inotify/projection.js";
 import { projection as memfdProjection } from "../../src/kinds/memfd/projection.js";
 import { projection as pathProjection } from "../../src/kinds/path/projection.js";
 import { projection as pidfdProjection } from "../../src/kinds/pidfd/projection.js";
@@ -36,6 +40,8 @@ export const fileArbitraries: Readonly<Record<FileKind, FileArbitrary>> = {
   epoll,
   timerfd,
   signalfd,
+  inotify,
+  fanotify,
   memfd,
   inherited,
   pidfd,
@@ -51,6 +57,8 @@ export const fileProjections: Readonly<Record<FileKind, FileProjection>> = {
   epoll: epollProjection,
   timerfd: timerfdProjection,
   signalfd: signalfdProjection,
+  inotify: inotifyProjection,
+  fanotify: fanotifyProjection,
   memfd: memfdProjection,
   inherited: inheritedProjection,
   pidfd: pidfdProjection,

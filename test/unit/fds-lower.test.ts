@@ -38,6 +38,8 @@ function contextOf(tables: MutableTables): LowerContext {
     firstHighFd,
     imageFd: builder.slot("image"),
     keepHigh: () => undefined,
+    keepLast: () => undefined,
+    lastOf: () => undefined,
     openObject: (object, flags) => {
       const slot = builder.slot(`object ${object}`);
       builder.syscall("openat", [-100, builder.string(tables.objects[object]?.path ?? "?"), flags, 0], { store: slot });

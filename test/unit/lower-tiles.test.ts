@@ -40,6 +40,8 @@ function messages(...used: readonly bigint[]): string {
       finishDescriptors: none,
       controllingTerminal: none,
       finishThread: none,
+      hasSettling: false,
+      settle: none,
     }),
   });
   const program = new RestoreProgram(linked.bytes, "generated");

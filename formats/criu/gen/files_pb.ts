@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file files.proto.
  */
 export const file_files: GenFile = /*@__PURE__*/
-  fileDesc("CgtmaWxlcy5wcm90bxIKY3JpbWcuY3JpdSJiCgtGZGluZm9FbnRyeRIKCgJpZBgBIAEoDRINCgVmbGFncxgCIAEoDRIMCgR0eXBlGAMgASgNEgoKAmZkGAQgASgNEh4KFnhhdHRyX3NlY3VyaXR5X3NlbGludXgYBSABKAwiyAMKCUZpbGVFbnRyeRIMCgR0eXBlGAEgASgNEgoKAmlkGAIgASgNEiAKA3JlZxgDIAEoCzITLmNyaW1nLmNyaXUuUmVnRmlsZRIjCgNpc2sYBCABKAsyFi5jcmltZy5jcml1LkluZXRTb2NrZXQSIAoDZWZkGAggASgLMhMuY3JpbWcuY3JpdS5FdmVudEZkEiMKBGVwZmQYCSABKAsyFS5jcmltZy5jcml1LkV2ZW50UG9sbBIiCgRzZ2ZkGAogASgLMhQuY3JpbWcuY3JpdS5TaWduYWxGZBIgCgN0ZmQYDCABKAsyEy5jcmltZy5jcml1LlRpbWVyRmQSIwoDdXNrGBAgASgLMhYuY3JpbWcuY3JpdS5Vbml4U29ja2V0Eh4KBGZpZm8YESABKAsyEC5jcmltZy5jcml1LkZpZm8SHgoEcGlwZRgSIAEoCzIQLmNyaW1nLmNyaXUuUGlwZRIgCgN0dHkYEyABKAsyEy5jcmltZy5jcml1LlR0eUZpbGUSJAoFbWVtZmQYFCABKAsyFS5jcmltZy5jcml1Lk1lbWZkRmlsZRIgCgVwaWRmZBgWIAEoCzIRLmNyaW1nLmNyaXUuUGlkRmQiFQoHQW55RmlsZRIKCgJpZBgBIAEoDSL2AQoHUmVnRmlsZRIKCgJpZBgBIAEoDRINCgVmbGFncxgCIAEoDRILCgNwb3MYAyABKAQSIwoEZm93bhgFIAEoCzIVLmNyaW1nLmNyaXUuRmlsZU93bmVyEgwKBG5hbWUYBiABKAwSDgoGbW50X2lkGAcgASgREgwKBHNpemUYCCABKAQSCwoDZXh0GAkgASgIEgwKBG1vZGUYCiABKA0SEAoIYnVpbGRfaWQYCyADKA0SEAoIY2hlY2tzdW0YDCABKA0SFwoPY2hlY2tzdW1fY29uZmlnGA0gASgNEhoKEmNoZWNrc3VtX3BhcmFtZXRlchgOIAEoDSJXCgRQaXBlEgoKAmlkGAEgASgNEg8KB3BpcGVfaWQYAiABKA0SDQoFZmxhZ3MYAyABKA0SIwoEZm93bhgEIAEoCzIVLmNyaW1nLmNyaXUuRmlsZU93bmVyIjQKBEZpZm8SCgoCaWQYASABKA0SDwoHcGlwZV9pZBgCIAEoDRIPCgdyZWdmX2lkGAMgASgNIloKB0V2ZW50RmQSCgoCaWQYASABKA0SDQoFZmxhZ3MYAiABKA0SIwoEZm93bhgDIAEoCzIVLmNyaW1nLmNyaXUuRmlsZU93bmVyEg8KB2NvdW50ZXIYBCABKAQicQoPRXZlbnRQb2xsVGFyZ2V0EgoKAmlkGAEgASgNEgsKA3RmZBgCIAEoDRIOCgZldmVudHMYAyABKA0SDAoEZGF0YRgEIAEoBBILCgNkZXYYBSABKA0SDQoFaW5vZGUYBiABKAQSCwoDcG9zGAcgASgEInUKCUV2ZW50UG9sbBIKCgJpZBgBIAEoDRINCgVmbGFncxgCIAEoDRIjCgRmb3duGAMgASgLMhUuY3JpbWcuY3JpdS5GaWxlT3duZXISKAoDdGZkGAQgAygLMhsuY3JpbWcuY3JpdS5FdmVudFBvbGxUYXJnZXQiWwoIU2lnbmFsRmQSCgoCaWQYASABKA0SDQoFZmxhZ3MYAiABKA0SIwoEZm93bhgDIAEoCzIVLmNyaW1nLmNyaXUuRmlsZU93bmVyEg8KB3NpZ21hc2sYBCABKAQiugEKB1RpbWVyRmQSCgoCaWQYASABKA0SDQoFZmxhZ3MYAiABKA0SIwoEZm93bhgDIAEoCzIVLmNyaW1nLmNyaXUuRmlsZU93bmVyEg8KB2Nsb2NraWQYBCABKA0SDQoFdGlja3MYBSABKAQSFQoNc2V0dGltZV9mbGFncxgGIAEoDRIMCgR2c2VjGAcgASgEEg0KBXZuc2VjGAggASgEEgwKBGlzZWMYCSABKAQSDQoFaW5zZWMYCiABKAQiagoJTWVtZmRGaWxlEgoKAmlkGAEgASgNEg0KBWZsYWdzGAIgASgNEgsKA3BvcxgDIAEoBBIjCgRmb3duGAQgASgLMhUuY3JpbWcuY3JpdS5GaWxlT3duZXISEAoIaW5vZGVfaWQYBSABKA0ibwoHVHR5RmlsZRIKCgJpZBgBIAEoDRITCgt0dHlfaW5mb19pZBgCIAEoDRINCgVmbGFncxgDIAEoDRIjCgRmb3duGAQgASgLMhUuY3JpbWcuY3JpdS5GaWxlT3duZXISDwoHcmVnZl9pZBgGIAEoDSJjCgVQaWRGZBIKCgJpZBgBIAEoDRILCgNpbm8YAiABKA0SDQoFZmxhZ3MYAyABKA0SDQoFbnNwaWQYBCABKAUSIwoEZm93bhgFIAEoCzIVLmNyaW1nLmNyaXUuRmlsZU93bmVyIsUCCgdUdHlJbmZvEgoKAmlkGAEgASgNEgwKBHR5cGUYAiABKA0SDgoGbG9ja2VkGAMgASgIEhEKCWV4Y2x1c2l2ZRgEIAEoCBITCgtwYWNrZXRfbW9kZRgFIAEoCBILCgNzaWQYBiABKA0SDAoEcGdycBgHIAEoDRIMCgRyZGV2GAggASgNEiQKB3Rlcm1pb3MYCSABKAsyEy5jcmltZy5jcml1LlRlcm1pb3MSKwoOdGVybWlvc19sb2NrZWQYCiABKAsyEy5jcmltZy5jcml1LlRlcm1pb3MSJAoHd2luc2l6ZRgLIAEoCzITLmNyaW1nLmNyaXUuV2luc2l6ZRIfCgNwdHkYDCABKAsyEi5jcmltZy5jcml1LlR0eVB0eRILCgNkZXYYDSABKA0SCwoDdWlkGA4gASgNEgsKA2dpZBgPIAEoDSJbCghGaWxlTG9jaxIMCgRmbGFnGAEgASgNEgwKBHR5cGUYAiABKA0SCwoDcGlkGAMgASgFEgoKAmZkGAQgASgFEg0KBXN0YXJ0GAUgASgDEgsKA2xlbhgGIAEoAyInCgdUdHlEYXRhEg4KBnR0eV9pZBgBIAEoDRIMCgRkYXRhGAIgASgMIhcKBlR0eVB0eRINCgVpbmRleBgBIAEoDSJPCgdXaW5zaXplEg4KBndzX3JvdxgBIAEoDRIOCgZ3c19jb2wYAiABKA0SEQoJd3NfeHBpeGVsGAMgASgNEhEKCXdzX3lwaXhlbBgEIAEoDSKPAQoHVGVybWlvcxIPCgdjX2lmbGFnGAEgASgNEg8KB2Nfb2ZsYWcYAiABKA0SDwoHY19jZmxhZxgDIAEoDRIPCgdjX2xmbGFnGAQgASgNEg4KBmNfbGluZRgFIAEoDRIQCghjX2lzcGVlZBgGIAEoDRIQCghjX29zcGVlZBgHIAEoDRIMCgRjX2NjGAggAygN", [file_sockets]);
+  fileDesc("CgtmaWxlcy5wcm90bxIKY3JpbWcuY3JpdSJiCgtGZGluZm9FbnRyeRIKCgJpZBgBIAEoDRINCgVmbGFncxgCIAEoDRIMCgR0eXBlGAMgASgNEgoKAmZkGAQgASgNEh4KFnhhdHRyX3NlY3VyaXR5X3NlbGludXgYBSABKAwilQQKCUZpbGVFbnRyeRIMCgR0eXBlGAEgASgNEgoKAmlkGAIgASgNEiAKA3JlZxgDIAEoCzITLmNyaW1nLmNyaXUuUmVnRmlsZRIjCgNpc2sYBCABKAsyFi5jcmltZy5jcml1LkluZXRTb2NrZXQSIAoDZWZkGAggASgLMhMuY3JpbWcuY3JpdS5FdmVudEZkEiMKBGVwZmQYCSABKAsyFS5jcmltZy5jcml1LkV2ZW50UG9sbBIiCgRzZ2ZkGAogASgLMhQuY3JpbWcuY3JpdS5TaWduYWxGZBIgCgN0ZmQYDCABKAsyEy5jcmltZy5jcml1LlRpbWVyRmQSJAoDaWZ5GA0gASgLMhcuY3JpbWcuY3JpdS5Jbm90aWZ5RmlsZRIlCgNmZnkYDiABKAsyGC5jcmltZy5jcml1LkZhbm90aWZ5RmlsZRIjCgN1c2sYECABKAsyFi5jcmltZy5jcml1LlVuaXhTb2NrZXQSHgoEZmlmbxgRIAEoCzIQLmNyaW1nLmNyaXUuRmlmbxIeCgRwaXBlGBIgASgLMhAuY3JpbWcuY3JpdS5QaXBlEiAKA3R0eRgTIAEoCzITLmNyaW1nLmNyaXUuVHR5RmlsZRIkCgVtZW1mZBgUIAEoCzIVLmNyaW1nLmNyaXUuTWVtZmRGaWxlEiAKBXBpZGZkGBYgASgLMhEuY3JpbWcuY3JpdS5QaWRGZCIVCgdBbnlGaWxlEgoKAmlkGAEgASgNIvYBCgdSZWdGaWxlEgoKAmlkGAEgASgNEg0KBWZsYWdzGAIgASgNEgsKA3BvcxgDIAEoBBIjCgRmb3duGAUgASgLMhUuY3JpbWcuY3JpdS5GaWxlT3duZXISDAoEbmFtZRgGIAEoDBIOCgZtbnRfaWQYByABKBESDAoEc2l6ZRgIIAEoBBILCgNleHQYCSABKAgSDAoEbW9kZRgKIAEoDRIQCghidWlsZF9pZBgLIAMoDRIQCghjaGVja3N1bRgMIAEoDRIXCg9jaGVja3N1bV9jb25maWcYDSABKA0SGgoSY2hlY2tzdW1fcGFyYW1ldGVyGA4gASgNIlcKBFBpcGUSCgoCaWQYASABKA0SDwoHcGlwZV9pZBgCIAEoDRINCgVmbGFncxgDIAEoDRIjCgRmb3duGAQgASgLMhUuY3JpbWcuY3JpdS5GaWxlT3duZXIiNAoERmlmbxIKCgJpZBgBIAEoDRIPCgdwaXBlX2lkGAIgASgNEg8KB3JlZ2ZfaWQYAyABKA0iWgoHRXZlbnRGZBIKCgJpZBgBIAEoDRINCgVmbGFncxgCIAEoDRIjCgRmb3duGAMgASgLMhUuY3JpbWcuY3JpdS5GaWxlT3duZXISDwoHY291bnRlchgEIAEoBCJxCg9FdmVudFBvbGxUYXJnZXQSCgoCaWQYASABKA0SCwoDdGZkGAIgASgNEg4KBmV2ZW50cxgDIAEoDRIMCgRkYXRhGAQgASgEEgsKA2RldhgFIAEoDRINCgVpbm9kZRgGIAEoBBILCgNwb3MYByABKAQidQoJRXZlbnRQb2xsEgoKAmlkGAEgASgNEg0KBWZsYWdzGAIgASgNEiMKBGZvd24YAyABKAsyFS5jcmltZy5jcml1LkZpbGVPd25lchIoCgN0ZmQYBCADKAsyGy5jcmltZy5jcml1LkV2ZW50UG9sbFRhcmdldCJbCghTaWduYWxGZBIKCgJpZBgBIAEoDRINCgVmbGFncxgCIAEoDRIjCgRmb3duGAMgASgLMhUuY3JpbWcuY3JpdS5GaWxlT3duZXISDwoHc2lnbWFzaxgEIAEoBCK6AQoHVGltZXJGZBIKCgJpZBgBIAEoDRINCgVmbGFncxgCIAEoDRIjCgRmb3duGAMgASgLMhUuY3JpbWcuY3JpdS5GaWxlT3duZXISDwoHY2xvY2tpZBgEIAEoDRINCgV0aWNrcxgFIAEoBBIVCg1zZXR0aW1lX2ZsYWdzGAYgASgNEgwKBHZzZWMYByABKAQSDQoFdm5zZWMYCCABKAQSDAoEaXNlYxgJIAEoBBINCgVpbnNlYxgKIAEoBCJXCgpGaWxlSGFuZGxlEg0KBWJ5dGVzGAEgASgNEgwKBHR5cGUYAiABKA0SDgoGaGFuZGxlGAMgAygEEgwKBHBhdGgYBCABKAwSDgoGbW50X2lkGAUgASgNIpIBCgxJbm90aWZ5V2F0Y2gSCgoCaWQYASABKA0SDQoFaV9pbm8YAiABKAQSDAoEbWFzaxgDIAEoDRIUCgxpZ25vcmVkX21hc2sYBCABKA0SDQoFc19kZXYYBSABKA0SCgoCd2QYBiABKA0SKAoIZl9oYW5kbGUYByABKAsyFi5jcmltZy5jcml1LkZpbGVIYW5kbGUicwoLSW5vdGlmeUZpbGUSCgoCaWQYASABKA0SDQoFZmxhZ3MYAiABKA0SIwoEZm93bhgEIAEoCzIVLmNyaW1nLmNyaXUuRmlsZU93bmVyEiQKAndkGAUgAygLMhguY3JpbWcuY3JpdS5Jbm90aWZ5V2F0Y2giTAoRRmFub3RpZnlJbm9kZU1hcmsSDQoFaV9pbm8YASABKAQSKAoIZl9oYW5kbGUYAiABKAsyFi5jcmltZy5jcml1LkZpbGVIYW5kbGUiMQoRRmFub3RpZnlNb3VudE1hcmsSDgoGbW50X2lkGAEgASgNEgwKBHBhdGgYAiABKAwiwQEKDEZhbm90aWZ5TWFyaxIKCgJpZBgBIAEoDRIMCgR0eXBlGAIgASgNEg4KBm1mbGFncxgDIAEoDRIMCgRtYXNrGAQgASgNEhQKDGlnbm9yZWRfbWFzaxgFIAEoDRINCgVzX2RldhgGIAEoDRIpCgJpZRgHIAEoCzIdLmNyaW1nLmNyaXUuRmFub3RpZnlJbm9kZU1hcmsSKQoCbWUYCCABKAsyHS5jcmltZy5jcml1LkZhbm90aWZ5TW91bnRNYXJrIpgBCgxGYW5vdGlmeUZpbGUSCgoCaWQYASABKA0SDQoFZmxhZ3MYAiABKA0SIwoEZm93bhgDIAEoCzIVLmNyaW1nLmNyaXUuRmlsZU93bmVyEg8KB2ZhZmxhZ3MYBCABKA0SDwoHZXZmbGFncxgFIAEoDRImCgRtYXJrGAYgAygLMhguY3JpbWcuY3JpdS5GYW5vdGlmeU1hcmsiagoJTWVtZmRGaWxlEgoKAmlkGAEgASgNEg0KBWZsYWdzGAIgASgNEgsKA3BvcxgDIAEoBBIjCgRmb3duGAQgASgLMhUuY3JpbWcuY3JpdS5GaWxlT3duZXISEAoIaW5vZGVfaWQYBSABKA0ibwoHVHR5RmlsZRIKCgJpZBgBIAEoDRITCgt0dHlfaW5mb19pZBgCIAEoDRINCgVmbGFncxgDIAEoDRIjCgRmb3duGAQgASgLMhUuY3JpbWcuY3JpdS5GaWxlT3duZXISDwoHcmVnZl9pZBgGIAEoDSJjCgVQaWRGZBIKCgJpZBgBIAEoDRILCgNpbm8YAiABKA0SDQoFZmxhZ3MYAyABKA0SDQoFbnNwaWQYBCABKAUSIwoEZm93bhgFIAEoCzIVLmNyaW1nLmNyaXUuRmlsZU93bmVyIsUCCgdUdHlJbmZvEgoKAmlkGAEgASgNEgwKBHR5cGUYAiABKA0SDgoGbG9ja2VkGAMgASgIEhEKCWV4Y2x1c2l2ZRgEIAEoCBITCgtwYWNrZXRfbW9kZRgFIAEoCBILCgNzaWQYBiABKA0SDAoEcGdycBgHIAEoDRIMCgRyZGV2GAggASgNEiQKB3Rlcm1pb3MYCSABKAsyEy5jcmltZy5jcml1LlRlcm1pb3MSKwoOdGVybWlvc19sb2NrZWQYCiABKAsyEy5jcmltZy5jcml1LlRlcm1pb3MSJAoHd2luc2l6ZRgLIAEoCzITLmNyaW1nLmNyaXUuV2luc2l6ZRIfCgNwdHkYDCABKAsyEi5jcmltZy5jcml1LlR0eVB0eRILCgNkZXYYDSABKA0SCwoDdWlkGA4gASgNEgsKA2dpZBgPIAEoDSJbCghGaWxlTG9jaxIMCgRmbGFnGAEgASgNEgwKBHR5cGUYAiABKA0SCwoDcGlkGAMgASgFEgoKAmZkGAQgASgFEg0KBXN0YXJ0GAUgASgDEgsKA2xlbhgGIAEoAyInCgdUdHlEYXRhEg4KBnR0eV9pZBgBIAEoDRIMCgRkYXRhGAIgASgMIhcKBlR0eVB0eRINCgVpbmRleBgBIAEoDSJPCgdXaW5zaXplEg4KBndzX3JvdxgBIAEoDRIOCgZ3c19jb2wYAiABKA0SEQoJd3NfeHBpeGVsGAMgASgNEhEKCXdzX3lwaXhlbBgEIAEoDSKPAQoHVGVybWlvcxIPCgdjX2lmbGFnGAEgASgNEg8KB2Nfb2ZsYWcYAiABKA0SDwoHY19jZmxhZxgDIAEoDRIPCgdjX2xmbGFnGAQgASgNEg4KBmNfbGluZRgFIAEoDRIQCghjX2lzcGVlZBgGIAEoDRIQCghjX29zcGVlZBgHIAEoDRIMCgRjX2NjGAggAygN", [file_sockets]);
 
 /**
  * A number in a descriptor table.
@@ -104,6 +104,16 @@ export type FileEntry = Message<"crimg.criu.FileEntry"> & {
    * @generated from field: optional crimg.criu.TimerFd tfd = 12;
    */
   tfd?: TimerFd | undefined;
+
+  /**
+   * @generated from field: optional crimg.criu.InotifyFile ify = 13;
+   */
+  ify?: InotifyFile | undefined;
+
+  /**
+   * @generated from field: optional crimg.criu.FanotifyFile ffy = 14;
+   */
+  ffy?: FanotifyFile | undefined;
 
   /**
    * @generated from field: optional crimg.criu.UnixSocket usk = 16;
@@ -524,6 +534,272 @@ export const TimerFdSchema: GenMessage<TimerFd> = /*@__PURE__*/
   messageDesc(file_files, 10);
 
 /**
+ * A file handle, and the path of the inode if it has one.
+ *
+ * @generated from message crimg.criu.FileHandle
+ */
+export type FileHandle = Message<"crimg.criu.FileHandle"> & {
+  /**
+   * @generated from field: optional uint32 bytes = 1;
+   */
+  bytes: number;
+
+  /**
+   * @generated from field: optional uint32 type = 2;
+   */
+  type: number;
+
+  /**
+   * Eight bytes each; at least sixteen.
+   *
+   * @generated from field: repeated uint64 handle = 3;
+   */
+  handle: bigint[];
+
+  /**
+   * @generated from field: optional bytes path = 4;
+   */
+  path: Uint8Array;
+
+  /**
+   * @generated from field: optional uint32 mnt_id = 5;
+   */
+  mntId: number;
+};
+
+/**
+ * Describes the message crimg.criu.FileHandle.
+ * Use `create(FileHandleSchema)` to create a new message.
+ */
+export const FileHandleSchema: GenMessage<FileHandle> = /*@__PURE__*/
+  messageDesc(file_files, 11);
+
+/**
+ * @generated from message crimg.criu.InotifyWatch
+ */
+export type InotifyWatch = Message<"crimg.criu.InotifyWatch"> & {
+  /**
+   * The inotify file itself.
+   *
+   * @generated from field: optional uint32 id = 1;
+   */
+  id: number;
+
+  /**
+   * @generated from field: optional uint64 i_ino = 2;
+   */
+  iIno: bigint;
+
+  /**
+   * @generated from field: optional uint32 mask = 3;
+   */
+  mask: number;
+
+  /**
+   * @generated from field: optional uint32 ignored_mask = 4;
+   */
+  ignoredMask: number;
+
+  /**
+   * major << 20 | minor.
+   *
+   * @generated from field: optional uint32 s_dev = 5;
+   */
+  sDev: number;
+
+  /**
+   * @generated from field: optional uint32 wd = 6;
+   */
+  wd: number;
+
+  /**
+   * @generated from field: optional crimg.criu.FileHandle f_handle = 7;
+   */
+  fHandle?: FileHandle | undefined;
+};
+
+/**
+ * Describes the message crimg.criu.InotifyWatch.
+ * Use `create(InotifyWatchSchema)` to create a new message.
+ */
+export const InotifyWatchSchema: GenMessage<InotifyWatch> = /*@__PURE__*/
+  messageDesc(file_files, 12);
+
+/**
+ * @generated from message crimg.criu.InotifyFile
+ */
+export type InotifyFile = Message<"crimg.criu.InotifyFile"> & {
+  /**
+   * @generated from field: optional uint32 id = 1;
+   */
+  id: number;
+
+  /**
+   * @generated from field: optional uint32 flags = 2;
+   */
+  flags: number;
+
+  /**
+   * @generated from field: optional crimg.criu.FileOwner fown = 4;
+   */
+  fown?: FileOwner | undefined;
+
+  /**
+   * @generated from field: repeated crimg.criu.InotifyWatch wd = 5;
+   */
+  wd: InotifyWatch[];
+};
+
+/**
+ * Describes the message crimg.criu.InotifyFile.
+ * Use `create(InotifyFileSchema)` to create a new message.
+ */
+export const InotifyFileSchema: GenMessage<InotifyFile> = /*@__PURE__*/
+  messageDesc(file_files, 13);
+
+/**
+ * @generated from message crimg.criu.FanotifyInodeMark
+ */
+export type FanotifyInodeMark = Message<"crimg.criu.FanotifyInodeMark"> & {
+  /**
+   * @generated from field: optional uint64 i_ino = 1;
+   */
+  iIno: bigint;
+
+  /**
+   * @generated from field: optional crimg.criu.FileHandle f_handle = 2;
+   */
+  fHandle?: FileHandle | undefined;
+};
+
+/**
+ * Describes the message crimg.criu.FanotifyInodeMark.
+ * Use `create(FanotifyInodeMarkSchema)` to create a new message.
+ */
+export const FanotifyInodeMarkSchema: GenMessage<FanotifyInodeMark> = /*@__PURE__*/
+  messageDesc(file_files, 14);
+
+/**
+ * @generated from message crimg.criu.FanotifyMountMark
+ */
+export type FanotifyMountMark = Message<"crimg.criu.FanotifyMountMark"> & {
+  /**
+   * @generated from field: optional uint32 mnt_id = 1;
+   */
+  mntId: number;
+
+  /**
+   * @generated from field: optional bytes path = 2;
+   */
+  path: Uint8Array;
+};
+
+/**
+ * Describes the message crimg.criu.FanotifyMountMark.
+ * Use `create(FanotifyMountMarkSchema)` to create a new message.
+ */
+export const FanotifyMountMarkSchema: GenMessage<FanotifyMountMark> = /*@__PURE__*/
+  messageDesc(file_files, 15);
+
+/**
+ * @generated from message crimg.criu.FanotifyMark
+ */
+export type FanotifyMark = Message<"crimg.criu.FanotifyMark"> & {
+  /**
+   * The fanotify file itself.
+   *
+   * @generated from field: optional uint32 id = 1;
+   */
+  id: number;
+
+  /**
+   * 1 inode, 2 mount.
+   *
+   * @generated from field: optional uint32 type = 2;
+   */
+  type: number;
+
+  /**
+   * @generated from field: optional uint32 mflags = 3;
+   */
+  mflags: number;
+
+  /**
+   * @generated from field: optional uint32 mask = 4;
+   */
+  mask: number;
+
+  /**
+   * @generated from field: optional uint32 ignored_mask = 5;
+   */
+  ignoredMask: number;
+
+  /**
+   * @generated from field: optional uint32 s_dev = 6;
+   */
+  sDev: number;
+
+  /**
+   * @generated from field: optional crimg.criu.FanotifyInodeMark ie = 7;
+   */
+  ie?: FanotifyInodeMark | undefined;
+
+  /**
+   * @generated from field: optional crimg.criu.FanotifyMountMark me = 8;
+   */
+  me?: FanotifyMountMark | undefined;
+};
+
+/**
+ * Describes the message crimg.criu.FanotifyMark.
+ * Use `create(FanotifyMarkSchema)` to create a new message.
+ */
+export const FanotifyMarkSchema: GenMessage<FanotifyMark> = /*@__PURE__*/
+  messageDesc(file_files, 16);
+
+/**
+ * @generated from message crimg.criu.FanotifyFile
+ */
+export type FanotifyFile = Message<"crimg.criu.FanotifyFile"> & {
+  /**
+   * @generated from field: optional uint32 id = 1;
+   */
+  id: number;
+
+  /**
+   * @generated from field: optional uint32 flags = 2;
+   */
+  flags: number;
+
+  /**
+   * @generated from field: optional crimg.criu.FileOwner fown = 3;
+   */
+  fown?: FileOwner | undefined;
+
+  /**
+   * @generated from field: optional uint32 faflags = 4;
+   */
+  faflags: number;
+
+  /**
+   * @generated from field: optional uint32 evflags = 5;
+   */
+  evflags: number;
+
+  /**
+   * @generated from field: repeated crimg.criu.FanotifyMark mark = 6;
+   */
+  mark: FanotifyMark[];
+};
+
+/**
+ * Describes the message crimg.criu.FanotifyFile.
+ * Use `create(FanotifyFileSchema)` to create a new message.
+ */
+export const FanotifyFileSchema: GenMessage<FanotifyFile> = /*@__PURE__*/
+  messageDesc(file_files, 17);
+
+/**
  * @generated from message crimg.criu.MemfdFile
  */
 export type MemfdFile = Message<"crimg.criu.MemfdFile"> & {
@@ -560,7 +836,7 @@ export type MemfdFile = Message<"crimg.criu.MemfdFile"> & {
  * Use `create(MemfdFileSchema)` to create a new message.
  */
 export const MemfdFileSchema: GenMessage<MemfdFile> = /*@__PURE__*/
-  messageDesc(file_files, 11);
+  messageDesc(file_files, 18);
 
 /**
  * @generated from message crimg.criu.TtyFile
@@ -601,7 +877,7 @@ export type TtyFile = Message<"crimg.criu.TtyFile"> & {
  * Use `create(TtyFileSchema)` to create a new message.
  */
 export const TtyFileSchema: GenMessage<TtyFile> = /*@__PURE__*/
-  messageDesc(file_files, 12);
+  messageDesc(file_files, 19);
 
 /**
  * @generated from message crimg.criu.PidFd
@@ -638,7 +914,7 @@ export type PidFd = Message<"crimg.criu.PidFd"> & {
  * Use `create(PidFdSchema)` to create a new message.
  */
 export const PidFdSchema: GenMessage<PidFd> = /*@__PURE__*/
-  messageDesc(file_files, 13);
+  messageDesc(file_files, 20);
 
 /**
  * tty-info.img: a terminal.
@@ -731,7 +1007,7 @@ export type TtyInfo = Message<"crimg.criu.TtyInfo"> & {
  * Use `create(TtyInfoSchema)` to create a new message.
  */
 export const TtyInfoSchema: GenMessage<TtyInfo> = /*@__PURE__*/
-  messageDesc(file_files, 14);
+  messageDesc(file_files, 21);
 
 /**
  * filelocks.img: a lock or lease.
@@ -783,7 +1059,7 @@ export type FileLock = Message<"crimg.criu.FileLock"> & {
  * Use `create(FileLockSchema)` to create a new message.
  */
 export const FileLockSchema: GenMessage<FileLock> = /*@__PURE__*/
-  messageDesc(file_files, 15);
+  messageDesc(file_files, 22);
 
 /**
  * tty-data.img: bytes that nobody has read from an end yet.
@@ -809,7 +1085,7 @@ export type TtyData = Message<"crimg.criu.TtyData"> & {
  * Use `create(TtyDataSchema)` to create a new message.
  */
 export const TtyDataSchema: GenMessage<TtyData> = /*@__PURE__*/
-  messageDesc(file_files, 16);
+  messageDesc(file_files, 23);
 
 /**
  * @generated from message crimg.criu.TtyPty
@@ -826,7 +1102,7 @@ export type TtyPty = Message<"crimg.criu.TtyPty"> & {
  * Use `create(TtyPtySchema)` to create a new message.
  */
 export const TtyPtySchema: GenMessage<TtyPty> = /*@__PURE__*/
-  messageDesc(file_files, 17);
+  messageDesc(file_files, 24);
 
 /**
  * @generated from message crimg.criu.Winsize
@@ -858,7 +1134,7 @@ export type Winsize = Message<"crimg.criu.Winsize"> & {
  * Use `create(WinsizeSchema)` to create a new message.
  */
 export const WinsizeSchema: GenMessage<Winsize> = /*@__PURE__*/
-  messageDesc(file_files, 18);
+  messageDesc(file_files, 25);
 
 /**
  * @generated from message crimg.criu.Termios
@@ -910,5 +1186,5 @@ export type Termios = Message<"crimg.criu.Termios"> & {
  * Use `create(TermiosSchema)` to create a new message.
  */
 export const TermiosSchema: GenMessage<Termios> = /*@__PURE__*/
-  messageDesc(file_files, 19);
+  messageDesc(file_files, 26);
 

@@ -3,7 +3,9 @@
 import type { FileKind } from "../../../src/gen/tables.js";
 import { mapping as epoll } from "../../../src/kinds/epoll/criu.js";
 import { mapping as eventfd } from "../../../src/kinds/eventfd/criu.js";
+import { mapping as fanotify } from "../../../src/kinds/fanotify/criu.js";
 import { mapping as inherited } from "../../../src/kinds/inherited/criu.js";
+import { mapping as inotify } from "../../../src/kinds/inotify/criu.js";
 import { mapping as memfd } from "../../../src/kinds/memfd/criu.js";
 import { mapping as path } from "../../../src/kinds/path/criu.js";
 import { mapping as pidfd } from "../../../src/kinds/pidfd/criu.js";
@@ -23,6 +25,8 @@ export const fileMappings: Readonly<Record<FileKind, FileMapping>> = {
   epoll,
   timerfd,
   signalfd,
+  inotify,
+  fanotify,
   memfd,
   inherited,
   pidfd,

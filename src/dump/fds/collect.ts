@@ -114,6 +114,7 @@ interface Sorted {
 }
 
 function collectEach(collecting: Collecting): void {
+  collecting.context.forgetTakes();
   const collectors = new Map<FileKind, FileCollector>();
   const sorted: Sorted[] = [];
   for (const description of collecting.descriptions) {

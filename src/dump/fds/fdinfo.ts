@@ -24,6 +24,8 @@ export interface FdInfo {
   /** Text of `lock:` lines: locks and leases made through this description. */
   readonly locks: readonly string[];
   readonly epoll: readonly EpollItem[];
+  /** Lines of inotify and fanotify, with what they begin with. */
+  readonly marks: readonly string[];
   /** Lines of the kind by name, the first of each. */
   readonly fields: ReadonlyMap<string, string>;
 }
@@ -35,11 +37,14 @@ export function parseFdInfo(text: string): FdInfo | undefined {
   const fields = new Map<string, string>();
   const locks: string[] = [];
   const epoll: EpollItem[] = [];
+  const marks: string[] = [];
   for (const line of text.split("\n")) {
     const colon = line.indexOf(":");
     if (colon <= 0) continue;
     const name = line.slice(0, colon);
-    if (name === "lock") {
+    if (name.startsWith("inotify ") || name.startsWith("fanotify ")) {
+      marks.push(line);
+    } else if (name === "lock") {
       locks.push(line.slice(colon + 1).trim());
     } else if (name === "tfd") {
       const match = epollLine.exec(line);
@@ -65,6 +70,7 @@ export function parseFdInfo(text: string): FdInfo | undefined {
     ino: BigInt(fields.get("ino") ?? "0"),
     locks,
     epoll,
+    marks,
     fields,
   };
 }

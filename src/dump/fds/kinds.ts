@@ -3,7 +3,9 @@
 import type { FileKind } from "../../gen/tables.js";
 import { dump as epoll } from "../../kinds/epoll/dump.js";
 import { dump as eventfd } from "../../kinds/eventfd/dump.js";
+import { dump as fanotify } from "../../kinds/fanotify/dump.js";
 import { dump as inherited } from "../../kinds/inherited/dump.js";
+import { dump as inotify } from "../../kinds/inotify/dump.js";
 import { dump as memfd } from "../../kinds/memfd/dump.js";
 import { dump as path } from "../../kinds/path/dump.js";
 import { dump as pidfd } from "../../kinds/pidfd/dump.js";
@@ -24,6 +26,8 @@ export const fileDumps: Readonly<Record<FileKind, FileDump | DerivedKind>> = {
   epoll,
   timerfd,
   signalfd,
+  inotify,
+  fanotify,
   memfd,
   inherited,
   pidfd,

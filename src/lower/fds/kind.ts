@@ -24,6 +24,11 @@ export interface FileLowering {
   finish?(slots: FileSlots, file: number, fd: Arg): void;
   /** A slave, open in the first process, of the terminal of this kind that a session of the tree controls. */
   controllingTerminal?(slots: FileSlots, session: number): Slot | undefined;
+  /**
+   * Ops of the first process at the very end, once a file: every task has its descriptors, and what the restore had open
+   * is closed, but for `slot`, which is the file, and what `context.keepLast` keeps. Must not be late.
+   */
+  settle?(slots: FileSlots, file: number, slot: Slot): void;
   /** Ops of a task after all its files are finished. */
   finishTask?(slots: FileSlots, task: number): void;
 }

@@ -3,7 +3,9 @@
 import type { FileKind } from "../../gen/tables.js";
 import { lowering as epoll } from "../../kinds/epoll/lower.js";
 import { lowering as eventfd } from "../../kinds/eventfd/lower.js";
+import { lowering as fanotify } from "../../kinds/fanotify/lower.js";
 import { lowering as inherited } from "../../kinds/inherited/lower.js";
+import { lowering as inotify } from "../../kinds/inotify/lower.js";
 import { lowering as memfd } from "../../kinds/memfd/lower.js";
 import { lowering as path } from "../../kinds/path/lower.js";
 import { lowering as pidfd } from "../../kinds/pidfd/lower.js";
@@ -21,6 +23,8 @@ export const fileLowerings: Readonly<Record<FileKind, FileLowering>> = {
   eventfd,
   timerfd,
   signalfd,
+  inotify,
+  fanotify,
   epoll,
   tty,
   pty,

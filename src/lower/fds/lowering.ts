@@ -43,6 +43,7 @@ export class DescriptorProgram implements DescriptorLowering {
         throw new CrimgError("lower.unopened", `nothing opens the ${kind} ${this.#slots.purposeOf(index)}`, { path: `files[${index}]` });
       }
       this.#slots.set(index, slot);
+      if (this.kinds[kind].settle !== undefined) this.context.keepLast(slot, slot);
     }
     return opened;
   }
@@ -53,6 +54,18 @@ export class DescriptorProgram implements DescriptorLowering {
       const slot = this.#slots.get(index);
       if (slot === undefined || this.#slots.holdersOf(index).length > 0) return;
       this.kinds[file.kind].finish?.(this.#slots, index, slot);
+    });
+  }
+
+  get hasSettling(): boolean {
+    return this.context.checkpoint.tables.files.some(({ kind }) => this.kinds[kind].settle !== undefined);
+  }
+
+  settle(): void {
+    this.context.checkpoint.tables.files.forEach(({ kind }, index) => {
+      const opened = this.#slots.get(index);
+      const slot = opened === undefined ? undefined : this.context.lastOf(opened);
+      if (slot !== undefined) this.kinds[kind].settle?.(this.#slots, index, slot);
     });
   }
 

@@ -3,7 +3,9 @@
 import type { FileKind, OpenFileRow } from "../../gen/tables.js";
 import { show as epoll } from "../../kinds/epoll/show.js";
 import { show as eventfd } from "../../kinds/eventfd/show.js";
+import { show as fanotify } from "../../kinds/fanotify/show.js";
 import { show as inherited } from "../../kinds/inherited/show.js";
+import { show as inotify } from "../../kinds/inotify/show.js";
 import { show as memfd } from "../../kinds/memfd/show.js";
 import { show as path } from "../../kinds/path/show.js";
 import { show as pidfd } from "../../kinds/pidfd/show.js";
@@ -26,6 +28,8 @@ const fileShows: Readonly<Record<FileKind, FileShow>> = {
   epoll,
   timerfd,
   signalfd,
+  inotify,
+  fanotify,
   memfd,
   inherited,
   pidfd,

@@ -3,7 +3,9 @@
 import type { FileKind } from "../../gen/tables.js";
 import { validation as epoll } from "../../kinds/epoll/validate.js";
 import { validation as eventfd } from "../../kinds/eventfd/validate.js";
+import { validation as fanotify } from "../../kinds/fanotify/validate.js";
 import { validation as inherited } from "../../kinds/inherited/validate.js";
+import { validation as inotify } from "../../kinds/inotify/validate.js";
 import { validation as memfd } from "../../kinds/memfd/validate.js";
 import { validation as path } from "../../kinds/path/validate.js";
 import { validation as pidfd } from "../../kinds/pidfd/validate.js";
@@ -24,6 +26,8 @@ export const fileValidations: Readonly<Record<FileKind, FileValidation>> = {
   epoll,
   timerfd,
   signalfd,
+  inotify,
+  fanotify,
   memfd,
   inherited,
   pidfd,

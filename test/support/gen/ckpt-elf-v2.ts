@@ -13,10 +13,14 @@ import {
   epollWatchRowSize,
   eventfdRowSize,
   extentRowSize,
+  fanotifyGroupRowSize,
+  fanotifyMarkRowSize,
   fileLockRowSize,
   foreignRowSize,
   gpuRowSize,
   guardRegionRowSize,
+  inotifyEventRowSize,
+  inotifyWatchRowSize,
   intervalTimerRowSize,
   lossRowSize,
   memoryPolicyRowSize,
@@ -38,10 +42,14 @@ import {
   readEpollWatchRow,
   readEventfdRow,
   readExtentRow,
+  readFanotifyGroupRow,
+  readFanotifyMarkRow,
   readFileLockRow,
   readForeignRow,
   readGpuRow,
   readGuardRegionRow,
+  readInotifyEventRow,
+  readInotifyWatchRow,
   readIntervalTimerRow,
   readLossRow,
   readMemoryPolicyRow,
@@ -100,10 +108,14 @@ import {
   writeEpollWatchRow,
   writeEventfdRow,
   writeExtentRow,
+  writeFanotifyGroupRow,
+  writeFanotifyMarkRow,
   writeFileLockRow,
   writeForeignRow,
   writeGpuRow,
   writeGuardRegionRow,
+  writeInotifyEventRow,
+  writeInotifyWatchRow,
   writeIntervalTimerRow,
   writeLossRow,
   writeMemoryPolicyRow,
@@ -147,10 +159,14 @@ import type {
   EpollWatchRow,
   EventfdRow,
   ExtentRow,
+  FanotifyGroupRow,
+  FanotifyMarkRow,
   FileLockRow,
   ForeignRow,
   GpuRow,
   GuardRegionRow,
+  InotifyEventRow,
+  InotifyWatchRow,
   IntervalTimerRow,
   LossRow,
   MemoryPolicyRow,
@@ -441,7 +457,7 @@ export const objectArbitrary: fc.Arbitrary<ObjectRow> = fc.record({
 });
 
 export const openFileArbitrary: fc.Arbitrary<OpenFileRow> = fc.record({
-  kind: fc.constantFrom("path", "pipe", "socket", "eventfd", "epoll", "timerfd", "signalfd", "memfd", "inherited", "pidfd", "tty", "pty"),
+  kind: fc.constantFrom("path", "pipe", "socket", "eventfd", "epoll", "timerfd", "signalfd", "memfd", "inherited", "pidfd", "tty", "pty", "inotify", "fanotify"),
   detail: optionalRow,
   object: optionalRow,
   flags: u4,
@@ -545,6 +561,35 @@ export const sysvMessageArbitrary: fc.Arbitrary<SysvMessageRow> = fc.record({
   queue: u4,
   type: s8,
   data: bytes(0, 20),
+});
+
+export const inotifyWatchArbitrary: fc.Arbitrary<InotifyWatchRow> = fc.record({
+  file: u4,
+  wd: s4,
+  mask: u4,
+  object: u4,
+});
+
+export const inotifyEventArbitrary: fc.Arbitrary<InotifyEventRow> = fc.record({
+  file: u4,
+  wd: s4,
+  mask: u4,
+  cookie: u4,
+  name: text(20),
+});
+
+export const fanotifyGroupArbitrary: fc.Arbitrary<FanotifyGroupRow> = fc.record({
+  flags: u4,
+  eventFlags: u4,
+});
+
+export const fanotifyMarkArbitrary: fc.Arbitrary<FanotifyMarkRow> = fc.record({
+  file: u4,
+  kind: fc.constantFrom("inode", "mount", "file_system"),
+  object: u4,
+  flags: u4,
+  mask: u8,
+  ignoredMask: u8,
 });
 
 export const socketArbitrary: fc.Arbitrary<SocketRow> = fc.record({
@@ -709,6 +754,10 @@ export const codecCases: readonly CodecCase[] = [
   codecCase("ckpt_elf_v2::semaphore_undo", semaphoreUndoRowSize, semaphoreUndoArbitrary, readSemaphoreUndoRow, writeSemaphoreUndoRow),
   codecCase("ckpt_elf_v2::sysv_queue", sysvQueueRowSize, sysvQueueArbitrary, readSysvQueueRow, writeSysvQueueRow),
   codecCase("ckpt_elf_v2::sysv_message", sysvMessageRowSize, sysvMessageArbitrary, readSysvMessageRow, writeSysvMessageRow),
+  codecCase("ckpt_elf_v2::inotify_watch", inotifyWatchRowSize, inotifyWatchArbitrary, readInotifyWatchRow, writeInotifyWatchRow),
+  codecCase("ckpt_elf_v2::inotify_event", inotifyEventRowSize, inotifyEventArbitrary, readInotifyEventRow, writeInotifyEventRow),
+  codecCase("ckpt_elf_v2::fanotify_group", fanotifyGroupRowSize, fanotifyGroupArbitrary, readFanotifyGroupRow, writeFanotifyGroupRow),
+  codecCase("ckpt_elf_v2::fanotify_mark", fanotifyMarkRowSize, fanotifyMarkArbitrary, readFanotifyMarkRow, writeFanotifyMarkRow),
   codecCase("ckpt_elf_v2::socket", socketRowSize, socketArbitrary, readSocketRow, writeSocketRow),
   codecCase("ckpt_elf_v2::socket_option", socketOptionRowSize, socketOptionArbitrary, readSocketOptionRow, writeSocketOptionRow),
   codecCase("ckpt_elf_v2::socket_message", socketMessageRowSize, socketMessageArbitrary, readSocketMessageRow, writeSocketMessageRow),
@@ -763,6 +812,10 @@ export const rowArbitraries: { readonly [Name in keyof Tables]: fc.Arbitrary<Tab
   xattrs: xattrArbitrary,
   gpus: gpuArbitrary,
   cudaProcesses: cudaProcessArbitrary,
+  inotifyWatches: inotifyWatchArbitrary,
+  inotifyEvents: inotifyEventArbitrary,
+  fanotifyGroups: fanotifyGroupArbitrary,
+  fanotifyMarks: fanotifyMarkArbitrary,
   sysvSegments: sysvSegmentArbitrary,
   sysvSemaphoreSets: sysvSemaphoresArbitrary,
   semaphoreUndos: semaphoreUndoArbitrary,
