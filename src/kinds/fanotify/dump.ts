@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * Fanotify groups: their flags and marks are in fdinfo. Waiting events cannot be kept: each comes with a file that is opened
- * as it is read, and names who did it. A group that is asked for permission cannot be looked at: crimg opens files, and
+ * as it is read, and names who did it. They are a loss that the report names. A group that is asked for permission cannot be looked at: crimg opens files, and
  * would wait for the answer of a program that stands still.
  */
 import { encodeText } from "../../bytes/text.js";
@@ -26,7 +26,7 @@ export const dump: FileDump = {
       note: refusePermissions,
       collect: (group) => {
         const { flags, eventFlags } = flagsOf(group);
-        refuseWaiting(group);
+        tellWaiting(collecting, group);
         groups.push({ group, marks: seenMarks(group) });
         return { kind: "fanotify", detail: collecting.context.tables.fanotifyGroups.push(fanotifyGroupRow({ flags, eventFlags })) - 1 };
       },
@@ -81,15 +81,11 @@ function refusePermissions(group: Description): void {
   );
 }
 
-function refuseWaiting(group: Description): void {
+/** The one thing that is lost without a question: who asks for no permission must do with what the kernel drops as well. */
+function tellWaiting({ context }: Collecting, group: Description): void {
   const bytes = Buffer.alloc(4);
   if (failed(tryIoctl(group.fd, FIONREAD, bytes)) || bytes.readUInt32LE(0) === 0) return;
-  refuseDescription(
-    group,
-    "fanotify_queue",
-    "a fanotify group with events that it has not read yet: they cannot be made again",
-    "Dump again when it has read them.",
-  );
+  context.lose("dump.fanotify-events", `${nameOf(group)}: events that a fanotify group has not read yet`);
 }
 
 function addMark(collecting: Collecting, group: Description, { inode, mountId, device, ...mark }: SeenMark): void {

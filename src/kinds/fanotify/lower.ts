@@ -17,7 +17,6 @@ const MARK = {
   evictable: 0x200,
   ignore: 0x400,
 } as const;
-const FAN_CLOEXEC = 1;
 const scopes = { inode: 0, mount: MARK.mount, file_system: MARK.fileSystem } as const;
 
 export const lowering: FileLowering = { open: eachAlone(openGroup), settle: addMarks };
@@ -31,7 +30,7 @@ function openGroup(slots: FileSlots, index: number): Slot {
   const purpose = slots.purposeOf(index);
   const { flags, eventFlags } = detailOf(context.checkpoint.tables.fanotifyGroups, slots.file(index), "fanotifyGroups");
   const slot = builder.slot(`fanotify group ${purpose}`);
-  builder.syscall("fanotify_init", [flags | FAN_CLOEXEC, eventFlags], {
+  builder.syscall("fanotify_init", [flags, eventFlags], {
     store: slot,
     message: `make a fanotify group ${purpose}`,
     hint: "resume as root",
