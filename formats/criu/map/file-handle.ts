@@ -48,7 +48,8 @@ export function markedFromWire(builder: ModelBuilder, path: Uint8Array | undefin
 export function namelessMarks(objects: readonly ObjectRow[], rows: readonly { readonly object: number }[]): string[] {
   return rows.flatMap(({ object }) => {
     const found = objects[object];
-    const isNamed = found !== undefined && found.kind !== "ghost" && found.kind !== "memfd" && found.kind !== "symlink" && found.path !== "";
+    const isNamed =
+      found !== undefined && found.kind !== "ghost" && found.kind !== "memfd" && found.kind !== "symlink" && found.path !== "";
     return isNamed ? [] : [found?.path || `inode ${found?.ino ?? "?"}`];
   });
 }
