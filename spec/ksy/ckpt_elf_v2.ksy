@@ -427,8 +427,8 @@ types:
     seq:
       - { id: kind, type: u4, enum: file_kind, doc: "What it is." }
       - { id: detail, type: u4, -crimg-optional: true, doc: "Row in the table that `kind` names (pipes, sockets, eventfds, timerfds,
-          signalfds, terminals, fanotify_groups); for inherited and tty the stdio number; for pidfd the process id, or none if the process is gone; else
-          none." }
+          signalfds, terminals, fanotify_groups); for inherited and tty the stdio number; for pidfd the process id, or none if the
+          process is gone; else none." }
       - { id: object, type: u4, -crimg-ref: objects, -crimg-optional: true, doc: "Path-based kinds and FIFOs: the inode. Pidfds of
           processes that are gone: equal for the same process." }
       - { id: flags, type: u4, -crimg-format: octal, doc: "F_GETFL: access mode and status flags (O_PATH included)." }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * Fanotify groups: their flags and marks are in fdinfo. Waiting events cannot be kept: each comes with a file that is opened
- * as it is read, and names who did it. They are a loss that the report names. A group that is asked for permission cannot be looked at: crimg opens files, and
- * would wait for the answer of a program that stands still.
+ * as it is read, and names who did it. They are a loss that the report names. A group that is asked for permission cannot be
+ * looked at: crimg opens files, and would wait for the answer of a program that stands still.
  */
 import { encodeText } from "../../bytes/text.js";
 import { type Collecting, type Description, nameOf, refuseDescription } from "../../dump/fds/context.js";
