@@ -6,19 +6,14 @@
  * Convention: every call returns what the kernel put into rax: a result, or -errno (-4095..-1). errno itself is
  * never used. `syscall` gives a double (exact up to 2^53), `syscallBig` a BigInt for results that may be larger.
  *
- * Fault injection for tests: after setFault(n, e) the n-th following call (1 = the next) does not happen and
- * returns -e.
- *
  * Freestanding: nothing of a C library is used, so that one file serves Node built with glibc of any age and with musl.
  */
 #include <cpuid.h>
-#include <linux/errno.h>
 #include <linux/mman.h>
-#include <linux/time.h>
 #include <node_api.h>
-#include <asm/unistd.h>
-#include <stdint.h>
 #include "crc32c.h"
+#include "gather.h"
+#include "inject.h"
 
 /* The compiler may call it, for an initialiser say. */
 __attribute__((visibility("hidden"), used)) void *memset(void *to, int byte, size_t length)
@@ -28,31 +23,6 @@ __attribute__((visibility("hidden"), used)) void *memset(void *to, int byte, siz
 	for (size_t i = 0; i < length; i++)
 		bytes[i] = (uint8_t)byte;
 	return to;
-}
-
-static int64_t calls_made;
-static int64_t fault_at; /* number of the call that fails; 0: none */
-static int64_t fault_errno;
-
-/* Counts a call; returns the errno it must fail with, or 0. */
-static int64_t count_call(void)
-{
-	calls_made++;
-	return calls_made == fault_at ? fault_errno : 0;
-}
-
-static int64_t raw_syscall(const int64_t a[7])
-{
-	register int64_t r10 __asm__("r10") = a[4];
-	register int64_t r8 __asm__("r8") = a[5];
-	register int64_t r9 __asm__("r9") = a[6];
-	int64_t result = a[0];
-
-	__asm__ volatile("syscall"
-			 : "+a"(result)
-			 : "D"(a[1]), "S"(a[2]), "d"(a[3]), "r"(r10), "r"(r8), "r"(r9)
-			 : "rcx", "r11", "memory");
-	return result;
 }
 
 /* CRC-32C of bytes behind others whose CRC is `before`; of any length, on any processor. */
@@ -71,13 +41,6 @@ static uint32_t crc32c_of(uint32_t before, const uint8_t *bytes, uint64_t length
 			sum = sum >> 1 ^ (CRC32C_POLYNOMIAL & (0 - (sum & 1)));
 	}
 	return ~sum;
-}
-
-static int64_t call(int64_t number, int64_t a, int64_t b, int64_t c, int64_t d)
-{
-	const int64_t words[7] = { number, a, b, c, d };
-
-	return raw_syscall(words);
 }
 
 static napi_value throw_type(napi_env env, const char *text)
@@ -371,75 +334,18 @@ static napi_value js_run_batch(napi_env env, napi_callback_info info)
 
 #include "store.h"
 
-static void on_tick(int signal)
-{
-	(void)signal; /* Its only use is that a blocking wait4 returns EINTR. */
-}
-
-/* Where a signal handler returns to; the C library's own is not ours to use. */
-extern void return_from_signal(void) __attribute__((visibility("hidden")));
-__asm__(".text\n"
-	".type return_from_signal, @function\n"
-	"	nop\n" /* unwinders look at the byte before */
-	"return_from_signal:\n"
-	"	mov $15, %eax\n" /* rt_sigreturn */
-	"	syscall\n");
-
-/* The kernel's structures (asm/signal.h, asm-generic/siginfo.h), which differ from those of C libraries. */
-struct kernel_sigaction {
-	void (*handler)(int);
-	uint64_t flags;
-	void (*restorer)(void);
-	uint64_t mask;
-};
-struct kernel_sigevent {
-	uint64_t value;
-	int32_t signo, notify, tid, padding[11];
-};
-_Static_assert(sizeof(struct kernel_sigevent) == 64, "sigevent");
-
-enum { TICK_SIGNAL = 61, SA_RESTORER_FLAG = 0x04000000, NOTIFY_THREAD_ID = 4, MONOTONIC = 1 };
-
-/* A timer that signals this very thread. Returns 0 or -errno. */
-static int64_t make_timer(int32_t *timer)
-{
-	struct kernel_sigaction action = { .handler = on_tick, .flags = SA_RESTORER_FLAG, .restorer = return_from_signal };
-	struct kernel_sigevent event = { .signo = TICK_SIGNAL, .notify = NOTIFY_THREAD_ID };
-	int64_t result = call(__NR_rt_sigaction, TICK_SIGNAL, (int64_t)(uintptr_t)&action, 0, 8);
-
-	if (result < 0)
-		return result;
-	event.tid = (int32_t)call(__NR_gettid, 0, 0, 0, 0);
-	return call(__NR_timer_create, MONOTONIC, (int64_t)(uintptr_t)&event, (int64_t)(uintptr_t)timer, 0);
-}
-
-static void set_timer(int32_t timer, const struct __kernel_itimerspec *period)
-{
-	call(__NR_timer_settime, timer, 0, (int64_t)(uintptr_t)period, 0);
-}
-
-static void look_at_clock(struct __kernel_timespec *now)
-{
-	call(__NR_clock_gettime, MONOTONIC, (int64_t)(uintptr_t)now, 0, 0);
-}
-
 /*
  * waitTimeout(pid, status: Int32Array(1), options, milliseconds): wait4 that gives up.
- * Returns the pid, 0 (WNOHANG), or -errno; -ETIMEDOUT when time is up. A timer signal to this very thread breaks
- * the wait; it repeats, so that one that comes just before wait4 sleeps is not the only one.
+ * Returns the pid, 0 (WNOHANG), or -errno; -ETIMEDOUT when time is up.
  */
 static napi_value js_wait_timeout(napi_env env, napi_callback_info info)
 {
-	static int32_t timer;
-	static int have_timer;
 	size_t count = 4, length;
 	napi_value values[4], value;
 	int32_t pid, options;
 	uint32_t milliseconds;
 	void *status;
-	int64_t result, fault;
-	struct __kernel_timespec now, end;
-	struct __kernel_itimerspec period = { 0 };
+	int64_t result;
 
 	if (napi_get_cb_info(env, info, &count, values, NULL, NULL) != napi_ok || count < 4 ||
 	    napi_get_value_int32(env, values[0], &pid) != napi_ok ||
@@ -447,42 +353,103 @@ static napi_value js_wait_timeout(napi_env env, napi_callback_info info)
 	    napi_get_value_int32(env, values[2], &options) != napi_ok ||
 	    napi_get_value_uint32(env, values[3], &milliseconds) != napi_ok)
 		return throw_type(env, "waitTimeout(pid, Int32Array(1), options, milliseconds)");
-
-	fault = count_call();
-	if (fault) {
-		result = -fault;
-		goto out;
-	}
-	if (!have_timer) {
-		result = make_timer(&timer);
-		if (result < 0)
-			goto out;
-		have_timer = 1;
-	}
-	look_at_clock(&end);
-	end.tv_sec += milliseconds / 1000;
-	end.tv_nsec += (long)(milliseconds % 1000) * 1000000;
-	if (end.tv_nsec >= 1000000000) {
-		end.tv_nsec -= 1000000000;
-		end.tv_sec++;
-	}
-	period.it_interval.tv_nsec = 20000000;
-	period.it_value.tv_nsec = milliseconds < 20 ? (long)milliseconds * 1000000 + 1 : 20000000;
-	set_timer(timer, &period);
-	for (;;) {
-		result = call(__NR_wait4, pid, (int64_t)(uintptr_t)status, options, 0);
-		if (result != -EINTR)
-			break;
-		look_at_clock(&now);
-		if (now.tv_sec > end.tv_sec || (now.tv_sec == end.tv_sec && now.tv_nsec >= end.tv_nsec)) {
-			result = -ETIMEDOUT;
-			break;
-		}
-	}
-	period = (struct __kernel_itimerspec){ 0 };
-	set_timer(timer, &period);
-out:
+	result = wait_bounded(pid, status, options, milliseconds);
 	return napi_create_int64(env, result, &value) == napi_ok ? value : NULL;
+}
+
+/* Gets `count` buffers. Returns 0 if one is none. */
+static int buffers(napi_env env, const napi_value *values, int count, void **addresses, size_t *lengths)
+{
+	for (int i = 0; i < count; i++)
+		if (!buffer_address(env, values[i], &addresses[i], &lengths[i]))
+			return 0;
+	return 1;
+}
+
+/*
+ * gather(questions, names, ids, rows, stride, arena, used): used. See gather.h; the buffers are as long as the ids say.
+ */
+static napi_value js_gather(napi_env env, napi_callback_info info)
+{
+	size_t count = 7, lengths[5];
+	napi_value values[7], value;
+	void *addresses[5];
+	int64_t stride, used;
+	struct gathering g;
+
+	if (napi_get_cb_info(env, info, &count, values, NULL, NULL) != napi_ok || count < 7 || !buffers(env, values, 4, addresses, lengths) ||
+	    napi_get_value_int64(env, values[4], &stride) != napi_ok || !buffers(env, values + 5, 1, addresses + 4, lengths + 4) ||
+	    napi_get_value_int64(env, values[6], &used) != napi_ok || stride <= 0 || used < 0)
+		return throw_type(env, "gather(questions, names, ids, rows, stride, arena, used)");
+	g = (struct gathering){
+		.questions = addresses[0], .question_count = (int64_t)(lengths[0] / (GATHER_WORDS * 8)), .names = addresses[1],
+		.names_length = (int64_t)lengths[1], .ids = addresses[2], .row_count = (int64_t)(lengths[2] / 8), .rows = addresses[3],
+		.stride = stride, .arena = addresses[4], .arena_length = (int64_t)lengths[4], .arena_used = used,
+	};
+	if (g.row_count * stride > (int64_t)lengths[3])
+		return throw_type(env, "gather: no room for the rows");
+	gather(&g);
+	return napi_create_int64(env, g.arena_used, &value) == napi_ok ? value : NULL;
+}
+
+/* awaitStops(ids: Int32Array(pid, tid each), stops: a stop_row each, milliseconds): waits for all of them. See stops.h. */
+static napi_value js_await_stops(napi_env env, napi_callback_info info)
+{
+	size_t count = 3, lengths[2];
+	napi_value values[3];
+	void *addresses[2];
+	uint32_t milliseconds;
+
+	if (napi_get_cb_info(env, info, &count, values, NULL, NULL) != napi_ok || count < 3 || !buffers(env, values, 2, addresses, lengths) ||
+	    napi_get_value_uint32(env, values[2], &milliseconds) != napi_ok || lengths[0] / 8 * sizeof(struct stop_row) > lengths[1])
+		return throw_type(env, "awaitStops(ids, stops, milliseconds)");
+	for (size_t i = 0; i < lengths[0] / 8; i++) {
+		const int32_t *ids = (const int32_t *)addresses[0] + i * 2;
+
+		await_stop(ids[0], ids[1], (struct stop_row *)addresses[1] + i, milliseconds);
+	}
+	return NULL;
+}
+
+/* stubCode(): what the page of a process whose threads run lists holds. */
+static napi_value js_stub_code(napi_env env, napi_callback_info info)
+{
+	napi_value value;
+	void *data;
+
+	(void)info;
+	if (napi_create_buffer_copy(env, (size_t)(crimg_stub_end - crimg_stub_begin), crimg_stub_begin, &data, &value) != napi_ok)
+		return NULL;
+	return value;
+}
+
+/* injectLists(process, list, in, ranges, orders, stops, out, arena, used): used. See inject.h. */
+static napi_value js_inject_lists(napi_env env, napi_callback_info info)
+{
+	size_t count = 9, lengths[8];
+	napi_value values[9], value;
+	void *addresses[8];
+	struct injecting inject;
+	int64_t used;
+
+	if (napi_get_cb_info(env, info, &count, values, NULL, NULL) != napi_ok || count < 9 || !buffers(env, values, 8, addresses, lengths) ||
+	    napi_get_value_int64(env, values[8], &used) != napi_ok || lengths[0] < sizeof(struct inject_process))
+		return throw_type(env, "injectLists(process, list, in, ranges, orders, stops, out, arena, used)");
+	inject = (struct injecting){
+		.process = addresses[0], .list = addresses[1], .in = addresses[2], .in_length = (int64_t)lengths[2], .ranges = addresses[3],
+		.arena = addresses[7], .arena_length = (int64_t)lengths[7], .arena_used = used,
+	};
+	if (inject.process->entry_count * STUB_LIST * 8 > (int64_t)lengths[1] || inject.process->range_count * 16 > (int64_t)lengths[3])
+		return throw_type(env, "injectLists: a list is too short");
+	for (size_t i = 0; i < lengths[4] / sizeof(struct inject_order); i++) {
+		uint64_t row = (uint64_t)(uint32_t)((const struct inject_order *)addresses[4])[i].row + 1;
+		uint64_t stride = sizeof(struct inject_row) + (uint64_t)(inject.process->entry_count * 8 + inject.process->stored);
+
+		if (row * sizeof(struct stop_row) > lengths[5] || row * stride > lengths[6])
+			return throw_type(env, "injectLists: no room for the rows");
+	}
+	inject_lists(&inject, addresses[4], (int64_t)(lengths[4] / sizeof(struct inject_order)), addresses[5], addresses[6]);
+	return napi_create_int64(env, inject.arena_used, &value) == napi_ok ? value : NULL;
 }
 
 /* setFault(n, errno): the n-th call from now on fails; n = 0 switches it off. */
@@ -528,6 +495,10 @@ NAPI_MODULE_INIT()
 	export_function(env, exports, "waitTimeout", js_wait_timeout);
 	export_function(env, exports, "runBatch", js_run_batch);
 	export_function(env, exports, "storePages", js_store_pages);
+	export_function(env, exports, "gather", js_gather);
+	export_function(env, exports, "awaitStops", js_await_stops);
+	export_function(env, exports, "stubCode", js_stub_code);
+	export_function(env, exports, "injectLists", js_inject_lists);
 	export_function(env, exports, "setFault", js_set_fault);
 	export_function(env, exports, "callCount", js_call_count);
 	return exports;

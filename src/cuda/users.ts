@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Which processes of a running tree may use CUDA. */
-import { listChildren, listThreads } from "../dump/procfs.js";
+import { listChildrenOf, listThreads } from "../dump/procfs.js";
 import { tryListDirectory, tryReadlink, tryReadSmall } from "../native/index.js";
 
 export interface CudaCandidate {
@@ -17,12 +17,10 @@ function processesOf(root: number, isTree: boolean): number[] {
   if (!isTree) return pids;
   const known = new Set(pids);
   for (const pid of pids) {
-    for (const tid of listThreads(pid) ?? []) {
-      for (const child of listChildren(pid, tid) ?? []) {
-        if (known.has(child)) continue;
-        known.add(child);
-        pids.push(child);
-      }
+    for (const child of listChildrenOf(pid, listThreads(pid) ?? [])) {
+      if (known.has(child)) continue;
+      known.add(child);
+      pids.push(child);
     }
   }
   return pids;

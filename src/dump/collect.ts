@@ -11,6 +11,8 @@ import { type Checkpoint as CheckpointModel, Checkpoint } from "../model/checkpo
 import { checkpointRow, type ClockPolicy, type CredRow, emptyTables, type TaskRow } from "../gen/tables.js";
 import { clockNs, failed, getRegset, regset, tryReadMemory, uname } from "../native/index.js";
 import { SysError } from "../native/sys.js";
+import type { SyscallName } from "../linux/syscall-numbers.js";
+import type { AskedArgument } from "../state/asking.js";
 import { ProcessPageSource } from "../pages/process-source.js";
 import { assert64Bit } from "./admission.js";
 import { imageBuildId } from "./build-id.js";
@@ -19,21 +21,25 @@ import { checkControlGroups } from "./cgroups.js";
 import { collectExtents } from "./extents.js";
 import type { FrozenProcess, FrozenThread, FrozenTree } from "./freeze.js";
 import { findGadgets, type Gadgets, type MappedRange } from "./gadgets.js";
-import { type InjectionSite, Injector } from "./injector.js";
+import { type InjectionSite, Injector, type ThreadCalls } from "./injector.js";
 import { collectMemoryPolicies } from "./memory-policies.js";
 import { collectMm } from "./mm.js";
 import { checkNamespaces } from "./namespaces/check.js";
 import { collectObjectContents, type MappedProcess } from "./object-contents.js";
 import { checkKeyrings } from "./keyrings.js";
 import { unpin } from "./pin.js";
+import { dumpPlan } from "./plan.js";
+import type { PreparedCalls } from "./prepared-calls.js";
 import { type Ignored, refusal } from "./refusal.js";
 import { shareWithParent } from "./shared-pages.js";
 import { getReg } from "./registers.js";
+import { type ListsMade, runLists } from "./run-lists.js";
 import { assertUnshared, checkFilters, noteLoginUid } from "./sharing.js";
 import { collectPendingSignals, collectSignalActions } from "./signals.js";
 import { type Mapping, readMappings } from "./smaps.js";
 import { collectSystemV } from "./sysv/collect.js";
 import { collectInnerTask, collectRlimits, outerTaskRow, processName } from "./tasks.js";
+import { ThreadFacts } from "./thread-facts.js";
 import { collectThread, idleStack, readAlternateStack } from "./threads.js";
 import { collectIntervalTimers, collectPosixTimers } from "./timers.js";
 import { collectVmas } from "./vmas.js";
@@ -61,6 +67,8 @@ class CollectedProcess implements DumpedProcess {
   readonly mappings: readonly Mapping[];
   readonly #site: InjectionSite | undefined;
   #leader: Injector | undefined;
+  readonly facts: ThreadFacts | undefined;
+  lists: ListsMade | undefined;
 
   constructor(
     readonly frozen: FrozenProcess,
@@ -79,6 +87,23 @@ class CollectedProcess implements DumpedProcess {
       );
     }
     this.#site = { gadgets, ranges };
+    this.facts = new ThreadFacts(frozen, dumpPlan().threads);
+  }
+
+  /** Has all threads make the calls of the plan. */
+  runLists(): void {
+    const [leader] = this.frozen.threads;
+    if (this.#site === undefined || this.facts === undefined || leader === undefined) return;
+    // A failure leaves a thread on its frame: `close` takes it back.
+    this.#leader = new Injector(leader, this.#site);
+    this.lists = runLists(this.frozen, dumpPlan(), this.#leader, this.#site.gadgets, this.#site.ranges, this.facts);
+    const prepared = this.lists?.of(leader);
+    if (prepared !== undefined) {
+      this.#leader.prepared = prepared;
+      return;
+    }
+    this.#leader.close();
+    this.#leader = undefined;
   }
 
   get pid(): number {
@@ -185,6 +210,7 @@ function collectAll(context: DumpContext, processes: CollectedProcess[], options
   }
 
   const live = processes.filter((process) => !process.frozen.isZombie);
+  for (const process of live) process.runLists();
   const threadRows = new Map<CollectedProcess, number[]>();
   for (const process of live) {
     collectInnerTask(context, process);
@@ -239,11 +265,39 @@ function withoutCapabilities(row: CredRow): CredRow {
 
 function collectOneThread(context: DumpContext, process: CollectedProcess, thread: FrozenThread, index: number): number {
   if (index === 0) return collectThread(context, process, thread, process.injector());
-  const injector = process.injectorFor(thread);
+  const calls = new CallsOfThread(process, thread);
   try {
-    return collectThread(context, process, thread, injector);
+    return collectThread(context, process, thread, calls);
   } finally {
-    injector.close();
+    calls.close();
+  }
+}
+
+/** Calls in a thread that has made most of them: it is prepared for others only where one is asked for. */
+class CallsOfThread implements ThreadCalls {
+  readonly #made: PreparedCalls | undefined;
+  #injector: Injector | undefined;
+
+  constructor(
+    private readonly process: CollectedProcess,
+    private readonly thread: FrozenThread,
+  ) {
+    this.#made = process.lists?.of(thread);
+  }
+
+  call(name: SyscallName, ...args: readonly AskedArgument[]): number {
+    return Number(this.callBig(name, ...args));
+  }
+
+  callBig(name: SyscallName, ...args: readonly AskedArgument[]): bigint {
+    const made = this.#made?.take(name, args);
+    if (made !== undefined) return made;
+    this.#injector ??= this.process.injectorFor(this.thread);
+    return this.#injector.callBig(name, ...args);
+  }
+
+  close(): void {
+    this.#injector?.close();
   }
 }
 

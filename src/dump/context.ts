@@ -4,22 +4,34 @@ import type { CrimgErrorFields } from "../errors/crimg-error.js";
 import type { MutableTables } from "../gen/tables.js";
 import type { PageSource } from "../model/page-source.js";
 import type { FrozenProcess, FrozenThread, FrozenTree } from "./freeze.js";
-import type { Injector } from "./injector.js";
+import type { Injector, ThreadCalls } from "./injector.js";
 import { Blockers } from "./blockers.js";
+import type { ListsMade } from "./run-lists.js";
+import type { ThreadFacts } from "./thread-facts.js";
 import { ObjectTable } from "./objects.js";
 import { type IgnorableClass, type Ignored, nothingIgnored, refusal } from "./refusal.js";
 
-/** A process under dump. */
-export interface DumpedProcess {
-  /** Host pid: what /proc and system calls take. The model has the pid that the program sees. */
-  readonly pid: number;
+/** What collectors need that only make calls in the first thread of a process. */
+export interface Questioned {
   /** Its row in `tables.tasks`. */
   readonly row: number;
+  /** Runs calls in the first thread; opened at the first call, closed by the dump. Not for zombies. */
+  injector(): ThreadCalls;
+}
+
+/** A process under dump. */
+export interface DumpedProcess extends Questioned {
+  /** Host pid: what /proc and system calls take. The model has the pid that the program sees. */
+  readonly pid: number;
   /** Its name, for messages. */
   readonly name: string;
   readonly frozen: FrozenProcess;
   /** Runs calls in the first thread; opened at the first call, closed by the dump. Not for zombies. */
   injector(): Injector;
+  /** What is known of its threads from outside. */
+  readonly facts?: ThreadFacts;
+  /** Calls that its threads have made, once they have. */
+  readonly lists?: ListsMade;
   /** Runs calls in any of its threads; whoever asks closes it. */
   injectorFor(thread: FrozenThread): Injector;
 }

@@ -5,26 +5,25 @@
  */
 import { SysError } from "../native/sys.js";
 import {
-  clockNs,
-  cont,
+  awaitStops,
   decodeWaitStatus,
   errno,
   failed,
   getRegs,
-  getSigmask,
-  ptraceEventStop,
   ptraceOption,
+  QuestionList,
+  regsLength,
   setRegs,
+  stopRow,
   tryDetach,
   tryInterrupt,
   tryKill,
-  trySeize,
   trySetOptions,
   waitOption,
   waitTimeout,
 } from "../native/index.js";
 import { assertTraceable } from "./admission.js";
-import { listChildren, listThreads, procPath, readStat, readStatus } from "./procfs.js";
+import { listChildrenOf, listThreads, procPath, readStat, readStatus } from "./procfs.js";
 import { refusal } from "./refusal.js";
 import { abortedSequence } from "./rseq.js";
 import { isSpuriousEintr, rewound } from "./registers.js";
@@ -62,6 +61,39 @@ const stopTimeoutMs = 5000;
 
 const SIGKILL = 9;
 const SIGSTOP = 19;
+
+const SIGTRAP = 5;
+
+/** Bytes of /proc/PID/task/TID/syscall, at most. */
+const roomOfSyscall = 192;
+
+const PTRACE_DETACH = 17;
+const PTRACE_SEIZE = 0x4206;
+const PTRACE_INTERRUPT = 0x4207;
+const seizing = new QuestionList([
+  { call: "ptrace", args: [PTRACE_SEIZE, { id: 1 }, 0, ptraceOption.TRACESYSGOOD] },
+  { file: "/proc/\u0001/task/\u0002/syscall" },
+]);
+const interrupting = new QuestionList([{ call: "ptrace", args: [PTRACE_INTERRUPT, { id: 1 }, 0, 0] }]);
+const detaching = new QuestionList([{ call: "ptrace", args: [PTRACE_DETACH, { id: 1 }, 0, 0] }]);
+
+function idsOf({ pid }: Pick<FrozenProcess, "pid">, tids: readonly number[]): Int32Array {
+  return Int32Array.from(tids.flatMap((tid) => [pid, tid]));
+}
+
+/** A thread that could not be seized has ended; else it is told why. */
+function assertGone({ pid }: FrozenProcess, tid: number, result: number): void {
+  const stat = readStat(procPath(pid, tid));
+  if (stat === undefined || stat.state === "Z" || stat.state === "X") return;
+  assertTraceable(pid, tid, stat);
+  throw refusal(
+    "not-permitted",
+    `process ${pid}: not permitted to trace thread ${tid} (${new SysError("ptrace(SEIZE)", -result).message})`,
+    {
+      hint: "Run as the owner of the process, or as root; a program may also have made itself untraceable (PR_SET_DUMPABLE).",
+    },
+  );
+}
 
 /** Rounds over the whole tree before we give up on one that forks faster than we look. */
 const maximumRounds = 200;
@@ -135,12 +167,11 @@ export class FrozenTree {
       this.#drop(process);
       return 1;
     }
-    const fresh: number[] = [];
-    for (const tid of tids) {
-      if (this.#held.has(tid)) continue;
-      if (this.#seize(process, tid)) fresh.push(tid);
-    }
-    for (const tid of fresh) this.#awaitStop(process, tid);
+    const fresh = this.#seize(
+      process,
+      tids.filter((tid) => !this.#held.has(tid)),
+    );
+    this.#awaitStops(process, fresh);
     if (fresh.length === 0 && process.threads.length === 0) {
       const state = readStat(procPath(process.pid))?.state;
       if (state === "Z" && process.parent !== 0) process.isZombie = true;
@@ -155,39 +186,42 @@ export class FrozenTree {
     for (const thread of process.threads) this.#held.delete(thread.tid);
   }
 
-  #seize(process: FrozenProcess, tid: number): boolean {
-    const path = procPath(process.pid, tid);
-    const stat = readStat(path);
-    if (stat === undefined || stat.state === "Z" || stat.state === "X") return false;
-    assertTraceable(process.pid, tid, stat);
-    const result = trySeize(tid, ptraceOption.TRACESYSGOOD);
-    if (failed(result)) {
-      const now = readStat(path);
-      if (now === undefined || now.state === "Z" || now.state === "X") return false;
-      throw refusal(
-        "not-permitted",
-        `process ${process.pid}: not permitted to trace thread ${tid} (${new SysError("ptrace(SEIZE)", -result).message})`,
-        {
-          hint: "Run as the owner of the process, or as root; a program may also have made itself untraceable (PR_SET_DUMPABLE).",
-        },
-      );
-    }
-    this.#held.set(tid, { pid: process.pid, tid, regs: Buffer.alloc(0), sigmask: 0n, owedSignals: [], stoppedAt: 0n });
-    const wait = noteWait(process.pid, tid);
-    if (wait !== undefined) this.#waits.set(tid, wait);
-    const interrupted = tryInterrupt(tid);
-    if (failed(interrupted)) {
-      if (interrupted === -errno.ESRCH) return true;
-      throw new SysError("ptrace(INTERRUPT)", -interrupted, `thread ${tid}`);
-    }
-    return true;
+  /** Seizes threads and asks them to stop. Returns those that were there. */
+  #seize(process: FrozenProcess, tids: readonly number[]): number[] {
+    const answers = seizing.ask(idsOf(process, tids), tids.length * roomOfSyscall);
+    const seized = tids.filter((tid, row) => {
+      const result = answers.result(row, 0);
+      if (failed(result)) {
+        assertGone(process, tid, result);
+        return false;
+      }
+      this.#held.set(tid, { pid: process.pid, tid, regs: Buffer.alloc(0), sigmask: 0n, owedSignals: [], stoppedAt: 0n });
+      return true;
+    });
+    // All are held before anything can fail.
+    tids.forEach((tid, row) => {
+      if (!this.#held.has(tid)) return;
+      const wait = noteWait(process.pid, tid, answers.bytes(row, 1));
+      if (wait !== undefined) this.#waits.set(tid, wait);
+    });
+    const interrupted = interrupting.ask(idsOf(process, seized));
+    seized.forEach((tid, row) => {
+      const result = interrupted.result(row, 0);
+      if (failed(result) && result !== -errno.ESRCH) throw new SysError("ptrace(INTERRUPT)", -result, `thread ${tid}`);
+    });
+    return seized;
   }
 
-  /** Waits for the stop of a seized thread and takes its registers; a thread that ends is dropped. */
-  #awaitStop(process: FrozenProcess, tid: number): void {
-    for (;;) {
-      const { pid, status } = waitTimeout(tid, waitOption.WALL, stopTimeoutMs);
-      if (pid === -errno.ETIMEDOUT) {
+  /** Waits for the stops of seized threads and takes their registers; threads that end are dropped. */
+  #awaitStops(process: FrozenProcess, tids: readonly number[]): void {
+    const stops = awaitStops(idsOf(process, tids), stopTimeoutMs);
+    tids.forEach((tid, index) => {
+      const row = stops.subarray(index * stopRow.length, (index + 1) * stopRow.length);
+      const result = Number(row.readBigInt64LE(stopRow.result));
+      if (result === 0) this.#take(process, tid, row);
+      else if (result === 1) this.#held.delete(tid);
+      else if (result !== -errno.ETIMEDOUT) throw new SysError("wait for the stop", -result, `thread ${tid}`);
+      else {
         const state = readStat(procPath(process.pid, tid))?.state ?? "?";
         throw refusal(
           "unstoppable",
@@ -197,45 +231,46 @@ export class FrozenTree {
           },
         );
       }
-      if (pid === -errno.ECHILD) {
-        this.#held.delete(tid);
-        return;
-      }
-      if (failed(pid)) throw new SysError("wait4", -pid, `thread ${tid}`);
-      const stop = decodeWaitStatus(status);
-      if (stop.kind === "exited" || stop.kind === "killed") {
-        this.#held.delete(tid);
-        return;
-      }
-      if (stop.kind !== "stopped") continue;
-      if (stop.event !== ptraceEventStop) {
-        // A signal came first: it has left the queue, so it is delivered now; the trap that we asked for follows.
-        cont(tid, stop.event === 0 && (stop.signal & 0x80) === 0 ? stop.signal : 0);
-        continue;
-      }
-      if (stop.signal !== 5) process.stopSignal = stop.signal;
-      // Stopped by job control the call really was interrupted: EINTR is what the program is due.
-      const regs = stop.signal === 5 ? mendedRegs(process.pid, tid) : abortedSequence(process.pid, tid, getRegs(tid));
-      const noted = stop.signal === 5 ? this.#waits.get(tid) : undefined;
-      const wait = noted !== undefined && isStillThatWait(noted, readStatus(procPath(process.pid, tid))) ? noted : undefined;
-      const thread: FrozenThread = { pid: process.pid, tid, regs, sigmask: getSigmask(tid), owedSignals: [], wait, stoppedAt: clockNs(1) };
-      this.#held.set(tid, thread);
-      process.threads.push(thread);
-      return;
-    }
+    });
+  }
+
+  /** Takes a thread that stands still. `row`: see `stopRow`. */
+  #take(process: FrozenProcess, tid: number, row: Buffer): void {
+    const signal = (row.readUInt32LE(stopRow.status) >> 8) & 0xff;
+    if (signal !== SIGTRAP) process.stopSignal = signal;
+    const found = row.subarray(stopRow.regs, stopRow.regs + regsLength);
+    const isInSequence = row.readBigUInt64LE(stopRow.rseqCs) !== 0n;
+    // Stopped by job control the call really was interrupted: EINTR is what the program is due.
+    let regs = isInSequence ? abortedSequence(process.pid, tid, found) : found;
+    if (signal === SIGTRAP) regs = mendedRegs(process.pid, tid, found, regs);
+    const noted = signal === SIGTRAP ? this.#waits.get(tid) : undefined;
+    const wait = noted !== undefined && isStillThatWait(noted, readStatus(procPath(process.pid, tid))) ? noted : undefined;
+    const sigmask = row.readBigUInt64LE(stopRow.sigmask);
+    const thread: FrozenThread = {
+      pid: process.pid,
+      tid,
+      regs,
+      sigmask,
+      owedSignals: [],
+      stoppedAt: row.readBigInt64LE(stopRow.stoppedAt),
+      ...(wait === undefined ? {} : { wait }),
+    };
+    this.#held.set(tid, thread);
+    process.threads.push(thread);
   }
 
   /** Adds children not seen before. Returns how many. */
   #findChildren(process: FrozenProcess): number {
     let news = 0;
-    for (const thread of process.threads) {
-      for (const child of listChildren(process.pid, thread.tid) ?? []) {
-        if (this.#byPid.has(child)) continue;
-        const stat = readStat(procPath(child));
-        if (stat === undefined) continue;
-        this.#add({ pid: child, parent: process.pid, isZombie: stat.state === "Z", stopSignal: 0, threads: [] });
-        news++;
-      }
+    for (const child of listChildrenOf(
+      process.pid,
+      process.threads.map(({ tid }) => tid),
+    )) {
+      if (this.#byPid.has(child)) continue;
+      const stat = readStat(procPath(child));
+      if (stat === undefined) continue;
+      this.#add({ pid: child, parent: process.pid, isZombie: stat.state === "Z", stopSignal: 0, threads: [] });
+      news++;
     }
     return news;
   }
@@ -245,10 +280,14 @@ export class FrozenTree {
     if (stopped) {
       for (const process of this.processes) if (!process.isZombie) tryKill(process.pid, SIGSTOP);
     }
-    for (const thread of this.#held.values()) {
-      const isTaken = thread.regs.length > 0;
-      const isGone = isTaken && !stopped && releaseWithRest(thread);
-      if (!isGone && (!isTaken || failed(tryDetach(thread.tid)))) detachEarly(thread);
+    const threads = [...this.#held.values()];
+    const goOn = threads.filter((thread) => thread.regs.length > 0 && (stopped || !releaseWithRest(thread)));
+    const detached = detaching.ask(Int32Array.from(goOn.flatMap(({ pid, tid }) => [pid, tid])));
+    goOn.forEach((thread, row) => {
+      if (failed(detached.result(row, 0))) detachEarly(thread);
+    });
+    for (const thread of threads) {
+      if (thread.regs.length === 0) detachEarly(thread);
       for (const signal of thread.owedSignals) tryKill(thread.pid, signal);
     }
     this.#held.clear();
@@ -302,15 +341,14 @@ export class FrozenTree {
 
 /**
  * Registers of a thread that has just stopped for us. epoll_wait and others return EINTR because of the stop alone:
- * such a thread is set to make the call again.
+ * such a thread is set to make the call again. `regs`: what `found` became by the abort of a restartable sequence.
  */
-function mendedRegs(pid: number, tid: number): Buffer {
-  const found = getRegs(tid);
-  const regs = abortedSequence(pid, tid, found);
+function mendedRegs(pid: number, tid: number, found: Buffer, regs: Buffer): Buffer {
   if (regs !== found) {
     setRegs(tid, regs);
     return regs;
   }
+  if (!isSpuriousEintr(regs, 0n)) return regs;
   const status = readStatus(procPath(pid, tid));
   const set = (name: string): bigint => BigInt(`0x${status?.get(name) || "0"}`);
   const deliverable = (set("SigPnd") | set("ShdPnd")) & ~set("SigBlk");
@@ -325,7 +363,8 @@ function detachEarly({ pid, tid }: FrozenThread): void {
   for (let attempt = 0; attempt < 8; attempt++) {
     try {
       // Works once it stands still; the trap that our interrupt causes must not leave EINTR behind.
-      mendedRegs(pid, tid);
+      const found = getRegs(tid);
+      mendedRegs(pid, tid, found, abortedSequence(pid, tid, found));
       if (!failed(tryDetach(tid))) return;
     } catch {
       // Not stopped yet.

@@ -24,10 +24,12 @@ import {
   getRegset,
   nr,
   ptraceEventStop,
+  pokeText,
   readMemory,
   regset,
   setRegs,
   setSigmask,
+  stubCode,
   SysError,
   type SyscallName,
   tryInterrupt,
@@ -35,16 +37,21 @@ import {
   waitTimeout,
   writeMemory,
 } from "../native/index.js";
+import type { AskedArgument, Asking } from "../state/asking.js";
 import type { FrozenThread } from "./freeze.js";
 import type { Gadgets, MappedRange } from "./gadgets.js";
 import { pinTo } from "./pin.js";
+import type { PreparedCalls } from "./prepared-calls.js";
 import { refusal } from "./refusal.js";
 import { getReg, isRestarting, rewound, setReg } from "./registers.js";
 import { restartNumber } from "./restart.js";
-import { buildSignalFrame, signalFrameLength } from "./sigframe.js";
+import { buildPlainFrame, buildSignalFrame, signalFrameLength } from "./sigframe.js";
 
 /** An argument of an injected call: an integer, bytes to pass in, or room for bytes that come back. */
-export type InjectedArgument = number | bigint | { readonly in: Uint8Array } | { readonly out: Uint8Array };
+export type InjectedArgument = AskedArgument;
+
+/** Calls in one thread. */
+export type ThreadCalls = Pick<Asking, "call" | "callBig">;
 
 /** Bytes of target memory that arguments may use. */
 export const scratchLength = 4096;
@@ -82,6 +89,10 @@ export class Injector {
   readonly #regs: Buffer;
   #isOpen = false;
   #whereabouts: Whereabouts = "trap";
+  /** The page of native/addon/inject.h, while it is mapped or may be. */
+  #stub: bigint | undefined;
+  /** Calls that this thread has made already. */
+  prepared?: PreparedCalls;
 
   constructor(thread: FrozenThread, site: InjectionSite) {
     this.#thread = thread;
@@ -145,6 +156,8 @@ export class Injector {
     for (let attempt = 0; ; attempt++) {
       try {
         this.#toTrap();
+        if (this.#stub !== undefined) this.unmapStub();
+        this.#toTrap();
         setSigmask(this.tid, this.#thread.sigmask);
         setRegs(this.tid, this.#thread.regs);
         if (this.#area !== undefined) writeMemory(this.#pid, this.#area.start, this.#area.saved);
@@ -169,12 +182,14 @@ export class Injector {
   }
 
   /** Runs a call. Buffers go through the scratch area and must fit into it together. Returns −errno on failure. */
-  call(name: SyscallName, ...args: InjectedArgument[]): number {
+  call(name: SyscallName, ...args: readonly InjectedArgument[]): number {
     return Number(this.callBig(name, ...args));
   }
 
   /** As `call`, for results above 2^53. */
-  callBig(name: SyscallName, ...args: InjectedArgument[]): bigint {
+  callBig(name: SyscallName, ...args: readonly InjectedArgument[]): bigint {
+    const made = this.prepared?.take(name, args);
+    if (made !== undefined) return made;
     this.open();
     let used = 0;
     const outs: { address: bigint; bytes: Uint8Array }[] = [];
@@ -194,13 +209,70 @@ export class Injector {
     return result;
   }
 
+  /**
+   * Maps the page that lists of calls are run from at a free address, and leaves the thread where it unmaps it again should
+   * crimg die (native/addon/inject.h). Undefined where that is not to be had. Until `unmapStub` the scratch area is not the
+   * caller's, and this thread runs lists only.
+   */
+  mapStub(address: bigint): { readonly counter: bigint; readonly top: bigint; readonly home: Buffer } | undefined {
+    this.open();
+    if (this.#area === undefined || !this.#canHeal) return undefined;
+    const { start } = this.#area;
+    // If crimg dies while the page is being mapped, the thread returns into a call of munmap, and from there to its frame.
+    const way = start + 1024n;
+    const unmapping = Buffer.from(this.#regs);
+    this.#setCall(unmapping, nr.munmap, [address, pageLength]);
+    writeMemory(this.#pid, start, Buffer.alloc(8));
+    writeMemory(this.#pid, way, buildPlainFrame(this.#site.gadgets.restorer, unmapping, allSignals));
+    this.#stub = address;
+    setReg(this.#regs, "sp", way);
+    let result: bigint;
+    try {
+      result = this.#run(nr.mmap, [address, pageLength, readAndExecute, privateAnonymousThere, -1n, 0n]);
+    } finally {
+      setReg(this.#regs, "sp", this.#frameAddress);
+    }
+    if (result !== address) {
+      this.#stub = undefined;
+      return undefined;
+    }
+    const code = stubCode();
+    pokeText(this.tid, address, code);
+    const home = Buffer.from(this.#regs);
+    setReg(home, "ip", address + BigInt(code.indexOf(wayOut)));
+    setReg(home, "sp", start - 256n);
+    setReg(home, "bp", address);
+    setReg(home, "r13", this.#site.gadgets.syscall);
+    setReg(home, "r14", this.#frameAddress);
+    setReg(home, "r15", start);
+    setRegs(this.tid, home);
+    return { counter: start, top: start, home };
+  }
+
+  /** Unmaps the page again. */
+  unmapStub(): void {
+    if (this.#stub === undefined) return;
+    const result = this.#run(nr.munmap, [this.#stub, pageLength]);
+    if (result !== 0n) throw new SysError("munmap", Number(-result), `process ${this.#pid}: the page of injected calls`);
+    this.#stub = undefined;
+  }
+
+  /** Notes what a list of calls in this thread made of it. */
+  noteList(owed: readonly number[], isOnItsWay: boolean): void {
+    this.#thread.owedSignals.push(...owed);
+    this.#whereabouts = isOnItsWay ? "on its way" : "call";
+  }
+
   #arm(number: number, values: readonly bigint[]): void {
-    const regs = this.#regs;
+    this.#setCall(this.#regs, number, values);
+    setRegs(this.tid, this.#regs);
+  }
+
+  #setCall(regs: Buffer, number: number, values: readonly bigint[]): void {
     setReg(regs, "ip", this.#site.gadgets.syscall);
     setReg(regs, "ax", BigInt(number));
     const places = ["di", "si", "dx", "r10", "r8", "r9"] as const;
     places.forEach((place, index) => setReg(regs, place, values[index] ?? 0n));
-    setRegs(this.tid, regs);
   }
 
   #run(number: number, values: readonly bigint[]): bigint {
@@ -250,6 +322,14 @@ export class Injector {
     return altstack.end - altstack.start >= BigInt(borrowedLength(this.#xstate));
   }
 }
+
+const pageLength = 4096n;
+/** PROT_READ | PROT_EXEC. */
+const readAndExecute = 5n;
+/** MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE. */
+const privateAnonymousThere = 0x10_0022n;
+/** `test %rbp, %rbp`: where in the code of the page a thread is on its way out. */
+const wayOut = Buffer.from([0x48, 0x85, 0xed]);
 
 function borrowedLength(xstate: Buffer): number {
   return scratchLength + signalFrameLength(xstate) + 64;

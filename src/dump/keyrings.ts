@@ -39,6 +39,17 @@ function keysIn(calls: Calls, id: number): string[] {
   return ids.map((key) => descriptionOf(calls, key)).filter((name) => !name.startsWith("_uid"));
 }
 
+/** What is asked of every thread. */
+export function askThreadKeyring(calls: Calls): void {
+  idOf(calls, THREAD_KEYRING);
+}
+
+/** What is asked of every process. */
+export function askKeyrings(calls: Calls): void {
+  idOf(calls, PROCESS_KEYRING);
+  idOf(calls, SESSION_KEYRING);
+}
+
 /** A keyring that one thread has to itself. */
 export function checkThreadKeyring(context: DumpContext, { pid, name }: DumpedProcess, tid: number, calls: Calls): void {
   const id = idOf(calls, THREAD_KEYRING);

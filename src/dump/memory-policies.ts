@@ -28,5 +28,5 @@ export function collectMemoryPolicies(context: DumpContext, process: DumpedProce
 
 /** Start addresses of the mappings that show a policy other than the default: `7f1200000000 interleave:0 …`. */
 export function startsWithPolicy(numaMaps: string): bigint[] {
-  return [...numaMaps.matchAll(/^([0-9a-f]+) (?!default )\S/gm)].map(([, start]) => BigInt(`0x${start}`));
+  return [...numaMaps.matchAll(/^([0-9a-f]+) (?!default\b)\S/gm)].map(([, start]) => BigInt(`0x${start}`));
 }

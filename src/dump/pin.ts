@@ -19,6 +19,12 @@ export function pinTo(pid: number, tid: number): void {
   if (trySchedSetaffinity(0, mask) >= 0) current = cpu;
 }
 
+/** Notes that this thread is moved about by others: `unpin` will let it run everywhere again. */
+export function drivesFrom(): void {
+  original ??= schedGetaffinity(0);
+  current = -1;
+}
+
 /** Lets this thread run everywhere it could before. */
 export function unpin(): void {
   if (original !== undefined) trySchedSetaffinity(0, original);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Readers of /proc/PID files. All of them say "gone" (undefined) rather than throw when the process has ended. */
-import { errno, tryListDirectory, tryReadlink, tryReadSmall } from "../native/index.js";
+import { errno, QuestionList, tryListDirectory, tryReadlink, tryReadSmall } from "../native/index.js";
 
 /** /proc/PID or /proc/PID/task/TID. */
 export function procPath(pid: number, tid?: number): string {
@@ -8,19 +8,30 @@ export function procPath(pid: number, tid?: number): string {
 }
 
 /** Fields of /proc/PID/status by name, values trimmed. */
-export function readStatus(path: string): Map<string, string> | undefined {
-  const text = tryReadSmall(`${path}/status`)?.toString("latin1");
-  if (text === undefined || text === "") return undefined;
-  const fields = new Map<string, string>();
-  for (const line of text.split("\n")) {
-    const colon = line.indexOf(":");
-    if (colon > 0) fields.set(line.slice(0, colon), line.slice(colon + 1).trim());
-  }
-  return fields;
+export interface StatusFields {
+  get(field: string): string | undefined;
+}
+
+export function readStatus(path: string): StatusFields | undefined {
+  return parseStatus(tryReadSmall(`${path}/status`));
+}
+
+/** Most readers want few of its sixty lines: each is looked for when it is asked for. */
+export function parseStatus(bytes: Buffer | undefined): StatusFields | undefined {
+  if (bytes === undefined || bytes.length === 0) return undefined;
+  const text = `\n${bytes.toString("latin1")}`;
+  return {
+    get: (field) => {
+      const at = text.indexOf(`\n${field}:`);
+      if (at < 0) return undefined;
+      const end = text.indexOf("\n", at + 1);
+      return text.slice(at + field.length + 2, end < 0 ? undefined : end).trim();
+    },
+  };
 }
 
 /** The last number of a field such as NSpid: the id in the innermost namespace. */
-export function innermost(status: Map<string, string>, field: string): number | undefined {
+export function innermost(status: StatusFields, field: string): number | undefined {
   const value = status.get(field)?.split(/\s+/).at(-1);
   return value === undefined || value === "" ? undefined : Number(value);
 }
@@ -39,7 +50,10 @@ export const PF_KTHREAD = 0x00200000n;
 
 /** Reads /proc/PID/stat. The name is between the first "(" and the last ")": it may hold either itself. */
 export function readStat(path: string): ProcStat | undefined {
-  const data = tryReadSmall(`${path}/stat`);
+  return parseStat(tryReadSmall(`${path}/stat`));
+}
+
+export function parseStat(data: Buffer | undefined): ProcStat | undefined {
   if (data === undefined || data.length === 0) return undefined;
   const open = data.indexOf(0x28);
   const close = data.lastIndexOf(0x29);
@@ -63,11 +77,29 @@ export function listThreads(pid: number): number[] | undefined {
 
 /** Pids of the children that one thread made (CONFIG_PROC_CHILDREN); undefined when it is gone. */
 export function listChildren(pid: number, tid: number): number[] | undefined {
-  const text = tryReadSmall(`/proc/${pid}/task/${tid}/children`)?.toString("latin1");
-  return text
-    ?.split(" ")
+  return parseChildren(tryReadSmall(`/proc/${pid}/task/${tid}/children`));
+}
+
+export function parseChildren(bytes: Buffer | undefined): number[] | undefined {
+  return bytes
+    ?.toString("latin1")
+    .split(" ")
     .filter((word) => word.trim() !== "")
     .map(Number);
+}
+
+const childrenOfThreads = new QuestionList([{ file: "/proc/\u0001/task/\u0002/children" }]);
+/** Bytes of the pids of children, if there are not very many. */
+const roomOfChildren = 16384;
+
+/** Pids of the children that some threads of a process made. Those of threads that are gone are their parents' by now. */
+export function listChildrenOf(pid: number, tids: readonly number[]): number[] {
+  const answers = childrenOfThreads.ask(Int32Array.from(tids.flatMap((tid) => [pid, tid])), roomOfChildren + tids.length * 16);
+  return tids.flatMap((tid, row) => {
+    const length = answers.result(row, 0);
+    if (length === 0) return [];
+    return (length < 0 ? listChildren(pid, tid) : parseChildren(answers.bytes(row, 0))) ?? [];
+  });
 }
 
 /** A link of /proc as text that keeps non-UTF-8 bytes; the caller decides what is an error. */

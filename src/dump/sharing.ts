@@ -1,7 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What tasks share beyond what crimg can make again, their login uid, and filters on their system calls. */
 import { SysError } from "../native/sys.js";
-import { failed, getSyscallUserDispatch, kcmpType, tryKcmp, tryReadMemory, tryReadSmall } from "../native/index.js";
+import {
+  failed,
+  type Question,
+  QuestionList,
+  getSyscallUserDispatch,
+  kcmpType,
+  tryKcmp,
+  tryReadMemory,
+  tryReadSmall,
+} from "../native/index.js";
 import type { DumpContext, DumpedProcess } from "./context.js";
 import { readStatus, procPath } from "./procfs.js";
 import { refusal } from "./refusal.js";
@@ -17,6 +26,9 @@ const ofThreads = [
   [kcmpType.FILES, "descriptor table (CLONE_FILES)"],
   [kcmpType.FS, "current directory (CLONE_FS)"],
 ] as const;
+
+/** The first thread of a process beside another. */
+const comparisons = new QuestionList(ofThreads.map(([type]): Question => ({ call: "kcmp", args: [{ id: 0 }, { id: 1 }, type, 0, 0] })));
 
 function compare(first: number, second: number, type: number): number {
   const order = tryKcmp(first, second, type);
@@ -38,13 +50,15 @@ export function assertUnshared(processes: readonly DumpedProcess[]): void {
     }
   }
   for (const { pid, name, frozen } of live) {
-    for (const thread of frozen.threads.slice(1)) {
-      for (const [type, what] of ofThreads) {
-        if (compare(pid, thread.tid, type) !== 0) {
-          throw refusal("unshared", `process ${pid} (${name}): thread ${thread.tid} has its own ${what}`);
-        }
-      }
-    }
+    const others = frozen.threads.slice(1);
+    const answers = comparisons.ask(Int32Array.from(others.flatMap(({ tid }) => [pid, tid])));
+    others.forEach(({ tid }, row) => {
+      ofThreads.forEach(([, what], question) => {
+        const order = answers.result(row, question);
+        if (failed(order)) throw new SysError("kcmp", -order, `threads ${pid} and ${tid}`);
+        if (order !== 0) throw refusal("unshared", `process ${pid} (${name}): thread ${tid} has its own ${what}`);
+      });
+    });
   }
 }
 
@@ -65,7 +79,9 @@ const unsetLoginUid = "4294967295";
 /** Seccomp and syscall user dispatch of every thread. */
 export function checkFilters(context: DumpContext, process: DumpedProcess): void {
   for (const { tid } of process.frozen.threads) {
-    const mode = Number(readStatus(procPath(process.pid, tid))?.get("Seccomp") ?? 0);
+    const facts = process.facts?.of({ tid });
+    const status = facts?.status ?? readStatus(procPath(process.pid, tid));
+    const mode = Number(status?.get("Seccomp") ?? 0);
     if (mode !== 0) {
       // Injected calls under the filter may end the program that is only to be looked at.
       if (!context.tree.suspendSeccomp(tid)) {

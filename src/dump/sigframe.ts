@@ -69,36 +69,8 @@ export function buildSignalFrame(address: bigint, restorer: bigint, state: Frame
   frame.writeBigUInt64LE(restorer, 0);
 
   const context = 8;
-  // UC_FP_XSTATE | UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS
-  frame.writeBigUInt64LE(7n, context);
-  frame.writeUInt32LE(0x10, context + 24);
   const machine = context + 40;
-  const order: readonly (keyof typeof regOffset)[] = [
-    "r8",
-    "r9",
-    "r10",
-    "r11",
-    "r12",
-    "r13",
-    "r14",
-    "r15",
-    "di",
-    "si",
-    "bp",
-    "bx",
-    "dx",
-    "ax",
-    "cx",
-    "sp",
-    "ip",
-    "flags",
-  ];
-  order.forEach((name, index) => frame.writeBigUInt64LE(getReg(regs, name), machine + index * 8));
-  frame.writeUInt16LE(Number(getReg(regs, "cs")), machine + 144);
-  frame.writeUInt16LE(Number(getReg(regs, "gs")), machine + 146);
-  frame.writeUInt16LE(Number(getReg(regs, "fs")), machine + 148);
-  frame.writeUInt16LE(Number(getReg(regs, "ss")), machine + 150);
-  frame.writeBigUInt64LE(state.sigmask, context + 296);
+  fillContext(frame, 7n, regs, state.sigmask);
 
   frame.writeBigUInt64LE(fpAddress, machine + 184);
   xstate.copy(frame, fpOffset, 0, fpLength);
@@ -115,5 +87,49 @@ export function buildSignalFrame(address: bigint, restorer: bigint, state: Frame
   } else {
     frame.writeBigUInt64LE(6n, context);
   }
+  return frame;
+}
+
+const order: readonly (keyof typeof regOffset)[] = [
+  "r8",
+  "r9",
+  "r10",
+  "r11",
+  "r12",
+  "r13",
+  "r14",
+  "r15",
+  "di",
+  "si",
+  "bp",
+  "bx",
+  "dx",
+  "ax",
+  "cx",
+  "sp",
+  "ip",
+  "flags",
+];
+
+/** Everything but the floating point state. */
+function fillContext(frame: Buffer, flags: bigint, regs: Buffer, sigmask: bigint): void {
+  const context = 8;
+  // UC_FP_XSTATE | UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS
+  frame.writeBigUInt64LE(flags, context);
+  frame.writeUInt32LE(0x10, context + 24);
+  const machine = context + 40;
+  order.forEach((name, index) => frame.writeBigUInt64LE(getReg(regs, name), machine + index * 8));
+  frame.writeUInt16LE(Number(getReg(regs, "cs")), machine + 144);
+  frame.writeUInt16LE(Number(getReg(regs, "gs")), machine + 146);
+  frame.writeUInt16LE(Number(getReg(regs, "fs")), machine + 148);
+  frame.writeUInt16LE(Number(getReg(regs, "ss")), machine + 150);
+  frame.writeBigUInt64LE(sigmask, context + 296);
+}
+
+/** A frame without floating point state, for a thread that makes another call before it returns by a whole one. */
+export function buildPlainFrame(restorer: bigint, regs: Buffer, sigmask: bigint): Buffer {
+  const frame = Buffer.alloc(frameHeadLength);
+  frame.writeBigUInt64LE(restorer, 0);
+  fillContext(frame, 6n, regs, sigmask);
   return frame;
 }

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Signal dispositions and signals that wait. */
 import { pendingSignalRow, signalActionRow } from "../gen/tables.js";
-import { peekSiginfo } from "../native/index.js";
-import type { DumpContext, DumpedProcess } from "./context.js";
+import { peekSiginfo, QuestionList } from "../native/index.js";
+import type { DumpContext, DumpedProcess, Questioned } from "./context.js";
 
 const SIGKILL = 9;
 const SIGSTOP = 19;
 
 /** rt_sigaction of every signal; default ones (all fields zero) get no row. */
-export function collectSignalActions(context: DumpContext, process: DumpedProcess): void {
+export function collectSignalActions(context: Pick<DumpContext, "tables">, process: Questioned): void {
   const injector = process.injector();
   const out = Buffer.alloc(32);
   for (let signal = 1; signal <= 64; signal++) {
@@ -20,6 +20,11 @@ export function collectSignalActions(context: DumpContext, process: DumpedProces
   }
 }
 
+/** Whether a thread has a signal in its own queue: struct ptrace_peeksiginfo_args, and room for one. */
+const queued = new QuestionList([
+  { call: "ptrace", args: [0x4209, { id: 1 }, { in: new Uint8Array(new BigUint64Array([0n, 1n << 32n]).buffer) }, { room: 128 }] },
+]);
+
 /** Queued signals of the process and of each thread. `threadRows` in the order of the frozen threads. */
 export function collectPendingSignals(context: DumpContext, process: DumpedProcess, threadRows: readonly number[]): void {
   const { pendingSignals } = context.tables;
@@ -28,7 +33,11 @@ export function collectPendingSignals(context: DumpContext, process: DumpedProce
     for (const siginfo of peekSiginfo(leader.tid, true))
       pendingSignals.push(pendingSignalRow({ task: process.row, thread: null, siginfo }));
   }
-  process.frozen.threads.forEach((thread, index) => {
+  const threads = process.frozen.threads;
+  const waiting = queued.ask(Int32Array.from(threads.flatMap(({ pid, tid }) => [pid, tid])));
+  threads.forEach((thread, index) => {
+    // Most have none.
+    if (waiting.result(index, 0) === 0) return;
     for (const siginfo of peekSiginfo(thread.tid, false)) {
       pendingSignals.push(pendingSignalRow({ task: process.row, thread: threadRows[index] ?? null, siginfo }));
     }

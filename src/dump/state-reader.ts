@@ -5,9 +5,10 @@ import type { AskedArgument, Asking } from "../state/asking.js";
 import type { AnyState } from "../state/state.js";
 import type { SyscallName } from "../linux/syscall-numbers.js";
 import type { DumpedProcess } from "./context.js";
-import type { Injector } from "./injector.js";
-import { type ProcStat, procPath, readStat, readStatus } from "./procfs.js";
+import type { ThreadCalls } from "./injector.js";
+import { type ProcStat, procPath, readStat, readStatus, type StatusFields } from "./procfs.js";
 import { refusal } from "./refusal.js";
+import type { FactsOfThread } from "./thread-facts.js";
 
 const pkruComponent = 9;
 const pkruFeature = 1n << 9n;
@@ -22,18 +23,21 @@ const hasProtectionKeys = (): boolean => (cpuid(7)[2] & (1 << 4)) !== 0;
 export class ThreadAsking implements Asking {
   readonly #pid: number;
   readonly #path: string;
-  readonly #status: Map<string, string>;
+  readonly #status: StatusFields;
+  readonly #facts: FactsOfThread | undefined;
   #stat: ProcStat | undefined;
 
   constructor(
     process: DumpedProcess,
     readonly tid: number,
-    private readonly injector: Injector,
+    private readonly injector: ThreadCalls,
+    facts?: FactsOfThread,
   ) {
     this.#pid = process.pid;
     this.name = `process ${process.pid} (${process.name})`;
     this.#path = procPath(process.pid, tid);
-    const status = readStatus(this.#path);
+    this.#facts = facts;
+    const status = facts?.status ?? readStatus(this.#path);
     if (status === undefined) throw refusal("ended", `process ${process.pid}: thread ${tid} ended while being dumped`);
     this.#status = status;
   }
@@ -67,12 +71,12 @@ export class ThreadAsking implements Asking {
   }
 
   outside(name: SyscallName, ...args: readonly (number | bigint | Uint8Array | null)[]): number {
-    return tryCall(name, ...args);
+    return this.#facts?.outside(this.tid, name, args) ?? tryCall(name, ...args);
   }
 
   file(name: string): Uint8Array | undefined {
     // Some files (coredump_filter) are there for the process alone.
-    const bytes = tryReadSmall(`${this.tid === this.#pid ? procPath(this.#pid) : this.#path}/${name}`);
+    const bytes = this.#facts?.file(name) ?? tryReadSmall(`${this.tid === this.#pid ? procPath(this.#pid) : this.#path}/${name}`);
     return bytes?.at(-1) === 10 ? bytes.subarray(0, -1) : bytes;
   }
 
@@ -82,11 +86,11 @@ export class ThreadAsking implements Asking {
   }
 
   stat(field: number): bigint {
-    return (this.#stat ??= readStat(this.#path))?.field(field) ?? 0n;
+    return (this.#stat ??= this.#facts?.stat ?? readStat(this.#path))?.field(field) ?? 0n;
   }
 
   /** The whole of `status`, for what is more than a row. */
-  get statusFields(): Map<string, string> {
+  get statusFields(): StatusFields {
     return this.#status;
   }
 }

@@ -6,9 +6,9 @@ import { clockNs, getRegset, regset } from "../native/index.js";
 import { statesOfThread } from "../state/states.js";
 import type { DumpContext, DumpedProcess } from "./context.js";
 import type { FrozenThread } from "./freeze.js";
-import type { Injector } from "./injector.js";
+import type { Injector, ThreadCalls } from "./injector.js";
 import { checkThreadKeyring } from "./keyrings.js";
-import { innermost } from "./procfs.js";
+import { innermost, type StatusFields } from "./procfs.js";
 import { inSyscall, rewound, toGpregs } from "./registers.js";
 import { restartNumber } from "./restart.js";
 import { withRest } from "./waits.js";
@@ -39,20 +39,20 @@ export function idleStack(stack: AlternateStack): { start: bigint; end: bigint }
 /** Registers as stored: see the comment of `regs` in the spec. */
 function storedRegs(thread: FrozenThread): Buffer {
   // A dump is no reason to wait longer either, where the registers can say so.
-  const rest = withRest(thread, clockNs(1));
+  const rest = thread.wait === undefined ? undefined : withRest(thread, clockNs(1));
   if (rest !== undefined) return rest;
   const number = restartNumber(thread.pid, thread.regs);
   return number === undefined ? thread.regs : rewound(thread.regs, number);
 }
 
 /** Adds the row of one thread. `injector` runs calls in that very thread. */
-export function collectThread(context: DumpContext, process: DumpedProcess, thread: FrozenThread, injector: Injector): number {
+export function collectThread(context: DumpContext, process: DumpedProcess, thread: FrozenThread, injector: ThreadCalls): number {
   const { tid } = thread;
-  const ask = new ThreadAsking(process, tid, injector);
+  const ask = new ThreadAsking(process, tid, injector, process.facts?.of(thread));
   const regs = storedRegs(thread);
   checkThreadKeyring(context, process, tid, ask);
   const securebits = injector.call("prctl", PR.getSecurebits);
-  const creds = addCreds(context, readCreds(ask.statusFields, securebits > 0 ? securebits : 0));
+  const creds = addCreds(context, ask.statusFields, securebits > 0 ? securebits : 0);
   return (
     context.tables.threads.push(
       threadRow({
@@ -61,7 +61,7 @@ export function collectThread(context: DumpContext, process: DumpedProcess, thre
         tid: innermost(ask.statusFields, "NSpid") ?? tid,
         regs: toGpregs(regs),
         sigMask: thread.sigmask,
-        xstate: trimXstate(getRegset(tid, regset.X86_XSTATE)),
+        xstate: process.lists?.xstate(thread) ?? trimXstate(getRegset(tid, regset.X86_XSTATE)),
         creds,
         inSyscall: inSyscall(regs) ? 1 : 0,
       }),
@@ -76,7 +76,7 @@ function trimXstate(xstate: Buffer): Buffer {
   return Buffer.from(xstate.subarray(0, Math.min((end + 63) & ~63, xstate.length)));
 }
 
-function readCreds(status: Map<string, string>, securebits: number): CredRow {
+function readCreds(status: StatusFields, securebits: number): CredRow {
   const numbers = (name: string): number[] => (status.get(name) ?? "").split(/\s+/).filter(Boolean).map(Number);
   const set = (name: string): bigint => BigInt(`0x${status.get(name) || "0"}`);
   const [uid = 0, euid = 0, suid = 0, fsuid = 0] = numbers("Uid");
@@ -100,8 +100,23 @@ function readCreds(status: Map<string, string>, securebits: number): CredRow {
   });
 }
 
+/** Lines of `status` that credentials are in. */
+const credFields = ["Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"];
+/** Rows by what /proc said of them: most threads of a tree have the same. */
+const knownCreds = new WeakMap<CredRow[], Map<string, number>>();
+
 /** Row of equal credentials, added when new. */
-function addCreds(context: DumpContext, row: CredRow): number {
+function addCreds(context: DumpContext, status: StatusFields, securebits: number): number {
+  const { creds } = context.tables;
+  const known = knownCreds.get(creds) ?? new Map<string, number>();
+  knownCreds.set(creds, known);
+  const told = `${credFields.map((field) => status.get(field)).join("\n")}\n${securebits}`;
+  const at = known.get(told) ?? addRow(context, readCreds(status, securebits));
+  known.set(told, at);
+  return at;
+}
+
+function addRow(context: DumpContext, row: CredRow): number {
   const key = (cred: CredRow): string =>
     Object.values(cred)
       .map((value) => (value instanceof Uint8Array ? Buffer.from(value).toString("hex") : String(value)))

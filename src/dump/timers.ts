@@ -2,13 +2,13 @@
 /** Interval timers and POSIX timers with the time that is left. */
 import { intervalTimerRow, type ItimerKind, itimerKindNames, posixTimerRow } from "../gen/tables.js";
 import { failed, tryReadSmall } from "../native/index.js";
-import type { DumpContext, DumpedProcess } from "./context.js";
+import type { DumpContext, DumpedProcess, Questioned } from "./context.js";
 import { innermost, procPath, readStatus } from "./procfs.js";
 
 const second = 1_000_000_000n;
 
 /** setitimer(2) timers that are armed. */
-export function collectIntervalTimers(context: DumpContext, process: DumpedProcess): void {
+export function collectIntervalTimers(context: Pick<DumpContext, "tables">, process: Questioned): void {
   const out = Buffer.alloc(32);
   for (const [number, which] of itimerKindNames as ReadonlyMap<number, ItimerKind>) {
     if (failed(process.injector().call("getitimer", number, { out }))) continue;

@@ -27,7 +27,7 @@ import {
   tryWriteMemory,
 } from "../native/index.js";
 import { pinTo } from "./pin.js";
-import { procPath, readStat, readStatus } from "./procfs.js";
+import { procPath, readStat, readStatus, type StatusFields } from "./procfs.js";
 import { getReg, isAboutToCall, setReg } from "./registers.js";
 
 /** A thread asleep in a call that may have a timeout. */
@@ -76,10 +76,26 @@ const ERESTARTNOHAND = 514n;
 /** Calls that end by the SO_RCVTIMEO of a socket. */
 const receiving: ReadonlySet<number> = new Set([nr.read, nr.readv, nr.recvfrom, nr.recvmsg, nr.accept, nr.accept4]);
 
-/** Looks at a thread before it is stopped. Undefined if it does not wait for a time here. */
-export function noteWait(pid: number, tid: number): NotedWait | undefined {
+const mayWait: ReadonlySet<number> = new Set([...inMilliseconds.keys(), ...byTimespec.keys(), ...receiving]);
+
+/** The decimal number that bytes begin with; -1 for none ("running"). */
+function leadingNumber(bytes: Buffer): number {
+  let number = -1;
+  for (const byte of bytes) {
+    if (byte < 48 || byte > 57) break;
+    number = Math.max(number, 0) * 10 + byte - 48;
+  }
+  return number;
+}
+
+/**
+ * Looks at a thread before it is stopped, of which `syscall` is /proc/PID/task/TID/syscall. Undefined if it does not wait for
+ * a time here.
+ */
+export function noteWait(pid: number, tid: number, syscall: Buffer | undefined): NotedWait | undefined {
+  if (syscall === undefined || !mayWait.has(leadingNumber(syscall))) return undefined;
   const path = procPath(pid, tid);
-  const words = (tryReadSmall(`${path}/syscall`)?.toString("latin1") ?? "").trim().split(" ");
+  const words = syscall.toString("latin1").trim().split(" ");
   const [number = "", first = "0", , third = "0", fourth = "0"] = words;
   const call = Number(number);
   const register = inMilliseconds.get(call) ?? byTimespec.get(call);
@@ -113,7 +129,7 @@ function schedOf(path: string): { readonly execStart: bigint; readonly switches:
 }
 
 /** Whether a thread that has stopped was asleep all the time since it was looked at: the stop is one more switch. */
-export function isStillThatWait(wait: NotedWait, status: ReadonlyMap<string, string> | undefined): boolean {
+export function isStillThatWait(wait: NotedWait, status: StatusFields | undefined): boolean {
   return Number(status?.get("voluntary_ctxt_switches") ?? Number.NaN) <= wait.switches + 1;
 }
 

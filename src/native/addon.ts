@@ -19,6 +19,28 @@ export interface Addon {
   waitTimeout(pid: number, status: Int32Array, options: number, milliseconds: number): number;
   runBatch(calls: BigInt64Array, state: BigInt64Array): Promise<void>;
   storePages(job: BigInt64Array): Promise<void>;
+  gather(
+    questions: BigInt64Array,
+    names: Uint8Array,
+    ids: Int32Array,
+    rows: Uint8Array,
+    stride: number,
+    arena: Uint8Array,
+    used: number,
+  ): number;
+  awaitStops(ids: Int32Array, stops: Uint8Array, milliseconds: number): void;
+  stubCode(): Buffer;
+  injectLists(
+    process: BigInt64Array,
+    list: BigInt64Array,
+    ins: Uint8Array,
+    ranges: BigInt64Array,
+    orders: Int32Array,
+    stops: Uint8Array,
+    out: Uint8Array,
+    arena: Uint8Array,
+    used: number,
+  ): number;
   setFault(nth: number, errno: number): void;
   callCount(): number;
 }

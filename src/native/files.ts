@@ -112,7 +112,9 @@ export function splitDevice(dev: bigint): { major: number; minor: number } {
   };
 }
 
-function parseStat(data: Buffer): FileStat {
+/** Bytes of struct stat, and what is in it. */
+export const statLength = 144;
+export function parseFileStat(data: Buffer): FileStat {
   const dev = data.readBigUInt64LE(0);
   const device = splitDevice(dev);
   const rdevice = splitDevice(data.readBigUInt64LE(40));
@@ -137,14 +139,14 @@ function parseStat(data: Buffer): FileStat {
 export function tryStat(path: string): FileStat | number {
   const data = Buffer.alloc(144);
   const result = tryCall("stat", cString(path), data);
-  return failed(result) ? result : parseStat(data);
+  return failed(result) ? result : parseFileStat(data);
 }
 
 /** stat of a descriptor. Returns −errno when it fails. */
 export function tryFstat(fd: number): FileStat | number {
   const data = Buffer.alloc(144);
   const result = tryCall("fstat", fd, data);
-  return failed(result) ? result : parseStat(data);
+  return failed(result) ? result : parseFileStat(data);
 }
 
 /** f_type of the file system that a path is on (links followed), or −errno. */

@@ -11,5 +11,6 @@ export * from "./descriptors.js";
 export * from "./process.js";
 export * from "./sockets.js";
 export * from "./batch.js";
+export * from "./lists.js";
 export type { RawArgument } from "./addon.js";
 export * from "./store.js";

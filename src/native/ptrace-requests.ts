@@ -3,6 +3,7 @@
 
 /** Requests (linux/ptrace.h, asm/ptrace-abi.h). */
 export const request = {
+  POKEDATA: 5,
   CONT: 7,
   KILL: 8,
   GETREGS: 12,

@@ -177,6 +177,13 @@ export function contToSyscall(tid: number): void {
   ptrace("SYSCALL", tid, 0, 0);
 }
 
+/** Writes into memory of a stopped thread that it cannot write itself: whole words of 8 bytes. */
+export function pokeText(tid: number, address: bigint, bytes: Uint8Array): void {
+  const words = Buffer.alloc((bytes.length + 7) & ~7);
+  words.set(bytes);
+  for (let at = 0; at < words.length; at += 8) ptrace("POKEDATA", tid, address + BigInt(at), words.readBigUInt64LE(at));
+}
+
 /** Ends tracing of a stopped thread. Returns −errno instead of throwing. */
 export function tryDetach(tid: number, signal = 0): number {
   return tryCall("ptrace", request.DETACH, tid, 0, signal);

@@ -13,6 +13,7 @@ import type { DumpedProcess } from "../dump/context.js";
 import { collectDescriptors } from "../dump/fds/collect.js";
 import { disownChildren } from "../dump/disown.js";
 import { FrozenTree } from "../dump/freeze.js";
+import { dumpPlan } from "../dump/plan.js";
 import { processExists, procPath, readStat } from "../dump/procfs.js";
 import { programOf } from "../dump/restore-process.js";
 import { parseIgnored } from "../dump/refusal.js";
@@ -107,6 +108,7 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
   let devices: DeviceHold | undefined;
   try {
     devices = await takeDevices(pid, options, () => guard.check("dump"));
+    dumpPlan();
     const frozenAt = performance.now();
     const tree = FrozenTree.freeze(pid, { noTree: !options.isTree });
     logStep(() => frozenText(tree));

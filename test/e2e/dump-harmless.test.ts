@@ -66,6 +66,38 @@ test("collecting twice finds the same", async (t) => {
   assert.equal(first.threads[0]?.altstackSize, 65536n);
 });
 
+/** Threads that wait. A second line of input makes it catch all signals that a process may ignore: crimg then asks call by call. */
+const manyThreads = `
+import signal, sys, threading, time
+for _ in range(40): threading.Thread(target=threading.Event().wait, daemon=True).start()
+print("there", flush=True)
+sys.stdin.readline()
+for name in ("SIGURG", "SIGWINCH", "SIGCHLD"): signal.signal(getattr(signal, name), lambda *_: None)
+print("catches", flush=True)
+time.sleep(600)`;
+
+test("threads that make their calls in one go tell what those tell that are asked one by one", async (t) => {
+  const directory = temporaryDirectory(t);
+  const program = start(t, "python3", ["-c", manyThreads], { stdio: ["pipe", "pipe", "inherit"], cwd: directory });
+  let said = "";
+  program.stdout?.on("data", (data: Buffer) => (said += data.toString()));
+  await until("it has its threads", () => said.includes("there"));
+  const take = () => {
+    const began = callCount();
+    const { threads, creds, tasks, mms, intervalTimers, pendingSignals } = collectOnce(program.pid, directory);
+    const rows = threads.map((row) => ({ ...row, regs: undefined, xstate: undefined }));
+    return { calls: callCount() - began, tables: { threads: rows, creds, tasks, mms, intervalTimers, pendingSignals } };
+  };
+  const together = take();
+  program.stdin?.write("\n");
+  await until("it catches signals", () => said.includes("catches"));
+  const apart = take();
+  assert.equal(together.tables.threads.length, 41);
+  assert.deepEqual(together.tables.threads, apart.tables.threads);
+  assert.deepEqual(together.tables, apart.tables);
+  assert.ok(together.calls < apart.calls / 2, `${together.calls} calls together, ${apart.calls} one by one`);
+});
+
 /** Access times change by being read. */
 function strip(rows: readonly object[]): object[] {
   return rows.map((row) => ({ ...row, atimeNs: 0n, mtimeNs: 0n, size: 0n }));

@@ -1,17 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 /** A scan of the descriptors of every task; each open file description is found once. */
 import {
+  type Answers,
   check,
   close,
+  failed,
   fcntlCommand,
   kcmpType,
+  parseFileStat,
+  QuestionList,
+  statLength,
   SysError,
   tryFcntl,
   tryFstat,
   tryFstatfsType,
   tryKcmp,
   tryListDirectory,
-  tryPidfdGetfd,
   tryPidfdOpen,
   tryReadlink,
   tryReadSmall,
@@ -53,16 +57,36 @@ export class DescriptorScan {
     try {
       const numbers = tryListDirectory(`/proc/${process.pid}/fd`);
       if (typeof numbers === "number") throw new SysError("open", -numbers, `/proc/${process.pid}/fd`);
-      for (const number of numbers.map(Number).sort((a, b) => a - b)) this.#scanOne(process, pidfd, number, index);
+      this.#scanNumbers(
+        process,
+        pidfd,
+        numbers.map(Number).sort((a, b) => a - b),
+        index,
+      );
     } finally {
       close(pidfd);
     }
   }
 
-  #scanOne(process: DumpedProcess, pidfd: number, number: number, index: DescriptionIndex<Description>): void {
+  /** All numbers of one table, in parts: each has a copy of its own until it is known to be another's. */
+  #scanNumbers(process: DumpedProcess, pidfd: number, numbers: readonly number[], index: DescriptionIndex<Description>): void {
+    const questions = questionsThrough(pidfd);
+    for (let from = 0; from < numbers.length; from += atOnce) {
+      const part = numbers.slice(from, from + atOnce);
+      const answers = questions.ask(Int32Array.from(part.flatMap((number) => [process.pid, number])), part.length * roomOfDescriptor);
+      let done = 0;
+      try {
+        for (const number of part) this.#takeOne(process, answers, done++, number, index);
+      } finally {
+        for (let row = done; row < part.length; row++) if (!failed(answers.result(row, asked.copy))) close(answers.result(row, asked.copy));
+      }
+    }
+  }
+
+  #takeOne(process: DumpedProcess, answers: Answers, row: number, number: number, index: DescriptionIndex<Description>): void {
     const name = `fd ${number} of ${process.pid} (${process.name})`;
-    const fd = check(tryPidfdGetfd(pidfd, number), "pidfd_getfd", name);
-    const seen = describe(fd, `/proc/${process.pid}`, number, name);
+    const fd = check(answers.result(row, asked.copy), "pidfd_getfd", name);
+    const seen = describe(fd, `/proc/${process.pid}`, number, name, { answers, row });
     const holder: Holder = { process, fd: number, isCloexec: (seen.info.flags & O_CLOEXEC) !== 0 };
     this.#keep({ ...seen, holders: [holder] }, index)?.holders.push(holder);
   }
@@ -89,13 +113,44 @@ export class DescriptorScan {
   }
 }
 
+/** Descriptors looked at in one go. */
+const atOnce = 1024;
+/** Bytes of fdinfo and of the link of one descriptor, usually; what does not fit is read by itself. */
+const roomOfDescriptor = 1024;
+/** Places of the questions about a descriptor: number `\u0002` of process `\u0001`. */
+const asked = { copy: 0, info: 1, link: 2, stat: 3, statfs: 4, flags: 5 } as const;
+const questionsThrough = (pidfd: number): QuestionList =>
+  new QuestionList([
+    { call: "pidfd_getfd", args: [pidfd, { id: 1 }, 0] },
+    { file: "/proc/\u0001/fdinfo/\u0002" },
+    { link: "/proc/\u0001/fd/\u0002" },
+    { call: "fstat", args: [{ resultOf: 0 }, { room: statLength }] },
+    { call: "fstatfs", args: [{ resultOf: 0 }, { room: 120 }] },
+    { call: "fcntl", args: [{ resultOf: 0 }, fcntlCommand.GETFL, 0] },
+  ]);
+
+/** What was answered about a descriptor. */
+interface Answered {
+  readonly answers: Answers;
+  readonly row: number;
+}
+
 /** What our copy `fd` and /proc (`number` of the process at `proc`) tell. Closes the copy when it fails. */
-function describe(fd: number, proc: string, number: number, name: string): Omit<Description, "holders"> {
+function describe(fd: number, proc: string, number: number, name: string, known?: Answered): Omit<Description, "holders"> {
   try {
-    const text = tryReadSmall(`${proc}/fdinfo/${number}`)?.toString("latin1");
+    const bytes = known?.answers.bytes(known.row, asked.info) ?? tryReadSmall(`${proc}/fdinfo/${number}`);
+    const text = bytes?.toString("latin1");
     const info = text === undefined ? undefined : parseFdInfo(text);
-    const link = tryReadlink(`${proc}/fd/${number}`);
+    const told = known?.answers.bytes(known.row, asked.link);
+    const link = told === undefined ? tryReadlink(`${proc}/fd/${number}`) : Buffer.from(told);
     if (info === undefined || link === undefined) throw refusal("fd.unreadable", `${name}: /proc does not tell what it is`);
+    if (known !== undefined && known.answers.result(known.row, asked.flags) >= 0) {
+      const { answers, row } = known;
+      if (answers.result(row, asked.stat) === 0 && answers.result(row, asked.statfs) === 0) {
+        const [stat, fsMagic] = [parseFileStat(answers.stored(row, asked.stat)), answers.stored(row, asked.statfs).readBigUInt64LE(0)];
+        return { fd, stat, link, info, flags: answers.result(row, asked.flags), fsMagic };
+      }
+    }
     const stat = tryFstat(fd);
     if (typeof stat === "number") throw new SysError("fstat", -stat, name);
     const magic = tryFstatfsType(fd);

@@ -7,6 +7,7 @@ import type { DumpContext, DumpedProcess } from "../context.js";
 import { procPath } from "../procfs.js";
 import { refusal } from "../refusal.js";
 import { type NamespaceKind, namespaceKinds, namespaceRules } from "./kinds.js";
+import { NamespaceLinks } from "./links.js";
 import { haveNoCapabilities, initOfResume, mountsLost, mountsOf, namespaceLink, singleIds } from "./own-resume.js";
 
 /** What is to be done about credentials because of what was left out. */
@@ -32,7 +33,8 @@ export function checkNamespaces(context: DumpContext, processes: readonly Dumped
   const live = processes.filter((process) => !process.frozen.isZombie);
   const root = live[0];
   if (root === undefined) return { dropsCapabilities: false };
-  const findings = namespaceKinds.flatMap((kind) => [...wholeTree(kind, root), ...partsOf(kind, root, live)]);
+  const links = new NamespaceLinks(live.flatMap(({ frozen }) => frozen.threads));
+  const findings = namespaceKinds.flatMap((kind) => [...wholeTree(kind, root), ...partsOf(kind, root, live, links)]);
   let dropsCapabilities = false;
   let isBlocked = false;
   for (const { kind, text, isWhole } of withoutOwn(context, findings, root, live)) {
@@ -65,7 +67,7 @@ function wholeTree(kind: NamespaceKind, root: DumpedProcess): Finding[] {
 }
 
 /** Every other process against the root, every thread against its process, and what the next child would get. */
-function partsOf(kind: NamespaceKind, root: DumpedProcess, live: readonly DumpedProcess[]): Finding[] {
+function partsOf(kind: NamespaceKind, root: DumpedProcess, live: readonly DumpedProcess[], links: NamespaceLinks): Finding[] {
   const { title, forChildren } = namespaceRules[kind];
   const wanted = namespaceLink(procPath(root.pid), kind);
   const findings: Finding[] = [];
@@ -76,11 +78,9 @@ function partsOf(kind: NamespaceKind, root: DumpedProcess, live: readonly Dumped
       continue;
     }
     for (const { tid } of process.frozen.threads) {
-      const path = procPath(process.pid, tid);
-      if (tid !== process.pid && namespaceLink(path, kind) !== wanted)
-        add(`thread ${tid} of ${name(process)} has its own ${title} namespace`);
+      if (tid !== process.pid && links.of(tid, kind) !== wanted) add(`thread ${tid} of ${name(process)} has its own ${title} namespace`);
       // A pid namespace without a first process has no link yet.
-      else if (forChildren !== undefined && namespaceLink(path, forChildren) !== wanted)
+      else if (forChildren !== undefined && links.of(tid, forChildren) !== wanted)
         add(`thread ${tid} of ${name(process)} has another ${title} namespace for its children than for itself`);
     }
   }

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The links of /proc/PID/task/TID/ns of all threads of a tree, read in one go. */
+import { type Answers, QuestionList } from "../../native/index.js";
+import { namespaceKinds, namespaceRules } from "./kinds.js";
+
+const kinds = [...new Set<string>(namespaceKinds.flatMap((kind) => [kind, namespaceRules[kind].forChildren ?? kind]))];
+const questions = new QuestionList(kinds.map((name) => ({ link: `/proc/\u0001/task/\u0002/ns/${name}` })));
+/** Bytes of a link such as `cgroup:[4026531835]`, and of the longest that readlink needs room for. */
+const [roomOfLink, roomOfLast] = [32, 256];
+
+export class NamespaceLinks {
+  readonly #answers: Answers;
+  readonly #rows = new Map<number, number>();
+  /** Nearly all are alike: each text is made once. */
+  readonly #last = new Map<string, { readonly bytes: Buffer; readonly text: string }>();
+
+  constructor(threads: readonly { readonly pid: number; readonly tid: number }[]) {
+    const room = threads.length * kinds.length * roomOfLink + roomOfLast;
+    this.#answers = questions.ask(Int32Array.from(threads.flatMap(({ pid, tid }) => [pid, tid])), room);
+    threads.forEach(({ tid }, row) => this.#rows.set(tid, row));
+  }
+
+  /** What a link of a thread leads to; undefined where there is none. */
+  of(tid: number, name: string): string | undefined {
+    const row = this.#rows.get(tid);
+    const bytes = row === undefined ? undefined : this.#answers.bytes(row, kinds.indexOf(name));
+    if (bytes === undefined) return undefined;
+    const last = this.#last.get(name);
+    if (last?.bytes.equals(bytes)) return last.text;
+    const text = bytes.toString("latin1");
+    this.#last.set(name, { bytes, text });
+    return text;
+  }
+}

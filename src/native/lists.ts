@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Lists that the addon works off by itself: questions about many threads or descriptors (native/addon/gather.h), the stops of
+ * many threads (stops.h), and calls made by frozen threads (inject.h). What is asked is decided here; nothing goes back and
+ * forth through JavaScript meanwhile.
+ */
+import { nr, type SyscallName } from "../linux/syscall-numbers.js";
+import { addon } from "./addon.js";
+
+/** An argument of a question: a value, an id of the row, room for what comes back, bytes that go in, or an earlier result. */
+export type QuestionArgument =
+  | number
+  | bigint
+  | { readonly id: 0 | 1 }
+  | { readonly room: number }
+  | { readonly in: Uint8Array }
+  | { readonly resultOf: number };
+
+/** One question of a list. In paths `\u0001` and `\u0002` stand for the ids of a row. */
+export type Question =
+  | { readonly call: SyscallName; readonly args: readonly QuestionArgument[] }
+  | { readonly file: string }
+  | { readonly link: string };
+
+const wordsOf = { kind: 0, what: 1, types: 2, values: 3, result: 9, all: 12 } as const;
+const kindOf = { call: 0, file: 1, link: 2 } as const;
+const typeOf = { value: 0, id: 1, inRow: 2, inNames: 3, result: 4 } as const;
+
+/** A list of questions, ready to be asked of any number of rows. */
+export class QuestionList {
+  readonly #words: BigInt64Array;
+  readonly #names: Buffer;
+  readonly #stride: number;
+  /** Where in a row the result of each question is, and what its arguments store. */
+  readonly #places: { readonly result: number; readonly rooms: readonly { readonly at: number; readonly length: number }[] }[] = [];
+
+  constructor(questions: readonly Question[]) {
+    this.#words = new BigInt64Array(questions.length * wordsOf.all);
+    const names: Buffer[] = [];
+    let namesLength = 0;
+    let at = 0;
+    const addName = (bytes: Uint8Array): number => {
+      names.push(Buffer.from(bytes));
+      namesLength += bytes.length;
+      return namesLength - bytes.length;
+    };
+    questions.forEach((question, index) => {
+      const base = index * wordsOf.all;
+      const result = at;
+      at += "call" in question ? 8 : 16;
+      const rooms: { at: number; length: number }[] = [];
+      if ("call" in question) {
+        let types = 0;
+        this.#words[base + wordsOf.what] = BigInt(nr[question.call]);
+        question.args.forEach((argument, position) => {
+          let type: number = typeOf.value;
+          let value = 0n;
+          if (typeof argument !== "object") value = BigInt(argument);
+          else if ("id" in argument) [type, value] = [typeOf.id, BigInt(argument.id)];
+          else if ("in" in argument) [type, value] = [typeOf.inNames, BigInt(addName(argument.in))];
+          else if ("resultOf" in argument) [type, value] = [typeOf.result, BigInt(this.#places[argument.resultOf]?.result ?? 0)];
+          else {
+            [type, value] = [typeOf.inRow, BigInt(at)];
+            rooms.push({ at, length: argument.room });
+            at += (argument.room + 7) & ~7;
+          }
+          types |= type << (position * 4);
+          this.#words[base + wordsOf.values + position] = BigInt.asIntN(64, value);
+        });
+        this.#words[base + wordsOf.types] = BigInt(types);
+      } else {
+        this.#words[base + wordsOf.kind] = BigInt("file" in question ? kindOf.file : kindOf.link);
+        this.#words[base + wordsOf.what] = BigInt(addName(Buffer.from(`${"file" in question ? question.file : question.link}\0`)));
+      }
+      this.#words[base + wordsOf.result] = BigInt(result);
+      this.#places.push({ result, rooms });
+    });
+    this.#names = Buffer.concat(names);
+    this.#stride = Math.max(at, 8);
+  }
+
+  /**
+   * Asks all of it of each row. `ids`: two numbers a row. `arenaLength`: room for the contents of files and links of all rows;
+   * what does not fit is answered by −7 (E2BIG).
+   */
+  ask(ids: Int32Array, arenaLength = 0): Answers {
+    const count = ids.length >> 1;
+    const rows = Buffer.alloc(Math.max(count * this.#stride, 8));
+    const arena = Buffer.allocUnsafeSlow(Math.max(arenaLength, 8));
+    addon().gather(this.#words, this.#names, ids, rows, this.#stride, arena, 0);
+    return new Answers(rows, this.#stride, this.#places, arena, count);
+  }
+}
+
+/** Answers to a list of questions. */
+export class Answers {
+  constructor(
+    private readonly rows: Buffer,
+    private readonly stride: number,
+    private readonly places: readonly {
+      readonly result: number;
+      readonly rooms: readonly { readonly at: number; readonly length: number }[];
+    }[],
+    private readonly arena: Buffer,
+    readonly count: number,
+  ) {}
+
+  #at(row: number, question: number): number {
+    return row * this.stride + (this.places[question]?.result ?? 0);
+  }
+
+  /** The result of a call, or the length of a file or link; −errno. Exact up to 2^53. */
+  result(row: number, question: number): number {
+    const at = this.#at(row, question);
+    return this.rows.readInt32LE(at + 4) * 0x1_0000_0000 + this.rows.readUInt32LE(at);
+  }
+
+  /** What the call stored through its `which`-th argument with room. A view. */
+  stored(row: number, question: number, which = 0): Buffer {
+    const room = this.places[question]?.rooms[which];
+    if (room === undefined) throw new RangeError(`question ${question} has no room ${which}`);
+    const at = row * this.stride + room.at;
+    return this.rows.subarray(at, at + room.length);
+  }
+
+  /** Contents of the file, or target of the link: a view; undefined if it could not be had. */
+  bytes(row: number, question: number): Buffer | undefined {
+    const length = this.result(row, question);
+    if (length < 0) return undefined;
+    const at = this.rows.readUInt32LE(this.#at(row, question) + 8) + this.rows.readUInt32LE(this.#at(row, question) + 12) * 0x1_0000_0000;
+    return this.arena.subarray(at, at + length);
+  }
+
+  /** Whether nothing was left out for want of room. */
+  get isWhole(): boolean {
+    for (let row = 0; row < this.count; row++)
+      for (let question = 0; question < this.places.length; question++) if (this.result(row, question) === -7) return false;
+    return true;
+  }
+}
+
+/** Bytes of a stop_row (native/addon/stops.h), and offsets of what is in it. */
+export const stopRow = { length: 320, result: 0, status: 8, stoppedAt: 16, sigmask: 24, rseqAddress: 32, rseqCs: 56, regs: 64 } as const;
+
+/** Waits for the stops of seized and interrupted threads (pid and tid each), each at most so long. Returns a stop_row each. */
+export function awaitStops(ids: Int32Array, milliseconds: number): Buffer {
+  const rows = Buffer.alloc(Math.max((ids.length >> 1) * stopRow.length, 8));
+  addon().awaitStops(ids, rows, milliseconds);
+  return rows;
+}
+
+/** What the page of a process whose threads run lists of calls holds; `leave` is where its first thread waits meanwhile. */
+export function stubCode(): Buffer {
+  return addon().stubCode();
+}
+
+/** An entry of a list of injected calls. */
+export interface InjectedCall {
+  readonly name: SyscallName;
+  readonly args: readonly (number | bigint | { readonly in: Uint8Array } | { readonly room: number })[];
+}
+
+/** A list of calls for frozen threads. All its arguments lie below their stacks, so it is not long: see `maxBytes`. */
+export class InjectedList {
+  static readonly maxBytes = 6144;
+  readonly #words: BigInt64Array;
+  readonly #in: Buffer;
+  readonly #rooms: { readonly at: number; readonly length: number }[][] = [];
+  readonly #stored: number;
+  readonly calls: readonly InjectedCall[];
+
+  constructor(calls: readonly InjectedCall[]) {
+    this.calls = calls;
+    this.#words = new BigInt64Array(Math.max(calls.length, 1) * 8);
+    const ins: Buffer[] = [];
+    let [stored, inLength] = [0, 0];
+    calls.forEach(({ name, args }, index) => {
+      let types = 0;
+      const rooms: { at: number; length: number }[] = [];
+      this.#words[index * 8] = BigInt(nr[name]);
+      args.forEach((argument, position) => {
+        let value = 0n;
+        if (typeof argument !== "object") value = BigInt(argument);
+        else if ("in" in argument) {
+          types |= typeOf.inNames << (position * 4);
+          value = BigInt(inLength);
+          const length = (argument.in.length + 15) & ~15;
+          ins.push(Buffer.concat([argument.in], length));
+          inLength += length;
+        } else {
+          types |= typeOf.inRow << (position * 4);
+          value = BigInt(stored);
+          rooms.push({ at: stored, length: argument.room });
+          stored += (argument.room + 15) & ~15;
+        }
+        this.#words[index * 8 + 2 + position] = BigInt.asIntN(64, value);
+      });
+      this.#words[index * 8 + 1] = BigInt(types);
+      this.#rooms.push(rooms);
+    });
+    this.#in = Buffer.concat([...ins, Buffer.alloc(16)]);
+    this.#stored = stored;
+  }
+
+  /** Bytes that the list takes below a stack. */
+  static bytesOf(call: InjectedCall): number {
+    const rooms = call.args.map((argument) =>
+      typeof argument !== "object" ? 0 : (("in" in argument ? argument.in.length : argument.room) + 15) & ~15,
+    );
+    return 64 + rooms.reduce((sum, length) => sum + length, 0);
+  }
+
+  /** Has threads make the calls. `orders`: row in `stops` and in the answers, tid, call that a restart continues (−1), processor. */
+  inject(where: InjectionPlace, orders: Int32Array, stops: Buffer, arena: XstateArena): InjectedAnswers {
+    const process = new BigInt64Array(38);
+    process.set([
+      BigInt(where.pid),
+      BigInt.asIntN(64, where.syscall),
+      BigInt.asIntN(64, where.restorer),
+      where.stub,
+      where.counter,
+      BigInt(where.signal),
+      BigInt(this.calls.length),
+      BigInt(this.#stored),
+      BigInt(where.ranges.length >> 1),
+      where.first === undefined ? 0n : 1n,
+      where.first?.top ?? 0n,
+    ]);
+    if (where.first !== undefined) process.set(new BigInt64Array(new Uint8Array(where.first.home).buffer), 11);
+    const stride = 64 + this.calls.length * 8 + this.#stored;
+    const out = Buffer.alloc(Math.max((stops.length / stopRow.length) * stride, 8));
+    arena.used = addon().injectLists(process, this.#words, this.#in, where.ranges, orders, stops, out, arena.bytes, arena.used);
+    return new InjectedAnswers(out, stride, this.calls.length, this.#rooms, arena);
+  }
+}
+
+/** Where in a process lists are run. */
+export interface InjectionPlace {
+  readonly pid: number;
+  /** Addresses of its code: `syscall; ret`, and a call of rt_sigreturn. */
+  readonly syscall: bigint;
+  readonly restorer: bigint;
+  /** The page with `stubCode`. */
+  readonly stub: bigint;
+  /** A word of the first thread's stack that is borrowed all the time. */
+  readonly counter: bigint;
+  /** A signal that the process ignores and that does not wait. */
+  readonly signal: number;
+  /** Start and end of mappings that can be read and written, ascending. */
+  readonly ranges: BigInt64Array;
+  /** For the first thread alone: where what it has borrowed begins, and the registers to which it is put back. */
+  readonly first?: { readonly top: bigint; readonly home: Uint8Array };
+}
+
+/** Room for the extended states of the threads that lists are injected into. */
+export class XstateArena {
+  readonly bytes: Buffer;
+  used = 0;
+
+  constructor(threads: number) {
+    // Only what is written to takes memory.
+    this.bytes = Buffer.allocUnsafeSlow(Math.max(threads, 1) * 11_072);
+  }
+}
+
+/** What became of a list in each thread. */
+export class InjectedAnswers {
+  constructor(
+    private readonly out: Buffer,
+    private readonly stride: number,
+    private readonly count: number,
+    private readonly rooms: readonly (readonly { readonly at: number; readonly length: number }[])[],
+    private readonly arena: XstateArena,
+  ) {}
+
+  /** 0 if all calls were made, else −errno. */
+  status(row: number): number {
+    return Number(this.out.readBigInt64LE(row * this.stride));
+  }
+
+  /** The extended state, without zeros at its end. A view. */
+  xstate(row: number): Buffer | undefined {
+    const at = row * this.stride;
+    const [start, length] = [Number(this.out.readBigInt64LE(at + 8)), Number(this.out.readBigInt64LE(at + 16))];
+    return length === 0 ? undefined : this.arena.bytes.subarray(start, start + length);
+  }
+
+  /** Signals that stopped the thread and must be sent again. */
+  owed(row: number): number[] {
+    const mask = this.out.readBigUInt64LE(row * this.stride + 24);
+    if (mask === 0n) return [];
+    return Array.from({ length: 64 }, (_, index) => index + 1).filter((signal) => (mask >> BigInt(signal - 1)) & 1n);
+  }
+
+  /** Whether the thread could not be stopped again. */
+  isOnItsWay(row: number): boolean {
+    return this.out.readBigInt64LE(row * this.stride + 32) !== 0n;
+  }
+
+  /** The result of a call. */
+  result(row: number, call: number): bigint {
+    return this.out.readBigInt64LE(row * this.stride + 64 + call * 8);
+  }
+
+  /** What a call stored through its `which`-th argument with room. A view. */
+  stored(row: number, call: number, which: number): Buffer {
+    const room = this.rooms[call]?.[which];
+    if (room === undefined) throw new RangeError(`call ${call} has no room ${which}`);
+    const at = row * this.stride + 64 + this.count * 8 + room.at;
+    return this.out.subarray(at, at + room.length);
+  }
+}
