@@ -190,7 +190,8 @@ static int64_t frame_xstate_length(const uint8_t *xstate, int64_t length)
 static int64_t build_frame(uint8_t *frame, int64_t address, int64_t restorer, const int64_t *regs, uint64_t mask, const uint8_t *xstate,
 			   int64_t xstate_length)
 {
-	static const uint8_t order[] = { R_R8, R_R9, R_R10, R_R11, R_R12, R_R13, R_R14, R_R15, R_DI, R_SI, R_BP, R_BX, R_DX, R_AX, R_CX, R_SP, R_IP, R_FLAGS };
+	static const uint8_t order[] = { R_R8, R_R9, R_R10, R_R11, R_R12, R_R13, R_R14, R_R15, R_DI,
+					 R_SI, R_BP, R_BX, R_DX, R_AX, R_CX, R_SP, R_IP, R_FLAGS };
 	int64_t state = ((address + FRAME_HEAD + 63) & ~63ll) - address;
 	int64_t length = frame_xstate_length(xstate, xstate_length);
 	uint8_t *context = frame + 8, *machine = context + 40;
@@ -201,7 +202,8 @@ static int64_t build_frame(uint8_t *frame, int64_t address, int64_t restorer, co
 	put_half(context + 24, 0x10); /* flags of the alternate stack that make the kernel leave it alone */
 	for (int i = 0; i < (int)sizeof(order); i++)
 		put_word(machine + i * 8, (uint64_t)regs[order[i]]);
-	put_word(machine + 144, (uint64_t)(regs[R_CS] & 0xffff) | (uint64_t)(regs[R_GS] & 0xffff) << 16 | (uint64_t)(regs[R_FS] & 0xffff) << 32 |
+	put_word(machine + 144, (uint64_t)(regs[R_CS] & 0xffff) | (uint64_t)(regs[R_GS] & 0xffff) << 16 |
+					(uint64_t)(regs[R_FS] & 0xffff) << 32 |
 					(uint64_t)(regs[R_SS] & 0xffff) << 48);
 	put_word(context + 296, mask);
 	put_word(machine + 184, (uint64_t)(address + state));
@@ -366,7 +368,8 @@ static int64_t inject_list(struct injecting *inject, int32_t tid, const struct s
 	const struct inject_process *process = inject->process;
 	struct injected thread = { .pid = (int32_t)process->pid, .tid = tid, .regs = process->is_first ? process->home : stop->regs,
 				   .mask = process->is_first ? ~0ull : (uint64_t)stop->sigmask };
-	int64_t armed[REGS_WORDS], back[REGS_WORDS], result, xstate_length, top, listed, after = process->stub + (crimg_stub_stopped - crimg_stub_begin);
+	int64_t armed[REGS_WORDS], back[REGS_WORDS], result, xstate_length, top, listed;
+	int64_t after = process->stub + (crimg_stub_stopped - crimg_stub_begin);
 	uint64_t others = ~(1ull << (process->signal - 1));
 	int64_t queued[2] = { 0, 1ll << 32 }; /* struct ptrace_peeksiginfo_args: the first of its own queue */
 	uint8_t siginfo[128];
@@ -396,7 +399,8 @@ static int64_t inject_list(struct injecting *inject, int32_t tid, const struct s
 	if (result != thread.length)
 		return result < 0 ? result : -EFAULT;
 	build_list(inject, &thread);
-	build_frame(inject_image + (thread.frame - thread.start), thread.frame, process->restorer, back, (uint64_t)stop->sigmask, inject_xstate, xstate_length);
+	build_frame(inject_image + (thread.frame - thread.start), thread.frame, process->restorer, back, (uint64_t)stop->sigmask,
+		    inject_xstate, xstate_length);
 	result = write_memory(thread.pid, thread.start, inject_image, thread.length);
 	if (result == thread.length)
 		result = count_threads(process, 1);
@@ -460,7 +464,8 @@ struct inject_order {
 };
 
 /* All threads in the order given, each from the processor that it ran on last: a stop then is a switch there and back. */
-static void inject_lists(struct injecting *inject, const struct inject_order *orders, int64_t count, const struct stop_row *stops, uint8_t *out)
+static void inject_lists(struct injecting *inject, const struct inject_order *orders, int64_t count, const struct stop_row *stops,
+			 uint8_t *out)
 {
 	int64_t stride = (int64_t)sizeof(struct inject_row) + inject->process->entry_count * 8 + inject->process->stored;
 	int32_t cpu = -1;
