@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What an image set cannot hold of a model. */
-import type { FacetName, Loss, WriteOptions } from "../../src/adapter/format.js";
+import type { Loss, WriteOptions } from "../../src/adapter/format.js";
 import { gpuLosses } from "../../src/adapter/gpu-loss.js";
+import { LossList } from "../../src/adapter/losses.js";
 import { ipcLosses } from "../../src/adapter/ipc-loss.js";
 import { type TableName, tableSpecs, vmaVmFlagsBits } from "../../src/gen/tables.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
@@ -13,104 +14,80 @@ import { maxAuxvWords } from "./map/map-mm.js";
 import { storableXfeatures } from "./map/map-xstate.js";
 import { vdsoIsKnown } from "./map/vdso.js";
 
-const shownNames = 3;
-
-class Collector {
-  readonly losses: Loss[] = [];
-
-  /** One loss for all objects of a kind; none if there is none. */
-  add(code: string, facet: FacetName, names: readonly string[], what: string): void {
-    if (names.length === 0) return;
-    const shown = names.slice(0, shownNames).join(", ");
-    const more = names.length > shownNames ? ` and ${names.length - shownNames} more` : "";
-    this.losses.push({ code, facet, count: names.length, text: `${what}: ${shown}${more}` });
-  }
-}
-
 /** Losses of writing `checkpoint` as an image set. */
 export function lossesOf(checkpoint: Checkpoint, _options: WriteOptions): readonly Loss[] {
   const { tables } = checkpoint;
-  const collector = new Collector();
+  const list = new LossList();
   const pidOf = (task: number): number => tables.tasks[task]?.pid ?? 0;
   const threads = (test: (row: (typeof tables.threads)[number]) => boolean): string[] =>
     tables.threads.filter(test).map((row) => `thread ${row.tid} of ${pidOf(row.task)}`);
   const tasks = (test: (row: (typeof tables.tasks)[number]) => boolean): string[] => tables.tasks.filter(test).map((row) => `${row.pid}`);
 
-  collector.add(
+  list.add(
     "fpu.components",
     "fpu",
-    threads((row) => (xstateInUse(row.xstate) & ~storableXfeatures) !== 0n),
     "extended registers beyond AVX-512 and PKRU (such as AMX tiles) have no place",
+    threads((row) => (xstateInUse(row.xstate) & ~storableXfeatures) !== 0n),
   );
-  collector.add(
+  list.add(
     "scheduling.deadline",
     "scheduling",
-    threads((row) => row.schedPolicy === "deadline" || row.schedPolicy === "ext"),
     "parameters of this scheduling class are not kept",
+    threads((row) => row.schedPolicy === "deadline" || row.schedPolicy === "ext"),
   );
-  collector.add(
+  list.add(
     "tree.exit-signal",
     "tree",
-    tasks((row) => row.parent !== null && row.exitSignal !== sigchld),
     "the exit signal becomes SIGCHLD",
+    tasks((row) => row.parent !== null && row.exitSignal !== sigchld),
   );
   const at = ({ start }: { readonly start: bigint }): string => `0x${start.toString(16)}`;
-  collector.add(
-    "memory.seals",
-    "memory",
-    tables.vmas.filter((vma) => (vma.vmFlags & vmaVmFlagsBits.sl) !== 0n).map(at),
-    "mseal is not kept",
-  );
-  collector.add(
-    "memory.keys",
-    "memory",
-    tables.vmas.filter((vma) => vma.pkey !== 0).map(at),
-    "the protection keys of mappings are not kept",
-  );
-  collector.add("memory.policies", "memory", tables.memoryPolicies.map(at), "memory policies of mappings are not kept");
-  collector.add(
+  list.add("memory.seals", "memory", "mseal is not kept", tables.vmas.filter((vma) => (vma.vmFlags & vmaVmFlagsBits.sl) !== 0n).map(at));
+  list.add("memory.keys", "memory", "the protection keys of mappings are not kept", tables.vmas.filter((vma) => vma.pkey !== 0).map(at));
+  list.add("memory.policies", "memory", "memory policies of mappings are not kept", tables.memoryPolicies.map(at));
+  list.add(
     "memory.names",
     "memory",
-    tables.vmas.filter((vma) => vma.kind === "anon_private" && vma.name !== "").map((vma) => `0x${vma.start.toString(16)} (${vma.name})`),
     "names of anonymous memory are not kept",
+    tables.vmas.filter((vma) => vma.kind === "anon_private" && vma.name !== "").map((vma) => `0x${vma.start.toString(16)} (${vma.name})`),
   );
-  collector.add(
+  list.add(
     "memory.special",
     "memory",
+    "special areas are not kept",
     tables.vmas
       .filter((vma, row) => vma.kind === "special" && !hasKept(checkpoint, "vmas", row))
       .map((vma) => `0x${vma.start.toString(16)} ${vma.name}`),
-    "special areas are not kept",
   );
-  collector.add(
+  list.add(
     "memory.auxv",
     "command-line",
-    tables.mms.flatMap(({ auxv }, mm) => (auxvIsLong(auxv) ? [`address space ${mm}`] : [])),
     "the auxiliary vector is cut to 22 entries in /proc/PID/auxv (the program's own copy is whole)",
+    tables.mms.flatMap(({ auxv }, mm) => (auxvIsLong(auxv) ? [`address space ${mm}`] : [])),
   );
-  collector.add(
+  list.add(
     "memory.vdso",
     "memory",
-    tables.mms.flatMap((_, mm) => (vdsoIsKnown(checkpoint, mm) ? [] : [`address space ${mm}`])),
     "the pages of another kernel's vDSO are not in this image; criu restore needs them",
+    tables.mms.flatMap((_, mm) => (vdsoIsKnown(checkpoint, mm) ? [] : [`address space ${mm}`])),
   );
   for (const { losses } of Object.values(fileMappings)) {
-    for (const { code, facet, names, what } of losses?.(checkpoint) ?? []) collector.add(code, facet, names, what);
+    for (const { code, facet, names, what } of losses?.(checkpoint) ?? []) list.add(code, facet, what, names);
   }
-  collector.add(
+  list.add(
     "files.removed-name",
     "files",
-    tables.objects.filter((_, row) => hasOtherName(checkpoint, row)).map((object) => `${object.path} (now ${object.linkTarget})`),
     "files that lost their name go by their other one",
+    tables.objects.filter((_, row) => hasOtherName(checkpoint, row)).map((object) => `${object.path} (now ${object.linkTarget})`),
   );
-  addStateLosses(collector, unusualStates(checkpoint, tables.tasks.keys()));
-  return [...collector.losses, ...gpuLosses(checkpoint), ...ipcLosses(checkpoint)];
+  addStateLosses(list, unusualStates(checkpoint, tables.tasks.keys()));
+  return [...list.losses, ...gpuLosses(checkpoint), ...ipcLosses(checkpoint)];
 }
 
 const sigchld = 17;
 
 /** Small states that an image set has no field for: one loss each, with whose they are. */
-function addStateLosses(collector: Collector, states: readonly UnusualState[]): void {
+function addStateLosses(list: LossList, states: readonly UnusualState[]): void {
   const byCode = new Map<string, { readonly loss: StateLoss; readonly holders: string[] }>();
   for (const { criu, holder } of states) {
     if (criu === "kept") continue;
@@ -118,7 +95,7 @@ function addStateLosses(collector: Collector, states: readonly UnusualState[]): 
     if (known) known.holders.push(holder);
     else byCode.set(criu.code, { loss: criu, holders: [holder] });
   }
-  for (const { loss, holders } of byCode.values()) collector.add(loss.code, loss.facet, holders, loss.text);
+  for (const { loss, holders } of byCode.values()) list.add(loss.code, loss.facet, loss.text, holders);
 }
 
 /** True if entries other than the terminating AT_NULL do not fit. */

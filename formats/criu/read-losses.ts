@@ -2,12 +2,12 @@
 /** What a set says that the model has no place for, told before the rows are made. */
 import { isFieldSet } from "@bufbuild/protobuf";
 import type { FacetName, Loss } from "../../src/adapter/format.js";
+import { someOf } from "../../src/adapter/losses.js";
 import { TaskCoreSchema } from "./gen/core_pb.js";
 import type { KernelIds } from "./gen/tree_pb.js";
 import type { WireSet } from "./wire/load.js";
 import { areaStatus } from "./map/vma-status.js";
 
-const shownNames = 3;
 /** "Nobody logged in". */
 const unsetLoginUid = 0xffffffff;
 
@@ -16,8 +16,7 @@ export function lossesOfSet(wire: WireSet): Loss[] {
   const losses: Loss[] = [];
   const add = (code: string, facet: FacetName, names: readonly string[], what: string): void => {
     if (names.length === 0) return;
-    const more = names.length > shownNames ? ` and ${names.length - shownNames} more` : "";
-    losses.push({ code, facet, count: names.length, text: `${what}: ${names.slice(0, shownNames).join(", ")}${more}.` });
+    losses.push({ code, facet, count: names.length, text: `${what}: ${someOf(names)}.` });
   };
   const cores = [...wire.cores];
   add("tree.namespaces", "tree", foreignNamespaces(wire), "Namespaces of its own are kept for CRIU only");

@@ -4,7 +4,8 @@ import type { Loss, WriteOptions } from "../../src/adapter/format.js";
 import { gpuLosses } from "../../src/adapter/gpu-loss.js";
 import { ipcLosses } from "../../src/adapter/ipc-loss.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
-import { LossList, addDescriptorLosses, addProcessLosses } from "../../src/rfc2011/losses.js";
+import { LossList } from "../../src/adapter/losses.js";
+import { addDescriptorLosses, addProcessLosses } from "../../src/rfc2011/losses.js";
 import { writableTasks } from "../../src/rfc2011/process-records.js";
 import { isHeldByFdinfo } from "./descriptors.js";
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Losses as data: collected, merged, counted, and told one line a kind. */
-import type { Loss } from "./format.js";
+import type { FacetName, Loss } from "./format.js";
 
 /** Collects losses; those of the same code and words become one, with their counts added. */
 export class LossReport {
@@ -23,6 +23,26 @@ export class LossReport {
 
   get isEmpty(): boolean {
     return this.#byKey.size === 0;
+  }
+}
+
+/** Most objects that a text names. */
+const maxNamed = 3;
+
+/** `fd 3, fd 7, fd 9 and 4 more` */
+export function someOf(names: readonly string[], separator = ", "): string {
+  const more = names.length > maxNamed ? ` and ${names.length - maxNamed} more` : "";
+  return `${names.slice(0, maxNamed).join(separator)}${more}`;
+}
+
+/** Losses by kind: one for all objects of a kind, with the first of them by name. */
+export class LossList {
+  readonly losses: Loss[] = [];
+
+  /** Adds a loss unless there is nothing to lose. An object may be named several times; it is told once and counted each time. */
+  add(code: string, facet: FacetName, what: string, names: readonly string[]): void {
+    if (names.length === 0) return;
+    this.losses.push({ code, facet, count: names.length, text: `${what}: ${someOf([...new Set(names)])}` });
   }
 }
 

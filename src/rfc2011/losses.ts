@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What the formats of 2011 cannot hold of a checkpoint: one loss a kind, with the first objects by name. */
-import type { FacetName, Loss } from "../adapter/format.js";
+import type { FacetName } from "../adapter/format.js";
+import type { LossList } from "../adapter/losses.js";
 import type { NarrowFormat } from "../adapter/file-kind.js";
 import { fileLosses } from "../adapter/file-kinds.js";
 import type { OpenFileRow } from "../gen/tables.js";
@@ -8,22 +9,6 @@ import { vmaVmFlagsBits } from "../gen/tables.js";
 import { isRegular } from "./vma.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import { unusualStates } from "../state/states.js";
-
-/** Most objects that a loss names. */
-const maxNamed = 3;
-
-/** Collects losses by kind. */
-export class LossList {
-  readonly losses: Loss[] = [];
-
-  /** Adds a loss unless there is nothing to lose. */
-  add(code: string, facet: FacetName, what: string, objects: readonly string[]): void {
-    if (objects.length === 0) return;
-    const named = [...new Set(objects)];
-    const more = named.length > maxNamed ? ` and ${named.length - maxNamed} more` : "";
-    this.losses.push({ code, facet, count: objects.length, text: `${what}: ${named.slice(0, maxNamed).join(", ")}${more}` });
-  }
-}
 
 /** Losses of the records that both formats share: a task, its one thread, its areas. */
 export function addProcessLosses(list: LossList, checkpoint: Checkpoint, tasks: readonly number[]): void {

@@ -8,11 +8,10 @@ import type { Loss } from "../adapter/format.js";
 import { CrimgError, exitStatus } from "../errors/crimg-error.js";
 import { type VmaRow, vmaRow } from "../gen/tables.js";
 import { Checkpoint } from "../model/checkpoint.js";
-import { LossList } from "./losses.js";
+import { LossList, someOf } from "../adapter/losses.js";
 import { rangesOf } from "./stored-pages.js";
 
 const formats: readonly string[] = ["crtools", "ckpt-elf-v1"];
-const maxNamed = 3;
 
 /** Whether a file is there to be mapped. */
 function isThere(path: string): boolean {
@@ -57,10 +56,9 @@ export function withoutMissingFiles(checkpoint: Checkpoint, onLoss: (loss: Loss)
     return vma;
   });
   if (refused.length > 0) {
-    const more = refused.length > maxNamed ? ` and ${refused.length - maxNamed} more` : "";
     throw new CrimgError(
       "rfc2011.file",
-      `the file is not there and not all pages are stored: ${refused.slice(0, maxNamed).join("; ")}${more}`,
+      `the file is not there and not all pages are stored: ${someOf(refused, "; ")}`,
       { hint: "put the file back; for a version 1 image, put fdinfo-PID.img of its set beside it, or give its descriptors with --map-fd" },
       exitStatus.restoreFailed,
     );
