@@ -623,7 +623,7 @@ types:
       - { id: type, type: u4, doc: "SOCK_*." }
       - { id: protocol, type: u4, doc: "IPPROTO_*." }
       - { id: state, type: u4, enum: socket_state, doc: "What it is doing." }
-      - { id: peer, type: u4, -crimg-ref: sockets, -crimg-optional: true, doc: "Unix sockets: the connected peer, if in the tree; for a
+      - { id: peer, type: u4, -crimg-ref: sockets, -crimg-optional: true, doc: "Unix and TCP: the connected peer, if in the tree; for a
           client that is not accepted yet, the listener." }
       - { id: backlog, type: u4, doc: "Listening: the backlog." }
       - { id: shutdown, type: u4, -crimg-flags: { read: 0, write: 1 }, doc: "SHUT_RD, SHUT_WR done." }
@@ -669,6 +669,42 @@ types:
     seq:
       - { id: message, type: u4, -crimg-ref: socket_messages, doc: "The message." }
       - { id: file, type: u4, -crimg-ref: files, doc: "The open file description that its receiver will get." }
+
+  tcp_connection:
+    -crimg-table: 70
+    -crimg-name: tcp_connections
+    doc: A TCP connection of a socket whose state is `connected`, as TCP_REPAIR tells and takes it. Sequence numbers count a FIN.
+    seq:
+      - { id: socket, type: u4, -crimg-ref: sockets, doc: "Whose." }
+      - { id: tcp_state, type: u4, enum: tcp_state, doc: "TCP_* of linux/tcp_states.h." }
+      - { id: options, type: u4, -crimg-flags: { timestamps: 0, sack: 1, wscale: 2, ecn: 3, ecn_seen: 4, syn_data: 5, usec_ts: 6 },
+          doc: "TCPI_OPT_*: what both ends agreed on." }
+      - { id: mss_clamp, type: u4, doc: "TCP_MAXSEG under repair." }
+      - { id: snd_wscale, type: u1, doc: "Shift of the windows that come." }
+      - { id: rcv_wscale, type: u1, doc: "Shift of the windows that are sent." }
+      - { id: has_window, type: u1, doc: "1 if the five fields of TCP_REPAIR_WINDOW below are known." }
+      - { id: reserved, type: u1, doc: "Zero." }
+      - { id: timestamp, type: u4, doc: "TCP_TIMESTAMP, opaque; 0 without timestamps." }
+      - { id: receive_seq, type: u4, doc: "TCP_QUEUE_SEQ of the receive queue: the next number that is expected (rcv_nxt)." }
+      - { id: send_seq, type: u4, doc: "TCP_QUEUE_SEQ of the send queue: the number of the next byte that is written (write_seq)." }
+      - { id: num_unsent, type: u4, doc: "Bytes at the end of the send queue that were never sent." }
+      - { id: snd_wl1, type: u4, doc: "TCP_REPAIR_WINDOW: number of the segment that last set the window." }
+      - { id: snd_wnd, type: u4, doc: "TCP_REPAIR_WINDOW: bytes that the peer takes." }
+      - { id: max_window, type: u4, doc: "TCP_REPAIR_WINDOW: the most it ever took." }
+      - { id: rcv_wnd, type: u4, doc: "TCP_REPAIR_WINDOW: bytes that this end takes." }
+      - { id: rcv_wup, type: u4, doc: "TCP_REPAIR_WINDOW: rcv_nxt when that was last told." }
+      - { id: send_buffer, type: u4, doc: "SO_SNDBUF as getsockopt gives it, whoever set it; 0: unknown." }
+      - { id: receive_buffer, type: u4, doc: "SO_RCVBUF as getsockopt gives it, whoever set it; 0: unknown." }
+      - { id: receive_queue, type: blob_ref, -crimg-format: hex, doc: "Bytes that the program has not read." }
+      - { id: send_queue, type: blob_ref, -crimg-format: hex, doc: "Bytes that the peer has not acknowledged." }
+
+  network_lock:
+    -crimg-table: 71
+    -crimg-name: network_locks
+    doc: What holds back the packets of connections with peers outside the tree since the dump ended it; a resume takes it off.
+    seq:
+      - { id: lock_method, type: u4, enum: lock_method, doc: "How." }
+      - { id: name, type: str_ref, doc: "nftables: the table, of family inet." }
 
   foreign:
     -crimg-table: 24
@@ -811,6 +847,18 @@ enums:
     2: ofd
     3: flock
     4: lease
+  lock_method:
+    1: nftables
+    2: iptables
+  tcp_state:
+    1: established
+    2: syn_sent
+    4: fin_wait1
+    5: fin_wait2
+    7: ended
+    8: close_wait
+    9: last_ack
+    11: closing
   lock_type:
     0: read
     1: write

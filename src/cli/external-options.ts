@@ -7,7 +7,7 @@ import type { OptionSpecs } from "./command.js";
 const group = "Resources that reach outside the tree";
 
 export const externalOptionSpecs = {
-  tcpEstablished: { type: "boolean", group, describe: "Keep established TCP connections (no effect yet: refused)" },
+  tcpEstablished: { type: "boolean", group, describe: "Keep TCP connections whose other end is outside" },
   tcpClose: { type: "boolean", group, describe: "Treat TCP connections as closed" },
   extUnixSk: { type: "boolean", group, describe: "Allow unix sockets whose peer is outside" },
   fileLocks: { type: "boolean", group, describe: "Keep file locks" },
@@ -35,14 +35,14 @@ export const dumpOnlyOptionSpecs = {
     type: "string",
     group,
     value: "METHOD",
-    describe: "How TCP peers are kept waiting: skip (others have no effect yet: refused)",
+    describe: "How TCP peers are kept waiting: nftables, or skip (not at all)",
   },
 } as const satisfies OptionSpecs;
 
 /** For the help of dump and exec: nothing is promised that is not done. */
 export const externalOptionsNote =
   "Options for resources that reach outside the tree have the names that CRIU gave them. --file-locks, --shell-job and " +
-  "--link-remap ask for what is done anyway; one that has no effect yet (--tcp-established, --cgroup-root) is refused as such.";
+  "--link-remap ask for what is done anyway; one that has no effect yet (--cgroup-root) is refused as such.";
 
 /** The same for exec, where all has been decided by the dump. */
 export const externalOptionsAtExecNote =
@@ -77,12 +77,10 @@ function text(value: Parsed[string]): string | undefined {
 
 /** Options that are there for what crimg cannot do yet. Accepted in silence they would promise it. */
 function refuseIneffective(args: Parsed): void {
-  const { tcpEstablished, manageCgroups, cgroupRoot, networkLock } = args;
+  const { manageCgroups, cgroupRoot } = args;
   const given: readonly (readonly [boolean, string, string])[] = [
-    [tcpEstablished === true, "--tcp-established", "connected TCP sockets cannot be kept; --tcp-close gives them up"],
     [isOf(manageCgroups, ["none", "ignore"]), "--manage-cgroups", "control groups are not kept; --manage-cgroups=ignore leaves them out"],
     [Array.isArray(cgroupRoot) && cgroupRoot.length > 0, "--cgroup-root", "control groups are not kept; leave it out"],
-    [isOf(networkLock, ["skip"]), "--network-lock", "no connection is kept that would need it; leave it out"],
   ];
   for (const [isGiven, option, why] of given) {
     if (isGiven) throw new CrimgError("usage.no-effect", `${option} has no effect yet`, { hint: why });
@@ -94,7 +92,22 @@ function isOf(value: Parsed[string], harmless: readonly string[]): boolean {
   return typeof value === "string" && !harmless.includes(value);
 }
 
-/** The options as the operations take them. Throws CrimgError `usage.no-effect` for one that would do nothing. */
+const lockMethods = ["nftables", "skip"];
+
+/** @throws CrimgError `usage.network-lock` */
+function lockMethod(value: Parsed[string]): string | undefined {
+  const method = text(value);
+  if (method === undefined || lockMethods.includes(method)) return method;
+  throw new CrimgError("usage.network-lock", `--network-lock ${method}: there is no such method`, {
+    expected: lockMethods.join(" or "),
+    hint: method === "iptables" ? "nftables does the same, and needs nothing installed" : undefined,
+  });
+}
+
+/**
+ * The options as the operations take them.
+ * @throws CrimgError `usage.no-effect` for one that would do nothing, `usage.*` for a wrong value
+ */
 export function externalOptions(args: Parsed): ExternalOptions {
   refuseIneffective(args);
   const limit = text(args["ghostLimit"]);
@@ -109,6 +122,6 @@ export function externalOptions(args: Parsed): ExternalOptions {
     ghostLimit: limit === undefined ? undefined : parseSize(limit),
     manageCgroups: text(args["manageCgroups"]),
     cgroupRoot: listed(args["cgroupRoot"]),
-    networkLock: text(args["networkLock"]),
+    networkLock: lockMethod(args["networkLock"]),
   };
 }

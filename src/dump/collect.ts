@@ -176,6 +176,7 @@ export function collect(tree: FrozenTree, options: CollectOptions): Collection {
   try {
     collectAll(context, processes, options);
   } catch (error) {
+    context.releaseHeld();
     try {
       context.giveBack();
       close();

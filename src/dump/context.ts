@@ -10,6 +10,7 @@ import type { ListsMade } from "./run-lists.js";
 import type { ThreadFacts } from "./thread-facts.js";
 import { ObjectTable } from "./objects.js";
 import { type IgnorableClass, type Ignored, nothingIgnored, refusal } from "./refusal.js";
+import type { TreeEnd } from "./tree-end.js";
 
 /** What collectors need that only make calls in the first thread of a process. */
 export interface Questioned {
@@ -43,6 +44,7 @@ export class DumpContext {
   readonly processes: DumpedProcess[] = [];
   /** What cannot be kept; told all together before anything is written. */
   readonly blockers = new Blockers();
+  readonly #ends = new Map<string, TreeEnd>();
 
   readonly #takes = new Map<object, () => (() => void) | undefined>();
   readonly #returns: (() => void)[] = [];
@@ -80,6 +82,22 @@ export class DumpContext {
   /** Gives back what was taken: the program, which still stands still, goes on. */
   giveBack(): void {
     for (const giveBack of this.#returns.splice(0)) giveBack();
+  }
+
+  /** Something is held until the tree is let go or killed. What was held under that name before is let go now. */
+  holdUntilEnd(name: string, end: TreeEnd): void {
+    this.#ends.get(name)?.release();
+    this.#ends.set(name, end);
+  }
+
+  /** See TreeEnd. */
+  beforeKill(): void {
+    for (const end of this.#ends.values()) end.beforeKill();
+  }
+
+  /** See TreeEnd. */
+  releaseHeld(): void {
+    for (const end of this.#ends.values()) end.release();
   }
 
   /** Ends the dump: `dump.<what>`, one sentence that names the object ("fd 7 of 4711 (nginx): …"). */

@@ -16,6 +16,8 @@ import {
   itimerKindValues,
   lockKindNames,
   lockKindValues,
+  lockMethodNames,
+  lockMethodValues,
   lockTypeNames,
   lockTypeValues,
   objectKindNames,
@@ -30,6 +32,8 @@ import {
   socketStateValues,
   taskStateNames,
   taskStateValues,
+  tcpStateNames,
+  tcpStateValues,
   terminalKindNames,
   terminalKindValues,
   vmaKindNames,
@@ -58,6 +62,7 @@ import {
   type MemoryPolicyRow,
   type MessageFileRow,
   type MmRow,
+  type NetworkLockRow,
   type ObjectRow,
   type OpenFileRow,
   type PendingSignalRow,
@@ -77,6 +82,7 @@ import {
   type Tables,
   type TablesHeader,
   type TaskRow,
+  type TcpConnectionRow,
   type TerminalRow,
   type ThreadRow,
   type TimerfdRow,
@@ -1249,6 +1255,78 @@ export function writeMessageFileRow(writer: ByteWriter, row: MessageFileRow, hea
   writer.u4(row.file, "file");
 }
 
+/** Bytes of a tcp_connection record. */
+export const tcpConnectionRowSize = 96;
+
+/** Reads a tcp_connection record at the reader's position. */
+export function readTcpConnectionRow(reader: ByteReader, heaps: HeapReader): TcpConnectionRow {
+  reader.need(tcpConnectionRowSize, "tcp_connection");
+  const socket = reader.u4();
+  const tcpState = reader.name(reader.u4(), 4, tcpStateNames, "tcp_state");
+  const options = reader.u4();
+  const mssClamp = reader.u4();
+  const sndWscale = reader.u1();
+  const rcvWscale = reader.u1();
+  const hasWindow = reader.u1();
+  reader.skip(1);
+  const timestamp = reader.u4();
+  const receiveSeq = reader.u4();
+  const sendSeq = reader.u4();
+  const numUnsent = reader.u4();
+  const sndWl1 = reader.u4();
+  const sndWnd = reader.u4();
+  const maxWindow = reader.u4();
+  const rcvWnd = reader.u4();
+  const rcvWup = reader.u4();
+  const sendBuffer = reader.u4();
+  const receiveBuffer = reader.u4();
+  const receiveQueue = heaps.blob(reader, "receive_queue");
+  const sendQueue = heaps.blob(reader, "send_queue");
+  return { socket, tcpState, options, mssClamp, sndWscale, rcvWscale, hasWindow, timestamp, receiveSeq, sendSeq, numUnsent, sndWl1, sndWnd, maxWindow, rcvWnd, rcvWup, sendBuffer, receiveBuffer, receiveQueue, sendQueue };
+}
+
+/** Appends a tcp_connection record. */
+export function writeTcpConnectionRow(writer: ByteWriter, row: TcpConnectionRow, heaps: HeapWriter): void {
+  writer.u4(row.socket, "socket");
+  writer.u4(writer.number(row.tcpState, tcpStateValues, "tcp_state"), "tcp_state");
+  writer.u4(row.options, "options");
+  writer.u4(row.mssClamp, "mss_clamp");
+  writer.u1(row.sndWscale, "snd_wscale");
+  writer.u1(row.rcvWscale, "rcv_wscale");
+  writer.u1(row.hasWindow, "has_window");
+  writer.zeros(1);
+  writer.u4(row.timestamp, "timestamp");
+  writer.u4(row.receiveSeq, "receive_seq");
+  writer.u4(row.sendSeq, "send_seq");
+  writer.u4(row.numUnsent, "num_unsent");
+  writer.u4(row.sndWl1, "snd_wl1");
+  writer.u4(row.sndWnd, "snd_wnd");
+  writer.u4(row.maxWindow, "max_window");
+  writer.u4(row.rcvWnd, "rcv_wnd");
+  writer.u4(row.rcvWup, "rcv_wup");
+  writer.u4(row.sendBuffer, "send_buffer");
+  writer.u4(row.receiveBuffer, "receive_buffer");
+  heaps.blob(writer, row.receiveQueue, "receive_queue");
+  heaps.blob(writer, row.sendQueue, "send_queue");
+}
+
+/** Bytes of a network_lock record. */
+export const networkLockRowSize = 8;
+
+/** Reads a network_lock record at the reader's position. */
+export function readNetworkLockRow(reader: ByteReader, heaps: HeapReader): NetworkLockRow {
+  reader.need(networkLockRowSize, "network_lock");
+  const lockMethod = reader.name(reader.u4(), 4, lockMethodNames, "lock_method");
+  const name = heaps.text(reader, "name");
+  return { lockMethod, name };
+}
+
+/** Appends a network_lock record. */
+export function writeNetworkLockRow(writer: ByteWriter, row: NetworkLockRow, heaps: HeapWriter): void {
+  writer.u4(writer.number(row.lockMethod, lockMethodValues, "lock_method"), "lock_method");
+  heaps.text(writer, row.name, "name");
+}
+
 /** Bytes of a foreign record. */
 export const foreignRowSize = 32;
 
@@ -1560,6 +1638,8 @@ export const rowCodecs: { readonly [Name in keyof Tables]: RowCodec<Tables[Name]
   xattrs: { read: readXattrRow, write: writeXattrRow },
   gpus: { read: readGpuRow, write: writeGpuRow },
   cudaProcesses: { read: readCudaProcessRow, write: writeCudaProcessRow },
+  tcpConnections: { read: readTcpConnectionRow, write: writeTcpConnectionRow },
+  networkLocks: { read: readNetworkLockRow, write: writeNetworkLockRow },
   inotifyWatches: { read: readInotifyWatchRow, write: writeInotifyWatchRow },
   inotifyEvents: { read: readInotifyEventRow, write: writeInotifyEventRow },
   fanotifyGroups: { read: readFanotifyGroupRow, write: writeFanotifyGroupRow },

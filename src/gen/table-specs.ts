@@ -15,6 +15,8 @@ export interface TableSpec extends RecordSpec {
 }
 
 const lockKindEnum: EnumSpec = { id: "lock_kind", values: { posix: 1, ofd: 2, flock: 3, lease: 4 } };
+const lockMethodEnum: EnumSpec = { id: "lock_method", values: { nftables: 1, iptables: 2 } };
+const tcpStateEnum: EnumSpec = { id: "tcp_state", values: { established: 1, syn_sent: 2, fin_wait1: 4, fin_wait2: 5, ended: 7, close_wait: 8, last_ack: 9, closing: 11 } };
 const lockTypeEnum: EnumSpec = { id: "lock_type", values: { read: 0, write: 1, unlock: 2 } };
 const terminalKindEnum: EnumSpec = { id: "terminal_kind", values: { pty: 1, outside: 2, hung_up: 3 } };
 const clockPolicyEnum: EnumSpec = { id: "clock_policy", values: { continue: 0, host: 1 } };
@@ -512,7 +514,7 @@ export const tableSpecs: readonly TableSpec[] = [
       { id: "type", name: "type", wire: "u4", offset: 12, size: 4, doc: "SOCK_*." },
       { id: "protocol", name: "protocol", wire: "u4", offset: 16, size: 4, doc: "IPPROTO_*." },
       { id: "state", name: "state", wire: "u4", offset: 20, size: 4, enum: socketStateEnum, doc: "What it is doing." },
-      { id: "peer", name: "peer", wire: "u4", offset: 24, size: 4, ref: "sockets", optional: true, doc: "Unix sockets: the connected peer, if in the tree; for a client that is not accepted yet, the listener." },
+      { id: "peer", name: "peer", wire: "u4", offset: 24, size: 4, ref: "sockets", optional: true, doc: "Unix and TCP: the connected peer, if in the tree; for a client that is not accepted yet, the listener." },
       { id: "backlog", name: "backlog", wire: "u4", offset: 28, size: 4, doc: "Listening: the backlog." },
       { id: "shutdown", name: "shutdown", wire: "u4", offset: 32, size: 4, flags: { read: 0, write: 1 }, doc: "SHUT_RD, SHUT_WR done." },
       { id: "object", name: "object", wire: "u4", offset: 36, size: 4, ref: "objects", optional: true, doc: "Unix sockets bound to a path: the socket inode." },
@@ -733,6 +735,48 @@ export const tableSpecs: readonly TableSpec[] = [
     fields: [
       { id: "task", name: "task", wire: "u4", offset: 0, size: 4, ref: "tasks", doc: "The process." },
       { id: "restore_thread", name: "restoreThread", wire: "u4", offset: 4, size: 4, ref: "threads", doc: "Its thread that does the driver's work (cuCheckpointProcessGetRestoreThreadId)." },
+    ],
+  },
+  {
+    kind: 70,
+    tableId: "tcp_connections",
+    table: "tcpConnections",
+    id: "tcp_connection",
+    size: 96,
+    doc: "A TCP connection of a socket whose state is `connected`, as TCP_REPAIR tells and takes it. Sequence numbers count a FIN.",
+    fields: [
+      { id: "socket", name: "socket", wire: "u4", offset: 0, size: 4, ref: "sockets", doc: "Whose." },
+      { id: "tcp_state", name: "tcpState", wire: "u4", offset: 4, size: 4, enum: tcpStateEnum, doc: "TCP_* of linux/tcp_states.h." },
+      { id: "options", name: "options", wire: "u4", offset: 8, size: 4, flags: { timestamps: 0, sack: 1, wscale: 2, ecn: 3, ecn_seen: 4, syn_data: 5, usec_ts: 6 }, doc: "TCPI_OPT_*: what both ends agreed on." },
+      { id: "mss_clamp", name: "mssClamp", wire: "u4", offset: 12, size: 4, doc: "TCP_MAXSEG under repair." },
+      { id: "snd_wscale", name: "sndWscale", wire: "u1", offset: 16, size: 1, doc: "Shift of the windows that come." },
+      { id: "rcv_wscale", name: "rcvWscale", wire: "u1", offset: 17, size: 1, doc: "Shift of the windows that are sent." },
+      { id: "has_window", name: "hasWindow", wire: "u1", offset: 18, size: 1, doc: "1 if the five fields of TCP_REPAIR_WINDOW below are known." },
+      { id: "timestamp", name: "timestamp", wire: "u4", offset: 20, size: 4, doc: "TCP_TIMESTAMP, opaque; 0 without timestamps." },
+      { id: "receive_seq", name: "receiveSeq", wire: "u4", offset: 24, size: 4, doc: "TCP_QUEUE_SEQ of the receive queue: the next number that is expected (rcv_nxt)." },
+      { id: "send_seq", name: "sendSeq", wire: "u4", offset: 28, size: 4, doc: "TCP_QUEUE_SEQ of the send queue: the number of the next byte that is written (write_seq)." },
+      { id: "num_unsent", name: "numUnsent", wire: "u4", offset: 32, size: 4, doc: "Bytes at the end of the send queue that were never sent." },
+      { id: "snd_wl1", name: "sndWl1", wire: "u4", offset: 36, size: 4, doc: "TCP_REPAIR_WINDOW: number of the segment that last set the window." },
+      { id: "snd_wnd", name: "sndWnd", wire: "u4", offset: 40, size: 4, doc: "TCP_REPAIR_WINDOW: bytes that the peer takes." },
+      { id: "max_window", name: "maxWindow", wire: "u4", offset: 44, size: 4, doc: "TCP_REPAIR_WINDOW: the most it ever took." },
+      { id: "rcv_wnd", name: "rcvWnd", wire: "u4", offset: 48, size: 4, doc: "TCP_REPAIR_WINDOW: bytes that this end takes." },
+      { id: "rcv_wup", name: "rcvWup", wire: "u4", offset: 52, size: 4, doc: "TCP_REPAIR_WINDOW: rcv_nxt when that was last told." },
+      { id: "send_buffer", name: "sendBuffer", wire: "u4", offset: 56, size: 4, doc: "SO_SNDBUF as getsockopt gives it, whoever set it; 0: unknown." },
+      { id: "receive_buffer", name: "receiveBuffer", wire: "u4", offset: 60, size: 4, doc: "SO_RCVBUF as getsockopt gives it, whoever set it; 0: unknown." },
+      { id: "receive_queue", name: "receiveQueue", wire: "blob_ref", offset: 64, size: 16, format: "hex", doc: "Bytes that the program has not read." },
+      { id: "send_queue", name: "sendQueue", wire: "blob_ref", offset: 80, size: 16, format: "hex", doc: "Bytes that the peer has not acknowledged." },
+    ],
+  },
+  {
+    kind: 71,
+    tableId: "network_locks",
+    table: "networkLocks",
+    id: "network_lock",
+    size: 8,
+    doc: "What holds back the packets of connections with peers outside the tree since the dump ended it; a resume takes it off.",
+    fields: [
+      { id: "lock_method", name: "lockMethod", wire: "u4", offset: 0, size: 4, enum: lockMethodEnum, doc: "How." },
+      { id: "name", name: "name", wire: "str_ref", offset: 4, size: 4, doc: "nftables: the table, of family inet." },
     ],
   },
   {

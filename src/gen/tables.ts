@@ -23,6 +23,42 @@ export const lockKindNames: ReadonlyMap<number, LockKind> = new Map([
   [4, "lease"],
 ]);
 
+/** Numbers of lock_method. */
+export const lockMethodValues = {
+  nftables: 1,
+  iptables: 2,
+} as const;
+export type LockMethod = keyof typeof lockMethodValues;
+/** Names of lock_method. */
+export const lockMethodNames: ReadonlyMap<number, LockMethod> = new Map([
+  [1, "nftables"],
+  [2, "iptables"],
+]);
+
+/** Numbers of tcp_state. */
+export const tcpStateValues = {
+  established: 1,
+  syn_sent: 2,
+  fin_wait1: 4,
+  fin_wait2: 5,
+  ended: 7,
+  close_wait: 8,
+  last_ack: 9,
+  closing: 11,
+} as const;
+export type TcpState = keyof typeof tcpStateValues;
+/** Names of tcp_state. */
+export const tcpStateNames: ReadonlyMap<number, TcpState> = new Map([
+  [1, "established"],
+  [2, "syn_sent"],
+  [4, "fin_wait1"],
+  [5, "fin_wait2"],
+  [7, "ended"],
+  [8, "close_wait"],
+  [9, "last_ack"],
+  [11, "closing"],
+]);
+
 /** Numbers of lock_type. */
 export const lockTypeValues = {
   read: 0,
@@ -388,6 +424,16 @@ export const terminalFlagsBits = {
   packet: 0x2,
   exclusive: 0x4,
   closed: 0x8,
+} as const;
+/** Masks of the bits of tcp_connection.options. */
+export const tcpConnectionOptionsBits = {
+  timestamps: 0x1,
+  sack: 0x2,
+  wscale: 0x4,
+  ecn: 0x8,
+  ecn_seen: 0x10,
+  syn_data: 0x20,
+  usec_ts: 0x40,
 } as const;
 /** Masks of the bits of sysv_segment.flags. */
 export const sysvSegmentFlagsBits = {
@@ -1386,7 +1432,7 @@ export interface SocketRow {
   readonly protocol: number;
   /** What it is doing. */
   readonly state: SocketState;
-  /** Unix sockets: the connected peer, if in the tree; for a client that is not accepted yet, the listener. */
+  /** Unix and TCP: the connected peer, if in the tree; for a client that is not accepted yet, the listener. */
   readonly peer: number | null;
   /** Listening: the backlog. */
   readonly backlog: number;
@@ -1797,6 +1843,94 @@ export function cudaProcessRow(fields: Partial<CudaProcessRow> = {}): CudaProces
   };
 }
 
+/** A TCP connection of a socket whose state is `connected`, as TCP_REPAIR tells and takes it. Sequence numbers count a FIN. */
+export interface TcpConnectionRow {
+  /** Whose. */
+  readonly socket: number;
+  /** TCP_* of linux/tcp_states.h. */
+  readonly tcpState: TcpState;
+  /** TCPI_OPT_*: what both ends agreed on. */
+  readonly options: number;
+  /** TCP_MAXSEG under repair. */
+  readonly mssClamp: number;
+  /** Shift of the windows that come. */
+  readonly sndWscale: number;
+  /** Shift of the windows that are sent. */
+  readonly rcvWscale: number;
+  /** 1 if the five fields of TCP_REPAIR_WINDOW below are known. */
+  readonly hasWindow: number;
+  /** TCP_TIMESTAMP, opaque; 0 without timestamps. */
+  readonly timestamp: number;
+  /** TCP_QUEUE_SEQ of the receive queue: the next number that is expected (rcv_nxt). */
+  readonly receiveSeq: number;
+  /** TCP_QUEUE_SEQ of the send queue: the number of the next byte that is written (write_seq). */
+  readonly sendSeq: number;
+  /** Bytes at the end of the send queue that were never sent. */
+  readonly numUnsent: number;
+  /** TCP_REPAIR_WINDOW: number of the segment that last set the window. */
+  readonly sndWl1: number;
+  /** TCP_REPAIR_WINDOW: bytes that the peer takes. */
+  readonly sndWnd: number;
+  /** TCP_REPAIR_WINDOW: the most it ever took. */
+  readonly maxWindow: number;
+  /** TCP_REPAIR_WINDOW: bytes that this end takes. */
+  readonly rcvWnd: number;
+  /** TCP_REPAIR_WINDOW: rcv_nxt when that was last told. */
+  readonly rcvWup: number;
+  /** SO_SNDBUF as getsockopt gives it, whoever set it; 0: unknown. */
+  readonly sendBuffer: number;
+  /** SO_RCVBUF as getsockopt gives it, whoever set it; 0: unknown. */
+  readonly receiveBuffer: number;
+  /** Bytes that the program has not read. */
+  readonly receiveQueue: Uint8Array;
+  /** Bytes that the peer has not acknowledged. */
+  readonly sendQueue: Uint8Array;
+}
+
+/** A TcpConnectionRow; what is not given is zero, empty or none. */
+export function tcpConnectionRow(fields: Partial<TcpConnectionRow> = {}): TcpConnectionRow {
+  return {
+    socket: 0,
+    tcpState: "established",
+    options: 0,
+    mssClamp: 0,
+    sndWscale: 0,
+    rcvWscale: 0,
+    hasWindow: 0,
+    timestamp: 0,
+    receiveSeq: 0,
+    sendSeq: 0,
+    numUnsent: 0,
+    sndWl1: 0,
+    sndWnd: 0,
+    maxWindow: 0,
+    rcvWnd: 0,
+    rcvWup: 0,
+    sendBuffer: 0,
+    receiveBuffer: 0,
+    receiveQueue: noBytes,
+    sendQueue: noBytes,
+    ...fields,
+  };
+}
+
+/** What holds back the packets of connections with peers outside the tree since the dump ended it; a resume takes it off. */
+export interface NetworkLockRow {
+  /** How. */
+  readonly lockMethod: LockMethod;
+  /** nftables: the table, of family inet. */
+  readonly name: string;
+}
+
+/** A NetworkLockRow; what is not given is zero, empty or none. */
+export function networkLockRow(fields: Partial<NetworkLockRow> = {}): NetworkLockRow {
+  return {
+    lockMethod: "nftables",
+    name: "",
+    ...fields,
+  };
+}
+
 /** A watch of an inotify instance. */
 export interface InotifyWatchRow {
   /** The instance. */
@@ -2101,6 +2235,8 @@ export interface Tables {
   readonly xattrs: readonly XattrRow[];
   readonly gpus: readonly GpuRow[];
   readonly cudaProcesses: readonly CudaProcessRow[];
+  readonly tcpConnections: readonly TcpConnectionRow[];
+  readonly networkLocks: readonly NetworkLockRow[];
   readonly inotifyWatches: readonly InotifyWatchRow[];
   readonly inotifyEvents: readonly InotifyEventRow[];
   readonly fanotifyGroups: readonly FanotifyGroupRow[];
@@ -2155,6 +2291,8 @@ export function emptyTables(): MutableTables {
     xattrs: [],
     gpus: [],
     cudaProcesses: [],
+    tcpConnections: [],
+    networkLocks: [],
     inotifyWatches: [],
     inotifyEvents: [],
     fanotifyGroups: [],

@@ -69,6 +69,11 @@ export interface LowerContext {
    * no privilege) the first process does it.
    */
   runAs(identity: Identity, build: () => void): void;
+  /**
+   * Descriptors that the first process keeps to the end: `build` adds ops of it with their numbers then, when every thread
+   * is about to run and nothing can fail that is not its own fault.
+   */
+  untilEnd(slots: readonly Slot[], build: (fds: readonly number[]) => void): void;
   /** `task 4711 (redis-server)`. */
   taskSubject(task: number): string;
   /** The task's process id as its siblings see it: an immediate, or what the kernel gave with --pid any. */

@@ -13,6 +13,8 @@ export interface FdRange {
 export interface HighFds extends FdRange {
   /** From here on are those that outlast the others (LowerContext.keepLast). */
   readonly firstLasting: number;
+  /** From here on those that the first process keeps to the end (lasting-fds.ts). */
+  readonly firstUntilEnd: number;
 }
 
 /** close_range's "to the end". */
@@ -26,7 +28,8 @@ const leastFirst = 64;
  */
 export function chooseHighFds(checkpoint: Checkpoint): HighFds {
   const range = chooseRange(checkpoint);
-  return { ...range, firstLasting: range.first + mostNeeded(checkpoint) };
+  const firstLasting = range.first + mostNeeded(checkpoint);
+  return { ...range, firstLasting, firstUntilEnd: firstLasting + mostLasting(checkpoint) };
 }
 
 function chooseRange(checkpoint: Checkpoint): FdRange {
@@ -34,7 +37,7 @@ function chooseRange(checkpoint: Checkpoint): FdRange {
   // Items of epoll sets are added under their numbers, which may be of descriptors that are gone.
   const used = [...new Set([...descriptors, ...epollWatches].map(({ fd }) => fd))].sort((a, b) => a - b);
   const above = { first: Math.max(used.at(-1) ?? 0, leastFirst - 1) + 1, last: noLimit };
-  const needed = mostNeeded(checkpoint) + mostLasting(checkpoint);
+  const needed = mostNeeded(checkpoint) + mostLasting(checkpoint) + mostUntilEnd(checkpoint);
   if (above.first + needed <= leastHardLimit(checkpoint)) return above;
   let first = leastFirst;
   for (const number of used) {
@@ -50,11 +53,16 @@ function mostNeeded({ tables }: Checkpoint): number {
   return 64 + 2 * (files.length + objects.length + tasks.length + 2 * sockets.length + 2 * pipes.length);
 }
 
-/** What is kept for the end: files with marks, and nameless inodes that these name. */
+/** What is kept for `settle`: files with marks, and nameless inodes that these name. */
 function mostLasting({ tables }: Checkpoint): number {
   const { files, objects } = tables;
   const marked = files.filter(({ kind }) => kind === "inotify" || kind === "fanotify").length;
   return marked === 0 ? 0 : marked + objects.length;
+}
+
+/** Every TCP connection, and a netlink socket. */
+function mostUntilEnd({ tables }: Checkpoint): number {
+  return tables.tcpConnections.length === 0 && tables.networkLocks.length === 0 ? 0 : tables.tcpConnections.length + 1;
 }
 
 function leastHardLimit({ tables }: Checkpoint): number {

@@ -136,11 +136,12 @@ export function lowerCheckpoint(checkpoint: Checkpoint, options: LowerOptions): 
   }
   devices?.keepGoing();
   // Whatever this process kept open would hide the end of pipes and sockets from the tree.
+  l.lasting.keep();
   if (descriptors.hasSettling) {
     b.syscall("close_range", [l.highFds.first, l.highFds.firstLasting - 1, 0], { message: "close what the restore had open" });
     descriptors.settle();
   }
-  b.syscall("close_range", [l.highFds.first, l.highFds.last, 0], { message: "close what the restore had open" });
+  l.lasting.closeOthers();
   if (l.staged.range !== undefined) b.syscall("munmap", [l.staged.range.start, l.staged.range.end - l.staged.range.start]);
   const supervise = b.label("supervise");
   b.jump(supervise);

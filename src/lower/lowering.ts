@@ -7,6 +7,7 @@ import { F, O } from "./constants.js";
 import { FileChecks } from "./file-checks.js";
 import type { Identity, LowerContext } from "./context.js";
 import { chooseHighFds, type HighFds } from "./high-fds.js";
+import { LastingFds } from "./lasting-fds.js";
 import { ObjectOpener } from "./objects.js";
 import type { Arg, Shared, Slot } from "./operands.js";
 import { ProcessMaker } from "./process.js";
@@ -58,6 +59,8 @@ export class Lowering implements LowerContext {
   readonly running: Shared;
   /** A rehearsal came to its end. */
   readonly rehearsed: Shared;
+  /** See LowerContext.untilEnd. */
+  readonly lasting: LastingFds;
 
   readonly semaphores: SemaphoreLowering;
 
@@ -80,6 +83,7 @@ export class Lowering implements LowerContext {
     this.isNamespaced = b.slot("is in own namespaces");
     this.highFds = chooseHighFds(checkpoint);
     this.firstHighFd = this.highFds.first;
+    this.lasting = new LastingFds(b, this.highFds);
     this.callersTerminal = b.slot("the caller's terminal");
     this.checks = new FileChecks(b, checkpoint);
     this.staged = new StagedMemory(checkpoint, usedRanges(checkpoint.tables.vmas));
@@ -169,6 +173,10 @@ export class Lowering implements LowerContext {
 
   taskPid(task: number): Arg {
     return this.taskShared(task).u4;
+  }
+
+  untilEnd(slots: readonly Slot[], build: (fds: readonly number[]) => void): void {
+    this.lasting.add(slots, build);
   }
 
   runAs(identity: Identity, build: () => void): void {

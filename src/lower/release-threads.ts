@@ -99,6 +99,7 @@ export function lowerSupervision(l: Lowering, codeSyscallOffset: bigint, done: L
   const vector = b.u8s(scratch, xstateRoom);
   for (const index of threads) giveState(l, index, { scratch, vector });
   devices?.bringBack(true);
+  l.lasting.end();
   const alreadyFree = new Set(devices?.threads);
   b.about("", () => {
     for (const index of threads) {
@@ -118,6 +119,7 @@ export function lowerSupervision(l: Lowering, codeSyscallOffset: bigint, done: L
   b.print("cannot trace the restored processes (is this running under strace?): some memory of the restore stays mapped in them");
   b.count(l.seized);
   if (numSettled > 0) b.wait(l.settled, numSettled);
+  l.lasting.end();
   for (const [task, row] of l.checkpoint.tables.tasks.entries()) if (row.state !== "zombie") lowerStop(l, task);
   tellRunning(l);
   b.count(l.go);

@@ -9,7 +9,7 @@ import type { FormatAdapter, Loss } from "../adapter/format.js";
 import { assertDumpable } from "../dump/admission.js";
 import { DeviceHold } from "../cuda/hold.js";
 import { collect, type Collection } from "../dump/collect.js";
-import type { DumpedProcess } from "../dump/context.js";
+import type { DumpContext } from "../dump/context.js";
 import { collectDescriptors } from "../dump/fds/collect.js";
 import { disownChildren } from "../dump/disown.js";
 import { FrozenTree } from "../dump/freeze.js";
@@ -113,7 +113,7 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
     const tree = FrozenTree.freeze(pid, { noTree: !options.isTree });
     logStep(() => frozenText(tree));
     let collection: Collection | undefined;
-    let giveBack = (): void => undefined;
+    let context: DumpContext | undefined;
     try {
       collection = collect(tree, {
         ignored,
@@ -121,9 +121,8 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
         ...(options.clock === undefined ? {} : { clock: options.clock }),
         collectDescriptors: (context) => collectDescriptors(context, options),
       });
-      const { context: taken } = collection;
-      giveBack = () => taken.giveBack();
-      devices?.record(collection.context);
+      context = collection.context;
+      devices?.record(context);
       const { checkpoint } = collection;
       const isRehearsed = options.rehearse === true && canRehearse(checkpoint, options);
       const losses = reportLosses(format, checkpoint, options);
@@ -148,7 +147,6 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
       };
       logStep(() => `written: ${report.pageBytes} bytes of pages, format ${format.id}`);
       if (isRehearsed) await rehearseOutput(output, format, options.output);
-      const { processes } = collection.context;
       collection.close();
       collection = undefined;
       // Standard output may be a pipe that nobody reads from: from here on a signal ends this process, which lets the tree go.
@@ -156,10 +154,13 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
       output.commit({ sync: options.sync });
       logStep(() => "the image has its name");
       if (options.after === "kill") {
-        if (end(tree, processes, report.pageBytes)) await untilReaped(tree, waiters);
+        const isGone = end(tree, context, report.pageBytes);
+        context.releaseHeld();
+        if (isGone) await untilReaped(tree, waiters);
         await devices?.forget();
       } else {
-        giveBack();
+        context.giveBack();
+        context.releaseHeld();
         // With nothing running but the driver's threads; a program that goes on need not wait for crimg.
         if (options.after === "leave-stopped") {
           tree.releaseThreads(devices?.restoreThreads ?? []);
@@ -174,7 +175,7 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
       const times = { frozenMs: now - frozenAt, totalMs: performance.now() - started };
       return { ...report, ...times, ...(devices === undefined ? {} : { gpu: devices.report }) };
     } catch (error) {
-      abandon(collection, tree, giveBack);
+      abandon(collection, tree, context);
       logStep(() => "the tree goes on as it was");
       throw error;
     }
@@ -228,11 +229,12 @@ const rootEndMs = 20;
 const longToFree = 128n << 20n;
 
 /** Kills the tree, children first, so that no zombie of it keeps a pid. Returns whether all have ended. */
-function end(tree: FrozenTree, processes: readonly DumpedProcess[], pageBytes: bigint): boolean {
+function end(tree: FrozenTree, context: DumpContext, pageBytes: bigint): boolean {
   // From here on the image is whole: should crimg die now, the tree dies with it rather than go on half disowned.
   tree.endWithTracer();
+  context.beforeKill();
   try {
-    disownChildren(processes);
+    disownChildren(context.processes);
   } catch {
     // Zombies may stay until the first process of the system waits for them: no reason not to end the tree.
   }
@@ -240,9 +242,10 @@ function end(tree: FrozenTree, processes: readonly DumpedProcess[], pageBytes: b
 }
 
 /** Puts the target back; what fails on the way matters less than the error that brought us here. */
-function abandon(collection: Collection | undefined, tree: FrozenTree, giveBack: () => void): void {
+function abandon(collection: Collection | undefined, tree: FrozenTree, context: DumpContext | undefined): void {
+  context?.releaseHeld();
   try {
-    giveBack();
+    context?.giveBack();
   } catch {
     // Events of a watched directory are less than a program that stands still.
   }

@@ -10,7 +10,7 @@ import { decimalField, hexField, parseFdInfo, timeField } from "../../src/dump/f
 import { decodeAttributes, decodeMessages, encodeMessage } from "../../src/kinds/socket/dump-netlink-messages.js";
 import { pathType } from "../../src/kinds/path/dump.js";
 import { decodeUnixDiag } from "../../src/kinds/socket/dump-sock-diag.js";
-import { isBound, printableAddress } from "../../src/kinds/socket/inet/dump.js";
+import { isBound, printableAddress } from "../../src/kinds/socket/inet/dump-address.js";
 
 const common = "pos:\t33\nflags:\t02100002\nmnt_id:\t17\nino:\t18\n";
 

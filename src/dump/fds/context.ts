@@ -14,6 +14,10 @@ export interface DescriptorOptions {
   readonly ghostLimit?: bigint;
   /** Connections nobody has accepted yet may be dropped. */
   readonly skipInFlight?: boolean;
+  /** TCP connections with peers outside the tree are kept. */
+  readonly tcpEstablished?: boolean;
+  /** How packets of those are held back: nftables, or skip (not at all). */
+  readonly networkLock?: string;
   /** TCP connections may come back as ones that are over. */
   readonly tcpClose?: boolean;
   /** Unix datagram sockets may be connected to named sockets outside the tree. */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Sockets of every family: rows, options and queues. */
-import { messageFileRow, socketOptionRow, type SocketRow } from "../../gen/tables.js";
+import { messageFileRow, socketOptionRow, type SocketRow, tcpConnectionRow } from "../../gen/tables.js";
 import { tryGetsockopt } from "../../native/index.js";
 import { type Collecting, type Description, refuseDescription } from "../../dump/fds/context.js";
 import { type DescriptorFacts, inodeType } from "../../dump/fds/facts.js";
@@ -58,14 +58,16 @@ class SocketCollector implements FileCollector {
   prepare(): void {
     const { tables } = this.collecting.context;
     const kept = this.#noted.filter(({ description, kind }) => kind.family !== 1 || !this.#unix.isInherited(description));
+    this.#inet.prepare(kept);
     const byInode = new Map(kept.map((noted) => [Number(noted.description.stat.ino), noted]));
     const order = this.#unix.inOrder([...byInode.keys()]);
     order.forEach((ino, index) => this.#rows.set(ino, tables.sockets.length + index));
     for (const ino of order) {
       const { description, kind } = byInode.get(ino) as (typeof kept)[number];
-      const row: SocketRow =
-        kind.family === 1 ? this.#unix.collect(description, (ino) => this.#rows.get(ino)) : this.#inet.collect(description, kind);
+      const row: SocketRow = (kind.family === 1 ? this.#unix : this.#inet).collect(description, kind, (ino) => this.#rows.get(ino));
       const socket = tables.sockets.push(row) - 1;
+      const connection = this.#inet.connection(description);
+      if (connection !== undefined) tables.tcpConnections.push(tcpConnectionRow({ ...connection, socket }));
       this.#options(description, kind, socket, row);
       if (kind.family === 1) this.#unix.collectMessages(description, socket, (message, files) => this.#inFlight.push({ message, files }));
     }
@@ -90,8 +92,9 @@ class SocketCollector implements FileCollector {
   #options(description: Description, kind: SocketKind, socket: number, row: SocketRow): void {
     const { socketOptions } = this.collecting.context.tables;
     const all = this.#optionReader.changed(description.fd, kind.family, kind.type, kind.protocol);
-    // TCP_MAXSEG and TCP_WINDOW_CLAMP of what was connected are what the connection made of them.
-    const changed = row.state === "closed" ? all.filter(({ level, option }) => level !== 6 || (option !== 2 && option !== 10)) : all;
+    // TCP_MAXSEG and TCP_WINDOW_CLAMP of what is or was connected are what the connection made of them.
+    const isOrWasConnected = kind.type === 1 && (row.state === "closed" || row.state === "connected");
+    const changed = isOrWasConnected ? all.filter(({ level, option }) => level !== 6 || (option !== 2 && option !== 10)) : all;
     for (const option of [...changed, ...freebindOptions(row, changed)]) {
       socketOptions.push(socketOptionRow({ socket, ...option }));
     }

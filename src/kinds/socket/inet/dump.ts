@@ -1,30 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Inet sockets at rest: TCP that listens or is unconnected, UDP, raw and ICMP sockets; and netlink sockets. */
-import { type SocketRow, socketRow } from "../../../gen/tables.js";
+/** Inet sockets: TCP, UDP, raw and ICMP sockets; and netlink sockets. */
+import { type SocketRow, socketRow, type TcpConnectionRow } from "../../../gen/tables.js";
 import { close, errno, failed, socketFlag, tryCall, tryGetsockopt, tryIoctl, trySocketAddress } from "../../../native/index.js";
 import { type Collecting, type Description, refuseDescription } from "../../../dump/fds/context.js";
 import { pollEvent, polls } from "../dump-poll.js";
+import { isBound } from "./dump-address.js";
+import { addressesOf, collectConnections, type Connection } from "./dump-connections.js";
 import { md5Options } from "./dump-md5.js";
+import { tcpStateOf } from "./dump-tcp.js";
 import { type InetDiag, inetSockets } from "../dump-sock-diag.js";
 import type { OptionValue } from "../../../dump/fds/socket-options.js";
 
 const TCP_INFO = 11;
 const tcpState = { CLOSE: 7, LISTEN: 10 } as const;
-const tcpStateNames = [
-  "",
-  "ESTABLISHED",
-  "SYN_SENT",
-  "SYN_RECV",
-  "FIN_WAIT1",
-  "FIN_WAIT2",
-  "TIME_WAIT",
-  "CLOSE",
-  "CLOSE_WAIT",
-  "LAST_ACK",
-  "LISTEN",
-  "CLOSING",
-  "NEW_SYN_RECV",
-];
 const UDP_CORK = 1;
 const FIONREAD = 0x541b;
 
@@ -38,13 +26,14 @@ export interface SocketKind {
 /** Collects sockets of AF_INET, AF_INET6 and AF_NETLINK. */
 export class InetSocketCollector {
   readonly #diags = new Map<string, Map<number, InetDiag>>();
+  #connections: ReadonlyMap<number, Connection> = new Map();
 
   constructor(private readonly collecting: Collecting) {}
 
-  /** The row, or a refusal that names addresses. */
-  collect(description: Description, kind: SocketKind): SocketRow {
+  /** The row, or a refusal that names addresses. `rowOf` gives the row that a socket of the tree has or will have. */
+  collect(description: Description, kind: SocketKind, rowOf: (ino: number) => number | undefined): SocketRow {
     if (kind.family === 16) return this.#netlink(description, kind);
-    if (kind.type === 1) return this.#stream(description, kind);
+    if (kind.type === 1) return this.#stream(description, kind, rowOf);
     return this.#datagram(description, kind);
   }
 
@@ -57,7 +46,7 @@ export class InetSocketCollector {
     };
   }
 
-  #stream(description: Description, kind: SocketKind): SocketRow {
+  #stream(description: Description, kind: SocketKind, rowOf: (ino: number) => number | undefined): SocketRow {
     if (kind.protocol !== 6) refuseDescription(description, "socket_protocol", `a stream socket of protocol ${kind.protocol}`);
     const info = tryGetsockopt(description.fd, 6, TCP_INFO);
     if (typeof info === "number" || info.length < 32) refuseDescription(description, "tcp_info", "a TCP socket of unknown state");
@@ -79,15 +68,32 @@ export class InetSocketCollector {
       return socketRow({ ...this.#common(description, kind), state: "closed" });
     if (state === tcpState.CLOSE) return socketRow({ ...this.#common(description, kind), state: "unconnected" });
     if (this.collecting.options.tcpClose) return socketRow({ ...this.#common(description, kind), state: "closed" });
-    const peer = trySocketAddress(description.fd, "getpeername");
-    const local = trySocketAddress(description.fd, "getsockname");
-    const ends = `${printableAddress(local)} to ${printableAddress(peer)}`;
-    refuseDescription(
-      description,
-      "tcp_connection",
-      `a TCP connection (${tcpStateNames[state] ?? state}, ${ends})`,
-      "Close the connection and dump again, or give --tcp-close: then the program finds it closed.",
-    );
+    const connection = this.#connections.get(Number(description.stat.ino));
+    if (connection === undefined) refuseDescription(description, "tcp_info", `a TCP socket in state ${state}`);
+    return socketRow({
+      ...this.#common(description, kind),
+      ...addressesOf(description),
+      state: "connected",
+      peer: connection.peer === undefined ? null : (rowOf(connection.peer) ?? null),
+    });
+  }
+
+  /** Looks at all connections at once. `sockets`: every inet socket of the tree. */
+  prepare(sockets: readonly { readonly description: Description; readonly kind: SocketKind }[]): void {
+    if (this.collecting.options.tcpClose) return;
+    const connected = sockets.flatMap(({ description, kind }) => {
+      if (kind.type !== 1 || kind.protocol !== 6) return [];
+      const info = tryGetsockopt(description.fd, 6, TCP_INFO, 8);
+      const number = typeof info === "number" ? 0 : info.readUInt8(0);
+      const state = tcpStateOf(number);
+      return state === undefined || number === tcpState.CLOSE ? [] : [{ description, state }];
+    });
+    this.#connections = collectConnections(this.collecting, connected);
+  }
+
+  /** The row of a connection; undefined for what is none. */
+  connection({ stat }: Description): TcpConnectionRow | undefined {
+    return this.#connections.get(Number(stat.ino))?.row;
   }
 
   #datagram(description: Description, kind: SocketKind): SocketRow {
@@ -154,22 +160,6 @@ function hasWaiting(fd: number): boolean {
  */
 function wasConnected(fd: number, info: Buffer): boolean {
   return (info.length >= 140 && info.readUInt32LE(136) > 0) || polls(fd, pollEvent.RDHUP);
-}
-
-/** True if bind(2) or a connect gave the socket a port, an address, a netlink port or groups. */
-export function isBound(address: Uint8Array): boolean {
-  return address.subarray(2).some((byte) => byte !== 0);
-}
-
-/** `127.0.0.1:80`, `[::1]:80`. */
-export function printableAddress(address: Buffer | number): string {
-  if (typeof address === "number" || address.length < 8) return "?";
-  const port = address.readUInt16BE(2);
-  if (address.readUInt16LE(0) === 2) return `${[...address.subarray(4, 8)].join(".")}:${port}`;
-  if (address.length < 24) return "?";
-  const groups: string[] = [];
-  for (let at = 8; at < 24; at += 2) groups.push(address.readUInt16BE(at).toString(16));
-  return `[${groups.join(":").replace(/(^|:)0(:0)+(:|$)/, "::")}]:${port}`;
 }
 
 /** IP_FREEBIND and IPV6_FREEBIND as level and option. */

@@ -3,7 +3,9 @@
 import type { SocketRow } from "../../../gen/tables.js";
 import type { Slot } from "../../../lower/operands.js";
 import { errno, type FileSlots } from "../../../lower/fds/shared.js";
+import { printableAddress } from "./lower-address.js";
 import { openClosed } from "./lower-closed.js";
+import { openConnections } from "./lower-tcp.js";
 import { forceReuse, makeSocket, setEarlyOptions, setLateOptions, undoReuse } from "../../../lower/fds/socket-options.js";
 
 /** Makes all sockets that are none of AF_UNIX. Returns their slots by row of `sockets`. */
@@ -16,11 +18,14 @@ export function openInetSockets(slots: FileSlots, purposeOf: (socket: number) =>
   sockets.forEach((row, socket) => {
     if (isInet(row) && row.state === "closed") made.set(socket, openClosed(context, socket, row, purposeOf(socket)));
   });
+  const isConnection = new Set(context.checkpoint.tables.tcpConnections.map(({ socket }) => socket));
   sockets.forEach((row, socket) => {
-    if (row.family === 1 || made.has(socket)) return;
+    if (row.family === 1 || made.has(socket) || isConnection.has(socket)) return;
     made.set(socket, openInetSocket(slots, socket, row, reused.has(socket), purposeOf(socket)));
   });
-  for (const socket of reused) undoReuse(context, made.get(socket) as Slot, socket);
+  for (const socket of reused) if (!isConnection.has(socket)) undoReuse(context, made.get(socket) as Slot, socket);
+  // Ports are theirs besides: they are bound under repair.
+  for (const [socket, slot] of openConnections(slots, purposeOf)) made.set(socket, slot);
   return made;
 }
 
@@ -72,16 +77,4 @@ function openInetSocket(slots: FileSlots, socket: number, row: SocketRow, isReus
     builder.syscall("shutdown", [slot, row.shutdown - 1], { expect: [0, -errno.ENOTCONN], message: `shut a socket down ${purpose}` });
   }
   return slot;
-}
-
-/** `127.0.0.1:80`, `[::1]:80`; other families by number. */
-export function printableAddress(address: Uint8Array): string {
-  if (address.length < 8) return "no address";
-  const view = new DataView(address.buffer, address.byteOffset, address.byteLength);
-  const family = view.getUint16(0, true);
-  if (family === 2) return `${[...address.subarray(4, 8)].join(".")}:${view.getUint16(2)}`;
-  if (family !== 10 || address.length < 24) return `an address of family ${family}`;
-  const groups: string[] = [];
-  for (let at = 8; at < 24; at += 2) groups.push(view.getUint16(at).toString(16));
-  return `[${groups.join(":").replace(/(^|:)0(:0)+(:|$)/, "::")}]:${view.getUint16(2)}`;
 }

@@ -56,7 +56,7 @@ export class UnixSocketCollector {
   }
 
   /** The row; `rowOf` gives the row that a socket of the tree has or will have. */
-  collect(description: Description, rowOf: (ino: number) => number | undefined): SocketRow {
+  collect(description: Description, _kind: unknown, rowOf: (ino: number) => number | undefined): SocketRow {
     const { diag } = this.#member(description);
     this.#refusePending(description, diag);
     const local = addressBytes(trySocketAddress(description.fd, "getsockname"));

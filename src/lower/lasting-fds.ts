@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Descriptors that the first process keeps when it closes all others, and what it does with them at the end. */
+import type { HighFds } from "./high-fds.js";
+import type { Slot } from "./operands.js";
+import type { ProgramBuilder } from "./program-builder.js";
+
+export class LastingFds {
+  readonly #slots: Slot[] = [];
+  readonly #ends: (() => void)[] = [];
+
+  constructor(
+    private readonly builder: ProgramBuilder,
+    private readonly range: HighFds,
+  ) {}
+
+  /** See LowerContext.untilEnd. */
+  add(slots: readonly Slot[], build: (fds: readonly number[]) => void): void {
+    const first = this.range.firstUntilEnd + this.#slots.length;
+    this.#slots.push(...slots);
+    this.#ends.push(() => build(slots.map((_, index) => first + index)));
+  }
+
+  /** Ops: they get the numbers that they have to the end. */
+  keep(): void {
+    this.#slots.forEach((slot, index) => {
+      // A slot may hold none.
+      this.builder.syscall("dup3", [slot, this.range.firstUntilEnd + index, 0o2000000], { expect: "any" });
+    });
+  }
+
+  /** Ops: all descriptors of the restore but these are closed. */
+  closeOthers(): void {
+    const { first, firstUntilEnd, last } = this.range;
+    const end = this.#slots.length === 0 ? last : firstUntilEnd - 1;
+    this.builder.syscall("close_range", [first, end, 0], { message: "close what the restore had open" });
+  }
+
+  /** Ops: what is to be done at the end, in the order in which it was added; then they are closed. */
+  end(): void {
+    if (this.#slots.length === 0) return;
+    for (const build of this.#ends) build();
+    this.builder.syscall("close_range", [this.range.firstUntilEnd, this.range.last, 0], { message: "close what the restore had open" });
+  }
+}
