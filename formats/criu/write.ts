@@ -53,7 +53,7 @@ export async function writeCriu(checkpoint: Checkpoint, output: Output, options:
 function writeTree(output: Output, _checkpoint: Checkpoint, context: ImageSetIds): void {
   const { tables, foreign } = context;
   const inventory = new ImageWriter(output, inventoryName, "inventory");
-  inventory.entry(InventorySchema, foreign.apply(wholeCheckpoint, "inventory", InventorySchema, inventoryToWire()));
+  inventory.entry(InventorySchema, foreign.apply(wholeCheckpoint, "inventory", InventorySchema, inventoryToWire(tables)));
   inventory.flush();
   const tree = new ImageWriter(output, "pstree.img", "pstree");
   tables.tasks.forEach((_, row) => {

@@ -46,9 +46,16 @@ const refusals: readonly { readonly name: string; readonly lines: readonly strin
     says: /fd \d+ of \d+ \(\S+\): the master of \/dev\/pts\/\d+, which process \d+ outside the tree has open/,
   },
   {
-    name: "a TCP connection",
-    lines: ["l = socket.create_server(('127.0.0.1', 0))", "c = socket.create_connection(l.getsockname())", "s = l.accept()"],
-    says: /fd \d+ of \d+ \(\S+\): a TCP connection \(ESTABLISHED, 127\.0\.0\.1:\d+ to 127\.0\.0\.1:\d+\)/,
+    name: "a TCP connection with the other end outside",
+    lines: [
+      "l = socket.create_server(('127.0.0.1', 0))",
+      "a = l.getsockname()",
+      "if os.fork() == 0:",
+      "  l.close(); c = socket.create_connection(a)",
+      "  open('child', 'w').write(str(os.getpid())); open('ready', 'w').close(); time.sleep(600)",
+      "s = l.accept(); time.sleep(600)",
+    ],
+    says: /fd \d+ of \d+ \(\S+\): a TCP connection \(ESTABLISHED, 127\.0\.0\.1:\d+ to 127\.0\.0\.1:\d+\) whose other end is outside/,
   },
   {
     name: "a TCP connection that waits to be accepted",

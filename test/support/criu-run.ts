@@ -23,10 +23,10 @@ function complaints(directory: string, log: string): string {
 }
 
 /** Dumps a tree with real CRIU, which ends it. */
-export async function criuDump(pid: number, directory: string): Promise<void> {
+export async function criuDump(pid: number, directory: string, ...options: string[]): Promise<void> {
   mkdirSync(directory, { mode: 0o700 });
   const tree = treeOf(pid);
-  const { status } = run(criuBin ?? "", ["dump", "-t", String(pid), "-D", directory, "-o", "dump.log", "-v2", ...tolerant]);
+  const { status } = run(criuBin ?? "", ["dump", "-t", String(pid), "-D", directory, "-o", "dump.log", "-v2", ...tolerant, ...options]);
   assert.equal(status, 0, `criu dump: ${complaints(directory, "dump.log")}`);
   await gone(tree);
 }

@@ -13,7 +13,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file sockets.proto.
  */
 export const file_sockets: GenFile = /*@__PURE__*/
-  fileDesc("Cg1zb2NrZXRzLnByb3RvEgpjcmltZy5jcml1IlUKCUZpbGVPd25lchILCgN1aWQYASABKA0SDAoEZXVpZBgCIAEoDRIOCgZzaWdudW0YAyABKA0SEAoIcGlkX3R5cGUYBCABKA0SCwoDcGlkGAUgASgNIqQECg1Tb2NrZXRPcHRpb25zEhEKCXNvX3NuZGJ1ZhgBIAEoDRIRCglzb19yY3ZidWYYAiABKA0SFgoOc29fc25kX3Rtb19zZWMYAyABKAQSFwoPc29fc25kX3Rtb191c2VjGAQgASgEEhYKDnNvX3Jjdl90bW9fc2VjGAUgASgEEhcKD3NvX3Jjdl90bW9fdXNlYxgGIAEoBBIRCglyZXVzZWFkZHIYByABKAgSEwoLc29fcHJpb3JpdHkYCCABKA0SEwoLc29fcmN2bG93YXQYCSABKA0SDwoHc29fbWFyaxgKIAEoDRITCgtzb19wYXNzY3JlZBgLIAEoCBISCgpzb19wYXNzc2VjGAwgASgIEhQKDHNvX2RvbnRyb3V0ZRgNIAEoCBITCgtzb19ub19jaGVjaxgOIAEoCBIUCgxzb19ib3VuZF9kZXYYDyABKAwSEQoJc29fZmlsdGVyGBAgAygGEhQKDHNvX3JldXNlcG9ydBgRIAEoCBIUCgxzb19icm9hZGNhc3QYEiABKAgSFAoMc29fa2VlcGFsaXZlGBMgASgIEhMKC3RjcF9rZWVwY250GBQgASgNEhQKDHRjcF9rZWVwaWRsZRgVIAEoDRIVCg10Y3Bfa2VlcGludHZsGBYgASgNEhQKDHNvX29vYmlubGluZRgXIAEoDRIRCglzb19saW5nZXIYGCABKA0SEwoLc29fYnVmX2xvY2sYGSABKA0i4QIKClVuaXhTb2NrZXQSCgoCaWQYASABKA0SCwoDaW5vGAIgASgNEgwKBHR5cGUYAyABKA0SDQoFc3RhdGUYBCABKA0SDQoFZmxhZ3MYBSABKA0SDgoGdWZsYWdzGAYgASgNEg8KB2JhY2tsb2cYByABKA0SDAoEcGVlchgIIAEoDRIjCgRmb3duGAkgASgLMhUuY3JpbWcuY3JpdS5GaWxlT3duZXISJwoEb3B0cxgKIAEoCzIZLmNyaW1nLmNyaXUuU29ja2V0T3B0aW9ucxIMCgRuYW1lGAsgASgMEhAKCHNodXRkb3duGAwgASgNEi8KCmZpbGVfcGVybXMYDSABKAsyGy5jcmltZy5jcml1LkZpbGVQZXJtaXNzaW9ucxIQCghuYW1lX2RpchgOIAEoDBIPCgdkZWxldGVkGA8gASgIEg0KBW5zX2lkGBAgASgNEg4KBm1udF9pZBgRIAEoESI5Cg9GaWxlUGVybWlzc2lvbnMSDAoEbW9kZRgBIAEoDRILCgN1aWQYAiABKA0SCwoDZ2lkGAMgASgNIqoDCgpJbmV0U29ja2V0EgoKAmlkGAEgASgNEgsKA2lubxgCIAEoDRIOCgZmYW1pbHkYAyABKA0SDAoEdHlwZRgEIAEoDRINCgVwcm90bxgFIAEoDRINCgVzdGF0ZRgGIAEoDRIQCghzcmNfcG9ydBgHIAEoDRIQCghkc3RfcG9ydBgIIAEoDRINCgVmbGFncxgJIAEoDRIPCgdiYWNrbG9nGAogASgNEhAKCHNyY19hZGRyGAsgAygNEhAKCGRzdF9hZGRyGAwgAygNEiMKBGZvd24YDSABKAsyFS5jcmltZy5jcml1LkZpbGVPd25lchInCgRvcHRzGA4gASgLMhkuY3JpbWcuY3JpdS5Tb2NrZXRPcHRpb25zEg4KBnY2b25seRgPIAEoCBImCgdpcF9vcHRzGBAgASgLMhUuY3JpbWcuY3JpdS5JcE9wdGlvbnMSDgoGaWZuYW1lGBEgASgMEg0KBW5zX2lkGBIgASgNEhAKCHNodXRkb3duGBMgASgNEigKCHRjcF9vcHRzGBQgASgLMhYuY3JpbWcuY3JpdS5UY3BPcHRpb25zIkgKCUlwT3B0aW9ucxIQCghmcmVlYmluZBgBIAEoCBIPCgdwa3RpbmZvGAUgASgIEgsKA3RvcxgGIAEoDRILCgN0dGwYByABKA0iYQoKVGNwT3B0aW9ucxIMCgRjb3JrGAEgASgIEg8KB25vZGVsYXkYAiABKAgSDwoHa2VlcGNudBgDIAEoDRIQCghrZWVwaWRsZRgEIAEoDRIRCglrZWVwaW50dmwYBSABKA0");
+  fileDesc("Cg1zb2NrZXRzLnByb3RvEgpjcmltZy5jcml1IlUKCUZpbGVPd25lchILCgN1aWQYASABKA0SDAoEZXVpZBgCIAEoDRIOCgZzaWdudW0YAyABKA0SEAoIcGlkX3R5cGUYBCABKA0SCwoDcGlkGAUgASgNIqQECg1Tb2NrZXRPcHRpb25zEhEKCXNvX3NuZGJ1ZhgBIAEoDRIRCglzb19yY3ZidWYYAiABKA0SFgoOc29fc25kX3Rtb19zZWMYAyABKAQSFwoPc29fc25kX3Rtb191c2VjGAQgASgEEhYKDnNvX3Jjdl90bW9fc2VjGAUgASgEEhcKD3NvX3Jjdl90bW9fdXNlYxgGIAEoBBIRCglyZXVzZWFkZHIYByABKAgSEwoLc29fcHJpb3JpdHkYCCABKA0SEwoLc29fcmN2bG93YXQYCSABKA0SDwoHc29fbWFyaxgKIAEoDRITCgtzb19wYXNzY3JlZBgLIAEoCBISCgpzb19wYXNzc2VjGAwgASgIEhQKDHNvX2RvbnRyb3V0ZRgNIAEoCBITCgtzb19ub19jaGVjaxgOIAEoCBIUCgxzb19ib3VuZF9kZXYYDyABKAwSEQoJc29fZmlsdGVyGBAgAygGEhQKDHNvX3JldXNlcG9ydBgRIAEoCBIUCgxzb19icm9hZGNhc3QYEiABKAgSFAoMc29fa2VlcGFsaXZlGBMgASgIEhMKC3RjcF9rZWVwY250GBQgASgNEhQKDHRjcF9rZWVwaWRsZRgVIAEoDRIVCg10Y3Bfa2VlcGludHZsGBYgASgNEhQKDHNvX29vYmlubGluZRgXIAEoDRIRCglzb19saW5nZXIYGCABKA0SEwoLc29fYnVmX2xvY2sYGSABKA0i4QIKClVuaXhTb2NrZXQSCgoCaWQYASABKA0SCwoDaW5vGAIgASgNEgwKBHR5cGUYAyABKA0SDQoFc3RhdGUYBCABKA0SDQoFZmxhZ3MYBSABKA0SDgoGdWZsYWdzGAYgASgNEg8KB2JhY2tsb2cYByABKA0SDAoEcGVlchgIIAEoDRIjCgRmb3duGAkgASgLMhUuY3JpbWcuY3JpdS5GaWxlT3duZXISJwoEb3B0cxgKIAEoCzIZLmNyaW1nLmNyaXUuU29ja2V0T3B0aW9ucxIMCgRuYW1lGAsgASgMEhAKCHNodXRkb3duGAwgASgNEi8KCmZpbGVfcGVybXMYDSABKAsyGy5jcmltZy5jcml1LkZpbGVQZXJtaXNzaW9ucxIQCghuYW1lX2RpchgOIAEoDBIPCgdkZWxldGVkGA8gASgIEg0KBW5zX2lkGBAgASgNEg4KBm1udF9pZBgRIAEoESI5Cg9GaWxlUGVybWlzc2lvbnMSDAoEbW9kZRgBIAEoDRILCgN1aWQYAiABKA0SCwoDZ2lkGAMgASgNIqoDCgpJbmV0U29ja2V0EgoKAmlkGAEgASgNEgsKA2lubxgCIAEoDRIOCgZmYW1pbHkYAyABKA0SDAoEdHlwZRgEIAEoDRINCgVwcm90bxgFIAEoDRINCgVzdGF0ZRgGIAEoDRIQCghzcmNfcG9ydBgHIAEoDRIQCghkc3RfcG9ydBgIIAEoDRINCgVmbGFncxgJIAEoDRIPCgdiYWNrbG9nGAogASgNEhAKCHNyY19hZGRyGAsgAygNEhAKCGRzdF9hZGRyGAwgAygNEiMKBGZvd24YDSABKAsyFS5jcmltZy5jcml1LkZpbGVPd25lchInCgRvcHRzGA4gASgLMhkuY3JpbWcuY3JpdS5Tb2NrZXRPcHRpb25zEg4KBnY2b25seRgPIAEoCBImCgdpcF9vcHRzGBAgASgLMhUuY3JpbWcuY3JpdS5JcE9wdGlvbnMSDgoGaWZuYW1lGBEgASgMEg0KBW5zX2lkGBIgASgNEhAKCHNodXRkb3duGBMgASgNEigKCHRjcF9vcHRzGBQgASgLMhYuY3JpbWcuY3JpdS5UY3BPcHRpb25zIkgKCUlwT3B0aW9ucxIQCghmcmVlYmluZBgBIAEoCBIPCgdwa3RpbmZvGAUgASgIEgsKA3RvcxgGIAEoDRILCgN0dGwYByABKA0iugIKCVRjcFN0cmVhbRIPCgdpbnFfbGVuGAEgASgNEg8KB2lucV9zZXEYAiABKA0SEAoIb3V0cV9sZW4YAyABKA0SEAoIb3V0cV9zZXEYBCABKA0SEAoIb3B0X21hc2sYBSABKA0SEgoKc25kX3dzY2FsZRgGIAEoDRIRCgltc3NfY2xhbXAYByABKA0SEgoKcmN2X3dzY2FsZRgIIAEoDRIRCgl0aW1lc3RhbXAYCSABKA0SDAoEY29yaxgKIAEoCBIPCgdub2RlbGF5GAsgASgIEhAKCHVuc3FfbGVuGAwgASgNEg8KB3NuZF93bDEYDSABKA0SDwoHc25kX3duZBgOIAEoDRISCgptYXhfd2luZG93GA8gASgNEg8KB3Jjdl93bmQYECABKA0SDwoHcmN2X3d1cBgRIAEoDSJhCgpUY3BPcHRpb25zEgwKBGNvcmsYASABKAgSDwoHbm9kZWxheRgCIAEoCBIPCgdrZWVwY250GAMgASgNEhAKCGtlZXBpZGxlGAQgASgNEhEKCWtlZXBpbnR2bBgFIAEoDQ");
 
 /**
  * F_SETOWN and F_SETSIG.
@@ -474,6 +474,111 @@ export const IpOptionsSchema: GenMessage<IpOptions> = /*@__PURE__*/
   messageDesc(file_sockets, 5);
 
 /**
+ * The entry of tcp-stream-INO.img; the bytes of the receive queue and of the send queue follow it. See TCP_REPAIR.
+ *
+ * @generated from message crimg.criu.TcpStream
+ */
+export type TcpStream = Message<"crimg.criu.TcpStream"> & {
+  /**
+   * @generated from field: optional uint32 inq_len = 1;
+   */
+  inqLen: number;
+
+  /**
+   * rcv_nxt and write_seq; both count a FIN.
+   *
+   * @generated from field: optional uint32 inq_seq = 2;
+   */
+  inqSeq: number;
+
+  /**
+   * @generated from field: optional uint32 outq_len = 3;
+   */
+  outqLen: number;
+
+  /**
+   * @generated from field: optional uint32 outq_seq = 4;
+   */
+  outqSeq: number;
+
+  /**
+   * TCPI_OPT_* bits.
+   *
+   * @generated from field: optional uint32 opt_mask = 5;
+   */
+  optMask: number;
+
+  /**
+   * @generated from field: optional uint32 snd_wscale = 6;
+   */
+  sndWscale: number;
+
+  /**
+   * @generated from field: optional uint32 mss_clamp = 7;
+   */
+  mssClamp: number;
+
+  /**
+   * @generated from field: optional uint32 rcv_wscale = 8;
+   */
+  rcvWscale: number;
+
+  /**
+   * @generated from field: optional uint32 timestamp = 9;
+   */
+  timestamp: number;
+
+  /**
+   * @generated from field: optional bool cork = 10;
+   */
+  cork: boolean;
+
+  /**
+   * @generated from field: optional bool nodelay = 11;
+   */
+  nodelay: boolean;
+
+  /**
+   * Bytes at the end of the send queue that were never sent.
+   *
+   * @generated from field: optional uint32 unsq_len = 12;
+   */
+  unsqLen: number;
+
+  /**
+   * @generated from field: optional uint32 snd_wl1 = 13;
+   */
+  sndWl1: number;
+
+  /**
+   * @generated from field: optional uint32 snd_wnd = 14;
+   */
+  sndWnd: number;
+
+  /**
+   * @generated from field: optional uint32 max_window = 15;
+   */
+  maxWindow: number;
+
+  /**
+   * @generated from field: optional uint32 rcv_wnd = 16;
+   */
+  rcvWnd: number;
+
+  /**
+   * @generated from field: optional uint32 rcv_wup = 17;
+   */
+  rcvWup: number;
+};
+
+/**
+ * Describes the message crimg.criu.TcpStream.
+ * Use `create(TcpStreamSchema)` to create a new message.
+ */
+export const TcpStreamSchema: GenMessage<TcpStream> = /*@__PURE__*/
+  messageDesc(file_sockets, 6);
+
+/**
  * @generated from message crimg.criu.TcpOptions
  */
 export type TcpOptions = Message<"crimg.criu.TcpOptions"> & {
@@ -508,5 +613,5 @@ export type TcpOptions = Message<"crimg.criu.TcpOptions"> & {
  * Use `create(TcpOptionsSchema)` to create a new message.
  */
 export const TcpOptionsSchema: GenMessage<TcpOptions> = /*@__PURE__*/
-  messageDesc(file_sockets, 6);
+  messageDesc(file_sockets, 7);
 

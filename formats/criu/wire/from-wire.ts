@@ -71,7 +71,7 @@ function addCheckpoint(builder: ModelBuilder): void {
     }),
   );
   builder.deltas.push((_context, foreign) => {
-    foreign.addDelta(wholeCheckpoint, "inventory", InventorySchema, wire.inventory, inventoryToWire());
+    foreign.addDelta(wholeCheckpoint, "inventory", InventorySchema, wire.inventory, inventoryToWire(builder.tables));
   });
 }
 

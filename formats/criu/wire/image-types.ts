@@ -34,6 +34,7 @@ const magics: Readonly<Record<string, number>> = {
   "pipes-data": 0x56453709,
   "fifo-data": 0x59333054,
   "sk-queues": 0x56264026,
+  "tcp-stream": 0x51465506,
   "tty-info": 0x59453036,
   "tty-data": 0x59413026,
   timens: 0x43114433,
@@ -85,7 +86,7 @@ export const inventoryName = "inventory.img";
 /** Images whose whole content the model takes over, so that they are written anew. */
 const modelled = new RegExp(
   "^(?:inventory|pstree|files|memfd|remap-fpath|pipes-data|fifo-data|sk-queues|" +
-    "(?:core|ids|timens|mm|fs|fdinfo|pagemap|pages|sigacts)-\\d+|pagemap-shmem-\\d+|ghost-file-[0-9a-f]+)\\.img$",
+    "(?:core|ids|timens|mm|fs|fdinfo|pagemap|pages|sigacts)-\\d+|pagemap-shmem-\\d+|(?:ghost-file|tcp-stream)-[0-9a-f]+)\\.img$",
 );
 
 /** True if reading takes the file into the model; others are carried along as they are. */

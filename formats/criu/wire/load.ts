@@ -35,6 +35,7 @@ import {
   type TreeEntry,
   TreeEntrySchema,
 } from "../gen/tree_pb.js";
+import { type TcpStream, TcpStreamSchema } from "../gen/sockets_pb.js";
 import type { ImageSet } from "./image-set.js";
 import { inventoryName, isModelled } from "./image-types.js";
 import { list, one, openRaw, optionalList, optionalOne } from "./image-lists.js";
@@ -49,6 +50,13 @@ const maxCarried = 64 * 1024 * 1024;
 export interface PipePayload {
   readonly entry: PipeData;
   readonly data: Uint8Array;
+}
+
+/** A TCP connection, and the bytes of its queues. */
+export interface StreamPayload {
+  readonly entry: TcpStream;
+  readonly received: Uint8Array;
+  readonly sent: Uint8Array;
 }
 
 export interface PacketPayload {
@@ -75,6 +83,8 @@ export interface WireSet {
   readonly pipeData: readonly PipePayload[];
   readonly fifoData: readonly PipePayload[];
   readonly packets: readonly PacketPayload[];
+  /** By the inode of the socket. */
+  readonly streams: ReadonlyMap<number, StreamPayload>;
   readonly timens: TimensEntry | undefined;
   readonly terminals: readonly TtyInfo[];
   readonly terminalData: readonly TtyData[];
@@ -138,6 +148,7 @@ export function loadSet(set: ImageSet): WireSet {
     pipeData: payloads(set, "pipes-data.img", "pipes-data", PipeDataSchema, (entry) => entry.bytes),
     fifoData: payloads(set, "fifo-data.img", "fifo-data", PipeDataSchema, (entry) => entry.bytes),
     packets: payloads(set, "sk-queues.img", "sk-queues", SocketPacketSchema, (entry) => entry.length),
+    streams: loadStreams(set),
     timens: optionalOne(set, timensName(set, ids.get(tree[0]?.pid ?? 0)), "timens", TimensEntrySchema),
     terminals: optionalList(set, "tty-info.img", "tty-info", TtyInfoSchema),
     terminalData: optionalList(set, "tty-data.img", "tty-data", TtyDataSchema),
@@ -183,6 +194,24 @@ function carriedImages(set: ImageSet): { carried: Map<string, Uint8Array>; tooBi
     }
   }
   return { carried, tooBig };
+}
+
+/** tcp-stream-INO.img, INO in hexadecimal. */
+function loadStreams(set: ImageSet): Map<number, StreamPayload> {
+  const streams = new Map<number, StreamPayload>();
+  for (const name of set.names) {
+    const ino = /^tcp-stream-([0-9a-f]{1,8})\.img$/.exec(name)?.[1];
+    if (ino === undefined) continue;
+    const reader = set.open(name, "tcp-stream");
+    try {
+      const entry = reader.one(TcpStreamSchema);
+      const received = reader.payload(entry.inqLen, maxPayload).slice();
+      streams.set(Number.parseInt(ino, 16), { entry, received, sent: reader.payload(entry.outqLen, maxPayload).slice() });
+    } finally {
+      reader.close();
+    }
+  }
+  return streams;
 }
 
 function payloads<Schema extends DescMessage>(

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Rows → messages of a task: the inverses of from-wire.ts, without what was kept aside. */
 import { create } from "@bufbuild/protobuf";
-import { objectRow, taskRow, threadRow } from "../../../src/gen/tables.js";
+import { objectRow, type Tables, taskRow, threadRow } from "../../../src/gen/tables.js";
 import { hostNamespaces, type ImageSetIds } from "../ids/image-set-ids.js";
 import { type CoreEntry, CoreEntrySchema } from "../gen/core_pb.js";
 import { type FileEntry, FileEntrySchema } from "../gen/files_pb.js";
@@ -17,6 +17,7 @@ import {
 } from "../gen/tree_pb.js";
 import { fileType } from "../map/file-types.js";
 import { machineX86, threadToWire } from "../map/map-core.js";
+import { lockToWire } from "../map/network-lock.js";
 import { nameOnDisk, noOwner, regToWire } from "../map/map-object.js";
 import { taskStatesToWire } from "../map/states.js";
 import { credsToWire, queueToWire, taskCoreToWire } from "../map/map-task.js";
@@ -27,7 +28,9 @@ export const rootDirectory = objectRow({ kind: "directory", mode: 0o040755, path
 /** Image version with a common magic. */
 const imageVersion = 2;
 
-export function inventoryToWire(): Inventory {
+/** CRIU takes away the lock that it finds by the run id (network-lock.ts). */
+export function inventoryToWire(tables: Pick<Tables, "networkLocks" | "tcpConnections">): Inventory {
+  const { method, runId } = lockToWire(tables);
   return create(InventorySchema, {
     imgVersion: imageVersion,
     fdinfoPerId: true,
@@ -35,7 +38,8 @@ export function inventoryToWire(): Inventory {
     nsPerId: true,
     rootCgSet: 1,
     lsmtype: 0,
-    networkLockMethod: 0,
+    networkLockMethod: method,
+    ...(runId === undefined ? {} : { dumpCriuRunId: Buffer.from(runId) }),
     pluginsEntry: {},
   });
 }

@@ -16,6 +16,8 @@ export interface DescriptorOptions {
   readonly skipInFlight?: boolean;
   /** TCP connections with peers outside the tree are kept. */
   readonly tcpEstablished?: boolean;
+  /** Format id of the image; the executable image if absent. */
+  readonly to?: string;
   /** How packets of those are held back: nftables, or skip (not at all). */
   readonly networkLock?: string;
   /** TCP connections may come back as ones that are over. */

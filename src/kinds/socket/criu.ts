@@ -15,9 +15,10 @@ import {
   optionsFromWire,
   optionsToWire,
 } from "../../../formats/criu/map/socket-options.js";
-import { type OpenFileRow, type SocketRow, socketRow, type SocketState } from "../../gen/tables.js";
+import { type OpenFileRow, type SocketRow, socketRow, type SocketState, tcpStateValues } from "../../gen/tables.js";
 import { socketOptionName } from "../../state/socket-options.js";
 import { messagesFromWire, writeQueues } from "./criu-queues.js";
+import { finishStreams, streamFromWire, tcpStateFromWire, writeStreams } from "./criu-streams.js";
 
 const family = { unix: 1, inet: 2, inet6: 10 } as const;
 /** TCP_* states, which the tool uses for unix sockets too (linux/tcp_states.h). */
@@ -31,10 +32,14 @@ export const mapping: FileMapping = {
   },
   finishReading(builder, fileOf) {
     tiePeers(builder);
+    finishStreams(builder);
     messagesFromWire(builder, fileOf);
   },
   toWire: socketToWire,
-  writeImages: writeQueues,
+  writeImages(output, context) {
+    writeQueues(output, context);
+    writeStreams(output, context);
+  },
   losses: ({ tables }) => [
     {
       code: "sockets.options",
@@ -63,7 +68,9 @@ function stateFromWire(number: number, hasPeer: boolean): SocketState {
   return number === state.established && hasPeer ? "connected" : "closed";
 }
 
-function stateToWire(socket: SocketRow): number {
+function stateToWire(context: ImageSetIds, row: number, socket: SocketRow): number {
+  const connection = context.tables.tcpConnections.find((one) => one.socket === row);
+  if (connection !== undefined) return tcpStateValues[connection.tcpState];
   if (socket.state === "listening") return state.listen;
   if (socket.state === "unconnected") return state.close;
   return state.established;
@@ -132,19 +139,23 @@ function inetAddressToWire(kind: number, address: Uint8Array): { words: number[]
   return { words: Array.from({ length: count }, (_, index) => view.getUint32(offset + index * 4, true)), port: view.getUint16(2, false) };
 }
 
-/** Adds the row of an IP socket. What a TCP connection is besides stays in its tcp-stream image. */
+/** Adds the row of an IP socket. A TCP connection has an image of its own besides (criu-streams.ts). */
 function inetFromWire(builder: ModelBuilder, entry: InetSocket): number {
   const row = builder.tables.sockets.length;
   builder.socketRows.set(entry.ino, row);
   const isAddressed = entry.srcPort !== 0 || entry.srcAddr.some((word) => word !== 0);
   const hasPeer = entry.dstPort !== 0;
+  const isTcp = entry.proto === tcpProtocol && entry.type === 1;
+  const stream = isTcp && tcpStateFromWire(entry.state) !== undefined ? builder.wire.streams.get(entry.ino) : undefined;
+  // Without its image a connection was given up (--tcp-close).
+  const isOver = isTcp && hasPeer && stream === undefined;
   builder.tables.sockets.push(
     socketRow({
       ino: BigInt(entry.ino),
       family: entry.family,
       type: entry.type,
       protocol: entry.proto,
-      state: stateFromWire(entry.state, hasPeer),
+      state: stream !== undefined ? "connected" : isOver ? "closed" : stateFromWire(entry.state, hasPeer),
       backlog: entry.state === state.listen ? entry.backlog : 0,
       shutdown: entry.shutdown & 3,
       localAddress: isAddressed ? inetAddress(entry.family, entry.srcAddr, entry.srcPort) : new Uint8Array(0),
@@ -153,14 +164,7 @@ function inetFromWire(builder: ModelBuilder, entry: InetSocket): number {
   );
   if (entry.opts) builder.tables.socketOptions.push(...optionsFromWire(row, entry.opts));
   builder.tables.socketOptions.push(...inetOptionsFromWire(row, entry));
-  if (entry.proto === tcpProtocol && entry.state !== state.listen && hasPeer) {
-    builder.lose({
-      code: "sockets.tcp-stream",
-      facet: "sockets",
-      count: 1,
-      text: `The TCP connection of socket ${entry.ino} (file ${entry.id}) is kept for CRIU only.`,
-    });
-  }
+  if (stream !== undefined) streamFromWire(builder, row, entry, stream);
   return row;
 }
 
@@ -175,7 +179,7 @@ function socketToWire(context: ImageSetIds, fileRow: number, file: OpenFileRow):
     id,
     ino: context.socketInode(row),
     type: socket.type,
-    state: stateToWire(socket),
+    state: stateToWire(context, row, socket),
     flags: file.flags,
     backlog: socket.backlog,
     fown: ownerToWire(file),
@@ -209,6 +213,12 @@ function socketToWire(context: ImageSetIds, fileRow: number, file: OpenFileRow):
     dstAddr: target.words,
   });
   if (socket.shutdown !== 0) isk.shutdown = socket.shutdown;
+  const connection = context.tables.tcpConnections.find((one) => one.socket === row);
+  if (connection !== undefined && isk.opts) {
+    // Sizes that the kernel has chosen for it.
+    if (connection.sendBuffer > 0 && (isk.opts.soBufLock & 1) === 0) isk.opts.soSndbuf = connection.sendBuffer;
+    if (connection.receiveBuffer > 0 && (isk.opts.soBufLock & 2) === 0) isk.opts.soRcvbuf = connection.receiveBuffer;
+  }
   inetOptionsToWire(options, isk, isTcp);
   return create(FileEntrySchema, { type: fileType.inetSocket, id, isk });
 }

@@ -7,8 +7,8 @@ import { type DescriptorFacts, inodeType } from "../../dump/fds/facts.js";
 import type { FileCollector, FileDump, FileFields } from "../../dump/fds/kind.js";
 import { inherited } from "../inherited/dump.js";
 import { freebindOptions, InetSocketCollector, type SocketKind } from "./inet/dump.js";
-import { OptionReader, SOL_SOCKET, socketFilter } from "../../dump/fds/socket-options.js";
-import { socketOptions as optionTable } from "../../state/socket-options.js";
+import { OptionReader, type OptionValue, SOL_SOCKET, socketFilter } from "../../dump/fds/socket-options.js";
+import { levelOf, socketOptions as optionTable } from "../../state/socket-options.js";
 import { type Group, groupsHere, memberships } from "./inet/dump-multicast.js";
 import { UnixSocketCollector } from "./unix/dump.js";
 
@@ -92,9 +92,9 @@ class SocketCollector implements FileCollector {
   #options(description: Description, kind: SocketKind, socket: number, row: SocketRow): void {
     const { socketOptions } = this.collecting.context.tables;
     const all = this.#optionReader.changed(description.fd, kind.family, kind.type, kind.protocol);
-    // TCP_MAXSEG and TCP_WINDOW_CLAMP of what is or was connected are what the connection made of them.
+    // TCP_MAXSEG, TCP_WINDOW_CLAMP and SO_INCOMING_CPU of what is or was connected are what the connection made of them.
     const isOrWasConnected = kind.type === 1 && (row.state === "closed" || row.state === "connected");
-    const changed = isOrWasConnected ? all.filter(({ level, option }) => level !== 6 || (option !== 2 && option !== 10)) : all;
+    const changed = isOrWasConnected && kind.family !== 1 ? all.filter((one) => !isMadeByConnecting(one)) : all;
     for (const option of [...changed, ...freebindOptions(row, changed)]) {
       socketOptions.push(socketOptionRow({ socket, ...option }));
     }
@@ -122,6 +122,15 @@ class SocketCollector implements FileCollector {
       this.collecting.context.tables.socketOptions.push(socketOptionRow({ socket, level: 270, option: 1, value }));
     }
   }
+}
+
+const madeByConnecting = (["TCP_MAXSEG", "TCP_WINDOW_CLAMP", "SO_INCOMING_CPU"] as const).map((name) => ({
+  level: levelOf(name),
+  option: optionTable[name].option,
+}));
+
+function isMadeByConnecting({ level, option }: OptionValue): boolean {
+  return madeByConnecting.some((one) => one.level === level && one.option === option);
 }
 
 function kindOf(description: Description): SocketKind {

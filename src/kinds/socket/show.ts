@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Sockets: a row in the list of descriptors, and a section of their own. */
-import type { OpenFileRow, SocketOptionRow, SocketRow } from "../../gen/tables.js";
+import type { NetworkLockRow, OpenFileRow, SocketOptionRow, SocketRow } from "../../gen/tables.js";
 import type { Checkpoint } from "../../model/checkpoint.js";
 import { detailsOf, holdersOf } from "../../ops/show/held-files.js";
 import { sockaddrText, socketKindName } from "../../ops/show/names.js";
@@ -17,7 +17,8 @@ function describeSocket({ tables }: Checkpoint, { detail }: OpenFileRow): string
   const socket = detail === null ? undefined : tables.sockets[detail];
   if (socket === undefined) return "socket";
   const kind = socketKindName(socket.family, socket.type, socket.protocol);
-  return `socket:[${socket.ino}] ${kind} ${socket.state} ${sockaddrText(socket.localAddress)}`.trimEnd();
+  const peer = socket.family !== 1 && socket.state === "connected" ? ` to ${sockaddrText(socket.peerAddress)}` : "";
+  return `socket:[${socket.ino}] ${kind} ${socket.state} ${sockaddrText(socket.localAddress)}${peer}`.trimEnd();
 }
 
 /** Sockets with addresses, options and what waits in them. */
@@ -28,19 +29,25 @@ export function sockets(scope: Scope): Section {
   const wanted = new Set(indices);
   const options = tables.socketOptions.flatMap((row, index) => (wanted.has(row.socket) ? [index] : []));
   const messages = tables.socketMessages.flatMap((row, index) => (wanted.has(row.socket) ? [index] : []));
+  const connections = tables.tcpConnections.flatMap((row, index) => (wanted.has(row.socket) ? [index] : []));
+  const connectionOf = new Map(tables.tcpConnections.map((row) => [row.socket, row]));
   const rows = indices.map((index) => {
     const socket = tables.sockets[index] as SocketRow;
+    const connection = connectionOf.get(index);
     const file = tables.files.findIndex((one) => one.kind === "socket" && one.detail === index);
     const queued = tables.socketMessages.filter((message) => message.socket === index);
     const bytes = queued.reduce((sum, message) => sum + message.data.length, 0);
+    const inQueue = connection
+      ? `${connection.receiveQueue.length} B in, ${connection.sendQueue.length} B out`
+      : `${queued.length} (${bytes} B)`;
     const peer = socket.peer === null ? sockaddrText(socket.peerAddress) : `socket:[${tables.sockets[socket.peer]?.ino ?? "?"}]`;
     return [
       `socket:[${socket.ino}]`,
       socketKindName(socket.family, socket.type, socket.protocol),
-      socket.state,
+      connection?.tcpState ?? socket.state,
       sockaddrText(socket.localAddress) || (socket.object === null ? "-" : objectText(tables.objects[socket.object])),
       peer || "-",
-      `${queued.length} (${bytes} B)`,
+      inQueue,
       String(tables.socketOptions.filter((option) => option.socket === index).length),
       holders.get(file) ?? "-",
     ];
@@ -61,9 +68,26 @@ export function sockets(scope: Scope): Section {
     { title: "HELD AS" },
   ] as const;
   return {
-    blocks: [rows.length > 0 ? { columns, rows } : { lines: ["no sockets"] }, ...(optionLines.length > 0 ? [{ lines: optionLines }] : [])],
-    selected: { sockets: indices, socketOptions: options, socketMessages: messages },
+    blocks: [
+      rows.length > 0 ? { columns, rows } : { lines: ["no sockets"] },
+      ...(optionLines.length > 0 ? [{ lines: optionLines }] : []),
+      ...(connections.length > 0 ? lockLines(tables.networkLocks) : []),
+    ],
+    selected: {
+      sockets: indices,
+      socketOptions: options,
+      socketMessages: messages,
+      ...(connections.length === 0 ? {} : { tcpConnections: connections, networkLocks: tables.networkLocks.map((_, index) => index) }),
+    },
   };
+}
+
+/** What holds the packets of connections back until a resume. */
+function lockLines(locks: readonly NetworkLockRow[]): { lines: string[] }[] {
+  const lines = locks.map(({ lockMethod, name }) =>
+    lockMethod === "nftables" ? `packets held back by: nft table inet ${name}` : "packets held back by: iptables rules of CRIU",
+  );
+  return lines.length === 0 ? [] : [{ lines }];
 }
 
 /** `SO_KEEPALIVE=1`, `SO_BINDTODEVICE=eth0`; values of other lengths than a number's as bytes. */

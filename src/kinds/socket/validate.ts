@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Sockets: pairs name each other, and every socket is open. */
+import { endsOf } from "../../state/tcp.js";
 import { modelRule } from "../../validate/model-context.js";
 import { lacksDetail, type FileValidation } from "../../validate/rules/file-kind.js";
 
@@ -21,6 +22,40 @@ export const validation: FileValidation = {
               at: { table: "sockets", row: socket.peer ?? 0, field: "peer" },
               expected: String(row),
               actual: String(peer.peer ?? "none"),
+            };
+          }
+        }
+      },
+    ),
+    modelRule(
+      {
+        code: "fd.tcp-connection",
+        facet: "sockets",
+        summary: "A TCP connection belongs to a connected TCP socket with two addresses, and its queues hold what they say.",
+        spec: "SPEC 5.70",
+      },
+      function* ({ tables }) {
+        const seen = new Set<number>();
+        for (const [row, connection] of tables.tcpConnections.entries()) {
+          const socket = tables.sockets[connection.socket];
+          const at = (field: "socket" | "numUnsent") => ({ table: "tcpConnections", row, field }) as const;
+          if (socket === undefined) continue;
+          if (socket.state !== "connected" || socket.type !== 1) {
+            yield { message: `socket ${socket.ino} is no connected TCP socket`, at: at("socket") };
+          } else if (endsOf(socket) === undefined) {
+            yield {
+              message: `socket ${socket.ino} has no pair of addresses`,
+              at: { table: "sockets", row: connection.socket, field: "peerAddress" },
+            };
+          }
+          if (seen.has(connection.socket)) yield { message: `socket ${socket.ino} has two connections`, at: at("socket") };
+          seen.add(connection.socket);
+          if (connection.numUnsent > connection.sendQueue.length) {
+            yield {
+              message: `more bytes are unsent than the send queue of socket ${socket.ino} holds`,
+              at: at("numUnsent"),
+              expected: `at most ${connection.sendQueue.length}`,
+              actual: String(connection.numUnsent),
             };
           }
         }

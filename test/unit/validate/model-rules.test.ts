@@ -14,6 +14,7 @@ import {
   sysvSegmentRow,
   sysvSemaphoresRow,
   taskRow,
+  tcpConnectionRow,
   terminalRow,
   threadRow,
   vmaRow,
@@ -220,6 +221,10 @@ const broken: Readonly<Record<string, readonly ((tables: MutableTables) => void)
   ],
   "fd.epoll": [set("epollWatches", 0, { epoll: 0 })],
   "fd.socket-pair": [set("sockets", 0, { peer: null }), set("sockets", 1, { peer: 1 })],
+  "fd.tcp-connection": [
+    (tables) => void tables.tcpConnections.push(tcpConnectionRow({ socket: 0 })),
+    (tables) => void tables.tcpConnections.push(tcpConnectionRow({ socket: 1, numUnsent: 1 })),
+  ],
   "fd.socket-unheld": [copy("sockets", 0, { isPaired: 0 })],
   "signal.number": [set("signalActions", 0, { signal: 65 })],
   "signal.action-twice": [copy("signalActions", 0)],

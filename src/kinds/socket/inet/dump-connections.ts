@@ -42,10 +42,12 @@ export function collectConnections(collecting: Collecting, connected: readonly C
   const found = withPeers(connected);
   const outside = found.filter(({ peer }) => peer === undefined);
   if (!options.tcpEstablished) for (const one of outside) refuseOutside(one);
-  if (outside.length > 0 && options.networkLock !== "skip") {
+  // CRIU's restore makes one end after the other, and lets what they send out: nobody may answer.
+  const locked = options.to === "criu" ? found : outside;
+  if (locked.length > 0 && options.networkLock !== "skip") {
     const name = lockName();
     hold.lock(
-      outside.flatMap(({ ends }) => (ends === undefined ? [] : [ends])),
+      locked.flatMap(({ ends }) => (ends === undefined ? [] : [ends])),
       name,
     );
     context.tables.networkLocks.push(networkLockRow({ lockMethod: "nftables", name }));

@@ -19,6 +19,14 @@ const ENOENT = 2;
 /** Ops of the first process, before any of the sockets is there. Registers the end of it. */
 export function dropPackets(context: LowerContext, connections: readonly Ends[]): void {
   const { builder, checkpoint } = context;
+  if (checkpoint.tables.networkLocks.some(({ lockMethod }) => lockMethod === "iptables")) {
+    builder.outside(() => {
+      builder.print(
+        "CRIU has dumped this with a lock of iptables: its rules (iptables -S, ip6tables -S: mark ! 0xc114 … DROP) hold the connections " +
+          "back until they are deleted; criu dump --network-lock nftables leaves what is taken off here",
+      );
+    });
+  }
   const lasting = checkpoint.tables.networkLocks.filter(({ lockMethod }) => lockMethod === "nftables");
   if (connections.length === 0 && lasting.length === 0) return;
   const netlink = builder.slot("netlink socket of nftables");
