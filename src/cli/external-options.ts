@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Options of dump and exec for resources that reach outside the tree, under the names that CRIU gave them. */
 import { CrimgError } from "../errors/crimg-error.js";
+import { inheritedNumbers } from "../ops/changes/pair.js";
 import type { ExternalOptions } from "../ops/options.js";
 import type { OptionSpecs } from "./command.js";
 
@@ -110,6 +111,7 @@ function lockMethod(value: Parsed[string]): string | undefined {
  */
 export function externalOptions(args: Parsed): ExternalOptions {
   refuseIneffective(args);
+  for (const text of listed(args["inheritFd"]) ?? []) inheritedNumbers(text);
   const limit = text(args["ghostLimit"]);
   return {
     tcpEstablished: flag(args["tcpEstablished"]),

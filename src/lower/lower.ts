@@ -23,6 +23,7 @@ import { Lowering } from "./lowering.js";
 import { openMappedObjects } from "./memory.js";
 import { lowerNamespaces } from "./namespaces.js";
 import { type Label, type Slot, auxv, holeBase, holeEnd, supervisor } from "./operands.js";
+import { rangesToClose } from "./fds/place.js";
 import { resetSignalActions } from "./signals.js";
 import { makeQueues } from "./sysv/queues.js";
 import { type Directories, type TreeLowering, lowerTask, tasksForkedFromMemory } from "./task.js";
@@ -200,7 +201,9 @@ function prepareFirstProcess(l: Lowering, vdsoBuildId: Uint8Array, devices: Devi
   b.syscall("prlimit64", [0, RLIMIT_NOFILE, limit, 0], { message: "raise the limit on open files" });
   // Only 0 to 2 may be the tree's; the image's own descriptor moves out of the way.
   l.keepHigh(l.imageFd);
-  b.syscall("close_range", [3, l.firstHighFd - 1, 0], { message: "close inherited descriptors" });
+  for (const { first, last } of rangesToClose([0, 1, 2, ...inheritedNumbers(l)], l.firstHighFd)) {
+    b.syscall("close_range", [first, last, 0], { message: "close inherited descriptors" });
+  }
   b.syscall("close_range", [l.imageFd.plus(1), 0xffff_ffff, 0], { message: "close inherited descriptors" });
   if (devices === undefined) refuseGpuMap(l);
   else devices.keepEnvironment();
@@ -209,6 +212,20 @@ function prepareFirstProcess(l: Lowering, vdsoBuildId: Uint8Array, devices: Devi
   b.compute(above, "sub", taskSize, holeEnd);
   b.syscall("munmap", [holeEnd, above], { message: "unmap what is above the hole" });
   return euid;
+}
+
+/** Descriptors of the caller that the program takes over, beside its standard streams. */
+function inheritedNumbers(l: Lowering): number[] {
+  const numbers = l.checkpoint.tables.files.flatMap(({ kind, detail }) =>
+    kind === "inherited" && detail !== null && detail > 2 ? [detail] : [],
+  );
+  const wrong = numbers.find((number) => number >= l.firstHighFd);
+  if (wrong !== undefined) {
+    throw new CrimgError("lower.inherited", `descriptor ${wrong} is too large a number to be taken over`, {
+      hint: `choose one below ${l.firstHighFd}`,
+    });
+  }
+  return numbers;
 }
 
 /** An option that would do nothing is a mistake of whoever gave it. */

@@ -13,6 +13,8 @@ import type { Output } from "../adapter/output.js";
 import { CrimgError, exitStatus } from "../errors/crimg-error.js";
 import { logStep } from "../errors/log.js";
 import type { Checkpoint } from "../model/checkpoint.js";
+import { applyChanges, hasChanges } from "./changes/apply.js";
+import { parseInheritedFd } from "./changes/inherit-fd.js";
 import { assertResumable } from "../model/resumable.js";
 import { addressOf, cString, failed, memfdCreate, tryCall, tryFcntl } from "../native/index.js";
 import { resolveInput } from "./input.js";
@@ -33,20 +35,24 @@ export async function exec(options: ExecOptions): Promise<number> {
   const input = resolveInput(options.image);
   const isImage = options.from === undefined || options.from === imageFormat;
   const format = isImage ? await probeFormat(probeInputOf(input.path), options.registry) : undefined;
-  if (format?.id === imageFormat && isExecutable(input.path)) {
+  const isChanged = hasChanges(options);
+  if (format?.id === imageFormat && isExecutable(input.path) && !isChanged) {
     // A name of ours would be that of a descriptor that execve closes.
     const path = input.path.startsWith("/proc/self/fd/") ? readlinkIfNamed(input.path) : input.path;
     options.onExecute?.(path);
     replaceProcess(path, options);
   }
-  const checkpoint = await readToResume(input, options);
+  const whole = await readToResume(input, options);
   let fd: number;
   try {
+    const checkpoint = isChanged ? applyChanges(whole, options) : whole;
     assertResumable(checkpoint);
     fd = await linkImage(checkpoint, await options.registry.load(imageFormat), options.onProgress);
   } finally {
-    checkpoint.close();
+    whole.close();
   }
+  // Node marks inherited descriptors close-on-exec when it starts.
+  for (const text of options.inheritFd ?? []) tryFcntl(parseInheritedFd(text).own, fcntlSetFlags, 0);
   replaceProcess(`/proc/self/fd/${fd}`, options);
 }
 

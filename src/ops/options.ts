@@ -5,6 +5,8 @@ import type { GpuReport } from "../cuda/hold.js";
 import type { ClockPolicy } from "../gen/tables.js";
 import type { Loss } from "../adapter/format.js";
 
+import type { ResumeChanges } from "./changes/apply.js";
+
 /** Resources that reach outside the tree, and what to do about them (named as CRIU names them). */
 export interface ExternalOptions {
   /** Keep established TCP connections. */
@@ -82,7 +84,7 @@ export interface DumpReport {
 }
 
 /** src/ops/exec.ts: `exec(options: ExecOptions): Promise<number>`, the exit status if it returns at all. */
-export interface ExecOptions extends ExternalOptions {
+export interface ExecOptions extends ExternalOptions, ResumeChanges {
   readonly registry: FormatRegistry;
   /** A checkpoint in any readable format. */
   readonly image: string;

@@ -5,6 +5,7 @@ import { defineCommand } from "../command.js";
 import { progressOn } from "../progress.js";
 import { externalOptions, externalOptionsAtExecNote, externalOptionSpecs } from "../external-options.js";
 
+const changes = "Changes of what the program finds by name";
 const modes = ["same", "namespace", "any"] as const;
 
 export const command = defineCommand({
@@ -46,12 +47,39 @@ export const command = defineCommand({
       value: "OLD=NEW",
       describe: "Another GPU of the same kind instead of the old one, both GPU-…; may be repeated",
     },
+    tcpMap: {
+      type: "strings",
+      group: changes,
+      value: "ADDR:PORT=ADDR:PORT",
+      describe: "TCP sockets with the first address, bound or connected, get the second; *:PORT is any address; may be repeated",
+    },
+    pathMap: {
+      type: "strings",
+      group: changes,
+      value: "OLD=NEW",
+      describe: "Files, directories and unix sockets that are OLD or below it are NEW or below that; may be repeated",
+    },
+    inheritFd: {
+      type: "strings",
+      group: changes,
+      value: "N:FD",
+      describe:
+        "Descriptor N of the caller takes the place of what the program had at FD (N:PID:FD: in a process other than its first one); " +
+        "may be repeated",
+    },
+    env: {
+      type: "strings",
+      group: changes,
+      value: "NAME=VALUE",
+      describe: "Another value for a variable that processes were started with, for what they look up from then on; may be repeated",
+    },
     mapFd: { type: "boolean", describe: "Version 1 images: the descriptors that areas name are open files of this command" },
     ...externalOptionSpecs,
   },
   examples: [
     { command: "crimg exec image.elf", text: "like ./image.elf" },
     { command: "crimg exec --map-fd old.elf 5<data.bin", text: "an image of 2011 whose areas name descriptor 5" },
+    { command: "crimg exec image.elf --tcp-map '*:80=*:8080' --path-map /srv/a=/srv/b", text: "the same server elsewhere" },
     { command: "crimg exec criu-dir --detach --pidfile run.pid", text: "resume what CRIU dumped" },
   ],
   async run(args, terminal) {
@@ -83,6 +111,10 @@ export const command = defineCommand({
       ...(pid === undefined ? {} : { pid }),
       ...parseClock(args.clock),
       files: args.files,
+      tcpMap: args.tcpMap,
+      pathMap: args.pathMap,
+      inheritFd: args.inheritFd,
+      env: args.env,
     });
   },
 });

@@ -8,7 +8,7 @@ export const lowering: FileLowering = {
   open: eachAlone(takeStream),
   streamsNeeded: (slots, file) => [slots.file(file).detail ?? 0, ...slots.holdersOf(file).flatMap(({ fd }) => (fd <= 2 ? [fd] : []))],
   // Standard streams are the caller's of the same number, so that redirections do what they say.
-  sourceAt: (slots, _file, fd) => (fd <= 2 ? slots.stream(fd) : undefined),
+  sourceAt: (slots, file, fd) => (fd <= 2 && (slots.file(file).detail ?? 0) <= 2 ? slots.stream(fd) : undefined),
 };
 
 function takeStream(slots: FileSlots, index: number): Slot {

@@ -127,6 +127,15 @@ export class DescriptorProgram implements DescriptorLowering {
       const slot = builder.slot(`standard stream ${number}`);
       const isThere = builder.label("stream is there");
       const isClosed = builder.label("stream is closed");
+      if (number > 2) {
+        builder.syscall("fcntl", [number, fcntl.DUPFD_CLOEXEC, firstHighFd], {
+          store: slot,
+          message: `take over descriptor ${number} of the caller`,
+          hint: `have it open: ${number}<FILE in a shell`,
+        });
+        this.#slots.setStream(number, slot);
+        continue;
+      }
       builder.syscall("fcntl", [number, fcntl.DUPFD_CLOEXEC, firstHighFd], { store: slot, orElse: isClosed });
       builder.jump(isThere);
       builder.place(isClosed);

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+/** `--inherit-fd N:FD`: a descriptor of the caller takes the place of what the program had at a number. */
+import { openFileRow, type Tables } from "../../gen/tables.js";
+import { failed, fcntlCommand, tryFcntl } from "../../native/index.js";
+import { badChange, type InheritedFd, inheritedNumbers } from "./pair.js";
+
+/** @throws CrimgError `usage.change` */
+export function parseInheritedFd(text: string): InheritedFd {
+  const [, own, pid, fd] = /^(\d{1,9}):(?:(\d{1,10}):)?(\d{1,9})$/.exec(text) ?? [];
+  if (own === undefined || fd === undefined) throw badChange("--inherit-fd", text, "it names no descriptors", expected);
+  if (failed(tryFcntl(Number(own), fcntlCommand.GETFD, 0))) {
+    throw badChange(
+      "--inherit-fd",
+      text,
+      `descriptor ${own} is not open here`,
+      undefined,
+      `a shell opens it by ${own}<FILE or ${own}>FILE`,
+    );
+  }
+  return { own: Number(own), pid: pid === undefined ? undefined : Number(pid), fd: Number(fd) };
+}
+
+/** The tables with the open file at that number replaced, wherever else it is held. @throws CrimgError `usage.change` */
+export function inheritFd(tables: Tables, { own, pid, fd }: InheritedFd): Tables {
+  const text = `${own}:${pid === undefined ? "" : `${pid}:`}${fd}`;
+  const task = pid === undefined ? (tables.checkpoint[0]?.rootTask ?? 0) : tables.tasks.findIndex((row) => row.pid === pid);
+  const name = tables.tasks[task]?.pid;
+  if (name === undefined) throw badChange("--inherit-fd", text, `there is no process ${pid} in this checkpoint`);
+  const table = tables.tasks[task]?.descriptorTable ?? task;
+  const file = tables.descriptors.find((row) => row.task === table && row.fd === fd)?.file;
+  const old = file === undefined ? undefined : tables.files[file];
+  if (old === undefined) {
+    const numbers = tables.descriptors.flatMap((row) => (row.task === table ? [row.fd] : []));
+    throw badChange(
+      "--inherit-fd",
+      text,
+      `process ${name} has no descriptor ${fd}`,
+      undefined,
+      `it has ${numbers.slice(0, 20).join(", ")}`,
+    );
+  }
+  const row = openFileRow({ kind: "inherited", detail: own, flags: old.flags });
+  return { ...tables, files: tables.files.map((other, index) => (index === file ? row : other)) };
+}
