@@ -6,9 +6,9 @@ import { badChange, type InheritedFd, inheritedNumbers } from "./pair.js";
 
 /** @throws CrimgError `usage.change` */
 export function parseInheritedFd(text: string): InheritedFd {
-  const [, own, pid, fd] = /^(\d{1,9}):(?:(\d{1,10}):)?(\d{1,9})$/.exec(text) ?? [];
-  if (own === undefined || fd === undefined) throw badChange("--inherit-fd", text, "it names no descriptors", expected);
-  if (failed(tryFcntl(Number(own), fcntlCommand.GETFD, 0))) {
+  const numbers = inheritedNumbers(text);
+  const { own } = numbers;
+  if (failed(tryFcntl(own, fcntlCommand.GETFD, 0))) {
     throw badChange(
       "--inherit-fd",
       text,
@@ -17,7 +17,7 @@ export function parseInheritedFd(text: string): InheritedFd {
       `a shell opens it by ${own}<FILE or ${own}>FILE`,
     );
   }
-  return { own: Number(own), pid: pid === undefined ? undefined : Number(pid), fd: Number(fd) };
+  return numbers;
 }
 
 /** The tables with the open file at that number replaced, wherever else it is held. @throws CrimgError `usage.change` */
