@@ -47,6 +47,33 @@ static void add_dead(struct line *line, struct restore_control_header *control)
 }
 
 /*
+ * How this process sees the ids of a tree that has a pid namespace of its own: those in the control area are the tree's.
+ * From the outside only the first process of that namespace is known, by a counter.
+ */
+static uint64_t pid_view(struct context *context)
+{
+	return context->slots[RESTORE_OPTION_SLOT_PID_VIEW];
+}
+
+static uint32_t first_of_namespace(struct context *context)
+{
+	return __atomic_load_n(counter_at(context, (uint32_t)pid_view(context) - RESTORE_PID_VIEW_OUTSIDE), __ATOMIC_SEQ_CST);
+}
+
+/* The kernel ends a whole pid namespace with its first process. */
+static void kill_tree(struct context *context)
+{
+	uint32_t *pids = counter_at(context, context->program->num_counters);
+	if (pid_view(context) >= RESTORE_PID_VIEW_OUTSIDE) {
+		uint32_t first = first_of_namespace(context);
+		if (first) sys(SYS_kill, first, SIGKILL, 0);
+		return;
+	}
+	for (uint32_t i = 0; i < context->program->num_pids; i++)
+		if (pids[i]) sys(SYS_kill, pids[i], SIGKILL, 0);
+}
+
+/*
  * Only the process that the caller started does this. It is the child subreaper of everything it made, so when the
  * last wait says ECHILD, nothing of the tree is left.
  */
@@ -54,13 +81,11 @@ static __attribute__((noreturn, noinline)) void report(struct context *context)
 {
 	struct restore_program_header *program = context->program;
 	struct restore_control_header *control = context->control;
-	uint32_t *pids = counter_at(context, program->num_counters);
 	int64_t waited;
 	__atomic_store_n(&control->aborted, 1, __ATOMIC_SEQ_CST);
 	wake_everybody(context);
 	do {
-		for (uint32_t i = 0; i < program->num_pids; i++)
-			if (pids[i]) sys(SYS_kill, pids[i], SIGKILL, 0);
+		kill_tree(context);
 		waited = sys(SYS_wait4, (uint64_t)-1, 0, WALL);
 	} while (waited > 0);
 
@@ -116,7 +141,8 @@ static __attribute__((noreturn)) void end(struct context *context)
 {
 	__atomic_store_n(&context->control->aborted, 1, __ATOMIC_SEQ_CST);
 	wake_everybody(context);
-	if (sys(SYS_gettid, 0, 0, 0) == context->control->supervisor) report(context);
+	/* In a pid namespace of the tree's own, the supervisor's number is somebody else's. */
+	if (pid_view(context) != RESTORE_PID_VIEW_OWN && sys(SYS_gettid, 0, 0, 0) == context->control->supervisor) report(context);
 	end_quietly();
 }
 

@@ -98,9 +98,15 @@ static int has_ended(uint32_t pid, int32_t *signal)
 static void look_for_dead(struct context *context, uint32_t pc)
 {
 	struct restore_control_header *control = context->control;
-	uint32_t *pids = counter_at(context, context->program->num_counters);
-	if (sys(SYS_kill, control->supervisor, 0, 0) == -ESRCH) end_quietly();
-	for (uint32_t i = 0; i < context->program->num_lasting_pids; i++) {
+	uint32_t *pids = counter_at(context, context->program->num_counters), first = 0;
+	uint32_t num_pids = context->program->num_lasting_pids;
+	if (pid_view(context) != RESTORE_PID_VIEW_OWN && sys(SYS_kill, control->supervisor, 0, 0) == -ESRCH) end_quietly();
+	if (pid_view(context) >= RESTORE_PID_VIEW_OUTSIDE) {
+		first = first_of_namespace(context);
+		pids = &first;
+		num_pids = 1;
+	}
+	for (uint32_t i = 0; i < num_pids; i++) {
 		int32_t signal;
 		if (!pids[i] || !has_ended(pids[i], &signal)) continue;
 		if (claim(control)) {

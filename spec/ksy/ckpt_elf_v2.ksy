@@ -253,6 +253,116 @@ types:
       - { id: reserved, type: u4, doc: "Zero." }
       - { id: groups, type: blob_ref, -crimg-format: u4_array, doc: "Supplementary groups, u4 each." }
 
+  namespace:
+    -crimg-table: 120
+    -crimg-name: namespaces
+    doc: A namespace that is the tree's own (namespaces(7)). Those without a row are those of whoever resumes it. User namespaces stand
+      before what they own.
+    seq:
+      - { id: kind, type: u4, enum: namespace_kind, doc: "What it is of." }
+      - { id: owner, type: u4, -crimg-ref: namespaces, -crimg-optional: true, doc: "The user namespace whose capabilities hold in it (of a
+          user namespace: its parent); none: one outside." }
+      - { id: inode, type: u8, doc: "Its number at the dump, as in 'net:[4026531840]'; 0 if unknown." }
+      - { id: owner_uid, type: u4, doc: "User namespaces: the user that made it (NS_GET_OWNER_UID), as seen outside." }
+      - { id: owner_gid, type: u4, doc: "User namespaces: a group for whoever makes it, as seen outside." }
+      - { id: flags, type: u4, -crimg-flags: { setgroups_denied: 0 }, doc: "User namespaces: /proc/PID/setgroups says 'deny'." }
+      - { id: reserved, type: u4, doc: "Zero." }
+      - { id: host_name, type: str_ref, doc: "uts: the host name." }
+      - { id: domain_name, type: str_ref, doc: "uts: the NIS domain name." }
+  task_namespace:
+    -crimg-table: 121
+    -crimg-name: task_namespaces
+    doc: A namespace of the tree's own that a task lives in, with all its threads.
+    seq:
+      - { id: task, type: u4, -crimg-ref: tasks, doc: "Who." }
+      - { id: namespace, type: u4, -crimg-ref: namespaces, doc: "Where; at most one of each kind." }
+  id_map:
+    -crimg-table: 122
+    -crimg-name: id_maps
+    doc: A line of /proc/PID/uid_map or gid_map of a user namespace.
+    seq:
+      - { id: namespace, type: u4, -crimg-ref: namespaces, doc: "Whose." }
+      - { id: kind, type: u4, enum: id_kind, doc: "Of users or of groups." }
+      - { id: inside, type: u4, doc: "First id inside." }
+      - { id: outside, type: u4, doc: "First id outside, as whoever dumped sees it." }
+      - { id: count, type: u4, doc: "How many ids." }
+      - { id: reserved, type: u4, doc: "Zero." }
+  mount:
+    -crimg-table: 123
+    -crimg-name: mounts
+    doc: A mount of a mount namespace, parents before what is mounted on them, in the order of mounting.
+    seq:
+      - { id: namespace, type: u4, -crimg-ref: namespaces, doc: "Where." }
+      - { id: parent, type: u4, -crimg-ref: mounts, -crimg-optional: true, doc: "What it is mounted on; none: it is the root." }
+      - { id: origin, type: u4, enum: mount_origin, doc: "What is mounted at a resume." }
+      - { id: same_as, type: u4, -crimg-ref: mounts, -crimg-optional: true, doc: "An earlier mount of the same filesystem, which this one is
+          a bind mount of." }
+      - { id: flags, type: u4, -crimg-flags: { read_only: 0, nosuid: 1, nodev: 2, noexec: 3, nosymfollow: 8, noatime: 10, nodiratime: 11,
+          relatime: 21 }, doc: "MS_* flags of this mount." }
+      - { id: peers, type: u4, doc: "Peer group that it shares events with ('shared:N'); 0: none." }
+      - { id: master, type: u4, doc: "Peer group that it receives events from ('master:N'); 0: none." }
+      - { id: super_flags, type: u4, -crimg-flags: { read_only: 0, unbindable: 31 }, doc: "read_only: the whole filesystem is;
+          unbindable: the mount is." }
+      - { id: point, type: str_ref, doc: "Mount point, an absolute path in the namespace." }
+      - { id: root, type: str_ref, doc: "What of the filesystem is mounted: a path from its root." }
+      - { id: fs_type, type: str_ref, doc: "Such as 'tmpfs'." }
+      - { id: source, type: str_ref, doc: "Device, or any word." }
+      - { id: options, type: str_ref, doc: "Options of the filesystem, comma-separated, as mount(2) takes them." }
+      - { id: name, type: str_ref, doc: "External mounts: the name that a resume knows it by." }
+      - { id: dev_major, type: u4, doc: "Device of the filesystem at the dump." }
+      - { id: dev_minor, type: u4, doc: "Device of the filesystem at the dump." }
+  mount_entry:
+    -crimg-table: 124
+    -crimg-name: mount_entries
+    doc: A file or directory of a filesystem that is in the image (a tmpfs), directories before what is in them.
+    seq:
+      - { id: mount, type: u4, -crimg-ref: mounts, doc: "Where." }
+      - { id: mode, type: u4, -crimg-format: octal, doc: "st_mode." }
+      - { id: path, type: str_ref, doc: "From the root of the filesystem, without a leading slash; empty: that root itself." }
+      - { id: target, type: str_ref, doc: "Symbolic links: where it leads. Further names of a file: the first name's path." }
+      - { id: uid, type: u4, doc: "Owner, as seen inside." }
+      - { id: gid, type: u4, doc: "Group, as seen inside." }
+      - { id: rdev_major, type: u4, doc: "Devices: which." }
+      - { id: rdev_minor, type: u4, doc: "Devices: which." }
+      - { id: mtime_ns, type: s8, -crimg-format: time_ns, doc: "Modification time, nanoseconds." }
+      - { id: object, type: u4, -crimg-ref: objects, -crimg-optional: true, doc: "Regular files that are not empty: a ghost with the
+          content." }
+      - { id: reserved, type: u4, doc: "Zero." }
+  network_device:
+    -crimg-table: 125
+    -crimg-name: network_devices
+    doc: A device of a network namespace of the tree's own.
+    seq:
+      - { id: namespace, type: u4, -crimg-ref: namespaces, doc: "Where." }
+      - { id: index, type: u4, doc: "ifindex." }
+      - { id: flags, type: u4, -crimg-format: hex, doc: "IFF_* flags." }
+      - { id: mtu, type: u4, doc: "Bytes." }
+      - { id: name, type: str_ref, doc: "Such as 'lo'." }
+      - { id: kind, type: str_ref, doc: "IFLA_INFO_KIND, such as 'veth'; empty for the loopback device." }
+      - { id: hardware_address, type: blob_ref, -crimg-format: hex, doc: "Link-layer address." }
+  network_address:
+    -crimg-table: 126
+    -crimg-name: network_addresses
+    doc: An address of a device, but for those that the kernel gives by itself when it is switched on.
+    seq:
+      - { id: device, type: u4, -crimg-ref: network_devices, doc: "Whose." }
+      - { id: family, type: u2, doc: "AF_INET 2, AF_INET6 10." }
+      - { id: prefix_length, type: u1, doc: "Bits." }
+      - { id: scope, type: u1, doc: "RT_SCOPE_*." }
+      - { id: flags, type: u4, -crimg-format: hex, doc: "IFA_F_*." }
+      - { id: reserved, type: u4, doc: "Zero." }
+      - { id: local, type: blob_ref, -crimg-format: hex, doc: "IFA_LOCAL, else IFA_ADDRESS: 4 or 16 bytes." }
+      - { id: peer, type: blob_ref, -crimg-format: hex, doc: "IFA_ADDRESS where it is another; else empty." }
+      - { id: broadcast, type: blob_ref, -crimg-format: hex, doc: "IFA_BROADCAST; empty: none." }
+  network_route:
+    -crimg-table: 127
+    -crimg-name: network_routes
+    doc: A route that somebody added, as rtnetlink tells it.
+    seq:
+      - { id: namespace, type: u4, -crimg-ref: namespaces, doc: "Where." }
+      - { id: reserved, type: u4, doc: "Zero." }
+      - { id: message, type: blob_ref, -crimg-format: hex, doc: "struct rtmsg and its attributes, as RTM_NEWROUTE takes them." }
+
   rlimit:
     -crimg-table: 5
     -crimg-name: rlimits
@@ -882,6 +992,25 @@ enums:
     5: idle
     6: deadline
     7: ext
+  namespace_kind:
+    1: user
+    2: mount
+    3: pid
+    4: network
+    5: ipc
+    6: uts
+    7: cgroup
+  id_kind:
+    0: uid
+    1: gid
+  mount_origin:
+    0: kept
+    1: made
+    2: bind
+    3: external
+    4: rootfs
+    5: changed
+    6: removed
   rlimit_resource:
     0: cpu
     1: fsize

@@ -228,6 +228,11 @@ enums:
     6: clock
     7: rehearse
     8: gpu_map
+    9: pid_view
+  pid_view:
+    0: callers
+    1: own
+    2: outside
   clock_mode:
     0: recorded
     1: continue

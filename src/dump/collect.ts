@@ -25,6 +25,8 @@ import { type InjectionSite, Injector, type ThreadCalls } from "./injector.js";
 import { collectMemoryPolicies } from "./memory-policies.js";
 import { collectMm } from "./mm.js";
 import { checkNamespaces } from "./namespaces/check.js";
+import { collectNamespaces } from "./namespaces/collect.js";
+import { takeIdsInside } from "./namespaces/ids.js";
 import { collectObjectContents, type MappedProcess } from "./object-contents.js";
 import { checkKeyrings } from "./keyrings.js";
 import { unpin } from "./pin.js";
@@ -203,12 +205,13 @@ function collectAll(context: DumpContext, processes: CollectedProcess[], options
   const { blockers } = context;
   logStep(() => `read the mappings of ${processes.length} processes`);
   blockers.attempt(() => assertUnshared(processes));
-  const { dropsCapabilities } = checkNamespaces(context, processes);
+  const { dropsCapabilities, ...own } = checkNamespaces(context, processes);
   for (const process of processes) {
     checkFilters(context, process);
     noteLoginUid(context, process);
     checkControlGroups(context, process);
   }
+  const idMaps = blockers.attempt(() => collectNamespaces(context, own)) ?? [];
 
   const live = processes.filter((process) => !process.frozen.isZombie);
   for (const process of live) process.runLists();
@@ -239,7 +242,7 @@ function collectAll(context: DumpContext, processes: CollectedProcess[], options
     mapped.push({ process, vmas, source });
     mms.push(mm);
   }
-  const systemV = collectSystemV(context, mapped);
+  const systemV = context.view.inIpc(() => collectSystemV(context, mapped));
   logStep(() => `collected ${tables.vmas.length} mappings of ${tables.objects.length} files and objects`);
   const clocks = readClocks(live[0] as CollectedProcess);
   for (const process of live) {
@@ -251,9 +254,10 @@ function collectAll(context: DumpContext, processes: CollectedProcess[], options
   mapped.forEach(({ process, vmas, source }, index) => collectExtents(context, process, mms[index] as number, vmas, source));
   shareWithParents(context, mapped, mms);
   collectObjectContents(context, mapped);
-  systemV.storeContents();
+  context.view.inIpc(() => systemV.storeContents());
   logStep(() => `found the pages: ${tables.extents.length} extents`);
   context.takeAll();
+  if (idMaps.length > 0) takeIdsInside(tables, idMaps);
   addCheckpointRow(context, live[0] as CollectedProcess, clocks, options);
   // What follows are few and large calls: better on whichever processor is free.
   unpin();

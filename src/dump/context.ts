@@ -8,6 +8,7 @@ import type { Injector, ThreadCalls } from "./injector.js";
 import { Blockers } from "./blockers.js";
 import type { ListsMade } from "./run-lists.js";
 import type { ThreadFacts } from "./thread-facts.js";
+import { TreeView } from "./namespaces/view.js";
 import { ObjectTable } from "./objects.js";
 import { type IgnorableClass, type Ignored, nothingIgnored, refusal } from "./refusal.js";
 import type { TreeEnd } from "./tree-end.js";
@@ -40,6 +41,8 @@ export interface DumpedProcess extends Questioned {
 export class DumpContext {
   readonly sources: PageSource[] = [];
   readonly objects: ObjectTable;
+  /** How what the tree sees is reached. */
+  readonly view = new TreeView();
   /** In table order, zombies included. */
   readonly processes: DumpedProcess[] = [];
   /** What cannot be kept; told all together before anything is written. */
@@ -54,7 +57,7 @@ export class DumpContext {
     readonly tree: FrozenTree,
     readonly ignored: Ignored = nothingIgnored,
   ) {
-    this.objects = new ObjectTable(tables, this.sources);
+    this.objects = new ObjectTable(tables, this.sources, this.view);
   }
 
   /**

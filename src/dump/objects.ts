@@ -7,6 +7,7 @@ import type { PageSource } from "../model/page-source.js";
 import { failed, type FileStat, trySeekData, trySeekHole, tryReadlink, tryStat, tryStatfsType, SysError, errno } from "../native/index.js";
 import { FilePageSource } from "../pages/file-source.js";
 import { inodeFlagsOf, xattrsOf } from "./attributes.js";
+import type { TreeView } from "./namespaces/view.js";
 import { findOtherName } from "./other-name.js";
 import { refusal } from "./refusal.js";
 
@@ -54,7 +55,11 @@ export class ObjectTable {
   readonly #stored = new Set<number>();
   readonly #segments = new Map<number, number>();
 
-  constructor(tables: MutableTables, sources: PageSource[]) {
+  constructor(
+    tables: MutableTables,
+    sources: PageSource[],
+    private readonly view: TreeView,
+  ) {
     this.#tables = tables;
     this.#sources = sources;
   }
@@ -81,7 +86,7 @@ export class ObjectTable {
       kind = "memfd";
       name = name.subarray(memfdPrefix.length);
     } else if (isDeleted && kind === "file") {
-      const otherName = stat.nlink > 0 ? findOtherName(name, stat) : undefined;
+      const otherName = stat.nlink > 0 ? findOtherName(name, stat, this.view) : undefined;
       if (stat.nlink > 0 && otherName === undefined) {
         throw refusal("renamed", `${source.holder}: ${decodeText(name)} was removed, but the file lives on under another name`, {
           hint: "Close it, or put the name back, and dump again.",

@@ -19,6 +19,7 @@ export const ignorableClasses = {
   "thread-clock": "POSIX timers on the CPU clock of a thread that cannot be told",
   "user-namespace": "a user namespace, and the capabilities in it; the resumed tree is the user that it was outside",
   "uts-namespace": "a uts namespace; the resumed tree sees the host name of whoever resumes it",
+  "network-device": "devices of a network namespace other than lo, their addresses and routes",
   "cgroup-namespace": "a cgroup namespace; the resumed tree sees the control groups as whoever resumes it",
   descriptor: "any descriptor that cannot be kept; it is closed in the resumed program",
   pipe: "pipes whose other end is outside the tree, or whose content cannot be read",

@@ -63,7 +63,10 @@ export function collectInnerTask(context: DumpContext, process: DumpedProcess): 
     // The root's parent is outside: what the program itself would be told.
     ppid: row.parent === null ? Math.max(injector.call("getppid"), 0) : row.ppid,
     cwd: context.objects.addLink(`${path}/cwd`, `current directory of ${process.pid} (${process.name})`),
-    root: isOurRoot(`${path}/root`) ? null : context.objects.addLink(`${path}/root`, `root of ${process.pid} (${process.name})`),
+    root:
+      (context.view.isRoot(process.pid) ?? isOurRoot(`${path}/root`))
+        ? null
+        : context.objects.addLink(`${path}/root`, `root of ${process.pid} (${process.name})`),
     ...states,
   };
 }

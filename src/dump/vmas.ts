@@ -141,7 +141,7 @@ function addMappedFile(context: DumpContext, process: DumpedProcess, mapping: Ma
   const byLink = tryStat(link);
   const exact = typeof byLink !== "number";
   // Following links of map_files takes CAP_CHECKPOINT_RESTORE; the path is as good if it still names that inode.
-  const path = exact ? link : decodeText(mapping.name);
+  const path = exact ? link : context.view.path(decodeText(mapping.name));
   const stat = exact ? byLink : tryStat(path);
   const isSame =
     typeof stat !== "number" &&

@@ -12,6 +12,8 @@ import {
   fanotifyMarkKindValues,
   fileKindNames,
   fileKindValues,
+  idKindNames,
+  idKindValues,
   itimerKindNames,
   itimerKindValues,
   lockKindNames,
@@ -20,6 +22,10 @@ import {
   lockMethodValues,
   lockTypeNames,
   lockTypeValues,
+  mountOriginNames,
+  mountOriginValues,
+  namespaceKindNames,
+  namespaceKindValues,
   objectKindNames,
   objectKindValues,
   ownerTypeNames,
@@ -55,6 +61,7 @@ import {
   type ForeignRow,
   type GpuRow,
   type GuardRegionRow,
+  type IdMapRow,
   type InotifyEventRow,
   type InotifyWatchRow,
   type IntervalTimerRow,
@@ -62,7 +69,13 @@ import {
   type MemoryPolicyRow,
   type MessageFileRow,
   type MmRow,
+  type MountEntryRow,
+  type MountRow,
+  type NamespaceRow,
+  type NetworkAddressRow,
+  type NetworkDeviceRow,
   type NetworkLockRow,
+  type NetworkRouteRow,
   type ObjectRow,
   type OpenFileRow,
   type PendingSignalRow,
@@ -81,6 +94,7 @@ import {
   type SysvSemaphoresRow,
   type Tables,
   type TablesHeader,
+  type TaskNamespaceRow,
   type TaskRow,
   type TcpConnectionRow,
   type TerminalRow,
@@ -434,6 +448,236 @@ export function writeCredRow(writer: ByteWriter, row: CredRow, heaps: HeapWriter
   writer.u4(row.securebits, "securebits");
   writer.zeros(4);
   heaps.blob(writer, row.groups, "groups");
+}
+
+/** Bytes of a namespace record. */
+export const namespaceRowSize = 40;
+
+/** Reads a namespace record at the reader's position. */
+export function readNamespaceRow(reader: ByteReader, heaps: HeapReader): NamespaceRow {
+  reader.need(namespaceRowSize, "namespace");
+  const kind = reader.name(reader.u4(), 4, namespaceKindNames, "kind");
+  const owner = reader.row();
+  const inode = reader.u8();
+  const ownerUid = reader.u4();
+  const ownerGid = reader.u4();
+  const flags = reader.u4();
+  reader.skip(4);
+  const hostName = heaps.text(reader, "host_name");
+  const domainName = heaps.text(reader, "domain_name");
+  return { kind, owner, inode, ownerUid, ownerGid, flags, hostName, domainName };
+}
+
+/** Appends a namespace record. */
+export function writeNamespaceRow(writer: ByteWriter, row: NamespaceRow, heaps: HeapWriter): void {
+  writer.u4(writer.number(row.kind, namespaceKindValues, "kind"), "kind");
+  writer.row(row.owner, "owner");
+  writer.u8(row.inode, "inode");
+  writer.u4(row.ownerUid, "owner_uid");
+  writer.u4(row.ownerGid, "owner_gid");
+  writer.u4(row.flags, "flags");
+  writer.zeros(4);
+  heaps.text(writer, row.hostName, "host_name");
+  heaps.text(writer, row.domainName, "domain_name");
+}
+
+/** Bytes of a task_namespace record. */
+export const taskNamespaceRowSize = 8;
+
+/** Reads a task_namespace record at the reader's position. */
+export function readTaskNamespaceRow(reader: ByteReader, heaps: HeapReader): TaskNamespaceRow {
+  reader.need(taskNamespaceRowSize, "task_namespace");
+  const task = reader.u4();
+  const namespace = reader.u4();
+  return { task, namespace };
+}
+
+/** Appends a task_namespace record. */
+export function writeTaskNamespaceRow(writer: ByteWriter, row: TaskNamespaceRow, heaps: HeapWriter): void {
+  writer.u4(row.task, "task");
+  writer.u4(row.namespace, "namespace");
+}
+
+/** Bytes of a id_map record. */
+export const idMapRowSize = 24;
+
+/** Reads a id_map record at the reader's position. */
+export function readIdMapRow(reader: ByteReader, heaps: HeapReader): IdMapRow {
+  reader.need(idMapRowSize, "id_map");
+  const namespace = reader.u4();
+  const kind = reader.name(reader.u4(), 4, idKindNames, "kind");
+  const inside = reader.u4();
+  const outside = reader.u4();
+  const count = reader.u4();
+  reader.skip(4);
+  return { namespace, kind, inside, outside, count };
+}
+
+/** Appends a id_map record. */
+export function writeIdMapRow(writer: ByteWriter, row: IdMapRow, heaps: HeapWriter): void {
+  writer.u4(row.namespace, "namespace");
+  writer.u4(writer.number(row.kind, idKindValues, "kind"), "kind");
+  writer.u4(row.inside, "inside");
+  writer.u4(row.outside, "outside");
+  writer.u4(row.count, "count");
+  writer.zeros(4);
+}
+
+/** Bytes of a mount record. */
+export const mountRowSize = 64;
+
+/** Reads a mount record at the reader's position. */
+export function readMountRow(reader: ByteReader, heaps: HeapReader): MountRow {
+  reader.need(mountRowSize, "mount");
+  const namespace = reader.u4();
+  const parent = reader.row();
+  const origin = reader.name(reader.u4(), 4, mountOriginNames, "origin");
+  const sameAs = reader.row();
+  const flags = reader.u4();
+  const peers = reader.u4();
+  const master = reader.u4();
+  const superFlags = reader.u4();
+  const point = heaps.text(reader, "point");
+  const root = heaps.text(reader, "root");
+  const fsType = heaps.text(reader, "fs_type");
+  const source = heaps.text(reader, "source");
+  const options = heaps.text(reader, "options");
+  const name = heaps.text(reader, "name");
+  const devMajor = reader.u4();
+  const devMinor = reader.u4();
+  return { namespace, parent, origin, sameAs, flags, peers, master, superFlags, point, root, fsType, source, options, name, devMajor, devMinor };
+}
+
+/** Appends a mount record. */
+export function writeMountRow(writer: ByteWriter, row: MountRow, heaps: HeapWriter): void {
+  writer.u4(row.namespace, "namespace");
+  writer.row(row.parent, "parent");
+  writer.u4(writer.number(row.origin, mountOriginValues, "origin"), "origin");
+  writer.row(row.sameAs, "same_as");
+  writer.u4(row.flags, "flags");
+  writer.u4(row.peers, "peers");
+  writer.u4(row.master, "master");
+  writer.u4(row.superFlags, "super_flags");
+  heaps.text(writer, row.point, "point");
+  heaps.text(writer, row.root, "root");
+  heaps.text(writer, row.fsType, "fs_type");
+  heaps.text(writer, row.source, "source");
+  heaps.text(writer, row.options, "options");
+  heaps.text(writer, row.name, "name");
+  writer.u4(row.devMajor, "dev_major");
+  writer.u4(row.devMinor, "dev_minor");
+}
+
+/** Bytes of a mount_entry record. */
+export const mountEntryRowSize = 48;
+
+/** Reads a mount_entry record at the reader's position. */
+export function readMountEntryRow(reader: ByteReader, heaps: HeapReader): MountEntryRow {
+  reader.need(mountEntryRowSize, "mount_entry");
+  const mount = reader.u4();
+  const mode = reader.u4();
+  const path = heaps.text(reader, "path");
+  const target = heaps.text(reader, "target");
+  const uid = reader.u4();
+  const gid = reader.u4();
+  const rdevMajor = reader.u4();
+  const rdevMinor = reader.u4();
+  const mtimeNs = reader.s8();
+  const object = reader.row();
+  reader.skip(4);
+  return { mount, mode, path, target, uid, gid, rdevMajor, rdevMinor, mtimeNs, object };
+}
+
+/** Appends a mount_entry record. */
+export function writeMountEntryRow(writer: ByteWriter, row: MountEntryRow, heaps: HeapWriter): void {
+  writer.u4(row.mount, "mount");
+  writer.u4(row.mode, "mode");
+  heaps.text(writer, row.path, "path");
+  heaps.text(writer, row.target, "target");
+  writer.u4(row.uid, "uid");
+  writer.u4(row.gid, "gid");
+  writer.u4(row.rdevMajor, "rdev_major");
+  writer.u4(row.rdevMinor, "rdev_minor");
+  writer.s8(row.mtimeNs, "mtime_ns");
+  writer.row(row.object, "object");
+  writer.zeros(4);
+}
+
+/** Bytes of a network_device record. */
+export const networkDeviceRowSize = 40;
+
+/** Reads a network_device record at the reader's position. */
+export function readNetworkDeviceRow(reader: ByteReader, heaps: HeapReader): NetworkDeviceRow {
+  reader.need(networkDeviceRowSize, "network_device");
+  const namespace = reader.u4();
+  const index = reader.u4();
+  const flags = reader.u4();
+  const mtu = reader.u4();
+  const name = heaps.text(reader, "name");
+  const kind = heaps.text(reader, "kind");
+  const hardwareAddress = heaps.blob(reader, "hardware_address");
+  return { namespace, index, flags, mtu, name, kind, hardwareAddress };
+}
+
+/** Appends a network_device record. */
+export function writeNetworkDeviceRow(writer: ByteWriter, row: NetworkDeviceRow, heaps: HeapWriter): void {
+  writer.u4(row.namespace, "namespace");
+  writer.u4(row.index, "index");
+  writer.u4(row.flags, "flags");
+  writer.u4(row.mtu, "mtu");
+  heaps.text(writer, row.name, "name");
+  heaps.text(writer, row.kind, "kind");
+  heaps.blob(writer, row.hardwareAddress, "hardware_address");
+}
+
+/** Bytes of a network_address record. */
+export const networkAddressRowSize = 64;
+
+/** Reads a network_address record at the reader's position. */
+export function readNetworkAddressRow(reader: ByteReader, heaps: HeapReader): NetworkAddressRow {
+  reader.need(networkAddressRowSize, "network_address");
+  const device = reader.u4();
+  const family = reader.u2();
+  const prefixLength = reader.u1();
+  const scope = reader.u1();
+  const flags = reader.u4();
+  reader.skip(4);
+  const local = heaps.blob(reader, "local");
+  const peer = heaps.blob(reader, "peer");
+  const broadcast = heaps.blob(reader, "broadcast");
+  return { device, family, prefixLength, scope, flags, local, peer, broadcast };
+}
+
+/** Appends a network_address record. */
+export function writeNetworkAddressRow(writer: ByteWriter, row: NetworkAddressRow, heaps: HeapWriter): void {
+  writer.u4(row.device, "device");
+  writer.u2(row.family, "family");
+  writer.u1(row.prefixLength, "prefix_length");
+  writer.u1(row.scope, "scope");
+  writer.u4(row.flags, "flags");
+  writer.zeros(4);
+  heaps.blob(writer, row.local, "local");
+  heaps.blob(writer, row.peer, "peer");
+  heaps.blob(writer, row.broadcast, "broadcast");
+}
+
+/** Bytes of a network_route record. */
+export const networkRouteRowSize = 24;
+
+/** Reads a network_route record at the reader's position. */
+export function readNetworkRouteRow(reader: ByteReader, heaps: HeapReader): NetworkRouteRow {
+  reader.need(networkRouteRowSize, "network_route");
+  const namespace = reader.u4();
+  reader.skip(4);
+  const message = heaps.blob(reader, "message");
+  return { namespace, message };
+}
+
+/** Appends a network_route record. */
+export function writeNetworkRouteRow(writer: ByteWriter, row: NetworkRouteRow, heaps: HeapWriter): void {
+  writer.u4(row.namespace, "namespace");
+  writer.zeros(4);
+  heaps.blob(writer, row.message, "message");
 }
 
 /** Bytes of a rlimit record. */
@@ -1649,4 +1893,12 @@ export const rowCodecs: { readonly [Name in keyof Tables]: RowCodec<Tables[Name]
   semaphoreUndos: { read: readSemaphoreUndoRow, write: writeSemaphoreUndoRow },
   sysvQueues: { read: readSysvQueueRow, write: writeSysvQueueRow },
   sysvMessages: { read: readSysvMessageRow, write: writeSysvMessageRow },
+  namespaces: { read: readNamespaceRow, write: writeNamespaceRow },
+  taskNamespaces: { read: readTaskNamespaceRow, write: writeTaskNamespaceRow },
+  idMaps: { read: readIdMapRow, write: writeIdMapRow },
+  mounts: { read: readMountRow, write: writeMountRow },
+  mountEntries: { read: readMountEntryRow, write: writeMountEntryRow },
+  networkDevices: { read: readNetworkDeviceRow, write: writeNetworkDeviceRow },
+  networkAddresses: { read: readNetworkAddressRow, write: writeNetworkAddressRow },
+  networkRoutes: { read: readNetworkRouteRow, write: writeNetworkRouteRow },
 };

@@ -190,6 +190,7 @@ export const optionSlotValues = {
   clock: 6,
   rehearse: 7,
   gpu_map: 8,
+  pid_view: 9,
 } as const;
 export type OptionSlot = keyof typeof optionSlotValues;
 /** Names of option_slot. */
@@ -203,6 +204,21 @@ export const optionSlotNames: ReadonlyMap<number, OptionSlot> = new Map([
   [6, "clock"],
   [7, "rehearse"],
   [8, "gpu_map"],
+  [9, "pid_view"],
+]);
+
+/** Numbers of pid_view. */
+export const pidViewValues = {
+  callers: 0,
+  own: 1,
+  outside: 2,
+} as const;
+export type PidView = keyof typeof pidViewValues;
+/** Names of pid_view. */
+export const pidViewNames: ReadonlyMap<number, PidView> = new Map([
+  [0, "callers"],
+  [1, "own"],
+  [2, "outside"],
 ]);
 
 /** Numbers of clock_mode. */

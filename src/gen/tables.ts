@@ -135,6 +135,62 @@ export const schedPolicyNames: ReadonlyMap<number, SchedPolicy> = new Map([
   [7, "ext"],
 ]);
 
+/** Numbers of namespace_kind. */
+export const namespaceKindValues = {
+  user: 1,
+  mount: 2,
+  pid: 3,
+  network: 4,
+  ipc: 5,
+  uts: 6,
+  cgroup: 7,
+} as const;
+export type NamespaceKind = keyof typeof namespaceKindValues;
+/** Names of namespace_kind. */
+export const namespaceKindNames: ReadonlyMap<number, NamespaceKind> = new Map([
+  [1, "user"],
+  [2, "mount"],
+  [3, "pid"],
+  [4, "network"],
+  [5, "ipc"],
+  [6, "uts"],
+  [7, "cgroup"],
+]);
+
+/** Numbers of id_kind. */
+export const idKindValues = {
+  uid: 0,
+  gid: 1,
+} as const;
+export type IdKind = keyof typeof idKindValues;
+/** Names of id_kind. */
+export const idKindNames: ReadonlyMap<number, IdKind> = new Map([
+  [0, "uid"],
+  [1, "gid"],
+]);
+
+/** Numbers of mount_origin. */
+export const mountOriginValues = {
+  kept: 0,
+  made: 1,
+  bind: 2,
+  external: 3,
+  rootfs: 4,
+  changed: 5,
+  removed: 6,
+} as const;
+export type MountOrigin = keyof typeof mountOriginValues;
+/** Names of mount_origin. */
+export const mountOriginNames: ReadonlyMap<number, MountOrigin> = new Map([
+  [0, "kept"],
+  [1, "made"],
+  [2, "bind"],
+  [3, "external"],
+  [4, "rootfs"],
+  [5, "changed"],
+  [6, "removed"],
+]);
+
 /** Numbers of rlimit_resource. */
 export const rlimitResourceValues = {
   cpu: 0,
@@ -449,6 +505,26 @@ export const sysvSemaphoresFlagsBits = {
 /** Masks of the bits of sysv_queue.flags. */
 export const sysvQueueFlagsBits = {
   outside: 0x1,
+} as const;
+/** Masks of the bits of namespace.flags. */
+export const namespaceFlagsBits = {
+  setgroups_denied: 0x1,
+} as const;
+/** Masks of the bits of mount.flags. */
+export const mountFlagsBits = {
+  read_only: 0x1,
+  nosuid: 0x2,
+  nodev: 0x4,
+  noexec: 0x8,
+  nosymfollow: 0x100,
+  noatime: 0x400,
+  nodiratime: 0x800,
+  relatime: 0x200000,
+} as const;
+/** Masks of the bits of mount.super_flags. */
+export const mountSuperFlagsBits = {
+  read_only: 0x1,
+  unbindable: 0x80000000,
 } as const;
 
 /** One GDT TLS descriptor as two words. */
@@ -2198,6 +2274,268 @@ export function sysvMessageRow(fields: Partial<SysvMessageRow> = {}): SysvMessag
   };
 }
 
+/** A namespace that is the tree's own (namespaces(7)). Those without a row are those of whoever resumes it. User namespaces stand before what they own. */
+export interface NamespaceRow {
+  /** What it is of. */
+  readonly kind: NamespaceKind;
+  /** The user namespace whose capabilities hold in it (of a user namespace: its parent); none: one outside. */
+  readonly owner: number | null;
+  /** Its number at the dump, as in 'net:[4026531840]'; 0 if unknown. */
+  readonly inode: bigint;
+  /** User namespaces: the user that made it (NS_GET_OWNER_UID), as seen outside. */
+  readonly ownerUid: number;
+  /** User namespaces: a group for whoever makes it, as seen outside. */
+  readonly ownerGid: number;
+  /** User namespaces: /proc/PID/setgroups says 'deny'. */
+  readonly flags: number;
+  /** uts: the host name. */
+  readonly hostName: string;
+  /** uts: the NIS domain name. */
+  readonly domainName: string;
+}
+
+/** A NamespaceRow; what is not given is zero, empty or none. */
+export function namespaceRow(fields: Partial<NamespaceRow> = {}): NamespaceRow {
+  return {
+    kind: "user",
+    owner: null,
+    inode: 0n,
+    ownerUid: 0,
+    ownerGid: 0,
+    flags: 0,
+    hostName: "",
+    domainName: "",
+    ...fields,
+  };
+}
+
+/** A namespace of the tree's own that a task lives in, with all its threads. */
+export interface TaskNamespaceRow {
+  /** Who. */
+  readonly task: number;
+  /** Where; at most one of each kind. */
+  readonly namespace: number;
+}
+
+/** A TaskNamespaceRow; what is not given is zero, empty or none. */
+export function taskNamespaceRow(fields: Partial<TaskNamespaceRow> = {}): TaskNamespaceRow {
+  return {
+    task: 0,
+    namespace: 0,
+    ...fields,
+  };
+}
+
+/** A line of /proc/PID/uid_map or gid_map of a user namespace. */
+export interface IdMapRow {
+  /** Whose. */
+  readonly namespace: number;
+  /** Of users or of groups. */
+  readonly kind: IdKind;
+  /** First id inside. */
+  readonly inside: number;
+  /** First id outside, as whoever dumped sees it. */
+  readonly outside: number;
+  /** How many ids. */
+  readonly count: number;
+}
+
+/** A IdMapRow; what is not given is zero, empty or none. */
+export function idMapRow(fields: Partial<IdMapRow> = {}): IdMapRow {
+  return {
+    namespace: 0,
+    kind: "uid",
+    inside: 0,
+    outside: 0,
+    count: 0,
+    ...fields,
+  };
+}
+
+/** A mount of a mount namespace, parents before what is mounted on them, in the order of mounting. */
+export interface MountRow {
+  /** Where. */
+  readonly namespace: number;
+  /** What it is mounted on; none: it is the root. */
+  readonly parent: number | null;
+  /** What is mounted at a resume. */
+  readonly origin: MountOrigin;
+  /** An earlier mount of the same filesystem, which this one is a bind mount of. */
+  readonly sameAs: number | null;
+  /** MS_* flags of this mount. */
+  readonly flags: number;
+  /** Peer group that it shares events with ('shared:N'); 0: none. */
+  readonly peers: number;
+  /** Peer group that it receives events from ('master:N'); 0: none. */
+  readonly master: number;
+  /** read_only: the whole filesystem is; unbindable: the mount is. */
+  readonly superFlags: number;
+  /** Mount point, an absolute path in the namespace. */
+  readonly point: string;
+  /** What of the filesystem is mounted: a path from its root. */
+  readonly root: string;
+  /** Such as 'tmpfs'. */
+  readonly fsType: string;
+  /** Device, or any word. */
+  readonly source: string;
+  /** Options of the filesystem, comma-separated, as mount(2) takes them. */
+  readonly options: string;
+  /** External mounts: the name that a resume knows it by. */
+  readonly name: string;
+  /** Device of the filesystem at the dump. */
+  readonly devMajor: number;
+  /** Device of the filesystem at the dump. */
+  readonly devMinor: number;
+}
+
+/** A MountRow; what is not given is zero, empty or none. */
+export function mountRow(fields: Partial<MountRow> = {}): MountRow {
+  return {
+    namespace: 0,
+    parent: null,
+    origin: "kept",
+    sameAs: null,
+    flags: 0,
+    peers: 0,
+    master: 0,
+    superFlags: 0,
+    point: "",
+    root: "",
+    fsType: "",
+    source: "",
+    options: "",
+    name: "",
+    devMajor: 0,
+    devMinor: 0,
+    ...fields,
+  };
+}
+
+/** A file or directory of a filesystem that is in the image (a tmpfs), directories before what is in them. */
+export interface MountEntryRow {
+  /** Where. */
+  readonly mount: number;
+  /** st_mode. */
+  readonly mode: number;
+  /** From the root of the filesystem, without a leading slash; empty: that root itself. */
+  readonly path: string;
+  /** Symbolic links: where it leads. Further names of a file: the first name's path. */
+  readonly target: string;
+  /** Owner, as seen inside. */
+  readonly uid: number;
+  /** Group, as seen inside. */
+  readonly gid: number;
+  /** Devices: which. */
+  readonly rdevMajor: number;
+  /** Devices: which. */
+  readonly rdevMinor: number;
+  /** Modification time, nanoseconds. */
+  readonly mtimeNs: bigint;
+  /** Regular files that are not empty: a ghost with the content. */
+  readonly object: number | null;
+}
+
+/** A MountEntryRow; what is not given is zero, empty or none. */
+export function mountEntryRow(fields: Partial<MountEntryRow> = {}): MountEntryRow {
+  return {
+    mount: 0,
+    mode: 0,
+    path: "",
+    target: "",
+    uid: 0,
+    gid: 0,
+    rdevMajor: 0,
+    rdevMinor: 0,
+    mtimeNs: 0n,
+    object: null,
+    ...fields,
+  };
+}
+
+/** A device of a network namespace of the tree's own. */
+export interface NetworkDeviceRow {
+  /** Where. */
+  readonly namespace: number;
+  /** ifindex. */
+  readonly index: number;
+  /** IFF_* flags. */
+  readonly flags: number;
+  /** Bytes. */
+  readonly mtu: number;
+  /** Such as 'lo'. */
+  readonly name: string;
+  /** IFLA_INFO_KIND, such as 'veth'; empty for the loopback device. */
+  readonly kind: string;
+  /** Link-layer address. */
+  readonly hardwareAddress: Uint8Array;
+}
+
+/** A NetworkDeviceRow; what is not given is zero, empty or none. */
+export function networkDeviceRow(fields: Partial<NetworkDeviceRow> = {}): NetworkDeviceRow {
+  return {
+    namespace: 0,
+    index: 0,
+    flags: 0,
+    mtu: 0,
+    name: "",
+    kind: "",
+    hardwareAddress: noBytes,
+    ...fields,
+  };
+}
+
+/** An address of a device, but for those that the kernel gives by itself when it is switched on. */
+export interface NetworkAddressRow {
+  /** Whose. */
+  readonly device: number;
+  /** AF_INET 2, AF_INET6 10. */
+  readonly family: number;
+  /** Bits. */
+  readonly prefixLength: number;
+  /** RT_SCOPE_*. */
+  readonly scope: number;
+  /** IFA_F_*. */
+  readonly flags: number;
+  /** IFA_LOCAL, else IFA_ADDRESS: 4 or 16 bytes. */
+  readonly local: Uint8Array;
+  /** IFA_ADDRESS where it is another; else empty. */
+  readonly peer: Uint8Array;
+  /** IFA_BROADCAST; empty: none. */
+  readonly broadcast: Uint8Array;
+}
+
+/** A NetworkAddressRow; what is not given is zero, empty or none. */
+export function networkAddressRow(fields: Partial<NetworkAddressRow> = {}): NetworkAddressRow {
+  return {
+    device: 0,
+    family: 0,
+    prefixLength: 0,
+    scope: 0,
+    flags: 0,
+    local: noBytes,
+    peer: noBytes,
+    broadcast: noBytes,
+    ...fields,
+  };
+}
+
+/** A route that somebody added, as rtnetlink tells it. */
+export interface NetworkRouteRow {
+  /** Where. */
+  readonly namespace: number;
+  /** struct rtmsg and its attributes, as RTM_NEWROUTE takes them. */
+  readonly message: Uint8Array;
+}
+
+/** A NetworkRouteRow; what is not given is zero, empty or none. */
+export function networkRouteRow(fields: Partial<NetworkRouteRow> = {}): NetworkRouteRow {
+  return {
+    namespace: 0,
+    message: noBytes,
+    ...fields,
+  };
+}
+
 /** All tables; a row is referred to by its index. */
 export interface Tables {
   readonly checkpoint: readonly CheckpointRow[];
@@ -2246,6 +2584,14 @@ export interface Tables {
   readonly semaphoreUndos: readonly SemaphoreUndoRow[];
   readonly sysvQueues: readonly SysvQueueRow[];
   readonly sysvMessages: readonly SysvMessageRow[];
+  readonly namespaces: readonly NamespaceRow[];
+  readonly taskNamespaces: readonly TaskNamespaceRow[];
+  readonly idMaps: readonly IdMapRow[];
+  readonly mounts: readonly MountRow[];
+  readonly mountEntries: readonly MountEntryRow[];
+  readonly networkDevices: readonly NetworkDeviceRow[];
+  readonly networkAddresses: readonly NetworkAddressRow[];
+  readonly networkRoutes: readonly NetworkRouteRow[];
 }
 
 export type TableName = keyof Tables;
@@ -2302,5 +2648,13 @@ export function emptyTables(): MutableTables {
     semaphoreUndos: [],
     sysvQueues: [],
     sysvMessages: [],
+    namespaces: [],
+    taskNamespaces: [],
+    idMaps: [],
+    mounts: [],
+    mountEntries: [],
+    networkDevices: [],
+    networkAddresses: [],
+    networkRoutes: [],
   };
 }

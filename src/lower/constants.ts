@@ -66,6 +66,7 @@ export const CLONE = {
   newns: 0x20000,
   sysvsem: 0x40000,
   newtime: 0x80,
+  newcgroup: 0x2000000,
   newuts: 0x4000000,
   newipc: 0x8000000,
   newnet: 0x40000000,

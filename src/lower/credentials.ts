@@ -8,6 +8,8 @@
 import type { CredRow } from "../gen/tables.js";
 import { ERRNO, PR, PR_CAP_AMBIENT } from "./constants.js";
 import type { Slot } from "./operands.js";
+import { deniesGroups } from "./own-namespaces/enter.js";
+import type { OwnNamespacesPlan } from "./own-namespaces/plan.js";
 import type { ProgramBuilder } from "./program-builder.js";
 
 const lastCapability = 63;
@@ -15,13 +17,24 @@ const noSetuidFixup = 1 << 2;
 const keepCaps = 1 << 4;
 const LINUX_CAPABILITY_VERSION_3 = 0x20080522;
 
-/** `isPrivileged` holds 1 for root, or in a user namespace of our own; else an ordinary user keeps what it is. */
-export function lowerCredentials(b: ProgramBuilder, creds: CredRow | undefined, isPrivileged: Slot, isNamespaced: Slot): void {
+export interface CredentialParts {
+  /** Holds 1 for root, or in a user namespace of crimg's or the tree's own; else an ordinary user keeps what it is. */
+  readonly isPrivileged: Slot;
+  /** Holds 1 in namespaces of crimg's. */
+  readonly isNamespaced: Slot;
+  readonly own: OwnNamespacesPlan | undefined;
+}
+
+export function lowerCredentials(
+  b: ProgramBuilder,
+  creds: CredRow | undefined,
+  { isPrivileged, isNamespaced, own }: CredentialParts,
+): void {
   if (creds !== undefined) {
     const plain = b.label("without privilege");
     const after = b.label("credentials are set");
     b.jumpIf(isPrivileged, "eq", 0, plain);
-    privileged(b, creds, isNamespaced);
+    privileged(b, creds, isNamespaced, own?.user);
     b.jump(after);
     b.place(plain);
     setIds(b, creds);
@@ -32,7 +45,7 @@ export function lowerCredentials(b: ProgramBuilder, creds: CredRow | undefined, 
   }
 }
 
-function privileged(b: ProgramBuilder, creds: CredRow, isNamespaced: Slot): void {
+function privileged(b: ProgramBuilder, creds: CredRow, isNamespaced: Slot, user: OwnNamespacesPlan["user"]): void {
   for (let capability = 0; capability <= lastCapability; capability++) {
     if ((creds.capBounding & (1n << BigInt(capability))) !== 0n) continue;
     // EINVAL: this kernel has no such capability, and none above it.
@@ -43,16 +56,28 @@ function privileged(b: ProgramBuilder, creds: CredRow, isNamespaced: Slot): void
     });
   }
   b.syscall("prctl", [PR.setSecurebits, noSetuidFixup | keepCaps, 0, 0, 0], { message: "keep capabilities while ids change" });
-  const groups = creds.groups.length > 0 ? b.bytes(creds.groups, 4) : 0;
-  const groupsDone = b.label("groups are set");
-  // A user namespace of an ordinary user must not change groups (setgroups is denied there); they are still its own.
-  b.jumpIf(isNamespaced, "ne", 0, groupsDone);
-  b.syscall("setgroups", [creds.groups.length / 4, groups], { message: "set supplementary groups" });
-  b.place(groupsDone);
+  setGroups(b, user === undefined ? creds.groups : groupsInside(creds.groups, user), isNamespaced, user);
   setIds(b, creds);
   b.syscall("setfsgid", [creds.fsgid], { expect: "any" });
   b.syscall("setfsuid", [creds.fsuid], { expect: "any" });
   b.syscall("prctl", [PR.setSecurebits, creds.securebits, 0, 0, 0], { message: "set securebits" });
+}
+
+function setGroups(b: ProgramBuilder, groups: Uint8Array, isNamespaced: Slot, user: OwnNamespacesPlan["user"]): void {
+  if (user !== undefined && deniesGroups(user.row)) return;
+  const done = b.label("groups are set");
+  // A user namespace of an ordinary user must not change groups (setgroups is denied there); they are still its own.
+  if (user === undefined) b.jumpIf(isNamespaced, "ne", 0, done);
+  b.syscall("setgroups", [groups.length / 4, groups.length > 0 ? b.bytes(groups, 4) : 0], { message: "set supplementary groups" });
+  b.place(done);
+}
+
+/** Groups that have a number inside; the others cannot be had from in there. */
+function groupsInside(groups: Uint8Array, { maps }: NonNullable<OwnNamespacesPlan["user"]>): Uint8Array {
+  const view = new DataView(groups.buffer, groups.byteOffset, groups.byteLength);
+  const ids = Array.from({ length: groups.length / 4 }, (_, index) => view.getUint32(index * 4, true));
+  const isMapped = (id: number): boolean => maps.some(({ kind, inside, count }) => kind === "gid" && inside <= id && id - inside < count);
+  return new Uint8Array(Uint32Array.from(ids.filter(isMapped)).buffer);
 }
 
 function setIds(b: ProgramBuilder, creds: CredRow): void {

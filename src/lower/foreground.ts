@@ -57,7 +57,7 @@ export function lowerForeground(l: Lowering, options: ForegroundOptions): void {
   const result = b.slot("whose status");
   const byte = b.slot("low byte of the status");
   const code = b.slot("exit status");
-  const hold = isInit ? [] : [takeTerminal(l, tree), setTerminalModes(l, child)];
+  const hold = isInit ? [] : [takeTerminal(l, tree, child), setTerminalModes(l, child)];
   const terminal = {
     give: () => hold.forEach((part) => part?.give()),
     giveBack: () => hold.forEach((part) => part?.giveBack()),
@@ -126,8 +126,11 @@ export function lowerForeground(l: Lowering, options: ForegroundOptions): void {
 }
 
 /** Makes the program's process group the foreground group of the terminal if ours was; undefined if it cannot matter. */
-function takeTerminal(l: Lowering, tree: TreePlan): Lent | undefined {
+function takeTerminal(l: Lowering, tree: TreePlan, root: Arg): Lent | undefined {
   if (!tree.isRootInCallersSession || tree.isRootInCallersGroup) return undefined;
+  const foreground = tree.tasks.find(({ row }) => row.pid === tree.tasks[tree.root]?.row.foregroundPgid)?.task ?? tree.root;
+  // Of a pid namespace of the tree's own only the root is known here.
+  if (l.own?.hasPids === true && foreground !== tree.root) return undefined;
   const b = l.builder;
   const fd = b.slot("fd of the terminal");
   const own = b.buffer(8);
@@ -149,8 +152,7 @@ function takeTerminal(l: Lowering, tree: TreePlan): Lent | undefined {
     b.syscall("ioctl", [fd, TIOCSPGRP, groups], { expect: "any" });
     b.place(skip);
   };
-  const foreground = tree.tasks.find(({ row }) => row.pid === tree.tasks[tree.root]?.row.foregroundPgid)?.task ?? tree.root;
-  const give = (): void => set(l.taskPid(foreground));
+  const give = (): void => set(foreground === tree.root ? root : l.taskPid(foreground));
   give();
   return { give, giveBack: () => set(ownGroup) };
 }

@@ -16,13 +16,14 @@ import { continueClocks } from "./clocks.js";
 import type { DescriptorLowering, LowerContext } from "./context.js";
 import { DeviceLowering, type HelperPlace } from "./devices.js";
 import { lowerForeground, lowerPidfile } from "./foreground.js";
-import { lowerSupervision } from "./release-threads.js";
+import { enterOwnNamespaces } from "./own-namespaces/enter.js";
+import { lowerSupervision, tellRunning } from "./release-threads.js";
 import { type LinkedProgram, linkProgram } from "./link-program.js";
 import { planInheritance } from "./inheritance.js";
 import { Lowering } from "./lowering.js";
 import { openMappedObjects } from "./memory.js";
 import { lowerNamespaces } from "./namespaces.js";
-import { type Label, type Slot, auxv, holeBase, holeEnd, supervisor } from "./operands.js";
+import { type Arg, type Label, type Slot, auxv, holeBase, holeEnd, supervisor } from "./operands.js";
 import { rangesToClose } from "./fds/place.js";
 import { resetSignalActions } from "./signals.js";
 import { makeQueues } from "./sysv/queues.js";
@@ -71,15 +72,25 @@ export function lowerCheckpoint(checkpoint: Checkpoint, options: LowerOptions): 
     b.fail("a program that uses GPUs cannot be rehearsed", "leave --rehearse out");
     b.place(isReal);
   }
+  const { own } = l;
+  if (own !== undefined && devices !== undefined) {
+    throw new CrimgError("lower.namespaces", "a program that uses GPUs cannot be resumed in namespaces of its own", { path: "namespaces" });
+  }
   b.outside(() => {
-    awaitEnds(l);
+    // In a pid namespace of its own nobody else has its ids.
+    if (own?.hasPids !== true) awaitEnds(l);
     releaseCallersTerminal(l, detach);
   });
   const namespaced = b.label("in namespaces");
   b.jumpIf(b.rehearsal, "ne", 0, namespaced);
-  b.jumpIf(pidMode, "eq", pidModeValues.any, anyPids);
-  b.jumpIf(pidMode, "eq", pidModeValues.same, makeTree);
-  b.jumpIf(pidMode, "eq", pidModeValues.namespace, namespaced);
+  if (own?.hasPids === true) {
+    // Its ids are free there, whoever makes it.
+    if (own.user !== undefined) b.jump(makeTree);
+  } else {
+    b.jumpIf(pidMode, "eq", pidModeValues.any, anyPids);
+    b.jumpIf(pidMode, "eq", pidModeValues.same, makeTree);
+    b.jumpIf(pidMode, "eq", pidModeValues.namespace, namespaced);
+  }
   b.jumpIf(euid, "eq", 0, makeTree);
   b.place(namespaced);
   const init = lowerNamespaces(l, euid, makeTree);
@@ -93,44 +104,61 @@ export function lowerCheckpoint(checkpoint: Checkpoint, options: LowerOptions): 
 
   b.place(makeTree);
   devices?.start();
-  continueClocks(l);
   const inheritance = planInheritance(checkpoint, tree.tasks);
+  const labels = tables.tasks.map((_, task) => b.label(`task ${l.taskName(task)}`));
+  const rootLabel = labels[tree.root];
+  if (rootLabel === undefined) throw new Error("no root");
+  let directories: readonly Directories[] = [];
+  const prepare = (): void => {
+    directories = openDirectories(l);
+    l.staged.make(l);
+    tables.tasks.forEach((task, index) => {
+      if (task.mm === null || task.state === "zombie") return;
+      openMappedObjects(l.memoryParts, task.mm, l.taskSubject(index));
+    });
+    l.semaphores.make();
+    makeQueues(l);
+    descriptors.openFiles();
+    l.objects.seal();
+  };
+  const supervisorStart = b.label("every task is forked");
+  const outside = b.label("the tree runs, seen from outside");
+  let rootPid: Arg = l.taskPid(tree.root);
+  if (own === undefined) {
+    continueClocks(l);
+    prepare();
+    const rootRow = l.task(tree.root);
+    l.processes.fork(
+      {
+        pid: rootRow.pid,
+        flags: 0,
+        exitSignal: rootRow.exitSignal || 17,
+        shared: l.taskShared(tree.root),
+        what: `process ${l.taskName(tree.root)}`,
+      },
+      rootLabel,
+    );
+  } else {
+    const { root } = enterOwnNamespaces(l, { plan: own, task: tree.root, euid, supervise: supervisorStart, rootLabel, prepare });
+    rootPid = root.u4;
+    tellRunning(l);
+    b.jump(outside);
+  }
+  b.place(supervisorStart);
   const t: TreeLowering = {
     inheritance,
     forkedFromMemory: tasksForkedFromMemory(tree, inheritance),
     l,
     tree,
     descriptors,
-    directories: openDirectories(l),
-    labels: tables.tasks.map((_, task) => b.label(`task ${l.taskName(task)}`)),
+    directories,
+    labels,
     counts: {
       placed: tree.tasks.length + tree.tasks.filter(({ group }) => group.kind === "revive").length,
       joined: tree.tasks.filter(({ group }) => group.kind !== "inherit" && group.kind !== "lead").length,
       living: tables.tasks.filter((task) => task.state !== "zombie").length,
     },
   };
-  l.staged.make(l);
-  tables.tasks.forEach((task, index) => {
-    if (task.mm === null || task.state === "zombie") return;
-    openMappedObjects(l.memoryParts, task.mm, l.taskSubject(index));
-  });
-  l.semaphores.make();
-  makeQueues(l);
-  descriptors.openFiles();
-  l.objects.seal();
-  const rootRow = l.task(tree.root);
-  const rootLabel = t.labels[tree.root];
-  if (rootLabel === undefined) throw new Error("no root");
-  l.processes.fork(
-    {
-      pid: rootRow.pid,
-      flags: 0,
-      exitSignal: rootRow.exitSignal || 17,
-      shared: l.taskShared(tree.root),
-      what: `process ${l.taskName(tree.root)}`,
-    },
-    rootLabel,
-  );
   if (l.objects.hasLate || descriptors.hasSettling) {
     b.wait(l.descriptorsPlaced, t.counts.living);
     l.objects.finishLate();
@@ -152,11 +180,13 @@ export function lowerCheckpoint(checkpoint: Checkpoint, options: LowerOptions): 
   b.place(supervise);
   lowerSupervision(l, options.codeSyscallOffset, finish, devices);
   b.place(finish);
+  if (own !== undefined) b.syscall("exit_group", [0]);
+  b.place(outside);
   b.syscall("prctl", [PR.setChildSubreaper, 0, 0, 0, 0]);
   b.jumpIf(l.isNamespaced, "ne", 0, leaveInit);
-  end(l, l.taskPid(tree.root), false);
+  end(l, rootPid, false);
   b.place(leaveInit);
-  lowerForeground(l, { child: l.taskPid(tree.root), isInit: true, tree });
+  lowerForeground(l, { child: rootPid, isInit: true, tree });
 
   b.place(anyPids);
   devices?.refuseAnyPids();
@@ -164,7 +194,7 @@ export function lowerCheckpoint(checkpoint: Checkpoint, options: LowerOptions): 
   b.jump(makeTree);
   return link(l, entry, options, devices);
 
-  function end(lowering: Lowering, child: Slot | ReturnType<Lowering["taskPid"]>, isInit: boolean): void {
+  function end(lowering: Lowering, child: Arg, isInit: boolean): void {
     const stay = b.label("stay in the foreground");
     lowerPidfile(lowering, child);
     b.jumpIf(detach ?? 0, "eq", 0, stay);

@@ -15,6 +15,7 @@ import { ProgramBuilder } from "./program-builder.js";
 import { usedRanges } from "./address-space.js";
 import type { MemoryParts } from "./memory.js";
 import type { ReadingParts } from "./read-pages.js";
+import { type OwnNamespacesPlan, planOwnNamespaces } from "./own-namespaces/plan.js";
 import { StagedMemory } from "./shared-memory.js";
 import { runAs } from "./run-as.js";
 import { SpareIds } from "./spare-ids.js";
@@ -57,6 +58,10 @@ export class Lowering implements LowerContext {
   readonly descriptorTables = new Map<number, { readonly released: Shared; sharers: number }>();
   /** The whole tree runs. */
   readonly running: Shared;
+  /** The supervisor of a tree in namespaces of its own is done. */
+  readonly supervised: Shared;
+  /** What namespaces are the tree's own. */
+  readonly own: OwnNamespacesPlan | undefined;
   /** A rehearsal came to its end. */
   readonly rehearsed: Shared;
   /** See LowerContext.untilEnd. */
@@ -104,6 +109,8 @@ export class Lowering implements LowerContext {
     this.settled = b.counter("settled");
     this.go = b.counter("go");
     this.running = b.counter("running");
+    this.supervised = b.counter("supervised");
+    this.own = planOwnNamespaces(checkpoint.tables, checkpoint.tables.checkpoint[0]?.rootTask ?? 0);
     this.rehearsed = b.counter("rehearsed");
     this.semaphores = new SemaphoreLowering(this);
     for (const { descriptorTable, state } of tasks) {
@@ -132,6 +139,11 @@ export class Lowering implements LowerContext {
 
   lastOf(key: number | Slot): Slot | undefined {
     return this.#lasting.get(key);
+  }
+
+  /** An id for a process that ends before the tree runs. */
+  spareId(): number {
+    return this.#spareIds.next();
   }
 
   keepHigh(fd: Slot): void {

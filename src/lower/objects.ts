@@ -397,6 +397,13 @@ export class ObjectOpener {
     return fd;
   }
 
+  /** Ops of the first process: content, owner, mode and times of an object go into a new file. */
+  fillFile(index: number, fd: Slot, purpose: string): void {
+    const object = this.#object(index);
+    this.#fill(fd, object, this.#checkpoint.extentsOf({ object: index }), purpose);
+    this.#finish(index, fd, object, purpose);
+  }
+
   #fill(fd: Slot, object: ObjectRow, extents: readonly ExtentRow[], purpose: string): void {
     const b = this.#builder;
     const message = `fill ${object.path} ${purpose}`;

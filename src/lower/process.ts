@@ -5,7 +5,7 @@ import type { DataRef, Label, Shared, Slot } from "./operands.js";
 import type { OpOptions, ProgramBuilder } from "./program-builder.js";
 
 /** struct clone_args up to cgroup. */
-const cloneArgsSize = 88;
+export const cloneArgsSize = 88;
 const setTidOffset = 64;
 const setTidSizeOffset = 72;
 /** run() of the interpreter needs a few hundred bytes. */
@@ -35,7 +35,7 @@ export class ProcessMaker {
   fork(request: CloneRequest, child: Label): void {
     const b = this.#builder;
     const result = b.slot(`pid of ${request.what}`);
-    const args = this.#cloneArgs(request, undefined);
+    const args = this.argsOf(request);
     b.syscall("clone3", [args, cloneArgsSize], { store: result, ...this.#options(request) });
     b.jumpIf(result, "eq", 0, child);
     b.store4(request.shared, result);
@@ -45,7 +45,7 @@ export class ProcessMaker {
   thread(request: CloneRequest, start: Label): void {
     const b = this.#builder;
     const result = b.slot(`tid of ${request.what}`);
-    const args = this.#cloneArgs(request, b.buffer(threadStackSize, 64));
+    const args = this.argsOf(request, b.buffer(threadStackSize, 64));
     b.op("thread", [args, cloneArgsSize], { store: result, expect: "not_error", ...this.#options(request) }, start);
     b.store4(request.shared, result);
   }
@@ -57,7 +57,7 @@ export class ProcessMaker {
   helper(pid: number, start: Label): Slot {
     const b = this.#builder;
     const result = b.slot(`id of helper ${pid}`);
-    const args = this.#cloneArgs({ pid, flags: helperFlags, exitSignal: 0 }, b.buffer(threadStackSize, 64));
+    const args = this.argsOf({ pid, flags: helperFlags, exitSignal: 0 }, b.buffer(threadStackSize, 64));
     const begin = b.label(`helper ${pid}`);
     const after = b.label(`helper ${pid} is made`);
     b.compute(result, "move", 0);
@@ -86,10 +86,11 @@ export class ProcessMaker {
     };
   }
 
-  #cloneArgs(request: Pick<CloneRequest, "pid" | "flags" | "exitSignal">, stack: DataRef | undefined): DataRef {
+  /** A struct clone_args; pid 0: any. */
+  argsOf(request: Pick<CloneRequest, "pid" | "flags" | "exitSignal">, stack?: DataRef): DataRef {
     const b = this.#builder;
-    const wanted = b.u4s(request.pid);
-    const args = b.u8s(request.flags, 0, 0, 0, request.exitSignal, stack ?? 0, stack?.size ?? 0, 0, wanted, 1, 0);
+    const [wanted, count] = request.pid === 0 ? [0, 0] : [b.u4s(request.pid), 1];
+    const args = b.u8s(request.flags, 0, 0, 0, request.exitSignal, stack ?? 0, stack?.size ?? 0, 0, wanted, count, 0);
     this.cloneArgs.push(args);
     return args;
   }

@@ -48,6 +48,8 @@ export function lowerSupervision(l: Lowering, codeSyscallOffset: bigint, done: L
   );
   const cannotTrace = b.label("cannot trace");
   const numSettled = l.checkpoint.tables.tasks.filter((row, task) => row.state !== "zombie" && hasTaskStates(l, "last", task)).length;
+  // From namespaces of the tree's own the process outside is told, which tells those who wait.
+  const tell = (): void => (l.own === undefined ? tellRunning(l) : b.count(l.supervised));
   const status = b.buffer(8);
   const tid = (index: number) => l.threadShared(index).u4;
   const name = (index: number) => `thread ${l.thread(index).tid} of ${l.taskName(l.thread(index).task)}`;
@@ -112,7 +114,7 @@ export function lowerSupervision(l: Lowering, codeSyscallOffset: bigint, done: L
       status,
     );
   });
-  tellRunning(l);
+  tell();
   b.jump(done);
 
   b.place(cannotTrace);
@@ -121,7 +123,7 @@ export function lowerSupervision(l: Lowering, codeSyscallOffset: bigint, done: L
   if (numSettled > 0) b.wait(l.settled, numSettled);
   l.lasting.end();
   for (const [task, row] of l.checkpoint.tables.tasks.entries()) if (row.state !== "zombie") lowerStop(l, task);
-  tellRunning(l);
+  tell();
   b.count(l.go);
   devices?.bringBack(false);
   b.jump(done);
@@ -164,7 +166,7 @@ function letGo(l: Lowering, threads: readonly number[], status: DataRef): void {
  * The tree runs. An init goes on after a waiter that leaves, and ends with one that is killed; it must know which before the
  * waiter is told.
  */
-function tellRunning(l: Lowering): void {
+export function tellRunning(l: Lowering): void {
   const b = l.builder;
   const keepWaiter = b.label("the waiter stays, or there is none");
   const detach = b.slots[optionSlotValues.detach];

@@ -16,7 +16,7 @@ export function lowerThreadState(l: Lowering, index: number): void {
   setThreadStates(l, "thread", index);
   lowerPendingSignals(b, l.checkpoint, thread.task, index, l.taskPid(thread.task), l.threadShared(index).u4);
   const creds = thread.creds === null ? undefined : l.checkpoint.tables.creds[thread.creds];
-  lowerCredentials(b, creds, l.isPrivileged, l.isNamespaced);
+  lowerCredentials(b, creds, l);
   setThreadStates(l, "credentials", index);
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** A tree in other namespaces than crimg's, or in several, is refused by name, all in one message, and runs on. */
+/** A tree in several namespaces of a kind is refused by name, all in one message, and runs on. */
 import assert from "node:assert/strict";
 import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
@@ -59,13 +59,16 @@ function assertRefused(pid: number, directory: string, message: RegExp): void {
 
 for (const [kind, flag] of Object.entries(flags)) {
   const ofChildren = kind === "pid" || kind === "time";
-  test(`a process in its own ${kind} namespace`, { skip }, async (t) => {
-    const { directory, pid } = await inNamespaces(t, "process", flag);
-    const message = ofChildren
-      ? new RegExp(`thread ${pid} of process ${pid} \\(python3\\) has another ${kind} namespace for its children than for itself`)
-      : new RegExp(`process ${pid} \\(python3\\) lives in another ${kind} namespace than crimg`);
-    assertRefused(pid, directory, message);
-  });
+  // Others are kept (own-namespaces.test.ts).
+  if (ofChildren || kind === "user") {
+    test(`a process in its own ${kind} namespace`, { skip }, async (t) => {
+      const { directory, pid } = await inNamespaces(t, "process", flag);
+      const message = ofChildren
+        ? new RegExp(`thread ${pid} of process ${pid} \\(python3\\) has another ${kind} namespace for its children than for itself`)
+        : new RegExp(`process ${pid} \\(python3\\): its user namespace has no map of ids yet`);
+      assertRefused(pid, directory, message);
+    });
+  }
 
   test(`a child in its own ${kind} namespace`, { skip }, async (t) => {
     const { directory, pid } = await inNamespaces(t, "child", flag);
@@ -93,17 +96,13 @@ for (const [kind, flag] of Object.entries(flags)) {
 }
 
 test("several at once are named in one message", { skip }, async (t) => {
-  const { directory, pid } = await inNamespaces(t, "process", flags.mount | flags.network | flags.uts);
-  assertRefused(pid, directory, /another mount namespace.*another network namespace.*another uts namespace/s);
+  const { directory, pid } = await inNamespaces(t, "child", flags.mount | flags.network | flags.uts);
+  assertRefused(pid, directory, /different mount namespaces.*different network namespaces.*different uts namespaces/s);
 });
 
 test("what harms nobody can be left out, and is told", { skip }, async (t) => {
   const { directory, pid } = await inNamespaces(t, "process", flags.uts | flags.cgroup);
   const image = join(directory, "image.elf");
-  const half = crimg("dump", String(pid), "-o", image, "--ignore", "uts-namespace");
-  assert.equal(half.status, 4, half.stderr);
-  assert.match(half.stderr, /another cgroup namespace/);
-  assert.doesNotMatch(half.stderr, /another uts namespace/);
   const whole = crimg("dump", String(pid), "-o", image, "--leave-running", "--ignore", "uts-namespace", "--ignore", "cgroup-namespace");
   assert.equal(whole.status, 0, whole.stderr);
   assert.match(whole.stderr, /lost: process \d+ \(python3\) lives in another uts namespace/);

@@ -14,18 +14,30 @@ static void tell_link(FILE *out, const char *name)
 	fprintf(out, "%.*s", (int)(length > 0 ? length : 0), link);
 }
 
+/* Whether it is another one than the parent's, which is the caller of the program or of the image. */
+static void tell_own(FILE *out, const char *name)
+{
+	char path[64], own[64] = "", other[64] = "";
+
+	snprintf(path, sizeof path, "/proc/self/ns/%s", name);
+	if (readlink(path, own, sizeof own - 1) < 0) own[0] = 0;
+	snprintf(path, sizeof path, "/proc/%d/ns/%s", (int)getppid(), name);
+	if (readlink(path, other, sizeof other - 1) < 0) other[0] = 0;
+	fprintf(out, "%s", own[0] && other[0] && strcmp(own, other) ? "own" : "the parent's");
+}
+
 static int make_user(void) { return enter(CLONE_NEWUSER); }
 static void tell_user(FILE *out) { tell_link(out, "user"); }
 static int make_mount(void) { return enter(CLONE_NEWNS); }
-static void tell_mount(FILE *out) { tell_link(out, "mnt"); }
+static void tell_mount(FILE *out) { tell_own(out, "mnt"); }
 static int make_network(void) { return enter(CLONE_NEWNET); }
-static void tell_network(FILE *out) { tell_link(out, "net"); }
+static void tell_network(FILE *out) { tell_own(out, "net"); }
 static int make_ipc(void) { return enter(CLONE_NEWIPC); }
-static void tell_ipc(FILE *out) { tell_link(out, "ipc"); }
+static void tell_ipc(FILE *out) { tell_own(out, "ipc"); }
 static int make_uts(void) { return enter(CLONE_NEWUTS); }
-static void tell_uts(FILE *out) { tell_link(out, "uts"); }
+static void tell_uts(FILE *out) { tell_own(out, "uts"); }
 static int make_cgroup(void) { return enter(CLONE_NEWCGROUP); }
-static void tell_cgroup(FILE *out) { tell_link(out, "cgroup"); }
+static void tell_cgroup(FILE *out) { tell_own(out, "cgroup"); }
 static int make_pid(void) { return enter(CLONE_NEWPID); }
 static void tell_pid(FILE *out) { tell_link(out, "pid_for_children"); }
 static int make_time(void) { return enter(CLONE_NEWTIME); }

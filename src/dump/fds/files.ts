@@ -42,7 +42,7 @@ export function leadsTo(path: string, stat: FileStat, isLink = false): boolean {
 export function internPath(collecting: Collecting, description: Description, isLink: boolean): number {
   const { stat, link, fsMagic } = description;
   const text = decodeText(link);
-  const isNamed = leadsTo(text, stat, isLink);
+  const isNamed = leadsTo(collecting.context.view.path(text), stat, isLink);
   // The root of a mount that hangs nowhere is called "/", too.
   if ((!isNamed || text === "/") && isDetached(description)) {
     refuseDescription(

@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Namespaces of a tree that are not crimg's. An image does not keep them yet: in those of whoever resumes it, a program
- * would have another network, other files, and capabilities where it had none. All are named in one message.
+ * Namespaces of a tree that are not crimg's: the image keeps them, if the whole tree lives in them. What it cannot keep is
+ * named in one message; in the namespaces of whoever resumes it, a program would have another network, other files, and
+ * capabilities where it had none.
  */
 import type { DumpContext, DumpedProcess } from "../context.js";
-import { procPath } from "../procfs.js";
+import { innermost, procPath, readStatus } from "../procfs.js";
 import { refusal } from "../refusal.js";
+import type { OwnNamespaces } from "./collect.js";
 import { type NamespaceKind, namespaceKinds, namespaceRules } from "./kinds.js";
 import { NamespaceLinks } from "./links.js";
+import { inodeOf } from "./owner.js";
 import { haveNoCapabilities, initOfResume, mountsLost, mountsOf, namespaceLink, singleIds } from "./own-resume.js";
 
-/** What is to be done about credentials because of what was left out. */
-export interface NamespaceVerdict {
+/** What the image keeps, and what is to be done about credentials because of what was left out. */
+export interface NamespaceVerdict extends OwnNamespaces {
   /** Capabilities hold in a user namespace that is left out. */
   readonly dropsCapabilities: boolean;
 }
@@ -25,35 +28,54 @@ interface Finding {
 }
 
 /**
- * Looks for trees that are in other namespaces than crimg, or in several. What else there is of such a tree cannot be
- * judged from here, so the search ends with this.
+ * Looks for trees that are in other namespaces than crimg, or in several. What else there is of a tree in several cannot
+ * be judged from here, so the search ends with this.
  * @throws CrimgError `dump.<kind>-namespace`, `dump.blocked`
  */
 export function checkNamespaces(context: DumpContext, processes: readonly DumpedProcess[]): NamespaceVerdict {
   const live = processes.filter((process) => !process.frozen.isZombie);
   const root = live[0];
-  if (root === undefined) return { dropsCapabilities: false };
+  if (root === undefined) return { dropsCapabilities: false, kinds: new Set(), outsideUsers: new Set() };
   const links = new NamespaceLinks(live.flatMap(({ frozen }) => frozen.threads));
   const findings = namespaceKinds.flatMap((kind) => [...wholeTree(kind, root), ...partsOf(kind, root, live, links)]);
   let dropsCapabilities = false;
   let isBlocked = false;
-  for (const { kind, text, isWhole } of withoutOwn(context, findings, root, live)) {
-    const ignorable = isWhole ? namespaceRules[kind].ignorable : undefined;
-    if (ignorable !== undefined) {
-      dropsCapabilities ||= kind === "user";
-      context.leaveOut(ignorable, kind === "user" && context.ignored.classes.has(ignorable) ? `${text}: ${withoutUser}` : text);
-    } else {
+  const kinds = new Set<NamespaceKind>();
+  const init = initOfResume(root.pid);
+  for (const { kind, text, isWhole } of withoutOwn(context, findings, root, live, init)) {
+    const { ignorable, title } = namespaceRules[kind];
+    if (!isWhole) {
       isBlocked = true;
-      context.blockers.add(refusal(`${namespaceRules[kind].title}-namespace`, text, { hint }));
+      context.blockers.add(refusal(`${title}-namespace`, text, { hint }));
+    } else if (ignorable !== undefined && context.ignored.classes.has(ignorable)) {
+      dropsCapabilities ||= kind === "user";
+      context.leaveOut(ignorable, kind === "user" ? `${text}: ${withoutUser}` : text);
+    } else {
+      kinds.add(kind);
     }
   }
+  if (kinds.has("pid") && innermostPid(root.pid) !== 1) {
+    isBlocked = true;
+    const text = `${name(root)} lives in a pid namespace whose first process is none of its descendants`;
+    context.blockers.add(
+      refusal("pid-namespace", text, { hint: "Dump that process instead: a pid namespace ends with its first process." }),
+    );
+  }
   if (isBlocked) context.blockers.assertNone();
-  return { dropsCapabilities };
+  const outsideUsers = new Set(
+    ["/proc/self", ...(init === undefined ? [] : [procPath(init)])].map((path) => inodeOf(`${path}/ns/user`) ?? 0n),
+  );
+  return { dropsCapabilities, kinds, outsideUsers };
+}
+
+function innermostPid(pid: number): number | undefined {
+  const status = readStatus(procPath(pid));
+  return status && innermost(status, "NSpid");
 }
 
 const withoutUser = "it becomes the user that it is outside, without the capabilities that it has inside";
 
-const hint = "An image does not keep namespaces: dump it from within them, where it is to be resumed as well (nsenter --target PID --all).";
+const hint = "An image keeps namespaces that the whole tree lives in; dump a part of the tree that lives in the same ones.";
 
 function name({ pid, name }: DumpedProcess): string {
   return `process ${pid} (${name})`;
@@ -61,8 +83,8 @@ function name({ pid, name }: DumpedProcess): string {
 
 /** The root's namespace against crimg's. */
 function wholeTree(kind: NamespaceKind, root: DumpedProcess): Finding[] {
-  const { title, isKept } = namespaceRules[kind];
-  if (isKept || namespaceLink(procPath(root.pid), kind) === namespaceLink("/proc/self", kind)) return [];
+  const { title, model } = namespaceRules[kind];
+  if (model === undefined || namespaceLink(procPath(root.pid), kind) === namespaceLink("/proc/self", kind)) return [];
   return [{ kind, text: `${name(root)} lives in another ${title} namespace than crimg`, isWhole: true }];
 }
 
@@ -88,11 +110,18 @@ function partsOf(kind: NamespaceKind, root: DumpedProcess, live: readonly Dumped
 }
 
 /** Takes out what a resume of crimg's made and makes again. Reports what changes all the same. */
-function withoutOwn(context: DumpContext, findings: readonly Finding[], root: DumpedProcess, live: readonly DumpedProcess[]): Finding[] {
-  const kinds = new Set(findings.filter(({ isWhole }) => isWhole).map(({ kind }) => kind));
-  if (!kinds.has("pid")) return [...findings];
-  const init = initOfResume(root.pid);
+function withoutOwn(
+  context: DumpContext,
+  findings: readonly Finding[],
+  root: DumpedProcess,
+  live: readonly DumpedProcess[],
+  init: number | undefined,
+): Finding[] {
   if (init === undefined) return [...findings];
+  // A namespace that the init is not in is the tree's.
+  const isOfInit = (kind: NamespaceKind): boolean => namespaceLink(procPath(init), kind) === namespaceLink(procPath(root.pid), kind);
+  const kinds = new Set(findings.filter(({ isWhole, kind }) => isWhole && isOfInit(kind)).map(({ kind }) => kind));
+  if (!kinds.has("pid")) return [...findings];
   const own = new Set<NamespaceKind>(["pid"]);
   const ids = kinds.has("user") ? singleIds(root.pid) : undefined;
   if (ids !== undefined && haveNoCapabilities(live.flatMap(({ frozen }) => frozen.threads))) {
@@ -101,11 +130,6 @@ function withoutOwn(context: DumpContext, findings: readonly Finding[], root: Du
       context.lose("dump.user-ids", `${name(root)} and its descendants: their user and group become those that they have outside`);
   }
   // Without a capability nothing can be mounted: what is only inside has gone outside since.
-  const lost = own.has("user") ? [] : mountsLost(mountsOf(init), mountsOf("self"));
-  if (lost.length === 0) own.add("mnt");
-  return findings
-    .filter(({ kind, isWhole }) => !(isWhole && own.has(kind)))
-    .map((finding) =>
-      finding.kind === "mnt" && finding.isWhole ? { ...finding, text: `${finding.text}, with ${lost.join(", ")} in it` } : finding,
-    );
+  if (isOfInit("mnt") && (own.has("user") || mountsLost(mountsOf(init), mountsOf("self")).length === 0)) own.add("mnt");
+  return findings.filter(({ kind, isWhole }) => !(isWhole && own.has(kind)));
 }

@@ -24,9 +24,9 @@ export class SystemVUsers {
     }
   }
 
-  /** Whether a process, as crimg sees it, is of the tree. */
+  /** Whether a process, as crimg sees it, is of the tree. Of a namespace of the tree's own, all is the tree's. */
   isOurs(pid: number): boolean {
-    return this.#rows.has(pid);
+    return this.context.view.ownsIpc || this.#rows.has(pid);
   }
 
   /** Whether it lives, and is not of the tree. */

@@ -52,7 +52,7 @@ function collectPath(collecting: Collecting, description: Description): FileFiel
   const type = pathType(factsOf(description));
   const pos = positionOf(description);
   if (type === "namespace") return { kind: "path", object: internNamespace(collecting, description), pos };
-  if (mayOpen(description)) return { kind: "path", object: internPath(collecting, description, type === "symlink"), pos };
+  if (mayOpen(collecting, description)) return { kind: "path", object: internPath(collecting, description, type === "symlink"), pos };
   // Somebody else opened it for this program, such as a log that a service manager redirected its output to. As with a
   // terminal, it is the caller's to give again.
   const fields = inherited(description, { pos });
@@ -66,10 +66,10 @@ function collectPath(collecting: Collecting, description: Description): FileFiel
 }
 
 /** Whether this user has the rights to open the path of a description again as it is open. */
-function mayOpen({ link, flags }: Description): boolean {
+function mayOpen({ context }: Collecting, { link, flags }: Description): boolean {
   const access = flags & openFlag.ACCMODE;
   const wanted = (flags & openFlag.PATH) !== 0 ? F_OK : access === openFlag.RDONLY ? R_OK : access === openFlag.WRONLY ? W_OK : R_OK | W_OK;
-  return tryCall("faccessat2", AT_FDCWD, cString(link), wanted, AT_EACCESS | AT_SYMLINK_NOFOLLOW) !== -errno.EACCES;
+  return tryCall("faccessat2", AT_FDCWD, cString(context.view.pathBytes(link)), wanted, AT_EACCESS | AT_SYMLINK_NOFOLLOW) !== -errno.EACCES;
 }
 
 /** A namespace that its holders live in themselves; it is opened again as /proc/self/ns/NAME. */

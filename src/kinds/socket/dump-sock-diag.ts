@@ -101,33 +101,41 @@ export function decodeInetDiag(payload: Buffer): InetDiag | undefined {
 }
 
 /** Runs one dump request; calls `onMessage` for every answer. Throws SysError when the kernel lacks sock_diag. */
-function ask(request: Buffer, onMessage: (payload: Buffer) => void): void {
-  const fd = socket(AF_NETLINK, 3, NETLINK_SOCK_DIAG);
+function ask(own: number | undefined, request: Buffer, onMessage: (payload: Buffer) => void): void {
+  const fd = own ?? socket(AF_NETLINK, 3, NETLINK_SOCK_DIAG);
   try {
-    const sent = trySend(fd, encodeMessage(SOCK_DIAG_BY_FAMILY, dumpRequest, 1, request));
-    if (failed(sent)) throw new SysError("sock_diag", -sent);
-    const answer = Buffer.alloc(1 << 16);
-    for (;;) {
-      const length = tryReceive(fd, answer);
-      if (length === -errno.EINTR) continue;
-      if (failed(length)) throw new SysError("sock_diag", -length);
-      for (const message of decodeMessages(answer.subarray(0, length))) {
-        if (message.type === netlinkType.DONE) return;
-        if (message.type === netlinkType.ERROR) {
-          throw new SysError("sock_diag", -(message.payload.length >= 4 ? message.payload.readInt32LE(0) : -errno.EIO));
-        }
-        onMessage(message.payload);
-      }
-    }
+    askNetlink(fd, SOCK_DIAG_BY_FAMILY, request, onMessage, "sock_diag");
   } finally {
     close(fd);
   }
 }
 
-/** Every unix socket of this network namespace by inode. */
-export function unixSockets(): Map<number, UnixDiag> {
+/** Runs a dump request of some kind on a netlink socket. A payload is only valid during its `onMessage`. */
+export function askNetlink(fd: number, type: number, request: Buffer, onMessage: (payload: Buffer) => void, what = "netlink"): void {
+  const sent = trySend(fd, encodeMessage(type, dumpRequest, 1, request));
+  if (failed(sent)) throw new SysError(what, -sent);
+  const answer = Buffer.alloc(1 << 16);
+  for (;;) {
+    const length = tryReceive(fd, answer);
+    if (length === -errno.EINTR) continue;
+    if (failed(length)) throw new SysError(what, -length);
+    for (const message of decodeMessages(answer.subarray(0, length))) {
+      if (message.type === netlinkType.DONE) return;
+      if (message.type === netlinkType.ERROR) {
+        throw new SysError(what, -(message.payload.length >= 4 ? message.payload.readInt32LE(0) : -errno.EIO));
+      }
+      onMessage(message.payload);
+    }
+  }
+}
+
+/** A socket to ask with, of another network namespace than crimg's; undefined for crimg's own. It is closed. */
+export type Diag = (protocol: number) => number | undefined;
+
+/** Every unix socket of a network namespace by inode. */
+export function unixSockets(open: Diag): Map<number, UnixDiag> {
   const found = new Map<number, UnixDiag>();
-  ask(encodeUnixRequest(), (payload) => {
+  ask(open(NETLINK_SOCK_DIAG), encodeUnixRequest(), (payload) => {
     const diag = decodeUnixDiag(payload);
     // the buffer is used again for the next answer
     if (diag) found.set(diag.ino, { ...diag, name: Buffer.from(diag.name) });
@@ -136,10 +144,10 @@ export function unixSockets(): Map<number, UnixDiag> {
 }
 
 /** Every hashed inet socket of a family and protocol by inode (unbound datagram sockets are in no hash). */
-export function inetSockets(family: number, protocol: number): Map<number, InetDiag> {
+export function inetSockets(open: Diag, family: number, protocol: number): Map<number, InetDiag> {
   const found = new Map<number, InetDiag>();
   // Of TCP, connections are not asked about: there may be very many.
-  ask(encodeInetRequest(family, protocol, protocol === IPPROTO_TCP ? 1 << TCP_LISTEN : undefined), (payload) => {
+  ask(open(NETLINK_SOCK_DIAG), encodeInetRequest(family, protocol, protocol === IPPROTO_TCP ? 1 << TCP_LISTEN : undefined), (payload) => {
     const diag = decodeInetDiag(payload);
     if (diag) found.set(diag.ino, diag);
   });

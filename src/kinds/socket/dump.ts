@@ -9,7 +9,7 @@ import { inherited } from "../inherited/dump.js";
 import { freebindOptions, InetSocketCollector, type SocketKind } from "./inet/dump.js";
 import { OptionReader, type OptionValue, SOL_SOCKET, socketFilter } from "../../dump/fds/socket-options.js";
 import { levelOf, socketOptions as optionTable } from "../../state/socket-options.js";
-import { type Group, groupsHere, memberships } from "./inet/dump-multicast.js";
+import { type Group, groupsIn, memberships } from "./inet/dump-multicast.js";
 import { UnixSocketCollector } from "./unix/dump.js";
 
 const familyNames = new Map<number, string>([
@@ -105,7 +105,7 @@ class SocketCollector implements FileCollector {
     for (const option of this.#inet.signatureKeys(description, kind, row)) socketOptions.push(socketOptionRow({ socket, ...option }));
     if (kind.family === 16) this.#memberships(description, socket);
     if (kind.family === 2 || kind.family === 10) {
-      this.#groups ??= groupsHere();
+      this.#groups ??= groupsIn(this.collecting.context.view.networkFiles);
       for (const option of memberships(description.fd, this.#groups)) socketOptions.push(socketOptionRow({ socket, ...option }));
     }
   }

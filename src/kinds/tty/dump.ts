@@ -35,7 +35,7 @@ function collectTerminal(collecting: Collecting, description: Description, termi
   const text = decodeText(description.link);
   ptysOf(collecting).noteOutside(description);
   const { objects } = collecting.context;
-  const object = leadsTo(text, description.stat)
+  const object = leadsTo(collecting.context.view.path(text), description.stat)
     ? objects.add({ stat: description.stat, link: description.link, fsMagic: description.fsMagic, holder: nameOf(description) })
     : null;
   const own = inherited(description, { object });

@@ -49,9 +49,9 @@ export function parseIgmp6(text: string): Group[] {
   }));
 }
 
-/** Groups that anybody in this network namespace has joined. */
-export function groupsHere(): Group[] {
-  const read = (name: string): string => tryReadSmall(`/proc/self/net/${name}`)?.toString("latin1") ?? "";
+/** Groups that anybody in a network namespace has joined, of which `files` is /proc/self/net. */
+export function groupsIn(files: string): Group[] {
+  const read = (name: string): string => tryReadSmall(`${files}/${name}`)?.toString("latin1") ?? "";
   return [...parseIgmp(read("igmp")), ...parseIgmp6(read("igmp6"))];
 }
 

@@ -141,7 +141,11 @@ export class InetSocketCollector {
   #diag(kind: SocketKind, ino: number): InetDiag | undefined {
     const key = `${kind.family}:${kind.protocol}`;
     let sockets = this.#diags.get(key);
-    if (!sockets) this.#diags.set(key, (sockets = inetSockets(kind.family, kind.protocol)));
+    if (!sockets)
+      this.#diags.set(
+        key,
+        (sockets = inetSockets((protocol) => this.collecting.context.view.netlink(protocol), kind.family, kind.protocol)),
+      );
     return sockets.get(ino);
   }
 }

@@ -36,20 +36,28 @@ interface Member {
 /** Collects the unix sockets of a tree; all of them must be noted before the first is collected. */
 export class UnixSocketCollector {
   readonly #members = new Map<number, Member>();
+  readonly #foreign = new Set<Description>();
   #all: Map<number, UnixDiag> | undefined;
 
   constructor(private readonly collecting: Collecting) {}
 
   note(description: Description): void {
-    this.#all ??= unixSockets();
+    this.#all ??= unixSockets((protocol) => this.collecting.context.view.netlink(protocol));
     const ino = Number(description.stat.ino);
     const diag = this.#all.get(ino);
-    if (!diag) refuseDescription(description, "foreign_netns", "a unix socket of another network namespace");
+    if (!diag) {
+      // A standard stream from outside of a network namespace of the tree's own is the caller's, like any other.
+      if (stdioNumber(description) === undefined)
+        refuseDescription(description, "foreign_netns", "a unix socket of another network namespace");
+      this.#foreign.add(description);
+      return;
+    }
     this.#members.set(ino, { description, diag });
   }
 
   /** Inodes of sockets that are part of the tree and get a row, or a refusal. Undefined: inherited. */
   isInherited(description: Description): boolean {
+    if (this.#foreign.has(description)) return true;
     const { diag } = this.#member(description);
     if (diag.type === SOCK_DGRAM && this.collecting.options.extUnixSk) return false;
     return diag.peer !== 0 && !this.#members.has(diag.peer) && stdioNumber(description) !== undefined;
@@ -180,7 +188,7 @@ export class UnixSocketCollector {
         if (typeof stat !== "number" && link) {
           const magic = tryFstatfsType(fd);
           const object = objects.add({ stat, link, fsMagic: typeof magic === "number" ? 0n : magic, holder });
-          return { object, isDeleted: leadsTo(decodeText(link), stat) ? 0 : 1 };
+          return { object, isDeleted: leadsTo(this.collecting.context.view.path(decodeText(link)), stat) ? 0 : 1 };
         }
       } finally {
         close(fd);
@@ -195,7 +203,7 @@ export class UnixSocketCollector {
     const holder = nameOf(description);
     for (const { process } of description.holders) {
       const path = name.startsWith("/") ? name : `${decodeText(tryReadlink(`/proc/${process.pid}/cwd`) ?? Buffer.alloc(0))}/${name}`;
-      const stat = tryStat(path);
+      const stat = tryStat(this.collecting.context.view.path(path));
       if (typeof stat === "number" || Number(stat.ino) !== diag.file?.ino) continue;
       const object = this.collecting.context.objects.add({ stat, link: Buffer.from(path), fsMagic: 0n, holder });
       return { object, isDeleted: 0 };
@@ -206,7 +214,7 @@ export class UnixSocketCollector {
       this.collecting.context.tables.losses.push(lossRow({ code: "dump.socket-name", count: 1, text }));
       return { isDeleted: 1 };
     }
-    if (typeof tryStat(dirname(name)) === "number") {
+    if (typeof tryStat(this.collecting.context.view.path(dirname(name))) === "number") {
       refuseDescription(description, "socket_name", `a unix socket bound to ${name}, whose directory is gone`);
     }
     return { isDeleted: 1 };

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Puts into a tmpfs what was in it. */
+import type { MountEntryRow } from "../../gen/tables.js";
+import { AT, O } from "../constants.js";
+import type { Lowering } from "../lowering.js";
+
+const S_IFMT = 0o170000;
+const [S_IFDIR, S_IFREG, S_IFLNK] = [0o040000, 0o100000, 0o120000];
+const AT_SYMLINK_NOFOLLOW = 0x100;
+const second = 1_000_000_000n;
+
+/** Ops of the first process in the mount namespace. `base` is the path of the mount. */
+export function fillTmpfs(l: Lowering, mount: number, base: string): void {
+  const b = l.builder;
+  const entries = l.checkpoint.tables.mountEntries.filter((row) => row.mount === mount);
+  for (const entry of entries) b.about(`${base}/${entry.path}`, () => makeEntry(l, entry, base));
+  // Children change the times of their directories.
+  for (const entry of [...entries].reverse()) if ((entry.mode & S_IFMT) === S_IFDIR) setTimes(l, entry, pathOf(base, entry.path));
+}
+
+const pathOf = (base: string, path: string): string => (path === "" ? base : `${base === "/" ? "" : base}/${path}`);
+
+function makeEntry(l: Lowering, entry: MountEntryRow, base: string): void {
+  const b = l.builder;
+  const path = pathOf(base, entry.path);
+  const name = b.string(path);
+  const type = entry.mode & S_IFMT;
+  const mode = entry.mode & 0o7777;
+  const message = `make ${path} again`;
+  if (type !== S_IFLNK && entry.target !== "") {
+    b.syscall("linkat", [AT.fdcwd, b.string(pathOf(base, entry.target)), AT.fdcwd, name, 0], { message });
+    return;
+  }
+  switch (type) {
+    case S_IFDIR:
+      if (entry.path !== "") b.syscall("mkdirat", [AT.fdcwd, name, mode], { message });
+      break;
+    case S_IFLNK:
+      b.syscall("symlinkat", [b.string(entry.target), AT.fdcwd, name], { message });
+      break;
+    case S_IFREG: {
+      const fd = b.slot(`fd of ${path}`);
+      b.syscall("openat", [AT.fdcwd, name, O.rdwr | O.creat | O.excl | O.cloexec | O.nofollow, 0o600], { store: fd, message });
+      if (entry.object !== null) l.objects.fillFile(entry.object, fd, "in its filesystem");
+      b.syscall("close", [fd]);
+      break;
+    }
+    default:
+      // Devices take a privilege that a user namespace does not give.
+      b.syscall("mknodat", [AT.fdcwd, name, entry.mode, deviceNumber(entry)], { message, hint: "resume as root" });
+  }
+  b.syscall("fchownat", [AT.fdcwd, name, entry.uid, entry.gid, AT_SYMLINK_NOFOLLOW], { expect: "any" });
+  if (type !== S_IFLNK) b.syscall("fchmodat", [AT.fdcwd, name, mode], { message: `set the mode of ${path}` });
+  if (type !== S_IFDIR) setTimes(l, entry, path);
+}
+
+function setTimes(l: Lowering, { mtimeNs }: MountEntryRow, path: string): void {
+  const b = l.builder;
+  const times = b.u8s(mtimeNs / second, mtimeNs % second, mtimeNs / second, mtimeNs % second);
+  b.syscall("utimensat", [AT.fdcwd, b.string(path), times, AT_SYMLINK_NOFOLLOW], { message: `set the times of ${path}` });
+}
+
+/** The kernel's huge encoding of dev_t for system calls (new_encode_dev). */
+function deviceNumber({ rdevMajor, rdevMinor }: MountEntryRow): number {
+  return (rdevMinor & 0xff) | (rdevMajor << 8) | ((rdevMinor & ~0xff) << 12);
+}
