@@ -129,6 +129,11 @@ export class Injector {
     return { start, end: start + BigInt(saved.length), bytes: saved };
   }
 
+  /** The code that calls are made by. */
+  get gadgets(): Gadgets {
+    return this.#site.gadgets;
+  }
+
   /** Whether the thread returns to its old state by itself if crimg dies. */
   get canHeal(): boolean {
     return this.#canHeal;

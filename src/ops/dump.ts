@@ -5,6 +5,8 @@
  * The target is touched last of all things: an image is complete under its final name before anything ends. Whatever
  * fails before, the tree goes on as it was and no file is left.
  */
+import { tmpdir } from "node:os";
+import { dirname, resolve } from "node:path";
 import type { FormatAdapter, Loss } from "../adapter/format.js";
 import { assertDumpable } from "../dump/admission.js";
 import { DeviceHold } from "../cuda/hold.js";
@@ -28,15 +30,16 @@ import type { DumpOptions, DumpReport } from "./options.js";
 import { frozenText, modelText } from "./report/words.js";
 import { writeWithoutZeros } from "./write-without-zeros.js";
 import { openOutput, type PendingOutput } from "./output.js";
+import { detach, type DetachedCheckpoint } from "./snapshot.js";
 import { programVersion } from "./version.js";
 
 /** Lets the event loop turn, so that signals are noticed. */
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 /** Waits for a write; what the system says of the output gets its name. */
-async function writing(path: string, work: Promise<void>): Promise<void> {
+async function writing<Result>(path: string, work: Promise<Result>): Promise<Result> {
   try {
-    await work;
+    return await work;
   } catch (error) {
     const reason = writeFailure(error);
     if (reason === undefined) throw error;
@@ -114,6 +117,8 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
     logStep(() => frozenText(tree));
     let collection: Collection | undefined;
     let context: DumpContext | undefined;
+    let detached: DetachedCheckpoint | undefined;
+    let frozenMs: number | undefined;
     try {
       collection = collect(tree, {
         ignored,
@@ -123,7 +128,7 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
       });
       context = collection.context;
       devices?.record(context);
-      const { checkpoint } = collection;
+      let { checkpoint } = collection;
       const isRehearsed = options.rehearse === true && canRehearse(checkpoint, options);
       const losses = reportLosses(format, checkpoint, options);
       logStep(() => `collected: ${modelText(checkpoint)}; ${losses.length} kinds of losses`);
@@ -134,6 +139,22 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
         options.onProgress?.(done, total);
       };
       output ??= open(format.shapeOf?.(checkpoint, {}) ?? format.shape);
+      if (options.after === "leave-running" && devices === undefined && !isRehearsed && !options.bundle) {
+        const folder = options.output === "-" ? tmpdir() : dirname(resolve(options.output));
+        const watch = { onProgress: () => guard.check("dump") };
+        detached = await writing(options.output, detach(collection, { folder, mayFork: options.fork !== false, watch }));
+      }
+      if (detached !== undefined) {
+        ({ checkpoint } = detached);
+        collection.close();
+        collection = undefined;
+        context.giveBack();
+        context.releaseHeld();
+        tree.release();
+        frozenMs = performance.now() - frozenAt;
+        detached.settle();
+        logStep(() => "the tree runs on");
+      }
       await writing(options.output, writeWithoutZeros(format, checkpoint, output, { bundle: options.bundle, onProgress }));
       await turn();
       guard.check("dump");
@@ -147,7 +168,7 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
       };
       logStep(() => `written: ${report.pageBytes} bytes of pages, format ${format.id}`);
       if (isRehearsed) await rehearseOutput(output, format, options.output);
-      collection.close();
+      collection?.close();
       collection = undefined;
       // Standard output may be a pipe that nobody reads from: from here on a signal ends this process, which lets the tree go.
       if (options.output === "-") guard.close();
@@ -158,7 +179,7 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
         context.releaseHeld();
         if (isGone) await untilReaped(tree, waiters);
         await devices?.forget();
-      } else {
+      } else if (detached === undefined) {
         context.giveBack();
         context.releaseHeld();
         // With nothing running but the driver's threads; a program that goes on need not wait for crimg.
@@ -172,12 +193,14 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
       logStep(() => `the tree: ${options.after}`);
       const now = performance.now();
       if (options.after === "leave-running") await devices?.giveBack();
-      const times = { frozenMs: now - frozenAt, totalMs: performance.now() - started };
+      const times = { frozenMs: frozenMs ?? now - frozenAt, totalMs: performance.now() - started };
       return { ...report, ...times, ...(devices === undefined ? {} : { gpu: devices.report }) };
     } catch (error) {
       abandon(collection, tree, context);
       logStep(() => "the tree goes on as it was");
       throw error;
+    } finally {
+      detached?.close();
     }
   } catch (error) {
     output?.discard();

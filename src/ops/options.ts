@@ -44,6 +44,11 @@ export interface DumpOptions extends ExternalOptions {
   readonly force: boolean;
   /** fsync file and folder before the tree is ended. */
   readonly sync: boolean;
+  /**
+   * False: a tree that is left running is not forked, so that none of its pages has to be copied when it writes to them; it
+   * stands still until its memory is written.
+   */
+  readonly fork?: boolean;
   /** Store clean file pages too. */
   readonly bundle: boolean;
   /** Resume the image in private namespaces and discard that, before the tree is ended; where it fails, the tree goes on. */

@@ -261,16 +261,19 @@ function directoryOutput(path: string, options: OutputOptions): PendingOutput {
   };
 }
 
+/** A file without a name, open for reading and writing. */
+export function openScratch(folder: string): number {
+  const fd = openUnnamed(folder, 0o600);
+  if (fd !== undefined) return fd;
+  const name = join(folder, `.crimg-${process.pid}-${randomBytes(8).toString("hex")}.tmp`);
+  const named = openSync(name, "wx+", 0o600);
+  unlinkSync(name);
+  return named;
+}
+
 /** Adapters write at offsets, so a stream is first a nameless file, and copied out on commit. */
 function standardOutput(): PendingOutput {
-  const folder = tmpdir();
-  let fd = openUnnamed(folder, 0o600);
-  if (fd === undefined) {
-    const name = join(folder, `.crimg-${process.pid}-${randomBytes(8).toString("hex")}.tmp`);
-    fd = openSync(name, "wx+", 0o600);
-    unlinkSync(name);
-  }
-  const open = fd;
+  const open = openScratch(tmpdir());
   let isOpen = true;
   const close = (): void => {
     if (isOpen) closeSync(open);

@@ -21,13 +21,13 @@ export interface Overlay {
  */
 export class ProcessPageSource implements PageSource {
   readonly name: string;
-  readonly #pid: number;
+  readonly pid: number;
   readonly #overlay: () => Overlay | undefined;
   #memFd = -1;
   #buffer: Buffer | undefined;
 
   constructor(pid: number, overlay: () => Overlay | undefined = () => undefined) {
-    this.#pid = pid;
+    this.pid = pid;
     this.#overlay = overlay;
     this.name = `process ${pid}`;
   }
@@ -47,7 +47,7 @@ export class ProcessPageSource implements PageSource {
   }
 
   #mem(): number {
-    if (this.#memFd < 0) this.#memFd = open(`/proc/${this.#pid}/mem`, openFlag.RDONLY);
+    if (this.#memFd < 0) this.#memFd = open(`/proc/${this.pid}/mem`, openFlag.RDONLY);
     return this.#memFd;
   }
 

@@ -25,6 +25,10 @@ export const command = defineCommand({
     output: { type: "string", alias: "o", value: "FILE", describe: "The image; PID.elf if absent", isFile: true },
     leaveRunning: { type: "boolean", describe: "Let the tree go on" },
     leaveStopped: { type: "boolean", describe: "Leave the tree stopped" },
+    noFork: {
+      type: "boolean",
+      describe: "With --leave-running: keep no copy of the memory by a fork; the tree stands still until its memory is written",
+    },
     tree: { type: "boolean", describe: "With descendants (the default)" },
     noTree: { type: "boolean", describe: "Only this process, without its descendants" },
     force: { type: "boolean", alias: "f", describe: "Replace FILE if it exists" },
@@ -73,6 +77,7 @@ export const command = defineCommand({
         isTree: !args.noTree,
         force: args.force,
         sync: args.sync,
+        fork: !args.noFork,
         bundle: args.bundle,
         rehearse: args.rehearse,
         ...parseClock(args.clock),

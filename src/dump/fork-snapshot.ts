@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The memory of a process as it is now, for later: a fork of it that stands still while the process runs on.
+ *
+ * A fork that the process itself made would be its child: it would leave a zombie. So the process makes a helper, which
+ * shares its memory and has no exit signal (0, so that no plain wait(2) sees it); the helper forks, and ends; the process,
+ * which stands still all the while, waits for it. The fork is then a child of the init process, or of a subreaper outside
+ * the tree. It has nothing of the process but memory: it leaves its session, and its descriptor table without having held
+ * any file open.
+ *
+ * Both begin their lives on a signal frame that ends them: if crimg dies before it holds them, they run `exit_group` as the
+ * first thing. From then on PTRACE_O_EXITKILL ends them with crimg.
+ */
+import { CrimgError } from "../errors/crimg-error.js";
+import { errnoMessage } from "../linux/errno.js";
+import {
+  contToSyscall,
+  decodeWaitStatus,
+  failed,
+  getRegs,
+  getRegset,
+  nr,
+  ptraceOption,
+  regset,
+  setRegs,
+  type SyscallName,
+  tryKill,
+  trySetOptions,
+  waitOption,
+  waitTimeout,
+} from "../native/index.js";
+import type { Overlay } from "../pages/process-source.js";
+import type { DumpedProcess } from "./context.js";
+import { procPath, readStatus } from "./procfs.js";
+import { setReg } from "./registers.js";
+import { buildSignalFrame } from "./sigframe.js";
+
+/** Flags of clone(2), linux/sched.h. */
+const clone = { VM: 0x100, FS: 0x200, FILES: 0x400, SIGHAND: 0x800, PTRACE: 0x2000, SYSVSEM: 0x40000, IO: 0x8000_0000 } as const;
+/** The helper shares everything that it can, so that making and ending it takes no time. */
+const asHelper = clone.VM | clone.FS | clone.FILES | clone.SIGHAND | clone.SYSVSEM | clone.PTRACE;
+/** The descriptor table is shared at first: a copy would hold every file open, until it is closed. */
+const asSnapshot = clone.FILES | clone.PTRACE;
+const CLOSE_RANGE_UNSHARE = 2;
+const lastFd = 0xffff_ffffn;
+const WALL = 0x4000_0000;
+const SIGKILL = 9;
+/** Longest wait for one step, milliseconds: copying the page tables of a TiB takes seconds. */
+const stepMs = 60_000;
+
+/** Why there is no snapshot of a process. */
+export class SnapshotRefused extends Error {}
+
+/** A process that was made by the program under dump, and that only crimg knows. */
+class HeldProcess {
+  #isGone = false;
+
+  constructor(
+    readonly pid: number,
+    private readonly syscallAt: bigint,
+  ) {}
+
+  /** Waits for its first stop, and has it end if crimg does. */
+  hold(): void {
+    this.#await();
+    const suspends = readStatus(procPath(this.pid))?.get("Seccomp") === "0" ? 0 : ptraceOption.SUSPEND_SECCOMP;
+    const result = trySetOptions(this.pid, ptraceOption.TRACESYSGOOD | ptraceOption.EXITKILL | suspends);
+    if (failed(result)) throw new SnapshotRefused(`ptrace(SETOPTIONS): ${errnoMessage(-result)}`);
+  }
+
+  /** Has it make a call; it stands still before and after. Returns what the kernel returns. */
+  call(name: SyscallName, ...args: readonly (number | bigint)[]): number {
+    const regs = getRegs(this.pid);
+    setReg(regs, "ip", this.syscallAt);
+    setReg(regs, "ax", BigInt(nr[name]));
+    setReg(regs, "origAx", -1n);
+    (["di", "si", "dx", "r10", "r8", "r9"] as const).forEach((place, index) => setReg(regs, place, BigInt(args[index] ?? 0)));
+    setRegs(this.pid, regs);
+    for (let stop = 0; stop < 2; stop++) {
+      contToSyscall(this.pid);
+      this.#await();
+    }
+    return Number(getRegs(this.pid).readBigInt64LE(80));
+  }
+
+  #await(): void {
+    const { pid, status } = waitTimeout(this.pid, waitOption.WALL, stepMs);
+    if (failed(pid)) throw new SnapshotRefused(`wait4: ${errnoMessage(-pid)}`);
+    if (decodeWaitStatus(status).kind !== "stopped") {
+      this.#isGone = true;
+      throw new SnapshotRefused("it was killed");
+    }
+  }
+
+  /** Ends it, as far as crimg is concerned: whose child it is has to look. */
+  end(): void {
+    if (this.#isGone) return;
+    this.#isGone = true;
+    tryKill(this.pid, SIGKILL);
+    for (;;) {
+      const { pid, status } = waitTimeout(this.pid, waitOption.WALL, stepMs);
+      if (failed(pid)) return;
+      const { kind } = decodeWaitStatus(status);
+      if (kind === "exited" || kind === "killed") return;
+    }
+  }
+}
+
+/** The memory of one process at one moment. */
+export interface Snapshot {
+  /** A process whose memory it is. */
+  readonly pid: number;
+  /** What calls in the process had borrowed at that moment. */
+  readonly overlay: Overlay | undefined;
+  /** Leaves the session and the descriptor table of the program. May be called when the program runs again. */
+  settle(): void;
+  /** Ends it. */
+  end(): void;
+}
+
+/**
+ * Forks a process that stands still and is to run on. Its injector is open afterwards.
+ * @throws SnapshotRefused if that cannot be: the process is as before
+ */
+export function forkSnapshot(process: DumpedProcess): Snapshot {
+  const { pid, frozen } = process;
+  const leader = frozen.threads[0];
+  if (leader === undefined) throw new SnapshotRefused("it has ended");
+  if (!/^\d+$/.test(readStatus(procPath(pid))?.get("NSpid") ?? "") || pid === 1) throw new SnapshotRefused("it is in a pid namespace");
+  const injector = process.injector();
+  if (!injector.canHeal) throw new SnapshotRefused("it could not go on by itself if crimg died meanwhile");
+  const { syscall, restorer } = injector.gadgets;
+  const regs = Buffer.from(leader.regs);
+  setReg(regs, "ip", syscall);
+  setReg(regs, "ax", BigInt(nr.exit_group));
+  setReg(regs, "origAx", -1n);
+  setReg(regs, "di", 0n);
+  const frame = buildSignalFrame(injector.scratch, restorer, {
+    regs,
+    sigmask: 0xffff_ffff_ffff_ffffn,
+    xstate: getRegset(leader.tid, regset.FPREGSET),
+  });
+  const helperPid = injector.call("clone", asHelper, { in: frame }, 0, 0, 0);
+  if (failed(helperPid)) throw new SnapshotRefused(`clone: ${errnoMessage(-helperPid)}`);
+  const helper = new HeldProcess(helperPid, syscall);
+  let snapshot: HeldProcess | undefined;
+  try {
+    helper.hold();
+    const made = helper.call("clone", asSnapshot, 0, 0, 0, 0);
+    if (failed(made)) throw new SnapshotRefused(`clone: ${errnoMessage(-made)}`);
+    snapshot = new HeldProcess(made, syscall);
+    snapshot.hold();
+  } catch (error) {
+    snapshot?.end();
+    // What ptrace refuses of a process that is just killed says no more than that.
+    throw error instanceof SnapshotRefused || !(error instanceof CrimgError) ? error : new SnapshotRefused(error.message);
+  } finally {
+    helper.end();
+    injector.call("wait4", helperPid, 0, WALL, 0);
+  }
+  const held = snapshot;
+  const borrowed = injector.borrowed;
+  return {
+    pid: held.pid,
+    overlay: borrowed === undefined ? undefined : { ...borrowed, bytes: Buffer.from(borrowed.bytes) },
+    settle() {
+      held.call("close_range", 0, lastFd, CLOSE_RANGE_UNSHARE);
+      held.call("setsid");
+    },
+    end: () => held.end(),
+  };
+}

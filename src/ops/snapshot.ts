@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * `--leave-running`: the tree stands still only until everything that its image needs is somewhere else. Much memory of a
+ * process is kept by a fork of it; the rest, and what a fork does not keep as it is (shared memory, MADV_DONTFORK,
+ * MADV_WIPEONFORK, which a child reads as zeros), is copied to a nameless file. Then the tree runs on, and the image is made.
+ */
+import type { Collection } from "../dump/collect.js";
+import type { DumpedProcess } from "../dump/context.js";
+import { forkSnapshot, type Snapshot, SnapshotRefused } from "../dump/fork-snapshot.js";
+import { logStep } from "../errors/log.js";
+import { type ExtentRow, vmaVmFlagsBits as vm, type VmaRow } from "../gen/tables.js";
+import { Checkpoint } from "../model/checkpoint.js";
+import type { CopyWatch, PageSource } from "../model/page-source.js";
+import { FilePageSource } from "../pages/file-source.js";
+import { ProcessPageSource } from "../pages/process-source.js";
+import { planStorage, storedParts } from "../pages/storage-plan.js";
+import { storePages } from "../pages/store-pages.js";
+import { openScratch } from "./output.js";
+
+/** Bytes of one process from which a fork is cheaper than a copy. */
+const worthFork = 16n << 20n;
+/** Bytes that are copied at most: from there on the image itself is written while the tree stands still. */
+const mostCopied = 256n << 20n;
+/** What a fork does not pass on as it is. */
+const notForked = vm.dc | vm.wf | vm.dp;
+
+export interface SnapshotOptions {
+  /** Where copies go: the file system of the image. */
+  readonly folder: string;
+  /** False: nothing is forked. */
+  readonly mayFork: boolean;
+  readonly watch: CopyWatch;
+}
+
+/** A checkpoint that does not need the tree any more. */
+export interface DetachedCheckpoint {
+  readonly checkpoint: Checkpoint;
+  /** Once the tree runs. */
+  settle(): void;
+  /** Ends the forks and lets go of the copies. */
+  close(): void;
+}
+
+/**
+ * Makes a checkpoint independent of the tree that it describes, which stands still.
+ * @returns undefined if the image is to be written while the tree stands still, after all
+ * @throws what reading the tree and writing the copies throw; nothing is left then
+ */
+export async function detach({ context, checkpoint }: Collection, options: SnapshotOptions): Promise<DetachedCheckpoint | undefined> {
+  const { tables } = checkpoint;
+  const forks = new Map<number, Snapshot>();
+  /** Address spaces by the sources that forks keep. */
+  const mms = new Map<number, number>();
+  const close = (): void => {
+    for (const fork of forks.values()) fork.end();
+  };
+  try {
+    const isForked = wantsForks(checkpoint, options);
+    for (const process of context.processes) {
+      const source = sourceOf(checkpoint, process);
+      if (source === undefined || !isForked.has(source)) continue;
+      const [fork, mm] = [tryFork(process), tables.tasks[process.row]?.mm ?? null];
+      if (fork === undefined || mm === null) continue;
+      forks.set(source, fork);
+      mms.set(source, mm);
+    }
+    const { kept, copied } = split(checkpoint, mms);
+    const bytes = copied.reduce((sum, { length }) => sum + length, 0n);
+    if (bytes > mostCopied) {
+      logStep(() => `${bytes} bytes would have to be copied: the image is written while the tree stands still`);
+      close();
+      return undefined;
+    }
+    const sources: PageSource[] = [...checkpoint.sources];
+    for (const [source, { pid, overlay }] of forks) sources[source] = new ProcessPageSource(pid, () => overlay);
+    const copies = await copy(checkpoint, copied, options, sources);
+    logStep(() => `of the tree's memory, ${forks.size} forks keep what they can, and ${bytes} bytes are copied`);
+    const extents = [...kept, ...copies].sort((a, b) => a.row - b.row || (a.extent.address < b.extent.address ? -1 : 1));
+    return {
+      checkpoint: new Checkpoint({ tables: { ...tables, extents: extents.map(({ extent }) => extent) }, sources }),
+      settle() {
+        for (const fork of forks.values()) fork.settle();
+      },
+      close() {
+        for (const [source, fork] of forks) {
+          sources[source]?.close();
+          fork.end();
+        }
+        sources.at(-1)?.close();
+      },
+    };
+  } catch (error) {
+    close();
+    throw error;
+  }
+}
+
+/** An extent, or a part of one, and the row that it comes from. */
+interface Part {
+  readonly row: number;
+  readonly extent: ExtentRow;
+}
+
+/** Sources of processes whose memory should be forked. */
+function wantsForks(checkpoint: Checkpoint, { mayFork }: SnapshotOptions): ReadonlySet<number> {
+  const { tables } = checkpoint;
+  if (!mayFork) return new Set();
+  if (tables.tasks.some(({ childSubreaper }) => childSubreaper !== 0)) {
+    logStep(() => "no fork: the fork's end would be told to a child subreaper of the tree");
+    return new Set();
+  }
+  const bytes = new Map<number, bigint>();
+  for (const { ownerKind, source, length } of tables.extents) {
+    if (ownerKind === "mm") bytes.set(source, (bytes.get(source) ?? 0n) + length);
+  }
+  return new Set([...bytes].filter(([, sum]) => sum >= worthFork).map(([source]) => source));
+}
+
+/** The source that reads the memory of a process: extents of its address space that are its own name it. */
+function sourceOf({ tables, sources }: Checkpoint, { pid }: DumpedProcess): number | undefined {
+  const index = sources.findIndex((source) => source instanceof ProcessPageSource && source.pid === pid);
+  return index < 0 || !tables.extents.some(({ source }) => source === index) ? undefined : index;
+}
+
+/** Forks a process, or says in the log why not. */
+function tryFork(process: DumpedProcess): Snapshot | undefined {
+  try {
+    return forkSnapshot(process);
+  } catch (error) {
+    if (!(error instanceof SnapshotRefused)) throw error;
+    logStep(() => `no fork of ${process.pid} (${process.name}): ${error.message}; its memory is copied while it stands still`);
+    return undefined;
+  }
+}
+
+/** What forks keep, and what has to be copied. */
+function split(checkpoint: Checkpoint, forked: ReadonlyMap<number, number>): { readonly kept: Part[]; readonly copied: StoredExtent[] } {
+  const kept: Part[] = [];
+  const copied: StoredExtent[] = [];
+  checkpoint.tables.extents.forEach((extent, row) => {
+    // Pages that a child shares with its parent are the parent's: it depends on the parent's mappings.
+    const mm = forked.get(extent.source);
+    if (extent.ownerKind !== "mm" || mm === undefined) {
+      copied.push({ ...extent, row });
+      return;
+    }
+    for (const { part, isKept } of cutByMapping(checkpoint, mm, extent)) {
+      if (isKept) kept.push({ row, extent: part });
+      else copied.push({ ...part, row });
+    }
+  });
+  return { kept, copied };
+}
+
+interface StoredExtent extends ExtentRow {
+  readonly row: number;
+}
+
+/** An extent, cut at mappings of which a fork has something else. */
+function* cutByMapping(
+  checkpoint: Checkpoint,
+  mm: number,
+  extent: ExtentRow,
+): Generator<{ readonly part: ExtentRow; readonly isKept: boolean }> {
+  const end = extent.address + extent.length;
+  const partOf = (from: bigint, to: bigint): ExtentRow => ({
+    ...extent,
+    address: from,
+    length: to - from,
+    fileOffset: extent.fileOffset + (from - extent.address),
+  });
+  let at = extent.address;
+  for (const row of checkpoint.vmasOf(mm)) {
+    const vma = checkpoint.tables.vmas[row] as VmaRow;
+    if ((vma.vmFlags & notForked) === 0n || vma.end <= at) continue;
+    if (vma.start >= end) break;
+    const [from, to] = [vma.start > at ? vma.start : at, vma.end < end ? vma.end : end];
+    if (from > at) yield { part: partOf(at, from), isKept: true };
+    yield { part: partOf(from, to), isKept: false };
+    at = to;
+  }
+  if (at < end) yield { part: partOf(at, end), isKept: true };
+}
+
+/** Copies extents to a nameless file, which becomes a new source. */
+async function copy(
+  checkpoint: Checkpoint,
+  copied: readonly StoredExtent[],
+  { folder, watch }: SnapshotOptions,
+  sources: PageSource[],
+): Promise<Part[]> {
+  const fd = openScratch(folder);
+  const file = new FilePageSource("the copy of the tree's memory", fd);
+  try {
+    const { tables } = checkpoint;
+    // Read from the tree, whatever becomes of its sources.
+    const part = new Checkpoint({ tables: { ...tables, extents: copied }, sources: checkpoint.sources });
+    const plan = planStorage(part);
+    const runs = await storePages(fd, 0, plan.ranges, watch);
+    const source = sources.push(file) - 1;
+    return storedParts(part, plan, runs).map(({ row, skip, length, offset }) => {
+      const { row: original, ...extent } = copied[row] as StoredExtent;
+      return {
+        row: original,
+        extent: { ...extent, address: extent.address + skip, length, source, fileOffset: BigInt(offset) },
+      };
+    });
+  } catch (error) {
+    file.close();
+    throw error;
+  }
+}
