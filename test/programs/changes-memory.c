@@ -142,7 +142,13 @@ int main(int argc, char **argv)
 	madvise(regions[WIPED].memory, 200 * PAGE, MADV_WIPEONFORK);
 	for (int i = 0; i < REGIONS; i++)
 		for (size_t page = 0; page < regions[i].pages; page++) set(&regions[i], page, page % 3 ? next(&state) : 0);
+	/* The signal of a child is for this thread, so that it has come when the child has been waited for. */
+	sigset_t signals;
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGCHLD);
+	pthread_sigmask(SIG_BLOCK, &signals, 0);
 	if (pthread_create(&other, 0, thread, 0)) return 2;
+	pthread_sigmask(SIG_UNBLOCK, &signals, 0);
 	for (int n = 1;; n++) {
 		for (int i = 0; i < 2000; i++) set(&regions[next(&state) % THREADS], next(&state) % 100, next(&state) % 5 ? next(&state) : 0);
 		for (int i = 0; i < 500; i++) set(&regions[PRIVATE], next(&state) % pages, next(&state) % 5 ? next(&state) : 0);
