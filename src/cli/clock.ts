@@ -10,7 +10,9 @@ export function clockOption(when: string): { readonly type: "string"; readonly v
   return {
     type: "string",
     value: "MODE",
-    describe: `${when}, the monotonic and the boot clock go on where they were (continue, the default) or are those of the machine (host)`,
+    describe:
+      `${when}: continue (the default), the monotonic and boot-time clocks continue from their values at the dump; ` +
+      "host, they are those of the machine",
   };
 }
 

@@ -100,13 +100,21 @@ export const commonOptionSpecs = {
   verbose: { type: "boolean", alias: "v", group: "Every command", describe: "Print each step to standard error, for a bug report" },
 } as const satisfies OptionSpecs;
 
+/** The common options; a letter that the command itself uses stays the command's. */
+function commonOptionsBeside(own: OptionSpecs): OptionSpecs {
+  const letters = new Set(Object.values(own).map(({ alias }) => alias));
+  return Object.fromEntries(
+    Object.entries(commonOptionSpecs).map(([name, { alias, ...spec }]) => [name, letters.has(alias) ? spec : { alias, ...spec }]),
+  );
+}
+
 /** Declares a command; the types of `run`'s arguments follow from the specs. */
 export function defineCommand<const P extends PositionalSpecs, const O extends OptionSpecs, const R extends RestSpec = never>(
   spec: CommandSpec<P, O, R>,
 ): Command {
   return {
     ...spec,
-    options: { ...spec.options, ...commonOptionSpecs },
+    options: { ...spec.options, ...commonOptionsBeside(spec.options) },
     run: (args, terminal) => spec.run(args as ArgsOf<P, O, R>, terminal),
   };
 }

@@ -11,30 +11,34 @@ export const commandEntries: readonly CommandEntry[] = [
   { name: "exec", describe: "Resume a checkpoint, in any format", load: async () => (await import("./commands/exec.js")).command },
   {
     name: "run",
-    describe: "Run a command so that it can be frozen and goes on where it was",
+    describe: "Run a command as a job that can be frozen and resumed",
     load: async () => (await import("./commands/run.js")).command,
   },
   {
     name: "explain",
-    describe: "Show what an image does when it is run, one line an operation",
+    describe: "Show what an image does when it is executed, one line for each operation",
     load: async () => (await import("./commands/explain.js")).command,
   },
-  { name: "convert", describe: "Turn a checkpoint into another format", load: async () => (await import("./commands/convert.js")).command },
+  {
+    name: "convert",
+    describe: "Convert a checkpoint to another format",
+    load: async () => (await import("./commands/convert.js")).command,
+  },
   {
     name: "formats",
     describe: "List the formats and what each can hold",
     load: async () => (await import("./commands/formats.js")).command,
   },
   { name: "show", describe: "Show what is in a checkpoint, in any format", load: async () => (await import("./commands/show.js")).command },
-  { name: "diff", describe: "Tell how two checkpoints differ", load: async () => (await import("./commands/diff.js")).command },
+  { name: "diff", describe: "Show how two checkpoints differ", load: async () => (await import("./commands/diff.js")).command },
   {
     name: "validate",
-    describe: "Check that images are whole and make sense",
+    describe: "Check that images are intact and consistent",
     load: async () => (await import("./commands/validate.js")).command,
   },
   {
     name: "check",
-    describe: "Check whether this host can dump and resume",
+    describe: "Check whether this host can dump and resume, or whether an image can be resumed here",
     load: async () => (await import("./commands/check.js")).command,
   },
   {
@@ -44,7 +48,7 @@ export const commandEntries: readonly CommandEntry[] = [
   },
   {
     name: "binfmt",
-    describe: "Let the kernel execute images of 2011 (ET_CKPT) as they are",
+    describe: "Let the kernel execute images of 2011 (ET_CKPT) directly",
     load: async () => (await import("./commands/binfmt.js")).command,
   },
   {

@@ -29,8 +29,8 @@ export const externalOptionSpecs = {
 } as const satisfies OptionSpecs;
 
 export const dumpOnlyOptionSpecs = {
-  skipInFlight: { type: "boolean", group, describe: "Drop connections that nobody has accepted yet" },
-  linkRemap: { type: "boolean", group, describe: "Unlinked files with other names left may be found by those" },
+  skipInFlight: { type: "boolean", group, describe: "Drop connections that have not been accepted yet" },
+  linkRemap: { type: "boolean", group, describe: "Unlinked files that have other names may be opened by those" },
   ghostLimit: { type: "string", group, value: "SIZE", describe: "Largest unlinked file whose content is kept, such as 64M" },
   networkLock: {
     type: "string",
@@ -42,13 +42,13 @@ export const dumpOnlyOptionSpecs = {
 
 /** For the help of dump and exec: nothing is promised that is not done. */
 export const externalOptionsNote =
-  "Options for resources that reach outside the tree have the names that CRIU gave them. --file-locks, --shell-job and " +
-  "--link-remap ask for what is done anyway; one that has no effect yet (--cgroup-root) is refused as such.";
+  "Options for resources that reach outside the tree have the same names as in CRIU. --file-locks, --shell-job and " +
+  "--link-remap request what is done anyway; one that has no effect yet (--cgroup-root) is refused as such.";
 
 /** The same for exec, where all has been decided by the dump. */
 export const externalOptionsAtExecNote =
-  "Options for resources that reach outside the tree are accepted here so that scripts may give them to both commands; what becomes " +
-  "of such resources has been decided by the dump.";
+  "Options for resources that reach outside the tree are accepted here so that scripts can pass them to both commands; the dump has " +
+  "decided what happens to such resources.";
 
 /** Values as they come from the parser; those of the other command are simply not there. */
 type Parsed = Readonly<Record<string, boolean | string | number | readonly string[] | undefined>>;

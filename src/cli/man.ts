@@ -56,9 +56,11 @@ export function overviewPage(commands: readonly Command[], version: string): str
     ".SH NAME\ncrimg \\- freeze a running Linux process tree into one ELF file, and resume it by executing that file\n",
     `.SH SYNOPSIS\n.B crimg\n.I command\n[options]\n`,
     `.SH COMMANDS\n${list.join("")}`,
-    ".SH EXIT STATUS\n.TP\n.B 0\nDone.\n.TP\n.B 1\nFindings, or differences.\n.TP\n.B 2\nCould not be done or judged.\n",
-    ".TP\n.B 3\nSomething would be lost, and \\-\\-strict was given.\n.TP\n.B 4\nThe process cannot be dumped; it runs on.\n",
-    ".TP\n.B 85\nA job was frozen (crimg run).\n.TP\n.B 125\nThe tree could not be resumed; nothing of it is left running.\n",
-    ".SH ENVIRONMENT\n.TP\n.B NO_COLOR\nNo colours if not empty.\n.TP\n.B CRIMG_DEBUG\nA short trace with errors that should not happen.\n",
+    ".SH EXIT STATUS\n.TP\n.B 0\nSuccess.\n.TP\n.B 1\nFindings, or differences.\n",
+    ".TP\n.B 2\nFailure: wrong usage, unreadable input, existing output.\n",
+    ".TP\n.B 3\nSomething would be lost, and \\-\\-strict was given.\n.TP\n.B 4\nThe process cannot be dumped; it continues unharmed.\n",
+    ".TP\n.B 85\nA job was frozen (crimg run).\n.TP\n.B 125\nThe tree could not be resumed; no process of it is left.\n",
+    ".SH ENVIRONMENT\n.TP\n.B NO_COLOR\nNo colours if not empty.\n",
+    ".TP\n.B CRIMG_DEBUG\nA short stack trace with errors that are bugs of crimg.\n",
   ].join("");
 }

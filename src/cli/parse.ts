@@ -147,9 +147,9 @@ export async function parseCommandLine(
   if (command === undefined) {
     parser = parser
       .usage("crimg: freeze a running Linux process tree into one ELF file, and resume it by executing that file")
-      .demandCommand(1, "say what to do: crimg COMMAND")
+      .demandCommand(1, "no command is given: crimg COMMAND")
       .epilogue(
-        "crimg COMMAND --help explains a command. Exit statuses: 0 done; 1 findings; 2 could not; 3 loss refused; 4 dump refused; " +
+        "crimg COMMAND --help describes a command. Exit statuses: 0 success; 1 findings; 2 failure; 3 loss refused; 4 dump refused; " +
           "125 not resumed.",
       );
     for (const one of entries) parser = parser.command(one.name, one.describe);
@@ -171,5 +171,5 @@ export async function parseCommandLine(
     return { kind: "run", command, args: { ...pick(command, chosen), ...rest } };
   }
   if (text !== "") return { kind: "text", text: `${text}\n` };
-  throw usageError("say what to do: crimg COMMAND");
+  throw usageError("no command is given: crimg COMMAND");
 }

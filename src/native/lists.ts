@@ -4,8 +4,10 @@
  * many threads (stops.h), and calls made by frozen threads (inject.h). What is asked is decided here; nothing goes back and
  * forth through JavaScript meanwhile.
  */
+import { isLogged, logCall } from "../errors/log.js";
 import { nr, type SyscallName } from "../linux/syscall-numbers.js";
 import { addon } from "./addon.js";
+import { requestName } from "./ptrace-requests.js";
 
 /** An argument of a question: a value, an id of the row, room for what comes back, bytes that go in, or an earlier result. */
 export type QuestionArgument =
@@ -31,10 +33,12 @@ export class QuestionList {
   readonly #words: BigInt64Array;
   readonly #names: Buffer;
   readonly #stride: number;
+  readonly #questions: readonly Question[];
   /** Where in a row the result of each question is, and what its arguments store. */
   readonly #places: { readonly result: number; readonly rooms: readonly { readonly at: number; readonly length: number }[] }[] = [];
 
   constructor(questions: readonly Question[]) {
+    this.#questions = questions;
     this.#words = new BigInt64Array(questions.length * wordsOf.all);
     const names: Buffer[] = [];
     let namesLength = 0;
@@ -79,6 +83,12 @@ export class QuestionList {
     this.#stride = Math.max(at, 8);
   }
 
+  #log(answers: Answers): void {
+    for (let row = 0; row < answers.count; row++) {
+      this.#questions.forEach((question, index) => logCall("crimg", nameOf(question), answers.result(row, index)));
+    }
+  }
+
   /**
    * Asks all of it of each row. `ids`: two numbers a row. `arenaLength`: room for the contents of files and links of all rows;
    * what does not fit is answered by −7 (E2BIG).
@@ -88,8 +98,22 @@ export class QuestionList {
     const rows = Buffer.alloc(Math.max(count * this.#stride, 8));
     const arena = Buffer.allocUnsafeSlow(Math.max(arenaLength, 8));
     addon().gather(this.#words, this.#names, ids, rows, this.#stride, arena, 0);
-    return new Answers(rows, this.#stride, this.#places, arena, count);
+    const answers = new Answers(rows, this.#stride, this.#places, arena, count);
+    if (isLogged()) this.#log(answers);
+    return answers;
   }
+}
+
+/** How the log names a question; a file is opened, read and closed. */
+function nameOf(question: Question): string {
+  if ("file" in question) return "open, read, close";
+  if ("link" in question) return "readlink";
+  return callName(question.call, question.args[0]);
+}
+
+/** `fcntl`, `ptrace(SEIZE)`. */
+function callName(call: SyscallName, first: unknown): string {
+  return call === "ptrace" ? `ptrace(${requestName(Number(first))})` : call;
 }
 
 /** Answers to a list of questions. */
@@ -154,6 +178,9 @@ export function stubCode(): Buffer {
   return addon().stubCode();
 }
 
+/** Numbers of an order: row, tid, call that a restart continues, processor. */
+const wordsOfOrder = 4;
+
 /** An entry of a list of injected calls. */
 export interface InjectedCall {
   readonly name: SyscallName;
@@ -210,6 +237,13 @@ export class InjectedList {
     return 64 + rooms.reduce((sum, length) => sum + length, 0);
   }
 
+  #log(answers: InjectedAnswers, orders: Int32Array): void {
+    for (let order = 0; order < orders.length; order += wordsOfOrder) {
+      const row = orders[order] ?? 0;
+      if (answers.status(row) === 0) this.calls.forEach(({ name }, call) => logCall("tree", name, answers.result(row, call)));
+    }
+  }
+
   /** Has threads make the calls. `orders`: row in `stops` and in the answers, tid, call that a restart continues (−1), processor. */
   inject(where: InjectionPlace, orders: Int32Array, stops: Buffer, arena: XstateArena): InjectedAnswers {
     const process = new BigInt64Array(38);
@@ -230,7 +264,9 @@ export class InjectedList {
     const stride = 64 + this.calls.length * 8 + this.#stored;
     const out = Buffer.alloc(Math.max((stops.length / stopRow.length) * stride, 8));
     arena.used = addon().injectLists(process, this.#words, this.#in, where.ranges, orders, stops, out, arena.bytes, arena.used);
-    return new InjectedAnswers(out, stride, this.calls.length, this.#rooms, arena);
+    const answers = new InjectedAnswers(out, stride, this.calls.length, this.#rooms, arena);
+    if (isLogged()) this.#log(answers, orders);
+    return answers;
   }
 }
 

@@ -4,15 +4,15 @@ import { defineCommand } from "../command.js";
 
 export const command = defineCommand({
   name: "binfmt",
-  describe: "Let the kernel execute images of 2011 (ET_CKPT) as they are",
+  describe: "Let the kernel execute images of 2011 (ET_CKPT) directly",
   notes: [
-    "Images of version 2 need none of this: any kernel executes them. With the rule installed, ./old.elf runs `crimg exec old.elf`.",
-    "--install lasts until the next boot. To keep it, put the line that --print gives into /etc/binfmt.d/crimg.conf.",
+    "Images of version 2 do not need it: any kernel executes them. With the rule installed, ./old.elf runs `crimg exec old.elf`.",
+    "--install lasts until the next boot. To keep the rule, put the output of --print into /etc/binfmt.d/crimg.conf.",
   ],
   positionals: {},
   options: {
     install: { type: "boolean", describe: "Register the rule with the kernel (root)" },
-    remove: { type: "boolean", describe: "Take it back (root)" },
+    remove: { type: "boolean", describe: "Remove the rule (root)" },
     print: { type: "boolean", describe: "Print the rule" },
   },
   examples: [

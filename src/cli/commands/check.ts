@@ -5,22 +5,22 @@ import { defineCommand } from "../command.js";
 
 export const command = defineCommand({
   name: "check",
-  describe: "Check whether this host can dump and resume, or whether an image resumes here",
+  describe: "Check whether this host can dump and resume, or whether an image can be resumed here",
   notes: [
-    "Asks the kernel and changes nothing. `crimg validate --profile host IMAGE` asks the same about one image.",
-    "With --rehearse IMAGE is resumed in private namespaces up to where it would run, and discarded: nothing outside changes " +
-      "(docs/rehearse.md).",
-    "Exit status 0: it can; 1: it cannot, or with --strict: not without limits.",
+    "Queries the kernel and changes nothing. `crimg validate --profile host IMAGE` does the same for one image.",
+    "With --rehearse, IMAGE is resumed in private namespaces up to the point where it would run, and discarded; nothing outside " +
+      "changes (docs/rehearse.md).",
+    "Exit status 0: it can; 1: it cannot, or, with --strict, only with limits.",
   ],
   positionals: { image: { describe: "With --rehearse: the image to try", optional: true, isFile: true } },
   options: {
-    rehearse: { type: "boolean", describe: "Try whether IMAGE resumes here" },
-    strict: { type: "boolean", describe: "Warnings count" },
+    rehearse: { type: "boolean", describe: "Rehearse the resume of IMAGE" },
+    strict: { type: "boolean", describe: "Warnings count as findings" },
     json: { type: "boolean", describe: "As JSON" },
   },
   examples: [
-    { command: "crimg check", text: "what works here, and what would help" },
-    { command: "crimg check image.elf --rehearse", text: "would it resume?" },
+    { command: "crimg check", text: "what works on this machine" },
+    { command: "crimg check image.elf --rehearse", text: "can it be resumed?" },
   ],
   async run(args, terminal) {
     const { image } = args;

@@ -9,14 +9,14 @@ import { progressOn } from "../progress.js";
 
 export const command = defineCommand({
   name: "convert",
-  describe: "Turn a checkpoint into another format",
+  describe: "Convert a checkpoint to another format",
   notes: [
     "IN is recognised by its content. The format of OUT follows from its name (.elf, .json, core.N, …criu…) or from --to.",
-    "What the target format cannot hold is reported, one line a kind; --strict refuses instead (exit status 3).",
+    "Anything that the target format cannot hold is reported, one line for each kind; --strict refuses instead (exit status 3).",
   ],
   positionals: {
     in: { describe: "Checkpoint to read, a file or a directory; - is standard input", isFile: true },
-    out: { describe: "What to write; - is standard output for formats that are one file", isFile: true },
+    out: { describe: "File or directory to write; - is standard output for formats of one file", isFile: true },
   },
   options: {
     from: { type: "string", value: "FORMAT", describe: "Format of IN, instead of recognising it" },
@@ -25,14 +25,14 @@ export const command = defineCommand({
     strict: { type: "boolean", describe: "Refuse if anything would be lost" },
     bundle: {
       type: "boolean",
-      describe: "Store the files that the tree maps, executes or reads too: the image then needs none of the originals",
+      describe: "Also store the files that the tree maps, executes or reads: the image then needs none of the originals",
     },
-    clock: clockOption("At a resume of OUT that does not say"),
-    full: { type: "boolean", describe: "Core files: all memory, not what the kernel's coredump_filter would choose" },
-    inlinePages: { type: "boolean", describe: "JSON: pages in the document, as base64" },
+    clock: clockOption("If the resume of OUT does not choose"),
+    full: { type: "boolean", describe: "Core files: all memory instead of what the kernel's coredump_filter selects" },
+    inlinePages: { type: "boolean", describe: "JSON: store pages in the document, as base64" },
     force: { type: "boolean", alias: "f", describe: "Replace OUT if it exists" },
-    noVerify: { type: "boolean", describe: "Take stored bytes as they are, without a look at their checksums" },
-    sync: { type: "boolean", describe: "Make OUT durable before it gets its name" },
+    noVerify: { type: "boolean", describe: "Do not verify the checksums of stored bytes" },
+    sync: { type: "boolean", describe: "Flush OUT to the disk before it gets its name" },
     json: { type: "boolean", describe: "Report as JSON" },
   },
   examples: [

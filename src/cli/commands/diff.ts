@@ -5,7 +5,7 @@ import { defineCommand } from "../command.js";
 
 export const command = defineCommand({
   name: "diff",
-  describe: "Tell how two checkpoints differ",
+  describe: "Show how two checkpoints differ",
   notes: [
     "Compares tree, threads, registers, mappings, content of pages, and descriptors. The formats may differ. " +
       "Processes are matched by their ids.",
@@ -14,7 +14,7 @@ export const command = defineCommand({
   positionals: { a: { describe: "Checkpoint", isFile: true }, b: { describe: "Checkpoint", isFile: true } },
   options: {
     json: { type: "boolean", describe: "As JSON" },
-    brief: { type: "boolean", alias: "q", describe: "Only whether they differ" },
+    brief: { type: "boolean", alias: "q", describe: "Only tell whether they differ" },
   },
   examples: [
     { command: "crimg diff before.elf after.elf", text: "what has changed" },

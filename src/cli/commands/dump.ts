@@ -12,18 +12,18 @@ export const command = defineCommand({
   name: "dump",
   describe: "Freeze a process and its descendants into an image",
   notes: [
-    "The tree is ended once the image is complete under its name; --leave-running lets it go on, --leave-stopped leaves it " +
-      "stopped. Whatever fails, the tree runs on and no file is left.",
-    "What cannot be dumped is refused by name (exit status 4). --ignore CLASS leaves such a resource out and records the loss.",
-    "A program on NVIDIA GPUs is locked and taken off them by the driver (570 or later) first, and put back whatever fails; " +
-      "its image puts it back when it is resumed.",
-    "Without --sync the image is whole after a crash of crimg, but not certainly after a power cut.",
+    "The tree is ended once the image is complete and has its name; with --leave-running it continues, with --leave-stopped it stays " +
+      "stopped. If anything fails, the tree continues and no file is left.",
+    "Resources that cannot be dumped are refused by name (exit status 4). --ignore CLASS leaves them out and records the loss.",
+    "The driver (570 or later) first locks a program that uses NVIDIA GPUs and moves its state into memory. It moves the state back " +
+      "if anything fails, and when the image is resumed.",
+    "Without --sync the image is complete after a crash of crimg, but not necessarily after a power failure.",
     externalOptionsNote,
   ],
   positionals: { pid: { describe: "The root of the tree to dump" } },
   options: {
     output: { type: "string", alias: "o", value: "FILE", describe: "The image; PID.elf if absent", isFile: true },
-    leaveRunning: { type: "boolean", describe: "Let the tree go on" },
+    leaveRunning: { type: "boolean", describe: "Let the tree continue" },
     leaveStopped: { type: "boolean", describe: "Leave the tree stopped" },
     noFork: {
       type: "boolean",
@@ -32,28 +32,28 @@ export const command = defineCommand({
     tree: { type: "boolean", describe: "With descendants (the default)" },
     noTree: { type: "boolean", describe: "Only this process, without its descendants" },
     force: { type: "boolean", alias: "f", describe: "Replace FILE if it exists" },
-    to: { type: "string", value: "FORMAT", describe: "Another format than the executable image" },
-    sync: { type: "boolean", describe: "Make the image durable before the tree is ended" },
+    to: { type: "string", value: "FORMAT", describe: "Write this format instead of an executable image" },
+    sync: { type: "boolean", describe: "Flush the image to the disk before the tree is ended" },
     bundle: {
       type: "boolean",
-      describe: "Store the files that the tree maps, executes or reads too: the image then needs none of the originals",
+      describe: "Also store the files that the tree maps, executes or reads: the image then needs none of the originals",
     },
     ignore: { type: "strings", value: "CLASS", describe: "Leave resources of this class out instead of refusing; may be repeated" },
-    clock: clockOption("At a resume that does not say"),
+    clock: clockOption("If the resume does not choose"),
     rehearse: {
       type: "boolean",
-      describe: "Resume the image in private namespaces and discard that, before the tree is ended: what would not resume is refused",
+      describe: "Before the tree is ended, resume the image in private namespaces and discard the copy; refuse the dump if that fails",
     },
-    forceLoss: { type: "boolean", describe: "With --ignore: also leave out what the program surely breaks without" },
-    noCuda: { type: "boolean", describe: "Refuse programs on GPUs like any others with devices" },
-    gpuTimeout: { type: "string", value: "SECONDS", describe: "How long work on a GPU may take to come to an end (10)" },
+    forceLoss: { type: "boolean", describe: "With --ignore: also leave out what the program cannot work without" },
+    noCuda: { type: "boolean", describe: "Refuse programs that use GPUs, like others that use devices" },
+    gpuTimeout: { type: "string", value: "SECONDS", describe: "How long to wait for running GPU work; 10 if absent" },
     json: { type: "boolean", describe: "Report as JSON" },
     ...externalOptionSpecs,
     ...dumpOnlyOptionSpecs,
   },
   examples: [
     { command: "crimg dump 4711 -o image.elf", text: "freeze; ./image.elf resumes" },
-    { command: "crimg dump $(pidof redis-server) --leave-running", text: "a snapshot, while it runs on" },
+    { command: "crimg dump $(pidof redis-server) --leave-running", text: "a snapshot of a running server" },
     { command: "crimg dump 4711 -o criu-dir --to criu", text: "for CRIU" },
   ],
   async run(args, terminal) {

@@ -12,40 +12,40 @@ export const command = defineCommand({
   name: "exec",
   describe: "Resume a checkpoint, in any format",
   notes: [
-    "In the foreground the terminal, signals and the exit status are those of the program. An executable image does the same when " +
-      "it is run by itself, with the same options.",
-    "In a pid namespace, the first process of it (pid 1 there) stands between the caller and the program: --pidfile names that " +
-      "one, signals to it or to the waiting command reach the program, and the tree ends with it. A dump of it, or of the " +
-      "waiting command, is one of the program.",
-    "Exit status: that of the program; 125 if it could not be resumed, and then nothing of it is left running.",
+    "In the foreground, terminal, signals and exit status are passed between caller and program. An executable image behaves in the " +
+      "same way when it is run directly, and takes the same options.",
+    "In a pid namespace, its first process (pid 1 there) is between the caller and the program. --pidfile names that process; " +
+      "signals sent to it or to the waiting command are passed on to the program, and the tree ends with it. Dumping either of " +
+      "them dumps the program.",
+    "Exit status: that of the program; 125 if it could not be resumed, in which case no process of it is left.",
     externalOptionsAtExecNote,
   ],
   positionals: { image: { describe: "An image in any format" } },
   options: {
-    detach: { type: "boolean", alias: "d", describe: "End when the program runs" },
-    leaveStopped: { type: "boolean", describe: "Leave every process stopped; SIGCONT lets it run" },
+    detach: { type: "boolean", alias: "d", describe: "Return once the program runs" },
+    leaveStopped: { type: "boolean", describe: "Leave every process stopped; SIGCONT continues it" },
     pidfile: { type: "string", value: "FILE", describe: "Write the process id of the root to FILE", isFile: true },
     pid: {
       type: "string",
       value: "MODE",
       describe:
-        "same: the old process ids (the default for root); namespace: the same in a new pid namespace (the default for others); " +
-        "any: new ones",
+        "same: the old process ids (the default for root); namespace: the old ids in a new pid namespace (the default for others); " +
+        "any: new ids",
     },
-    clock: clockOption("At this resume"),
+    clock: clockOption("For this resume"),
     files: {
       type: "strings",
       value: "POLICY",
       describe:
-        "What files must be that the program maps or has open. same (the default): those of the dump; strict: untouched too; any: " +
-        "whatever is there. POLICY:/PATH for one file; may be repeated, a later one counts",
+        "Which files to accept for those that the program maps or has open. same (the default): unchanged content; strict: also " +
+        "unchanged size and time; any: whatever is there. POLICY:/PATH for one file; may be repeated, the last one counts",
     },
-    noVerify: { type: "boolean", describe: "Take stored bytes as they are, without a look at their checksums" },
-    from: { type: "string", value: "FORMAT", describe: "The format, if it cannot be told" },
+    noVerify: { type: "boolean", describe: "Do not verify the checksums of stored bytes" },
+    from: { type: "string", value: "FORMAT", describe: "Format, instead of recognising it" },
     gpuMap: {
       type: "strings",
       value: "OLD=NEW",
-      describe: "Another GPU of the same kind instead of the old one, both GPU-…; may be repeated",
+      describe: "Use another GPU of the same kind, both named GPU-…; may be repeated",
     },
     tcpMap: {
       type: "strings",
@@ -73,14 +73,14 @@ export const command = defineCommand({
       value: "NAME=VALUE",
       describe: "Another value for a variable that processes were started with, for what they look up from then on; may be repeated",
     },
-    mapFd: { type: "boolean", describe: "Version 1 images: the descriptors that areas name are open files of this command" },
+    mapFd: { type: "boolean", describe: "Version 1 images: mappings name open descriptors of this command" },
     ...externalOptionSpecs,
   },
   examples: [
     { command: "crimg exec image.elf", text: "like ./image.elf" },
-    { command: "crimg exec --map-fd old.elf 5<data.bin", text: "an image of 2011 whose areas name descriptor 5" },
+    { command: "crimg exec --map-fd old.elf 5<data.bin", text: "an image of 2011 whose mappings name descriptor 5" },
     { command: "crimg exec image.elf --tcp-map '*:80=*:8080' --path-map /srv/a=/srv/b", text: "the same server elsewhere" },
-    { command: "crimg exec criu-dir --detach --pidfile run.pid", text: "resume what CRIU dumped" },
+    { command: "crimg exec criu-dir --detach --pidfile run.pid", text: "resume a CRIU checkpoint" },
   ],
   async run(args, terminal) {
     const pid = modes.find((mode) => mode === args.pid);

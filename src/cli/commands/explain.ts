@@ -4,10 +4,10 @@ import { defineCommand } from "../command.js";
 
 export const command = defineCommand({
   name: "explain",
-  describe: "Show what an image does when it is run, one line an operation",
-  notes: ["Lines read like strace: $name is an earlier result, <name> a number that all tasks share, > marks where jumps go."],
+  describe: "Show what an image does when it is executed, one line for each operation",
+  notes: ["The lines resemble those of strace: $name is an earlier result, <name> a value shared by all tasks, > marks a jump target."],
   positionals: { image: { describe: "An image in any format" } },
-  options: { from: { type: "string", value: "FORMAT", describe: "The format, if it cannot be told" } },
+  options: { from: { type: "string", value: "FORMAT", describe: "Format, instead of recognising it" } },
   examples: [{ command: "crimg explain image.elf | less", text: "before running it" }],
   async run(args, terminal) {
     const [{ explain }, { registry }] = await Promise.all([import("../../ops/explain.js"), import("../../../formats/registry.js")]);

@@ -8,21 +8,21 @@ export const command = defineCommand({
   name: "report",
   describe: "Collect what a bug report needs: versions, kernel features, and what a dump of a process does",
   notes: [
-    "The process and its descendants are frozen for a moment and looked at as a dump would, and go on; nothing is written. " +
-      "--no-freeze only reads /proc.",
-    "A report holds no memory, registers, command lines or environments, and nothing that is in files, pipes or sockets. It holds " +
+    "The process and its descendants are frozen briefly and examined as by a dump, and continue; nothing is written. With " +
+      "--no-freeze only /proc is read.",
+    "A report contains no memory, registers, command lines or environments, and no content of files, pipes or sockets. It contains " +
       "names of processes and files, user ids, and addresses of sockets that a dump would refuse: read it before you send it.",
   ],
-  positionals: { pid: { describe: "The root of the tree; the machine alone if absent", optional: true } },
+  positionals: { pid: { describe: "The root of the tree; if absent, the report is about the machine only", optional: true } },
   options: {
-    noFreeze: { type: "boolean", describe: "Do not stop the tree: no trace of what the dumper does" },
+    noFreeze: { type: "boolean", describe: "Do not freeze the tree; the report then has no trace of the dumper" },
     ignore: { type: "strings", value: "CLASS", describe: "As for crimg dump; may be repeated" },
-    hidePaths: { type: "boolean", describe: "Replace the names of files, but for those of the system" },
+    hidePaths: { type: "boolean", describe: "Replace file names, except those of the system" },
     json: { type: "boolean", describe: "As JSON" },
   },
   examples: [
-    { command: "crimg report 4711 > report.txt", text: "to be attached to a bug report" },
-    { command: "crimg report", text: "the machine alone" },
+    { command: "crimg report 4711 > report.txt", text: "attach it to a bug report" },
+    { command: "crimg report", text: "the machine only" },
   ],
   async run(args, terminal) {
     const pid = args.pid === undefined ? undefined : parsePid(args.pid);

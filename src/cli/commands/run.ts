@@ -31,61 +31,64 @@ function port(value: number): number {
 
 export const command = defineCommand({
   name: "run",
-  describe: "Run a command so that it can be frozen and goes on where it was",
+  describe: "Run a command as a job that can be frozen and resumed",
   notes: [
-    "If the image is there, the job is resumed from it and CMD is ignored; else CMD is started, in a session and a pid namespace " +
-      "of its own and with descriptors above 2 closed. The same line therefore starts the job and continues it, here or on " +
+    "If the image exists, the job is resumed from it and CMD is ignored. Otherwise CMD is started in a new session and a new pid " +
+      "namespace, with descriptors above 2 closed. The same command line therefore starts the job and resumes it, on this or " +
       "another machine with the same files.",
-    "On a signal of --on the job is frozen into the image and ended. The new image is written beside the old one, rehearsed " +
-      "(resumed in private namespaces and discarded, as by crimg dump --rehearse), and takes its name when it is on the disk. If " +
-      "the job cannot be dumped, or the rehearsal fails, the job runs on, the last image stays, and the reason is printed. " +
-      "All other signals reach the job.",
-    "Where a rehearsal cannot be made (no namespaces, no memory for a second copy of the job, a program on a GPU) crimg prints why " +
-      "and takes the image without one.",
-    "Standard output and error of crimg are those of the job, also after it was resumed: with a shell use >>, with Slurm " +
-      "--open-mode=append.",
-    "Exit status: that of the job, or of the signal that ended it; --requeue-status once the job is frozen (0 after --at, " +
-      "--when-listening and --when-output); 125 if it could not be resumed. The image is removed when the job has ended by " +
-      "itself, that is, not by a signal.",
+    "On a signal of --on the job is frozen into the image and ended. The new image is written to a temporary file, flushed to the " +
+      "disk, rehearsed (resumed in private namespaces and discarded, as by crimg dump --rehearse), and renamed. If the job cannot be " +
+      "dumped, or the rehearsal fails, the job continues, the last image stays, and the reason is printed. All other signals are " +
+      "passed on to the job.",
+    "Where no rehearsal is possible (no namespaces, no memory for a second copy of the job, a program on a GPU) crimg prints the " +
+      "reason and takes the image without it.",
+    "The job uses standard output and error of crimg, also after a resume: redirect with >> in a shell, use --open-mode=append with " +
+      "Slurm.",
+    "Exit status: that of the job, or 128 plus the signal that ended it; --requeue-status after a freeze (0 after --at, " +
+      "--when-listening and --when-output); 125 if the job could not be resumed. The image is removed when the job has exited by " +
+      "itself, and kept when a signal ended it.",
     "docs/jobs.md has a recipe for each scheduler.",
     externalOptionsNote,
   ],
   positionals: {},
   rest: { name: "cmd", describe: "The command and its arguments" },
   options: {
-    image: { type: "string", value: "FILE", describe: "The image: resumed if it is there, made when the job is frozen", isFile: true },
+    image: { type: "string", value: "FILE", describe: "The image: resumed if it exists, written when the job is frozen", isFile: true },
     on: { type: "string", value: "SIGNALS", describe: "Freeze on these signals, separated by commas; SIGTERM if absent" },
-    every: { type: "string", value: "TIME", describe: "Also take an image every TIME (30s, 10m, 2h) while the job goes on" },
+    every: { type: "string", value: "TIME", describe: "Also take an image every TIME (30s, 10m, 2h) while the job runs" },
     at: { type: "string", value: "TIME", describe: "Freeze a new job once, after TIME" },
     whenListening: { type: "number", value: "PORT", describe: "Freeze a new job once, when it listens on this TCP port" },
     whenOutput: { type: "string", value: "REGEX", describe: "Freeze a new job once, when its output matches" },
-    requeueStatus: { type: "number", value: "N", describe: `Exit status once the job is frozen; ${frozenStatus} if absent` },
+    requeueStatus: { type: "number", value: "N", describe: `Exit status after a freeze; ${frozenStatus} if absent` },
     afterFreeze: {
       type: "string",
       value: "COMMAND",
-      describe: "Run by the shell once the job is frozen, such as 'scontrol requeue $SLURM_JOB_ID'",
+      describe: "Shell command to run after a freeze, such as 'scontrol requeue $SLURM_JOB_ID'",
     },
     output: { type: "string", alias: "o", value: "FILE", describe: "Append the job's standard output and error to FILE", isFile: true },
-    keep: { type: "boolean", describe: "Keep the image when the job has ended (implied by --at, --when-listening, --when-output)" },
+    keep: { type: "boolean", describe: "Keep the image when the job has exited (implied by --at, --when-listening, --when-output)" },
     pid: {
       type: "string",
       value: "MODE",
       describe:
-        "namespace: process ids of a namespace of its own, the same wherever it is resumed (the default where it can be made); " +
-        "same: those of this system; any: new ones at each resume",
+        "namespace: process ids in a new pid namespace, the same at each resume (the default where one can be created); " +
+        "same: process ids of this system; any: new ids at each resume",
     },
     noRehearse: {
       type: "boolean",
-      describe: "Replace the last image without resuming the new one in private namespaces first",
+      describe: "Replace the last image without rehearsing the new one",
     },
-    bundle: { type: "boolean", describe: "Store clean file pages too: the image then needs none of the original files" },
+    bundle: {
+      type: "boolean",
+      describe: "Also store the files that the job maps, executes or reads: the image then needs none of the originals",
+    },
     ignore: { type: "strings", value: "CLASS", describe: "Leave resources of this class out instead of refusing; may be repeated" },
     ...externalOptionSpecs,
     ...dumpOnlyOptionSpecs,
   },
   examples: [
-    { command: "crimg run --image job.elf -- python3 job.py", text: "kill it with SIGTERM; the same line goes on" },
-    { command: "crimg run --image job.elf --every 10m -- ./solve", text: "lose ten minutes at most" },
+    { command: "crimg run --image job.elf -- python3 job.py", text: "freeze it with SIGTERM; the same line resumes it" },
+    { command: "crimg run --image job.elf --every 10m -- ./solve", text: "lose at most ten minutes" },
     { command: "crimg run --image app.elf --when-listening 8080 -- node app.js", text: "an image of the warmed-up server" },
   ],
   async run(args, terminal) {

@@ -41,19 +41,19 @@ export const command = defineCommand({
   name: "show",
   describe: "Show what is in a checkpoint, in any format",
   notes: [
-    "Without a section: an overview, and whether the checkpoint would resume here. " +
-      "Page content is read only for command lines, env, mem, strings and grep, so that a " +
-      "checkpoint of any size is shown at once.",
-    "mem ADDR[:LEN] shows bytes of the root, or of --pid (sp and ip are addresses too); " +
-      "strings [N] shows printable text of at least N characters in stored pages, " +
-      "grep REGEX what of it matches (exit status 1 if nothing does).",
-    "bt makes a core of each process in a temporary folder, and asks gdb, eu-stack or lldb for all backtraces.",
-    "--html writes one page that needs no other file: " + "process tree, address space to scale, descriptors, threads, findings.",
+    "Without a section: an overview, and whether the checkpoint can be resumed here. " +
+      "Pages are read only for command lines, env, mem, strings and grep, so that " +
+      "checkpoints of any size are shown quickly.",
+    "mem ADDR[:LEN] shows memory of the root process, or of --pid (sp and ip are addresses too). " +
+      "strings [N] shows printable strings of at least N characters in stored pages, " +
+      "grep REGEX those that match (exit status 1 if none does).",
+    "bt writes a core file for each process to a temporary folder and prints the backtraces of gdb, eu-stack or lldb.",
+    "--html writes a self-contained page: process tree, address space to scale, descriptors, threads, findings.",
   ],
   positionals: {
-    image: { describe: "Checkpoint, a file or a directory; - is standard input; several are shown in turn", isFile: true },
+    image: { describe: "Checkpoint, a file or a directory; - is standard input; several are shown one after the other", isFile: true },
     what: {
-      describe: "More checkpoints, then what to show; an overview if absent",
+      describe: "More checkpoints, then the section to show; an overview if absent",
       optional: true,
       many: true,
       suggests: [...sectionNames, "bt"],
@@ -71,8 +71,8 @@ export const command = defineCommand({
     { command: "crimg show image.elf maps --pid 4711", text: "the memory map of one process" },
     { command: "crimg show criu-dir fds --json", text: "descriptors as data" },
     { command: "crimg show core.4711.zst bt", text: "backtraces of all threads" },
-    { command: "crimg show image.elf grep 'password='", text: "what secrets does it hold?" },
-    { command: "crimg show image.elf --html report.html", text: "to look at" },
+    { command: "crimg show image.elf grep 'password='", text: "search the memory" },
+    { command: "crimg show image.elf --html report.html", text: "a page for a browser" },
   ],
   async run(args, terminal) {
     const [{ collect, renderText, renderJson }, { readCheckpoint }, { resolveInput }, { registry }] = await Promise.all([

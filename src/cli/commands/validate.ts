@@ -10,23 +10,23 @@ const profiles = ["format", "lkml", "host"] as const;
 
 export const command = defineCommand({
   name: "validate",
-  describe: "Check that images are whole and make sense",
+  describe: "Check that images are intact and consistent",
   notes: [
-    "Profiles: `format` judges the image itself; `lkml` replays the decisions of the 2011 kernel loader on a ckpt-elf-v1 file; " +
-      "`host` asks whether it would resume here and now.",
-    "Exit status 0: nothing wrong; 1: findings; 2: could not judge. docs/validation-rules.md lists the rules.",
+    "Profiles: `format` checks the image itself; `lkml` replays the decisions of the kernel loader of 2011 for a ckpt-elf-v1 file; " +
+      "`host` checks whether the image can be resumed on this machine now.",
+    "Exit status 0: no findings; 1: findings; 2: the image could not be checked. docs/validation-rules.md lists the rules.",
   ],
-  positionals: { images: { describe: "Images in any readable format, whole sets or single files of one", many: true, isFile: true } },
+  positionals: { images: { describe: "Images in any readable format, complete sets or single files of a set", many: true, isFile: true } },
   options: {
-    profile: { type: "string", value: "PROFILE", choices: profiles, describe: "What to judge by; `format` if absent" },
+    profile: { type: "string", value: "PROFILE", choices: profiles, describe: "Rules to apply; `format` if absent" },
     from: { type: "string", value: "FORMAT", describe: "Format, instead of recognising it" },
     strict: { type: "boolean", describe: "Warnings count as findings" },
     json: { type: "boolean", describe: "Findings as JSON" },
     sarif: { type: "boolean", describe: "Findings as SARIF 2.1.0" },
   },
   examples: [
-    { command: "crimg validate image.elf", text: "before you trust it" },
-    { command: "crimg validate --profile host image.elf", text: "would it resume here?" },
+    { command: "crimg validate image.elf", text: "after a copy or download" },
+    { command: "crimg validate --profile host image.elf", text: "can it be resumed here?" },
     { command: "crimg validate --sarif *.elf > findings.sarif", text: "for code scanning" },
   ],
   async run(args, terminal) {
