@@ -21,14 +21,6 @@ export function lossesOfSet(wire: WireSet): Loss[] {
   const cores = [...wire.cores];
   add("tree.namespaces", "tree", foreignNamespaces(wire), "Namespaces of its own are kept for CRIU only");
   add(
-    "credentials.seccomp",
-    "credentials",
-    cores.flatMap(([tid, { tc, threadCore }]) =>
-      (tc?.oldSeccompMode ?? 0) !== 0 || (threadCore?.seccompMode ?? 0) !== 0 ? [`thread ${tid}`] : [],
-    ),
-    "The seccomp filter is kept for CRIU only",
-  );
-  add(
     "credentials.loginuid",
     "credentials",
     cores.flatMap(([tid, { tc }]) =>

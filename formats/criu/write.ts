@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The model → an image directory that `criu restore` takes. */
 import { writeLocks } from "./map/map-locks.js";
+import { writeSeccomp } from "./map/map-seccomp.js";
 import { create, fromBinary } from "@bufbuild/protobuf";
 import type { WriteOptions } from "../../src/adapter/format.js";
 import type { Output } from "../../src/adapter/output.js";
@@ -14,7 +15,7 @@ import { CoreEntrySchema } from "./gen/core_pb.js";
 import { FdinfoEntrySchema, type FileEntry, FileEntrySchema } from "./gen/files_pb.js";
 import { MemfdInodeSchema, MmEntrySchema, VmaEntrySchema } from "./gen/memory_pb.js";
 import { RemapFilePathSchema } from "./gen/payload_pb.js";
-import { FsEntrySchema, InventorySchema, KernelIdsSchema, SeccompEntrySchema, TimensEntrySchema, TreeEntrySchema } from "./gen/tree_pb.js";
+import { FsEntrySchema, InventorySchema, KernelIdsSchema, TimensEntrySchema, TreeEntrySchema } from "./gen/tree_pb.js";
 import { ImageWriter } from "./wire/image-writer.js";
 import { inventoryName, isModelled } from "./wire/image-types.js";
 import { fileMappings } from "./map/kinds.js";
@@ -224,10 +225,7 @@ function writeCarried(output: Output, context: ImageSetIds): void {
     writer.raw(value);
     writer.flush();
   }
-  if (written.has("seccomp.img")) return;
-  const seccomp = new ImageWriter(output, "seccomp.img", "seccomp");
-  seccomp.add(SeccompEntrySchema, {});
-  seccomp.flush();
+  writeSeccomp(output, context);
 }
 
 /** Pages of address spaces and shared memory, and the content of ghosts. */

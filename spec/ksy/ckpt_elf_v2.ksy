@@ -225,6 +225,26 @@ types:
       - { id: dispatch_length, type: u8, doc: "Syscall user dispatch: bytes of that range." }
       - { id: dispatch_selector, type: u8, -crimg-format: hex, doc: "Syscall user dispatch: address of the selector byte; 0 for none." }
 
+  seccomp_filter:
+    -crimg-table: 84
+    -crimg-name: seccomp_filters
+    doc: A seccomp filter. A thread is under its own and all that come before it.
+    seq:
+      - { id: previous, type: u4, -crimg-ref: seccomp_filters, -crimg-optional: true, doc: "The filter that was there before; a row before
+          this one. None: this is the first." }
+      - { id: flags, type: u4, -crimg-flags: { log: 1 }, doc: "SECCOMP_FILTER_FLAG_LOG." }
+      - { id: instructions, type: blob_ref, -crimg-format: hex, doc: "struct sock_filter each, 8 bytes: at most 4,096." }
+
+  seccomp_state:
+    -crimg-table: 85
+    -crimg-name: seccomp_states
+    doc: A thread under seccomp. Threads without a row are not.
+    seq:
+      - { id: thread, type: u4, -crimg-ref: threads, doc: "The thread." }
+      - { id: mode, type: u4, enum: seccomp_mode, doc: "Strict, or filters." }
+      - { id: filter, type: u4, -crimg-ref: seccomp_filters, -crimg-optional: true, doc: "Mode filter: the last filter that it installed." }
+      - { id: reserved, type: u4, doc: "Zero." }
+
   tls_entry:
     doc: One GDT TLS descriptor as two words.
     seq:
@@ -1072,6 +1092,9 @@ enums:
     12: pty
     80: inotify
     81: fanotify
+  seccomp_mode:
+    1: strict
+    2: filter
   fanotify_mark_kind:
     1: inode
     2: mount

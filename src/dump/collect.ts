@@ -36,7 +36,8 @@ import { type Ignored, refusal } from "./refusal.js";
 import { shareWithParent } from "./shared-pages.js";
 import { getReg } from "./registers.js";
 import { type ListsMade, runLists } from "./run-lists.js";
-import { assertUnshared, checkFilters, noteLoginUid } from "./sharing.js";
+import { collectSeccomp, suspendSeccomp } from "./seccomp.js";
+import { assertUnshared, checkDispatch, noteLoginUid } from "./sharing.js";
 import { collectPendingSignals, collectSignalActions } from "./signals.js";
 import { type Mapping, readMappings } from "./smaps.js";
 import { collectSystemV } from "./sysv/collect.js";
@@ -207,7 +208,8 @@ function collectAll(context: DumpContext, processes: CollectedProcess[], options
   blockers.attempt(() => assertUnshared(processes));
   const { dropsCapabilities, ...own } = checkNamespaces(context, processes);
   for (const process of processes) {
-    checkFilters(context, process);
+    suspendSeccomp(context, process);
+    checkDispatch(process);
     noteLoginUid(context, process);
     checkControlGroups(context, process);
   }
@@ -218,10 +220,9 @@ function collectAll(context: DumpContext, processes: CollectedProcess[], options
   const threadRows = new Map<CollectedProcess, number[]>();
   for (const process of live) {
     collectInnerTask(context, process);
-    threadRows.set(
-      process,
-      process.frozen.threads.map((thread, index) => collectOneThread(context, process, thread, index)),
-    );
+    const rows = process.frozen.threads.map((thread, index) => collectOneThread(context, process, thread, index));
+    threadRows.set(process, rows);
+    collectSeccomp(context, process, rows);
     checkKeyrings(context, process);
     collectRlimits(context, process);
     collectSignalActions(context, process);

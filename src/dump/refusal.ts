@@ -10,7 +10,7 @@ export function refusal(what: string, text: string, fields: CrimgErrorFields = {
 /** Classes that `--ignore` accepts: what is left out is then recorded as a loss. */
 export const ignorableClasses = {
   cgroup: "membership in another control group than crimg's; the resumed tree is in that of whoever resumes it",
-  seccomp: "the seccomp filter of a task",
+  seccomp: "seccomp: strict mode and filters, also those with a listener, which are refused otherwise",
   locks: "file locks and leases",
   keyring: "keyrings of a session, a process or a thread that hold keys",
   semaphores: "System V semaphore sets that may not be read",

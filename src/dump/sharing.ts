@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** What tasks share beyond what crimg can make again, their login uid, and filters on their system calls. */
+/** What tasks share beyond what crimg can make again, their login uid, and dispatch of their system calls. */
 import { SysError } from "../native/sys.js";
 import {
   failed,
@@ -12,7 +12,7 @@ import {
   tryReadSmall,
 } from "../native/index.js";
 import type { DumpContext, DumpedProcess } from "./context.js";
-import { readStatus, procPath } from "./procfs.js";
+import { procPath } from "./procfs.js";
 import { refusal } from "./refusal.js";
 
 /** Kinds of kernel structures that must be private to one process. Shared descriptor tables are kept: see fds/look.ts. */
@@ -76,28 +76,13 @@ export function noteLoginUid(context: DumpContext, process: DumpedProcess): void
 /** "Nobody logged in", 2^32 − 1. */
 const unsetLoginUid = "4294967295";
 
-/** Seccomp and syscall user dispatch of every thread. */
-export function checkFilters(context: DumpContext, process: DumpedProcess): void {
-  for (const { tid } of process.frozen.threads) {
-    const facts = process.facts?.of({ tid });
-    const status = facts?.status ?? readStatus(procPath(process.pid, tid));
-    const mode = Number(status?.get("Seccomp") ?? 0);
-    if (mode !== 0) {
-      // Injected calls under the filter may end the program that is only to be looked at.
-      if (!context.tree.suspendSeccomp(tid)) {
-        throw refusal(
-          "seccomp-questions",
-          `process ${process.pid} (${process.name}): thread ${tid} has a seccomp filter, which would judge the calls that crimg ` +
-            `makes in it`,
-          { hint: "Run crimg as root and without a seccomp filter of its own: then the filter can be suspended meanwhile." },
-        );
-      }
-      context.leaveOut("seccomp", `thread ${tid} of ${process.pid} (${process.name}): seccomp ${mode === 1 ? "strict mode" : "filter"}`);
-    }
-    if (isDispatching(process.pid, tid)) {
+/** Syscall user dispatch of every thread. */
+export function checkDispatch({ pid, name, frozen }: DumpedProcess): void {
+  for (const { tid } of frozen.threads) {
+    if (isDispatching(pid, tid)) {
       throw refusal(
         "syscall-user-dispatch",
-        `thread ${tid} of ${process.pid} (${process.name}): syscall user dispatch is on, and would take the calls that crimg makes in it`,
+        `thread ${tid} of ${pid} (${name}): syscall user dispatch is on, and would take the calls that crimg makes in it`,
         { hint: "Dump again in a moment: while its selector lets calls through, it is kept." },
       );
     }

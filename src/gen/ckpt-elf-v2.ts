@@ -34,6 +34,8 @@ import {
   rlimitResourceValues,
   schedPolicyNames,
   schedPolicyValues,
+  seccompModeNames,
+  seccompModeValues,
   socketStateNames,
   socketStateValues,
   taskStateNames,
@@ -82,6 +84,8 @@ import {
   type PipeRow,
   type PosixTimerRow,
   type RlimitRow,
+  type SeccompFilterRow,
+  type SeccompStateRow,
   type SemaphoreUndoRow,
   type SignalActionRow,
   type SignalfdRow,
@@ -386,6 +390,46 @@ export function writeThreadRow(writer: ByteWriter, row: ThreadRow, heaps: HeapWr
   writer.u8(row.dispatchOffset, "dispatch_offset");
   writer.u8(row.dispatchLength, "dispatch_length");
   writer.u8(row.dispatchSelector, "dispatch_selector");
+}
+
+/** Bytes of a seccomp_filter record. */
+export const seccompFilterRowSize = 24;
+
+/** Reads a seccomp_filter record at the reader's position. */
+export function readSeccompFilterRow(reader: ByteReader, heaps: HeapReader): SeccompFilterRow {
+  reader.need(seccompFilterRowSize, "seccomp_filter");
+  const previous = reader.row();
+  const flags = reader.u4();
+  const instructions = heaps.blob(reader, "instructions");
+  return { previous, flags, instructions };
+}
+
+/** Appends a seccomp_filter record. */
+export function writeSeccompFilterRow(writer: ByteWriter, row: SeccompFilterRow, heaps: HeapWriter): void {
+  writer.row(row.previous, "previous");
+  writer.u4(row.flags, "flags");
+  heaps.blob(writer, row.instructions, "instructions");
+}
+
+/** Bytes of a seccomp_state record. */
+export const seccompStateRowSize = 16;
+
+/** Reads a seccomp_state record at the reader's position. */
+export function readSeccompStateRow(reader: ByteReader, heaps: HeapReader): SeccompStateRow {
+  reader.need(seccompStateRowSize, "seccomp_state");
+  const thread = reader.u4();
+  const mode = reader.name(reader.u4(), 4, seccompModeNames, "mode");
+  const filter = reader.row();
+  reader.skip(4);
+  return { thread, mode, filter };
+}
+
+/** Appends a seccomp_state record. */
+export function writeSeccompStateRow(writer: ByteWriter, row: SeccompStateRow, heaps: HeapWriter): void {
+  writer.u4(row.thread, "thread");
+  writer.u4(writer.number(row.mode, seccompModeValues, "mode"), "mode");
+  writer.row(row.filter, "filter");
+  writer.zeros(4);
 }
 
 /** Bytes of a tls_entry record. */
@@ -1888,6 +1932,8 @@ export const rowCodecs: { readonly [Name in keyof Tables]: RowCodec<Tables[Name]
   inotifyEvents: { read: readInotifyEventRow, write: writeInotifyEventRow },
   fanotifyGroups: { read: readFanotifyGroupRow, write: writeFanotifyGroupRow },
   fanotifyMarks: { read: readFanotifyMarkRow, write: writeFanotifyMarkRow },
+  seccompFilters: { read: readSeccompFilterRow, write: writeSeccompFilterRow },
+  seccompStates: { read: readSeccompStateRow, write: writeSeccompStateRow },
   sysvSegments: { read: readSysvSegmentRow, write: writeSysvSegmentRow },
   sysvSemaphoreSets: { read: readSysvSemaphoresRow, write: writeSysvSemaphoresRow },
   semaphoreUndos: { read: readSemaphoreUndoRow, write: writeSemaphoreUndoRow },

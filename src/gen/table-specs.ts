@@ -31,6 +31,7 @@ const vmaKindEnum: EnumSpec = { id: "vma_kind", values: { anon_private: 1, anon_
 const extentOwnerEnum: EnumSpec = { id: "extent_owner", values: { mm: 0, object: 1 } };
 const objectKindEnum: EnumSpec = { id: "object_kind", values: { file: 1, ghost: 2, directory: 3, char_device: 4, block_device: 5, fifo: 6, unix_socket: 7, symlink: 8, shared_memory: 9, memfd: 10, other: 11 } };
 const fileKindEnum: EnumSpec = { id: "file_kind", values: { path: 1, pipe: 2, socket: 3, eventfd: 4, epoll: 5, timerfd: 6, signalfd: 7, memfd: 8, inherited: 9, pidfd: 10, tty: 11, pty: 12, inotify: 80, fanotify: 81 } };
+const seccompModeEnum: EnumSpec = { id: "seccomp_mode", values: { strict: 1, filter: 2 } };
 const fanotifyMarkKindEnum: EnumSpec = { id: "fanotify_mark_kind", values: { inode: 1, mount: 2, file_system: 3 } };
 const ownerTypeEnum: EnumSpec = { id: "owner_type", values: { none: 0, tid: 1, pid: 2, pgrp: 3 } };
 const socketStateEnum: EnumSpec = { id: "socket_state", values: { unconnected: 1, listening: 2, connected: 3, closed: 4 } };
@@ -837,6 +838,32 @@ export const tableSpecs: readonly TableSpec[] = [
       { id: "flags", name: "flags", wire: "u4", offset: 12, size: 4, format: "hex", doc: "FAN_MARK_IGNORED_SURV_MODIFY, FAN_MARK_EVICTABLE and FAN_MARK_IGNORE, as set." },
       { id: "mask", name: "mask", wire: "u8", offset: 16, size: 8, format: "hex", doc: "FAN_* events that are told." },
       { id: "ignored_mask", name: "ignoredMask", wire: "u8", offset: 24, size: 8, format: "hex", doc: "FAN_* events that are not." },
+    ],
+  },
+  {
+    kind: 84,
+    tableId: "seccomp_filters",
+    table: "seccompFilters",
+    id: "seccomp_filter",
+    size: 24,
+    doc: "A seccomp filter. A thread is under its own and all that come before it.",
+    fields: [
+      { id: "previous", name: "previous", wire: "u4", offset: 0, size: 4, ref: "seccompFilters", optional: true, doc: "The filter that was there before; a row before this one. None: this is the first." },
+      { id: "flags", name: "flags", wire: "u4", offset: 4, size: 4, flags: { log: 1 }, doc: "SECCOMP_FILTER_FLAG_LOG." },
+      { id: "instructions", name: "instructions", wire: "blob_ref", offset: 8, size: 16, format: "hex", doc: "struct sock_filter each, 8 bytes: at most 4,096." },
+    ],
+  },
+  {
+    kind: 85,
+    tableId: "seccomp_states",
+    table: "seccompStates",
+    id: "seccomp_state",
+    size: 16,
+    doc: "A thread under seccomp. Threads without a row are not.",
+    fields: [
+      { id: "thread", name: "thread", wire: "u4", offset: 0, size: 4, ref: "threads", doc: "The thread." },
+      { id: "mode", name: "mode", wire: "u4", offset: 4, size: 4, enum: seccompModeEnum, doc: "Strict, or filters." },
+      { id: "filter", name: "filter", wire: "u4", offset: 8, size: 4, ref: "seccompFilters", optional: true, doc: "Mode filter: the last filter that it installed." },
     ],
   },
   {

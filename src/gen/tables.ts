@@ -349,6 +349,18 @@ export const fileKindNames: ReadonlyMap<number, FileKind> = new Map([
   [81, "fanotify"],
 ]);
 
+/** Numbers of seccomp_mode. */
+export const seccompModeValues = {
+  strict: 1,
+  filter: 2,
+} as const;
+export type SeccompMode = keyof typeof seccompModeValues;
+/** Names of seccomp_mode. */
+export const seccompModeNames: ReadonlyMap<number, SeccompMode> = new Map([
+  [1, "strict"],
+  [2, "filter"],
+]);
+
 /** Numbers of fanotify_mark_kind. */
 export const fanotifyMarkKindValues = {
   inode: 1,
@@ -490,6 +502,10 @@ export const tcpConnectionOptionsBits = {
   ecn_seen: 0x10,
   syn_data: 0x20,
   usec_ts: 0x40,
+} as const;
+/** Masks of the bits of seccomp_filter.flags. */
+export const seccompFilterFlagsBits = {
+  log: 0x2,
 } as const;
 /** Masks of the bits of sysv_segment.flags. */
 export const sysvSegmentFlagsBits = {
@@ -2102,6 +2118,46 @@ export function fanotifyMarkRow(fields: Partial<FanotifyMarkRow> = {}): Fanotify
   };
 }
 
+/** A seccomp filter. A thread is under its own and all that come before it. */
+export interface SeccompFilterRow {
+  /** The filter that was there before; a row before this one. None: this is the first. */
+  readonly previous: number | null;
+  /** SECCOMP_FILTER_FLAG_LOG. */
+  readonly flags: number;
+  /** struct sock_filter each, 8 bytes: at most 4,096. */
+  readonly instructions: Uint8Array;
+}
+
+/** A SeccompFilterRow; what is not given is zero, empty or none. */
+export function seccompFilterRow(fields: Partial<SeccompFilterRow> = {}): SeccompFilterRow {
+  return {
+    previous: null,
+    flags: 0,
+    instructions: noBytes,
+    ...fields,
+  };
+}
+
+/** A thread under seccomp. Threads without a row are not. */
+export interface SeccompStateRow {
+  /** The thread. */
+  readonly thread: number;
+  /** Strict, or filters. */
+  readonly mode: SeccompMode;
+  /** Mode filter: the last filter that it installed. */
+  readonly filter: number | null;
+}
+
+/** A SeccompStateRow; what is not given is zero, empty or none. */
+export function seccompStateRow(fields: Partial<SeccompStateRow> = {}): SeccompStateRow {
+  return {
+    thread: 0,
+    mode: "strict",
+    filter: null,
+    ...fields,
+  };
+}
+
 /** A System V shared memory segment that the tree has attached, made or used last. Its content is that of its object; mappings of it are of kind anon_shared. */
 export interface SysvSegmentRow {
   /** Its memory, of kind shared_memory. */
@@ -2579,6 +2635,8 @@ export interface Tables {
   readonly inotifyEvents: readonly InotifyEventRow[];
   readonly fanotifyGroups: readonly FanotifyGroupRow[];
   readonly fanotifyMarks: readonly FanotifyMarkRow[];
+  readonly seccompFilters: readonly SeccompFilterRow[];
+  readonly seccompStates: readonly SeccompStateRow[];
   readonly sysvSegments: readonly SysvSegmentRow[];
   readonly sysvSemaphoreSets: readonly SysvSemaphoresRow[];
   readonly semaphoreUndos: readonly SemaphoreUndoRow[];
@@ -2643,6 +2701,8 @@ export function emptyTables(): MutableTables {
     inotifyEvents: [],
     fanotifyGroups: [],
     fanotifyMarks: [],
+    seccompFilters: [],
+    seccompStates: [],
     sysvSegments: [],
     sysvSemaphoreSets: [],
     semaphoreUndos: [],

@@ -18,6 +18,7 @@ import type { ReadingParts } from "./read-pages.js";
 import { type OwnNamespacesPlan, planOwnNamespaces } from "./own-namespaces/plan.js";
 import { StagedMemory } from "./shared-memory.js";
 import { runAs } from "./run-as.js";
+import { SeccompLowering } from "./seccomp.js";
 import { SpareIds } from "./spare-ids.js";
 import { SemaphoreLowering } from "./sysv/semaphores.js";
 import { type TileCode, tileCode } from "./tiles.js";
@@ -66,6 +67,8 @@ export class Lowering implements LowerContext {
   readonly rehearsed: Shared;
   /** See LowerContext.untilEnd. */
   readonly lasting: LastingFds;
+  /** How threads come under seccomp, if any does. */
+  readonly seccomp: SeccompLowering | undefined;
 
   readonly semaphores: SemaphoreLowering;
 
@@ -112,6 +115,7 @@ export class Lowering implements LowerContext {
     this.supervised = b.counter("supervised");
     this.own = planOwnNamespaces(checkpoint.tables, checkpoint.tables.checkpoint[0]?.rootTask ?? 0);
     this.rehearsed = b.counter("rehearsed");
+    this.seccomp = SeccompLowering.of(this);
     this.semaphores = new SemaphoreLowering(this);
     for (const { descriptorTable, state } of tasks) {
       if (descriptorTable === null || state === "zombie") continue;

@@ -62,13 +62,15 @@ export function lowerSupervision(l: Lowering, codeSyscallOffset: bigint, done: L
     b.fail(`${name(index)} died before it ran`, "there may not be enough memory");
     b.place(ok);
   };
+  l.seccomp?.trace();
   b.wait(l.ready, threads.length);
   endRehearsal(l, l.rehearsed);
-  threads.forEach((index, position) => {
+  const untraced = threads.filter((index) => l.seccomp?.isTraced(index) !== true);
+  untraced.forEach((index, position) => {
     b.syscall(
       "ptrace",
       [PTRACE.seize, tid(index), 0, 0],
-      position === 0 ? { orElse: cannotTrace } : { message: `take hold of ${name(index)}` },
+      position === 0 && untraced.length === threads.length ? { orElse: cannotTrace } : { message: `take hold of ${name(index)}` },
     );
   });
   b.count(l.seized);

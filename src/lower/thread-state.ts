@@ -15,6 +15,7 @@ export function lowerThreadState(l: Lowering, index: number): void {
   b.syscall("arch_prctl", [ARCH.setGs, thread.regs.gsBase], { message: "set the gs base" });
   setThreadStates(l, "thread", index);
   lowerPendingSignals(b, l.checkpoint, thread.task, index, l.taskPid(thread.task), l.threadShared(index).u4);
+  l.seccomp?.install(index);
   const creds = thread.creds === null ? undefined : l.checkpoint.tables.creds[thread.creds];
   lowerCredentials(b, creds, l);
   setThreadStates(l, "credentials", index);

@@ -4,7 +4,8 @@
  * and JavaScript's main thread is it.
  */
 import { request } from "./ptrace-requests.js";
-import { addressOf, check, tryCall } from "./sys.js";
+import { errno } from "../linux/errno.js";
+import { addressOf, check, failed, tryCall } from "./sys.js";
 
 /** Options for seize and setOptions. */
 export const ptraceOption = { TRACESYSGOOD: 1, EXITKILL: 0x100000, SUSPEND_SECCOMP: 0x200000 } as const;
@@ -158,6 +159,28 @@ export function getSyscallUserDispatch(tid: number): { readonly mode: number; re
   const data = Buffer.alloc(32);
   const result = tryCall("ptrace", request.GET_SYSCALL_USER_DISPATCH_CONFIG, tid, 32, data);
   return result < 0 ? undefined : { mode: Number(data.readBigUInt64LE(0)), selector: data.readBigUInt64LE(8) };
+}
+
+/** BPF_MAXINSNS instructions of 8 bytes. */
+const seccompRoom = 4096 * 8;
+
+/**
+ * The instructions (struct sock_filter) of a seccomp filter of a stopped thread, counted from the last one that was
+ * installed; undefined where there are no more. Needs CAP_SYS_ADMIN.
+ */
+export function getSeccompFilter(tid: number, offset: number): Buffer | undefined {
+  const data = Buffer.alloc(seccompRoom);
+  const count = tryCall("ptrace", request.SECCOMP_GET_FILTER, tid, offset, data);
+  if (count === -errno.ENOENT) return undefined;
+  check(count, "ptrace(SECCOMP_GET_FILTER)", `thread ${tid}`);
+  return Buffer.from(data.subarray(0, count * 8));
+}
+
+/** SECCOMP_FILTER_FLAG_* of the same filter; 0 where the kernel does not tell (before 4.16). */
+export function getSeccompFlags(tid: number, offset: number): number {
+  const data = Buffer.alloc(16);
+  data.writeBigUInt64LE(BigInt(offset), 0);
+  return failed(tryCall("ptrace", request.SECCOMP_GET_METADATA, tid, data.length, data)) ? 0 : Number(data.readBigUInt64LE(8));
 }
 
 /** siginfo of the signal at whose delivery the thread is stopped. */

@@ -63,6 +63,12 @@ export function addProcessLosses(list: LossList, checkpoint: Checkpoint, tasks: 
     "file locks and leases",
     tables.fileLocks.map((lock) => `${lock.kind} lock of file ${lock.file}`),
   );
+  list.add(
+    "credentials.seccomp",
+    "credentials",
+    "seccomp",
+    tables.seccompStates.map(({ thread }) => `thread ${tables.threads[thread]?.tid ?? "?"}`),
+  );
   list.add("timers.interval", "timers", "interval timers", ofTasks(tables.intervalTimers));
   list.add("timers.posix", "timers", "POSIX timers", ofTasks(tables.posixTimers));
   list.add(

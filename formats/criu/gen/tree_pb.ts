@@ -17,7 +17,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file tree.proto.
  */
 export const file_tree: GenFile = /*@__PURE__*/
-  fileDesc("Cgp0cmVlLnByb3RvEgpjcmltZy5jcml1ItYCCglJbnZlbnRvcnkSEwoLaW1nX3ZlcnNpb24YASABKA0SFQoNZmRpbmZvX3Blcl9pZBgCIAEoCBInCghyb290X2lkcxgDIAEoCzIVLmNyaW1nLmNyaXUuS2VybmVsSWRzEhEKCW5zX3Blcl9pZBgEIAEoCBITCgtyb290X2NnX3NldBgFIAEoDRIPCgdsc210eXBlGAYgASgNEhMKC2R1bXBfdXB0aW1lGAggASgEEhUKDXByZV9kdW1wX21vZGUYCSABKA0SEQoJdGNwX2Nsb3NlGAogASgIEhsKE25ldHdvcmtfbG9ja19tZXRob2QYCyABKA0SLgoNcGx1Z2luc19lbnRyeRgMIAEoCzIXLmNyaW1nLmNyaXUuUGx1Z2luTmFtZXMSGAoQZHVtcF9jcml1X3J1bl9pZBgNIAEoDBIVCg1hbGxvd191cHJvYmVzGA4gASgIIh4KC1BsdWdpbk5hbWVzEg8KB3BsdWdpbnMYDCADKAwiUgoJVHJlZUVudHJ5EgsKA3BpZBgBIAEoDRIMCgRwcGlkGAIgASgNEgwKBHBnaWQYAyABKA0SCwoDc2lkGAQgASgNEg8KB3RocmVhZHMYBSADKA0i7AEKCUtlcm5lbElkcxINCgV2bV9pZBgBIAEoDRIQCghmaWxlc19pZBgCIAEoDRINCgVmc19pZBgDIAEoDRISCgpzaWdoYW5kX2lkGAQgASgNEhEKCXBpZF9uc19pZBgFIAEoDRIRCgluZXRfbnNfaWQYBiABKA0SEQoJaXBjX25zX2lkGAcgASgNEhEKCXV0c19uc19pZBgIIAEoDRIRCgltbnRfbnNfaWQYCSABKA0SEgoKdXNlcl9uc19pZBgKIAEoDRIUCgxjZ3JvdXBfbnNfaWQYCyABKA0SEgoKdGltZV9uc19pZBgMIAEoDSI5CgdGc0VudHJ5Eg4KBmN3ZF9pZBgBIAEoDRIPCgdyb290X2lkGAIgASgNEg0KBXVtYXNrGAMgASgNIisKCFRpbWVzcGVjEg4KBnR2X3NlYxgBIAEoBBIPCgd0dl9uc2VjGAIgASgEIl4KC1RpbWVuc0VudHJ5EicKCW1vbm90b25pYxgBIAEoCzIULmNyaW1nLmNyaXUuVGltZXNwZWMSJgoIYm9vdHRpbWUYAiABKAsyFC5jcmltZy5jcml1LlRpbWVzcGVjIicKDFNlY2NvbXBFbnRyeRIXCg9zZWNjb21wX2ZpbHRlcnMYASADKAw");
+  fileDesc("Cgp0cmVlLnByb3RvEgpjcmltZy5jcml1ItYCCglJbnZlbnRvcnkSEwoLaW1nX3ZlcnNpb24YASABKA0SFQoNZmRpbmZvX3Blcl9pZBgCIAEoCBInCghyb290X2lkcxgDIAEoCzIVLmNyaW1nLmNyaXUuS2VybmVsSWRzEhEKCW5zX3Blcl9pZBgEIAEoCBITCgtyb290X2NnX3NldBgFIAEoDRIPCgdsc210eXBlGAYgASgNEhMKC2R1bXBfdXB0aW1lGAggASgEEhUKDXByZV9kdW1wX21vZGUYCSABKA0SEQoJdGNwX2Nsb3NlGAogASgIEhsKE25ldHdvcmtfbG9ja19tZXRob2QYCyABKA0SLgoNcGx1Z2luc19lbnRyeRgMIAEoCzIXLmNyaW1nLmNyaXUuUGx1Z2luTmFtZXMSGAoQZHVtcF9jcml1X3J1bl9pZBgNIAEoDBIVCg1hbGxvd191cHJvYmVzGA4gASgIIh4KC1BsdWdpbk5hbWVzEg8KB3BsdWdpbnMYDCADKAwiUgoJVHJlZUVudHJ5EgsKA3BpZBgBIAEoDRIMCgRwcGlkGAIgASgNEgwKBHBnaWQYAyABKA0SCwoDc2lkGAQgASgNEg8KB3RocmVhZHMYBSADKA0i7AEKCUtlcm5lbElkcxINCgV2bV9pZBgBIAEoDRIQCghmaWxlc19pZBgCIAEoDRINCgVmc19pZBgDIAEoDRISCgpzaWdoYW5kX2lkGAQgASgNEhEKCXBpZF9uc19pZBgFIAEoDRIRCgluZXRfbnNfaWQYBiABKA0SEQoJaXBjX25zX2lkGAcgASgNEhEKCXV0c19uc19pZBgIIAEoDRIRCgltbnRfbnNfaWQYCSABKA0SEgoKdXNlcl9uc19pZBgKIAEoDRIUCgxjZ3JvdXBfbnNfaWQYCyABKA0SEgoKdGltZV9uc19pZBgMIAEoDSI5CgdGc0VudHJ5Eg4KBmN3ZF9pZBgBIAEoDRIPCgdyb290X2lkGAIgASgNEg0KBXVtYXNrGAMgASgNIisKCFRpbWVzcGVjEg4KBnR2X3NlYxgBIAEoBBIPCgd0dl9uc2VjGAIgASgEIl4KC1RpbWVuc0VudHJ5EicKCW1vbm90b25pYxgBIAEoCzIULmNyaW1nLmNyaXUuVGltZXNwZWMSJgoIYm9vdHRpbWUYAiABKAsyFC5jcmltZy5jcml1LlRpbWVzcGVjIkIKDFNlY2NvbXBFbnRyeRIyCg9zZWNjb21wX2ZpbHRlcnMYASADKAsyGS5jcmltZy5jcml1LlNlY2NvbXBGaWx0ZXIiPAoNU2VjY29tcEZpbHRlchIOCgZmaWx0ZXIYASABKAwSDAoEcHJldhgCIAEoDRINCgVmbGFncxgDIAEoDQ");
 
 /**
  * The one entry of inventory.img.
@@ -328,9 +328,9 @@ export const TimensEntrySchema: GenMessage<TimensEntry> = /*@__PURE__*/
  */
 export type SeccompEntry = Message<"crimg.criu.SeccompEntry"> & {
   /**
-   * @generated from field: repeated bytes seccomp_filters = 1;
+   * @generated from field: repeated crimg.criu.SeccompFilter seccomp_filters = 1;
    */
-  seccompFilters: Uint8Array[];
+  seccompFilters: SeccompFilter[];
 };
 
 /**
@@ -339,4 +339,37 @@ export type SeccompEntry = Message<"crimg.criu.SeccompEntry"> & {
  */
 export const SeccompEntrySchema: GenMessage<SeccompEntry> = /*@__PURE__*/
   messageDesc(file_tree, 7);
+
+/**
+ * @generated from message crimg.criu.SeccompFilter
+ */
+export type SeccompFilter = Message<"crimg.criu.SeccompFilter"> & {
+  /**
+   * struct sock_filter each.
+   *
+   * @generated from field: optional bytes filter = 1;
+   */
+  filter: Uint8Array;
+
+  /**
+   * The filter that was installed before; absent for the first.
+   *
+   * @generated from field: optional uint32 prev = 2;
+   */
+  prev: number;
+
+  /**
+   * SECCOMP_FILTER_FLAG_*.
+   *
+   * @generated from field: optional uint32 flags = 3;
+   */
+  flags: number;
+};
+
+/**
+ * Describes the message crimg.criu.SeccompFilter.
+ * Use `create(SeccompFilterSchema)` to create a new message.
+ */
+export const SeccompFilterSchema: GenMessage<SeccompFilter> = /*@__PURE__*/
+  messageDesc(file_tree, 8);
 

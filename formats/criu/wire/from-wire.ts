@@ -18,6 +18,7 @@ import type { WireSet } from "./load.js";
 import { machineX86, taskStateFromWire, threadFromWire } from "../map/map-core.js";
 import { fileMappings } from "../map/kinds.js";
 import { addLocks } from "../map/map-locks.js";
+import { addSeccomp } from "../map/map-seccomp.js";
 import { describeFile, fileOfId, finishFiles, keepFile } from "../map/map-file.js";
 import { taskStatesFromWire } from "../map/states.js";
 import { mmFromWire, objectOfFileId } from "../map/map-mm.js";
@@ -41,6 +42,7 @@ export function fromWire(wire: WireSet): { checkpoint: Checkpoint; losses: Model
     const [main] = builder.tables.checkpoint;
     if (main && builder.vdsoBuildId) builder.tables.checkpoint[0] = { ...main, vdsoBuildId: builder.vdsoBuildId };
     finishFiles(builder);
+    addSeccomp(builder);
     const unknownLocks = addLocks(builder);
     if (unknownLocks > 0) builder.lose(lostLocks(unknownLocks));
     addObjectContents(builder, pages);

@@ -30,6 +30,8 @@ import {
   InventorySchema,
   type KernelIds,
   KernelIdsSchema,
+  SeccompEntrySchema,
+  type SeccompFilter,
   type TimensEntry,
   TimensEntrySchema,
   type TreeEntry,
@@ -89,6 +91,7 @@ export interface WireSet {
   readonly terminals: readonly TtyInfo[];
   readonly terminalData: readonly TtyData[];
   readonly fileLocks: readonly FileLock[];
+  readonly seccomp: readonly SeccompFilter[];
   /** Images outside the model, by name. */
   readonly carried: ReadonlyMap<string, Uint8Array>;
   /** Images outside the model that are too big to carry. */
@@ -153,6 +156,7 @@ export function loadSet(set: ImageSet): WireSet {
     terminals: optionalList(set, "tty-info.img", "tty-info", TtyInfoSchema),
     terminalData: optionalList(set, "tty-data.img", "tty-data", TtyDataSchema),
     fileLocks: optionalList(set, "filelocks.img", "filelocks", FileLockSchema),
+    seccomp: optionalOne(set, "seccomp.img", "seccomp", SeccompEntrySchema)?.seccompFilters ?? [],
     ...carriedImages(set),
   };
 }

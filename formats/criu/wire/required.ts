@@ -59,6 +59,7 @@ const required: Readonly<Record<string, readonly string[]>> = {
   RemapFilePath: ["orig_id", "remap_id"],
   Rlimit: ["cur", "max"],
   Rseq: ["rseq_abi_pointer", "rseq_abi_size", "signature"],
+  SeccompFilter: ["filter"],
   SigAction: ["sigaction", "flags", "restorer", "mask"],
   SigInfo: ["siginfo"],
   SignalFd: ["id", "flags", "fown", "sigmask"],

@@ -16,6 +16,7 @@ import {
   TreeEntrySchema,
 } from "../gen/tree_pb.js";
 import { fileType } from "../map/file-types.js";
+import { seccompToWire } from "../map/map-seccomp.js";
 import { machineX86, threadToWire } from "../map/map-core.js";
 import { lockToWire } from "../map/network-lock.js";
 import { nameOnDisk, noOwner, regToWire } from "../map/map-object.js";
@@ -81,6 +82,7 @@ export function coreToWire(context: ImageSetIds, row: number): CoreEntry {
   const core = threadToWire(thread, isLeader, creds && credsToWire(creds));
   if (isLeader) core.tc = taskCoreToWire(tables, thread.task, task, thread);
   if (!core.threadCore) return core;
+  seccompToWire(tables, row, core.threadCore, isLeader);
   core.threadCore.signalsP = queueToWire(tables, thread.task, row);
   return core;
 }

@@ -1,8 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The small states of src/state that are not what a fresh process has. */
+import type { Checkpoint } from "../../model/checkpoint.js";
 import { unusualStates } from "../../state/states.js";
 import { type Scope, mmsOf, rowsOfTasks, taskTitle } from "./scope.js";
 import type { Section } from "./section-tasks.js";
+
+/** Seccomp of the threads of a task: `strict`, `filters of 14, 3 instructions`, the last that was installed last. */
+function seccompRows(checkpoint: Checkpoint, task: number): string[][] {
+  const { seccompStates, seccompFilters, threads, tasks } = checkpoint.tables;
+  return seccompStates.flatMap(({ thread, mode, filter }) => {
+    const row = threads[thread];
+    if (row?.task !== task) return [];
+    const lengths: number[] = [];
+    for (let at = filter; at !== null && lengths.length <= seccompFilters.length; at = seccompFilters[at]?.previous ?? null)
+      lengths.unshift((seccompFilters[at]?.instructions.length ?? 0) / 8);
+    const value = mode === "strict" ? mode : `filter${lengths.length === 1 ? "" : "s"} of ${lengths.join(", ")} instructions`;
+    return [["seccomp", value, `thread ${row.tid} of ${tasks[task]?.pid}`]];
+  });
+}
 
 /** One table a process: state, value, whose. */
 export function state(scope: Scope): Section {
@@ -10,6 +25,7 @@ export function state(scope: Scope): Section {
   const columns = [{ title: "STATE" }, { title: "VALUE" }, { title: "OF" }] as const;
   const blocks = scope.tasks.map((task) => {
     const rows = unusualStates(checkpoint, [task]).map(({ title, value, holder }) => [title, value, holder]);
+    rows.push(...seccompRows(checkpoint, task));
     const heading = taskTitle(scope, task);
     return rows.length > 0 ? { heading, columns, rows } : { heading, lines: ["nothing that a fresh process does not have"] };
   });

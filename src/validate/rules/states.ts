@@ -18,6 +18,9 @@ function* checkRows<Row>(
   }
 }
 
+/** BPF_MAXINSNS */
+const mostInstructions = 4096;
+
 export const stateRules: readonly ModelRule[] = [
   modelRule(
     { code: "state.value", facet: "tree", summary: "Small states have values that the kernel gives.", spec: "SPEC 5.2, 5.3, 5.10" },
@@ -25,6 +28,34 @@ export const stateRules: readonly ModelRule[] = [
       yield* checkRows(statesOfTask, tables.tasks, "tasks");
       yield* checkRows(statesOfThread, tables.threads, "threads");
       yield* checkRows(statesOfMm, tables.mms, "mms");
+    },
+  ),
+  modelRule(
+    {
+      code: "state.seccomp",
+      facet: "credentials",
+      summary: "Seccomp filters are whole and follow the one before; a thread is under strict mode or under filters, once.",
+      spec: "SPEC 5.84, 5.85",
+    },
+    function* ({ tables }) {
+      for (const [row, { previous, instructions }] of tables.seccompFilters.entries()) {
+        const at = { table: "seccompFilters", row } as const;
+        const count = instructions.length / 8;
+        if (!Number.isInteger(count) || count < 1 || count > mostInstructions)
+          yield { message: "a seccomp filter is not 1 to 4096 whole instructions", at: { ...at, field: "instructions" } };
+        if (previous !== null && previous >= row)
+          yield { message: "a seccomp filter comes before the one it follows", at: { ...at, field: "previous" } };
+      }
+      const seen = new Set<number>();
+      for (const [row, { thread, mode, filter }] of tables.seccompStates.entries()) {
+        if (seen.has(thread)) yield { message: `thread #${thread} has two seccomp states`, at: { table: "seccompStates", row } };
+        seen.add(thread);
+        if ((mode === "filter") !== (filter !== null))
+          yield {
+            message: `seccomp mode ${mode} ${filter === null ? "without" : "with"} a filter`,
+            at: { table: "seccompStates", row, field: "filter" },
+          };
+      }
     },
   ),
   modelRule(

@@ -77,6 +77,8 @@ import {
   readPipeRow,
   readPosixTimerRow,
   readRlimitRow,
+  readSeccompFilterRow,
+  readSeccompStateRow,
   readSemaphoreUndoRow,
   readSignalActionRow,
   readSignalfdRow,
@@ -98,6 +100,8 @@ import {
   readVmaRow,
   readXattrRow,
   rlimitRowSize,
+  seccompFilterRowSize,
+  seccompStateRowSize,
   semaphoreUndoRowSize,
   signalActionRowSize,
   signalfdRowSize,
@@ -155,6 +159,8 @@ import {
   writePipeRow,
   writePosixTimerRow,
   writeRlimitRow,
+  writeSeccompFilterRow,
+  writeSeccompStateRow,
   writeSemaphoreUndoRow,
   writeSignalActionRow,
   writeSignalfdRow,
@@ -216,6 +222,8 @@ import type {
   PipeRow,
   PosixTimerRow,
   RlimitRow,
+  SeccompFilterRow,
+  SeccompStateRow,
   SemaphoreUndoRow,
   SignalActionRow,
   SignalfdRow,
@@ -357,6 +365,18 @@ export const threadArbitrary: fc.Arbitrary<ThreadRow> = fc.record({
   dispatchOffset: u8,
   dispatchLength: u8,
   dispatchSelector: u8,
+});
+
+export const seccompFilterArbitrary: fc.Arbitrary<SeccompFilterRow> = fc.record({
+  previous: optionalRow,
+  flags: u4,
+  instructions: bytes(0, 20),
+});
+
+export const seccompStateArbitrary: fc.Arbitrary<SeccompStateRow> = fc.record({
+  thread: u4,
+  mode: fc.constantFrom("strict", "filter"),
+  filter: optionalRow,
 });
 
 export const credArbitrary: fc.Arbitrary<CredRow> = fc.record({
@@ -882,6 +902,8 @@ export const codecCases: readonly CodecCase[] = [
   codecCase("ckpt_elf_v2::task", taskRowSize, taskArbitrary, readTaskRow, writeTaskRow),
   codecCase("ckpt_elf_v2::tls_entry", tlsEntrySize, tlsEntryArbitrary, readTlsEntry, writeTlsEntry),
   codecCase("ckpt_elf_v2::thread", threadRowSize, threadArbitrary, readThreadRow, writeThreadRow),
+  codecCase("ckpt_elf_v2::seccomp_filter", seccompFilterRowSize, seccompFilterArbitrary, readSeccompFilterRow, writeSeccompFilterRow),
+  codecCase("ckpt_elf_v2::seccomp_state", seccompStateRowSize, seccompStateArbitrary, readSeccompStateRow, writeSeccompStateRow),
   codecCase("ckpt_elf_v2::cred", credRowSize, credArbitrary, readCredRow, writeCredRow),
   codecCase("ckpt_elf_v2::namespace", namespaceRowSize, namespaceArbitrary, readNamespaceRow, writeNamespaceRow),
   codecCase("ckpt_elf_v2::task_namespace", taskNamespaceRowSize, taskNamespaceArbitrary, readTaskNamespaceRow, writeTaskNamespaceRow),
@@ -978,6 +1000,8 @@ export const rowArbitraries: { readonly [Name in keyof Tables]: fc.Arbitrary<Tab
   inotifyEvents: inotifyEventArbitrary,
   fanotifyGroups: fanotifyGroupArbitrary,
   fanotifyMarks: fanotifyMarkArbitrary,
+  seccompFilters: seccompFilterArbitrary,
+  seccompStates: seccompStateArbitrary,
   sysvSegments: sysvSegmentArbitrary,
   sysvSemaphoreSets: sysvSemaphoresArbitrary,
   semaphoreUndos: semaphoreUndoArbitrary,

@@ -22,6 +22,16 @@ function isExecutable(path: string): boolean {
   return head.readUInt32BE(0) === 0x7f454c46 && head.readUInt16LE(16) === 2;
 }
 
+/** Threads under seccomp are traced before they are ready, and the model knows no tracer: they end in none of its ways. */
+function isUnderSeccomp(path: string): boolean {
+  const checkpoint = readImage(path, {});
+  try {
+    return checkpoint.tables.seccompStates.length > 0;
+  } finally {
+    checkpoint.close();
+  }
+}
+
 /**
  * Executes the restore program of `path` in the model: it comes to its end, and what it made is what the tables say.
  * Files that are no executable image are passed over. @throws Failed, BadProgram, AssertionError
@@ -30,6 +40,7 @@ export function assertSecondOpinion(path: string): void {
   if (!isExecutable(path)) return;
   const image = new Image(path);
   try {
+    if (isUnderSeccomp(path)) return;
     const machine = new Machine(image, { verifyBytes });
     machine.run();
     const checkpoint = readImage(path, {});
