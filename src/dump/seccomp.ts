@@ -13,12 +13,13 @@ const STRICT = 1;
 /** BPF_RET | BPF_K, and the action that asks another process (SECCOMP_RET_USER_NOTIF). */
 const [BPF_RET, RET_USER_NOTIF, RET_ACTION] = [0x06, 0x7fc0_0000, 0xffff_0000];
 
-const modeOf = (pid: number, tid: number): number => Number(readStatus(procPath(pid, tid))?.get("Seccomp") ?? 0);
+const modeOf = ({ pid, facts }: DumpedProcess, tid: number): number =>
+  Number((facts?.of({ tid })?.status ?? readStatus(procPath(pid, tid)))?.get("Seccomp") ?? 0);
 
 /** Takes the seccomp of all threads out of force, so that it does not judge the calls that are injected. */
 export function suspendSeccomp(context: DumpContext, process: DumpedProcess): void {
   for (const { tid } of process.frozen.threads) {
-    if (modeOf(process.pid, tid) === 0 || context.tree.suspendSeccomp(tid)) continue;
+    if (modeOf(process, tid) === 0 || context.tree.suspendSeccomp(tid)) continue;
     // Injected calls under the filter may end the program that is only to be looked at.
     throw refusal(
       "seccomp-questions",
@@ -33,7 +34,7 @@ export function suspendSeccomp(context: DumpContext, process: DumpedProcess): vo
 export function collectSeccomp(context: DumpContext, process: DumpedProcess, rows: readonly number[]): void {
   const { seccompStates } = context.tables;
   process.frozen.threads.forEach(({ tid }, index) => {
-    const mode = modeOf(process.pid, tid);
+    const mode = modeOf(process, tid);
     const thread = rows[index];
     if (mode === 0 || thread === undefined) return;
     const who = `thread ${tid} of ${process.pid} (${process.name})`;
