@@ -12,7 +12,7 @@ import type { ObjectRow } from "../gen/tables.js";
 import { viewFileSystems } from "../linux/file-systems.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import { samplePartsOf } from "../model/content-sample.js";
-import { useOfFile } from "../model/file-use.js";
+import { type FileUse, useOfFile } from "../model/file-use.js";
 import type { DataRef, Label, Slot } from "./operands.js";
 import type { ProgramBuilder } from "./program-builder.js";
 
@@ -35,6 +35,7 @@ interface Check {
 
 export class FileChecks {
   readonly #policies = new Map<string, Slot>();
+  readonly #uses = new Map<number, FileUse>();
   #stat: DataRef | undefined;
   #head: DataRef | undefined;
 
@@ -72,7 +73,8 @@ export class FileChecks {
     const { builder: b } = this;
     const check = this.#begin(fd, object, purpose);
     const { policy, stat, done } = check;
-    const use = useOfFile(this.checkpoint.tables, index);
+    const use = this.#uses.get(index) ?? useOfFile(this.checkpoint.tables, index);
+    this.#uses.set(index, use);
     const lenient = b.label("as it may be");
     b.jumpIf(policy, "ne", filePolicyValues.strict, lenient);
     this.#compareSize(check);

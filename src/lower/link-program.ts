@@ -10,24 +10,21 @@
 import { alignUp } from "./align.js";
 import { ByteWriter } from "../bytes/byte-writer.js";
 import {
-  type Op,
   argModeValues,
   controlHeaderSize,
   expectValues,
-  op as opRecord,
   opFlagsBits,
   opKindValues,
   opSize,
   programHeader,
   programHeaderSize,
   type ProgramHeader,
-  writeOp,
   writeProgramHeader,
 } from "../gen/restore-program.js";
 import { errno as errnoNumbers, errorTexts } from "../linux/errno.js";
 import { putChecksum } from "./checksum.js";
 import { type Arg, DataRef, type Label, Shared, Slot } from "./operands.js";
-import type { DraftOp, Expectation, PointerFixup, ProgramBuilder } from "./program-builder.js";
+import type { DraftOp, PointerFixup, ProgramBuilder } from "./program-builder.js";
 
 const pageSize = 4096n;
 /** The first process's stack; run() needs about 8 KiB when it reports. */
@@ -36,7 +33,7 @@ const stackSize = 32768;
 const startupSize = 8192;
 
 /** control_header.supervisor. */
-const supervisorOffset = 24n;
+const supervisorOffset = 24;
 
 export interface LinkedProgram {
   /** The program segment as it lies in the file. */
@@ -81,11 +78,12 @@ interface Layout {
 export function linkProgram(builder: ProgramBuilder, entry: Label, options: LinkOptions): LinkedProgram {
   const text = (message: string | undefined): number => (message ? builder.string(message).offset : 0);
   // Texts grow the data, so they go in before anything is measured.
-  const texts = builder.ops.map((draft) => ({
-    subject: text(draft.subject),
-    message: text(draft.options.message),
-    hint: text(draft.options.hint),
-  }));
+  const texts = new Uint32Array(builder.ops.length * 3);
+  builder.ops.forEach(({ subject, options: { message, hint } }, index) => {
+    texts[index * 3] = text(subject);
+    texts[index * 3 + 1] = text(message);
+    texts[index * 3 + 2] = text(hint);
+  });
   const errors = builder.u4s(...errorTable(builder));
   const usage = builder.string(options.usage);
   const title = builder.string(options.title);
@@ -148,91 +146,105 @@ export function linkProgram(builder: ProgramBuilder, entry: Label, options: Link
     numFiles: builder.files.length,
     ofsFiles: files.offset,
   });
-  const writer = new ByteWriter(Number(lenFile));
+  const bytes = new Uint8Array(Number(lenFile));
+  const writer = new ByteWriter(programHeaderSize);
   writeProgramHeader(writer, header);
-  builder.ops.forEach((draft, index) => {
-    writeOp(writer, opRecord({ ...linkOp(draft, layout), ...texts[index] }));
-  });
-  writer.zeros(Number(dataOffset) - writer.length);
-  const data = builder.data.finish().slice();
-  const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
+  bytes.set(writer.finish());
+  const opsView = new DataView(bytes.buffer, programHeaderSize, builder.ops.length * opSize);
+  builder.ops.forEach((draft, index) => linkOp(opsView, index * opSize, draft, layout, texts, index * 3));
+  bytes.set(builder.data.finish(), Number(dataOffset));
+  const view = new DataView(bytes.buffer, Number(dataOffset));
   for (const { at, target } of builder.pointers) view.setBigUint64(at.offset, addressOf(target, layout), true);
-  writer.bytes(data);
-  const bytes = writer.finish();
   const sum = putChecksum(bytes, options.codeChecksum);
   const sums = builder.sums.map(({ at, fileOffset, count }) => ({ offset: Number(dataOffset) + at.offset, fileOffset, count }));
   return { bytes, header: { ...header, checksum: sum }, sums };
 }
 
-function linkOp(draft: DraftOp, layout: Layout): Partial<Op> {
-  const args = [0, 1, 2, 3, 4, 5].map((index) => linkArg(draft.args[index] ?? 0, layout));
-  const { orElse, store, isPatient = false } = draft.options;
-  return {
-    kind: opKindValues[draft.kind],
-    nr: draft.nr,
-    modes: args.map(([mode]) => argModeValues[mode]),
-    args: args.map(([, value]) => BigInt.asUintN(64, value)),
-    flags: (orElse === undefined ? 0 : opFlagsBits.else_jump) | (isPatient ? opFlagsBits.patient : 0),
-    store: store?.index ?? 0xffff_ffff,
-    target: draft.target === undefined ? 0 : positionOf(draft.target),
-    ...linkExpectation(draft.options.expect ?? "any"),
-  };
-}
+/** Offsets in an op record. There may be hundreds of thousands: they are put into place by hand (see `writeOp`). */
+const place = { kind: 0, expect: 1, flags: 2, nr: 4, modes: 8, args: 16, expectA: 64, expectB: 72, store: 80, target: 84, texts: 88 };
 
-function linkExpectation(expect: Expectation): Pick<Op, "expect" | "expectA" | "expectB"> {
-  if (expect === "any" || expect === "not_error") return { expect: expectValues[expect], expectA: 0n, expectB: 0n };
-  if (typeof expect === "number" || typeof expect === "bigint") {
-    return { expect: expectValues.equals, expectA: BigInt.asIntN(64, BigInt(expect)), expectB: 0n };
+function linkOp(view: DataView, at: number, draft: DraftOp, layout: Layout, texts: Uint32Array, firstText: number): void {
+  const { orElse, store, isPatient = false, expect = "any" } = draft.options;
+  view.setUint8(at + place.kind, opKindValues[draft.kind]);
+  view.setUint16(at + place.flags, (orElse === undefined ? 0 : opFlagsBits.else_jump) | (isPatient ? opFlagsBits.patient : 0), true);
+  view.setUint32(at + place.nr, draft.nr, true);
+  for (let index = 0; index < draft.args.length; index++) linkArg(view, at, index, draft.args[index] ?? 0, layout);
+  if (typeof expect === "string") view.setUint8(at + place.expect, expectValues[expect]);
+  else if (typeof expect === "object") {
+    view.setUint8(at + place.expect, expectValues.one_of);
+    view.setBigInt64(at + place.expectA, BigInt(expect[0]), true);
+    view.setBigInt64(at + place.expectB, BigInt(expect[1]), true);
+  } else {
+    view.setUint8(at + place.expect, expectValues.equals);
+    view.setBigInt64(at + place.expectA, BigInt.asIntN(64, BigInt(expect)), true);
   }
-  return { expect: expectValues.one_of, expectA: BigInt(expect[0]), expectB: BigInt(expect[1]) };
+  view.setUint32(at + place.store, store?.index ?? 0xffff_ffff, true);
+  if (draft.target !== undefined) view.setUint32(at + place.target, positionOf(draft.target), true);
+  for (let index = 0; index < 3; index++) view.setUint32(at + place.texts + index * 4, texts[firstText + index] ?? 0, true);
 }
 
-function linkArg(arg: Arg, layout: Layout): readonly [keyof typeof argModeValues, bigint] {
-  if (typeof arg === "number" || typeof arg === "bigint") return ["imm", BigInt(arg)];
-  if (arg instanceof DataRef) return ["data", dataOffsetOf(arg, layout)];
-  if (arg instanceof Slot) return ["slot", BigInt(arg.index)];
-  if (arg instanceof Shared) return ["control", sharedOffset(arg, layout)];
+const twoTo32 = 0x1_0000_0000;
+
+function putArg(view: DataView, op: number, index: number, mode: keyof typeof argModeValues, value: number): void {
+  view.setUint8(op + place.modes + index, argModeValues[mode]);
+  view.setUint32(op + place.args + index * 8, value, true);
+  // Two's complement, for immediates below zero.
+  view.setUint32(op + place.args + index * 8 + 4, Math.floor(value / twoTo32), true);
+}
+
+function linkArg(view: DataView, op: number, index: number, arg: Arg, layout: Layout): void {
+  if (typeof arg === "number") return putArg(view, op, index, "imm", arg);
+  if (typeof arg === "bigint") {
+    view.setUint8(op + place.modes + index, argModeValues.imm);
+    view.setBigUint64(op + place.args + index * 8, BigInt.asUintN(64, arg), true);
+    return;
+  }
+  if (arg instanceof DataRef) return putArg(view, op, index, "data", dataOffsetOf(arg, layout));
+  if (arg instanceof Slot) return putArg(view, op, index, "slot", arg.index);
+  if (arg instanceof Shared) return putArg(view, op, index, "control", sharedOffset(arg, layout));
   switch (arg.mode) {
     case "slot":
-      return ["slot", BigInt(arg.slot.index) | (BigInt(arg.addend) << 32n)];
+      putArg(view, op, index, "slot", arg.slot.index);
+      view.setInt32(op + place.args + index * 8 + 4, arg.addend, true);
+      return;
     case "slot_address":
-      return ["slot_address", BigInt(arg.slot.index)];
+      return putArg(view, op, index, "slot_address", arg.slot.index);
     case "mem4":
     case "mem4s":
     case "mem8":
-      return [arg.mode, dataOffsetOf(arg.ref, layout)];
+      return putArg(view, op, index, arg.mode, dataOffsetOf(arg.ref, layout));
     case "control4":
-      return ["control4", sharedOffset(arg.shared, layout)];
+      return putArg(view, op, index, "control4", sharedOffset(arg.shared, layout));
     case "control_aborted":
-      return ["control4", 0n];
+      return putArg(view, op, index, "control4", 0);
     case "control_supervisor":
-      return ["control", supervisorOffset];
+      return putArg(view, op, index, "control", supervisorOffset);
     case "auxv":
-      return ["auxv", BigInt(arg.type)];
+      return putArg(view, op, index, "auxv", arg.type);
     case "hole_base":
-      return ["hole", 0n];
+      return putArg(view, op, index, "hole", 0);
     case "hole_end":
-      return ["hole", layout.holeSize];
+      return putArg(view, op, index, "hole", Number(layout.holeSize));
     case "hole_size":
-      return ["imm", layout.holeSize];
+      return putArg(view, op, index, "imm", Number(layout.holeSize));
   }
 }
 
 /** Offset from the start of the data; zeroed buffers lie behind what the file holds. */
-function dataOffsetOf(ref: DataRef, layout: Layout): bigint {
-  return BigInt(ref.offset) + (ref.isZeroed ? layout.zeroedOffset : 0n);
+function dataOffsetOf(ref: DataRef, layout: Layout): number {
+  return ref.offset + (ref.isZeroed ? Number(layout.zeroedOffset) : 0);
 }
 
-function sharedOffset(shared: Shared, layout: Layout): bigint {
+function sharedOffset(shared: Shared, layout: Layout): number {
   const before = { counter: 0, pid: layout.numCounters, ending_pid: layout.numCounters + layout.numLastingPids };
-  return BigInt(controlHeaderSize + 4 * (before[shared.kind] + shared.index));
+  return controlHeaderSize + 4 * (before[shared.kind] + shared.index);
 }
 
 function addressOf(target: PointerFixup["target"], layout: Layout): bigint {
   if (target === "hole_size") return layout.holeSize;
   if ("hole" in target) return layout.holeBase + target.hole;
   if (target instanceof Slot) return layout.addrSlots + BigInt(target.index * 8);
-  return layout.addrProgram + layout.dataOffset + dataOffsetOf(target, layout);
+  return layout.addrProgram + layout.dataOffset + BigInt(dataOffsetOf(target, layout));
 }
 
 function positionOf(label: Label): number {
