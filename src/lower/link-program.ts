@@ -23,7 +23,7 @@ import {
 } from "../gen/restore-program.js";
 import { errno as errnoNumbers, errorTexts } from "../linux/errno.js";
 import { putChecksum } from "./checksum.js";
-import { type Arg, DataRef, type Label, Shared, Slot } from "./operands.js";
+import { type Arg, DataRef, type Label, type Operand, Shared, Slot } from "./operands.js";
 import type { DraftOp, PointerFixup, ProgramBuilder } from "./program-builder.js";
 
 const pageSize = 4096n;
@@ -193,40 +193,42 @@ function putArg(view: DataView, op: number, index: number, mode: keyof typeof ar
 }
 
 function linkArg(view: DataView, op: number, index: number, arg: Arg, layout: Layout): void {
-  if (typeof arg === "number") return putArg(view, op, index, "imm", arg);
-  if (typeof arg === "bigint") {
-    view.setUint8(op + place.modes + index, argModeValues.imm);
+  const put = (mode: keyof typeof argModeValues, value: number): void => putArg(view, op, index, mode, value);
+  if (typeof arg === "number") put("imm", arg);
+  else if (typeof arg === "bigint") {
+    put("imm", 0);
     view.setBigUint64(op + place.args + index * 8, BigInt.asUintN(64, arg), true);
-    return;
-  }
-  if (arg instanceof DataRef) return putArg(view, op, index, "data", dataOffsetOf(arg, layout));
-  if (arg instanceof Slot) return putArg(view, op, index, "slot", arg.index);
-  if (arg instanceof Shared) return putArg(view, op, index, "control", sharedOffset(arg, layout));
+  } else if (arg instanceof DataRef) put("data", dataOffsetOf(arg, layout));
+  else if (arg instanceof Slot) put("slot", arg.index);
+  else if (arg instanceof Shared) put("control", sharedOffset(arg, layout));
+  else if (arg.mode === "slot") {
+    put("slot", arg.slot.index);
+    view.setInt32(op + place.args + index * 8 + 4, arg.addend, true);
+  } else put(...operandOf(arg, layout));
+}
+
+function operandOf(arg: Exclude<Operand, { readonly mode: "slot" }>, layout: Layout): readonly [keyof typeof argModeValues, number] {
   switch (arg.mode) {
-    case "slot":
-      putArg(view, op, index, "slot", arg.slot.index);
-      view.setInt32(op + place.args + index * 8 + 4, arg.addend, true);
-      return;
     case "slot_address":
-      return putArg(view, op, index, "slot_address", arg.slot.index);
+      return ["slot_address", arg.slot.index];
     case "mem4":
     case "mem4s":
     case "mem8":
-      return putArg(view, op, index, arg.mode, dataOffsetOf(arg.ref, layout));
+      return [arg.mode, dataOffsetOf(arg.ref, layout)];
     case "control4":
-      return putArg(view, op, index, "control4", sharedOffset(arg.shared, layout));
+      return ["control4", sharedOffset(arg.shared, layout)];
     case "control_aborted":
-      return putArg(view, op, index, "control4", 0);
+      return ["control4", 0];
     case "control_supervisor":
-      return putArg(view, op, index, "control", supervisorOffset);
+      return ["control", supervisorOffset];
     case "auxv":
-      return putArg(view, op, index, "auxv", arg.type);
+      return ["auxv", arg.type];
     case "hole_base":
-      return putArg(view, op, index, "hole", 0);
+      return ["hole", 0];
     case "hole_end":
-      return putArg(view, op, index, "hole", Number(layout.holeSize));
+      return ["hole", Number(layout.holeSize)];
     case "hole_size":
-      return putArg(view, op, index, "imm", Number(layout.holeSize));
+      return ["imm", Number(layout.holeSize)];
   }
 }
 
