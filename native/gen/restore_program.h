@@ -26,6 +26,8 @@
 #define RESTORE_OP_KIND_XGETBV 19 /* result = XCR0. */
 #define RESTORE_OP_KIND_FILL_TILES 20 /* Uses AMX once, so that the kernel makes room for its state. */
 #define RESTORE_OP_KIND_LOAD 21 /* Reads arg2 pieces of stored bytes, which lie one after the other in the file of descriptor arg0 from offset arg3 on, to where the records `piece` at arg1 say, arg4 added to their addresses, and looks at their checksums unless arg5 is not 0. With a negative arg0 nothing is read: the bytes are there already. result = bytes read (those of the pieces, if nothing is read), fewer where the file ends before, -EBADMSG for a wrong checksum, or what preadv said. */
+#define RESTORE_OP_KIND_PAGE 22 /* The pager of a lazy resume (SPEC 10): answers faults from the image at descriptor arg0, and fills in the rest. Tasks send what it serves over the socket arg1, which knows arg3 records `lazy_space` at arg2. It looks at checksums unless arg4 is not 0. result = 0 when no memory is missing any more. If it cannot go on it stores the errno in the u4 at arg5, kills the tasks, and ends. */
+#define RESTORE_OP_KIND_KEEP 23 /* Waits for the pager, the child arg0. If it ends otherwise than with status 0, kills the tasks, and waits until no memory that the pager served is left; result = 1 then, else 0. */
 
 /* arg_mode */
 #define RESTORE_ARG_MODE_IMM 0 /* The value. */
@@ -77,11 +79,17 @@
 #define RESTORE_OPTION_SLOT_REHEARSE 7
 #define RESTORE_OPTION_SLOT_GPU_MAP 8
 #define RESTORE_OPTION_SLOT_PID_VIEW 9
+#define RESTORE_OPTION_SLOT_MEMORY 10
 
 /* pid_view */
 #define RESTORE_PID_VIEW_CALLERS 0
 #define RESTORE_PID_VIEW_OWN 1
 #define RESTORE_PID_VIEW_OUTSIDE 2
+
+/* memory_mode */
+#define RESTORE_MEMORY_MODE_RECORDED 0
+#define RESTORE_MEMORY_MODE_LAZY 1
+#define RESTORE_MEMORY_MODE_EAGER 2
 
 /* clock_mode */
 #define RESTORE_CLOCK_MODE_RECORDED 0
@@ -218,6 +226,41 @@ _Static_assert(offsetof(struct restore_control_header, failed_tid) == 12, "contr
 _Static_assert(offsetof(struct restore_control_header, failed_result) == 16, "control_header.failed_result");
 _Static_assert(offsetof(struct restore_control_header, supervisor) == 24, "control_header.supervisor");
 _Static_assert(offsetof(struct restore_control_header, dead_pid) == 28, "control_header.dead_pid");
+
+/* An address space that the pager serves; see the op page. */
+struct restore_lazy_space {
+	uint64_t runs; /* Address of `num_runs` records `lazy_run`, ascending. */
+	uint64_t ranges; /* Address of `num_ranges` records `lazy_range`: what of the runs is not missing. */
+	uint32_t num_runs; /* Number of runs. */
+	uint32_t num_ranges; /* Number of ranges. */
+	uint64_t num_pieces; /* Number of pieces in all runs. */
+};
+_Static_assert(sizeof(struct restore_lazy_space) == 32, "lazy_space");
+_Static_assert(offsetof(struct restore_lazy_space, runs) == 0, "lazy_space.runs");
+_Static_assert(offsetof(struct restore_lazy_space, ranges) == 8, "lazy_space.ranges");
+_Static_assert(offsetof(struct restore_lazy_space, num_runs) == 16, "lazy_space.num_runs");
+_Static_assert(offsetof(struct restore_lazy_space, num_ranges) == 20, "lazy_space.num_ranges");
+_Static_assert(offsetof(struct restore_lazy_space, num_pieces) == 24, "lazy_space.num_pieces");
+
+/* Pieces that lie one after the other in the file. */
+struct restore_lazy_run {
+	uint64_t file_offset; /* Where the first begins. */
+	uint64_t pieces; /* Address of the records `piece`, of at most 64 pages each. */
+	uint64_t num_pieces; /* Number of them. */
+};
+_Static_assert(sizeof(struct restore_lazy_run) == 24, "lazy_run");
+_Static_assert(offsetof(struct restore_lazy_run, file_offset) == 0, "lazy_run.file_offset");
+_Static_assert(offsetof(struct restore_lazy_run, pieces) == 8, "lazy_run.pieces");
+_Static_assert(offsetof(struct restore_lazy_run, num_pieces) == 16, "lazy_run.num_pieces");
+
+/* Addresses. */
+struct restore_lazy_range {
+	uint64_t start; /* First. */
+	uint64_t end; /* First behind. */
+};
+_Static_assert(sizeof(struct restore_lazy_range) == 16, "lazy_range");
+_Static_assert(offsetof(struct restore_lazy_range, start) == 0, "lazy_range.start");
+_Static_assert(offsetof(struct restore_lazy_range, end) == 8, "lazy_range.end");
 
 /* Stored bytes and where they go; see the op load. */
 struct restore_piece {

@@ -5,7 +5,8 @@
  *
  * Freestanding: no libc, no startup files, no data or bss segment, no relocations (position-independent code and
  * constants only), so that build/interp.bin can be loaded at any address. All writable memory comes from the program.
- * It is one translation unit: startup.h is stage 1, ops.h what ops do, failing.h the end of a restore that went wrong.
+ * It is one translation unit: startup.h is stage 1, ops.h what ops do, pager.h the pager of a lazy resume, failing.h the end
+ * of a restore that went wrong.
  *
  * The address space while it runs, all of it in the hole, a range that no task of the image uses:
  *
@@ -26,7 +27,7 @@
  */
 #include "startup.h"
 #include "populate.h"
-#include "load.h"
+#include "pager.h"
 
 static __attribute__((noreturn, used)) void run(struct context *context, uint64_t pc)
 {
@@ -64,6 +65,8 @@ static __attribute__((noreturn, used)) void run(struct context *context, uint64_
 		case RESTORE_OP_KIND_XGETBV: result = xgetbv(); break;
 		case RESTORE_OP_KIND_FILL_TILES: fill_tiles(); break;
 		case RESTORE_OP_KIND_LOAD: result = load((int32_t)a[0], (const struct restore_piece *)a[1], a[2], a[3], a[4], a[5]); break;
+		case RESTORE_OP_KIND_PAGE: result = page(a); break;
+		case RESTORE_OP_KIND_KEEP: result = keep_pager((uint32_t)a[0]); break;
 		default: fail(context, (uint32_t)pc, -EINVAL);
 		}
 		if (result == -EEXIST && (op->flags & RESTORE_OP_FLAGS_PATIENT) && tries++ < MAX_TRIES) {

@@ -97,6 +97,10 @@ static void parse_options(struct context *context, struct startup *startup, char
 			context->slots[RESTORE_OPTION_SLOT_PID_MODE] = pid_mode_of(value_of("--pid", &argv));
 		} else if (is_text(*argv, "--rehearse")) {
 			context->slots[RESTORE_OPTION_SLOT_REHEARSE] = 1;
+		} else if (is_text(*argv, "--lazy")) {
+			context->slots[RESTORE_OPTION_SLOT_MEMORY] = RESTORE_MEMORY_MODE_LAZY;
+		} else if (is_text(*argv, "--eager")) {
+			context->slots[RESTORE_OPTION_SLOT_MEMORY] = RESTORE_MEMORY_MODE_EAGER;
 		} else if (is_option(*argv, "--clock")) {
 			context->slots[RESTORE_OPTION_SLOT_CLOCK] = clock_mode_of(value_of("--clock", &argv));
 		} else if (is_option(*argv, "--files")) {

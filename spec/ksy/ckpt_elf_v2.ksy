@@ -135,6 +135,8 @@ types:
       - { id: clock, type: u4, enum: clock_policy, doc: "At a resume CLOCK_MONOTONIC and CLOCK_BOOTTIME go on from monotonic_ns and
           boottime_ns (continue), or are those of the machine (host)." }
       - { id: vdso_build_id, type: blob_ref, -crimg-format: hex, doc: "NT_GNU_BUILD_ID of the kernel's vDSO; empty if unknown." }
+      - { id: is_lazy, type: u4, doc: "1: unless the one who resumes says otherwise, the program runs before its memory is there (10)." }
+      - { id: reserved, type: u4, doc: "Zero." }
 
   task:
     -crimg-table: 2

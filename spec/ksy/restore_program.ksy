@@ -85,6 +85,28 @@ types:
       - { id: supervisor, type: u4, doc: "Thread id of the process that reports failures." }
       - { id: dead_pid, type: u4, doc: "Not zero: the failure is that this process ended before the tree ran." }
 
+  lazy_space:
+    doc: An address space that the pager serves; see the op page.
+    seq:
+      - { id: runs, type: u8, -crimg-format: hex, doc: "Address of `num_runs` records `lazy_run`, ascending." }
+      - { id: ranges, type: u8, -crimg-format: hex, doc: "Address of `num_ranges` records `lazy_range`: what of the runs is not missing." }
+      - { id: num_runs, type: u4, doc: "Number of runs." }
+      - { id: num_ranges, type: u4, doc: "Number of ranges." }
+      - { id: num_pieces, type: u8, doc: "Number of pieces in all runs." }
+
+  lazy_run:
+    doc: Pieces that lie one after the other in the file.
+    seq:
+      - { id: file_offset, type: u8, doc: "Where the first begins." }
+      - { id: pieces, type: u8, -crimg-format: hex, doc: "Address of the records `piece`, of at most 64 pages each." }
+      - { id: num_pieces, type: u8, doc: "Number of them." }
+
+  lazy_range:
+    doc: Addresses.
+    seq:
+      - { id: start, type: u8, -crimg-format: hex, doc: "First." }
+      - { id: end, type: u8, -crimg-format: hex, doc: "First behind." }
+
   piece:
     doc: Stored bytes and where they go; see the op load.
     seq:
@@ -161,6 +183,16 @@ enums:
         records `piece` at arg1 say, arg4 added to their addresses, and looks at their checksums unless arg5 is not 0. With a negative arg0
         nothing is read: the bytes are there already. result = bytes read (those of the pieces, if nothing is read), fewer where the file
         ends before, -EBADMSG for a wrong checksum, or what preadv said.
+    22:
+      id: page
+      doc: |
+        The pager of a lazy resume (SPEC 10): answers faults from the image at descriptor arg0, and fills in the rest. Tasks send what it
+        serves over the socket arg1, which knows arg3 records `lazy_space` at arg2. It looks at checksums unless arg4 is not 0. result = 0
+        when no memory is missing any more. If it cannot go on it stores the errno in the u4 at arg5, kills the tasks, and ends.
+    23:
+      id: keep
+      doc: "Waits for the pager, the child arg0. If it ends otherwise than with status 0, kills the tasks, and waits until no memory that
+        the pager served is left; result = 1 then, else 0."
   arg_mode:
     0:
       id: imm
@@ -229,10 +261,15 @@ enums:
     7: rehearse
     8: gpu_map
     9: pid_view
+    10: memory
   pid_view:
     0: callers
     1: own
     2: outside
+  memory_mode:
+    0: recorded
+    1: lazy
+    2: eager
   clock_mode:
     0: recorded
     1: continue

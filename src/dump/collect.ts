@@ -29,6 +29,7 @@ import { collectNamespaces } from "./namespaces/collect.js";
 import { takeIdsInside } from "./namespaces/ids.js";
 import { collectObjectContents, type MappedProcess } from "./object-contents.js";
 import { checkKeyrings } from "./keyrings.js";
+import { assertNotPaged } from "./paged.js";
 import { unpin } from "./pin.js";
 import { dumpPlan } from "./plan.js";
 import type { PreparedCalls } from "./prepared-calls.js";
@@ -50,6 +51,8 @@ import { collectVmas } from "./vmas.js";
 export interface CollectOptions {
   /** What the clocks do at a resume; they go on where they were if absent. */
   readonly clock?: ClockPolicy;
+  /** At a resume the program runs before its memory is there. */
+  readonly isLazy?: boolean;
   readonly ignored?: Ignored;
   /** "crimg 0.1.0". */
   readonly creator: string;
@@ -203,6 +206,7 @@ function collectAll(context: DumpContext, processes: CollectedProcess[], options
     processes.push(process);
     context.processes.push(process);
   }
+  assertNotPaged(processes);
   const { blockers } = context;
   logStep(() => `read the mappings of ${processes.length} processes`);
   blockers.attempt(() => assertUnshared(processes));
@@ -322,7 +326,7 @@ function addCheckpointRow(
   context: DumpContext,
   root: CollectedProcess,
   clocks: ReturnType<typeof readClocks>,
-  { creator, clock }: CollectOptions,
+  { creator, clock, isLazy }: CollectOptions,
 ): void {
   const system = uname();
   const leader = root.frozen.threads[0] as FrozenThread;
@@ -341,6 +345,7 @@ function addCheckpointRow(
       pageSize: 4096,
       creator,
       clock: clock ?? "continue",
+      isLazy: isLazy === true ? 1 : 0,
       sourceFormat: "live",
       machine: system.machine,
       kernelRelease: system.release,

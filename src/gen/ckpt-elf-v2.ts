@@ -182,7 +182,7 @@ export function writeChecksumEntry(writer: ByteWriter, row: ChecksumEntry): void
 }
 
 /** Bytes of a checkpoint record. */
-export const checkpointRowSize = 80;
+export const checkpointRowSize = 88;
 
 /** Reads a checkpoint record at the reader's position. */
 export function readCheckpointRow(reader: ByteReader, heaps: HeapReader): CheckpointRow {
@@ -201,7 +201,9 @@ export function readCheckpointRow(reader: ByteReader, heaps: HeapReader): Checkp
   const hostName = heaps.text(reader, "host_name");
   const clock = reader.name(reader.u4(), 4, clockPolicyNames, "clock");
   const vdsoBuildId = heaps.blob(reader, "vdso_build_id");
-  return { createdNs, monotonicNs, boottimeNs, xfeatures, rootTask, pageSize, creator, sourceFormat, machine, kernelRelease, hostName, clock, vdsoBuildId };
+  const isLazy = reader.u4();
+  reader.skip(4);
+  return { createdNs, monotonicNs, boottimeNs, xfeatures, rootTask, pageSize, creator, sourceFormat, machine, kernelRelease, hostName, clock, vdsoBuildId, isLazy };
 }
 
 /** Appends a checkpoint record. */
@@ -220,6 +222,8 @@ export function writeCheckpointRow(writer: ByteWriter, row: CheckpointRow, heaps
   heaps.text(writer, row.hostName, "host_name");
   writer.u4(writer.number(row.clock, clockPolicyValues, "clock"), "clock");
   heaps.blob(writer, row.vdsoBuildId, "vdso_build_id");
+  writer.u4(row.isLazy, "is_lazy");
+  writer.zeros(4);
 }
 
 /** Bytes of a task record. */

@@ -47,6 +47,10 @@ export const opKindValues = {
   fill_tiles: 20,
   /** Reads arg2 pieces of stored bytes, which lie one after the other in the file of descriptor arg0 from offset arg3 on, to where the records `piece` at arg1 say, arg4 added to their addresses, and looks at their checksums unless arg5 is not 0. With a negative arg0 nothing is read: the bytes are there already. result = bytes read (those of the pieces, if nothing is read), fewer where the file ends before, -EBADMSG for a wrong checksum, or what preadv said. */
   load: 21,
+  /** The pager of a lazy resume (SPEC 10): answers faults from the image at descriptor arg0, and fills in the rest. Tasks send what it serves over the socket arg1, which knows arg3 records `lazy_space` at arg2. It looks at checksums unless arg4 is not 0. result = 0 when no memory is missing any more. If it cannot go on it stores the errno in the u4 at arg5, kills the tasks, and ends. */
+  page: 22,
+  /** Waits for the pager, the child arg0. If it ends otherwise than with status 0, kills the tasks, and waits until no memory that the pager served is left; result = 1 then, else 0. */
+  keep: 23,
 } as const;
 export type OpKind = keyof typeof opKindValues;
 /** Names of op_kind. */
@@ -72,6 +76,8 @@ export const opKindNames: ReadonlyMap<number, OpKind> = new Map([
   [19, "xgetbv"],
   [20, "fill_tiles"],
   [21, "load"],
+  [22, "page"],
+  [23, "keep"],
 ]);
 
 /** Numbers of arg_mode. */
@@ -191,6 +197,7 @@ export const optionSlotValues = {
   rehearse: 7,
   gpu_map: 8,
   pid_view: 9,
+  memory: 10,
 } as const;
 export type OptionSlot = keyof typeof optionSlotValues;
 /** Names of option_slot. */
@@ -205,6 +212,7 @@ export const optionSlotNames: ReadonlyMap<number, OptionSlot> = new Map([
   [7, "rehearse"],
   [8, "gpu_map"],
   [9, "pid_view"],
+  [10, "memory"],
 ]);
 
 /** Numbers of pid_view. */
@@ -219,6 +227,20 @@ export const pidViewNames: ReadonlyMap<number, PidView> = new Map([
   [0, "callers"],
   [1, "own"],
   [2, "outside"],
+]);
+
+/** Numbers of memory_mode. */
+export const memoryModeValues = {
+  recorded: 0,
+  lazy: 1,
+  eager: 2,
+} as const;
+export type MemoryMode = keyof typeof memoryModeValues;
+/** Names of memory_mode. */
+export const memoryModeNames: ReadonlyMap<number, MemoryMode> = new Map([
+  [0, "recorded"],
+  [1, "lazy"],
+  [2, "eager"],
 ]);
 
 /** Numbers of clock_mode. */
@@ -589,6 +611,128 @@ export function writeControlHeader(writer: ByteWriter, row: ControlHeader): void
   writer.s8(row.failedResult, "failed_result");
   writer.u4(row.supervisor, "supervisor");
   writer.u4(row.deadPid, "dead_pid");
+}
+
+/** An address space that the pager serves; see the op page. */
+export interface LazySpace {
+  /** Address of `num_runs` records `lazy_run`, ascending. */
+  readonly runs: bigint;
+  /** Address of `num_ranges` records `lazy_range`: what of the runs is not missing. */
+  readonly ranges: bigint;
+  /** Number of runs. */
+  readonly numRuns: number;
+  /** Number of ranges. */
+  readonly numRanges: number;
+  /** Number of pieces in all runs. */
+  readonly numPieces: bigint;
+}
+
+/** A LazySpace; what is not given is zero, empty or none. */
+export function lazySpace(fields: Partial<LazySpace> = {}): LazySpace {
+  return {
+    runs: 0n,
+    ranges: 0n,
+    numRuns: 0,
+    numRanges: 0,
+    numPieces: 0n,
+    ...fields,
+  };
+}
+
+/** Bytes of a lazy_space record. */
+export const lazySpaceSize = 32;
+
+/** Reads a lazy_space record at the reader's position. */
+export function readLazySpace(reader: ByteReader): LazySpace {
+  reader.need(lazySpaceSize, "lazy_space");
+  const runs = reader.u8();
+  const ranges = reader.u8();
+  const numRuns = reader.u4();
+  const numRanges = reader.u4();
+  const numPieces = reader.u8();
+  return { runs, ranges, numRuns, numRanges, numPieces };
+}
+
+/** Appends a lazy_space record. */
+export function writeLazySpace(writer: ByteWriter, row: LazySpace): void {
+  writer.u8(row.runs, "runs");
+  writer.u8(row.ranges, "ranges");
+  writer.u4(row.numRuns, "num_runs");
+  writer.u4(row.numRanges, "num_ranges");
+  writer.u8(row.numPieces, "num_pieces");
+}
+
+/** Pieces that lie one after the other in the file. */
+export interface LazyRun {
+  /** Where the first begins. */
+  readonly fileOffset: bigint;
+  /** Address of the records `piece`, of at most 64 pages each. */
+  readonly pieces: bigint;
+  /** Number of them. */
+  readonly numPieces: bigint;
+}
+
+/** A LazyRun; what is not given is zero, empty or none. */
+export function lazyRun(fields: Partial<LazyRun> = {}): LazyRun {
+  return {
+    fileOffset: 0n,
+    pieces: 0n,
+    numPieces: 0n,
+    ...fields,
+  };
+}
+
+/** Bytes of a lazy_run record. */
+export const lazyRunSize = 24;
+
+/** Reads a lazy_run record at the reader's position. */
+export function readLazyRun(reader: ByteReader): LazyRun {
+  reader.need(lazyRunSize, "lazy_run");
+  const fileOffset = reader.u8();
+  const pieces = reader.u8();
+  const numPieces = reader.u8();
+  return { fileOffset, pieces, numPieces };
+}
+
+/** Appends a lazy_run record. */
+export function writeLazyRun(writer: ByteWriter, row: LazyRun): void {
+  writer.u8(row.fileOffset, "file_offset");
+  writer.u8(row.pieces, "pieces");
+  writer.u8(row.numPieces, "num_pieces");
+}
+
+/** Addresses. */
+export interface LazyRange {
+  /** First. */
+  readonly start: bigint;
+  /** First behind. */
+  readonly end: bigint;
+}
+
+/** A LazyRange; what is not given is zero, empty or none. */
+export function lazyRange(fields: Partial<LazyRange> = {}): LazyRange {
+  return {
+    start: 0n,
+    end: 0n,
+    ...fields,
+  };
+}
+
+/** Bytes of a lazy_range record. */
+export const lazyRangeSize = 16;
+
+/** Reads a lazy_range record at the reader's position. */
+export function readLazyRange(reader: ByteReader): LazyRange {
+  reader.need(lazyRangeSize, "lazy_range");
+  const start = reader.u8();
+  const end = reader.u8();
+  return { start, end };
+}
+
+/** Appends a lazy_range record. */
+export function writeLazyRange(writer: ByteWriter, row: LazyRange): void {
+  writer.u8(row.start, "start");
+  writer.u8(row.end, "end");
 }
 
 /** Stored bytes and where they go; see the op load. */

@@ -90,7 +90,7 @@ export const tableSpecs: readonly TableSpec[] = [
     tableId: "checkpoint",
     table: "checkpoint",
     id: "checkpoint",
-    size: 80,
+    size: 88,
     doc: "One row. What was dumped, where and by whom.",
     fields: [
       { id: "created_ns", name: "createdNs", wire: "s8", offset: 0, size: 8, format: "time_ns", doc: "CLOCK_REALTIME at the dump, nanoseconds." },
@@ -106,6 +106,7 @@ export const tableSpecs: readonly TableSpec[] = [
       { id: "host_name", name: "hostName", wire: "str_ref", offset: 56, size: 4, doc: "uname -n of the dumping host." },
       { id: "clock", name: "clock", wire: "u4", offset: 60, size: 4, enum: clockPolicyEnum, doc: "At a resume CLOCK_MONOTONIC and CLOCK_BOOTTIME go on from monotonic_ns and boottime_ns (continue), or are those of the machine (host)." },
       { id: "vdso_build_id", name: "vdsoBuildId", wire: "blob_ref", offset: 64, size: 16, format: "hex", doc: "NT_GNU_BUILD_ID of the kernel's vDSO; empty if unknown." },
+      { id: "is_lazy", name: "isLazy", wire: "u4", offset: 80, size: 4, doc: "1: unless the one who resumes says otherwise, the program runs before its memory is there (10)." },
     ],
   },
   {

@@ -660,6 +660,8 @@ export interface CheckpointRow {
   readonly clock: ClockPolicy;
   /** NT_GNU_BUILD_ID of the kernel's vDSO; empty if unknown. */
   readonly vdsoBuildId: Uint8Array;
+  /** 1: unless the one who resumes says otherwise, the program runs before its memory is there (10). */
+  readonly isLazy: number;
 }
 
 /** A CheckpointRow; what is not given is zero, empty or none. */
@@ -678,6 +680,7 @@ export function checkpointRow(fields: Partial<CheckpointRow> = {}): CheckpointRo
     hostName: "",
     clock: "continue",
     vdsoBuildId: noBytes,
+    isLazy: 0,
     ...fields,
   };
 }

@@ -85,6 +85,7 @@ export function lowerForeground(l: Lowering, options: ForegroundOptions): void {
   b.jump(next);
 
   b.place(reap);
+  if (!isInit) l.lazy?.reap();
   b.syscall("wait4", [isInit ? -1 : child, status, WAIT.nohang | (isInit ? 0 : WAIT.untraced), 0], {
     store: result,
     message: "look how the program ends",
@@ -104,6 +105,7 @@ export function lowerForeground(l: Lowering, options: ForegroundOptions): void {
   b.fail("wait for a signal", undefined, signal);
 
   b.place(killed);
+  l.lazy?.tellFailure();
   if (!isInit) {
     b.syscall("prlimit64", [0, RLIMIT_CORE, b.u8s(0, 0), 0], { expect: "any" });
     b.syscall("rt_sigaction", [byte, b.u8s(0, 0, 0, 0), 0, sigsetSize], { expect: "any" });

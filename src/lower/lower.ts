@@ -20,6 +20,7 @@ import { enterOwnNamespaces } from "./own-namespaces/enter.js";
 import { lowerSupervision, tellRunning } from "./release-threads.js";
 import { type LinkedProgram, linkProgram } from "./link-program.js";
 import { planInheritance } from "./inheritance.js";
+import { LazyMemory, sayEager } from "./lazy.js";
 import { Lowering } from "./lowering.js";
 import { openMappedObjects } from "./memory.js";
 import { lowerNamespaces } from "./namespaces.js";
@@ -126,6 +127,12 @@ export function lowerCheckpoint(checkpoint: Checkpoint, options: LowerOptions): 
   let rootPid: Arg = l.taskPid(tree.root);
   if (own === undefined) {
     continueClocks(l);
+    l.lazy = LazyMemory.of(checkpoint, b, l.imageFd, inheritance);
+    l.lazy?.start(
+      l.processes,
+      () => l.spareId(),
+      (fd) => l.keepHigh(fd),
+    );
     prepare();
     const rootRow = l.task(tree.root);
     l.processes.fork(
@@ -139,6 +146,7 @@ export function lowerCheckpoint(checkpoint: Checkpoint, options: LowerOptions): 
       rootLabel,
     );
   } else {
+    sayEager(checkpoint, b, "the program has namespaces of its own");
     const { root } = enterOwnNamespaces(l, { plan: own, task: tree.root, euid, supervise: supervisorStart, rootLabel, prepare });
     rootPid = root.u4;
     tellRunning(l);
@@ -312,6 +320,9 @@ function link(l: Lowering, entry: Label, options: LowerOptions, devices: DeviceL
       `This file is a checkpoint of ${title}. Running it resumes the program.\n\n` +
       "  --detach, -d       end when the program runs, instead of waiting for it\n" +
       "  --pidfile FILE     write its process id to FILE\n" +
+      "  --lazy             run before all memory is there; a pager brings it (CAP_SYS_PTRACE, userfaultfd)\n" +
+      "  --eager            read all memory before the program runs; " +
+      `this image's own choice: ${row?.isLazy === 1 ? "--lazy" : "--eager"}\n` +
       "  --no-verify        take stored bytes as they are, without a look at their checksums\n" +
       "  --leave-stopped    leave every process stopped; SIGCONT lets it run\n" +
       "  --pid MODE         same: its old process ids (root); namespace: the same, in a new pid namespace; any: new ones;\n" +

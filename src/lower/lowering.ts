@@ -13,6 +13,7 @@ import type { Arg, Shared, Slot } from "./operands.js";
 import { ProcessMaker } from "./process.js";
 import { ProgramBuilder } from "./program-builder.js";
 import { usedRanges } from "./address-space.js";
+import type { LazyMemory } from "./lazy.js";
 import type { MemoryParts } from "./memory.js";
 import type { ReadingParts } from "./read-pages.js";
 import { type OwnNamespacesPlan, planOwnNamespaces } from "./own-namespaces/plan.js";
@@ -71,6 +72,8 @@ export class Lowering implements LowerContext {
   readonly seccomp: SeccompLowering | undefined;
 
   readonly semaphores: SemaphoreLowering;
+  /** What may come when the program runs already; set before the ops of tasks are made. */
+  lazy: LazyMemory | undefined;
 
   readonly #spareIds: SpareIds;
   readonly #lasting = new Map<number | Slot, Slot>();
@@ -127,8 +130,8 @@ export class Lowering implements LowerContext {
 
   /** What the ops that make address spaces are made of. */
   get memoryParts(): MemoryParts & ReadingParts {
-    const { checkpoint, builder, objects, staged, imageFd, processes } = this;
-    return { checkpoint, builder, objects, staged, imageFd, processes, spareId: () => this.#spareIds.next() };
+    const { checkpoint, builder, objects, staged, imageFd, processes, lazy } = this;
+    return { checkpoint, builder, objects, staged, imageFd, processes, lazy, spareId: () => this.#spareIds.next() };
   }
 
   keepLast(fd: Slot, key: number | Slot): void {

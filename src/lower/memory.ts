@@ -10,6 +10,7 @@ import { makeAioRing } from "./aio-rings.js";
 import { ARCH, MADV, MAP, MREMAP, O, PR, PR_SET_MM_MAP, PR_SET_VMA_ANON_NAME, PROT, pageSize, taskSize } from "./constants.js";
 import { withoutRanges } from "../model/shared-pages.js";
 import { type Inheritance, subtract } from "./inheritance.js";
+import type { LazyMemory } from "./lazy.js";
 import type { ObjectOpener } from "./objects.js";
 import type { Slot } from "./operands.js";
 import { firstEndingAfter } from "./page-loading.js";
@@ -27,6 +28,8 @@ export interface MemoryParts {
   readonly objects: ObjectOpener;
   readonly staged: StagedMemory;
   readonly imageFd: Slot;
+  /** Undefined where nothing can come later. */
+  readonly lazy: LazyMemory | undefined;
 }
 
 /** Opens what the mappings and the exe link of an address space need. Ops of the first process. */
@@ -76,7 +79,7 @@ export function lowerMemory(parts: MemoryParts & ReadingParts, mmIndex: number, 
   for (const { start, end } of inherited?.dropped ?? []) {
     b.syscall("madvise", [start, end - start, MADV.dontneed], { message: `drop ${hex(start)}-${hex(end)}, which only the parent has` });
   }
-  readPages(parts, plans, extents);
+  readStored(parts, mmIndex, plans, extents);
   for (const vma of vmas) if (vma.kind === "aio_ring") makeAioRing(b, vma);
   for (const { mm, start, end } of checkpoint.tables.guardRegions) {
     if (mm !== mmIndex) continue;
@@ -86,6 +89,24 @@ export function lowerMemory(parts: MemoryParts & ReadingParts, mmIndex: number, 
     });
   }
   finishVmas(b, plans, inherited?.kept ?? new Set());
+}
+
+/** Stored pages; in a lazy resume only those that cannot come later. */
+function readStored(parts: MemoryParts & ReadingParts, mm: number, plans: readonly VmaPlan[], extents: readonly ExtentRow[]): void {
+  const { builder: b, lazy } = parts;
+  const space = lazy?.spaces.get(mm);
+  if (lazy === undefined || space === undefined) {
+    readPages(parts, plans, extents);
+    return;
+  }
+  const eager = b.label("all memory is read");
+  const done = b.label("memory is read");
+  b.jumpIf(lazy.isLazy, "eq", 0, eager);
+  readPages(parts, plans, withoutRanges(extents, space.ranges));
+  b.jump(done);
+  b.place(eager);
+  readPages(parts, plans, extents);
+  b.place(done);
 }
 
 /** Ops of the task, when it and those who inherit its memory have taken their windows. */

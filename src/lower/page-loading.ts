@@ -23,14 +23,14 @@ export interface Piece {
 type Stored = Pick<ExtentRow, "address" | "length" | "fileOffset">;
 
 /** Parts of extents that follow each other in the file. */
-interface Run {
+export interface Run {
   readonly start: bigint;
   length: bigint;
   readonly parts: Stored[];
 }
 
 /** Runs of whole chunks, of at most `maxBytes`. */
-function runsOf(extents: readonly Stored[]): Run[] {
+export function runsOf(extents: readonly Stored[]): Run[] {
   const runs: Run[] = [];
   for (const { address, length, fileOffset } of extents) {
     const whole = alignUp(length, pageSize);

@@ -70,6 +70,24 @@ export class ProcessMaker {
     return result;
   }
 
+  /** Makes a process that is none of the tree and continues at `child`: with the id, or where somebody has it, with any. */
+  auxiliary(pid: number, flags: number, shared: Shared, child: Label): void {
+    const b = this.#builder;
+    const result = b.slot(`id of ${shared.name}`);
+    const args = this.argsOf({ pid, flags, exitSignal: SIG.chld });
+    const anyId = b.label(`any id for ${shared.name}`);
+    const made = b.label(`${shared.name} is made`);
+    b.syscall("clone3", [args, cloneArgsSize], { store: result, orElse: anyId });
+    b.jump(made);
+    b.place(anyId);
+    b.store8(args.at(setTidOffset), 0);
+    b.store8(args.at(setTidSizeOffset), 0);
+    b.syscall("clone3", [args, cloneArgsSize], { store: result, message: `make the ${shared.name}` });
+    b.place(made);
+    b.jumpIf(result, "eq", 0, child);
+    b.store4(shared, result);
+  }
+
   /** With --pid any: every clone3 takes whatever id the kernel gives. */
   takeAnyPids(): void {
     for (const args of this.cloneArgs) {

@@ -99,7 +99,19 @@ export class ProgramBuilder {
     // Data offset 0 means "no text".
     this.data.zeros(16);
     // The option slots stand first, in the order of option_slot in restore_program.ksy.
-    const options = ["detach", "pidfile", "pid mode", "image fd", "leave stopped", "no verify", "clock", "rehearse", "gpu map", "pid view"];
+    const options = [
+      "detach",
+      "pidfile",
+      "pid mode",
+      "image fd",
+      "leave stopped",
+      "no verify",
+      "clock",
+      "rehearse",
+      "gpu map",
+      "pid view",
+      "memory",
+    ];
     for (const name of options) this.slot(name === "image fd" ? name : `option ${name}`);
   }
 

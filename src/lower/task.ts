@@ -67,6 +67,8 @@ export function lowerTask(t: TreeLowering, plan: TaskPlan): void {
     for (const { members } of plan.goneLeaders) for (const member of members) awaitZombie(l, member);
     memory.make();
     unmapStaging(l.memoryParts);
+    // All children are forked: those of the restore itself are not to be followed.
+    if (plan.row.mm !== null) l.lazy?.register(plan.row.mm, l.taskShared(plan.task));
     // Before the root directory changes: /proc may be out of reach then.
     setTaskStates(l, "proc", plan.task);
     enterDirectories(t, plan);

@@ -29,6 +29,8 @@ export interface ConvertOptions extends WriteOptions {
   readonly strict?: boolean;
   /** What the clocks do at a resume of the output; absent: what the input says. */
   readonly clock?: ClockPolicy;
+  /** Whether at a resume of the output the program runs before its memory is there; absent: what the input says. */
+  readonly isLazy?: boolean;
   /** Replace the output if it exists. */
   readonly force?: boolean;
   /** Make the output durable before it gets its name. */
@@ -143,7 +145,7 @@ export async function convert(input: string, output: string, options: ConvertOpt
       onLoss: (loss) => report.add(loss),
     });
     try {
-      const checkpoint = withClock(options.pid === undefined ? whole : selectTask(whole, options.pid), options.clock);
+      const checkpoint = withDefaults(options.pid === undefined ? whole : selectTask(whole, options.pid), options);
       if (target.isExecutable === true) assertResumable(checkpoint);
       report.addAll(target.losses?.(checkpoint, options) ?? []);
       if (target.keepsAbsentMemory !== true) report.addAll(absentAsZeros(checkpoint));
@@ -176,11 +178,16 @@ function absentAsZeros(checkpoint: Checkpoint): Loss[] {
   }));
 }
 
-/** The same checkpoint, whose clocks do something else at a resume. */
-function withClock(checkpoint: Checkpoint, clock: ClockPolicy | undefined): Checkpoint {
-  if (clock === undefined) return checkpoint;
+/** The same checkpoint, for which something else holds at a resume that does not say. */
+function withDefaults(checkpoint: Checkpoint, { clock, isLazy }: Pick<ConvertOptions, "clock" | "isLazy">): Checkpoint {
+  if (clock === undefined && isLazy === undefined) return checkpoint;
   const { tables, sources, unknownTables } = checkpoint;
-  return new Checkpoint({ tables: { ...tables, checkpoint: tables.checkpoint.map((row) => ({ ...row, clock })) }, sources, unknownTables });
+  const rows = tables.checkpoint.map((row) => ({
+    ...row,
+    ...(clock === undefined ? {} : { clock }),
+    ...(isLazy === undefined ? {} : { isLazy: Number(isLazy) }),
+  }));
+  return new Checkpoint({ tables: { ...tables, checkpoint: rows }, sources, unknownTables });
 }
 
 /** Writes a checkpoint under its final name, whole or not at all. */

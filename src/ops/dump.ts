@@ -18,7 +18,8 @@ import { FrozenTree } from "../dump/freeze.js";
 import { dumpPlan } from "../dump/plan.js";
 import { processExists, procPath, readStat } from "../dump/procfs.js";
 import { programOf } from "../dump/restore-process.js";
-import { parseIgnored } from "../dump/refusal.js";
+import { isPaged, untilThere } from "../dump/paged.js";
+import { type Ignored, parseIgnored } from "../dump/refusal.js";
 import { CrimgError } from "../errors/crimg-error.js";
 import { logStep } from "../errors/log.js";
 import { errno, errnoMessage, SysError } from "../native/index.js";
@@ -112,20 +113,12 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
   try {
     devices = await takeDevices(pid, options, () => guard.check("dump"));
     dumpPlan();
-    const frozenAt = performance.now();
-    const tree = FrozenTree.freeze(pid, { noTree: !options.isTree });
-    logStep(() => frozenText(tree));
-    let collection: Collection | undefined;
+    const { frozenAt, tree, ...frozen } = await freeze(pid, ignored, options, () => guard.check("dump"));
+    let collection: Collection | undefined = frozen.collection;
     let context: DumpContext | undefined;
     let detached: DetachedCheckpoint | undefined;
     let frozenMs: number | undefined;
     try {
-      collection = collect(tree, {
-        ignored,
-        creator: programVersion(),
-        ...(options.clock === undefined ? {} : { clock: options.clock }),
-        collectDescriptors: (context) => collectDescriptors(context, options),
-      });
       context = collection.context;
       devices?.record(context);
       let { checkpoint } = collection;
@@ -209,6 +202,41 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
   } finally {
     await devices?.close();
     guard.close();
+  }
+}
+
+/**
+ * Freezes the tree and collects it; what was resumed lazily a moment ago is let go once more, until its memory is there.
+ * On failure nothing is held.
+ */
+async function freeze(
+  pid: number,
+  ignored: Ignored,
+  options: DumpOptions,
+  check: () => void,
+): Promise<{ readonly frozenAt: number; readonly tree: FrozenTree; readonly collection: Collection }> {
+  for (;;) {
+    const frozenAt = performance.now();
+    const tree = FrozenTree.freeze(pid, { noTree: !options.isTree });
+    logStep(() => frozenText(tree));
+    try {
+      const collection = collect(tree, {
+        ignored,
+        creator: programVersion(),
+        ...(options.clock === undefined ? {} : { clock: options.clock }),
+        isLazy: options.isLazy === true,
+        collectDescriptors: (context) => collectDescriptors(context, options),
+      });
+      return { frozenAt, tree, collection };
+    } catch (error) {
+      tree.release();
+      if (!isPaged(error)) throw error;
+      await untilThere(
+        tree.processes.map((process) => process.pid),
+        error,
+        check,
+      );
+    }
   }
 }
 

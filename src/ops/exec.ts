@@ -105,6 +105,7 @@ function replaceProcess(path: string, options: ExecOptions): never {
   if (options.noVerify) argv.push("--no-verify");
   if (options.pidfile !== undefined) argv.push("--pidfile", options.pidfile);
   if (options.pid !== undefined) argv.push("--pid", options.pid);
+  if (options.isLazy !== undefined) argv.push(options.isLazy ? "--lazy" : "--eager");
   if (options.clock !== undefined) argv.push("--clock", options.clock);
   for (const policy of options.files ?? []) argv.push("--files", policy);
   if (options.gpuMap !== undefined && options.gpuMap.length > 0) argv.push("--gpu-map", options.gpuMap.join(","));

@@ -57,6 +57,8 @@ export interface DumpOptions extends ExternalOptions {
   readonly onUnrehearsed?: (reason: string) => void;
   /** What the clocks do at a resume, if the one who resumes does not say; they go on where they were if absent. */
   readonly clock?: ClockPolicy;
+  /** At a resume that does not say, the program runs before its memory is there. */
+  readonly isLazy?: boolean;
   /** Classes of resources to leave out (as recorded losses) instead of refusing. */
   readonly ignore: readonly string[];
   /** Leave out what is ignored even where the program will surely break without it. */
@@ -108,6 +110,8 @@ export interface ExecOptions extends ExternalOptions, ResumeChanges {
   readonly pid?: "same" | "namespace" | "any";
   /** `OLD=NEW`, both `GPU-…`: devices that take the place of those of the dump. */
   readonly gpuMap?: readonly string[];
+  /** Whether the program runs before its memory is there; absent: what the image says. */
+  readonly isLazy?: boolean;
   /** What the monotonic and the boot clock do; absent: what the image says. */
   readonly clock?: ClockPolicy;
   readonly onLoss?: (loss: Loss) => void;

@@ -3,6 +3,7 @@ import { renderLosses } from "../../adapter/losses.js";
 import { exitStatus } from "../../errors/crimg-error.js";
 import { toJsonText } from "../../errors/json.js";
 import { clockOption, parseClock } from "../clock.js";
+import { lazyOptions, parseLazy } from "../lazy.js";
 import { defineCommand } from "../command.js";
 import { parsePid } from "../pid.js";
 import { progressOn } from "../progress.js";
@@ -28,6 +29,7 @@ export const command = defineCommand({
       describe: "Also store the files that the tree maps, executes or reads: the image then needs none of the originals",
     },
     clock: clockOption("If the resume of OUT does not choose"),
+    ...lazyOptions("If the resume of OUT does not choose"),
     full: { type: "boolean", describe: "Core files: all memory instead of what the kernel's coredump_filter selects" },
     inlinePages: { type: "boolean", describe: "JSON: store pages in the document, as base64" },
     force: { type: "boolean", alias: "f", describe: "Replace OUT if it exists" },
@@ -52,6 +54,7 @@ export const command = defineCommand({
         strict: args.strict,
         bundle: args.bundle,
         ...parseClock(args.clock),
+        ...parseLazy(args),
         force: args.force,
         sync: args.sync,
         verify: !args.noVerify,

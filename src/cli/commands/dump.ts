@@ -40,6 +40,7 @@ export const command = defineCommand({
     },
     ignore: { type: "strings", value: "CLASS", describe: "Leave resources of this class out instead of refusing; may be repeated" },
     clock: clockOption("If the resume does not choose"),
+    lazy: { type: "boolean", describe: "If the resume does not choose, the program runs before its memory is there" },
     rehearse: {
       type: "boolean",
       describe: "Before the tree is ended, resume the image in private namespaces and discard the copy; refuse the dump if that fails",
@@ -81,6 +82,7 @@ export const command = defineCommand({
         bundle: args.bundle,
         rehearse: args.rehearse,
         ...parseClock(args.clock),
+        isLazy: args.lazy,
         ignore: args.ignore,
         forceLoss: args.forceLoss,
         cuda: !args.noCuda,

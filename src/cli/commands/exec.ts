@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { CrimgError } from "../../errors/crimg-error.js";
 import { clockOption, parseClock } from "../clock.js";
+import { lazyOptions, parseLazy } from "../lazy.js";
 import { defineCommand } from "../command.js";
 import { progressOn } from "../progress.js";
 import { externalOptions, externalOptionsAtExecNote, externalOptionSpecs } from "../external-options.js";
@@ -33,6 +34,7 @@ export const command = defineCommand({
         "any: new ids",
     },
     clock: clockOption("For this resume"),
+    ...lazyOptions("For this resume"),
     files: {
       type: "strings",
       value: "POLICY",
@@ -110,6 +112,7 @@ export const command = defineCommand({
       ...(args.pidfile === undefined ? {} : { pidfile: args.pidfile }),
       ...(pid === undefined ? {} : { pid }),
       ...parseClock(args.clock),
+      ...parseLazy(args),
       files: args.files,
       tcpMap: args.tcpMap,
       pathMap: args.pathMap,

@@ -80,6 +80,10 @@ function renderOp(program: RestoreProgram, op: Op): string {
         `load(${argument(0, "fd")}, ${argument(1)}, ${argument(2, "dec")} pieces, ${argument(3, "dec")}, ` +
         `+${argument(4)})${renderExpectation(op)}`
       );
+    case "page":
+      return `page(${argument(0, "fd")}, ${argument(1, "fd")}, ${argument(2)}, ${argument(3, "dec")} address spaces)`;
+    case "keep":
+      return `${store}keep(${argument(0, "dec")})`;
     case "sigreturn":
       return `rt_sigreturn(${argument(0)})`;
     case "fail":

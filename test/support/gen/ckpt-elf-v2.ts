@@ -286,6 +286,7 @@ export const checkpointArbitrary: fc.Arbitrary<CheckpointRow> = fc.record({
   hostName: text(20),
   clock: fc.constantFrom("continue", "host"),
   vdsoBuildId: bytes(0, 20),
+  isLazy: u4,
 });
 
 export const taskArbitrary: fc.Arbitrary<TaskRow> = fc.record({

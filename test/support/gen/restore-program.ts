@@ -3,18 +3,30 @@
 import fc from "fast-check";
 import {
   controlHeaderSize,
+  lazyRangeSize,
+  lazyRunSize,
+  lazySpaceSize,
   opSize,
   pieceSize,
   programHeaderSize,
   readControlHeader,
+  readLazyRange,
+  readLazyRun,
+  readLazySpace,
   readOp,
   readPiece,
   readProgramHeader,
   writeControlHeader,
+  writeLazyRange,
+  writeLazyRun,
+  writeLazySpace,
   writeOp,
   writePiece,
   writeProgramHeader,
   type ControlHeader,
+  type LazyRange,
+  type LazyRun,
+  type LazySpace,
   type Op,
   type Piece,
   type ProgramHeader,
@@ -79,6 +91,25 @@ export const controlHeaderArbitrary: fc.Arbitrary<ControlHeader> = fc.record({
   deadPid: u4,
 });
 
+export const lazySpaceArbitrary: fc.Arbitrary<LazySpace> = fc.record({
+  runs: u8,
+  ranges: u8,
+  numRuns: u4,
+  numRanges: u4,
+  numPieces: u8,
+});
+
+export const lazyRunArbitrary: fc.Arbitrary<LazyRun> = fc.record({
+  fileOffset: u8,
+  pieces: u8,
+  numPieces: u8,
+});
+
+export const lazyRangeArbitrary: fc.Arbitrary<LazyRange> = fc.record({
+  start: u8,
+  end: u8,
+});
+
 export const pieceArbitrary: fc.Arbitrary<Piece> = fc.record({
   address: u8,
   length: u4,
@@ -90,5 +121,8 @@ export const codecCases: readonly CodecCase[] = [
   codecCase("restore_program::program_header", programHeaderSize, programHeaderArbitrary, readProgramHeader, writeProgramHeader),
   codecCase("restore_program::op", opSize, opArbitrary, readOp, writeOp),
   codecCase("restore_program::control_header", controlHeaderSize, controlHeaderArbitrary, readControlHeader, writeControlHeader),
+  codecCase("restore_program::lazy_space", lazySpaceSize, lazySpaceArbitrary, readLazySpace, writeLazySpace),
+  codecCase("restore_program::lazy_run", lazyRunSize, lazyRunArbitrary, readLazyRun, writeLazyRun),
+  codecCase("restore_program::lazy_range", lazyRangeSize, lazyRangeArbitrary, readLazyRange, writeLazyRange),
   codecCase("restore_program::piece", pieceSize, pieceArbitrary, readPiece, writePiece),
 ];

@@ -72,6 +72,8 @@ function unprivileged(call: string): Call {
 }
 
 export const calls: Readonly<Record<string, Call>> = {
+  // Not permitted: everything is read before the program runs.
+  userfaultfd: () => -1n,
   mmap: (machine, { process }, [addr = 0n, length = 0n, prot = 0n, flagWord = 0n, fd = -1n]) => {
     const flags = Number(flagWord);
     const size = (length + 4095n) & ~4095n;
