@@ -745,6 +745,32 @@ types:
       - { id: mask, type: u8, -crimg-format: hex, doc: "FAN_* events that are told." }
       - { id: ignored_mask, type: u8, -crimg-format: hex, doc: "FAN_* events that are not." }
 
+  posix_queue:
+    -crimg-table: 95
+    -crimg-name: posix_queues
+    doc: A POSIX message queue; each of its open files is a row of files of kind mqueue.
+    seq:
+      - { id: name, type: str_ref, doc: "With its slash." }
+      - { id: mode, type: u4, -crimg-format: octal, doc: "Permissions." }
+      - { id: uid, type: u4, doc: "Owner." }
+      - { id: gid, type: u4, doc: "Group." }
+      - { id: flags, type: u4, -crimg-flags: { deleted: 0, outside: 1 }, doc: "It has no name any more; others than the tree have it open,
+          and its messages are not here." }
+      - { id: notify, type: u4, doc: "mq_notify: sigev_notify plus 1; 0 for none." }
+      - { id: max_messages, type: s8, doc: "mq_maxmsg." }
+      - { id: message_size, type: s8, doc: "mq_msgsize." }
+      - { id: notify_signal, type: u4, -crimg-format: signal, doc: "sigev_signo." }
+      - { id: notify_task, type: u4, -crimg-ref: tasks, -crimg-optional: true, doc: "Who is told." }
+
+  posix_message:
+    -crimg-table: 96
+    -crimg-name: posix_messages
+    doc: A message waiting in a POSIX queue, in the order in which they will be received.
+    seq:
+      - { id: queue, type: u4, -crimg-ref: posix_queues, doc: "The queue." }
+      - { id: priority, type: u4, doc: "Its priority." }
+      - { id: data, type: blob_ref, -crimg-format: hex, doc: "Bytes." }
+
   socket:
     -crimg-table: 21
     -crimg-name: sockets
@@ -1092,6 +1118,7 @@ enums:
     10: pidfd
     11: tty
     12: pty
+    30: mqueue
     80: inotify
     81: fanotify
   seccomp_mode:

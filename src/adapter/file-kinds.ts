@@ -7,6 +7,7 @@ import { losses as fanotify } from "../kinds/fanotify/losses.js";
 import { losses as inherited } from "../kinds/inherited/losses.js";
 import { losses as inotify } from "../kinds/inotify/losses.js";
 import { losses as memfd } from "../kinds/memfd/losses.js";
+import { losses as mqueue } from "../kinds/mqueue/losses.js";
 import { losses as path } from "../kinds/path/losses.js";
 import { losses as pidfd } from "../kinds/pidfd/losses.js";
 import { losses as pipe } from "../kinds/pipe/losses.js";
@@ -30,6 +31,7 @@ export const fileLosses: Readonly<Record<FileKind, FileLosses>> = {
   fanotify,
   memfd,
   inherited,
+  mqueue,
   pidfd,
   tty,
 };

@@ -82,6 +82,8 @@ import {
   type OpenFileRow,
   type PendingSignalRow,
   type PipeRow,
+  type PosixMessageRow,
+  type PosixQueueRow,
   type PosixTimerRow,
   type RlimitRow,
   type SeccompFilterRow,
@@ -1431,6 +1433,58 @@ export function writeFanotifyMarkRow(writer: ByteWriter, row: FanotifyMarkRow, h
   writer.u8(row.ignoredMask, "ignored_mask");
 }
 
+/** Bytes of a posix_queue record. */
+export const posixQueueRowSize = 48;
+
+/** Reads a posix_queue record at the reader's position. */
+export function readPosixQueueRow(reader: ByteReader, heaps: HeapReader): PosixQueueRow {
+  reader.need(posixQueueRowSize, "posix_queue");
+  const name = heaps.text(reader, "name");
+  const mode = reader.u4();
+  const uid = reader.u4();
+  const gid = reader.u4();
+  const flags = reader.u4();
+  const notify = reader.u4();
+  const maxMessages = reader.s8();
+  const messageSize = reader.s8();
+  const notifySignal = reader.u4();
+  const notifyTask = reader.row();
+  return { name, mode, uid, gid, flags, notify, maxMessages, messageSize, notifySignal, notifyTask };
+}
+
+/** Appends a posix_queue record. */
+export function writePosixQueueRow(writer: ByteWriter, row: PosixQueueRow, heaps: HeapWriter): void {
+  heaps.text(writer, row.name, "name");
+  writer.u4(row.mode, "mode");
+  writer.u4(row.uid, "uid");
+  writer.u4(row.gid, "gid");
+  writer.u4(row.flags, "flags");
+  writer.u4(row.notify, "notify");
+  writer.s8(row.maxMessages, "max_messages");
+  writer.s8(row.messageSize, "message_size");
+  writer.u4(row.notifySignal, "notify_signal");
+  writer.row(row.notifyTask, "notify_task");
+}
+
+/** Bytes of a posix_message record. */
+export const posixMessageRowSize = 24;
+
+/** Reads a posix_message record at the reader's position. */
+export function readPosixMessageRow(reader: ByteReader, heaps: HeapReader): PosixMessageRow {
+  reader.need(posixMessageRowSize, "posix_message");
+  const queue = reader.u4();
+  const priority = reader.u4();
+  const data = heaps.blob(reader, "data");
+  return { queue, priority, data };
+}
+
+/** Appends a posix_message record. */
+export function writePosixMessageRow(writer: ByteWriter, row: PosixMessageRow, heaps: HeapWriter): void {
+  writer.u4(row.queue, "queue");
+  writer.u4(row.priority, "priority");
+  heaps.blob(writer, row.data, "data");
+}
+
 /** Bytes of a socket record. */
 export const socketRowSize = 88;
 
@@ -1943,6 +1997,8 @@ export const rowCodecs: { readonly [Name in keyof Tables]: RowCodec<Tables[Name]
   semaphoreUndos: { read: readSemaphoreUndoRow, write: writeSemaphoreUndoRow },
   sysvQueues: { read: readSysvQueueRow, write: writeSysvQueueRow },
   sysvMessages: { read: readSysvMessageRow, write: writeSysvMessageRow },
+  posixQueues: { read: readPosixQueueRow, write: writePosixQueueRow },
+  posixMessages: { read: readPosixMessageRow, write: writePosixMessageRow },
   namespaces: { read: readNamespaceRow, write: writeNamespaceRow },
   taskNamespaces: { read: readTaskNamespaceRow, write: writeTaskNamespaceRow },
   idMaps: { read: readIdMapRow, write: writeIdMapRow },

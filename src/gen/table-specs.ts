@@ -30,7 +30,7 @@ const itimerKindEnum: EnumSpec = { id: "itimer_kind", values: { real: 0, virtual
 const vmaKindEnum: EnumSpec = { id: "vma_kind", values: { anon_private: 1, anon_shared: 2, file_private: 3, file_shared: 4, vdso: 5, vvar: 6, vsyscall: 7, special: 8, aio_ring: 9 } };
 const extentOwnerEnum: EnumSpec = { id: "extent_owner", values: { mm: 0, object: 1 } };
 const objectKindEnum: EnumSpec = { id: "object_kind", values: { file: 1, ghost: 2, directory: 3, char_device: 4, block_device: 5, fifo: 6, unix_socket: 7, symlink: 8, shared_memory: 9, memfd: 10, other: 11 } };
-const fileKindEnum: EnumSpec = { id: "file_kind", values: { path: 1, pipe: 2, socket: 3, eventfd: 4, epoll: 5, timerfd: 6, signalfd: 7, memfd: 8, inherited: 9, pidfd: 10, tty: 11, pty: 12, inotify: 80, fanotify: 81 } };
+const fileKindEnum: EnumSpec = { id: "file_kind", values: { path: 1, pipe: 2, socket: 3, eventfd: 4, epoll: 5, timerfd: 6, signalfd: 7, memfd: 8, inherited: 9, pidfd: 10, tty: 11, pty: 12, mqueue: 30, inotify: 80, fanotify: 81 } };
 const seccompModeEnum: EnumSpec = { id: "seccomp_mode", values: { strict: 1, filter: 2 } };
 const fanotifyMarkKindEnum: EnumSpec = { id: "fanotify_mark_kind", values: { inode: 1, mount: 2, file_system: 3 } };
 const ownerTypeEnum: EnumSpec = { id: "owner_type", values: { none: 0, tid: 1, pid: 2, pgrp: 3 } };
@@ -954,6 +954,39 @@ export const tableSpecs: readonly TableSpec[] = [
       { id: "queue", name: "queue", wire: "u4", offset: 0, size: 4, ref: "sysvQueues", doc: "The queue." },
       { id: "type", name: "type", wire: "s8", offset: 8, size: 8, doc: "mtype." },
       { id: "data", name: "data", wire: "blob_ref", offset: 16, size: 16, format: "hex", doc: "mtext." },
+    ],
+  },
+  {
+    kind: 95,
+    tableId: "posix_queues",
+    table: "posixQueues",
+    id: "posix_queue",
+    size: 48,
+    doc: "A POSIX message queue; each of its open files is a row of files of kind mqueue.",
+    fields: [
+      { id: "name", name: "name", wire: "str_ref", offset: 0, size: 4, doc: "With its slash." },
+      { id: "mode", name: "mode", wire: "u4", offset: 4, size: 4, format: "octal", doc: "Permissions." },
+      { id: "uid", name: "uid", wire: "u4", offset: 8, size: 4, doc: "Owner." },
+      { id: "gid", name: "gid", wire: "u4", offset: 12, size: 4, doc: "Group." },
+      { id: "flags", name: "flags", wire: "u4", offset: 16, size: 4, flags: { deleted: 0, outside: 1 }, doc: "It has no name any more; others than the tree have it open, and its messages are not here." },
+      { id: "notify", name: "notify", wire: "u4", offset: 20, size: 4, doc: "mq_notify: sigev_notify plus 1; 0 for none." },
+      { id: "max_messages", name: "maxMessages", wire: "s8", offset: 24, size: 8, doc: "mq_maxmsg." },
+      { id: "message_size", name: "messageSize", wire: "s8", offset: 32, size: 8, doc: "mq_msgsize." },
+      { id: "notify_signal", name: "notifySignal", wire: "u4", offset: 40, size: 4, format: "signal", doc: "sigev_signo." },
+      { id: "notify_task", name: "notifyTask", wire: "u4", offset: 44, size: 4, ref: "tasks", optional: true, doc: "Who is told." },
+    ],
+  },
+  {
+    kind: 96,
+    tableId: "posix_messages",
+    table: "posixMessages",
+    id: "posix_message",
+    size: 24,
+    doc: "A message waiting in a POSIX queue, in the order in which they will be received.",
+    fields: [
+      { id: "queue", name: "queue", wire: "u4", offset: 0, size: 4, ref: "posixQueues", doc: "The queue." },
+      { id: "priority", name: "priority", wire: "u4", offset: 4, size: 4, doc: "Its priority." },
+      { id: "data", name: "data", wire: "blob_ref", offset: 8, size: 16, format: "hex", doc: "Bytes." },
     ],
   },
   {

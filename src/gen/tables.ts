@@ -327,6 +327,7 @@ export const fileKindValues = {
   pidfd: 10,
   tty: 11,
   pty: 12,
+  mqueue: 30,
   inotify: 80,
   fanotify: 81,
 } as const;
@@ -345,6 +346,7 @@ export const fileKindNames: ReadonlyMap<number, FileKind> = new Map([
   [10, "pidfd"],
   [11, "tty"],
   [12, "pty"],
+  [30, "mqueue"],
   [80, "inotify"],
   [81, "fanotify"],
 ]);
@@ -521,6 +523,11 @@ export const sysvSemaphoresFlagsBits = {
 /** Masks of the bits of sysv_queue.flags. */
 export const sysvQueueFlagsBits = {
   outside: 0x1,
+} as const;
+/** Masks of the bits of posix_queue.flags. */
+export const posixQueueFlagsBits = {
+  deleted: 0x1,
+  outside: 0x2,
 } as const;
 /** Masks of the bits of namespace.flags. */
 export const namespaceFlagsBits = {
@@ -2333,6 +2340,67 @@ export function sysvMessageRow(fields: Partial<SysvMessageRow> = {}): SysvMessag
   };
 }
 
+/** A POSIX message queue; each of its open files is a row of files of kind mqueue. */
+export interface PosixQueueRow {
+  /** With its slash. */
+  readonly name: string;
+  /** Permissions. */
+  readonly mode: number;
+  /** Owner. */
+  readonly uid: number;
+  /** Group. */
+  readonly gid: number;
+  /** It has no name any more; others than the tree have it open, and its messages are not here. */
+  readonly flags: number;
+  /** mq_notify: sigev_notify plus 1; 0 for none. */
+  readonly notify: number;
+  /** mq_maxmsg. */
+  readonly maxMessages: bigint;
+  /** mq_msgsize. */
+  readonly messageSize: bigint;
+  /** sigev_signo. */
+  readonly notifySignal: number;
+  /** Who is told. */
+  readonly notifyTask: number | null;
+}
+
+/** A PosixQueueRow; what is not given is zero, empty or none. */
+export function posixQueueRow(fields: Partial<PosixQueueRow> = {}): PosixQueueRow {
+  return {
+    name: "",
+    mode: 0,
+    uid: 0,
+    gid: 0,
+    flags: 0,
+    notify: 0,
+    maxMessages: 0n,
+    messageSize: 0n,
+    notifySignal: 0,
+    notifyTask: null,
+    ...fields,
+  };
+}
+
+/** A message waiting in a POSIX queue, in the order in which they will be received. */
+export interface PosixMessageRow {
+  /** The queue. */
+  readonly queue: number;
+  /** Its priority. */
+  readonly priority: number;
+  /** Bytes. */
+  readonly data: Uint8Array;
+}
+
+/** A PosixMessageRow; what is not given is zero, empty or none. */
+export function posixMessageRow(fields: Partial<PosixMessageRow> = {}): PosixMessageRow {
+  return {
+    queue: 0,
+    priority: 0,
+    data: noBytes,
+    ...fields,
+  };
+}
+
 /** A namespace that is the tree's own (namespaces(7)). Those without a row are those of whoever resumes it. User namespaces stand before what they own. */
 export interface NamespaceRow {
   /** What it is of. */
@@ -2645,6 +2713,8 @@ export interface Tables {
   readonly semaphoreUndos: readonly SemaphoreUndoRow[];
   readonly sysvQueues: readonly SysvQueueRow[];
   readonly sysvMessages: readonly SysvMessageRow[];
+  readonly posixQueues: readonly PosixQueueRow[];
+  readonly posixMessages: readonly PosixMessageRow[];
   readonly namespaces: readonly NamespaceRow[];
   readonly taskNamespaces: readonly TaskNamespaceRow[];
   readonly idMaps: readonly IdMapRow[];
@@ -2711,6 +2781,8 @@ export function emptyTables(): MutableTables {
     semaphoreUndos: [],
     sysvQueues: [],
     sysvMessages: [],
+    posixQueues: [],
+    posixMessages: [],
     namespaces: [],
     taskNamespaces: [],
     idMaps: [],

@@ -75,6 +75,7 @@ export const fileDetailTables: Readonly<Record<FileKind, TableName | null>> = {
   inotify: null,
   fanotify: "fanotifyGroups",
   memfd: null,
+  mqueue: "posixQueues",
   inherited: null,
   pidfd: null,
   tty: null,

@@ -143,6 +143,8 @@ if kind == "shm":
 elif kind == "sem":
     set = libc.semget(key, 0, 0)
     libc.semop(set, (ctypes.c_short * 3)(0, 2, 0), 1)
+elif kind == "mqueue":
+    queue = libc.mq_open(b"/crimg-probe-named", 2)
 else:
     queue = libc.msgget(key, 0)
     libc.msgsnd(queue, ctypes.create_string_buffer(b"\\x05" + 7 * b"\\0" + b"more"), 4, 0)
@@ -163,12 +165,14 @@ async function startOther(t: TestContext, directory: string, key: string, kind: 
 const noPython = existsSync("/usr/bin/python3") ? skip : skip || "python3 is not installed";
 
 test("what others use too is told, and taken as it is", { skip: noPython, timeout }, async (t) => {
-  const program = Program.start(t, "keyed", "semaphores", "queue");
+  const program = Program.start(t, "keyed", "semaphores", "queue", "named");
   await program.told();
   await startOther(t, program.directory, "63720001", "shm");
   await startOther(t, program.directory, "63720004", "sem");
   await startOther(t, program.directory, "63720005", "msg");
+  await startOther(t, program.directory, "0", "mqueue");
   const told = await program.dump();
+  assert.match(told, /message queue \/crimg-probe-named is open in processes outside the tree/);
   for (const name of ["shared memory segment", "semaphore set", "message queue"]) {
     assert.match(told, new RegExp(`${name} \\d+ \\(key 0x6372000\\d\\) is (attached|used) by processes outside the tree`));
   }
@@ -177,6 +181,7 @@ test("what others use too is told, and taken as it is", { skip: noPython, timeou
   assert.match(after, /keyed .* 'others' 'last'/);
   assert.match(after, /semaphores \d+ 63720004 660 3: 2\/0 7\/1 32767\/1/);
   assert.match(after, /queue .* 5\/4\/r/);
+  assert.match(after, /named .* 9\/high 4\/ 1\/low 1\/later/);
 });
 
 test("a segment that another process has attached meanwhile is not taken from it", { skip: noPython, timeout }, async (t) => {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* System V IPC, POSIX message queues, contexts of asynchronous I/O. */
 #include "probe.h"
+#include <mqueue.h>
 #include <sys/ipc.h>
 #include <sys/msg.h>
 #include <sys/sem.h>
@@ -188,6 +189,63 @@ static void tell_queue(FILE *out)
 	}
 }
 
+/* Name, attributes, what the kernel says of it; and its messages, which are taken and put back. */
+static void tell_posix(FILE *out, mqd_t queue)
+{
+	char link[64], path[64], text[256] = "", bodies[8][64], *pid;
+	unsigned priorities[8];
+	long lengths[8];
+	struct mq_attr about;
+	struct stat stat;
+	int count = 0;
+
+	snprintf(path, sizeof path, "/proc/self/fd/%d", queue);
+	link[readlink(path, link, sizeof link - 1)] = 0;
+	mq_getattr(queue, &about);
+	fstat(queue, &stat);
+	if (pread(queue, text, sizeof text - 1, 0) < 0)
+		snprintf(text, sizeof text, "%s", strerror(errno));
+	pid = strstr(text, "NOTIFY_PID:");
+	fprintf(out, "%s %lo %ld %ld %ld %o %u %.*s%d", link, about.mq_flags, about.mq_maxmsg, about.mq_msgsize, about.mq_curmsgs, stat.st_mode,
+		stat.st_uid, (int)(pid ? pid - text : 0), text, pid && atoi(pid + 11) == getpid());
+	if (pid && atoi(pid + 11))
+		return;
+	while (count < 8 && (lengths[count] = mq_receive(queue, bodies[count], 64, &priorities[count])) >= 0)
+		count++;
+	for (int index = 0; index < count; index++) {
+		fprintf(out, " %u/%.*s", priorities[index], (int)lengths[index], bodies[index]);
+		mq_send(queue, bodies[index], lengths[index], priorities[index]);
+	}
+}
+
+static struct mq_attr attributes = { .mq_maxmsg = 7, .mq_msgsize = 64 };
+static mqd_t named, second, unlinked, told;
+static int make_named(void)
+{
+	named = mq_open("/crimg-probe-named", O_RDWR | O_CREAT | O_NONBLOCK, 0640, &attributes);
+	second = mq_open("/crimg-probe-named", O_WRONLY);
+	if (named < 0 || second < 0)
+		return errno;
+	return mq_send(named, "low", 3, 1) || mq_send(second, "high", 4, 9) || mq_send(named, "later", 5, 1) || mq_send(named, "", 0, 4) ||
+		fchown(named, 1234, 0) ? errno : 0;
+}
+static void tell_named(FILE *out) { tell_posix(out, named); fprintf(out, " %o", fcntl(second, F_GETFL)); }
+static int make_unlinked(void)
+{
+	unlinked = mq_open("/crimg-probe-unlinked", O_RDWR | O_CREAT | O_NONBLOCK, 0600, &attributes);
+	return unlinked < 0 || mq_send(unlinked, "nameless", 8, 3) || mq_unlink("/crimg-probe-unlinked") ? errno : 0;
+}
+static void tell_unlinked(FILE *out) { tell_posix(out, unlinked); }
+static int make_told(void)
+{
+	struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR2 };
+
+	told = mq_open("/crimg-probe-told", O_RDWR | O_CREAT | O_NONBLOCK, 0600, &attributes);
+	return told < 0 || mq_notify(told, &event) ? errno : 0;
+}
+static void tell_told(FILE *out) { tell_posix(out, told); }
+
 PROBES({ "keyed", make_keyed, tell_keyed }, { "removed", make_removed, tell_removed }, { "readonly", make_readonly, tell_readonly },
 	{ "detached", make_detached, tell_detached }, { "semaphores", make_set, tell_semaphores }, { "undo", make_undo, tell_undo },
-	{ "queue", make_queue, tell_queue })
+	{ "queue", make_queue, tell_queue }, { "named", make_named, tell_named }, { "unlinked", make_unlinked, tell_unlinked },
+	{ "told", make_told, tell_told })

@@ -12,5 +12,8 @@ export const ipc: Family = {
     { name: "semaphores", state: "System V semaphores", is: "kept" },
     { name: "undo", state: "System V semaphore operations to undo (SEM_UNDO)", is: "kept" },
     { name: "queue", state: "System V message queue with messages", is: "kept" },
+    { name: "named", state: "POSIX message queue with messages", is: "kept" },
+    { name: "unlinked", state: "POSIX message queue without a name", is: "kept" },
+    { name: "told", state: "notification of a POSIX message queue (mq_notify), but for the value with its signal", is: "kept" },
   ],
 };

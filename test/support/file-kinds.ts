@@ -7,6 +7,7 @@ import { arbitrary as fanotify } from "../../src/kinds/fanotify/arbitrary.js";
 import { arbitrary as inherited } from "../../src/kinds/inherited/arbitrary.js";
 import { arbitrary as inotify } from "../../src/kinds/inotify/arbitrary.js";
 import { arbitrary as memfd } from "../../src/kinds/memfd/arbitrary.js";
+import { arbitrary as mqueue } from "../../src/kinds/mqueue/arbitrary.js";
 import { arbitrary as path } from "../../src/kinds/path/arbitrary.js";
 import { arbitrary as pidfd } from "../../src/kinds/pidfd/arbitrary.js";
 import { arbitrary as pipe } from "../../src/kinds/pipe/arbitrary.js";
@@ -21,6 +22,7 @@ import { projection as fanotifyProjection } from "../../src/kinds/fanotify/proje
 import { projection as inheritedProjection } from "../../src/kinds/inherited/projection.js";
 import { projection as inotifyProjection } from "../../src/kinds/inotify/projection.js";
 import { projection as memfdProjection } from "../../src/kinds/memfd/projection.js";
+import { projection as mqueueProjection } from "../../src/kinds/mqueue/projection.js";
 import { projection as pathProjection } from "../../src/kinds/path/projection.js";
 import { projection as pidfdProjection } from "../../src/kinds/pidfd/projection.js";
 import { projection as pipeProjection } from "../../src/kinds/pipe/projection.js";
@@ -44,6 +46,7 @@ export const fileArbitraries: Readonly<Record<FileKind, FileArbitrary>> = {
   fanotify,
   memfd,
   inherited,
+  mqueue,
   pidfd,
   tty,
 };
@@ -61,6 +64,7 @@ export const fileProjections: Readonly<Record<FileKind, FileProjection>> = {
   fanotify: fanotifyProjection,
   memfd: memfdProjection,
   inherited: inheritedProjection,
+  mqueue: mqueueProjection,
   pidfd: pidfdProjection,
   tty: ttyProjection,
 };

@@ -7,6 +7,7 @@ import { mapping as fanotify } from "../../../src/kinds/fanotify/criu.js";
 import { mapping as inherited } from "../../../src/kinds/inherited/criu.js";
 import { mapping as inotify } from "../../../src/kinds/inotify/criu.js";
 import { mapping as memfd } from "../../../src/kinds/memfd/criu.js";
+import { mapping as mqueue } from "../../../src/kinds/mqueue/criu.js";
 import { mapping as path } from "../../../src/kinds/path/criu.js";
 import { mapping as pidfd } from "../../../src/kinds/pidfd/criu.js";
 import { mapping as pipe } from "../../../src/kinds/pipe/criu.js";
@@ -29,6 +30,7 @@ export const fileMappings: Readonly<Record<FileKind, FileMapping>> = {
   fanotify,
   memfd,
   inherited,
+  mqueue,
   pidfd,
   // Before tty, which takes every terminal that is left.
   pty,

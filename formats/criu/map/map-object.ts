@@ -155,6 +155,12 @@ export function regToWire(object: ObjectRow, id: number, file: Owner & { flags: 
   return create(FileEntrySchema, { type: fileType.reg, id, reg });
 }
 
+/** The entry of a device that takes the place of a file which an image set cannot hold. */
+export function deviceOf(path: string, id: number, file: OpenFileRow): FileEntry {
+  const device = objectRow({ kind: "char_device", mode: 0o020666, path });
+  return regToWire(device, id, { ...noOwner, flags: file.flags & accessMode, pos: 0n });
+}
+
 /** The object row of a memory file. */
 export function objectOfMemfd(builder: ModelBuilder, inodeId: number): number | undefined {
   const key = `memfd ${inodeId}`;

@@ -36,7 +36,7 @@ export function classify(facts: DescriptorFacts): Classified {
   if (anonymous !== undefined) return refused(anonymousWords.get(anonymous) ?? anonymous.replace(/^\[(.*)\]$/, "$1"));
   const type = inodeType(facts);
   const own = type === "kernel_object" ? kernelObject(facts) : undefined;
-  if (own !== undefined) return { refused: own.code === "mqueue" ? `${own.words} (${facts.link})` : own.words, code: own.code };
+  if (own !== undefined) return { refused: own.words, code: own.code };
   if (type === "block_device") return { refused: `the block device ${facts.link}`, code: "block_device" };
   if (type === "char_device") {
     const isMaster = facts.rdevMajor === 5 && facts.rdevMinor === 2;

@@ -45,8 +45,8 @@ export interface KernelObject {
 /** f_type values (linux/magic.h) of file systems whose regular files are no data that could be read and written again. */
 const kernelFileSystems: ReadonlyMap<bigint, KernelObject> = new Map([
   [0xcafe4a11n, { code: "bpf_object", words: "a bpf object" }],
-  [0x5345434dn, { code: "secret_memory", words: "secret memory (memfd_secret), which nobody but the program can read" }],
   [0x19800202n, { code: "mqueue", words: "a POSIX message queue" }],
+  [0x5345434dn, { code: "secret_memory", words: "secret memory (memfd_secret), which nobody but the program can read" }],
 ]);
 
 const modeType = 0o170000;

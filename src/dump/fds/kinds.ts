@@ -7,6 +7,7 @@ import { dump as fanotify } from "../../kinds/fanotify/dump.js";
 import { dump as inherited } from "../../kinds/inherited/dump.js";
 import { dump as inotify } from "../../kinds/inotify/dump.js";
 import { dump as memfd } from "../../kinds/memfd/dump.js";
+import { dump as mqueue } from "../../kinds/mqueue/dump.js";
 import { dump as path } from "../../kinds/path/dump.js";
 import { dump as pidfd } from "../../kinds/pidfd/dump.js";
 import { dump as pipe } from "../../kinds/pipe/dump.js";
@@ -30,6 +31,7 @@ export const fileDumps: Readonly<Record<FileKind, FileDump | DerivedKind>> = {
   fanotify,
   memfd,
   inherited,
+  mqueue,
   pidfd,
   tty,
 };

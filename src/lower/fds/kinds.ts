@@ -7,6 +7,7 @@ import { lowering as fanotify } from "../../kinds/fanotify/lower.js";
 import { lowering as inherited } from "../../kinds/inherited/lower.js";
 import { lowering as inotify } from "../../kinds/inotify/lower.js";
 import { lowering as memfd } from "../../kinds/memfd/lower.js";
+import { lowering as mqueue } from "../../kinds/mqueue/lower.js";
 import { lowering as path } from "../../kinds/path/lower.js";
 import { lowering as pidfd } from "../../kinds/pidfd/lower.js";
 import { lowering as pipe } from "../../kinds/pipe/lower.js";
@@ -29,6 +30,7 @@ export const fileLowerings: Readonly<Record<FileKind, FileLowering>> = {
   tty,
   pty,
   inherited,
+  mqueue,
   pidfd,
   pipe,
   socket,

@@ -7,6 +7,7 @@ import { show as fanotify } from "../../kinds/fanotify/show.js";
 import { show as inherited } from "../../kinds/inherited/show.js";
 import { show as inotify } from "../../kinds/inotify/show.js";
 import { show as memfd } from "../../kinds/memfd/show.js";
+import { show as mqueue } from "../../kinds/mqueue/show.js";
 import { show as path } from "../../kinds/path/show.js";
 import { show as pidfd } from "../../kinds/pidfd/show.js";
 import { show as pipe } from "../../kinds/pipe/show.js";
@@ -32,6 +33,7 @@ const fileShows: Readonly<Record<FileKind, FileShow>> = {
   fanotify,
   memfd,
   inherited,
+  mqueue,
   pidfd,
   tty,
 };

@@ -7,6 +7,7 @@ import { validation as fanotify } from "../../kinds/fanotify/validate.js";
 import { validation as inherited } from "../../kinds/inherited/validate.js";
 import { validation as inotify } from "../../kinds/inotify/validate.js";
 import { validation as memfd } from "../../kinds/memfd/validate.js";
+import { validation as mqueue } from "../../kinds/mqueue/validate.js";
 import { validation as path } from "../../kinds/path/validate.js";
 import { validation as pidfd } from "../../kinds/pidfd/validate.js";
 import { validation as pipe } from "../../kinds/pipe/validate.js";
@@ -30,6 +31,7 @@ export const fileValidations: Readonly<Record<FileKind, FileValidation>> = {
   fanotify,
   memfd,
   inherited,
+  mqueue,
   pidfd,
   tty,
 };

@@ -38,6 +38,8 @@ import {
   openFileRowSize,
   pendingSignalRowSize,
   pipeRowSize,
+  posixMessageRowSize,
+  posixQueueRowSize,
   posixTimerRowSize,
   readAbsentRegionRow,
   readCheckpointRow,
@@ -75,6 +77,8 @@ import {
   readOpenFileRow,
   readPendingSignalRow,
   readPipeRow,
+  readPosixMessageRow,
+  readPosixQueueRow,
   readPosixTimerRow,
   readRlimitRow,
   readSeccompFilterRow,
@@ -157,6 +161,8 @@ import {
   writeOpenFileRow,
   writePendingSignalRow,
   writePipeRow,
+  writePosixMessageRow,
+  writePosixQueueRow,
   writePosixTimerRow,
   writeRlimitRow,
   writeSeccompFilterRow,
@@ -220,6 +226,8 @@ import type {
   OpenFileRow,
   PendingSignalRow,
   PipeRow,
+  PosixMessageRow,
+  PosixQueueRow,
   PosixTimerRow,
   RlimitRow,
   SeccompFilterRow,
@@ -600,7 +608,7 @@ export const objectArbitrary: fc.Arbitrary<ObjectRow> = fc.record({
 });
 
 export const openFileArbitrary: fc.Arbitrary<OpenFileRow> = fc.record({
-  kind: fc.constantFrom("path", "pipe", "socket", "eventfd", "epoll", "timerfd", "signalfd", "memfd", "inherited", "pidfd", "tty", "pty", "inotify", "fanotify"),
+  kind: fc.constantFrom("path", "pipe", "socket", "eventfd", "epoll", "timerfd", "signalfd", "memfd", "inherited", "pidfd", "tty", "pty", "mqueue", "inotify", "fanotify"),
   detail: optionalRow,
   object: optionalRow,
   flags: u4,
@@ -733,6 +741,25 @@ export const fanotifyMarkArbitrary: fc.Arbitrary<FanotifyMarkRow> = fc.record({
   flags: u4,
   mask: u8,
   ignoredMask: u8,
+});
+
+export const posixQueueArbitrary: fc.Arbitrary<PosixQueueRow> = fc.record({
+  name: text(20),
+  mode: u4,
+  uid: u4,
+  gid: u4,
+  flags: u4,
+  notify: u4,
+  maxMessages: s8,
+  messageSize: s8,
+  notifySignal: u4,
+  notifyTask: optionalRow,
+});
+
+export const posixMessageArbitrary: fc.Arbitrary<PosixMessageRow> = fc.record({
+  queue: u4,
+  priority: u4,
+  data: bytes(0, 20),
 });
 
 export const socketArbitrary: fc.Arbitrary<SocketRow> = fc.record({
@@ -939,6 +966,8 @@ export const codecCases: readonly CodecCase[] = [
   codecCase("ckpt_elf_v2::inotify_event", inotifyEventRowSize, inotifyEventArbitrary, readInotifyEventRow, writeInotifyEventRow),
   codecCase("ckpt_elf_v2::fanotify_group", fanotifyGroupRowSize, fanotifyGroupArbitrary, readFanotifyGroupRow, writeFanotifyGroupRow),
   codecCase("ckpt_elf_v2::fanotify_mark", fanotifyMarkRowSize, fanotifyMarkArbitrary, readFanotifyMarkRow, writeFanotifyMarkRow),
+  codecCase("ckpt_elf_v2::posix_queue", posixQueueRowSize, posixQueueArbitrary, readPosixQueueRow, writePosixQueueRow),
+  codecCase("ckpt_elf_v2::posix_message", posixMessageRowSize, posixMessageArbitrary, readPosixMessageRow, writePosixMessageRow),
   codecCase("ckpt_elf_v2::socket", socketRowSize, socketArbitrary, readSocketRow, writeSocketRow),
   codecCase("ckpt_elf_v2::socket_option", socketOptionRowSize, socketOptionArbitrary, readSocketOptionRow, writeSocketOptionRow),
   codecCase("ckpt_elf_v2::socket_message", socketMessageRowSize, socketMessageArbitrary, readSocketMessageRow, writeSocketMessageRow),
@@ -1008,6 +1037,8 @@ export const rowArbitraries: { readonly [Name in keyof Tables]: fc.Arbitrary<Tab
   semaphoreUndos: semaphoreUndoArbitrary,
   sysvQueues: sysvQueueArbitrary,
   sysvMessages: sysvMessageArbitrary,
+  posixQueues: posixQueueArbitrary,
+  posixMessages: posixMessageArbitrary,
   namespaces: namespaceArbitrary,
   taskNamespaces: taskNamespaceArbitrary,
   idMaps: idMapArbitrary,

@@ -7,7 +7,7 @@ import assert from "node:assert/strict";
 import { openSync, closeSync, readSync, statSync } from "node:fs";
 import type { Op } from "./image.js";
 import type { Machine } from "./machine.js";
-import { chooseNextId, systemVCalls } from "./sysv.js";
+import { chooseNextId, openQueue, systemVCalls } from "./sysv.js";
 import { Process, Thread, type Waiting } from "./process.js";
 
 const AF_UNIX = 1n;
@@ -264,6 +264,7 @@ export const calls: Readonly<Record<string, Call>> = {
     if (path.endsWith("_next_id")) chooseNextId(machine, path, machine.text(thread.process, from).slice(0, Number(length)));
     return expected(op);
   },
+  mq_open: (machine, { process }, [name = 0n, flags = 0n]) => openQueue(machine, process, machine.text(process, name), Number(flags)),
   ...systemVCalls,
   read: (machine, thread, [fd, into = 0n, length = 0n], op) => {
     const path = descriptor(thread, fd)?.file.path;

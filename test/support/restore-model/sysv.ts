@@ -2,6 +2,7 @@
 /** System V IPC in the model: an IPC namespace in which nothing is but what the program makes. */
 import type { Call } from "./kernel.js";
 import type { Machine } from "./machine.js";
+import type { Process } from "./process.js";
 
 const error = { inval: -22n, noent: -2n, exist: -17n } as const;
 const [IPC_RMID, IPC_STAT] = [0n, 2n];
@@ -12,6 +13,8 @@ interface Namespace {
   readonly objects: Map<string, bigint>;
   /** What was written to /proc/sys/kernel/KIND_next_id. */
   readonly next: Map<string, number>;
+  /** Names of POSIX message queues. */
+  readonly queues: Set<string>;
   /** Removed segments that are attached still. */
   readonly removed: Set<string>;
 }
@@ -20,7 +23,8 @@ const namespaces = new WeakMap<Machine, Namespace>();
 
 function namespaceOf(machine: Machine): Namespace {
   let found = namespaces.get(machine);
-  if (found === undefined) namespaces.set(machine, (found = { objects: new Map(), next: new Map(), removed: new Set() }));
+  if (found === undefined)
+    namespaces.set(machine, (found = { objects: new Map(), next: new Map(), queues: new Set(), removed: new Set() }));
   return found;
 }
 
@@ -72,4 +76,15 @@ export const systemVCalls: Readonly<Record<string, Call>> = {
 export function chooseNextId(machine: Machine, path: string, text: string): void {
   const kind = /^\/proc\/sys\/kernel\/(shm|sem|msg)_next_id$/.exec(path)?.[1];
   if (kind !== undefined) namespaceOf(machine).next.set(kind, Number(text));
+}
+
+const [O_CREAT, O_EXCL] = [0o100, 0o200];
+
+/** mq_open: there is none at first but those that the program makes. */
+export function openQueue(machine: Machine, process: Process, name: string, flags: number): bigint {
+  const { queues } = namespaceOf(machine);
+  if (!queues.has(name) && (flags & O_CREAT) === 0) return error.noent;
+  if (queues.has(name) && (flags & O_EXCL) !== 0) return error.exist;
+  queues.add(name);
+  return BigInt(process.open("message queue", 0o2000000));
 }

@@ -8,6 +8,8 @@ import {
   guardRegionRow,
   memoryPolicyRow,
   objectRow,
+  posixMessageRow,
+  posixQueueRow,
   semaphoreUndoRow,
   sysvMessageRow,
   sysvQueueRow,
@@ -66,6 +68,20 @@ function segment(fields: Partial<MutableTables["sysvSegments"][number]>, memory:
   return (tables: MutableTables): void => {
     const object = tables.objects.push(objectRow({ kind: "shared_memory", ...memory })) - 1;
     tables.sysvSegments.push(sysvSegmentRow({ object, size: 4096n, ...fields }));
+  };
+}
+
+/** Adds a POSIX message queue with two messages. */
+function queue(
+  fields: Partial<MutableTables["posixQueues"][number]>,
+  first: Partial<MutableTables["posixMessages"][number]> = {},
+  second: typeof first = {},
+) {
+  return (tables: MutableTables): void => {
+    const row = tables.posixQueues.push(posixQueueRow({ name: "/q", maxMessages: 2n, messageSize: 2n, ...fields })) - 1;
+    for (const message of [first, second]) {
+      tables.posixMessages.push(posixMessageRow({ queue: row, priority: 1, data: new Uint8Array(2), ...message }));
+    }
   };
 }
 
@@ -137,6 +153,13 @@ const broken: Readonly<Record<string, readonly ((tables: MutableTables) => void)
       tables.sysvQueues.push(sysvQueueRow());
       tables.sysvMessages.push(sysvMessageRow({ type: 0n }));
     },
+  ],
+  "fd.mqueue": [
+    queue({ name: "none" }),
+    queue({ maxMessages: 1n }),
+    queue({ messageSize: 1n }),
+    queue({}, { priority: 40_000 }),
+    queue({}, {}, { priority: 2 }),
   ],
   "tree.one-root": [set("tasks", 1, { parent: null }), set("checkpoint", 0, { rootTask: 1 })],
   "tree.parent-first": [set("tasks", 0, { parent: 1 }), set("tasks", 1, { parent: 1 })],
