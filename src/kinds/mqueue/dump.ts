@@ -69,7 +69,8 @@ function addQueue({ context }: Collecting, description: Description): number {
     if (isOutside) {
       context.lose(
         "dump.mqueue-outside",
-        `${nameOf(description)}: the message queue ${name} is open in processes outside the tree: its messages stay in it, and are not in the image`,
+        `${nameOf(description)}: the message queue ${name} is open in processes outside the tree: ` +
+          "its messages stay in it, and are not in the image",
       );
     } else if (count > 0n) {
       if (notification.pid !== 0) {
