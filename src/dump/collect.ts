@@ -243,7 +243,7 @@ function collectAll(context: DumpContext, processes: CollectedProcess[], options
     tables.tasks[process.row] = { ...(tables.tasks[process.row] as TaskRow), mm };
     const vmas = collectVmas(context, process, mm, process.mappings);
     collectMemoryPolicies(context, process, mm, process.mappings);
-    const source = context.objects.addSource(new ProcessPageSource(process.pid, () => process.borrowed));
+    const source = context.objects.addSource(new ProcessPageSource(process.pid, () => process.borrowed, sharesLittle(process.mappings)));
     mapped.push({ process, vmas, source });
     mms.push(mm);
   }
@@ -353,6 +353,13 @@ function addCheckpointRow(
       vdsoBuildId: vdso ? imageBuildId(readMemoryAt, vdso.start) : new Uint8Array(0),
     }),
   );
+}
+
+/** Bytes that a process may have in common with others and still be read in the fast way, which gives it copies of its own. */
+const mostShared = 1n << 20n;
+
+function sharesLittle(mappings: readonly Mapping[]): boolean {
+  return mappings.reduce((sum, { isShared, shared }) => (isShared ? sum : sum + shared), 0n) <= mostShared;
 }
 
 /** Parents come first: what a child shares with its parent, and that one with its own, is the first one's. */

@@ -20,6 +20,8 @@ export interface Mapping {
   vmFlags: bigint;
   /** Bytes of its pages that are in memory and no file's. */
   anonymous: bigint;
+  /** Bytes of such pages that other processes have too. */
+  shared: bigint;
   /** Protection key. */
   pkey: number;
 }
@@ -75,10 +77,17 @@ function takeLine(line: string, mappings: Mapping[]): void {
   }
   const last = mappings.at(-1);
   if (!last) return;
-  if (line.startsWith("Anonymous:")) last.anonymous = BigInt(parseInt(line.slice(10), 10)) << 10n;
+  if (line.startsWith("Anonymous:")) last.anonymous = kibOf(line, 10);
+  // Clean pages of a file are shared by whoever maps it.
+  if (line.startsWith("Shared_Dirty:") || (line.startsWith("Shared_Clean:") && last.ino === 0n)) last.shared += kibOf(line, 13);
   if (line.startsWith("ProtectionKey:")) last.pkey = parseInt(line.slice(14), 10);
   if (!line.startsWith("VmFlags:")) return;
   for (const word of line.slice(8).trim().split(" ")) if (!transientWords.has(word)) last.vmFlags |= vmFlag(word);
+}
+
+/** Bytes, of a counter in KiB behind its name. */
+function kibOf(line: string, nameLength: number): bigint {
+  return BigInt(parseInt(line.slice(nameLength), 10)) << 10n;
 }
 
 function parseHeader(line: string): Mapping | undefined {
@@ -97,6 +106,7 @@ function parseHeader(line: string): Mapping | undefined {
     name: Buffer.from(name.replaceAll("\\012", "\n"), "latin1"),
     vmFlags: 0n,
     anonymous: 0n,
+    shared: 0n,
     pkey: 0,
   };
 }

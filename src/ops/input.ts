@@ -20,7 +20,8 @@ export function resolveInput(path: string): Input {
   // A file on standard input needs no copy: its own descriptor can be opened again.
   if (fstatSync(0).isFile()) return { path: "/proc/self/fd/0", name: "standard input", close: () => undefined };
   const temporary = join(tmpdir(), `.crimg-${process.pid}-${randomBytes(8).toString("hex")}.tmp`);
-  const fd = openSync(temporary, "wx+", 0o600);
+  // Executable, so that an image need not be copied once more to be resumed.
+  const fd = openSync(temporary, "wx+", 0o700);
   unlinkSync(temporary);
   const chunk = Buffer.alloc(1 << 20);
   const pause = new Int32Array(new SharedArrayBuffer(4));
@@ -42,5 +43,8 @@ export function resolveInput(path: string): Input {
     if (count === 0) break;
     for (let done = 0; done < count; ) done += writeSync(fd, chunk, done, count - done);
   }
-  return { path: `/proc/self/fd/${fd}`, name: "standard input", close: () => closeSync(fd) };
+  // execve refuses a file that somebody has open for writing (ETXTBSY).
+  const readable = openSync(`/proc/self/fd/${fd}`, "r");
+  closeSync(fd);
+  return { path: `/proc/self/fd/${readable}`, name: "standard input", close: () => closeSync(readable) };
 }

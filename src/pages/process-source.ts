@@ -17,7 +17,8 @@ export interface Overlay {
 /**
  * The memory of a process that stands still while this is used. It is read through /proc/PID/mem: that takes what
  * protection hides (PROT_NONE, execute-only), and leaves pages shared that processes share since a fork.
- * process_vm_readv pins pages, for which the kernel gives each process a copy of its own (gup_must_unshare).
+ * process_vm_readv copies once where that copies twice (huge pages take half the time), but pins pages, for which the kernel
+ * gives each process a copy of its own (gup_must_unshare): it is for processes that share next to nothing.
  */
 export class ProcessPageSource implements PageSource {
   readonly name: string;
@@ -26,7 +27,12 @@ export class ProcessPageSource implements PageSource {
   #memFd = -1;
   #buffer: Buffer | undefined;
 
-  constructor(pid: number, overlay: () => Overlay | undefined = () => undefined) {
+  /** @param mayPin the process has (almost) all its pages for itself */
+  constructor(
+    pid: number,
+    overlay: () => Overlay | undefined = () => undefined,
+    private readonly mayPin = false,
+  ) {
     this.pid = pid;
     this.#overlay = overlay;
     this.name = `process ${pid}`;
@@ -65,7 +71,11 @@ export class ProcessPageSource implements PageSource {
   direct(): DirectReading {
     const overlay = this.#overlay();
     const [start, end] = [Number(overlay?.start ?? 0n), Number(overlay?.end ?? 0n)];
-    return { fd: this.#mem(), expects: (position, length) => (position < end && position + length > start ? -1 : 0) };
+    return {
+      fd: this.#mem(),
+      pid: this.mayPin ? this.pid : undefined,
+      expects: (position, length) => (position < end && position + length > start ? -1 : 0),
+    };
   }
 
   copyTo(fd: number, fileOffset: bigint, ranges: readonly ByteRange[]): void {
