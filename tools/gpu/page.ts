@@ -18,17 +18,17 @@ export function renderPage(machine: Machine, results: readonly Result[]): string
 
 <!-- written by: npm run gpu -->
 
-\`crimg dump PID\` sees that a process of the tree uses CUDA. It has the driver (570 or later; libcuda of the driver that
-runs, nothing to install) lock each such process and move what is on its devices into its memory, then freezes and dumps the
-tree as any other. The image is one executable that carries a small helper; when the tree stands again, and before anything
-of it runs, the helper has the driver put the GPU state back. Nothing else is needed at either end.
+\`crimg dump PID\` detects that a process of the tree uses CUDA. It has the driver (570 or later, with its own libcuda; nothing
+else has to be installed) lock each such process and move the contents of its devices into its memory. Then it freezes and dumps
+the tree like any other. The image is one executable that contains a small helper. When the tree has been restored, and before any
+of it runs, the helper has the driver restore the GPU state.
 
 Measured on one ${machine.gpu}, driver ${machine.driver}, kernel ${machine.kernel}, CUDA ${machine.nvcc}, PyTorch
 ${machine.torch}, by \`npm run gpu\` (tools/gpu), one run.
 
 ## Times
 
-| program | image | driver: lock | driver: checkpoint | frozen | \`crimg dump\`, whole | beside the driver, a GB |
+| program | image | driver: lock | driver: checkpoint | frozen | \`crimg dump\`, whole | without the driver, for each GB |
 |---|---|---|---|---|---|---|
 ${dumps
   .map(
@@ -38,7 +38,7 @@ ${dumps
   )
   .join("\n")}
 
-| program | image | driver: restore and unlock | \`./image\` to the program's next step | beside the driver, a GB |
+| program | image | driver: restore and unlock | \`./image\` to the program's next step | without the driver, for each GB |
 |---|---|---|---|---|
 ${resumes
   .map(
@@ -50,10 +50,10 @@ ${resumes
 For comparison, one thread that does nothing but write zeros into a new file of the same file system needs
 ${machine.plainWrites.map((seconds) => seconds.toFixed(2)).join(" and ")} s a GB here.
 
-The driver's time to restore is that of the same process at \`--leave-running\`. The start of the driver in crimg's helper is
-in the times of the commands.
+The driver's time to restore is that of the same process with \`--leave-running\`. The times of the commands include the start of the
+driver in crimg's helper.
 
-## What was seen
+## Results
 
 | claim | holds | seen |
 |---|---|---|
@@ -64,13 +64,13 @@ ${notes}`;
 
 const notes = `## What to know
 
-- The pid that the program itself sees must stay: \`--pid any\` is refused for these images. In a new pid namespace it does.
-- \`--gpu-timeout SECONDS\` (10) bounds the wait for work under way on the GPU. A kernel that runs longer makes the dump fail,
-  and the program goes on.
-- Whatever fails, or if crimg is killed, the program gets its GPU back: a helper process holds the driver's lock, and gives all
-  back when crimg is gone. If that helper is killed as well: \`build/crimg-cuda give-back PID\`.
-- \`crimg show\` tells the GPUs, memory and driver that an image needs, \`crimg validate --profile host\` whether they are here.
-- Another GPU of the same kind: \`./image --gpu-map OLD=NEW\` with the names that \`nvidia-smi -L\` has.
-- Images grow by what was on the device and the driver's own state, some 560 MB for a small program.
-- What the driver cannot checkpoint it refuses in its own words, such as memory shared between processes (CUDA IPC).
+- The pid that the program itself sees must not change: \`--pid any\` is refused for these images. A new pid namespace keeps it.
+- \`--gpu-timeout SECONDS\` (10) limits the wait for running GPU work. A kernel that runs longer makes the dump fail, and the
+  program continues.
+- If anything fails, or crimg is killed, the program gets its GPU back: a helper process holds the driver's lock, and restores
+  everything when crimg is gone. If that helper is killed too: \`build/crimg-cuda give-back PID\`.
+- \`crimg show\` lists the GPUs, memory and driver that an image needs; \`crimg validate --profile host\` checks whether they are here.
+- To use another GPU of the same kind: \`./image --gpu-map OLD=NEW\`, with the names that \`nvidia-smi -L\` prints.
+- Images also contain what was on the device and the driver's own state, about 560 MB for a small program.
+- What the driver cannot checkpoint, such as memory shared between processes (CUDA IPC), is refused with the driver's own message.
 `;
