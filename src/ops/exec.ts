@@ -13,9 +13,8 @@ import type { Output } from "../adapter/output.js";
 import { CrimgError, exitStatus } from "../errors/crimg-error.js";
 import { logStep } from "../errors/log.js";
 import type { Checkpoint } from "../model/checkpoint.js";
-import { applyChanges, hasChanges } from "./changes/apply.js";
-import { parseInheritedFd } from "./changes/inherit-fd.js";
 import { assertResumable } from "../model/resumable.js";
+import { withoutTcpConnections } from "../model/tcp-close.js";
 import { addressOf, cString, failed, memfdCreate, tryCall, tryFcntl } from "../native/index.js";
 import { resolveInput } from "./input.js";
 import type { ExecOptions } from "./options.js";
@@ -36,7 +35,7 @@ export async function exec(options: ExecOptions): Promise<number> {
   const isImage = options.from === undefined || options.from === imageFormat;
   const format = isImage ? await probeFormat(probeInputOf(input.path), options.registry) : undefined;
   const isChanged = hasChanges(options);
-  if (format?.id === imageFormat && isExecutable(input.path) && !isChanged) {
+  if (format?.id === imageFormat && isExecutable(input.path) && !isChanged && options.tcpClose !== true) {
     // A name of ours would be that of a descriptor that execve closes.
     const path = input.path.startsWith("/proc/self/fd/") ? readlinkIfNamed(input.path) : input.path;
     options.onExecute?.(path);
@@ -47,7 +46,8 @@ export async function exec(options: ExecOptions): Promise<number> {
   try {
     const checkpoint = isChanged ? applyChanges(whole, options) : whole;
     assertResumable(checkpoint);
-    fd = await linkImage(checkpoint, await options.registry.load(imageFormat), options.onProgress);
+    const wanted = options.tcpClose === true ? withoutTcpConnections(checkpoint) : checkpoint;
+    fd = await linkImage(wanted, await options.registry.load(imageFormat), options.onProgress);
   } finally {
     whole.close();
   }

@@ -23,6 +23,7 @@ const classes: ReadonlyMap<string, IgnorableClass> = new Map<string, IgnorableCl
   ["tcp_info", "tcp"],
   ["tcp_privilege", "tcp"],
   ["tcp_repair", "tcp"],
+  ["tcp_multipath", "tcp"],
   ["tcp_ulp", "tcp"],
   ["tcp_urgent", "tcp"],
   ["tcp_queue", "tcp"],

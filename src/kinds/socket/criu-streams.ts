@@ -102,6 +102,8 @@ function streamToWire(row: TcpConnectionRow): TcpStream {
 export function writeStreams(output: Output, context: ImageSetIds): void {
   const { tables, foreign } = context;
   tables.tcpConnections.forEach((connection, row) => {
+    // CRIU holds a connection that is over for a socket that never was connected.
+    if (tables.sockets[connection.socket]?.state === "closed") return;
     const name = `tcp-stream-${context.socketInode(connection.socket).toString(16)}.img`;
     const writer = new ImageWriter(output, name, "tcp-stream");
     writer.entry(TcpStreamSchema, foreign.apply({ table: "tcpConnections", row }, "stream", TcpStreamSchema, streamToWire(connection)));

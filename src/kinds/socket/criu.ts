@@ -54,6 +54,14 @@ export const mapping: FileMapping = {
       what: "the sender's address of waiting messages is not kept",
     },
     {
+      code: "sockets.unread",
+      facet: "sockets",
+      names: tables.tcpConnections
+        .filter((row) => tables.sockets[row.socket]?.state === "closed")
+        .map((row) => `${row.receiveQueue.length} bytes for socket ${row.socket}`),
+      what: "bytes of TCP connections that are over are not kept",
+    },
+    {
       code: "sockets.sender-credentials",
       facet: "sockets",
       names: tables.socketMessages.filter((row) => row.senderPid !== 0).map((row) => `a message for socket ${row.socket}`),
@@ -70,7 +78,7 @@ function stateFromWire(number: number, hasPeer: boolean): SocketState {
 
 function stateToWire(context: ImageSetIds, row: number, socket: SocketRow): number {
   const connection = context.tables.tcpConnections.find((one) => one.socket === row);
-  if (connection !== undefined) return tcpStateValues[connection.tcpState];
+  if (connection !== undefined && socket.state !== "closed") return tcpStateValues[connection.tcpState];
   if (socket.state === "listening") return state.listen;
   if (socket.state === "unconnected") return state.close;
   return state.established;

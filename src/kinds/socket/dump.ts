@@ -6,7 +6,8 @@ import { type Collecting, type Description, refuseDescription } from "../../dump
 import { type DescriptorFacts, inodeType } from "../../dump/fds/facts.js";
 import type { FileCollector, FileDump, FileFields } from "../../dump/fds/kind.js";
 import { inherited } from "../inherited/dump.js";
-import { freebindOptions, InetSocketCollector, type SocketKind } from "./inet/dump.js";
+import { freebindOptions, InetSocketCollector } from "./inet/dump.js";
+import type { SocketKind } from "./inet/dump-common.js";
 import { OptionReader, type OptionValue, SOL_SOCKET, socketFilter } from "../../dump/fds/socket-options.js";
 import { levelOf, socketOptions as optionTable } from "../../state/socket-options.js";
 import { type Group, groupsIn, memberships } from "./inet/dump-multicast.js";
@@ -58,15 +59,15 @@ class SocketCollector implements FileCollector {
   prepare(): void {
     const { tables } = this.collecting.context;
     const kept = this.#noted.filter(({ description, kind }) => kind.family !== 1 || !this.#unix.isInherited(description));
-    this.#inet.prepare(kept);
+    this.#inet.streams.prepare(kept);
     const byInode = new Map(kept.map((noted) => [Number(noted.description.stat.ino), noted]));
-    const order = this.#unix.inOrder([...byInode.keys()]);
+    const order = this.#inet.streams.inOrder(this.#unix.inOrder([...byInode.keys()]));
     order.forEach((ino, index) => this.#rows.set(ino, tables.sockets.length + index));
     for (const ino of order) {
       const { description, kind } = byInode.get(ino) as (typeof kept)[number];
       const row: SocketRow = (kind.family === 1 ? this.#unix : this.#inet).collect(description, kind, (ino) => this.#rows.get(ino));
       const socket = tables.sockets.push(row) - 1;
-      const connection = this.#inet.connection(description);
+      const connection = this.#inet.streams.connection(description);
       if (connection !== undefined) tables.tcpConnections.push(tcpConnectionRow({ ...connection, socket }));
       this.#options(description, kind, socket, row);
       if (kind.family === 1) this.#unix.collectMessages(description, socket, (message, files) => this.#inFlight.push({ message, files }));

@@ -40,6 +40,7 @@ export const validation: FileValidation = {
           const socket = tables.sockets[connection.socket];
           const at = (field: "socket" | "numUnsent") => ({ table: "tcpConnections", row, field }) as const;
           if (socket === undefined) continue;
+          if (socket.state === "closed" && connection.tcpState === "ended") continue;
           if (socket.state !== "connected" || socket.type !== 1) {
             yield { message: `socket ${socket.ino} is no connected TCP socket`, at: at("socket") };
           } else if (endsOf(socket) === undefined) {

@@ -8,6 +8,7 @@ import { openFlags } from "./shared.js";
 
 const SOL_SOCKET = 1;
 const SO_REUSEADDR = socketOptions.SO_REUSEADDR.option;
+const SO_REUSEPORT = socketOptions.SO_REUSEPORT.option;
 const SO_SNDBUF = socketOptions.SO_SNDBUF.option;
 const SO_ATTACH_FILTER = socketOptions.SO_ATTACH_FILTER.option;
 const SO_SNDBUFFORCE = socketOptions.SO_SNDBUFFORCE.option;
@@ -62,16 +63,25 @@ export function setLateOptions(context: LowerContext, slot: Slot, socket: number
 
 /**
  * A listening TCP socket gets SO_REUSEADDR while it is bound, whatever it had: connections of the dumped process may
- * still be in TIME_WAIT. `undoReuse` takes it off again.
+ * still be in TIME_WAIT. Where several listen at one port (`isTogether`), SO_REUSEPORT may have been taken back after bind, so it gets that
+ * too. `undoReuse` takes them off again.
  */
-export function forceReuse(context: LowerContext, slot: Slot): void {
-  context.builder.syscall("setsockopt", [slot, SOL_SOCKET, SO_REUSEADDR, context.builder.u4s(1), 4], { message: "set SO_REUSEADDR" });
+export function forceReuse(context: LowerContext, slot: Slot, isTogether: boolean): void {
+  for (const [option, name] of reuseOptions(isTogether)) {
+    context.builder.syscall("setsockopt", [slot, SOL_SOCKET, option, context.builder.u4s(1), 4], { message: `set ${name}` });
+  }
 }
 
-export function undoReuse(context: LowerContext, slot: Slot, socket: number): void {
-  const had = optionsOf(context, socket).some(({ level, option }) => level === SOL_SOCKET && option === SO_REUSEADDR);
-  if (had) return;
-  context.builder.syscall("setsockopt", [slot, SOL_SOCKET, SO_REUSEADDR, context.builder.u4s(0), 4], { message: "clear SO_REUSEADDR" });
+export function undoReuse(context: LowerContext, slot: Slot, socket: number, isTogether: boolean): void {
+  for (const [option, name] of reuseOptions(isTogether)) {
+    const had = optionsOf(context, socket).some((row) => row.level === SOL_SOCKET && row.option === option);
+    if (had) continue;
+    context.builder.syscall("setsockopt", [slot, SOL_SOCKET, option, context.builder.u4s(0), 4], { message: `clear ${name}` });
+  }
+}
+
+function reuseOptions(isTogether: boolean): (readonly [number, string])[] {
+  return [[SO_REUSEADDR, "SO_REUSEADDR"], ...(isTogether ? [[SO_REUSEPORT, "SO_REUSEPORT"] as const] : [])];
 }
 
 function setOption(context: LowerContext, slot: Slot, row: SocketOptionRow, purpose: string): void {

@@ -165,7 +165,15 @@ export function capabilityNames(set: bigint): string {
 
 const families: Readonly<Record<number, string>> = { 1: "unix", 2: "inet", 10: "inet6", 16: "netlink", 17: "packet", 40: "vsock" };
 const socketTypes: Readonly<Record<number, string>> = { 1: "stream", 2: "dgram", 3: "raw", 5: "seqpacket" };
-const protocols: Readonly<Record<number, string>> = { 6: "tcp", 17: "udp", 1: "icmp", 136: "udplite", 58: "icmpv6", 132: "sctp" };
+const protocols: Readonly<Record<number, string>> = {
+  6: "tcp",
+  17: "udp",
+  1: "icmp",
+  136: "udplite",
+  58: "icmpv6",
+  132: "sctp",
+  262: "mptcp",
+};
 
 /** `inet stream tcp`. */
 export function socketKindName(family: number, type: number, protocol: number): string {

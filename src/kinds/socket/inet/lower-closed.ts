@@ -8,18 +8,36 @@ import type { Slot } from "../../../lower/operands.js";
 import { levelOf, socketOptions } from "../../../state/socket-options.js";
 
 const SO_ERROR = 4;
+const SHUT_WR = 1;
+const POLLRDHUP = 0x2000;
+/** MSG_DONTWAIT | MSG_NOSIGNAL. */
+const sendFlags = 0x4040;
+/** For bytes to go from one socket of ours to the other, milliseconds. */
+const longestDelivery = 5000;
 
 /**
  * A listener at the address that the socket had (or at the loopback, where that address is none of this machine now)
  * accepts it from a client of our own, which breaks off at once: SO_LINGER of 0 makes close send a reset. An accepted
- * socket holds no port after that, and getsockname(2) goes on telling its address.
+ * socket holds no port after that, and getsockname(2) goes on telling its address. Where bytes are `unread`, a reset would
+ * take them along: then both sides end in the usual way.
  */
-export function openClosed(context: LowerContext, socket: number, row: SocketRow, purpose: string): Slot {
+export function openClosed(
+  context: LowerContext,
+  socket: number,
+  row: SocketRow,
+  purpose: string,
+  unread: Uint8Array = new Uint8Array(0),
+): Slot {
   const { builder } = context;
   const level = levelOf("SO_REUSEADDR");
   const { SO_REUSEADDR, SO_LINGER } = socketOptions;
   const message = `make a TCP connection that is over ${purpose}`;
   const hint = "the loopback interface must be up";
+  const { SO_RCVBUFFORCE, SO_SNDBUFFORCE } = socketOptions;
+  const makeRoom = (on: Slot, option: number): void => {
+    if (unread.length === 0) return;
+    builder.syscall("setsockopt", [on, level, option, builder.u4s(4 * unread.length + (64 << 10)), 4], { expect: "any" });
+  };
   const newSocket = (name: string): Slot => {
     const slot = builder.slot(name);
     builder.syscall("socket", [row.family, row.type | openFlags.CLOEXEC, row.protocol], { store: slot, message });
@@ -37,6 +55,7 @@ export function openClosed(context: LowerContext, socket: number, row: SocketRow
   const loopback = loopbackOf(row.family);
   builder.syscall("bind", [listener, builder.bytes(loopback), loopback.length], { message, hint });
   builder.place(bound);
+  makeRoom(listener, SO_RCVBUFFORCE.option);
   builder.syscall("listen", [listener, 1], { message });
   const address = builder.buffer(32);
   const length = builder.buffer(8);
@@ -46,8 +65,19 @@ export function openClosed(context: LowerContext, socket: number, row: SocketRow
   builder.syscall("connect", [client, address, length.u4], { message, hint });
   const slot = builder.slot(`closed socket ${purpose}`);
   builder.syscall("accept4", [listener, 0, 0, openFlags.CLOEXEC], { store: slot, message });
-  builder.syscall("setsockopt", [client, level, SO_LINGER.option, builder.u4s(1, 0), 8], { message });
-  builder.syscall("close", [client]);
+  if (unread.length === 0) {
+    builder.syscall("setsockopt", [client, level, SO_LINGER.option, builder.u4s(1, 0), 8], { message });
+    builder.syscall("close", [client]);
+  } else {
+    makeRoom(client, SO_SNDBUFFORCE.option);
+    builder.syscall("sendto", [client, builder.bytes(unread, 1), unread.length, sendFlags, 0, 0], { expect: unread.length, message });
+    builder.syscall("close", [client]);
+    const pollfd = builder.bytes(new Uint8Array(8));
+    builder.store4(pollfd, slot);
+    builder.store4(pollfd.at(4), POLLRDHUP);
+    builder.syscall("poll", [pollfd, 1, longestDelivery], { expect: 1, message });
+    builder.syscall("shutdown", [slot, SHUT_WR], { message });
+  }
   builder.syscall("close", [listener]);
   context.keepHigh(slot);
   // the reset is an error that the program has seen already

@@ -13,7 +13,7 @@ import { CrimgError } from "../../../errors/crimg-error.js";
 import type { SocketRow, TcpConnectionRow } from "../../../gen/tables.js";
 import { type Ends, passingMark } from "../../../linux/nftables.js";
 import type { LowerContext } from "../../../lower/context.js";
-import { errno, type FileSlots, openFlags } from "../../../lower/fds/shared.js";
+import { errno, fcntl, type FileSlots, openFlags } from "../../../lower/fds/shared.js";
 import { makeSocket, optionsOf, setEarlyOptions, setLateOptions } from "../../../lower/fds/socket-options.js";
 import type { Slot } from "../../../lower/operands.js";
 import { levelOf, socketOptions } from "../../../state/socket-options.js";
@@ -33,6 +33,7 @@ const agreed = { timestamps: 1, sack: 2, wscale: 4 } as const;
 const IPPROTO_RAW = 255;
 const SO_MARK = 36;
 const SO_BUF_LOCK = 72;
+const EINPROGRESS = 115;
 const SHUT_RD = 0;
 const SHUT_WR = 1;
 const POLLRDHUP = 0x2000;
@@ -58,9 +59,10 @@ interface Making {
 /** Makes all connections. Returns their slots by row of `sockets`. */
 export function openConnections(slots: FileSlots, purposeOf: (socket: number) => string): Map<number, Slot> {
   const { context } = slots;
-  const { sockets, tcpConnections } = context.checkpoint.tables;
+  const { sockets } = context.checkpoint.tables;
+  // What is left of one that is over needs no repair (lower-closed.ts).
+  const tcpConnections = context.checkpoint.tables.tcpConnections.filter(({ socket }) => sockets[socket]?.state !== "closed");
   const made = new Map<number, Slot>();
-  if (tcpConnections.length === 0) return made;
   const wanted = tcpConnections.map((connection) => {
     const row = sockets[connection.socket];
     const ends = row === undefined ? undefined : endsOf(row);
@@ -85,6 +87,7 @@ export function openConnections(slots: FileSlots, purposeOf: (socket: number) =>
   for (const one of making) putFins(one);
   for (const one of making) writeUnsent(one);
   for (const one of making) finishOne(one);
+  if (making.length === 0) return made;
   context.untilEnd(
     making.map(({ slot }) => slot),
     (fds) => making.forEach((one, index) => endRepair(one, fds[index] ?? -1)),
@@ -105,8 +108,12 @@ function connectOne(making: Making): void {
   });
   const first = firstBytes(connection);
   setSequence(making, queue.receive, first.receive);
-  setSequence(making, queue.send, first.send);
+  setSequence(making, queue.send, connection.tcpState === "syn_sent" ? (first.send - 1) >>> 0 : first.send);
   selectQueue(making, queue.none);
+  if (connection.tcpState === "syn_sent") {
+    beginConnecting(making, peer);
+    return;
+  }
   builder.syscall("connect", [slot, builder.bytes(row.peerAddress), row.peerAddress.length], {
     message: `connect ${local} to ${peer} ${purpose}`,
     hint: "that connection may still be there: is the program that was dumped running?",
@@ -121,6 +128,20 @@ function connectOne(making: Making): void {
   fill(making, queue.send, connection.sendQueue.subarray(0, connection.sendQueue.length - unsentOf(connection)));
   selectQueue(making, queue.none);
   if (connection.hasWindow !== 0) setWindow(making);
+}
+
+/** The SYN goes out again with the same number, and is repeated when packets pass. */
+function beginConnecting(making: Making, peer: string): void {
+  const { context, row, slot, purpose } = making;
+  const { builder } = context;
+  setTcp(making, tcp.REPAIR, repair.offInSilence, "end the repair of a TCP connection for a moment");
+  builder.syscall("fcntl", [slot, fcntl.SETFL, openFlags.NONBLOCK], { message: `make a socket not wait ${purpose}` });
+  builder.syscall("connect", [slot, builder.bytes(row.peerAddress), row.peerAddress.length], {
+    expect: [0, -EINPROGRESS],
+    message: `begin to connect to ${peer} ${purpose}`,
+  });
+  builder.syscall("fcntl", [slot, fcntl.SETFL, 0], { message: `make a socket wait ${purpose}` });
+  setTcp(making, tcp.REPAIR, repair.on, "put a TCP connection under repair");
 }
 
 /** Behind a FIN nothing is unsent: what was not counts as lost on the way, and is sent again. */

@@ -11,19 +11,27 @@ import { forceReuse, makeSocket, setEarlyOptions, setLateOptions, undoReuse } fr
 /** Makes all sockets that are none of AF_UNIX. Returns their slots by row of `sockets`. */
 export function openInetSockets(slots: FileSlots, purposeOf: (socket: number) => string): Map<number, Slot> {
   const { context } = slots;
-  const { sockets } = context.checkpoint.tables;
+  const { sockets, tcpConnections } = context.checkpoint.tables;
   const made = new Map<number, Slot>();
   const reused = sharedPorts(sockets);
+  const together = listeningTogether(sockets);
   // First those that need a port for a moment only.
   sockets.forEach((row, socket) => {
-    if (isInet(row) && row.state === "closed") made.set(socket, openClosed(context, socket, row, purposeOf(socket)));
+    if (!isInet(row) || row.state !== "closed") return;
+    const unread = tcpConnections.find((one) => one.socket === socket)?.receiveQueue;
+    made.set(socket, openClosed(context, socket, row, purposeOf(socket), unread));
   });
-  const isConnection = new Set(context.checkpoint.tables.tcpConnections.map(({ socket }) => socket));
+  const isConnection = new Set(tcpConnections.map(({ socket }) => socket));
   sockets.forEach((row, socket) => {
     if (row.family === 1 || made.has(socket) || isConnection.has(socket)) return;
-    made.set(socket, openInetSocket(slots, socket, row, reused.has(socket), purposeOf(socket)));
+    made.set(
+      socket,
+      openInetSocket(slots, socket, row, { isReused: reused.has(socket), isTogether: together.has(socket) }, purposeOf(socket)),
+    );
   });
-  for (const socket of reused) if (!isConnection.has(socket)) undoReuse(context, made.get(socket) as Slot, socket);
+  for (const socket of reused) {
+    if (!isConnection.has(socket)) undoReuse(context, made.get(socket) as Slot, socket, together.has(socket));
+  }
   // Ports are theirs besides: they are bound under repair.
   for (const [socket, slot] of openConnections(slots, purposeOf)) made.set(socket, slot);
   return made;
@@ -48,16 +56,33 @@ function sharedPorts(sockets: readonly SocketRow[]): Set<number> {
   return reused;
 }
 
+/** Listening sockets that share their port with another one: one of them may have lost SO_REUSEPORT after bind. */
+function listeningTogether(sockets: readonly SocketRow[]): Set<number> {
+  const byPort = new Map<string, number[]>();
+  sockets.forEach((row, socket) => {
+    if (!isInet(row) || row.state !== "listening" || row.localAddress.length < 4) return;
+    const port = `${row.localAddress[2]}:${row.localAddress[3]}`;
+    byPort.set(port, [...(byPort.get(port) ?? []), socket]);
+  });
+  return new Set([...byPort.values()].filter((one) => one.length > 1).flat());
+}
+
 const isInet = ({ family }: SocketRow): boolean => family === 2 || family === 10;
 
-function openInetSocket(slots: FileSlots, socket: number, row: SocketRow, isReused: boolean, purpose: string): Slot {
+/** How a socket comes to share its port while all are bound. */
+interface PortUse {
+  readonly isReused: boolean;
+  readonly isTogether: boolean;
+}
+
+function openInetSocket(slots: FileSlots, socket: number, row: SocketRow, { isReused, isTogether }: PortUse, purpose: string): Slot {
   const { context } = slots;
   const { builder } = context;
   const address = printableAddress(row.localAddress);
   const slot = makeSocket(context, row, `socket ${address}`, purpose);
   setEarlyOptions(context, slot, socket, purpose);
   if (row.localAddress.length > 0) {
-    if (isReused) forceReuse(context, slot);
+    if (isReused) forceReuse(context, slot, isTogether);
     builder.syscallOutside("bind", [slot, builder.bytes(row.localAddress), row.localAddress.length], {
       message: `bind a socket to ${address} ${purpose}`,
       hint: "is another program using that address, or is it not of this machine?",
