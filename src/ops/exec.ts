@@ -16,6 +16,8 @@ import type { Checkpoint } from "../model/checkpoint.js";
 import { assertResumable } from "../model/resumable.js";
 import { withoutTcpConnections } from "../model/tcp-close.js";
 import { addressOf, cString, failed, memfdCreate, tryCall, tryFcntl } from "../native/index.js";
+import { applyChanges, hasChanges } from "./changes/apply.js";
+import { parseInheritedFd } from "./changes/inherit-fd.js";
 import { resolveInput } from "./input.js";
 import type { ExecOptions } from "./options.js";
 import { readToResume } from "./read-to-resume.js";

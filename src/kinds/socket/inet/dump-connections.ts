@@ -47,6 +47,7 @@ export function collectConnections(collecting: Collecting, connected: readonly C
   if (locked.length > 0 && options.networkLock !== "skip") {
     const name = lockName();
     hold.lock(
+      (protocol) => context.view.netlink(protocol),
       locked.flatMap(({ ends }) => (ends === undefined ? [] : [ends])),
       name,
     );

@@ -33,11 +33,12 @@ export class ConnectionHold implements TreeEnd {
   #lasting: { readonly table: string; readonly connections: readonly Ends[] } | undefined;
 
   /**
-   * Drops the packets of connections from now on. `lastingTable` is the name of the table that stays.
+   * Drops the packets of connections from now on. `lastingTable` is the name of the table that stays. `netlink` gives a
+   * socket in another network namespace than crimg's, if the tree lives there.
    * @throws CrimgError `dump.network-lock` where the kernel does not have it, or there is no privilege
    */
-  lock(connections: readonly Ends[], lastingTable: string): void {
-    this.#netlink = openNetlink();
+  lock(netlink: (protocol: number) => number | undefined, connections: readonly Ends[], lastingTable: string): void {
+    this.#netlink = netlink(NETLINK_NETFILTER) ?? openNetlink();
     this.#send(`crimg-frozen-${process.pid}`, "owned", connections);
     this.#lasting = { table: lastingTable, connections };
   }

@@ -17,7 +17,7 @@ export class InetSocketCollector {
   readonly #diags = new Map<string, Map<number, InetDiag>>();
   readonly streams: StreamCollector;
 
-  constructor(collecting: Collecting) {
+  constructor(private readonly collecting: Collecting) {
     this.streams = new StreamCollector(collecting);
   }
 
