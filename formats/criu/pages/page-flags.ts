@@ -7,7 +7,11 @@ export const pageFlag = {
   lazy: 2,
   /** The pages are in this image. */
   present: 4,
+  /** Their bytes begin at the next whole page of the pages file (2026). */
+  aligned: 8,
 } as const;
+
+export const pageFlagsKnown = 15;
 
 export const pageSize = 4096n;
 

@@ -2,13 +2,16 @@
 /** pagemap-*.img and pages-N.img → extents; what an incremental image leaves to its parent is looked up there. */
 import { isFieldSet } from "@bufbuild/protobuf";
 import { extentRow, type ExtentOwner, type VmaRow } from "../../../src/gen/tables.js";
+import type { CrimgError } from "../../../src/errors/crimg-error.js";
+import type { PageSource } from "../../../src/model/page-source.js";
 import { FilePageSource } from "../../../src/pages/file-source.js";
 import type { ModelBuilder } from "../builder.js";
 import { u32Bytes } from "../ids/image-set-ids.js";
-import { PagemapEntrySchema, PagemapHeadSchema } from "../gen/memory_pb.js";
-import { openImage } from "../wire/image-reader.js";
+import { type PagemapEntry, PagemapEntrySchema, PagemapHeadSchema } from "../gen/memory_pb.js";
+import { type ImageReader, openImage } from "../wire/image-reader.js";
 import type { ImageSet } from "../wire/image-set.js";
-import { countForms, pageFlag, pageSize } from "./page-flags.js";
+import { BlockPageSource, blocksOf, type PageBlocks } from "./page-blocks.js";
+import { countForms, pageFlag, pageFlagsKnown, pageSize } from "./page-flags.js";
 import { buildIdOfNotes, vdsoKey } from "../map/vdso.js";
 
 /** A run of pages of one image. */
@@ -30,15 +33,24 @@ const maxRuns = 50_000_000;
 
 export class PagemapReader {
   /** Sources by path of the pages file, so that two maps can share one. */
-  readonly #sources = new Map<string, { index: number; size: bigint }>();
+  readonly #sources = new Map<string, OpenedPages>();
   readonly #sets: ImageSet[] = [];
 
   constructor(readonly builder: ModelBuilder) {}
 
-  /** Adds the extents of an address space or object. Does nothing if there is no map. */
+  /** Adds the extents of an address space or object. @throws CrimgError if an address space has no map; objects may have none */
   add(name: string, ownerKind: ExtentOwner, owner: number): void {
     const { set } = this.builder.wire;
-    if (!set.has(name)) return;
+    if (!set.has(name)) {
+      if (ownerKind === "object") return;
+      throw this.builder.error(
+        "criu.pages",
+        "The memory of the process is not in the set: it has no map of its pages.",
+        name,
+        undefined,
+        "If it was dumped to a page server (--page-server), put the server's directory together with this one: pagemap-*.img, pages-*.img.",
+      );
+    }
     const { runs, pagesId, countForm } = this.#runs(set, name);
     if (pagesId !== undefined) {
       this.builder.foreign.add({ table: ownerKind === "mm" ? "mms" : "objects", row: owner }, "pages-id", u32Bytes(pagesId, countForm));
@@ -123,15 +135,38 @@ export class PagemapReader {
         }
         // Entries before the flag existed are present.
         const isPresent = !isFieldSet(entry, PagemapEntrySchema.field.flags) || (entry.flags & pageFlag.present) !== 0;
-        if (!isPresent || length === 0n) continue;
-        if (position + length > pages.size) {
+        const unknown = entry.flags & ~pageFlagsKnown;
+        if (unknown !== 0) {
+          const what = `flag 0x${unknown.toString(16)} of its entry`;
           throw reader.error(
-            "criu.pages",
-            `The map has more pages than pages-${head.pagesId}.img, which ends at ${pages.size}.`,
+            "criu.pagemap",
+            `${notKnown(count, entry.vaddr)} ${what} is not known, and may change that.`,
             entryOffset,
-            "nr_pages",
+            "flags",
           );
         }
+        if (!isPresent && (entry.flags & pageFlag.lazy) !== 0) {
+          throw this.builder.error(
+            "criu.lazy",
+            `${count} pages at 0x${entry.vaddr.toString(16)} are not in the set: it was dumped with --lazy-pages, and they stayed with the dump.`,
+            name,
+            `entry ${reader.entryIndex} flags`,
+            "Dump again without --lazy-pages, or let criu restore --lazy-pages fetch them and dump that.",
+          );
+        }
+        if (!isPresent || length === 0n) continue;
+        if ((entry.flags & pageFlag.aligned) !== 0) position = (position + pageSize - 1n) & ~(pageSize - 1n);
+        const blocks = this.#blocksOf(reader, entry, count, entryOffset);
+        if (blocks !== undefined) {
+          const stored = blocks.sizes.reduce((sum, size) => sum + BigInt(size), 0n);
+          if (position + stored > pages.size) throw tooShort(reader, head.pagesId, pages.size, entryOffset);
+          const packed = this.#blockSource(pages);
+          const fileOffset = packed.source.add(blocks, count, position);
+          runs.push({ address: entry.vaddr, length, source: packed.index, fileOffset, entryOffset });
+          position += stored;
+          continue;
+        }
+        if (position + length > pages.size) throw tooShort(reader, head.pagesId, pages.size, entryOffset);
         runs.push({ address: entry.vaddr, length, source: pages.index, fileOffset: position, entryOffset });
         position += length;
       }
@@ -139,6 +174,24 @@ export class PagemapReader {
     } finally {
       reader.close();
     }
+  }
+
+  #blocksOf(reader: ImageReader, entry: PagemapEntry, count: bigint, offset: number): PageBlocks | undefined {
+    try {
+      return blocksOf(entry.$unknown ?? [], count);
+    } catch (cause) {
+      const why = cause instanceof Error ? cause.message : String(cause);
+      throw reader.error("criu.blocks", `${notKnown(count, entry.vaddr)} ${why}.`, offset, "blocks");
+    }
+  }
+
+  #blockSource(pages: OpenedPages): { readonly index: number; readonly source: BlockPageSource } {
+    if (pages.blocks === undefined) {
+      const file = this.builder.sources[pages.index] as PageSource;
+      const source = new BlockPageSource(file.name, file);
+      pages.blocks = { index: this.builder.sources.push(source) - 1, source };
+    }
+    return pages.blocks;
   }
 
   #parentRuns(set: ImageSet, name: string): readonly PageRun[] {
@@ -156,16 +209,33 @@ export class PagemapReader {
     return parent.has(name) ? this.#runs(parent, name).runs : [];
   }
 
-  #pages(set: ImageSet, id: number): { index: number; size: bigint } {
+  #pages(set: ImageSet, id: number): OpenedPages {
     const name = `pages-${id}.img`;
     const path = set.path(name);
     const known = this.#sources.get(path);
     if (known) return known;
     const source = new FilePageSource(set.labelOf(name), openImage(path, set.labelOf(name)));
-    const opened = { index: this.builder.sources.push(source) - 1, size: source.size };
+    const opened: OpenedPages = { index: this.builder.sources.push(source) - 1, size: source.size };
     this.#sources.set(path, opened);
     return opened;
   }
+}
+
+/** A pages file. */
+interface OpenedPages {
+  /** Index of the page source. */
+  readonly index: number;
+  readonly size: bigint;
+  /** Its pages that are stored in blocks. */
+  blocks?: { readonly index: number; readonly source: BlockPageSource };
+}
+
+function notKnown(count: bigint, address: bigint): string {
+  return `It is not known how the ${count} pages at 0x${address.toString(16)} are stored:`;
+}
+
+function tooShort(reader: ImageReader, id: number, size: bigint, entryOffset: number): CrimgError {
+  return reader.error("criu.pages", `The map has more pages than pages-${id}.img, which ends at ${size}.`, entryOffset, "nr_pages");
 }
 
 /** The parts of ascending runs within a range. */

@@ -100,7 +100,7 @@ export interface WireSet {
 
 /** Reads every image of the set except pages, pagemaps and ghost files. */
 export function loadSet(set: ImageSet): WireSet {
-  const inventory = one(set, inventoryName, "inventory", InventorySchema);
+  const inventory = withPlainPages(one(set, inventoryName, "inventory", InventorySchema));
   refuseUnknown(set, inventory);
   const tree = list(set, "pstree.img", "pstree", TreeEntrySchema);
   if (tree.length === 0) {
@@ -126,6 +126,7 @@ export function loadSet(set: ImageSet): WireSet {
     }
     const own = optionalOne(set, `ids-${pid}.img`, "ids", KernelIdsSchema) ?? cores.get(pid)?.ids;
     if (own) ids.set(pid, own);
+    if (!isDead) requireParts(set, pid, own);
     const mm = optionalOne(set, `mm-${pid}.img`, "mm", MmEntrySchema);
     if (mm) mms.set(pid, mm);
     const directories = optionalOne(set, `fs-${pid}.img`, "fs", FsEntrySchema);
@@ -161,11 +162,40 @@ export function loadSet(set: ImageSet): WireSet {
   };
 }
 
+/** What every version of CRIU writes for each living process: without it nobody could say what the process had. */
+function requireParts(set: ImageSet, pid: number, ids: KernelIds | undefined): void {
+  const lacks = (name: string, what: string): CrimgError =>
+    new CrimgError("criu.missing", `The set lacks ${what} of process ${pid}.`, {
+      source: set.labelOf(name),
+      format: "criu",
+      hint: "The set is not whole: copy all of the directory that criu dump wrote.",
+    });
+  if (!set.has(`fs-${pid}.img`)) throw lacks(`fs-${pid}.img`, "the working directory, root and umask");
+  if (ids === undefined) throw lacks(`ids-${pid}.img`, "the ids");
+  const descriptors = `fdinfo-${ids.filesId}.img`;
+  if (!set.has(descriptors)) throw lacks(descriptors, "the descriptors");
+}
+
 /** The clocks of a tree in a time namespace of its own are in a file that bears its id, else in that of id 0. */
 function timensName(set: ImageSet, root: KernelIds | undefined): string {
   const name = `timens-${root?.timeNsId ?? 0}.img`;
   return set.has(name) ? name : "timens-0.img";
 }
+
+/**
+ * Version 3 (2026) says that pages may be stored in blocks, and fields 15 and 16 of the inventory how; the maps say it for each
+ * entry. What is written again has plain pages, which is version 2.
+ */
+function withPlainPages(inventory: Inventory): Inventory {
+  if (inventory.imgVersion === versionWithBlocks) {
+    inventory.imgVersion = versionWithBlocks - 1;
+    const others = (inventory.$unknown ?? []).filter(({ no }) => no !== 15 && no !== 16);
+    inventory.$unknown = others.length === 0 ? undefined : others;
+  }
+  return inventory;
+}
+
+const versionWithBlocks = 3;
 
 /** Version 1 has one magic number a file, version 2 a common one before it. */
 function refuseUnknown(set: ImageSet, inventory: Inventory): void {
@@ -174,7 +204,7 @@ function refuseUnknown(set: ImageSet, inventory: Inventory): void {
     source: set.labelOf(inventoryName),
     format: "criu",
     path: "img_version",
-    expected: "1 or 2",
+    expected: "1, 2 or 3",
   });
 }
 

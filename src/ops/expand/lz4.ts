@@ -3,6 +3,7 @@
  * LZ4 frames (lz4_Frame_format.md 1.6.4; lz4_Block_format.md). No library on npm reads them as a stream and comes with types.
  * Checksums are not looked at: what is in a core is checked where it is used.
  */
+import { decodeLz4Block } from "../../bytes/lz4-block.js";
 
 const magic = 0x184d2204;
 const skippable = 0x184d2a50;
@@ -85,7 +86,7 @@ export class Lz4Decoder {
     if (this.#input.length < 4 + size + this.#blockTrailer) return false;
     const block = this.#eat(4 + size + this.#blockTrailer).subarray(4, 4 + size);
     const start = this.#isLinked ? this.#history : 0;
-    const end = word > 0x7fffffff ? this.#plain(block, start) : this.#decode(block, start);
+    const end = word > 0x7fffffff ? this.#plain(block, start) : decodeLz4Block(block, this.#output, start);
     this.take(this.#output.subarray(start, end));
     const kept = Math.min(end, window);
     this.#output.copyWithin(0, end - kept, end);
@@ -96,40 +97,5 @@ export class Lz4Decoder {
   #plain(block: Buffer, start: number): number {
     block.copy(this.#output, start);
     return start + block.length;
-  }
-
-  /** Returns where the content ends in the output. */
-  #decode(block: Buffer, start: number): number {
-    const output = this.#output;
-    let at = 0;
-    let to = start;
-    const length = (nibble: number): number => {
-      let sum = nibble;
-      if (nibble !== 15) return sum;
-      for (;;) {
-        const byte = block[at++];
-        if (byte === undefined) throw new Error("a block is cut off");
-        sum += byte;
-        if (byte !== 255) return sum;
-      }
-    };
-    while (at < block.length) {
-      const token = block[at++] ?? 0;
-      const literals = length(token >> 4);
-      if (at + literals > block.length || to + literals > output.length) throw new Error("a block has literals beyond its end");
-      block.copy(output, to, at, at + literals);
-      at += literals;
-      to += literals;
-      // The last sequence of a block is literals only.
-      if (at === block.length) break;
-      const distance = (block[at] ?? 0) | ((block[at + 1] ?? 0) << 8);
-      at += 2;
-      const match = length(token & 15) + 4;
-      if (distance === 0 || distance > to || to + match > output.length) throw new Error("a match points outside");
-      if (distance >= match) output.copyWithin(to, to - distance, to - distance + match);
-      else for (let index = 0; index < match; index++) output[to + index] = output[to - distance + index] ?? 0;
-      to += match;
-    }
-    return to;
   }
 }
