@@ -13,6 +13,12 @@ const engineFiles = ["config.dump", "spec.dump"];
 function probe(input: ProbeInput): boolean {
   if (input.isDirectory) {
     if (input.entries.includes(inventoryName) && input.entries.includes("pstree.img")) return true;
+    // Memory only: what criu pre-dump and a page server write. The reader says so.
+    if (
+      input.entries.some((name) => /^pagemap-(shmem-)?\d+\.img$/.test(name)) &&
+      input.entries.some((name) => /^pages-\d+\.img$/.test(name))
+    )
+      return true;
     // A container engine's unpacked checkpoint keeps the set one level down.
     return input.entries.includes(engineFolder) && engineFiles.some((name) => input.entries.includes(name));
   }

@@ -38,7 +38,14 @@ async function openSet(path: string): Promise<ImageSet> {
     return new ImageSet(directory, path, temporary);
   }
   const set = new ImageSet(path, path);
-  if (set.has(inventoryName)) return set;
+  if (set.has("pstree.img") && set.has(inventoryName)) return set;
+  if ([...set.names].some((name) => name.startsWith("pagemap-"))) {
+    throw new CrimgError("criu.memory-only", "The directory holds memory only, and no process: criu pre-dump or a page server wrote it.", {
+      source: path,
+      format: "criu",
+      hint: "Name the directory of the dump that was made on it (its link 'parent' leads here); with a page server, put both directories together.",
+    });
+  }
   // An unpacked checkpoint of a container engine keeps the set one level down.
   if (set.has(engineFolder)) return new ImageSet(set.path(engineFolder), set.path(engineFolder));
   throw new CrimgError("criu.open", `The directory has no ${inventoryName}.`, {

@@ -443,3 +443,21 @@ test("reading a set reads no pages", async (t) => {
   if (checkpoint instanceof CrimgError) assert.equal(checkpoint.code, "criu.pagemap");
   else (checkpoint as Checkpoint).close();
 });
+
+test("a sparse member is refused, in whatever form tar writes it", async (t) => {
+  const directory = copyOf(t, "single");
+  const name = "pages-1.img";
+  // A hole in the middle, so that tar sees one.
+  truncateSync(join(directory, name), statSync(join(directory, name)).size + (1 << 20));
+  for (const form of ["gnu", "posix"]) {
+    const archive = join(temporaryDirectory(t), `${form}.tar`);
+    const { status, stderr } = spawnSync("tar", ["-S", `--format=${form}`, "-cf", archive, "-C", directory, "."], { encoding: "utf8" });
+    assert.equal(status, 0, stderr);
+    await assert.rejects(format.read?.(archive, {}) as Promise<Checkpoint>, (error: unknown) => {
+      assert.ok(error instanceof CrimgError);
+      assert.match(error.message, /is sparse, and would be read without its holes/);
+      assert.match(error.hint ?? "", /Unpack the archive/);
+      return true;
+    });
+  }
+});

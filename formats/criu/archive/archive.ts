@@ -2,13 +2,11 @@
 /** Archives of an image set as container engines write them: tar, plain or compressed with gzip or zstd. */
 import { constants, gunzipSync } from "node:zlib";
 import { Decompress } from "fzstd";
+import { maxZstdWindow, zstdWindow } from "../../../src/bytes/zstd-window.js";
 
 const blockSize = 512;
 
 export type Compression = "none" | "gzip" | "zstd";
-
-/** Largest zstd window accepted, bytes: what the zstd tool itself takes without being asked for more. */
-export const maxZstdWindow = 128 * 1024 * 1024;
 
 /** ustar or GNU tar: the magic of the first header. */
 function isTar(head: Uint8Array): boolean {
@@ -21,15 +19,6 @@ export function compressionOf(head: Uint8Array): Compression | undefined {
   if (head[0] === 0x1f && head[1] === 0x8b && head[2] === 8) return "gzip";
   if (head[0] === 0x28 && head[1] === 0xb5 && head[2] === 0x2f && head[3] === 0xfd) return "zstd";
   return undefined;
-}
-
-/** Window that a zstd frame asks for, bytes (RFC 8878, 3.1.1.1); 0 for one that says its size instead. */
-export function zstdWindow(head: Uint8Array): number {
-  const isSingleSegment = ((head[4] ?? 0) & 0x20) !== 0;
-  if (isSingleSegment) return 0;
-  const descriptor = head[5] ?? 0;
-  const base = 2 ** (10 + (descriptor >> 3));
-  return base + (base / 8) * (descriptor & 7);
 }
 
 /** The beginning of the tar stream, as far as the head of the file gives it. */

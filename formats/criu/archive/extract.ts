@@ -9,10 +9,11 @@ import { join } from "node:path";
 import { Transform, type TransformCallback } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { createGunzip } from "node:zlib";
-import { Decompress } from "fzstd";
 import { extract as tarExtract, type Header } from "tar-stream";
 import { CrimgError } from "../../../src/errors/crimg-error.js";
-import { type Compression, maxZstdWindow, zstdWindow } from "./archive.js";
+import { ZstdDecoder } from "../../../src/bytes/zstd.js";
+import { maxZstdWindow, zstdWindow } from "../../../src/bytes/zstd-window.js";
+import type { Compression } from "./archive.js";
 import { inventoryName } from "../wire/image-types.js";
 
 /** Names of a set. Everything else in an archive (root filesystem, logs, configuration) is passed over. */
@@ -44,7 +45,7 @@ export async function extractSet(path: string, compression: Compression, head: U
       folders.member(header, stream).then(() => next(), next);
     });
     const source = createReadStream(path, { highWaterMark: 1 << 20 });
-    const unpack = compression === "gzip" ? createGunzip({ chunkSize: 1 << 18 }) : compression === "zstd" ? zstdStream() : undefined;
+    const unpack = compression === "gzip" ? createGunzip({ chunkSize: 1 << 18 }) : compression === "zstd" ? await zstdStream() : undefined;
     await (unpack ? pipeline(source, unpack, extractor) : pipeline(source, extractor));
     const directory = folders.withSet();
     if (directory === undefined) {
@@ -79,6 +80,15 @@ class Folders {
     if (!imageName.test(name)) {
       await drain(stream);
       return;
+    }
+    // GNU's old form of sparse members has no type that tar-stream knows (null); its newer forms are files with keys of their own.
+    if (header.type === null || Object.keys(header.pax ?? {}).some((key) => key.startsWith("GNU.sparse."))) {
+      throw new CrimgError("criu.archive", "The member is sparse, and would be read without its holes.", {
+        source: this.path,
+        path: header.name,
+        format: "criu",
+        hint: "Unpack the archive with tar, and name the directory; or pack it again without --sparse (-S).",
+      });
     }
     if (header.type !== "file" && header.type !== "contiguous-file") {
       throw refuse(this.path, `The member is a ${header.type}, not a file.`, header.name);
@@ -165,29 +175,29 @@ function writeAll(fd: number, bytes: Uint8Array, position: number): void {
   for (let done = 0; done < bytes.length; ) done += writeSync(fd, bytes, done, bytes.length - done, position + done);
 }
 
-/** A stream around the decompressor. It works synchronously, piece by piece, so that its output stays small. */
-function zstdStream(): Transform {
+/** A stream around the decoder. It works synchronously, piece by piece, so that its output stays small. */
+async function zstdStream(): Promise<Transform> {
+  const decoder = await ZstdDecoder.create((piece) => {
+    // The window is reused: what is handed on must not be.
+    stream.push(Buffer.from(piece));
+  });
+  const tried = (done: TransformCallback, work: () => void): void => {
+    try {
+      work();
+      done();
+    } catch (error) {
+      done(error instanceof Error ? error : new Error(String(error)));
+    }
+  };
   const stream = new Transform({
     transform(chunk: Buffer, _encoding: BufferEncoding, done: TransformCallback) {
-      try {
-        for (let at = 0; at < chunk.length; at += 1 << 16) decompressor.push(chunk.subarray(at, at + (1 << 16)));
-        done();
-      } catch (error) {
-        done(error instanceof Error ? error : new Error(String(error)));
-      }
+      tried(done, () => {
+        for (let at = 0; at < chunk.length; at += 1 << 16) decoder.push(chunk.subarray(at, at + (1 << 16)));
+      });
     },
     flush(done: TransformCallback) {
-      try {
-        decompressor.push(new Uint8Array(0), true);
-        done();
-      } catch (error) {
-        done(error instanceof Error ? error : new Error(String(error)));
-      }
+      tried(done, () => decoder.end());
     },
-  });
-  const decompressor = new Decompress((piece) => {
-    // The window is reused: what is handed on must not be.
-    if (piece.length > 0) stream.push(Buffer.from(piece));
   });
   return stream;
 }

@@ -4,7 +4,7 @@ import { createReadStream } from "node:fs";
 import { Readable } from "node:stream";
 import type { ReadableStream } from "node:stream/web";
 import { createGunzip } from "node:zlib";
-import { maxZstdWindow, zstdWindow } from "../../../formats/criu/archive/archive.js";
+import { maxZstdWindow, zstdWindow } from "../../bytes/zstd-window.js";
 import { CrimgError } from "../../errors/crimg-error.js";
 import { Lz4Decoder } from "./lz4.js";
 
@@ -56,10 +56,10 @@ export async function expand(
             },
           );
         }
-        const { Decompress } = await import("fzstd");
-        const decoder = new Decompress(take);
+        const { ZstdDecoder } = await import("../../bytes/zstd.js");
+        const decoder = await ZstdDecoder.create(take);
         for await (const piece of file) decoder.push(piece as Uint8Array);
-        decoder.push(new Uint8Array(0), true);
+        decoder.end();
         return;
       }
       case "lz4": {
