@@ -43,7 +43,9 @@ async function openSet(path: string): Promise<ImageSet> {
     throw new CrimgError("criu.memory-only", "The directory holds memory only, and no process: criu pre-dump or a page server wrote it.", {
       source: path,
       format: "criu",
-      hint: "Name the directory of the dump that was made on it (its link 'parent' leads here); with a page server, put both directories together.",
+      hint:
+        "Name the directory of the dump that was made on it (its link 'parent' leads here); with a page server, put both " +
+        "directories together.",
     });
   }
   // An unpacked checkpoint of a container engine keeps the set one level down.

@@ -120,7 +120,7 @@ const refusals: readonly { name: string; change: Parameters<typeof changeEntry>[
     name: "pages that stayed with the dump",
     change: (entry) => void (entry.flags = 2),
     code: "criu.lazy",
-    says: /are not in the set: it was dumped with --lazy-pages/,
+    says: /are not in the set: they stayed with the dump \(--lazy-pages\)/,
   },
 ];
 

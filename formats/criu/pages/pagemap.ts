@@ -148,7 +148,7 @@ export class PagemapReader {
         if (!isPresent && (entry.flags & pageFlag.lazy) !== 0) {
           throw this.builder.error(
             "criu.lazy",
-            `${count} pages at 0x${entry.vaddr.toString(16)} are not in the set: it was dumped with --lazy-pages, and they stayed with the dump.`,
+            `${count} pages at 0x${entry.vaddr.toString(16)} are not in the set: they stayed with the dump (--lazy-pages).`,
             name,
             `entry ${reader.entryIndex} flags`,
             "Dump again without --lazy-pages, or let criu restore --lazy-pages fetch them and dump that.",
