@@ -498,7 +498,7 @@ types:
       - { id: is_heap, type: u1, doc: "1 if shown as [heap]." }
       - { id: is_stack, type: u1, doc: "1 if shown as [stack]." }
       - { id: pkey, type: u1, doc: "Protection key (ProtectionKey in smaps); 0 is what every mapping has at first." }
-      - { id: reserved, type: u1, doc: "Zero." }
+      - { id: huge_shift, type: u1, doc: "Mappings of huge pages (hugetlb): logarithm of the size of a page, 21 or 30; 0 for all others." }
       - { id: name, type: str_ref, doc: "Anonymous VMA name (PR_SET_VMA_ANON_NAME), without [anon:…]; for kind special the name shown." }
 
   extent:
@@ -537,7 +537,7 @@ types:
       - { id: atime_ns, type: s8, -crimg-format: time_ns, doc: "Access time." }
       - { id: fs_magic, type: u8, -crimg-format: hex, doc: "statfs f_type." }
       - { id: seals, type: u4, -crimg-format: hex, doc: "F_GET_SEALS of a memfd." }
-      - { id: memfd_flags, type: u4, -crimg-format: hex, doc: "memfd_create flags that matter (MFD_HUGETLB and size)." }
+      - { id: memfd_flags, type: u4, -crimg-format: hex, doc: "memfd_create flags that matter (MFD_HUGETLB and size); also of shared memory of huge pages." }
       - { id: build_id, type: blob_ref, -crimg-format: hex, doc: "NT_GNU_BUILD_ID of a mapped ELF file; empty if none." }
       - { id: link_target, type: str_ref, doc: "Symbolic links without a name: where they lead. Files whose name `path` is gone: another
           name that they have; empty for none." }

@@ -22,6 +22,8 @@ export interface Mapping {
   anonymous: bigint;
   /** Bytes of such pages that other processes have too. */
   shared: bigint;
+  /** KernelPageSize, bytes. */
+  pageSize: number;
   /** Protection key. */
   pkey: number;
 }
@@ -80,6 +82,7 @@ function takeLine(line: string, mappings: Mapping[]): void {
   if (line.startsWith("Anonymous:")) last.anonymous = kibOf(line, 10);
   // Clean pages of a file are shared by whoever maps it.
   if (line.startsWith("Shared_Dirty:") || (line.startsWith("Shared_Clean:") && last.ino === 0n)) last.shared += kibOf(line, 13);
+  if (line.startsWith("KernelPageSize:")) last.pageSize = parseInt(line.slice(15), 10) << 10;
   if (line.startsWith("ProtectionKey:")) last.pkey = parseInt(line.slice(14), 10);
   if (!line.startsWith("VmFlags:")) return;
   for (const word of line.slice(8).trim().split(" ")) if (!transientWords.has(word)) last.vmFlags |= vmFlag(word);
@@ -107,6 +110,7 @@ function parseHeader(line: string): Mapping | undefined {
     vmFlags: 0n,
     anonymous: 0n,
     shared: 0n,
+    pageSize: 4096,
     pkey: 0,
   };
 }

@@ -6,6 +6,7 @@ import { close, failed, fcntlCommand, openFlag, tryFcntl, tryOpen, tryPread, rea
 import { findBuildId } from "./build-id.js";
 import type { DumpContext, DumpedProcess } from "./context.js";
 import { refusal } from "./refusal.js";
+import { MFD_HUGE_SHIFT, MFD_HUGETLB } from "../linux/huge-pages.js";
 import { type Mapping, vmFlag } from "./smaps.js";
 
 /** A mapping with what was found out about it. */
@@ -37,7 +38,6 @@ function assertRestorable(process: DumpedProcess, mapping: Mapping, name: string
   }
   if (name.startsWith("socket:")) throw refusal("mapping", `${where}: a mapped socket`);
   if (name === "[uprobes]") throw refusal("uprobes", `${where}: uprobes are attached`);
-  if (has(vmFlag("ht"))) throw refusal("hugetlb", `${where}: hugetlb pages`);
   if (has(userfault)) throw refusal("userfaultfd", `${where}: registered with userfaultfd`);
   if (has(vmFlag("ss"))) throw refusal("shadow-stack", `${where}: a shadow stack`);
   if (has(deviceMemory)) throw refusal("device-memory", `${where}: memory of a device (${name || "no name"})`);
@@ -66,6 +66,7 @@ export function collectVmas(context: DumpContext, process: DumpedProcess, mm: nu
         isHeap: name === "[heap]" ? 1 : 0,
         isStack: name === "[stack]" ? 1 : 0,
         pkey: mapping.pkey,
+        hugeShift: hugeShiftOf(mapping),
         name: vmaName(mapping, info.kind),
       }),
     );
@@ -88,8 +89,14 @@ function classify(context: DumpContext, process: DumpedProcess, mapping: Mapping
     assertAioContext(process, mapping);
     return { mapping, kind: "aio_ring", object: null };
   }
+  if (name === hugePages) {
+    if (!mapping.isShared) return { mapping, kind: "anon_private", object: null };
+    const object = context.objects.addSharedMemory(mapping.devMajor, mapping.devMinor, mapping.ino, end);
+    context.objects.update(object, { memfdFlags: hugeFlags(mapping) });
+    return { mapping, kind: "anon_shared", object };
+  }
   // The first segment of a host has inode number 0.
-  if (isSegment(mapping)) return { mapping, kind: "anon_shared", object: context.objects.addSegment(Number(mapping.ino), end) };
+  if (isSegment(mapping)) return { mapping, kind: "anon_shared", object: addSegment(context, process, mapping, end) };
   if (mapping.ino === 0n) return { mapping, kind: "anon_private", object: null };
   if (name === "/dev/zero (deleted)" || name.startsWith("[anon_shmem:")) {
     const object = context.objects.addSharedMemory(mapping.devMajor, mapping.devMinor, mapping.ino, end);
@@ -102,6 +109,36 @@ function classify(context: DumpContext, process: DumpedProcess, mapping: Mapping
     files.set(key, object);
   }
   return { mapping, kind: mapping.isShared ? "file_shared" : "file_private", object };
+}
+
+/** Anonymous memory of huge pages. */
+const hugePages = "/anon_hugepage (deleted)";
+
+/** Logarithm of the page size of hugetlb memory; 0 for all other memory. */
+function hugeShiftOf({ vmFlags, pageSize }: Mapping): number {
+  return (vmFlags & vmFlag("ht")) === 0n ? 0 : 31 - Math.clz32(pageSize);
+}
+
+/** As memfd_create takes it: MFD_HUGETLB and the size. */
+function hugeFlags(mapping: Mapping): number {
+  const shift = hugeShiftOf(mapping);
+  return shift === 0 ? 0 : (MFD_HUGETLB | (shift << MFD_HUGE_SHIFT)) >>> 0;
+}
+
+/** A window of huge pages cannot be taken from another mapping (mremap): the whole segment is attached where it was. */
+function addSegment(context: DumpContext, process: DumpedProcess, mapping: Mapping, end: bigint): number {
+  const object = context.objects.addSegment(Number(mapping.ino), end);
+  const flags = hugeFlags(mapping);
+  if (flags === 0) return object;
+  context.objects.update(object, { memfdFlags: flags });
+  if (mapping.offset !== 0n) {
+    throw refusal(
+      "sysv-hugetlb",
+      `${process.pid} (${process.name}): memory at 0x${mapping.start.toString(16)}: a part of a System V segment of huge pages`,
+      { hint: "The program unmapped or protected a part of it: let it attach it as a whole." },
+    );
+  }
+  return object;
 }
 
 function isAioRing({ name, devMajor }: Mapping): boolean {
@@ -158,7 +195,7 @@ function addMappedFile(context: DumpContext, process: DumpedProcess, mapping: Ma
     holder,
     fields: {
       ...((stat.mode & 0o170000) === 0o100000 ? fileBuildId(path) : {}),
-      ...(isMemfd(mapping) ? { seals: sealsOf(path) } : {}),
+      ...(isMemfd(mapping) ? { seals: sealsOf(path), memfdFlags: hugeFlags(mapping) } : {}),
     },
   });
 }

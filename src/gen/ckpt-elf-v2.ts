@@ -931,9 +931,9 @@ export function readVmaRow(reader: ByteReader, heaps: HeapReader): VmaRow {
   const isHeap = reader.u1();
   const isStack = reader.u1();
   const pkey = reader.u1();
-  reader.skip(1);
+  const hugeShift = reader.u1();
   const name = heaps.text(reader, "name");
-  return { mm, kind, start, end, offset, prot, object, vmFlags, isHeap, isStack, pkey, name };
+  return { mm, kind, start, end, offset, prot, object, vmFlags, isHeap, isStack, pkey, hugeShift, name };
 }
 
 /** Appends a vma record. */
@@ -949,7 +949,7 @@ export function writeVmaRow(writer: ByteWriter, row: VmaRow, heaps: HeapWriter):
   writer.u1(row.isHeap, "is_heap");
   writer.u1(row.isStack, "is_stack");
   writer.u1(row.pkey, "pkey");
-  writer.zeros(1);
+  writer.u1(row.hugeShift, "huge_shift");
   heaps.text(writer, row.name, "name");
 }
 

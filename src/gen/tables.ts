@@ -1217,6 +1217,8 @@ export interface VmaRow {
   readonly isStack: number;
   /** Protection key (ProtectionKey in smaps); 0 is what every mapping has at first. */
   readonly pkey: number;
+  /** Mappings of huge pages (hugetlb): logarithm of the size of a page, 21 or 30; 0 for all others. */
+  readonly hugeShift: number;
   /** Anonymous VMA name (PR_SET_VMA_ANON_NAME), without [anon:…]; for kind special the name shown. */
   readonly name: string;
 }
@@ -1235,6 +1237,7 @@ export function vmaRow(fields: Partial<VmaRow> = {}): VmaRow {
     isHeap: 0,
     isStack: 0,
     pkey: 0,
+    hugeShift: 0,
     name: "",
     ...fields,
   };
@@ -1303,7 +1306,7 @@ export interface ObjectRow {
   readonly fsMagic: bigint;
   /** F_GET_SEALS of a memfd. */
   readonly seals: number;
-  /** memfd_create flags that matter (MFD_HUGETLB and size). */
+  /** memfd_create flags that matter (MFD_HUGETLB and size); also of shared memory of huge pages. */
   readonly memfdFlags: number;
   /** NT_GNU_BUILD_ID of a mapped ELF file; empty if none. */
   readonly buildId: Uint8Array;

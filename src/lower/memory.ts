@@ -16,7 +16,8 @@ import type { Slot } from "./operands.js";
 import { firstEndingAfter } from "./page-loading.js";
 import type { ProgramBuilder } from "./program-builder.js";
 import { type ReadingParts, readPages } from "./read-pages.js";
-import type { StagedMemory } from "./shared-memory.js";
+import { mayWrite, noHugePages, type StagedMemory } from "./shared-memory.js";
+import { SHM } from "../linux/sysv-ipc.js";
 import { type VmaPlan, planVmas } from "./vma-plan.js";
 
 /** vm.mmap_min_addr; PR_SET_MM_MAP refuses lower addresses. */
@@ -159,6 +160,7 @@ function mapVma(parts: MemoryParts, plan: VmaPlan, before: VmaPlan | undefined, 
     case "kernel":
       return;
     case "staging": {
+      if (mapHugeWindow(parts, vma)) break;
       const window = parts.staged.windowOf(vma);
       if (window === undefined) return;
       b.syscall("mremap", [window, 0, length, MREMAP.maymove | MREMAP.fixed, vma.start], {
@@ -203,6 +205,20 @@ function mapVma(parts: MemoryParts, plan: VmaPlan, before: VmaPlan | undefined, 
     // Kernels without CONFIG_ANON_VMA_NAME refuse; names are for people only.
     b.syscall("prctl", [PR.setVma, PR_SET_VMA_ANON_NAME, vma.start, length, b.string(vma.name)], { expect: "any" });
   }
+}
+
+/** A window of shared memory of huge pages; false for ordinary memory. */
+function mapHugeWindow({ builder: b, staged }: MemoryParts, vma: VmaRow): boolean {
+  const huge = staged.hugeWindowOf(vma);
+  if (huge === undefined) return false;
+  const length = vma.end - vma.start;
+  const done = { expect: vma.start, message: `map huge pages at ${hex(vma.start)}-${hex(vma.end)}`, hint: noHugePages };
+  if ("segment" in huge) b.syscall("shmat", [huge.segment, vma.start, mayWrite(vma) ? 0 : SHM.rdonly], done);
+  else {
+    const prot = mayWrite(vma) ? PROT.read | PROT.write : PROT.read;
+    b.syscall("mmap", [vma.start, length, prot, MAP.shared | MAP.fixedNoreplace, huge.fd, vma.offset], done);
+  }
+  return true;
 }
 
 /** Policies of a mapping that was just made; its pages come later, and from the nodes named. */

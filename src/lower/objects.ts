@@ -7,14 +7,19 @@ import type { ExtentRow, ObjectRow, VmaRow } from "../gen/tables.js";
 import { vmaVmFlagsBits } from "../gen/tables.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import { isSharedForWriting } from "../model/needed-files.js";
-import { AT, ERRNO, F, FS_IOC, F_SEAL_FUTURE_WRITE, MFD, O, PROT } from "./constants.js";
+import { hugeShiftIn } from "../linux/huge-pages.js";
+import { alignUp } from "./align.js";
+import { AT, ERRNO, F, FS_IOC, F_SEAL_FUTURE_WRITE, MAP, MFD, O, PROT } from "./constants.js";
 import type { FileChecks } from "./file-checks.js";
 import type { LowerContext } from "./context.js";
 import type { Slot } from "./operands.js";
-import { verifyExtents } from "./page-loading.js";
+import { readExtents, verifyExtents } from "./page-loading.js";
 import { isRemoved, makeRemoved, withParents } from "./fds/removed.js";
 import type { ProgramBuilder } from "./program-builder.js";
 import type { StagedMemory } from "./shared-memory.js";
+
+/** The first process has nothing there: staged memory and the hole lie below. */
+const hugeFillAt = 0x6000_0000_0000n;
 
 /** sendfile moves at most this many bytes a call (MAX_RW_COUNT), rounded down to something even. */
 export const maxTransfer = 0x4000_0000n;
@@ -409,6 +414,11 @@ export class ObjectOpener {
     const message = `fill ${object.path} ${purpose}`;
     const hint = "there must be room on its filesystem";
     b.syscall("ftruncate", [fd, object.size], { message, hint });
+    const shift = object.kind === "memfd" ? hugeShiftIn(object.memfdFlags) : 0;
+    if (shift !== 0) {
+      this.#fillHuge(fd, object, extents, 1n << BigInt(shift));
+      return;
+    }
     verifyExtents(b, this.#imageFd, extents, object.path);
     for (const { address, length, fileOffset } of extents) {
       const wanted = address + length > object.size ? object.size - address : length;
@@ -419,6 +429,21 @@ export class ObjectOpener {
       }
     }
     b.syscall("lseek", [fd, 0, 0], { message });
+  }
+
+  /** The file system of huge pages knows no write: the content goes in through a mapping. */
+  #fillHuge(fd: Slot, object: ObjectRow, extents: readonly ExtentRow[], page: bigint): void {
+    const b = this.#builder;
+    const length = ((object.size + page - 1n) / page) * page;
+    if (length === 0n || extents.length === 0) return;
+    const start = alignUp(hugeFillAt, page);
+    b.syscall("mmap", [start, length, PROT.read | PROT.write, MAP.shared | MAP.fixedNoreplace, fd, 0], {
+      expect: start,
+      message: `map ${object.path} to fill it`,
+      hint: "there are not enough huge pages: sysctl vm.nr_hugepages says how many there are",
+    });
+    readExtents(b, this.#imageFd, extents, (offset) => start + offset, object.path);
+    b.syscall("munmap", [start, length]);
   }
 
   #finish(index: number, fd: Slot, object: ObjectRow, purpose: string): void {

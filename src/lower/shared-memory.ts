@@ -9,10 +9,12 @@ import type { Checkpoint } from "../model/checkpoint.js";
 import { CrimgError } from "../errors/crimg-error.js";
 import { type SysvSegmentRow, type VmaRow, vmaVmFlagsBits as vm } from "../gen/tables.js";
 import { type AddressRange, findRoom } from "./address-space.js";
+import { hugeShiftIn } from "../linux/huge-pages.js";
 import { AT, MAP, O, PROT, pageSize } from "./constants.js";
 import type { LowerContext } from "./context.js";
 import type { Slot } from "./operands.js";
 import { readExtents } from "./page-loading.js";
+import { hugeMapFlags } from "./vma-plan.js";
 import { makeSegment } from "./sysv/segments.js";
 
 /** Away from the hole, which is sought from the bottom. */
@@ -24,6 +26,8 @@ export class StagedMemory {
   /** Segments are attached a second time where some mapping of them may never be written (SHM_RDONLY). */
   readonly #readOnly = new Map<number, bigint>();
   readonly #lengths = new Map<number, bigint>();
+  /** Descriptors of shared memory of huge pages. */
+  readonly #hugeFds = new Map<number, Slot>();
   readonly #segments: ReadonlyMap<number, SysvSegmentRow>;
   readonly range: AddressRange | undefined;
 
@@ -35,7 +39,7 @@ export class StagedMemory {
     this.#segments = new Map(sysvSegments.map((segment) => [segment.object, segment]));
     const isReadOnly = new Set<number>();
     const grow = (object: number, size: bigint): unknown =>
-      this.#lengths.set(object, alignUp(max(size, this.#lengths.get(object) ?? 0n), pageSize));
+      this.#lengths.set(object, alignUp(max(size, this.#lengths.get(object) ?? 0n), this.#pageSizeOf(object)));
     for (const vma of vmas) {
       if (vma.kind !== "anon_shared" || vma.object === null) continue;
       grow(vma.object, max(vma.offset + (vma.end - vma.start), objects[vma.object]?.size ?? 0n));
@@ -45,17 +49,45 @@ export class StagedMemory {
     for (const { object, size } of sysvSegments) grow(object, size);
     // Some is open, or mapped privately, and mapped shared by nobody.
     for (const [object, { kind, size }] of objects.entries()) if (kind === "shared_memory" && size > 0n) grow(object, size);
-    const total = [...this.#lengths].reduce((sum, [object, size]) => sum + (size + pageSize) * (isReadOnly.has(object) ? 2n : 1n), 0n);
+    const total = [...this.#lengths].reduce(
+      (sum, [object, size]) => sum + (size + this.#pageSizeOf(object) + pageSize) * (isReadOnly.has(object) ? 2n : 1n),
+      0n,
+    );
     if (total === 0n) return;
     const start = findRoom(used, total, stagingFrom);
     let next = start;
     for (const [object, size] of this.#lengths) {
       for (const addresses of isReadOnly.has(object) ? [this.addresses, this.#readOnly] : [this.addresses]) {
-        addresses.set(object, next);
-        next += size + pageSize;
+        const address = alignUp(next, this.#pageSizeOf(object));
+        addresses.set(object, address);
+        next = address + size + pageSize;
       }
     }
     this.range = { start, end: next };
+  }
+
+  /** Bytes of a page of the object. */
+  #pageSizeOf(object: number): bigint {
+    const shift = this.#shiftOf(object);
+    return shift === 0 ? pageSize : 1n << BigInt(shift);
+  }
+
+  #shiftOf(object: number): number {
+    const { objects, vmas } = this.checkpoint.tables;
+    const shift = hugeShiftIn(objects[object]?.memfdFlags ?? 0);
+    return shift === 0 && vmas.some((vma) => vma.object === object && (vma.vmFlags & vm.ht) !== 0n) ? 21 : shift;
+  }
+
+  /**
+   * How a mapping of huge pages comes to be, which mremap cannot duplicate: from this descriptor, or, of a System V
+   * segment, by attaching it. Undefined for ordinary memory.
+   */
+  hugeWindowOf(vma: VmaRow): { readonly fd: Slot } | { readonly segment: number } | undefined {
+    if (vma.object === null || this.#shiftOf(vma.object) === 0) return undefined;
+    const segment = this.#segments.get(vma.object);
+    if (segment !== undefined) return { segment: segment.id };
+    const fd = this.#hugeFds.get(vma.object);
+    return fd === undefined ? undefined : { fd };
   }
 
   /** Where a mapping's window begins. */
@@ -98,21 +130,29 @@ export class StagedMemory {
         );
       if (segment === undefined) this.#mapAnonymous(context, object, address, length);
       else makeSegment(context, segment, { address, length, readOnly: this.#readOnly.get(object) }, fill);
-      if (segment === undefined) fill();
+      if (segment !== undefined) continue;
+      fill();
+      if (this.#shiftOf(object) === 0) continue;
+      const fd = this.open(context, object, O.rdwr, "to map its huge pages");
+      context.keepHigh(fd);
+      this.#hugeFds.set(object, fd);
     }
   }
 
   #mapAnonymous({ builder: b }: LowerContext, object: number, address: bigint, length: bigint): void {
     const users = this.checkpoint.tables.vmas.filter((vma) => vma.object === object && vma.kind === "anon_shared");
     const flags = users.length > 0 && users.every((vma) => (vma.vmFlags & vm.nr) !== 0n) ? MAP.noreserve : 0;
-    const hugetlb = users.some((vma) => (vma.vmFlags & vm.ht) !== 0n) ? MAP.hugetlb : 0;
+    const shift = this.#shiftOf(object);
+    const hugetlb = shift === 0 ? 0 : hugeMapFlags(shift);
     b.syscall("mmap", [address, length, PROT.read | PROT.write, MAP.shared | MAP.anonymous | MAP.fixedNoreplace | flags | hugetlb, -1, 0], {
       expect: address,
       message: `make ${length} bytes of shared memory`,
-      hint: "there is not enough memory",
+      hint: shift === 0 ? "there is not enough memory" : noHugePages,
     });
   }
 }
+
+export const noHugePages = "there are not enough huge pages: sysctl vm.nr_hugepages says how many there are";
 
 /** Formats that know no flags (0) have none that may not be written. */
 export function mayWrite({ vmFlags }: VmaRow): boolean {

@@ -2,6 +2,7 @@
 /** What it takes to make one mapping again, as data; memory.ts turns plans into ops, tests judge them without a kernel. */
 import type { VmaRow } from "../gen/tables.js";
 import { vmaProtBits, vmaVmFlagsBits as vm } from "../gen/tables.js";
+import { MFD_HUGE_SHIFT } from "../linux/huge-pages.js";
 import { MADV, MAP, PROT } from "./constants.js";
 import { mayWrite } from "./shared-memory.js";
 
@@ -46,7 +47,8 @@ function planVma(vma: VmaRow, hasPages: boolean, isSeparate: boolean, isMerged: 
   if (vma.kind === "anon_private" || vma.kind === "aio_ring") mapFlags |= MAP.anonymous;
   if (has(vm.gd) || (vma.vmFlags === 0n && vma.isStack === 1)) mapFlags |= MAP.growsdown;
   if (has(vm.nr)) mapFlags |= MAP.noreserve;
-  if (has(vm.ht)) mapFlags |= MAP.hugetlb;
+  // A file says by itself of which pages it is.
+  if (has(vm.ht) && vma.kind !== "file_private" && vma.kind !== "file_shared") mapFlags |= hugeMapFlags(vma.hugeShift);
   if (has(vm.dp)) mapFlags = (mapFlags & ~MAP.private) | MAP.droppable;
   // Memory that is or once was writable is accounted (ac); so is what we make writable to fill it.
   const mustWrite = hasPages || (isPrivate && has(vm.ac)) || isSeparate;
@@ -74,6 +76,11 @@ function planVma(vma: VmaRow, hasPages: boolean, isSeparate: boolean, isMerged: 
     lock: has(vm.lo) ? (has(vm.lf) ? 1 : 0) : undefined,
     isSeparate,
   };
+}
+
+/** MAP_HUGETLB with the size of pages; formats that do not know it have the default size. */
+export function hugeMapFlags(shift: number): number {
+  return (MAP.hugetlb | (shift << MFD_HUGE_SHIFT)) >>> 0;
 }
 
 function sourceOf(vma: VmaRow): VmaPlan["source"] {

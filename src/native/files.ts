@@ -100,6 +100,8 @@ export interface FileStat {
   readonly uid: number;
   readonly gid: number;
   readonly size: bigint;
+  /** st_blksize; the size of a page on a file system of huge pages. */
+  readonly blockSize?: number;
   readonly atimeNs: bigint;
   readonly mtimeNs: bigint;
 }
@@ -130,6 +132,7 @@ export function parseFileStat(data: Buffer): FileStat {
     uid: data.readUInt32LE(28),
     gid: data.readUInt32LE(32),
     size: data.readBigInt64LE(48),
+    blockSize: Number(data.readBigInt64LE(56)),
     atimeNs: data.readBigInt64LE(72) * 1_000_000_000n + data.readBigInt64LE(80),
     mtimeNs: data.readBigInt64LE(88) * 1_000_000_000n + data.readBigInt64LE(96),
   };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** All families of probes, in the order of docs/limits.md. A new one is a C program, a list like process.ts, and a line here. */
 import { files } from "./files.js";
+import { huge } from "./huge.js";
 import { io } from "./io.js";
 import { ipc } from "./ipc.js";
 import { memory } from "./memory.js";
@@ -12,4 +13,4 @@ import { socketOptions } from "./socket-options.js";
 import { sockets } from "./sockets.js";
 import { threads } from "./threads.js";
 
-export const families: readonly Family[] = [memory, security, threads, processes, files, ipc, io, sockets, socketOptions, namespaces];
+export const families: readonly Family[] = [memory, huge, security, threads, processes, files, ipc, io, sockets, socketOptions, namespaces];

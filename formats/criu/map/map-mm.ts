@@ -2,6 +2,7 @@
 /** mm-PID.img ↔ rows of `mms` and `vmas`. */
 import { create, toBinary } from "@bufbuild/protobuf";
 import { mmRow, objectRow, type VmaKind, type VmaRow, vmaRow, vmaVmFlagsBits } from "../../../src/gen/tables.js";
+import { MFD_HUGE_SHIFT } from "../../../src/linux/huge-pages.js";
 import type { ModelBuilder } from "../builder.js";
 import type { ImageSetIds } from "../ids/image-set-ids.js";
 import { fileType } from "./file-types.js";
@@ -87,6 +88,7 @@ function addVma(builder: ModelBuilder, mm: number, entry: MmEntry, vma: VmaEntry
       prot: vma.prot & 7,
       object,
       vmFlags: kind === "vsyscall" ? 0n : vmFlagsFromWire(vma.prot, vma.flags, vma.madv, mayWrite),
+      hugeShift: (vma.flags & mapFlag.hugeTlb) !== 0 ? (vma.flags >>> MFD_HUGE_SHIFT) & 63 || 21 : 0,
       isHeap: (vma.status & areaStatus.heap) !== 0 ? 1 : 0,
       isStack: kind === "anon_private" && vma.start <= entry.mmStartStack && entry.mmStartStack < vma.end ? 1 : 0,
     }),
@@ -177,7 +179,7 @@ export function vmaToWire(context: ImageSetIds, row: number): VmaEntry {
     pgoff: vma.kind === "vdso" || vma.kind === "vvar" ? 0n : vma.offset,
     shmid: 0n,
     prot: vma.prot,
-    flags: mapFlagsToWire(vma.vmFlags),
+    flags: (mapFlagsToWire(vma.vmFlags) | (vma.hugeShift << MFD_HUGE_SHIFT)) >>> 0,
     status: areaStatus.regular,
     fd: -1n,
   });

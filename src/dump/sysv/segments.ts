@@ -41,7 +41,8 @@ export function collectSegments(context: DumpContext, users: SystemVUsers, mappe
     const flags =
       ((mode & SHM.dest) !== 0 ? sysvSegmentFlagsBits.removed : 0) |
       ((mode & SHM.locked) !== 0 ? sysvSegmentFlagsBits.locked : 0) |
-      (isOutside ? sysvSegmentFlagsBits.outside : 0);
+      (isOutside ? sysvSegmentFlagsBits.outside : 0) |
+      (context.objects.row(object).memfdFlags !== 0 ? sysvSegmentFlagsBits.hugetlb : 0);
     context.tables.sysvSegments.push(
       sysvSegmentRow({
         object,

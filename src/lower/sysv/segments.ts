@@ -5,6 +5,7 @@
  */
 import { type SysvSegmentRow, sysvSegmentFlagsBits as bits } from "../../gen/tables.js";
 import { IPC, ipcOffset, ipcStructSize, SHM } from "../../linux/sysv-ipc.js";
+import { hugeShiftIn, MFD_HUGE_SHIFT } from "../../linux/huge-pages.js";
 import { MADV } from "../constants.js";
 import type { LowerContext } from "../context.js";
 import type { Slot } from "../operands.js";
@@ -60,9 +61,11 @@ export function makeSegment(context: LowerContext, row: SysvSegmentRow, place: S
 }
 
 /** A segment that was removed keeps the key that it was made with in its name; another may have that key now. */
-function makeUnderKey({ builder: b }: LowerContext, { key, size, flags }: SysvSegmentRow, name: string, mode: number): Slot {
+function makeUnderKey(context: LowerContext, { key, size, flags, object }: SysvSegmentRow, name: string, mode: number): Slot {
+  const b = context.builder;
   const got = b.slot(`new ${name}`);
-  const huge = (flags & bits.hugetlb) !== 0 ? SHM.hugetlb : 0;
+  const shift = hugeShiftIn(context.checkpoint.tables.objects[object]?.memfdFlags ?? 0);
+  const huge = (flags & bits.hugetlb) !== 0 ? (SHM.hugetlb | (shift << MFD_HUGE_SHIFT)) >>> 0 : 0;
   const message = `make ${name} of ${size} bytes`;
   if ((flags & bits.removed) === 0 || key === 0) {
     b.syscall("shmget", [key, size, mode | huge], {

@@ -569,6 +569,7 @@ export const vmaArbitrary: fc.Arbitrary<VmaRow> = fc.record({
   isHeap: u1,
   isStack: u1,
   pkey: u1,
+  hugeShift: u1,
   name: text(20),
 });
 
