@@ -537,7 +537,8 @@ types:
       - { id: atime_ns, type: s8, -crimg-format: time_ns, doc: "Access time." }
       - { id: fs_magic, type: u8, -crimg-format: hex, doc: "statfs f_type." }
       - { id: seals, type: u4, -crimg-format: hex, doc: "F_GET_SEALS of a memfd." }
-      - { id: memfd_flags, type: u4, -crimg-format: hex, doc: "memfd_create flags that matter (MFD_HUGETLB and size); also of shared memory of huge pages." }
+      - { id: memfd_flags, type: u4, -crimg-format: hex, doc: "memfd_create flags that matter (MFD_HUGETLB and size); also of
+          shared memory of huge pages." }
       - { id: build_id, type: blob_ref, -crimg-format: hex, doc: "NT_GNU_BUILD_ID of a mapped ELF file; empty if none." }
       - { id: link_target, type: str_ref, doc: "Symbolic links without a name: where they lead. Files whose name `path` is gone: another
           name that they have; empty for none." }
