@@ -40,6 +40,8 @@ export class ModelBuilder {
   readonly pathFileIds = new Set<number>();
   /** Entries that name files which lost their own name (linked remaps). */
   readonly linkTargets = new Set<number>();
+  /** Devices of the filesystems of `mounts` rows, as the set numbers them. */
+  readonly mountDevices = new Map<number, number>();
   /** Entries that the model has no kind for. */
   readonly keptFiles = new Set<number>();
 

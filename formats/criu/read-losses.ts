@@ -4,7 +4,6 @@ import { isFieldSet } from "@bufbuild/protobuf";
 import type { FacetName, Loss } from "../../src/adapter/format.js";
 import { someOf } from "../../src/adapter/losses.js";
 import { TaskCoreSchema } from "./gen/core_pb.js";
-import type { KernelIds } from "./gen/tree_pb.js";
 import type { WireSet } from "./wire/load.js";
 import { areaStatus } from "./map/vma-status.js";
 
@@ -19,7 +18,6 @@ export function lossesOfSet(wire: WireSet): Loss[] {
     losses.push({ code, facet, count: names.length, text: `${what}: ${someOf(names)}.` });
   };
   const cores = [...wire.cores];
-  add("tree.namespaces", "tree", foreignNamespaces(wire), "Namespaces of its own are kept for CRIU only");
   add(
     "credentials.loginuid",
     "credentials",
@@ -62,24 +60,3 @@ const special = [
   [areaStatus.socket, "a packet socket's ring"],
   [areaStatus.uprobes, "[uprobes]"],
 ] as const;
-
-/** Not all sets have all of them: an id of 0 says nothing. The clocks of a time namespace are kept. */
-const namespaceIds = [
-  ["pidNsId", "pid"],
-  ["netNsId", "net"],
-  ["ipcNsId", "ipc"],
-  ["utsNsId", "uts"],
-  ["mntNsId", "mnt"],
-  ["userNsId", "user"],
-  ["cgroupNsId", "cgroup"],
-] as const satisfies readonly (readonly [keyof KernelIds, string])[];
-
-/** Processes that lived in other namespaces than the dumper: "pid, mnt of 1". */
-function foreignNamespaces(wire: WireSet): string[] {
-  const own = wire.inventory.rootIds;
-  if (!own) return [];
-  return [...wire.ids].flatMap(([pid, ids]) => {
-    const kinds = namespaceIds.flatMap(([key, name]) => (own[key] !== 0 && ids[key] !== 0 && own[key] !== ids[key] ? [name] : []));
-    return kinds.length === 0 ? [] : [`${kinds.join(", ")} of ${pid}`];
-  });
-}

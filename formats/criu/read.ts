@@ -5,6 +5,7 @@ import type { ReadOptions } from "../../src/adapter/format.js";
 import { CrimgError } from "../../src/errors/crimg-error.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
 import { compressionOf } from "./archive/archive.js";
+import { readTmpfs } from "./archive/tmpfs.js";
 import { extractSet } from "./archive/extract.js";
 import { fromWire } from "./wire/from-wire.js";
 import { openImage } from "./wire/image-reader.js";
@@ -19,7 +20,8 @@ import { loadSet } from "./wire/load.js";
 export async function readCriu(path: string, options: ReadOptions): Promise<Checkpoint> {
   const set = await openSet(path);
   try {
-    const { checkpoint, losses } = fromWire(loadSet(set));
+    const wire = loadSet(set);
+    const { checkpoint, losses } = fromWire(wire, await readTmpfs(set));
     for (const loss of losses) options.onLoss?.(loss);
     return checkpoint;
   } finally {

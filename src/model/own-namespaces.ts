@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Namespaces of a tree's own: lookups over `namespaces` and `task_namespaces`. */
-import type { NamespaceKind, NamespaceRow, Tables } from "../gen/tables.js";
+import type { MountRow, NamespaceKind, NamespaceRow, Tables } from "../gen/tables.js";
 
 /** By kind, the row of the namespace that a task lives in, of those that are the tree's own. */
 export type NamespaceSet = Partial<Readonly<Record<NamespaceKind, number>>>;
@@ -20,4 +20,18 @@ export function namespacesOf({ namespaces, taskNamespaces }: NamespaceTables, ta
 /** A namespace as people name it: `network namespace`. */
 export function namespaceName({ kind }: Pick<NamespaceRow, "kind">): string {
   return `${kind} namespace`;
+}
+
+/** What a container engine mounts over files of the root; without them those are there. */
+export const engineFiles: ReadonlySet<string> = new Set([
+  "/etc/hosts",
+  "/etc/hostname",
+  "/etc/resolv.conf",
+  "/run/.containerenv",
+  "/run/secrets",
+]);
+
+/** Whether a resume can do without a mount that nobody gives: what it covers is there then, and nothing is less confined. */
+export function isOptionalMount({ point, fsType }: Pick<MountRow, "point" | "fsType">): boolean {
+  return engineFiles.has(point) || fsType.startsWith("cgroup");
 }

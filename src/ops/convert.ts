@@ -12,6 +12,7 @@ import { Checkpoint } from "../model/checkpoint.js";
 import { absentBytes } from "../model/absent.js";
 import { assertResumable } from "../model/resumable.js";
 import { selectTask } from "../model/select-task.js";
+import { assertRootGiven, changeRoot, changesRoot, type OwnRootChanges } from "./changes/own-root.js";
 import { expandInput } from "./expand/expand-input.js";
 import { InterruptGuard } from "./interrupt.js";
 import { writeWithoutZeros } from "./write-without-zeros.js";
@@ -19,7 +20,7 @@ import { openOutput } from "./output.js";
 import { type Input, resolveInput } from "./input.js";
 import { modelText } from "./report/words.js";
 
-export interface ConvertOptions extends WriteOptions {
+export interface ConvertOptions extends WriteOptions, Omit<OwnRootChanges, "onLoss"> {
   readonly registry: FormatRegistry;
   /** Format id; by content if absent. */
   readonly from?: string;
@@ -145,8 +146,12 @@ export async function convert(input: string, output: string, options: ConvertOpt
       onLoss: (loss) => report.add(loss),
     });
     try {
-      const checkpoint = withDefaults(options.pid === undefined ? whole : selectTask(whole, options.pid), options);
-      if (target.isExecutable === true) assertResumable(checkpoint);
+      const selected = withDefaults(options.pid === undefined ? whole : selectTask(whole, options.pid), options);
+      const checkpoint = withRoot(selected, { ...options, onLoss: (loss) => report.add(loss) });
+      if (target.isExecutable === true) {
+        assertResumable(checkpoint);
+        assertRootGiven(checkpoint.tables);
+      }
       report.addAll(target.losses?.(checkpoint, options) ?? []);
       if (target.keepsAbsentMemory !== true) report.addAll(absentAsZeros(checkpoint));
       options.onLosses?.(report.losses);
@@ -176,6 +181,13 @@ function absentAsZeros(checkpoint: Checkpoint): Loss[] {
     count: Number(bytes),
     text: `bytes of memory that are not known will read as zeros: ${reason}`,
   }));
+}
+
+/** The same checkpoint, with the root directory and mounts that were given. */
+function withRoot(checkpoint: Checkpoint, changes: OwnRootChanges): Checkpoint {
+  if (!changesRoot(changes)) return checkpoint;
+  const { tables, sources, unknownTables } = checkpoint;
+  return new Checkpoint({ tables: changeRoot(tables, changes), sources, unknownTables });
 }
 
 /** The same checkpoint, for which something else holds at a resume that does not say. */

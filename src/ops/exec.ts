@@ -16,6 +16,7 @@ import type { Checkpoint } from "../model/checkpoint.js";
 import { assertResumable } from "../model/resumable.js";
 import { withoutTcpConnections } from "../model/tcp-close.js";
 import { addressOf, cString, failed, memfdCreate, tryCall, tryFcntl } from "../native/index.js";
+import { assertRootGiven } from "./changes/own-root.js";
 import { applyChanges, hasChanges } from "./changes/apply.js";
 import { parseInheritedFd } from "./changes/inherit-fd.js";
 import { resolveInput } from "./input.js";
@@ -48,6 +49,7 @@ export async function exec(options: ExecOptions): Promise<number> {
   try {
     const checkpoint = isChanged ? applyChanges(whole, options) : whole;
     assertResumable(checkpoint);
+    assertRootGiven(checkpoint.tables);
     const wanted = options.tcpClose === true ? withoutTcpConnections(checkpoint) : checkpoint;
     fd = await linkImage(wanted, await options.registry.load(imageFormat), options.onProgress);
   } finally {

@@ -92,6 +92,11 @@ function readReport(directory: string): Report | undefined {
 }
 
 async function cycle(t: TestContext, starter: readonly string[], resumer: readonly string[]): Promise<void> {
+  const started: number[] = [];
+  // Before the directory goes, in which they write.
+  t.after(() => {
+    for (const pid of started) endTree(pid);
+  });
   const directory = temporaryDirectory(t);
   const script = join(directory, "program.py");
   writeFileSync(script, program);
@@ -101,7 +106,7 @@ async function cycle(t: TestContext, starter: readonly string[], resumer: readon
   const launch = (command: readonly string[]): number => {
     const [name = "", ...words] = command;
     const { pid } = spawn(name, words, { cwd: directory, stdio: ["ignore", "ignore", "inherit"] });
-    t.after(() => endTree(pid ?? 0));
+    started.push(pid ?? 0);
     return pid ?? assert.fail(`cannot start ${name}`);
   };
   const outside = launch([...starter, "python3", script, directory]);

@@ -3,7 +3,18 @@
  * Takes the image set out of an archive into a private directory. Members are hostile: nothing is written outside
  * that directory, names are single components of a set's own kind, links are refused, disk space is asked for first.
  */
-import { closeSync, createReadStream, mkdirSync, mkdtempSync, openSync, rmSync, statfsSync, writeSync, ftruncateSync } from "node:fs";
+import {
+  closeSync,
+  createReadStream,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  renameSync,
+  rmSync,
+  statfsSync,
+  writeSync,
+  ftruncateSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Transform, type TransformCallback } from "node:stream";
@@ -14,10 +25,12 @@ import { CrimgError } from "../../../src/errors/crimg-error.js";
 import { ZstdDecoder } from "../../../src/bytes/zstd.js";
 import { maxZstdWindow, zstdWindow } from "../../../src/bytes/zstd-window.js";
 import type { Compression } from "./archive.js";
+import { sharedMemoryTar } from "./tmpfs.js";
 import { inventoryName } from "../wire/image-types.js";
 
 /** Names of a set. Everything else in an archive (root filesystem, logs, configuration) is passed over. */
-const imageName = /^(?:[A-Za-z0-9][A-Za-z0-9._-]{0,200}\.img|stats-dump|irmap-cache|tmpfs-[A-Za-z0-9.-]{1,40}\.tar\.gz\.img)$/;
+const imageName =
+  /^(?:[A-Za-z0-9][A-Za-z0-9._-]{0,200}\.img|stats-dump|irmap-cache|tmpfs-[A-Za-z0-9.-]{1,40}\.tar\.gz\.img|descriptors\.json)$/;
 /** Directories of an archive that may hold a set; an engine's has one. */
 const maxFolders = 64;
 /** Images in all; each needs an inode here. */
@@ -67,6 +80,7 @@ function refuse(source: string, message: string, member?: string, cause?: unknow
 class Folders {
   readonly #folders = new Map<string, { directory: string; names: Set<string> }>();
   #members = 0;
+  #hasSharedMemory = false;
 
   constructor(
     readonly path: string,
@@ -77,6 +91,12 @@ class Folders {
     const slash = header.name.lastIndexOf("/");
     const folder = header.name.slice(0, slash + 1).replace(/^(\.\/)+/, "");
     const name = header.name.slice(slash + 1);
+    if (header.name.replace(/^(\.\/)+/, "") === sharedMemoryTar && header.type === "file") {
+      this.#requireSpace(header);
+      await store(join(this.temporary, sharedMemoryTar), stream);
+      this.#hasSharedMemory = true;
+      return;
+    }
     if (!imageName.test(name)) {
       await drain(stream);
       return;
@@ -129,7 +149,11 @@ class Folders {
     const sets = [...this.#folders].filter(([, { names }]) => names.has(inventoryName) && names.has("pstree.img"));
     const depth = (folder: string): number => folder.split("/").length;
     sets.sort(([left], [right]) => depth(left) - depth(right));
-    return sets[0]?.[1].directory;
+    const directory = sets[0]?.[1].directory;
+    // It lies beside the set; here it is one of its files.
+    if (directory !== undefined && this.#hasSharedMemory)
+      renameSync(join(this.temporary, sharedMemoryTar), join(directory, sharedMemoryTar));
+    return directory;
   }
 }
 

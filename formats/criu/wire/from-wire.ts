@@ -5,6 +5,7 @@ import { toBinary } from "@bufbuild/protobuf";
 import { checkpointRow, descriptorRow, taskRow, threadRow } from "../../../src/gen/tables.js";
 import { Checkpoint } from "../../../src/model/checkpoint.js";
 import { statSync } from "node:fs";
+import type { TmpfsContents } from "../archive/tmpfs.js";
 import { ModelBuilder } from "../builder.js";
 import { u32Bytes, u32Values, ImageSetIds } from "../ids/image-set-ids.js";
 import { ForeignReader, formatId, wholeCheckpoint } from "../foreign/foreign.js";
@@ -24,6 +25,9 @@ import { taskStatesFromWire } from "../map/states.js";
 import { mmFromWire, objectOfFileId } from "../map/map-mm.js";
 import { remapType } from "../map/map-object.js";
 import { isRemoved } from "../map/removed.js";
+import { addNamespaces } from "../map/namespaces.js";
+import { addTmpfs } from "../map/tmpfs.js";
+import { inheritStandardStreams } from "../map/standard-streams.js";
 import { credsFromWire, processFromWire, queueFromWire } from "../map/map-task.js";
 import { lossesOfSet, lostLocks } from "../read-losses.js";
 import { xfeaturesOf } from "../map/map-xstate.js";
@@ -31,7 +35,7 @@ import { PagemapReader } from "../pages/pagemap.js";
 import { coreToWire, deadCoreToWire, fsToWire, idsToWire, inventoryToWire, objectFileToWire, treeToWire } from "./to-wire.js";
 
 /** Builds the checkpoint. Page and ghost files are opened, their content is not read. */
-export function fromWire(wire: WireSet): { checkpoint: Checkpoint; losses: ModelBuilder["losses"] } {
+export function fromWire(wire: WireSet, tmpfs?: TmpfsContents): { checkpoint: Checkpoint; losses: ModelBuilder["losses"] } {
   const builder = new ModelBuilder(wire);
   builder.losses.push(...lossesOfSet(wire));
   try {
@@ -41,6 +45,9 @@ export function fromWire(wire: WireSet): { checkpoint: Checkpoint; losses: Model
     for (const entry of wire.tree) addTask(builder, entry, mmsByVm, pages);
     const [main] = builder.tables.checkpoint;
     if (main && builder.vdsoBuildId) builder.tables.checkpoint[0] = { ...main, vdsoBuildId: builder.vdsoBuildId };
+    inheritStandardStreams(builder);
+    addNamespaces(builder);
+    if (tmpfs) addTmpfs(builder, tmpfs);
     finishFiles(builder);
     addSeccomp(builder);
     const unknownLocks = addLocks(builder);

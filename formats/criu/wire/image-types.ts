@@ -41,6 +41,9 @@ const magics: Readonly<Record<string, number>> = {
   seccomp: 0x64413049,
   filelocks: 0x54323616,
   sigacts: 0x55344201,
+  utsns: 0x54473203,
+  userns: 0x55474906,
+  mountpoints: 0x55563928,
 };
 
 /** An image of CRIU before 3.4 with the open files of one kind. */

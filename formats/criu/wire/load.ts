@@ -213,7 +213,7 @@ function carriedImages(set: ImageSet): { carried: Map<string, Uint8Array>; tooBi
   const tooBig: string[] = [];
   let total = 0;
   for (const name of [...set.names].sort()) {
-    if (isModelled(name) || !/\.img$|^stats-|^irmap-cache$|\.tar\.gz$/.test(name)) continue;
+    if (isModelled(name) || !/\.img$|^stats-|^irmap-cache$|\.tar\.gz$|^descriptors\.json$/.test(name)) continue;
     const reader = openRaw(set, name);
     try {
       const size = reader.size;

@@ -4,6 +4,7 @@ import { exitStatus } from "../../errors/crimg-error.js";
 import { toJsonText } from "../../errors/json.js";
 import { clockOption, parseClock } from "../clock.js";
 import { lazyOptions, parseLazy } from "../lazy.js";
+import { parseRoot, rootOptions } from "../own-root.js";
 import { defineCommand } from "../command.js";
 import { parsePid } from "../pid.js";
 import { progressOn } from "../progress.js";
@@ -30,6 +31,7 @@ export const command = defineCommand({
     },
     clock: clockOption("If the resume of OUT does not choose"),
     ...lazyOptions("If the resume of OUT does not choose"),
+    ...rootOptions,
     full: { type: "boolean", describe: "Core files: all memory instead of what the kernel's coredump_filter selects" },
     inlinePages: { type: "boolean", describe: "JSON: store pages in the document, as base64" },
     force: { type: "boolean", alias: "f", describe: "Replace OUT if it exists" },
@@ -55,6 +57,7 @@ export const command = defineCommand({
         bundle: args.bundle,
         ...parseClock(args.clock),
         ...parseLazy(args),
+        ...parseRoot(args),
         force: args.force,
         sync: args.sync,
         verify: !args.noVerify,

@@ -2,6 +2,7 @@
 import { CrimgError } from "../../errors/crimg-error.js";
 import { clockOption, parseClock } from "../clock.js";
 import { lazyOptions, parseLazy } from "../lazy.js";
+import { parseRoot, rootOptions } from "../own-root.js";
 import { defineCommand } from "../command.js";
 import { progressOn } from "../progress.js";
 import { externalOptions, externalOptionsAtExecNote, externalOptionSpecs } from "../external-options.js";
@@ -49,6 +50,7 @@ export const command = defineCommand({
       value: "OLD=NEW",
       describe: "Use another GPU of the same kind, both named GPU-…; may be repeated",
     },
+    ...rootOptions,
     tcpMap: {
       type: "strings",
       group: changes,
@@ -114,6 +116,7 @@ export const command = defineCommand({
       ...parseClock(args.clock),
       ...parseLazy(args),
       files: args.files,
+      ...parseRoot(args),
       tcpMap: args.tcpMap,
       pathMap: args.pathMap,
       inheritFd: args.inheritFd,

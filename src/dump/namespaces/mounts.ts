@@ -96,6 +96,8 @@ function howToMount(info: MountInfo, parent: number | null, planned: readonly Pl
     return { origin: "made", source: info.source };
   if (earlier >= 0) return { origin: "bind", source: info.source, sameAs: earlier };
   if (onMachine !== undefined) return { origin: "bind", source: onMachine };
+  // A file that a resume of crimg's brought back: its bytes are looked for.
+  if (info.fsType === "tmpfs" && !isWhole) return { origin: "bind", source: "" };
   if (info.fsType.startsWith("cgroup")) return { origin: "made", source: info.source };
   return {
     origin: "external",

@@ -87,6 +87,20 @@ export function collectTmpfs(context: DumpContext, root: DumpedProcess, mount: n
   add("", top);
 }
 
+/** A file that a container engine made for the container, and removes with it. Returns whether it is stored. */
+export function collectFile(context: DumpContext, mount: number): boolean {
+  const row = context.tables.mounts[mount];
+  const path = context.view.path(row?.point ?? "");
+  const stat = row === undefined ? undefined : statOf(path);
+  if (row === undefined || stat === undefined || (stat.mode & S_IFMT) !== S_IFREG || stat.size > largestFile) return false;
+  const object = stat.size > 0n ? storeFile(context, path, row.point, stat) : null;
+  const { mode, uid, gid, mtimeNs } = stat;
+  context.tables.mountEntries.push(mountEntryRow({ mount, mode, uid, gid, mtimeNs, object }));
+  return true;
+}
+
+const largestFile = 1n << 20n;
+
 function statOf(path: string): FileStat | undefined {
   const fd = tryOpen(path, openFlag.PATH | openFlag.NOFOLLOW);
   if (failed(fd)) return undefined;

@@ -17,6 +17,7 @@ import {
   tryReadlink,
 } from "../../native/index.js";
 import type { DumpedProcess } from "../context.js";
+import { mountInfoOf } from "./mountinfo.js";
 
 const [AF_NETLINK, SOCK_RAW_CLOEXEC] = [16, 0o2000003];
 
@@ -52,12 +53,19 @@ export function mayEnterIpc(pid: number): boolean {
 
 export class TreeView {
   #root: DumpedProcess | undefined;
+  #mounts: ReadonlySet<number> | undefined;
   #network: DumpedProcess | undefined;
   #ipc: DumpedProcess | undefined;
 
   /** From here on paths are those of this process's mount namespace. */
   throughRootOf(process: DumpedProcess): void {
     this.#root = process;
+    this.#mounts = new Set(mountInfoOf(process.pid).map(({ id }) => id));
+  }
+
+  /** Whether a mount is in the tree's mount namespace. Everything is, where that is crimg's own. */
+  hasMount(id: number): boolean {
+    return this.#mounts === undefined || this.#mounts.has(id);
   }
 
   /** From here on network questions are asked where this process lives. */

@@ -52,6 +52,9 @@ function collectPath(collecting: Collecting, description: Description): FileFiel
   const type = pathType(factsOf(description));
   const pos = positionOf(description);
   if (type === "namespace") return { kind: "path", object: internNamespace(collecting, description), pos };
+  // What whoever started a container gave it lies outside, like the log of its output.
+  const outside = collecting.context.view.hasMount(description.info.mountId) ? undefined : inherited(description, { pos });
+  if (outside !== undefined) return outside;
   if (mayOpen(collecting, description)) return { kind: "path", object: internPath(collecting, description, type === "symlink"), pos };
   // Somebody else opened it for this program, such as a log that a service manager redirected its output to. As with a
   // terminal, it is the caller's to give again.

@@ -8,6 +8,7 @@
  */
 import { CrimgError } from "../../errors/crimg-error.js";
 import { type MountRow, mountFlagsBits } from "../../gen/tables.js";
+import { isOptionalMount } from "../../model/own-namespaces.js";
 import { AT, O } from "../constants.js";
 import type { Lowering } from "../lowering.js";
 import { fillTmpfs } from "./tmpfs.js";
@@ -94,6 +95,12 @@ function withOwnRoot(l: Lowering, rows: readonly Indexed[]): void {
   b.syscall("chdir", [path], { message: `enter ${directory}`, hint });
   setPropagation(l, ".", MS.private);
   setFlags(l, ".", root.row);
+  // What the image holds of single files lies there until the machine's mounts are left; the binds of it stay.
+  const isFile = ({ row, index }: Indexed): boolean => row.origin === "bind" && holdsContent(l, index);
+  if (others.some(isFile)) {
+    const none = b.string("none");
+    b.syscall("mount", [none, b.string(scratch), b.string("tmpfs"), 0, b.string("mode=700")], { message: `mount a tmpfs at ${scratch}` });
+  }
   for (const { row, index } of others) mountOne(l, row, index, ".");
   b.syscall("pivot_root", [b.string("."), b.string(".")], { message: `make ${directory} the root directory` });
   b.syscall("umount2", [b.string("."), MNT_DETACH], { message: "leave the caller's mounts" });
@@ -106,6 +113,29 @@ function withOwnRoot(l: Lowering, rows: readonly Indexed[]): void {
   b.syscall("close", [before]);
 }
 
+/** A directory that every /proc has. */
+const scratch = "/proc/fs";
+
+function holdsContent(l: Lowering, index: number): boolean {
+  return l.checkpoint.tables.mountEntries.some(({ mount }) => mount === index);
+}
+
+/** A mount point in a directory that was given may be missing. What is wrong with it otherwise, the mount tells. */
+function makePoint(l: Lowering, base: string, row: MountRow, isFile: boolean): void {
+  if (base === "") return;
+  const b = l.builder;
+  const path = b.string(`${base}${row.point}`);
+  if (isFile) {
+    const fd = b.slot(`fd of ${row.point}`);
+    const none = b.label("there is no such file to make");
+    b.syscall("openat", [AT.fdcwd, path, O.rdonly | O.creat | O.excl | O.cloexec | O.nofollow, 0o644], { store: fd, orElse: none });
+    b.syscall("close", [fd]);
+    b.place(none);
+  } else {
+    b.syscall("mkdirat", [AT.fdcwd, path, 0o755], { expect: "any" });
+  }
+}
+
 /** `base` is what paths of the namespace are taken from: the machine's root (""), or the current directory ("."). */
 function mountOne(l: Lowering, row: MountRow, index: number, base: string): void {
   const b = l.builder;
@@ -115,7 +145,8 @@ function mountOne(l: Lowering, row: MountRow, index: number, base: string): void
   const message = `mount ${stateOf(row)}`;
   switch (row.origin) {
     case "made": {
-      const content = l.checkpoint.tables.mountEntries.some(({ mount }) => mount === index);
+      const content = holdsContent(l, index);
+      makePoint(l, base, row, false);
       const flags = row.flags & (content ? ~MS.rdonly : ~0);
       const skip = b.label("not mounted");
       b.syscall(
@@ -137,7 +168,19 @@ function mountOne(l: Lowering, row: MountRow, index: number, base: string): void
     }
     case "bind":
     case "external": {
-      const source = row.sameAs === null ? row.source : `${base}${pathOf(l, row)}`;
+      const hasBytes = row.origin === "bind" && holdsContent(l, index);
+      const source = hasBytes ? `${scratch}/${index}` : row.sameAs === null ? row.source : `${base}${pathOf(l, row)}`;
+      if (hasBytes) {
+        makePoint(l, base, row, true);
+        fillTmpfs(l, index, source);
+      }
+      if (row.origin === "external" && row.source === "" && row.sameAs === null) {
+        if (isOptionalMount(row)) return;
+        throw new CrimgError("lower.mount", `nobody says what is to be mounted at ${row.point}`, {
+          path: `mounts[${index}].source`,
+          hint: `--mount ${row.name || row.point}=PATH`,
+        });
+      }
       const skip = b.label("not mounted");
       const hint = "what was mounted there is gone: it must exist where the image is resumed";
       b.syscall(
@@ -175,12 +218,15 @@ function setPropagation(l: Lowering, path: string, how: number): void {
   b.syscall("mount", [0, b.string(path), 0, how, 0], { message: `set the propagation of ${path}` });
 }
 
-/** Flags are only added: those that a copy was born with cannot be taken away in every user namespace. */
+/** Flags that a mount was born with cannot be taken away in every user namespace; whatever it lacks is set. */
 function setFlags(l: Lowering, path: string, row: Pick<MountRow, "flags">): void {
   const b = l.builder;
   const set = attributeOf.reduce((all, [flag, attribute]) => ((row.flags & flag) !== 0 ? all | attribute : all), 0);
   const isNoAtime = (row.flags & mountFlagsBits.noatime) !== 0;
-  if (set === 0 && !isNoAtime) return;
-  const attributes = b.u8s(set | (isNoAtime ? MOUNT_ATTR_NOATIME : 0), isNoAtime ? MOUNT_ATTR__ATIME : 0, 0, 0);
-  b.syscall("mount_setattr", [AT.fdcwd, b.string(path), 0, attributes, 32], { message: `set the flags of the mount at ${path}` });
+  const clear = attributeOf.reduce((all, [flag, attribute]) => ((row.flags & flag) === 0 ? all | attribute : all), 0);
+  if (set !== 0 || isNoAtime) {
+    const attributes = b.u8s(set | (isNoAtime ? MOUNT_ATTR_NOATIME : 0), isNoAtime ? MOUNT_ATTR__ATIME : 0, 0, 0);
+    b.syscall("mount_setattr", [AT.fdcwd, b.string(path), 0, attributes, 32], { message: `set the flags of the mount at ${path}` });
+  }
+  b.syscall("mount_setattr", [AT.fdcwd, b.string(path), 0, b.u8s(0, clear, 0, 0), 32], { expect: "any" });
 }

@@ -18,6 +18,7 @@ export function fillTmpfs(l: Lowering, mount: number, base: string): void {
   for (const entry of [...entries].reverse()) if ((entry.mode & S_IFMT) === S_IFDIR) setTimes(l, entry, pathOf(base, entry.path));
 }
 
+/** A single file is an entry for the root that is no directory. */
 const pathOf = (base: string, path: string): string => (path === "" ? base : `${base === "/" ? "" : base}/${path}`);
 
 function makeEntry(l: Lowering, entry: MountEntryRow, base: string): void {

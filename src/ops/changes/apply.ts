@@ -4,10 +4,11 @@ import { Checkpoint } from "../../model/checkpoint.js";
 import type { Tables } from "../../gen/tables.js";
 import { changeEnvironment } from "./environment.js";
 import { inheritFd, parseInheritedFd } from "./inherit-fd.js";
+import { changeRoot, changesRoot, type OwnRootChanges } from "./own-root.js";
 import { mapPaths } from "./path-map.js";
 import { mapTcp } from "./tcp-map.js";
 
-export interface ResumeChanges {
+export interface ResumeChanges extends OwnRootChanges {
   /** `ADDR:PORT=ADDR:PORT` each. */
   readonly tcpMap?: readonly string[];
   /** `OLD=NEW` each. */
@@ -18,8 +19,9 @@ export interface ResumeChanges {
   readonly env?: readonly string[];
 }
 
-export function hasChanges({ tcpMap, pathMap, inheritFd, env }: ResumeChanges): boolean {
-  return [tcpMap, pathMap, inheritFd, env].some((list) => list !== undefined && list.length > 0);
+export function hasChanges(changes: ResumeChanges): boolean {
+  const { tcpMap, pathMap, inheritFd, env } = changes;
+  return changesRoot(changes) || [tcpMap, pathMap, inheritFd, env].some((list) => list !== undefined && list.length > 0);
 }
 
 /**
@@ -28,6 +30,7 @@ export function hasChanges({ tcpMap, pathMap, inheritFd, env }: ResumeChanges): 
  */
 export function applyChanges(checkpoint: Checkpoint, changes: ResumeChanges): Checkpoint {
   let tables: Tables = checkpoint.tables;
+  if (changesRoot(changes)) tables = changeRoot(tables, changes);
   for (const text of changes.tcpMap ?? []) tables = mapTcp(tables, text);
   for (const text of changes.pathMap ?? []) tables = mapPaths(tables, text);
   for (const text of changes.inheritFd ?? []) tables = inheritFd(tables, parseInheritedFd(text));

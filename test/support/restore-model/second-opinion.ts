@@ -41,10 +41,12 @@ export function assertSecondOpinion(path: string): void {
   const image = new Image(path);
   try {
     if (isUnderSeccomp(path)) return;
-    const machine = new Machine(image, { verifyBytes });
-    machine.run();
     const checkpoint = readImage(path, {});
     try {
+      // The model has the files of this machine, and no other root directory.
+      if (checkpoint.tables.mounts.some(({ origin }) => origin === "rootfs")) return;
+      const machine = new Machine(image, { verifyBytes });
+      machine.run();
       assertTreeMade(machine, checkpoint);
     } finally {
       checkpoint.close();

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Contents of tmpfs mounts: a set has each as a compressed tar (tmpfs-dev-N.tar.gz.img), an engine's archive that of
+ * /dev/shm as another. Their bytes go to one nameless file, where extents find them.
+ */
+import { closeSync, createReadStream, ftruncateSync, openSync, unlinkSync, writeSync } from "node:fs";
+import { randomBytes } from "node:crypto";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { pipeline } from "node:stream/promises";
+import { createGunzip } from "node:zlib";
+import { extract as tarExtract, type Header } from "tar-stream";
+import { CrimgError } from "../../../src/errors/crimg-error.js";
+import type { ImageSet } from "../wire/image-set.js";
+
+/** A member of such a tar, as far as rows need it. */
+export interface TmpfsMember {
+  /** From the root of the mount, without slashes around it; empty: that root. */
+  readonly path: string;
+  readonly type: "file" | "directory" | "symlink" | "link" | "fifo" | "character-device" | "block-device";
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly mtimeNs: bigint;
+  readonly target: string;
+  readonly rdevMajor: number;
+  readonly rdevMinor: number;
+  readonly size: bigint;
+  /** Where its bytes begin in the file of all contents. */
+  readonly position: bigint;
+}
+
+export interface TmpfsContents {
+  /** By the name of the tar. */
+  readonly members: ReadonlyMap<string, readonly TmpfsMember[]>;
+  /** The file of all contents; whoever takes it closes it. Undefined if there is none. */
+  readonly fd: number | undefined;
+}
+
+/** Name of the tar of /dev/shm that engines put beside the set. */
+export const sharedMemoryTar = "devshm-checkpoint.tar";
+const tmpfsTar = /^tmpfs-dev-\d+\.tar\.gz\.img$/;
+const types: ReadonlySet<string> = new Set(["file", "directory", "symlink", "link", "fifo", "character-device", "block-device"]);
+const page = 4096n;
+const mostMembers = 100_000;
+
+/** Unpacks the contents of all tmpfs of a set. @throws CrimgError `criu.tmpfs` */
+export async function readTmpfs(set: ImageSet): Promise<TmpfsContents> {
+  const names = [...set.names].filter((name) => tmpfsTar.test(name) || name === sharedMemoryTar).sort();
+  if (names.length === 0) return { members: new Map(), fd: undefined };
+  const path = join(tmpdir(), `.crimg-${randomBytes(8).toString("hex")}`);
+  const fd = openSync(path, "wx+", 0o600);
+  unlinkSync(path);
+  try {
+    const members = new Map<string, readonly TmpfsMember[]>();
+    let end = 0n;
+    for (const name of names) {
+      const unpacked = await unpack(set, name, fd, end);
+      end = unpacked.end;
+      members.set(name, unpacked.members);
+    }
+    return { members, fd };
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
+}
+
+async function unpack(set: ImageSet, name: string, fd: number, from: bigint): Promise<{ members: TmpfsMember[]; end: bigint }> {
+  const members: TmpfsMember[] = [];
+  let end = from;
+  const refuse = (message: string, cause?: unknown): CrimgError =>
+    new CrimgError("criu.tmpfs", message, { source: set.labelOf(name), format: "criu", cause });
+  const add = async (header: Header, stream: AsyncIterable<unknown>): Promise<void> => {
+    // A sparse member (CRIU packs with --sparse) has a type or keys that tar-stream passes over, and comes without its holes.
+    const isSparse = header.type === null || Object.keys(header.pax ?? {}).some((key) => key.startsWith("GNU.sparse."));
+    if (isSparse) throw refuse(`The file ${header.name} is sparse, which crimg does not read.`);
+    const type = header.type ?? "file";
+    const path = header.name.replace(/^(\.\/+)+|^\.$|^\/+|\/+$/g, "");
+    if (!types.has(type) || path.split("/").includes("..")) throw refuse(`The member ${header.name} is none of a filesystem.`);
+    if (members.length >= mostMembers) throw refuse(`The filesystem has more than ${mostMembers} files.`);
+    const position = end;
+    let size = 0n;
+    for await (const chunk of stream) {
+      if (!(chunk instanceof Uint8Array)) throw refuse(`The member ${header.name} is not bytes.`);
+      for (let done = 0; done < chunk.length; ) done += writeSync(fd, chunk, done, chunk.length - done, Number(position + size) + done);
+      size += BigInt(chunk.length);
+    }
+    end = (position + size + page - 1n) & ~(page - 1n);
+    members.push({
+      path,
+      type: type as TmpfsMember["type"],
+      mode: header.mode ?? 0,
+      uid: header.uid ?? 0,
+      gid: header.gid ?? 0,
+      mtimeNs: BigInt(header.mtime?.getTime() ?? 0) * 1_000_000n,
+      target: (header.linkname ?? "").replace(type === "link" ? /^(\.\/+)+/ : /^$/, ""),
+      rdevMajor: header.devmajor ?? 0,
+      rdevMinor: header.devminor ?? 0,
+      size,
+      position,
+    });
+  };
+  const extractor = tarExtract();
+  extractor.on("entry", (header, stream, next) => {
+    add(header, stream).then(() => next(), next);
+  });
+  try {
+    const source = createReadStream(set.path(name));
+    await (name.endsWith(".img") ? pipeline(source, createGunzip(), extractor) : pipeline(source, extractor));
+  } catch (error) {
+    if (error instanceof CrimgError) throw error;
+    throw refuse(`The contents of the filesystem cannot be unpacked: ${error instanceof Error ? error.message : String(error)}.`, error);
+  }
+  // The last page is whole in the file.
+  ftruncateSync(fd, Number(end));
+  return { members, end };
+}

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Namespaces of the tree's own in an image set: who lives in which, names, users, mounts. */
+import { decodeText } from "../../../src/bytes/text.js";
+import {
+  idMapRow,
+  type MountRow,
+  mountRow,
+  type NamespaceKind,
+  namespaceRow,
+  networkAddressRow,
+  networkDeviceRow,
+  taskNamespaceRow,
+} from "../../../src/gen/tables.js";
+import type { ModelBuilder } from "../builder.js";
+import { type MountEntry, MountEntrySchema, UserNamespaceSchema, UtsNamespaceSchema } from "../gen/namespaces_pb.js";
+import type { KernelIds } from "../gen/tree_pb.js";
+import { list, optionalOne } from "../wire/image-lists.js";
+
+/** Which id of a task tells it; user namespaces come first, as they own the others. */
+const kinds = [
+  ["userNsId", "user"],
+  ["mntNsId", "mount"],
+  ["pidNsId", "pid"],
+  ["netNsId", "network"],
+  ["ipcNsId", "ipc"],
+  ["utsNsId", "uts"],
+  ["cgroupNsId", "cgroup"],
+] as const satisfies readonly (readonly [keyof KernelIds, NamespaceKind])[];
+
+/** Numbers of mnt_entry.fstype; 0 and 16: the name is beside it. */
+const fsTypes = new Map([
+  [1, "proc"],
+  [2, "sysfs"],
+  [3, "devtmpfs"],
+  [4, "binfmt_misc"],
+  [5, "tmpfs"],
+  [6, "devpts"],
+  [8, "pstore"],
+  [9, "securityfs"],
+  [10, "fusectl"],
+  [11, "debugfs"],
+  [12, "cgroup"],
+  [13, "aufs"],
+  [14, "mqueue"],
+  [15, "fuse"],
+  [17, "overlay"],
+  [18, "autofs"],
+  [19, "tracefs"],
+  [23, "cgroup2"],
+]);
+
+const madeAnew: ReadonlySet<string> = new Set(["proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2"]);
+/** IFF_UP | IFF_LOOPBACK | IFF_RUNNING */
+const loopbackUp = 0x49;
+/** MS_* flags that rows have: see the field `flags`. */
+const keptFlags = 0x20_0d0f;
+
+/** Adds rows for the namespaces that the set's root does not share with the dumper. Tasks are there. */
+export function addNamespaces(builder: ModelBuilder): void {
+  const { wire, tables } = builder;
+  const outside = wire.inventory.rootIds;
+  if (!outside) return;
+  const rows = new Map<string, number>();
+  for (const [pid, ids] of wire.ids) {
+    const task = builder.taskRows.get(pid);
+    if (task === undefined || tables.tasks[task]?.state === "zombie") continue;
+    for (const [key, kind] of kinds) {
+      const id = ids[key];
+      if (outside[key] === 0 || id === 0 || id === outside[key]) continue;
+      const name = `${kind}:${id}`;
+      let row = rows.get(name);
+      if (row === undefined) {
+        row = addNamespace(builder, kind, id, rows.get(`user:${ids.userNsId}`) ?? null);
+        rows.set(name, row);
+      }
+      tables.taskNamespaces.push(taskNamespaceRow({ task, namespace: row }));
+    }
+  }
+}
+
+function addNamespace(builder: ModelBuilder, kind: NamespaceKind, id: number, owner: number | null): number {
+  const { wire, tables } = builder;
+  const names = kind === "uts" ? optionalOne(wire.set, `utsns-${id}.img`, "utsns", UtsNamespaceSchema) : undefined;
+  const row =
+    tables.namespaces.push(
+      namespaceRow({
+        kind,
+        owner: kind === "user" ? null : owner,
+        hostName: names ? decodeText(names.nodename) : "",
+        domainName: names ? decodeText(names.domainname) : "",
+      }),
+    ) - 1;
+  if (kind === "user") {
+    const entry = optionalOne(wire.set, `userns-${id}.img`, "userns", UserNamespaceSchema);
+    for (const [which, lines] of [
+      ["uid", entry?.uidMap],
+      ["gid", entry?.gidMap],
+    ] as const) {
+      for (const { first, lowerFirst, count } of lines ?? []) {
+        tables.idMaps.push(idMapRow({ namespace: row, kind: which, inside: first, outside: lowerFirst, count }));
+      }
+    }
+  }
+  // The set of a container engine says nothing of the network, which is not the engine's to keep.
+  if (kind === "network") addLoopback(builder, row);
+  if (kind === "mount") addMounts(builder, id, row);
+  return row;
+}
+
+function addLoopback({ tables }: ModelBuilder, namespace: number): void {
+  const device = tables.networkDevices.push(networkDeviceRow({ namespace, index: 1, flags: loopbackUp, mtu: 65536, name: "lo" })) - 1;
+  tables.networkAddresses.push(
+    networkAddressRow({ device, family: 2, prefixLength: 8, scope: hostScope, local: Uint8Array.of(127, 0, 0, 1) }),
+    networkAddressRow({
+      device,
+      family: 10,
+      prefixLength: 128,
+      scope: hostScope,
+      local: Uint8Array.of(...new Array<number>(15).fill(0), 1),
+    }),
+  );
+}
+
+/** RT_SCOPE_HOST */
+const hostScope = 254;
+
+/** Device of a filesystem as CRIU writes it. */
+const splitDevice = (device: number): { devMajor: number; devMinor: number } => ({ devMajor: device >>> 20, devMinor: device & 0xf_ffff });
+
+function addMounts(builder: ModelBuilder, id: number, namespace: number): void {
+  const { wire, tables } = builder;
+  const image = `mountpoints-${id}.img`;
+  if (!wire.set.has(image)) {
+    throw builder.error("criu.mounts", "The tree has a mount namespace of its own, but the set does not say what is mounted in it.", image);
+  }
+  const rowOf = new Map<number, number>();
+  for (const entry of inOrder(list(wire.set, image, "mountpoints", MountEntrySchema))) {
+    const parent = rowOf.get(entry.parentMntId) ?? null;
+    const index = tables.mounts.push(mountOf(builder, entry, parent, namespace)) - 1;
+    rowOf.set(entry.mntId, index);
+    builder.mountDevices.set(index, entry.rootDev);
+  }
+}
+
+/** Parents first; else as they are in the set. */
+function inOrder(entries: readonly MountEntry[]): MountEntry[] {
+  const known = new Set(entries.map(({ mntId }) => mntId));
+  const ordered: MountEntry[] = [];
+  const add = (parent: MountEntry): void => {
+    ordered.push(parent);
+    known.delete(parent.mntId);
+    for (const entry of entries) if (entry.parentMntId === parent.mntId && known.has(entry.mntId)) add(entry);
+  };
+  for (const entry of entries) if (known.has(entry.mntId) && !entries.some(({ mntId }) => mntId === entry.parentMntId)) add(entry);
+  return ordered;
+}
+
+function mountOf(builder: ModelBuilder, entry: MountEntry, parent: number | null, namespace: number): MountRow {
+  const { mounts } = builder.tables;
+  const fsType = entry.fsname.length > 0 ? decodeText(entry.fsname) : (fsTypes.get(entry.fstype) ?? "");
+  const [point, root] = [decodeText(entry.mountpoint).replace(/^\.?\/*/, "/"), decodeText(entry.root)];
+  const name = entry.extKey.length > 0 ? decodeText(entry.extKey) : "";
+  const device = splitDevice(entry.rootDev);
+  const base = {
+    namespace,
+    parent,
+    flags: entry.flags & keptFlags,
+    peers: entry.sharedId,
+    master: entry.masterId,
+    superFlags: entry.sbFlags & 1,
+    point,
+    root,
+    fsType,
+    source: decodeText(entry.source),
+    options: decodeText(entry.options),
+    name,
+    ...device,
+  };
+  if (parent === null) return mountRow({ ...base, origin: "rootfs", source: "" });
+  const isSame = (row: MountRow): boolean =>
+    row.namespace === namespace && row.devMajor === device.devMajor && row.devMinor === device.devMinor;
+  const earlier = mounts.findIndex((row) => isSame(row) && row.origin === "made" && (row.root === "/" || root.startsWith(row.root)));
+  // A file is hidden behind /dev/null.
+  if (name === "/dev/null") {
+    const dev = mounts.findIndex((row) => row.namespace === namespace && row.point === "/dev");
+    return mountRow({ ...base, origin: "bind", root: "/null", sameAs: dev < 0 ? null : dev, source: "/dev/null" });
+  }
+  if (name === "") {
+    if (earlier >= 0) return mountRow({ ...base, origin: "bind", sameAs: earlier });
+    if (madeAnew.has(fsType) && root === "/") return mountRow({ ...base, origin: "made" });
+    throw builder.error(
+      "criu.mounts",
+      `What is mounted at ${point} (${fsType}) cannot be made again.`,
+      "mountpoints",
+      `mnt_id ${entry.mntId}`,
+    );
+  }
+  // The engine's shared memory is the container's; its control groups are those of whoever resumes.
+  if (fsType === "tmpfs" && root === "/") return mountRow({ ...base, origin: "made" });
+  return mountRow({ ...base, origin: "external", source: "" });
+}
