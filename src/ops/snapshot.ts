@@ -137,6 +137,12 @@ function tryFork(process: DumpedProcess): Snapshot | undefined {
 function split(checkpoint: Checkpoint, forked: ReadonlyMap<number, number>): { readonly kept: Part[]; readonly copied: StoredExtent[] } {
   const kept: Part[] = [];
   const copied: StoredExtent[] = [];
+  const different = new Map<number, VmaRow[]>();
+  const differentIn = (mm: number): VmaRow[] => {
+    const known = different.get(mm) ?? vmasNotForked(checkpoint, mm);
+    different.set(mm, known);
+    return known;
+  };
   checkpoint.tables.extents.forEach((extent, row) => {
     // Pages that a child shares with its parent are the parent's: it depends on the parent's mappings.
     const mm = forked.get(extent.source);
@@ -144,7 +150,7 @@ function split(checkpoint: Checkpoint, forked: ReadonlyMap<number, number>): { r
       copied.push({ ...extent, row });
       return;
     }
-    for (const { part, isKept } of cutByMapping(checkpoint, mm, extent)) {
+    for (const { part, isKept } of cutByMapping(differentIn(mm), extent)) {
       if (isKept) kept.push({ row, extent: part });
       else copied.push({ ...part, row });
     }
@@ -156,12 +162,16 @@ interface StoredExtent extends ExtentRow {
   readonly row: number;
 }
 
+/** Mappings of which a fork has something else: few, if any. */
+function vmasNotForked(checkpoint: Checkpoint, mm: number): VmaRow[] {
+  return checkpoint
+    .vmasOf(mm)
+    .map((row) => checkpoint.tables.vmas[row] as VmaRow)
+    .filter(({ vmFlags }) => (vmFlags & notForked) !== 0n);
+}
+
 /** An extent, cut at mappings of which a fork has something else. */
-function* cutByMapping(
-  checkpoint: Checkpoint,
-  mm: number,
-  extent: ExtentRow,
-): Generator<{ readonly part: ExtentRow; readonly isKept: boolean }> {
+function* cutByMapping(different: readonly VmaRow[], extent: ExtentRow): Generator<{ readonly part: ExtentRow; readonly isKept: boolean }> {
   const end = extent.address + extent.length;
   const partOf = (from: bigint, to: bigint): ExtentRow => ({
     ...extent,
@@ -170,9 +180,8 @@ function* cutByMapping(
     fileOffset: extent.fileOffset + (from - extent.address),
   });
   let at = extent.address;
-  for (const row of checkpoint.vmasOf(mm)) {
-    const vma = checkpoint.tables.vmas[row] as VmaRow;
-    if ((vma.vmFlags & notForked) === 0n || vma.end <= at) continue;
+  for (const vma of different) {
+    if (vma.end <= at) continue;
     if (vma.start >= end) break;
     const [from, to] = [vma.start > at ? vma.start : at, vma.end < end ? vma.end : end];
     if (from > at) yield { part: partOf(at, from), isKept: true };
