@@ -14,6 +14,7 @@
 #include "crc32c.h"
 #include "gather.h"
 #include "inject.h"
+#include "smaps.h"
 
 /* The compiler may call it, for an initialiser say. */
 __attribute__((visibility("hidden"), used)) void *memset(void *to, int byte, size_t length)
@@ -377,7 +378,8 @@ static napi_value js_gather(napi_env env, napi_callback_info info)
 	int64_t stride, used;
 	struct gathering g;
 
-	if (napi_get_cb_info(env, info, &count, values, NULL, NULL) != napi_ok || count < 7 || !buffers(env, values, 4, addresses, lengths) ||
+	if (napi_get_cb_info(env, info, &count, values, NULL, NULL) != napi_ok || count < 7 ||
+	    !buffers(env, values, 4, addresses, lengths) ||
 	    napi_get_value_int64(env, values[4], &stride) != napi_ok || !buffers(env, values + 5, 1, addresses + 4, lengths + 4) ||
 	    napi_get_value_int64(env, values[6], &used) != napi_ok || stride <= 0 || used < 0)
 		return throw_type(env, "gather(questions, names, ids, rows, stride, arena, used)");
@@ -392,6 +394,25 @@ static napi_value js_gather(napi_env env, napi_callback_info info)
 	return napi_create_int64(env, g.arena_used, &value) == napi_ok ? value : NULL;
 }
 
+/* readSmaps(pid, bits, rows, names): number of mappings, or -errno. See smaps.h. */
+static napi_value js_read_smaps(napi_env env, napi_callback_info info)
+{
+	size_t count = 4, lengths[3];
+	napi_value values[4], value;
+	void *addresses[3];
+	int32_t pid;
+	struct smaps s;
+
+	if (napi_get_cb_info(env, info, &count, values, NULL, NULL) != napi_ok || count < 4 ||
+	    napi_get_value_int32(env, values[0], &pid) != napi_ok || !buffers(env, values + 1, 3, addresses, lengths) || lengths[0] < 26 * 26)
+		return throw_type(env, "readSmaps(pid, bits, rows, names)");
+	s = (struct smaps){
+		.bits = addresses[0], .rows = addresses[1], .row_room = (int64_t)(lengths[1] / (SMAPS_WORDS * 8)), .names = addresses[2],
+		.name_room = (int64_t)lengths[2],
+	};
+	return napi_create_int64(env, read_smaps(&s, pid), &value) == napi_ok ? value : NULL;
+}
+
 /* awaitStops(ids: Int32Array(pid, tid each), stops: a stop_row each, milliseconds): waits for all of them. See stops.h. */
 static napi_value js_await_stops(napi_env env, napi_callback_info info)
 {
@@ -400,7 +421,8 @@ static napi_value js_await_stops(napi_env env, napi_callback_info info)
 	void *addresses[2];
 	uint32_t milliseconds;
 
-	if (napi_get_cb_info(env, info, &count, values, NULL, NULL) != napi_ok || count < 3 || !buffers(env, values, 2, addresses, lengths) ||
+	if (napi_get_cb_info(env, info, &count, values, NULL, NULL) != napi_ok || count < 3 ||
+	    !buffers(env, values, 2, addresses, lengths) ||
 	    napi_get_value_uint32(env, values[2], &milliseconds) != napi_ok || lengths[0] / 8 * sizeof(struct stop_row) > lengths[1])
 		return throw_type(env, "awaitStops(ids, stops, milliseconds)");
 	for (size_t i = 0; i < lengths[0] / 8; i++) {
@@ -432,7 +454,8 @@ static napi_value js_inject_lists(napi_env env, napi_callback_info info)
 	struct injecting inject;
 	int64_t used;
 
-	if (napi_get_cb_info(env, info, &count, values, NULL, NULL) != napi_ok || count < 9 || !buffers(env, values, 8, addresses, lengths) ||
+	if (napi_get_cb_info(env, info, &count, values, NULL, NULL) != napi_ok || count < 9 ||
+	    !buffers(env, values, 8, addresses, lengths) ||
 	    napi_get_value_int64(env, values[8], &used) != napi_ok || lengths[0] < sizeof(struct inject_process))
 		return throw_type(env, "injectLists(process, list, in, ranges, orders, stops, out, arena, used)");
 	inject = (struct injecting){
@@ -496,6 +519,7 @@ NAPI_MODULE_INIT()
 	export_function(env, exports, "runBatch", js_run_batch);
 	export_function(env, exports, "storePages", js_store_pages);
 	export_function(env, exports, "gather", js_gather);
+	export_function(env, exports, "readSmaps", js_read_smaps);
 	export_function(env, exports, "awaitStops", js_await_stops);
 	export_function(env, exports, "stubCode", js_stub_code);
 	export_function(env, exports, "injectLists", js_inject_lists);

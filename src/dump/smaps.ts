@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/** The mappings of a process from /proc/PID/smaps: the only place that tells VmFlags. Read as a stream. */
+/** The mappings of a process from /proc/PID/smaps: the only place that tells VmFlags. */
 import { tableSpecs } from "../gen/table-specs.js";
-import { close, errno, failed, open, openFlag, SysError, tryCall } from "../native/index.js";
+import { readSmaps, smapsRow, SysError } from "../native/index.js";
 
 /** One mapping as the kernel shows it. */
 export interface Mapping {
@@ -17,15 +17,15 @@ export interface Mapping {
   /** Path, "[heap]" and so on, or empty; newlines unescaped, " (deleted)" kept. */
   readonly name: Buffer;
   /** Bits as in the spec's vm_flags. */
-  vmFlags: bigint;
+  readonly vmFlags: bigint;
   /** Bytes of its pages that are in memory and no file's. */
-  anonymous: bigint;
+  readonly anonymous: bigint;
   /** Bytes of such pages that other processes have too. */
-  shared: bigint;
+  readonly shared: bigint;
   /** KernelPageSize, bytes. */
-  pageSize: number;
+  readonly pageSize: number;
   /** Protection key. */
-  pkey: number;
+  readonly pkey: number;
 }
 
 /** Bit of each VmFlags word, from the spec. */
@@ -43,74 +43,44 @@ export function vmFlag(name: string): bigint {
 /** Words that describe what the kernel did, not what the program asked for. */
 const transientWords: ReadonlySet<string> = new Set(["sd", "??"]);
 
-const header = /^([0-9a-f]+)-([0-9a-f]+) (.)(.)(.)(.) ([0-9a-f]+) ([0-9a-f]+):([0-9a-f]+) (\d+) *(.*)$/s;
+/** By two letters, the number of the bit of a VmFlags word + 1. */
+const bitNumbers = new Uint8Array(26 * 26);
+for (const [word, bit] of flagBits) {
+  if (!transientWords.has(word)) bitNumbers[(word.charCodeAt(0) - 97) * 26 + word.charCodeAt(1) - 97] = Math.log2(Number(bit)) + 1;
+}
 
-const chunk = Buffer.allocUnsafeSlow(1 << 16);
+const noName = Buffer.alloc(0);
 
 /** Reads all mappings, ascending. Throws SysError when the process cannot be looked into. */
 export function readMappings(pid: number): Mapping[] {
-  const path = `/proc/${pid}/smaps`;
-  const fd = open(path, openFlag.RDONLY);
+  const read = readSmaps(pid, bitNumbers);
+  if (typeof read === "number") throw new SysError("read", -read, `/proc/${pid}/smaps`);
+  const { rows, names } = read;
   const mappings: Mapping[] = [];
-  let rest = "";
-  try {
-    for (;;) {
-      const got = tryCall("read", fd, chunk, chunk.length);
-      if (got === -errno.EINTR) continue;
-      if (failed(got)) throw new SysError("read", -got, path);
-      if (got === 0) break;
-      const lines = (rest + chunk.toString("latin1", 0, got)).split("\n");
-      rest = lines.pop() ?? "";
-      for (const line of lines) takeLine(line, mappings);
-    }
-    return mappings;
-  } finally {
-    close(fd);
+  for (let at = 0; at < rows.length; at += smapsRow.length) {
+    const how = rows.readUInt32LE(at + smapsRow.how);
+    const [name, nameLength] = [rows.readUInt32LE(at + smapsRow.name), rows.readUInt32LE(at + smapsRow.nameLength)];
+    mappings.push({
+      start: rows.readBigUInt64LE(at + smapsRow.start),
+      end: rows.readBigUInt64LE(at + smapsRow.end),
+      prot: how & 7,
+      isShared: (how & 8) !== 0,
+      offset: rows.readBigUInt64LE(at + smapsRow.offset),
+      devMajor: rows.readUInt32LE(at + smapsRow.major),
+      devMinor: rows.readUInt32LE(at + smapsRow.minor),
+      ino: rows.readBigUInt64LE(at + smapsRow.ino),
+      name: nameLength === 0 ? noName : withNewlines(names.subarray(name, name + nameLength)),
+      vmFlags: rows.readBigUInt64LE(at + smapsRow.flags),
+      anonymous: rows.readBigUInt64LE(at + smapsRow.anonymous),
+      shared: rows.readBigUInt64LE(at + smapsRow.shared),
+      pageSize: rows.readUInt32LE(at + smapsRow.pageSize),
+      pkey: how >>> 8,
+    });
   }
+  return mappings;
 }
 
-function takeLine(line: string, mappings: Mapping[]): void {
-  const first = line.charCodeAt(0);
-  // Header lines begin with a lower-case hexadecimal digit; the counters with a capital.
-  if ((first >= 48 && first <= 57) || (first >= 97 && first <= 102)) {
-    const mapping = parseHeader(line);
-    if (mapping) mappings.push(mapping);
-    return;
-  }
-  const last = mappings.at(-1);
-  if (!last) return;
-  if (line.startsWith("Anonymous:")) last.anonymous = kibOf(line, 10);
-  // Clean pages of a file are shared by whoever maps it.
-  if (line.startsWith("Shared_Dirty:") || (line.startsWith("Shared_Clean:") && last.ino === 0n)) last.shared += kibOf(line, 13);
-  if (line.startsWith("KernelPageSize:")) last.pageSize = parseInt(line.slice(15), 10) << 10;
-  if (line.startsWith("ProtectionKey:")) last.pkey = parseInt(line.slice(14), 10);
-  if (!line.startsWith("VmFlags:")) return;
-  for (const word of line.slice(8).trim().split(" ")) if (!transientWords.has(word)) last.vmFlags |= vmFlag(word);
-}
-
-/** Bytes, of a counter in KiB behind its name. */
-function kibOf(line: string, nameLength: number): bigint {
-  return BigInt(parseInt(line.slice(nameLength), 10)) << 10n;
-}
-
-function parseHeader(line: string): Mapping | undefined {
-  const match = header.exec(line);
-  if (!match) return undefined;
-  const [, start = "0", end = "0", r, w, x, s, offset = "0", major = "0", minor = "0", ino = "0", name = ""] = match;
-  return {
-    start: BigInt(`0x${start}`),
-    end: BigInt(`0x${end}`),
-    prot: (r === "r" ? 1 : 0) | (w === "w" ? 2 : 0) | (x === "x" ? 4 : 0),
-    isShared: s === "s",
-    offset: BigInt(`0x${offset}`),
-    devMajor: parseInt(major, 16),
-    devMinor: parseInt(minor, 16),
-    ino: BigInt(ino),
-    name: Buffer.from(name.replaceAll("\\012", "\n"), "latin1"),
-    vmFlags: 0n,
-    anonymous: 0n,
-    shared: 0n,
-    pageSize: 4096,
-    pkey: 0,
-  };
+/** The kernel writes newlines in names as `\\012`. The bytes are copied: what they are a view of is large. */
+function withNewlines(name: Buffer): Buffer {
+  return name.includes("\\012") ? Buffer.from(name.toString("latin1").replaceAll("\\012", "\n"), "latin1") : Buffer.from(name);
 }

@@ -163,6 +163,39 @@ export class Answers {
   }
 }
 
+/** Words of a row of `readSmaps` (native/addon/smaps.h), in bytes. */
+export const smapsRow = {
+  length: 96,
+  start: 0,
+  end: 8,
+  /** PROT_* bits, 8 if shared, the protection key from bit 8 on. */
+  how: 16,
+  offset: 24,
+  minor: 32,
+  major: 36,
+  ino: 40,
+  flags: 48,
+  anonymous: 56,
+  name: 64,
+  nameLength: 72,
+  shared: 80,
+  pageSize: 88,
+} as const;
+
+/**
+ * The mappings of a process: rows, and their names one after another; −errno if they cannot be read. `bits`: by two letters of
+ * a VmFlags word, the number of its bit + 1.
+ */
+export function readSmaps(pid: number, bits: Uint8Array): { readonly rows: Buffer; readonly names: Buffer } | number {
+  for (let room = 1 << 17; ; room *= 8) {
+    // Only what is written to takes memory.
+    const [rows, names] = [Buffer.allocUnsafeSlow(room * smapsRow.length), Buffer.allocUnsafeSlow(room * 128)];
+    const count = addon().readSmaps(pid, bits, rows, names);
+    if (count >= 0) return { rows: rows.subarray(0, count * smapsRow.length), names };
+    if (count !== -7) return count;
+  }
+}
+
 /** Bytes of a stop_row (native/addon/stops.h), and offsets of what is in it. */
 export const stopRow = { length: 320, result: 0, status: 8, stoppedAt: 16, sigmask: 24, rseqAddress: 32, rseqCs: 56, regs: 64 } as const;
 

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Lists of questions and of injected calls. */
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { readFileSync, readlinkSync } from "node:fs";
 import test from "node:test";
 import { dumpPlan } from "../../src/dump/plan.js";
 import { PreparedCalls } from "../../src/dump/prepared-calls.js";
 import { parseStatus } from "../../src/dump/procfs.js";
+import { readMappings, vmFlag } from "../../src/dump/smaps.js";
 import { listsOf, QuestionRecorder } from "../../src/dump/questions.js";
 import { errno, type InjectedAnswers, InjectedList, QuestionList, setFault } from "../../src/native/index.js";
 
@@ -81,6 +83,40 @@ test("the plan has every list short enough to lie below a stack", () => {
   assert.ok(calls.flatMap((list) => list.calls).some(({ name }) => name === "sigaltstack"));
   for (const list of [...calls, ...firstCalls]) {
     assert.ok(list.calls.reduce((sum, call) => sum + InjectedList.bytesOf(call), 0) <= InjectedList.maxBytes);
+  }
+});
+
+test("mappings are those of smaps, with their flags and names", () => {
+  const child = spawnSync("sh", ["-c", "sleep 30 & echo $!"], {
+    stdio: ["ignore", "pipe", "ignore"],
+    timeout: 1000,
+    killSignal: "SIGKILL",
+  });
+  const sleeper = Number(child.stdout.toString());
+  try {
+    const blocks = readFileSync(`/proc/${sleeper}/smaps`, "latin1").split(/^(?=[0-9a-f]+-)/m);
+    const mappings = readMappings(sleeper);
+    assert.equal(mappings.length, blocks.length);
+    mappings.forEach((mapping, index) => {
+      const [range = "", how = "", offset, device, inode, ...name] = (blocks[index]?.split("\n")[0] ?? "").split(/ +/);
+      const { start, end, prot, isShared, devMajor, devMinor, ino } = mapping;
+      assert.equal(`${start.toString(16)}-${end.toString(16)}`, range.replaceAll(/(^|-)0+/g, "$1"));
+      assert.equal(`${[1, 2, 4].map((bit, at) => ((prot & bit) === 0 ? "-" : "rwx"[at])).join("")}${isShared ? "s" : "p"}`, how);
+      assert.deepEqual([mapping.offset, ino], [BigInt(`0x${offset}`), BigInt(inode ?? 0)]);
+      assert.equal(`${devMajor.toString(16).padStart(2, "0")}:${devMinor.toString(16).padStart(2, "0")}`, device);
+      assert.equal(mapping.name.toString("latin1"), name.join(" "));
+      assert.equal(mapping.anonymous, BigInt(/^Anonymous: +(\d+)/m.exec(blocks[index] ?? "")?.[1] ?? 0) << 10n);
+      const words =
+        /^VmFlags: (.*)$/m
+          .exec(blocks[index] ?? "")?.[1]
+          ?.trim()
+          .split(" ") ?? [];
+      const flags = words.filter((word) => word !== "sd").reduce((bits, word) => bits | vmFlag(word), 0n);
+      assert.equal(mapping.vmFlags, flags, blocks[index]);
+    });
+    assert.ok(mappings.some(({ name }) => name.toString() === "[stack]"));
+  } finally {
+    process.kill(sleeper, "SIGKILL");
   }
 });
 

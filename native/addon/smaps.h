@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The mappings of a process from /proc/PID/smaps (proc_pid_smaps(5)), a row of twelve words each. */
+#ifndef CRIMG_SMAPS_H
+#define CRIMG_SMAPS_H
+
+#include "gather.h"
+
+/* SMAPS_HOW: PROT_* bits, 8 if shared, the protection key from bit 8 on. SMAPS_DEVICE: major number << 32 | minor number. */
+enum { SMAPS_START, SMAPS_END, SMAPS_HOW, SMAPS_OFFSET, SMAPS_DEVICE, SMAPS_INODE, SMAPS_FLAGS, SMAPS_ANONYMOUS,
+       SMAPS_NAME, SMAPS_NAME_LENGTH, SMAPS_SHARED, SMAPS_PAGE_SIZE, SMAPS_WORDS };
+
+struct smaps {
+	const uint8_t *bits; /* of VmFlags words `xy`: [(x - 'a') * 26 + (y - 'a')] is the number of the bit + 1; 0: not to be told */
+	int64_t *rows;
+	int64_t row_room, row_count;
+	uint8_t *names;
+	int64_t name_room, names_used;
+};
+
+static uint64_t read_number(const uint8_t **at, const uint8_t *end, uint32_t radix)
+{
+	uint64_t number = 0;
+
+	for (; *at < end; (*at)++) {
+		uint8_t byte = **at;
+		uint32_t digit =
+			byte >= '0' && byte <= '9' ? (uint32_t)byte - '0' : byte >= 'a' && byte <= 'f' ? (uint32_t)byte - 'a' + 10 : 99;
+
+		if (digit >= radix)
+			break;
+		number = number * radix + digit;
+	}
+	return number;
+}
+
+static int begins_with(const uint8_t *at, const uint8_t *end, const char *word)
+{
+	for (; *word; word++, at++)
+		if (at >= end || *at != (uint8_t)*word)
+			return 0;
+	return 1;
+}
+
+static void skip(const uint8_t **at, const uint8_t *end, uint8_t byte)
+{
+	while (*at < end && **at == byte)
+		(*at)++;
+}
+
+static uint64_t number_behind(const uint8_t *at, const uint8_t *end)
+{
+	skip(&at, end, ' ');
+	return read_number(&at, end, 10);
+}
+
+/* `7f00-7f01 r-xp 00000000 08:01 1234     /path`. Returns 0 or -E2BIG. */
+static int64_t smaps_header(struct smaps *s, const uint8_t *at, const uint8_t *end)
+{
+	int64_t *row = s->rows + s->row_count * SMAPS_WORDS;
+
+	if (s->row_count >= s->row_room || s->names_used + (end - at) > s->name_room)
+		return -E2BIG;
+	clear_bytes(row, SMAPS_WORDS * 8);
+	row[SMAPS_START] = (int64_t)read_number(&at, end, 16);
+	skip(&at, end, '-');
+	row[SMAPS_END] = (int64_t)read_number(&at, end, 16);
+	skip(&at, end, ' ');
+	if (end - at > 4) {
+		row[SMAPS_HOW] = (at[0] == 'r') | (at[1] == 'w') << 1 | (at[2] == 'x') << 2 | (at[3] == 's') << 3;
+		at += 4;
+	}
+	skip(&at, end, ' ');
+	row[SMAPS_OFFSET] = (int64_t)read_number(&at, end, 16);
+	skip(&at, end, ' ');
+	row[SMAPS_DEVICE] = (int64_t)(read_number(&at, end, 16) << 32);
+	skip(&at, end, ':');
+	row[SMAPS_DEVICE] |= (int64_t)read_number(&at, end, 16);
+	skip(&at, end, ' ');
+	row[SMAPS_INODE] = (int64_t)read_number(&at, end, 10);
+	skip(&at, end, ' ');
+	row[SMAPS_NAME] = s->names_used;
+	row[SMAPS_NAME_LENGTH] = end - at;
+	copy_bytes(s->names + s->names_used, at, end - at);
+	s->names_used += end - at;
+	s->row_count++;
+	return 0;
+}
+
+static int64_t smaps_line(struct smaps *s, const uint8_t *at, const uint8_t *end)
+{
+	int64_t *row;
+
+	/* Headers begin with a lower-case hexadecimal digit; the counters with a capital. */
+	if (at < end && ((*at >= '0' && *at <= '9') || (*at >= 'a' && *at <= 'f')))
+		return smaps_header(s, at, end);
+	if (s->row_count == 0)
+		return 0;
+	row = s->rows + (s->row_count - 1) * SMAPS_WORDS;
+	if (begins_with(at, end, "Anonymous:")) {
+		row[SMAPS_ANONYMOUS] = (int64_t)(number_behind(at + 10, end) << 10);
+	} else if (begins_with(at, end, "Shared_Dirty:") || (begins_with(at, end, "Shared_Clean:") && row[SMAPS_INODE] == 0)) {
+		/* Clean pages of a file are shared by whoever maps it. */
+		row[SMAPS_SHARED] += (int64_t)(number_behind(at + 13, end) << 10);
+	} else if (begins_with(at, end, "KernelPageSize:")) {
+		row[SMAPS_PAGE_SIZE] = (int64_t)(number_behind(at + 15, end) << 10);
+	} else if (begins_with(at, end, "ProtectionKey:")) {
+		row[SMAPS_HOW] |= (int64_t)(number_behind(at + 14, end) << 8);
+	} else if (begins_with(at, end, "VmFlags:")) {
+		for (at += 8; at + 2 < end; at += 3) {
+			uint8_t x = at[1], y = at[2], bit;
+
+			if (x < 'a' || x > 'z' || y < 'a' || y > 'z')
+				continue;
+			bit = s->bits[(x - 'a') * 26 + (y - 'a')];
+			if (bit)
+				row[SMAPS_FLAGS] |= (int64_t)(1ull << (bit - 1));
+		}
+	}
+	return 0;
+}
+
+/* Reads it all. Returns the number of mappings, or -errno; -E2BIG where there is no room for them. */
+static int64_t read_smaps(struct smaps *s, int32_t pid)
+{
+	static uint8_t buffer[1 << 16];
+	const int32_t ids[2] = { pid, pid };
+	const struct gathering name = { .names = (const uint8_t *)"/proc/\1/smaps", .names_length = 14 };
+	char path[PATH_ROOM];
+	int64_t fd, got, kept = 0, result = 0;
+
+	if (!make_path(&name, 0, ids, path))
+		return -ENAMETOOLONG;
+	fd = counted_call(__NR_openat, -100, address_of(path), O_CLOEXEC_FLAG, 0);
+	if (fd < 0)
+		return fd;
+	for (;;) {
+		const uint8_t *line = buffer, *end;
+
+		if (kept == (int64_t)sizeof(buffer)) {
+			result = -ENAMETOOLONG;
+			break;
+		}
+		got = counted_call(__NR_read, fd, address_of(buffer + kept), (int64_t)sizeof(buffer) - kept, 0);
+		if (got == -EINTR)
+			continue;
+		if (got <= 0) {
+			result = got;
+			break;
+		}
+		end = buffer + kept + got;
+		for (const uint8_t *at = buffer + kept; at < end && result == 0; at++) {
+			if (*at != '\n')
+				continue;
+			result = smaps_line(s, line, at);
+			line = at + 1;
+		}
+		if (result < 0)
+			break;
+		kept = end - line;
+		copy_bytes(buffer, line, kept);
+	}
+	call(__NR_close, fd, 0, 0, 0);
+	return result < 0 ? result : s->row_count;
+}
+
+#endif
