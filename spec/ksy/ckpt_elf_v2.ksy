@@ -794,7 +794,8 @@ types:
       - { id: peer_gid, type: u4, doc: "SO_PEERCRED gid." }
       - { id: is_deleted, type: u1, doc: "Unix: the bound path no longer names it." }
       - { id: is_paired, type: u1, doc: "Unix: connected with `peer` both ways (socketpair or accepted)." }
-      - { id: reserved, type: u2, doc: "Zero." }
+      - { id: is_outside, type: u1, doc: "Unix streams: the peer is no socket of the tree, and is connected to again by its name." }
+      - { id: reserved, type: u1, doc: "Zero." }
 
   socket_option:
     -crimg-table: 22

@@ -10,7 +10,7 @@ const group = "Resources that reach outside the tree";
 export const externalOptionSpecs = {
   tcpEstablished: { type: "boolean", group, describe: "Keep TCP connections whose other end is outside" },
   tcpClose: { type: "boolean", group, describe: "Treat TCP connections as closed" },
-  extUnixSk: { type: "boolean", group, describe: "Allow unix sockets whose peer is outside" },
+  extUnixSk: { type: "boolean", group, describe: "Connect unix sockets to peers outside again by name, or close them" },
   fileLocks: { type: "boolean", group, describe: "Keep file locks" },
   shellJob: { type: "boolean", group, describe: "The session leader and the terminal are outside the tree" },
   manageCgroups: {

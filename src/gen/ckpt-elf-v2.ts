@@ -1507,8 +1507,9 @@ export function readSocketRow(reader: ByteReader, heaps: HeapReader): SocketRow 
   const peerGid = reader.u4();
   const isDeleted = reader.u1();
   const isPaired = reader.u1();
-  reader.skip(2);
-  return { ino, family, type, protocol, state, peer, backlog, shutdown, object, localAddress, peerAddress, peerPid, peerUid, peerGid, isDeleted, isPaired };
+  const isOutside = reader.u1();
+  reader.skip(1);
+  return { ino, family, type, protocol, state, peer, backlog, shutdown, object, localAddress, peerAddress, peerPid, peerUid, peerGid, isDeleted, isPaired, isOutside };
 }
 
 /** Appends a socket record. */
@@ -1529,7 +1530,8 @@ export function writeSocketRow(writer: ByteWriter, row: SocketRow, heaps: HeapWr
   writer.u4(row.peerGid, "peer_gid");
   writer.u1(row.isDeleted, "is_deleted");
   writer.u1(row.isPaired, "is_paired");
-  writer.zeros(2);
+  writer.u1(row.isOutside, "is_outside");
+  writer.zeros(1);
 }
 
 /** Bytes of a socket_option record. */

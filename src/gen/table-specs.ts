@@ -531,6 +531,7 @@ export const tableSpecs: readonly TableSpec[] = [
       { id: "peer_gid", name: "peerGid", wire: "u4", offset: 80, size: 4, doc: "SO_PEERCRED gid." },
       { id: "is_deleted", name: "isDeleted", wire: "u1", offset: 84, size: 1, doc: "Unix: the bound path no longer names it." },
       { id: "is_paired", name: "isPaired", wire: "u1", offset: 85, size: 1, doc: "Unix: connected with `peer` both ways (socketpair or accepted)." },
+      { id: "is_outside", name: "isOutside", wire: "u1", offset: 86, size: 1, doc: "Unix streams: the peer is no socket of the tree, and is connected to again by its name." },
     ],
   },
   {

@@ -1559,6 +1559,8 @@ export interface SocketRow {
   readonly isDeleted: number;
   /** Unix: connected with `peer` both ways (socketpair or accepted). */
   readonly isPaired: number;
+  /** Unix streams: the peer is no socket of the tree, and is connected to again by its name. */
+  readonly isOutside: number;
 }
 
 /** A SocketRow; what is not given is zero, empty or none. */
@@ -1580,6 +1582,7 @@ export function socketRow(fields: Partial<SocketRow> = {}): SocketRow {
     peerGid: 0,
     isDeleted: 0,
     isPaired: 0,
+    isOutside: 0,
     ...fields,
   };
 }

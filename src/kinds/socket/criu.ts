@@ -54,6 +54,12 @@ export const mapping: FileMapping = {
       what: "the sender's address of waiting messages is not kept",
     },
     {
+      code: "sockets.outside",
+      facet: "sockets",
+      names: tables.sockets.filter((row) => row.isOutside !== 0).map((row) => `socket ${row.ino}`),
+      what: "that a unix stream socket is connected again to a name outside is not kept",
+    },
+    {
       code: "sockets.unread",
       facet: "sockets",
       names: tables.tcpConnections

@@ -780,6 +780,7 @@ export const socketArbitrary: fc.Arbitrary<SocketRow> = fc.record({
   peerGid: u4,
   isDeleted: u1,
   isPaired: u1,
+  isOutside: u1,
 });
 
 export const socketOptionArbitrary: fc.Arbitrary<SocketOptionRow> = fc.record({

@@ -74,9 +74,19 @@ export class UnixSocketCollector {
     const listener = this.#listenerOf(diag);
     const peerIno = listener?.ino ?? diag.peer;
     const peer = peerIno === 0 ? undefined : rowOf(peerIno);
-    const isExternal =
-      this.collecting.options.extUnixSk === true && diag.type === SOCK_DGRAM && typeof peerName !== "number" && peerName.length > 2;
-    if (peerIno !== 0 && peer === undefined && !isExternal) this.#refuseOutside(description, diag);
+    const isOutside = peerIno !== 0 && peer === undefined;
+    if (isOutside && this.collecting.options.extUnixSk !== true) this.#refuseOutside(description, diag);
+    const isNamed = typeof peerName !== "number" && isLastingName(peerName);
+    const isStream = diag.type !== SOCK_DGRAM;
+    if (isOutside && isNamed && isStream && diag.receiveQueue > 0) {
+      refuseDescription(
+        description,
+        "socket_queue",
+        `a unix socket with ${diag.receiveQueue} bytes from outside the tree waiting to be read`,
+        "Dump again in a moment.",
+      );
+    }
+    if (isOutside && !isNamed) this.#loseOutside(description, diag);
     const credentials = tryGetsockopt(description.fd, SOL_SOCKET, SO_PEERCRED, 12);
     const hasCredentials = typeof credentials !== "number" && credentials.length === 12 && credentials.readInt32LE(0) > 0;
     return socketRow({
@@ -93,6 +103,7 @@ export class UnixSocketCollector {
       peerPid: hasCredentials ? (pidAsSeen(credentials.readInt32LE(0)) ?? credentials.readInt32LE(0)) : 0,
       peerUid: hasCredentials ? credentials.readUInt32LE(4) : 0,
       peerGid: hasCredentials ? credentials.readUInt32LE(8) : 0,
+      isOutside: isOutside && isNamed && isStream ? 1 : 0,
       isPaired: peer !== undefined && !listener && this.#members.get(diag.peer)?.diag.peer === diag.ino ? 1 : 0,
       ...(diag.file ? this.#boundFile(description, diag, local) : {}),
     });
@@ -131,8 +142,15 @@ export class UnixSocketCollector {
       description,
       "outside_socket",
       `a unix socket${name} whose peer is outside the tree`,
-      "Dump the tree that holds both ends.",
+      "Dump the tree that holds both ends, or give --ext-unix-sk: then it is connected again to the name of its peer, or found closed.",
     );
+  }
+
+  /** A client of the tree's own listener, or the other end of a pair: nobody can be asked for it again. */
+  #loseOutside(description: Description, diag: UnixDiag): void {
+    const name = diag.name.length > 0 ? ` (${printable(diag.name)})` : "";
+    const text = `${nameOf(description)}: a unix socket${name} whose peer is outside the tree and has no name; the program finds it closed`;
+    this.collecting.context.tables.losses.push(lossRow({ code: "dump.outside-socket", count: 1, text }));
   }
 
   /**
@@ -219,6 +237,11 @@ export class UnixSocketCollector {
     }
     return { isDeleted: 1 };
   }
+}
+
+/** A name that leads to the same socket from anywhere: abstract, or an absolute path. */
+function isLastingName(address: Buffer): boolean {
+  return address.length > 2 && (address[2] === 0 || address[2] === 0x2f);
 }
 
 /** sun_path of a sockaddr_un with a path. */

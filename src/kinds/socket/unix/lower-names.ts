@@ -187,6 +187,13 @@ export function printable(name: UnixName): string {
   return name.path ?? `@${decodeText(name.address.subarray(3))}`;
 }
 
+/** The same of a socket that is not of the tree. */
+export function outsideName(address: Uint8Array): string {
+  if (address[2] === 0) return printable({ address });
+  const end = address.indexOf(0, 2);
+  return decodeText(address.subarray(2, end < 0 ? undefined : end));
+}
+
 interface Aside {
   readonly path: string;
   /** 0 if there was a file of that name. */

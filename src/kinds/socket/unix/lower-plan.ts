@@ -12,6 +12,8 @@ export type Origin =
   | { readonly how: "pair"; readonly other?: number }
   /** Accepted from `listener`; `client` connects to it (undefined: a client that is gone). */
   | { readonly how: "accepted"; readonly listener: number; readonly client?: number }
+  /** Connects to a socket of another program, by its name. */
+  | { readonly how: "outside" }
   /** Connects to `listener` and is not accepted. */
   | { readonly how: "pending"; readonly listener: number }
   /** Connects to `listener`; `accepted` is the other end (undefined: it is gone). */
@@ -33,6 +35,10 @@ export function planOrigins(sockets: readonly SocketRow[]): (Origin | undefined)
     if (row.family !== 1 || origins[index]) return;
     if (row.state !== "connected") {
       origins[index] = { how: "alone" };
+      return;
+    }
+    if (row.isOutside !== 0) {
+      origins[index] = { how: "outside" };
       return;
     }
     const other = row.isPaired !== 0 && row.peer !== null ? row.peer : undefined;

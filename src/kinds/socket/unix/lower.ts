@@ -6,7 +6,7 @@ import type { Slot } from "../../../lower/operands.js";
 import { badReference, type FileSlots, openFlags, takeHigh } from "../../../lower/fds/shared.js";
 import { makeSocket, setEarlyOptions, setLateOptions } from "../../../lower/fds/socket-options.js";
 import { fillQueue } from "./lower-queues.js";
-import { bindName, nameOfSocket, plainAddress, printable, type UnixName } from "./lower-names.js";
+import { bindName, nameOfSocket, outsideName, plainAddress, printable, type UnixName } from "./lower-names.js";
 import { type Origin, planOrigins, SOCK_DGRAM } from "./lower-plan.js";
 import type { UnixState } from "./lower-state.js";
 
@@ -88,13 +88,42 @@ function bindOne(state: UnixState, index: number, row: SocketRow, origin: Origin
 
 /** Connects a client to its listener and accepts the other end at once. */
 function connectStream(state: UnixState, index: number, row: SocketRow, origin: Origin): void {
-  if (origin.how === "accepted" && origin.client === undefined) {
+  if (origin.how === "outside") {
+    connectOutside(state, index, row);
+  } else if (origin.how === "accepted" && origin.client === undefined) {
     const client = makeSocket(state.slots.context, row, "client that is gone", state.purposeOf(index));
     state.closedPeers.set(index, client);
     connectAndAccept(state, client, origin.listener, index);
   } else if (origin.how === "client") {
     connectAndAccept(state, state.made.get(index) as Slot, origin.listener, origin.accepted, index);
   }
+}
+
+/** As the process that has the socket: the other program may ask who it is that connects. */
+function connectOutside(state: UnixState, index: number, row: SocketRow): void {
+  const { context } = state.slots;
+  const { builder } = context;
+  const purpose = state.purposeOf(index);
+  const to = plainAddress(context, row.peerAddress);
+  builder.outside(() => {
+    asHolder(state, index, () => {
+      builder.syscall("connect", [state.made.get(index) as Slot, to.address, to.length], {
+        message: `connect to ${outsideName(row.peerAddress)} ${purpose}`,
+        hint: "that socket is of another program, which must be running and listening",
+      });
+    });
+  });
+}
+
+function asHolder({ slots: { context } }: UnixState, socket: number, build: () => void): void {
+  const { files, descriptors, tasks, threads, creds } = context.checkpoint.tables;
+  const file = files.findIndex(({ kind, detail }) => kind === "socket" && detail === socket);
+  const holder = descriptors.find((row) => row.file === file)?.task;
+  const pid = holder === undefined ? undefined : tasks[holder]?.pid;
+  const leader = threads.find(({ tid }) => tid === pid);
+  const credentials = leader?.creds == null ? undefined : creds[leader.creds];
+  if (pid === undefined || credentials === undefined) build();
+  else context.runAs({ pid, uid: credentials.euid, gid: credentials.egid, groups: credentials.groups }, build);
 }
 
 function connectAndAccept(state: UnixState, client: Slot, listener: number, accepted: number | undefined, clientRow?: number): void {
@@ -167,7 +196,7 @@ function connectDatagram(state: UnixState, index: number, row: SocketRow, origin
     const to = plainAddress(context, row.peerAddress);
     builder.outside(() => {
       builder.syscall("connect", [slot, to.address, to.length], {
-        message: `connect to ${printable({ address: row.peerAddress })} ${purpose}`,
+        message: `connect to ${outsideName(row.peerAddress)} ${purpose}`,
         hint: "that socket is of another program, which must be running",
       });
     });
