@@ -4,9 +4,10 @@
  * becomes of crimg, it gives devices and liberty back to every process when the pipe between them closes.
  */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { existsSync } from "node:fs";
-import { fileURLToPath } from "node:url";
+import { existsSync, writeFileSync } from "node:fs";
 import { CrimgError } from "../errors/crimg-error.js";
+import { memfdCreate } from "../native/index.js";
+import { isSingleExecutable, readResource, resourcePath } from "../resources/resources.js";
 
 export interface GpuDevice {
   /** `GPU-…`. */
@@ -29,9 +30,23 @@ export interface CudaDriver {
 /** A question that the driver refused, in its own words. */
 export class DriverRefusal extends Error {}
 
-/** Throws CrimgError `cuda.helper` if it is not built. */
+const name = "build/crimg-cuda";
+let inMemory: string | undefined;
+
+/** What the single executable holds, as a file that can be executed as long as this process lives. */
+function helperInMemory(): string {
+  if (inMemory === undefined) {
+    const fd = memfdCreate("crimg-cuda");
+    writeFileSync(`/proc/self/fd/${fd}`, readResource(name));
+    inMemory = `/proc/${process.pid}/fd/${fd}`;
+  }
+  return inMemory;
+}
+
+/** Path of the helper. Throws CrimgError `cuda.helper` if it is not built. */
 export function helperPath(): string {
-  const path = fileURLToPath(new URL("../../../build/crimg-cuda", import.meta.url));
+  if (isSingleExecutable()) return helperInMemory();
+  const path = resourcePath(name);
   if (existsSync(path)) return path;
   throw new CrimgError("cuda.helper", `the part of crimg that asks the CUDA driver is missing: ${path}`, { hint: "run: npm run build" });
 }

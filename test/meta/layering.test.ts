@@ -25,7 +25,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   "src/state": ["src/linux", "src/model", ...ground],
   "src/lower": ["src/state", "src/linux", "src/model", "src/elf", ...ground],
   "src/dump": ["src/state", "src/linux", "src/native", "src/pages", "src/model", "src/elf", ...ground],
-  "src/cuda": ["src/dump", "src/native", ...ground],
+  "src/cuda": ["src/resources", "src/dump", "src/native", ...ground],
   "src/validate": [
     "src/cuda",
     "src/state",

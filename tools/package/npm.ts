@@ -60,6 +60,7 @@ export async function makeNpm(): Promise<string> {
     "bin",
     "build/addon.node",
     "build/interp.bin",
+    "build/crimg-cuda",
     "spec/schema",
     "LICENSE",
     "README.md",

@@ -18,7 +18,7 @@ export async function makeSingle(): Promise<string> {
   mkdirSync(work, { recursive: true });
   const bundle = join(root, "dist/bundle/cli");
   const assets = Object.fromEntries([
-    ...["package.json", "build/addon.node", "build/interp.bin"].map((name) => [name, join(root, name)]),
+    ...["package.json", "build/addon.node", "build/interp.bin", "build/crimg-cuda"].map((name) => [name, join(root, name)]),
     ...readdirSync(join(root, "spec/schema")).map((name) => [`spec/schema/${name}`, join(root, "spec/schema", name)]),
     ...["page.js", "page.css"].map((name) => [`dist/bundle/report/${name}`, join(root, "dist/bundle/report", name)]),
     ...readdirSync(bundle).map((name) => [`bundle/${name}`, join(bundle, name)]),
