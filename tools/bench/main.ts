@@ -1,166 +1,112 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * `npm run bench [-- MEBIBYTES…]`: times crimg beside CRIU (when CRIU_BIN names one) in the same run, in turn, and
- * prints medians of five and their ratios. Times of this kind mean little alone; the ratios are what to quote.
+ * `npm run bench [-- [--rounds N] [--largest N] [--no-page] [KIND[:COUNT]…]]`: measures crimg beside CRIU (when CRIU_BIN names
+ * one) in the same run, in turn, prints medians and ratios, and writes docs/performance.md with its charts.
+ * Without words: every row and series. `--largest` leaves out loads of more than that.
  */
-import { spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { cpus, release, tmpdir, totalmem } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { crimgEngine, criuEngine, type Engine, type Figures, measure } from "./measure.js";
+import { chartOf, pageOf, reached, type Result } from "./page.js";
+import { type Kind, kinds, type Load, loadsOf, type Measure, measures, nameOf, targets } from "./rows.js";
 
-const rounds = 5;
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "../../..");
-const crimg = join(root, "bin/crimg");
 const criu = process.env["CRIU_BIN"];
-const directory = mkdtempSync(join(tmpdir(), "crimg-bench-"));
-const hog = join(directory, "hog");
-const clockFile = join(directory, "clock");
+const engines: readonly Engine[] = [crimgEngine(join(root, "bin/crimg")), ...(criu === undefined ? [] : [criuEngine(criu)])];
 
-/** Milliseconds. */
-interface Round {
-  readonly dump: number;
-  /** From starting to resume until the program runs. */
-  readonly running: number;
-  /** What a caller waits for: crimg's image is its program in the foreground; `criu restore -d` ends when all is done. */
-  readonly resume: number;
-  /** Peak resident memory of the dumping command, MiB. */
-  readonly peak: number;
+const median = (values: readonly number[]): number => [...values].sort((a, b) => a - b)[values.length >> 1] ?? Number.NaN;
+
+/** The first turn warms caches and memory up and is not counted. */
+async function measureLoad(load: Load, rounds: number, program: string, directory: string): Promise<Result> {
+  const figures = new Map<string, Figures[]>(engines.map(({ name }) => [name, []]));
+  for (let turn = 0; turn <= rounds; turn++) {
+    for (const engine of engines) {
+      const one = await measure(engine, load, program, directory);
+      if (turn > 0) figures.get(engine.name)?.push(one);
+    }
+  }
+  const medians = new Map(
+    [...figures].map(([name, all]) => [
+      name,
+      Object.fromEntries(measures.map((which) => [which, median(all.map((one) => one[which]))])) as Record<Measure, number>,
+    ]),
+  );
+  return { load, medians, rounds };
 }
 
-interface Engine {
-  readonly name: string;
-  dump(pid: number, image: string): readonly [string, ...string[]];
-  /** Whether the resuming command ends when the program runs. */
-  readonly detaches: boolean;
-  /** The command that resumes. */
-  resume(image: string): readonly [string, ...string[]];
-}
-
-const engines: readonly Engine[] = [
-  {
-    name: "crimg",
-    detaches: false,
-    dump: (pid, image) => [crimg, "dump", String(pid), "-o", join(image, "image.elf")],
-    resume: (image) => [join(image, "image.elf")],
-  },
-  ...(criu === undefined
-    ? []
-    : [
-        {
-          name: "criu",
-          detaches: true,
-          dump: (pid: number, image: string) => [criu, "dump", "-t", String(pid), "-D", image, "-v0", "-o", "dump.log"] as const,
-          resume: (image: string) => [criu, "restore", "-d", "-D", image, "-v0", "-o", "restore.log"] as const,
-        },
-      ]),
-];
-
-const now = (): number => Number(process.hrtime.bigint()) / 1e6;
-const median = (values: readonly number[]): number => [...values].sort((a, b) => a - b)[values.length >> 1] ?? NaN;
-const pause = (ms: number): Promise<void> => new Promise((resume) => setTimeout(resume, ms));
-
-/** A word of the clock file. */
-function clockWord(index: number): bigint {
-  try {
-    return readFileSync(clockFile).readBigUInt64LE(index * 8);
-  } catch {
-    return 0n;
+function print({ load, medians }: Result): void {
+  console.log(`\n${nameOf(load)}`);
+  for (const which of measures) {
+    const unit = which === "peak" || which === "image" ? "MiB" : "ms";
+    const [own, other] = ["crimg", "criu"].map((name) => medians.get(name)?.[which]);
+    const ratio = own !== undefined && other !== undefined ? `, ratio ${(own / other).toFixed(2)}` : "";
+    const each = [...medians].map(([name, of]) => `${name} ${of[which].toFixed(1)} ${unit}`);
+    console.log(`  ${which.padEnd(7)} ${each.join(", ")}${ratio}`);
   }
 }
 
-/** Polls at most 60 s. The event loop turns meanwhile, so that ended children are waited for and free their pids. */
-async function until(what: string, condition: () => boolean): Promise<void> {
-  const end = now() + 60_000;
-  while (!condition()) {
-    if (now() > end) throw new Error(`not in 60 s: ${what}`);
-    await pause(1);
-  }
+/** Loads by the words of the command line: `threads`, `pages:1024`. */
+function chosenLoads(words: readonly string[], largest: number): Load[] {
+  const all = words.length === 0 ? loadsOf(kinds) : words.flatMap(loadsOfWord);
+  return all.filter(({ count }) => count <= largest);
 }
 
-/** Runs a command to its end under a parent that reports the peak memory of its child. */
-async function timed(command: readonly string[]): Promise<{ ms: number; peak: number }> {
-  const script =
-    "import " +
-    "os,resource,subprocess,sys,time\nt=time.monotonic()\nr=subprocess.run(sys.argv[1:],stdout=subprocess.DEVNULL)\n" +
-    "print((time.monotonic()-t)*1000,resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss/1024,r.returncode)";
-  // Not spawnSync: the dumped program is a child of this process, which must be free to wait for its end.
-  const child = spawn("python3", ["-c", script, ...command], { stdio: ["ignore", "pipe", "inherit"], timeout: 120_000 });
-  let stdout = "";
-  child.stdout.on("data", (chunk) => (stdout += String(chunk)));
-  await new Promise((done) => child.once("close", done));
-  const [ms, peak, status] = stdout.trim().split(" ").map(Number);
-  if (status !== 0 || ms === undefined || peak === undefined) throw new Error(`${command.join(" ")}: exit status ${status}`);
-  return { ms, peak };
+function loadsOfWord(word: string): Load[] {
+  const [name = "", count] = word.split(":");
+  const kind = kinds.find((one) => one === name);
+  if (kind === undefined) throw new Error(`${name} is none of ${kinds.join(" ")}`);
+  return count === undefined ? loadsOf([kind]) : [{ kind, count: Number(count) }];
 }
 
-/** Starts the program, dumps and resumes it once with an engine, and ends it. */
-async function round(engine: Engine, mebibytes: number): Promise<Round> {
-  const image = join(directory, engine.name);
-  rmSync(image, { recursive: true, force: true });
-  rmSync(clockFile, { force: true });
-  mkdirSync(image);
-  const child = spawn(hog, [String(mebibytes), clockFile], { stdio: "ignore", detached: true });
-  const pid = child.pid;
-  if (pid === undefined) throw new Error("cannot start the program");
-  child.unref();
+async function main(): Promise<void> {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: { rounds: { type: "string", default: "5" }, largest: { type: "string" }, "no-page": { type: "boolean", default: false } },
+  });
+  const loads = chosenLoads(positionals, values.largest === undefined ? Number.POSITIVE_INFINITY : Number(values.largest));
+  const rounds = Number(values.rounds);
+  const directory = mkdtempSync(join(tmpdir(), "crimg-bench-"));
   try {
-    return await measure(engine, pid, image);
+    const program = join(directory, "load");
+    const built = spawnSync("cc", ["-O1", "-static", "-pthread", "-o", program, join(root, "tools/bench/load.c")], { stdio: "inherit" });
+    if (built.status !== 0) throw new Error("cannot compile tools/bench/load.c");
+    const results: Result[] = [];
+    for (const load of loads) {
+      const result = await measureLoad(load, rounds, program, directory);
+      results.push(result);
+      print(result);
+    }
+    if (criu === undefined) {
+      console.log("\nCRIU_BIN is not set: crimg alone was measured, without a ratio, and no page is written");
+      return;
+    }
+    for (const target of targets) {
+      const value = reached(results, target);
+      const { load, measure: which, atMost } = target;
+      if (value !== undefined)
+        console.log(`${value <= atMost ? "met    " : "NOT MET"} ${nameOf(load)}: ${which} ${value.toFixed(2)} (${atMost})`);
+    }
+    if (!values["no-page"]) writePage(results, rounds);
   } finally {
-    try {
-      process.kill(pid, "SIGKILL");
-    } catch {
-      // gone: the measure has said why
-    }
+    rmSync(directory, { recursive: true, force: true });
   }
 }
 
-/** The dump of the running program and the resume of its image. */
-async function measure(engine: Engine, pid: number, image: string): Promise<Round> {
-  await until("the program is ready", () => clockWord(1) === 1n);
-  const { ms: dump, peak } = await timed(engine.dump(pid, image));
-  await until("the program is gone", () => !existsSync(`/proc/${pid}`));
-  const begin = process.hrtime.bigint();
-  const [command, ...args] = engine.resume(image);
-  const resumed = spawn(command, args, { stdio: "ignore", detached: true });
-  const ended = new Promise<number>((done) => resumed.once("exit", () => done(Number(process.hrtime.bigint() - begin) / 1e6)));
-  await until("the program runs again", () => clockWord(0) > begin);
-  const running = Number(clockWord(0) - begin) / 1e6;
-  const resume = engine.detaches ? await ended : running;
-  return { dump, running, resume, peak };
-}
-
-async function main(sizes: readonly number[]): Promise<void> {
-  const built = spawnSync("cc", ["-O1", "-static", "-o", hog, join(root, "tools/bench/hog.c")], { stdio: "inherit" });
-  if (built.status !== 0) throw new Error("cannot compile tools/bench/hog.c");
-  for (const size of sizes) {
-    const results = new Map<string, Round[]>(engines.map((engine) => [engine.name, []]));
-    for (let turn = 0; turn <= rounds; turn++) {
-      // The first turn warms caches and memory up and is not counted.
-      for (const engine of engines) {
-        const one = await round(engine, size);
-        if (turn > 0) results.get(engine.name)?.push(one);
-      }
-    }
-    console.log(`\n${size} MiB, medians of ${rounds}`);
-    const of = (name: string, field: keyof Round): number => median((results.get(name) ?? []).map((one) => one[field]));
-    for (const field of ["dump", "running", "resume", "peak"] as const) {
-      const unit = field === "peak" ? "MiB" : "ms";
-      const figures = engines.map((engine) => `${engine.name} ${of(engine.name, field).toFixed(1)} ${unit}`).join(", ");
-      const ratio = engines.length > 1 ? `, ratio ${(of("crimg", field) / of("criu", field)).toFixed(2)}` : "";
-      console.log(`  ${field.padEnd(7)} ${figures}${ratio}`);
-    }
-    console.log(`  image   ${(statSync(join(directory, "crimg", "image.elf")).size / 2 ** 20).toFixed(1)} MiB`);
-  }
-  if (criu === undefined) console.log("\nCRIU_BIN is not set: crimg alone was timed, without a ratio");
+function writePage(results: readonly Result[], rounds: number): void {
+  const gib = Math.round(totalmem() / 2 ** 30);
+  const machine = `Linux ${release().split("-")[0]}, ${cpus().length} processors, ${gib} GiB of memory, Node ${process.versions.node}; medians of ${rounds}.`;
+  writeFileSync(join(root, "docs/performance.md"), pageOf(results, machine));
+  const measured = new Set<Kind>(results.map(({ load }) => load.kind));
+  for (const kind of measured) writeFileSync(join(root, `docs/performance-${kind}.svg`), chartOf(results, kind));
 }
 
 try {
-  const sizes = process.argv.slice(2).map(Number);
-  await main(sizes.length ? sizes : [10, 1024]);
+  await main();
 } catch (error) {
   console.error(`bench: ${error instanceof Error ? error.message : String(error)}`);
   process.exitCode = 1;
-} finally {
-  rmSync(directory, { recursive: true, force: true });
 }

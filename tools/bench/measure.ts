@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * One turn: a program is started, dumped by an engine while it runs on, ended, resumed from the image, and ended again.
+ * When it runs again the program says itself, by the clock of the machine: an engine may put it into a time namespace, and
+ * what a command tells when it ends is not when the program went on.
+ */
+import { spawn } from "node:child_process";
+import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, readSync, rmSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { frozenOf } from "./criu-stats.js";
+import type { Load, Measure } from "./rows.js";
+
+export interface Engine {
+  readonly name: string;
+  dump(pid: number, folder: string): readonly [string, ...string[]];
+  /** Milliseconds frozen, from what the dump left or said. */
+  frozen(folder: string, said: string): number;
+  resume(folder: string): readonly [string, ...string[]];
+}
+
+export const crimgEngine = (crimg: string): Engine => ({
+  name: "crimg",
+  dump: (pid, folder) => [crimg, "dump", String(pid), "--leave-running", "--json", "-o", join(folder, "image.elf")],
+  frozen: (_folder, said) => (JSON.parse(said) as { frozenMs: number }).frozenMs,
+  resume: (folder) => [join(folder, "image.elf")],
+});
+
+export const criuEngine = (criu: string): Engine => ({
+  name: "criu",
+  dump: (pid, folder) => [criu, "dump", "-t", String(pid), "--leave-running", "-D", folder, "-v0", "-o", "dump.log"],
+  frozen: (folder) => frozenOf(readFileSync(join(folder, "stats-dump"))),
+  resume: (folder) => [criu, "restore", "-d", "-D", folder, "-v0", "-o", "restore.log"],
+});
+
+export type Figures = Readonly<Record<Measure, number>>;
+
+const now = (): number => Number(process.hrtime.bigint()) / 1e6;
+const pause = (ms: number): Promise<void> => new Promise((resume) => setTimeout(resume, ms));
+/** CLOCK_REALTIME, nanoseconds, to a microsecond. */
+const realtime = (): bigint => BigInt(Math.round((performance.timeOrigin + performance.now()) * 1000)) * 1000n;
+
+/** Words of the file that the program writes to. */
+function clockWord(file: string, index: number): bigint {
+  if (!existsSync(file)) return 0n;
+  const word = Buffer.alloc(8);
+  const fd = openSync(file, "r");
+  try {
+    return readSync(fd, word, 0, 8, index * 8) === 8 ? word.readBigUInt64LE() : 0n;
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Polls at most two minutes. The event loop turns meanwhile, so that ended children are waited for and free their pids. */
+async function until(what: string, condition: () => boolean): Promise<void> {
+  const end = now() + 120_000;
+  while (!condition()) {
+    if (now() > end) throw new Error(`not in two minutes: ${what}`);
+    await pause(1);
+  }
+}
+
+const timer =
+  "import os,subprocess,sys,time\nt=time.monotonic()\np=subprocess.Popen(sys.argv[1:],stdout=subprocess.PIPE)\ns=p.stdout.read()\n" +
+  "_,status,used=os.wait4(p.pid,0)\nprint((time.monotonic()-t)*1000,used.ru_maxrss/1024,status)\nsys.stdout.flush()\nsys.stdout.buffer.write(s)";
+
+/** Runs a command to its end under a parent that tells the peak memory of its child. */
+async function timed(command: readonly string[]): Promise<{ readonly ms: number; readonly peak: number; readonly said: string }> {
+  const child = spawn("python3", ["-c", timer, ...command], { stdio: ["ignore", "pipe", "inherit"], timeout: 240_000 });
+  let stdout = "";
+  child.stdout.on("data", (chunk) => (stdout += String(chunk)));
+  await new Promise((done) => child.once("close", done));
+  const [first = "", ...rest] = stdout.split("\n");
+  const [ms, peak, status] = first.split(" ").map(Number);
+  if (status !== 0 || ms === undefined || peak === undefined) throw new Error(`${command.join(" ")}: exit status ${(status ?? 0) >> 8}`);
+  return { ms, peak, said: rest.join("\n") };
+}
+
+/** Ends a program and what it started, and waits until their ids are free. */
+async function end(pid: number): Promise<void> {
+  try {
+    process.kill(-pid, "SIGKILL");
+  } catch {
+    // gone
+  }
+  await until("the program is gone", () => !existsSync(`/proc/${pid}`));
+}
+
+const sizeOf = (folder: string): number => readdirSync(folder).reduce((sum, name) => sum + statSync(join(folder, name)).size, 0) / 2 ** 20;
+
+/** A turn of one engine. `program` is the compiled load.c, `directory` a place for its files. */
+export async function measure(engine: Engine, { kind, count }: Load, program: string, directory: string): Promise<Figures> {
+  const [folder, clock] = [join(directory, engine.name), join(directory, "clock")];
+  rmSync(folder, { recursive: true, force: true });
+  rmSync(clock, { force: true });
+  mkdirSync(folder);
+  const child = spawn(program, [kind, String(count), clock], { stdio: "ignore", detached: true });
+  const { pid } = child;
+  if (pid === undefined) throw new Error("cannot start the program");
+  child.unref();
+  try {
+    await until("the program is ready", () => clockWord(clock, 2) === 1n);
+    await pause(50);
+    const { ms: dump, peak, said } = await timed(engine.dump(pid, folder));
+    const frozen = engine.frozen(folder, said);
+    const image = sizeOf(folder);
+    await end(pid);
+    const begin = realtime();
+    const [command, ...args] = engine.resume(folder);
+    const resumed = spawn(command, args, { stdio: "ignore", detached: true });
+    resumed.once("exit", () => undefined);
+    await until("the program runs again", () => clockWord(clock, 1) > begin);
+    const resume = Number(clockWord(clock, 1) - begin) / 1e6;
+    if (resumed.pid !== undefined && resumed.exitCode === null) process.kill(resumed.pid, "SIGTERM");
+    return { frozen, dump, resume, peak, image };
+  } finally {
+    await end(pid);
+  }
+}

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+/** docs/performance.md and its charts. */
+import { chart, type Line } from "./chart.js";
+import { type Kind, kinds, type Load, type Measure, nameOf, series, type Target, targets, unitOf } from "./rows.js";
+
+/** Medians by engine, of one load. */
+export interface Result {
+  readonly load: Load;
+  readonly medians: ReadonlyMap<string, Readonly<Record<Measure, number>>>;
+  readonly rounds: number;
+}
+
+const wordsOf: Readonly<Record<Measure, string>> = {
+  frozen: "frozen",
+  dump: "whole dump",
+  resume: "resume",
+  peak: "peak memory",
+  image: "image",
+};
+
+const megabytes = (mebibytes: number): number => (mebibytes * 2 ** 20) / 1e6;
+const ms = (value: number | undefined): string => (value === undefined ? "–" : `${value.toFixed(value < 10 ? 1 : 0)} ms`);
+const mib = (value: number | undefined): string => (value === undefined ? "–" : `${value.toFixed(value < 10 ? 1 : 0)} MiB`);
+const shown = (measure: Measure, value: number | undefined): string => (measure === "peak" || measure === "image" ? mib(value) : ms(value));
+
+export function figureOf(results: readonly Result[], { kind, count }: Load, engine: string, measure: Measure): number | undefined {
+  return results.find(({ load }) => load.kind === kind && load.count === count)?.medians.get(engine)?.[measure];
+}
+
+/** What a target came to: a ratio, or MB. */
+export function reached(results: readonly Result[], { load, measure, isAbsolute }: Target): number | undefined {
+  const own = figureOf(results, load, "crimg", measure);
+  if (own === undefined || isAbsolute === true) return own === undefined ? undefined : megabytes(own);
+  const other = figureOf(results, load, "criu", measure);
+  return other === undefined ? undefined : own / other;
+}
+
+function targetRow(results: readonly Result[], target: Target): string {
+  const { load, measure, atMost, isAbsolute } = target;
+  const value = reached(results, target);
+  const unit = isAbsolute === true ? " MB" : " ×";
+  const verdict = value === undefined ? "not measured" : value <= atMost ? "met" : "**not met**";
+  const figures = ["crimg", "criu"].map((engine) => shown(measure, figureOf(results, load, engine, measure)));
+  return `| ${nameOf(load)}: ${wordsOf[measure]} | ${figures.join(" | ")} | ${value === undefined ? "–" : `${value.toFixed(2)}${unit}`} | ${atMost}${unit} | ${verdict} |`;
+}
+
+function seriesTable(results: readonly Result[], kind: Kind): string[] {
+  const measured = series[kind].filter((count) => figureOf(results, { kind, count }, "crimg", "dump") !== undefined);
+  const cells = (count: number, measure: Measure): string =>
+    ["crimg", "criu"].map((engine) => shown(measure, figureOf(results, { kind, count }, engine, measure))).join(" / ");
+  return [
+    `| ${unitOf[kind]} | ${["frozen", "dump", "resume", "peak", "image"].map((measure) => wordsOf[measure as Measure]).join(" | ")} |`,
+    "|---|---|---|---|---|---|",
+    ...measured.map((count) => {
+      const row = (["frozen", "dump", "resume", "peak", "image"] as const).map((measure) => cells(count, measure));
+      return `| ${count.toLocaleString("en")} | ${row.join(" | ")} |`;
+    }),
+  ];
+}
+
+/** The chart of one kind. */
+export function chartOf(results: readonly Result[], kind: Kind): string {
+  const line = (engine: string, measure: Measure, color: string, isDashed: boolean): Line => ({
+    name: `${engine === "criu" ? "CRIU" : engine}, ${wordsOf[measure]}`,
+    color,
+    isDashed,
+    points: series[kind].flatMap((count) => {
+      const value = figureOf(results, { kind, count }, engine, measure);
+      return value === undefined ? [] : [[count, value] as const];
+    }),
+  });
+  const lines = [
+    line("crimg", "frozen", "#1769aa", false),
+    line("crimg", "dump", "#1769aa", true),
+    line("criu", "frozen", "#c2410c", false),
+    line("criu", "dump", "#c2410c", true),
+  ].filter(({ points }) => points.length > 0);
+  return chart(`Dump by ${unitOf[kind]}`, unitOf[kind], lines);
+}
+
+/** The page. `machine`: one line about where it was measured. */
+export function pageOf(results: readonly Result[], machine: string): string {
+  const has = (kind: Kind): boolean => series[kind].some((count) => figureOf(results, { kind, count }, "crimg", "dump") !== undefined);
+  return [
+    "# Performance",
+    "",
+    "Written by `npm run bench` with `CRIU_BIN`: its own load programs (`tools/bench/load.c`) are dumped with `--leave-running` by crimg",
+    "and by CRIU v4.2 in turn, in one run, after a turn that is not counted, and resumed from the image. Figures are medians. *Frozen* is",
+    "what each tool says of itself (`frozenMs` of `--json`, `stats-dump`); *resume* is from the start of the command until the program runs,",
+    "which the program says by the clock of the machine. Ratios are what to quote: times mean little on another machine.",
+    "",
+    machine,
+    "",
+    "| what | crimg | CRIU | crimg to CRIU | at most | |",
+    "|---|---|---|---|---|---|",
+    ...targets.map((target) => targetRow(results, target)),
+    "",
+    "Each cell below is crimg / CRIU.",
+    ...kinds
+      .filter(has)
+      .flatMap((kind) => [
+        "",
+        `## ${unitOf[kind].replace(/^\w/, (letter) => letter.toUpperCase())}`,
+        "",
+        `![Time of a dump by ${unitOf[kind]}](performance-${kind}.svg)`,
+        "",
+        ...seriesTable(results, kind),
+      ]),
+    "",
+  ].join("\n");
+}
