@@ -29,7 +29,8 @@ export function chart(title: string, unit: string, lines: readonly Line[]): stri
   const x = (size: number): number => left + ((Math.log2(size) - least) / Math.max(most - least, 1)) * (width - left - right);
   const y = (ms: number): number => height - bottom - ((Math.log10(ms) - low) / (high - low)) * (height - top - bottom);
   const parts = [
-    `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family="sans-serif" font-size="12">`,
+    `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" `,
+    'font-family="sans-serif" font-size="12">',
     `<title>${escaped(title)}</title>`,
     `<rect width="${width}" height="${height}" fill="#fff"/>`,
     `<text x="${left}" y="18" font-weight="bold">${escaped(title)}</text>`,

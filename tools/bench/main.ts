@@ -98,7 +98,8 @@ async function main(): Promise<void> {
 
 function writePage(results: readonly Result[], rounds: number): void {
   const gib = Math.round(totalmem() / 2 ** 30);
-  const machine = `Linux ${release().split("-")[0]}, ${cpus().length} processors, ${gib} GiB of memory, Node ${process.versions.node}; medians of ${rounds}.`;
+  const node = `Node ${process.versions.node}`;
+  const machine = `Linux ${release().split("-")[0]}, ${cpus().length} processors, ${gib} GiB of memory, ${node}; medians of ${rounds}.`;
   writeFileSync(join(root, "docs/performance.md"), pageOf(results, machine));
   const measured = new Set<Kind>(results.map(({ load }) => load.kind));
   for (const kind of measured) writeFileSync(join(root, `docs/performance-${kind}.svg`), chartOf(results, kind));

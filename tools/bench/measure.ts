@@ -62,7 +62,8 @@ async function until(what: string, condition: () => boolean): Promise<void> {
 
 const timer =
   "import os,subprocess,sys,time\nt=time.monotonic()\np=subprocess.Popen(sys.argv[1:],stdout=subprocess.PIPE)\ns=p.stdout.read()\n" +
-  "_,status,used=os.wait4(p.pid,0)\nprint((time.monotonic()-t)*1000,used.ru_maxrss/1024,status)\nsys.stdout.flush()\nsys.stdout.buffer.write(s)";
+  "_,status,used=os.wait4(p.pid,0)\nprint((time.monotonic()-t)*1000,used.ru_maxrss/1024,status)\n" +
+  "sys.stdout.flush()\nsys.stdout.buffer.write(s)";
 
 /** Runs a command to its end under a parent that tells the peak memory of its child. */
 async function timed(command: readonly string[]): Promise<{ readonly ms: number; readonly peak: number; readonly said: string }> {

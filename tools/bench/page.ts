@@ -41,7 +41,8 @@ function targetRow(results: readonly Result[], target: Target): string {
   const unit = isAbsolute === true ? " MB" : " ×";
   const verdict = value === undefined ? "not measured" : value <= atMost ? "met" : "**not met**";
   const figures = ["crimg", "criu"].map((engine) => shown(measure, figureOf(results, load, engine, measure)));
-  return `| ${nameOf(load)}: ${wordsOf[measure]} | ${figures.join(" | ")} | ${value === undefined ? "–" : `${value.toFixed(2)}${unit}`} | ${atMost}${unit} | ${verdict} |`;
+  const ratio = value === undefined ? "–" : `${value.toFixed(2)}${unit}`;
+  return `| ${[`${nameOf(load)}: ${wordsOf[measure]}`, ...figures, ratio, `${atMost}${unit}`, verdict].join(" | ")} |`;
 }
 
 function seriesTable(results: readonly Result[], kind: Kind): string[] {
@@ -86,8 +87,8 @@ export function pageOf(results: readonly Result[], machine: string): string {
     "",
     "Written by `npm run bench` with `CRIU_BIN`: its own load programs (`tools/bench/load.c`) are dumped with `--leave-running` by crimg",
     "and by CRIU v4.2 in turn, in one run, after a turn that is not counted, and resumed from the image. Figures are medians. *Frozen* is",
-    "what each tool says of itself (`frozenMs` of `--json`, `stats-dump`); *resume* is from the start of the command until the program runs,",
-    "which the program says by the clock of the machine. Ratios are what to quote: times mean little on another machine.",
+    "what each tool says of itself (`frozenMs` of `--json`, `stats-dump`); *resume* is from the start of the command until the",
+    "program runs, which it says by the clock of the machine. Ratios are what to quote: times mean little on another machine.",
     "",
     machine,
     "",
