@@ -3,6 +3,7 @@
 import type { Loss, WriteOptions } from "../../src/adapter/format.js";
 import { gpuLosses } from "../../src/adapter/gpu-loss.js";
 import { ipcLosses } from "../../src/adapter/ipc-loss.js";
+import { namespaceLosses } from "../../src/adapter/namespace-loss.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
 import { LossList } from "../../src/adapter/losses.js";
 import { addDescriptorLosses, addProcessLosses } from "../../src/rfc2011/losses.js";
@@ -59,5 +60,5 @@ export function lossesOfCkptElfV1(checkpoint: Checkpoint, options: WriteOptions)
     "that memory is shared with other processes",
     shared.map((row) => `0x${row.start.toString(16)} of ${pid}`),
   );
-  return [...list.losses, ...gpuLosses(checkpoint), ...ipcLosses(checkpoint)];
+  return [...list.losses, ...gpuLosses(checkpoint), ...ipcLosses(checkpoint), ...namespaceLosses(checkpoint)];
 }

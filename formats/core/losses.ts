@@ -3,6 +3,7 @@
 import { fileLosses } from "../../src/adapter/file-kinds.js";
 import type { Loss } from "../../src/adapter/format.js";
 import { ipcLosses } from "../../src/adapter/ipc-loss.js";
+import { namespaceLosses } from "../../src/adapter/namespace-loss.js";
 import type { Tables } from "../../src/gen/tables.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
 import { namesOfStates, unusualStates } from "../../src/state/states.js";
@@ -208,5 +209,5 @@ export function writeLosses(checkpoint: Checkpoint, tasks: readonly number[]): L
       count: states.length,
       text: `small states are not in a core: ${namesOfStates(states)}`,
     });
-  return [...losses, ...ipcLosses(checkpoint)];
+  return [...losses, ...ipcLosses(checkpoint), ...namespaceLosses(checkpoint)];
 }

@@ -4,6 +4,7 @@ import type { Loss, WriteOptions } from "../../src/adapter/format.js";
 import { gpuLosses } from "../../src/adapter/gpu-loss.js";
 import { LossList } from "../../src/adapter/losses.js";
 import { ipcLosses } from "../../src/adapter/ipc-loss.js";
+import { namespaceLosses } from "../../src/adapter/namespace-loss.js";
 import { type TableName, tableSpecs, vmaVmFlagsBits } from "../../src/gen/tables.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
 import type { StateLoss } from "../../src/state/state.js";
@@ -81,7 +82,17 @@ export function lossesOf(checkpoint: Checkpoint, _options: WriteOptions): readon
     tables.objects.filter((_, row) => hasOtherName(checkpoint, row)).map((object) => `${object.path} (now ${object.linkTarget})`),
   );
   addStateLosses(list, unusualStates(checkpoint, tables.tasks.keys()));
-  return [...list.losses, ...gpuLosses(checkpoint), ...ipcLosses(checkpoint)];
+  return [
+    ...list.losses,
+    ...gpuLosses(checkpoint),
+    ...ipcLosses(checkpoint),
+    ...(keepsNamespaces(checkpoint) ? [] : namespaceLosses(checkpoint)),
+  ];
+}
+
+/** A set that was read keeps its images of namespaces as they are, and the numbers in those of its tasks. */
+function keepsNamespaces({ tables }: Checkpoint): boolean {
+  return tables.foreign.some(({ format, key }) => format === formatId && /^image:(utsns|mountpoints|userns|ipcns-var|netns)-/.test(key));
 }
 
 const sigchld = 17;

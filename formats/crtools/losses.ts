@@ -3,6 +3,7 @@
 import type { Loss, WriteOptions } from "../../src/adapter/format.js";
 import { gpuLosses } from "../../src/adapter/gpu-loss.js";
 import { ipcLosses } from "../../src/adapter/ipc-loss.js";
+import { namespaceLosses } from "../../src/adapter/namespace-loss.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
 import { LossList } from "../../src/adapter/losses.js";
 import { addDescriptorLosses, addProcessLosses } from "../../src/rfc2011/losses.js";
@@ -46,5 +47,5 @@ export function lossesOfCrtools(checkpoint: Checkpoint, options: WriteOptions): 
     "open flags above 16 bits",
     named(({ file }) => ((tables.files[file]?.flags ?? 0) & ~0xffff) !== 0),
   );
-  return [...list.losses, ...gpuLosses(checkpoint), ...ipcLosses(checkpoint)];
+  return [...list.losses, ...gpuLosses(checkpoint), ...ipcLosses(checkpoint), ...namespaceLosses(checkpoint)];
 }

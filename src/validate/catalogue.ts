@@ -17,6 +17,7 @@ import { absentRules } from "./rules/memory-absent.js";
 import { vmaRules } from "./rules/memory-vmas.js";
 import { programRules, programUnreadable } from "./rules/program.js";
 import { registerRules } from "./rules/registers.js";
+import { namespaceRules } from "./rules/namespaces.js";
 import { signalRules } from "./rules/signals.js";
 import { structureRules } from "./rules/structure.js";
 import { stateRules } from "./rules/states.js";
@@ -34,6 +35,7 @@ export const modelRules: readonly ModelRule[] = [
   ...signalRules,
   ...registerRules,
   ...identityRules,
+  ...namespaceRules,
   ...gpuRules,
   ...ipcRules,
 ];

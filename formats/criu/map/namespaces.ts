@@ -142,8 +142,10 @@ function addMounts(builder: ModelBuilder, id: number, namespace: number): void {
   }
 }
 
-/** Parents first; else as they are in the set. */
-function inOrder(entries: readonly MountEntry[]): MountEntry[] {
+/** Parents first, and what shows a whole filesystem before what shows a part; else as they are in the set. */
+function inOrder(given: readonly MountEntry[]): MountEntry[] {
+  const isPart = ({ root }: MountEntry): number => (decodeText(root) === "/" ? 0 : 1);
+  const entries = [...given].sort((a, b) => isPart(a) - isPart(b));
   const known = new Set(entries.map(({ mntId }) => mntId));
   const ordered: MountEntry[] = [];
   const add = (parent: MountEntry): void => {

@@ -47,12 +47,12 @@ export function fromWire(wire: WireSet, tmpfs?: TmpfsContents): { checkpoint: Ch
     if (main && builder.vdsoBuildId) builder.tables.checkpoint[0] = { ...main, vdsoBuildId: builder.vdsoBuildId };
     inheritStandardStreams(builder);
     addNamespaces(builder);
-    if (tmpfs) addTmpfs(builder, tmpfs);
     finishFiles(builder);
     addSeccomp(builder);
     const unknownLocks = addLocks(builder);
     if (unknownLocks > 0) builder.lose(lostLocks(unknownLocks));
     addObjectContents(builder, pages);
+    if (tmpfs) addTmpfs(builder, tmpfs);
     keepUnused(builder);
     keepDeltas(builder);
   } catch (error) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Puts into a tmpfs what was in it. */
+import { CrimgError } from "../../errors/crimg-error.js";
 import type { MountEntryRow } from "../../gen/tables.js";
 import { AT, O } from "../constants.js";
 import type { Lowering } from "../lowering.js";
@@ -22,6 +23,11 @@ export function fillTmpfs(l: Lowering, mount: number, base: string): void {
 const pathOf = (base: string, path: string): string => (path === "" ? base : `${base === "/" ? "" : base}/${path}`);
 
 function makeEntry(l: Lowering, entry: MountEntryRow, base: string): void {
+  if (entry.path.startsWith("/") || entry.path.split("/").includes("..")) {
+    throw new CrimgError("lower.mount-entry", `the file ${entry.path} does not lie in the filesystem mounted at ${base}`, {
+      path: "mountEntries",
+    });
+  }
   const b = l.builder;
   const path = pathOf(base, entry.path);
   const name = b.string(path);

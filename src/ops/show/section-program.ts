@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Sections about the program and its start: environment, auxiliary vector, namespaces, restore program. */
+/** Sections about the program and its start: environment, auxiliary vector, restore program. */
 import { linkProgramOf } from "../../../formats/ckpt-elf/link.js";
 import { decodeText } from "../../bytes/text.js";
 import { CrimgError } from "../../errors/crimg-error.js";
@@ -99,26 +99,6 @@ export function auxv(scope: Scope): Section {
     return { heading: users.join(", "), columns, rows };
   });
   return { blocks, selected: { mms } };
-}
-
-/** What a resume does about namespaces. */
-export function namespaces(scope: Scope): Section {
-  const { checkpoint: heads, tasks } = scope.checkpoint.tables;
-  const sessions = [...new Set(scope.tasks.map((task) => tasks[task]?.sid ?? 0))];
-  return {
-    blocks: [
-      {
-        lines: [
-          "An image holds no namespaces: the tree comes back in those of whoever resumes it,",
-          "with --pid namespace (the default of ordinary users) in a pid namespace of its own.",
-          `Clocks: ${heads[0]?.clock ?? "host"} ` +
-            "(continue: CLOCK_MONOTONIC and CLOCK_BOOTTIME go on as at the dump; host: those of the machine).",
-          `Sessions: ${sessions.join(", ")} (process ids as the program sees them).`,
-        ],
-      },
-    ],
-    selected: { checkpoint: heads.length === 0 ? [] : [0], tasks: scope.tasks },
-  };
 }
 
 /** The restore program, as `crimg explain` has it. */
