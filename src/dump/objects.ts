@@ -156,6 +156,12 @@ export class ObjectTable {
     return index;
   }
 
+  /** A socket that is mapped: the ring of a packet socket. */
+  addSocket(ino: bigint, name: string): number {
+    const key = `socket:${ino}`;
+    return this.#index.get(key) ?? this.#push(key, objectRow({ kind: "other", mode: 0o140777, path: name, ino }));
+  }
+
   /** Rows of System V segments by id. */
   get segments(): ReadonlyMap<number, number> {
     return this.#segments;

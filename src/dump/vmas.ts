@@ -36,7 +36,6 @@ function assertRestorable(process: DumpedProcess, mapping: Mapping, name: string
   if (name.startsWith("anon_inode:") || name.startsWith("/anon_inode:")) {
     throw refusal("mapping", `${where}: a mapping of ${name.replace(/^\/?anon_inode:/, "")}`);
   }
-  if (name.startsWith("socket:")) throw refusal("mapping", `${where}: a mapped socket`);
   if (name === "[uprobes]") throw refusal("uprobes", `${where}: uprobes are attached`);
   if (has(userfault)) throw refusal("userfaultfd", `${where}: registered with userfaultfd`);
   if (has(vmFlag("ss"))) throw refusal("shadow-stack", `${where}: a shadow stack`);
@@ -103,6 +102,9 @@ function classify(context: DumpContext, process: DumpedProcess, mapping: Mapping
     return { mapping, kind: mapping.isShared ? "anon_shared" : "file_private", object };
   }
   const key = `${mapping.devMajor}:${mapping.devMinor}:${mapping.ino}:${name}`;
+  if (name.startsWith("socket:[")) {
+    return { mapping, kind: mapping.isShared ? "file_shared" : "file_private", object: context.objects.addSocket(mapping.ino, name) };
+  }
   let object = files.get(key);
   if (object === undefined) {
     object = addMappedFile(context, process, mapping);

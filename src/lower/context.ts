@@ -27,6 +27,8 @@ export interface DescriptorLowering {
   /** A high descriptor of the terminal of the tree's own that is the controlling terminal of a session. */
   controllingTerminal(session: number): Slot | undefined;
   finishThread(thread: number): void;
+  /** The high descriptor of a socket by its inode, once files are open. */
+  socket(ino: bigint): Slot | undefined;
 }
 
 /** Who makes a call whose maker the kernel remembers (the peer of a unix socket). */

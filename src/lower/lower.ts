@@ -120,6 +120,7 @@ export function lowerCheckpoint(checkpoint: Checkpoint, options: LowerOptions): 
     l.semaphores.make();
     makeQueues(l);
     descriptors.openFiles();
+    l.objects.takeSockets((ino) => descriptors.socket(ino));
     l.objects.seal();
   };
   const supervisorStart = b.label("every task is forked");

@@ -18,6 +18,11 @@ import { isRemoved, makeRemoved, withParents } from "./fds/removed.js";
 import type { ProgramBuilder } from "./program-builder.js";
 import type { StagedMemory } from "./shared-memory.js";
 
+/** An object that stands for a mapped socket. */
+function isSocket({ kind, path }: ObjectRow): boolean {
+  return kind === "other" && path.startsWith("socket:[");
+}
+
 /** The first process has nothing there: staged memory and the hole lie below. */
 const hugeFillAt = 0x6000_0000_0000n;
 
@@ -43,6 +48,8 @@ export class ObjectOpener {
   /** Descriptor of the first opening of something that has no name to open. */
   readonly #nameless = new Map<number, Slot>();
   readonly #mapped = new Map<string, Slot>();
+  /** Slots that mapped sockets will be in, by inode. */
+  readonly #sockets = new Map<bigint, Slot>();
   /** Memfds whose first description belongs to the tree. */
   readonly #handedOut = new Set<number>();
   /** What waits until everything is opened and mapped. */
@@ -124,6 +131,8 @@ export class ObjectOpener {
 
   /** A descriptor to map an object with; the same one for all mappings of the same access. */
   openToMap(index: number, isWritable: boolean, options: OpenOptions): Slot {
+    const mapped = this.#object(index);
+    if (isSocket(mapped)) return this.#socketSlot(mapped.ino);
     const key = `${index}:${isWritable}`;
     let fd = this.#mapped.get(key);
     if (fd === undefined) {
@@ -138,6 +147,25 @@ export class ObjectOpener {
       this.#mapped.set(key, fd);
     }
     return fd;
+  }
+
+  #socketSlot(ino: bigint): Slot {
+    const slot = this.#sockets.get(ino) ?? this.#builder.slot(`fd of mapped socket ${ino}`);
+    this.#sockets.set(ino, slot);
+    return slot;
+  }
+
+  /** Ops of the first process when sockets are open: those that are mapped are mapped from there. */
+  takeSockets(slotOf: (ino: bigint) => Slot | undefined): void {
+    for (const [ino, slot] of this.#sockets) {
+      const open = slotOf(ino);
+      if (open === undefined) {
+        throw new CrimgError("lower.socket", `socket ${ino} is mapped, and no task of the tree has it open`, {
+          hint: "such a mapping cannot be made again",
+        });
+      }
+      this.#builder.compute(slot, "move", open);
+    }
   }
 
   /** F_SEAL_FUTURE_WRITE leaves the writable mappings that were there before it, and allows no new ones. */

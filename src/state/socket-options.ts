@@ -177,6 +177,13 @@ export const socketOptions = {
   PACKET_RESERVE: { of: "packet", option: 12, criu: "lost" },
   PACKET_LOSS: { of: "packet", option: 14, criu: "lost" },
   PACKET_VNET_HDR: { of: "packet", option: 15, criu: "lost" },
+  PACKET_COPY_THRESH: { of: "packet", option: 7, criu: "lost", how: "membership" },
+  PACKET_ADD_MEMBERSHIP: { of: "packet", option: 1, criu: "lost", how: "membership" },
+  PACKET_RX_RING: { of: "packet", option: 5, criu: "lost", how: "membership" },
+  PACKET_TX_RING: { of: "packet", option: 13, criu: "lost", how: "membership" },
+  PACKET_FANOUT: { of: "packet", option: 18, criu: "lost", how: "membership", isLate: true },
+  PACKET_QDISC_BYPASS: { of: "packet", option: 20, criu: "lost" },
+  PACKET_IGNORE_OUTGOING: { of: "packet", option: 23, criu: "lost" },
   PACKET_TIMESTAMP: { of: "packet", option: 17, criu: "lost" },
   // After IP_TOS, which changes it.
   SO_PRIORITY: { of: "any", option: 12, criu: "kept" },

@@ -76,14 +76,14 @@ const refusals: readonly { readonly name: string; readonly lines: readonly strin
     lines: ["u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)", "u.bind(('127.0.0.1', 0))", "u.sendto(b'x', u.getsockname())"],
     says: /a UDP socket with datagrams waiting/,
   },
-  { name: "a packet socket", lines: ["s = socket.socket(17, socket.SOCK_RAW)"], says: /a socket of family AF_PACKET/ },
+  { name: "a socket of XDP", lines: ["s = socket.socket(44, socket.SOCK_RAW)"], says: /a socket of family AF_XDP/ },
   { name: "a device", lines: [`fd = os.open('${device}', os.O_RDONLY)`], says: new RegExp(`the device ${device}`) },
 ];
 
 for (const { name, lines, says } of refusals) {
   test(`refused by name: ${name}`, { skip: python, timeout: 180_000 }, async (t) => {
     const directory = temporaryDirectory(t);
-    if (name === "a packet socket" && process.getuid?.() !== 0) return t.skip("needs root");
+    if (name === "a socket of XDP" && process.getuid?.() !== 0) return t.skip("needs root");
     if (name === "a device" && device === undefined) return t.skip("no device here that this user may open and that cannot be dumped");
     const parent = await startPython(t, directory, lines);
     const child = join(directory, "child");

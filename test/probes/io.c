@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Interfaces for asynchronous I/O. */
+/* Asynchronous I/O, and packet sockets. */
 #include "probe.h"
+#include <arpa/inet.h>
 #include <linux/aio_abi.h>
+#include <linux/if_packet.h>
+#include <sys/socket.h>
 
 static aio_context_t context;
 static char byte;
@@ -53,4 +56,42 @@ static void tell_aio(FILE *out)
 	tell_smaps(out, (void *)context, "VmFlags");
 }
 
-PROBES({ "aio", make_aio, tell_aio })
+/* A ring, a membership, a group of sockets that share packets; bound to the loopback device. */
+static int packets;
+static char *ring;
+static int make_packet(void)
+{
+	struct sockaddr_ll address = { .sll_family = AF_PACKET, .sll_protocol = htons(0x88b5), .sll_ifindex = 1 };
+	struct tpacket_req frames = { .tp_block_size = 4096, .tp_block_nr = 4, .tp_frame_size = 2048, .tp_frame_nr = 8 };
+	struct packet_mreq everything = { .mr_ifindex = 1, .mr_type = PACKET_MR_PROMISC };
+	int version = TPACKET_V2, fanout = 77 | PACKET_FANOUT_CPU << 16, yes = 1;
+
+	packets = socket(AF_PACKET, SOCK_DGRAM, 0);
+	if (packets < 0 || setsockopt(packets, SOL_PACKET, PACKET_VERSION, &version, sizeof version) ||
+	    setsockopt(packets, SOL_PACKET, PACKET_AUXDATA, &yes, sizeof yes) ||
+	    setsockopt(packets, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &everything, sizeof everything) ||
+	    setsockopt(packets, SOL_PACKET, PACKET_RX_RING, &frames, sizeof frames) || bind(packets, (void *)&address, sizeof address) ||
+	    setsockopt(packets, SOL_PACKET, PACKET_FANOUT, &fanout, sizeof fanout))
+		return errno;
+	ring = mmap(NULL, 4 * 4096, PROT_READ | PROT_WRITE, MAP_SHARED, packets, 0);
+	return ring == MAP_FAILED ? errno : 0;
+}
+static void tell_packet(FILE *out)
+{
+	static const int options[] = { PACKET_VERSION, PACKET_AUXDATA, PACKET_FANOUT, PACKET_HDRLEN };
+	struct sockaddr_ll address;
+	socklen_t length = sizeof address;
+
+	getsockname(packets, (void *)&address, &length);
+	fprintf(out, "%x %d", ntohs(address.sll_protocol), address.sll_ifindex);
+	for (unsigned index = 0; index < sizeof options / sizeof *options; index++) {
+		int value = TPACKET_V2;
+
+		length = sizeof value;
+		getsockopt(packets, SOL_PACKET, options[index], &value, &length);
+		fprintf(out, " %x", value);
+	}
+	tell_smaps(out, ring, "VmFlags");
+}
+
+PROBES({ "aio", make_aio, tell_aio }, { "packet", make_packet, tell_packet })

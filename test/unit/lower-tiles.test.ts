@@ -40,6 +40,7 @@ function messages(...used: readonly bigint[]): string {
       finishDescriptors: none,
       controllingTerminal: none,
       finishThread: none,
+      socket: none,
       hasSettling: false,
       settle: none,
     }),

@@ -7,7 +7,7 @@ import { InetSocketSchema, type InetSocket, type UnixSocket, UnixSocketSchema } 
 import { hostNamespaces, type ImageSetIds } from "../../../formats/criu/ids/image-set-ids.js";
 import { fileType } from "../../../formats/criu/map/file-types.js";
 import type { FileMapping } from "../../../formats/criu/map/kind.js";
-import { ownerToWire } from "../../../formats/criu/map/map-object.js";
+import { deviceOf, ownerToWire } from "../../../formats/criu/map/map-object.js";
 import {
   inetOptionsFromWire,
   inetOptionsToWire,
@@ -20,7 +20,7 @@ import { socketOptionName } from "../../state/socket-options.js";
 import { messagesFromWire, writeQueues } from "./criu-queues.js";
 import { finishStreams, streamFromWire, tcpStateFromWire, writeStreams } from "./criu-streams.js";
 
-const family = { unix: 1, inet: 2, inet6: 10 } as const;
+const family = { unix: 1, inet: 2, inet6: 10, packet: 17 } as const;
 /** TCP_* states, which the tool uses for unix sockets too (linux/tcp_states.h). */
 const state = { established: 1, close: 7, listen: 10 } as const;
 const tcpProtocol = 6;
@@ -46,6 +46,12 @@ export const mapping: FileMapping = {
       facet: "sockets",
       names: tables.socketOptions.filter((row) => !isStorableOption(row)).map((row) => socketOptionName(row)),
       what: "socket options without a field",
+    },
+    {
+      code: "sockets.packet",
+      facet: "sockets",
+      names: tables.sockets.filter((row) => row.family === family.packet).map((row) => `socket ${row.ino}`),
+      what: "packet sockets are replaced by /dev/null",
     },
     {
       code: "sockets.sender",
@@ -187,6 +193,7 @@ function socketToWire(context: ImageSetIds, fileRow: number, file: OpenFileRow):
   const id = context.fileId(fileRow);
   const row = file.detail ?? 0;
   const socket = context.tables.sockets[row] ?? socketRow();
+  if (socket.family === family.packet) return deviceOf("/dev/null", id, file);
   const options = context.tables.socketOptions.filter((option) => option.socket === row);
   const isTcp = socket.family !== family.unix && (socket.protocol === tcpProtocol || (socket.protocol === 0 && socket.type === 1));
   const common = {

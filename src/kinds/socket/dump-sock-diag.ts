@@ -132,6 +132,73 @@ export function askNetlink(fd: number, type: number, request: Buffer, onMessage:
 /** A socket to ask with, of another network namespace than crimg's; undefined for crimg's own. It is closed. */
 export type Diag = (protocol: number) => number | undefined;
 
+/** A packet socket as packet_diag describes it. */
+export interface PacketDiag {
+  readonly ino: number;
+  /** ETH_P_*. */
+  readonly protocol: number;
+  readonly copyThreshold: number;
+  /** struct packet_mreq each, as PACKET_ADD_MEMBERSHIP takes it. */
+  readonly memberships: readonly Buffer[];
+  /** struct tpacket_req3; undefined for none. */
+  readonly receiveRing: Buffer | undefined;
+  readonly sendRing: Buffer | undefined;
+  /** As PACKET_FANOUT takes it; undefined for none. */
+  readonly fanout: number | undefined;
+  /** Bytes to read. */
+  readonly receiveQueue: number;
+}
+
+const AF_PACKET = 17;
+const PACKET_DIAG = { info: 0, memberships: 1, receiveRing: 2, sendRing: 3, fanout: 4, memory: 6 } as const;
+/** struct packet_diag_mclist: device, count, type, length of the address, and room for 32 bytes of that. */
+const membershipSize = 44;
+
+/** struct packet_diag_msg and its attributes. */
+function decodePacketDiag(payload: Buffer): PacketDiag | undefined {
+  if (payload.length < 16) return undefined;
+  const attributes = decodeAttributes(payload, 16);
+  const list = attributes.get(PACKET_DIAG.memberships) ?? Buffer.alloc(0);
+  const memberships: Buffer[] = [];
+  for (let at = 0; at + membershipSize <= list.length; at += membershipSize) {
+    // struct packet_mreq_max: device, type, length, address
+    const one = Buffer.alloc(40);
+    list.copy(one, 0, at, at + 4);
+    list.copy(one, 4, at + 8, at + membershipSize);
+    for (let count = list.readUInt32LE(at + 4); count > 0 && memberships.length < 10_000; count--) memberships.push(one);
+  }
+  const copied = (kind: number): Buffer | undefined => {
+    const found = attributes.get(kind);
+    return found === undefined ? undefined : Buffer.from(found);
+  };
+  return {
+    ino: payload.readUInt32LE(4),
+    protocol: payload.readUInt16LE(2),
+    copyThreshold: attributes.get(PACKET_DIAG.info)?.readUInt32LE(12) ?? 0,
+    memberships,
+    receiveRing: copied(PACKET_DIAG.receiveRing),
+    sendRing: copied(PACKET_DIAG.sendRing),
+    fanout: attributes.get(PACKET_DIAG.fanout)?.readUInt32LE(0),
+    receiveQueue: attributes.get(PACKET_DIAG.memory)?.readUInt32LE(0) ?? 0,
+  };
+}
+
+/** Every packet socket of a network namespace by inode. */
+export function packetSockets(open: Diag): Map<number, PacketDiag> {
+  const request = Buffer.alloc(20);
+  request.writeUInt8(AF_PACKET, 0);
+  // PACKET_SHOW_INFO, MCLIST, RING_CFG, FANOUT, MEMINFO
+  request.writeUInt32LE(0x1f, 8);
+  request.writeUInt32LE(0xffffffff, 12);
+  request.writeUInt32LE(0xffffffff, 16);
+  const found = new Map<number, PacketDiag>();
+  ask(open(NETLINK_SOCK_DIAG), request, (payload) => {
+    const diag = decodePacketDiag(payload);
+    if (diag) found.set(diag.ino, diag);
+  });
+  return found;
+}
+
 /** Every unix socket of a network namespace by inode. */
 export function unixSockets(open: Diag): Map<number, UnixDiag> {
   const found = new Map<number, UnixDiag>();

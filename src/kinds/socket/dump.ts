@@ -11,11 +11,11 @@ import type { SocketKind } from "./inet/dump-common.js";
 import { OptionReader, type OptionValue, SOL_SOCKET, socketFilter } from "../../dump/fds/socket-options.js";
 import { levelOf, socketOptions as optionTable } from "../../state/socket-options.js";
 import { type Group, groupsIn, memberships } from "./inet/dump-multicast.js";
+import { PacketSocketCollector } from "./packet/dump.js";
 import { UnixSocketCollector } from "./unix/dump.js";
 
 const familyNames = new Map<number, string>([
   [15, "AF_KEY"],
-  [17, "AF_PACKET"],
   [29, "AF_CAN"],
   [31, "AF_BLUETOOTH"],
   [38, "AF_ALG"],
@@ -35,6 +35,7 @@ export function isSocket(facts: DescriptorFacts): boolean {
 class SocketCollector implements FileCollector {
   readonly #unix: UnixSocketCollector;
   readonly #inet: InetSocketCollector;
+  readonly #packet: PacketSocketCollector;
   readonly #noted: { readonly description: Description; readonly kind: SocketKind }[] = [];
   readonly #rows = new Map<number, number>();
   readonly #optionReader = new OptionReader();
@@ -44,11 +45,12 @@ class SocketCollector implements FileCollector {
   constructor(private readonly collecting: Collecting) {
     this.#unix = new UnixSocketCollector(collecting);
     this.#inet = new InetSocketCollector(collecting);
+    this.#packet = new PacketSocketCollector(collecting);
   }
 
   note(description: Description): void {
     const kind = kindOf(description);
-    if (kind.family !== 1 && kind.family !== 2 && kind.family !== 10 && kind.family !== 16) {
+    if (kind.family !== 1 && kind.family !== 2 && kind.family !== 10 && kind.family !== 16 && kind.family !== 17) {
       refuseDescription(description, "socket_family", `a socket of family ${familyNames.get(kind.family) ?? kind.family}`);
     }
     if (kind.family === 1) this.#unix.note(description);
@@ -65,7 +67,10 @@ class SocketCollector implements FileCollector {
     order.forEach((ino, index) => this.#rows.set(ino, tables.sockets.length + index));
     for (const ino of order) {
       const { description, kind } = byInode.get(ino) as (typeof kept)[number];
-      const row: SocketRow = (kind.family === 1 ? this.#unix : this.#inet).collect(description, kind, (ino) => this.#rows.get(ino));
+      const row: SocketRow =
+        kind.family === 17
+          ? this.#packet.collect(description, kind.type)
+          : (kind.family === 1 ? this.#unix : this.#inet).collect(description, kind, (ino) => this.#rows.get(ino));
       const socket = tables.sockets.push(row) - 1;
       const connection = this.#inet.streams.connection(description);
       if (connection !== undefined) tables.tcpConnections.push(tcpConnectionRow({ ...connection, socket }));
@@ -104,6 +109,9 @@ class SocketCollector implements FileCollector {
     if (filter.length > 0)
       socketOptions.push(socketOptionRow({ socket, level: SOL_SOCKET, option: optionTable.SO_ATTACH_FILTER.option, value: filter }));
     for (const option of this.#inet.signatureKeys(description, kind, row)) socketOptions.push(socketOptionRow({ socket, ...option }));
+    if (kind.family === 17) {
+      for (const option of this.#packet.options(description)) socketOptions.push(socketOptionRow({ socket, ...option }));
+    }
     if (kind.family === 16) this.#memberships(description, socket);
     if (kind.family === 2 || kind.family === 10) {
       this.#groups ??= groupsIn(this.collecting.context.view.networkFiles);

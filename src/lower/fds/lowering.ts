@@ -77,6 +77,12 @@ export class DescriptorProgram implements DescriptorLowering {
     return undefined;
   }
 
+  socket(ino: bigint): Slot | undefined {
+    const { files, sockets } = this.context.checkpoint.tables;
+    const file = files.findIndex(({ kind, detail }) => kind === "socket" && detail !== null && sockets[detail]?.ino === ino);
+    return file < 0 ? undefined : this.#slots.get(file);
+  }
+
   placeDescriptors(task: number): void {
     const { builder, checkpoint, firstHighFd } = this.context;
     const rows = checkpoint.descriptorsOf(task).map((index) => checkpoint.tables.descriptors[index]);

@@ -3,6 +3,7 @@
 import type { SocketRow } from "../../../gen/tables.js";
 import type { Slot } from "../../../lower/operands.js";
 import { errno, type FileSlots } from "../../../lower/fds/shared.js";
+import { openPacketSocket } from "../packet/lower.js";
 import { printableAddress } from "./lower-address.js";
 import { openClosed } from "./lower-closed.js";
 import { openConnections } from "./lower-tcp.js";
@@ -24,6 +25,10 @@ export function openInetSockets(slots: FileSlots, purposeOf: (socket: number) =>
   const isConnection = new Set(tcpConnections.map(({ socket }) => socket));
   sockets.forEach((row, socket) => {
     if (row.family === 1 || made.has(socket) || isConnection.has(socket)) return;
+    if (row.family === 17) {
+      made.set(socket, openPacketSocket(slots, socket, row, purposeOf(socket)));
+      return;
+    }
     made.set(
       socket,
       openInetSocket(slots, socket, row, { isReused: reused.has(socket), isTogether: together.has(socket) }, purposeOf(socket)),
