@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** CRIU image directories (3.x and 4.x), and archives of them. */
 import type { FormatAdapter, ProbeInput } from "../../src/adapter/format.js";
-import { looksLikeArchive } from "./archive/archive.js";
+import { compressionOf, looksLikeArchive } from "./archive/archive.js";
+import { bytesOf, isOciTar, layoutNames } from "./archive/oci.js";
 import { inventoryName } from "./wire/image-types.js";
 import { lossesOf } from "./losses.js";
 import { engineFolder, readCriu } from "./read.js";
@@ -19,10 +20,17 @@ function probe(input: ProbeInput): boolean {
       input.entries.some((name) => /^pages-\d+\.img$/.test(name))
     )
       return true;
+    // An OCI image; whether it is one of a checkpoint, its index says.
+    if (layoutNames.every((name) => input.entries.includes(name))) return true;
     // A container engine's unpacked checkpoint keeps the set one level down.
     return input.entries.includes(engineFolder) && engineFiles.some((name) => input.entries.includes(name));
   }
-  return looksLikeArchive(input.head);
+  if (compressionOf(input.head) === undefined) return false;
+  const file = { path: input.path, offset: 0, length: Number.POSITIVE_INFINITY };
+  return (
+    looksLikeArchive(input.head, (from, count) => bytesOf(file, from, count)) ||
+    (compressionOf(input.head) === "none" && isOciTar(input.path))
+  );
 }
 
 export const format: FormatAdapter = {

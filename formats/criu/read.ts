@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Reads an image set: a directory, or an archive of one. */
-import { closeSync, readSync, statSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
+import { join } from "node:path";
 import type { ReadOptions } from "../../src/adapter/format.js";
 import { CrimgError } from "../../src/errors/crimg-error.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
 import { compressionOf } from "./archive/archive.js";
 import { readTmpfs } from "./archive/tmpfs.js";
+import { headOf } from "./archive/head.js";
+import { findBlob, isOciTar, layoutNames, openBlob } from "./archive/oci.js";
 import { extractSet } from "./archive/extract.js";
 import { fromWire } from "./wire/from-wire.js";
-import { openImage } from "./wire/image-reader.js";
 import { ImageSet } from "./wire/image-set.js";
 import { inventoryName } from "./wire/image-types.js";
 import { loadSet } from "./wire/load.js";
@@ -18,7 +20,7 @@ import { loadSet } from "./wire/load.js";
  * that is gone as soon as they are open. Throws located CrimgErrors.
  */
 export async function readCriu(path: string, options: ReadOptions): Promise<Checkpoint> {
-  const set = await openSet(path);
+  const set = await openSet(path, options.extra?.["without-memory"] === true ? maxPagesShown : undefined);
   try {
     const wire = loadSet(set);
     const { checkpoint, losses } = fromWire(wire, await readTmpfs(set));
@@ -29,14 +31,26 @@ export async function readCriu(path: string, options: ReadOptions): Promise<Chec
   }
 }
 
-async function openSet(path: string): Promise<ImageSet> {
-  if (!statSync(path).isDirectory()) {
+/** Without memory (the switch "without-memory"), pages of an archive are unpacked up to this, for the command lines. */
+const maxPagesShown = 64 << 20;
+
+async function openSet(path: string, maxPages: number | undefined): Promise<ImageSet> {
+  const isDirectory = statSync(path).isDirectory();
+  if (isDirectory ? layoutNames.every((name) => existsSync(join(path, name))) : isOciTar(path)) {
+    const blob = findBlob(path);
+    const { head, compression } = openBlob(blob);
+    if (compression !== undefined) {
+      const { directory, temporary } = await extractSet(path, compression, head, maxPages, blob);
+      return new ImageSet(directory, path, temporary);
+    }
+  }
+  if (!isDirectory) {
     const head = headOf(path);
     const compression = compressionOf(head);
     if (compression === undefined) {
       throw new CrimgError("criu.archive", "This is neither an image directory nor a tar of one.", { source: path, format: "criu" });
     }
-    const { directory, temporary } = await extractSet(path, compression, head);
+    const { directory, temporary } = await extractSet(path, compression, head, maxPages);
     return new ImageSet(directory, path, temporary);
   }
   const set = new ImageSet(path, path);
@@ -61,14 +75,3 @@ async function openSet(path: string): Promise<ImageSet> {
 
 /** Where the checkpoints of container engines keep the set. */
 export const engineFolder = "checkpoint";
-const headSize = 64 * 1024;
-
-function headOf(path: string): Uint8Array {
-  const fd = openImage(path, path, true);
-  try {
-    const head = new Uint8Array(headSize);
-    return head.subarray(0, readSync(fd, head, 0, headSize, 0));
-  } finally {
-    closeSync(fd);
-  }
-}

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** crimg show: one pass over the model collects what a section is about; text and JSON both render that. */
+import type { ContainerFacts } from "../../formats/criu/archive/container.js";
 import { CrimgError } from "../errors/crimg-error.js";
 import { pipes } from "../kinds/pipe/show.js";
 import { sockets } from "../kinds/socket/show.js";
@@ -9,6 +10,7 @@ import type { Scope } from "./show/scope.js";
 import { fds, files } from "./show/section-descriptors.js";
 import { grep, mem, strings } from "./show/section-content.js";
 import { signals, timers } from "./show/section-events.js";
+import { containerBlocks, containerJson } from "./show/section-container.js";
 import { overview } from "./show/section-overview.js";
 import { namespaces } from "./show/section-namespaces.js";
 import { auxv, env, program } from "./show/section-program.js";
@@ -33,6 +35,8 @@ export interface ShowOptions {
   readonly operand?: string;
   /** The overview also says whether it would resume here. */
   readonly checkHost?: boolean;
+  /** What an engine wrote beside the checkpoint of a container, for the overview. */
+  readonly container?: ContainerFacts;
 }
 
 const sections: Readonly<Record<SectionName, (scope: Scope, options: ShowOptions) => Section>> = {
@@ -76,13 +80,15 @@ export function collect(checkpoint: Checkpoint, options: ShowOptions): ShowDocum
     });
   }
   const { blocks, selected, values, found } = sections[options.section]({ checkpoint, tasks, isTree: tasks.length > 1 }, options);
+  const { container } = options;
   return {
     source: options.source,
     format: options.format,
     section: options.section,
     ...(options.pid === undefined ? {} : { pid: options.pid }),
-    blocks,
+    blocks: container === undefined ? blocks : [...blocks.slice(0, 1), ...containerBlocks(container), ...blocks.slice(1)],
     selected,
+    ...(container === undefined ? {} : { container: containerJson(container) }),
     ...(values === undefined ? {} : { values }),
     ...(found === undefined ? {} : { found }),
   };

@@ -12,25 +12,28 @@ import {
   renameSync,
   rmSync,
   statfsSync,
+  truncateSync,
+  writeFileSync,
   writeSync,
   ftruncateSync,
+  utimesSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Transform, type TransformCallback } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { createGunzip } from "node:zlib";
 import { extract as tarExtract, type Header } from "tar-stream";
 import { CrimgError } from "../../../src/errors/crimg-error.js";
-import { ZstdDecoder } from "../../../src/bytes/zstd.js";
 import { maxZstdWindow, zstdWindow } from "../../../src/bytes/zstd-window.js";
 import type { Compression } from "./archive.js";
 import { sharedMemoryTar } from "./tmpfs.js";
 import { inventoryName } from "../wire/image-types.js";
+import { zstdStream } from "./zstd-stream.js";
 
 /** Names of a set. Everything else in an archive (root filesystem, logs, configuration) is passed over. */
 const imageName =
   /^(?:[A-Za-z0-9][A-Za-z0-9._-]{0,200}\.img|stats-dump|irmap-cache|tmpfs-[A-Za-z0-9.-]{1,40}\.tar\.gz\.img|descriptors\.json)$/;
+const pagesName = /^pages-\d+\.img$/;
 /** Directories of an archive that may hold a set; an engine's has one. */
 const maxFolders = 64;
 /** Images in all; each needs an inode here. */
@@ -43,21 +46,32 @@ export interface Extracted {
   readonly temporary: string;
 }
 
-/** Extracts the set of the archive at `path`. Throws CrimgError `criu.archive`; leaves nothing behind then. */
-export async function extractSet(path: string, compression: Compression, head: Uint8Array): Promise<Extracted> {
+/**
+ * Extracts the set of the archive at `path`.
+ * @param part the archive in the file, if that is more
+ * @param maxPages files of pages above this become holes of their size, bytes: for whoever reads no memory
+ * @throws CrimgError `criu.archive`; nothing is left behind then
+ */
+export async function extractSet(
+  path: string,
+  compression: Compression,
+  head: Uint8Array,
+  maxPages = Number.POSITIVE_INFINITY,
+  part: { readonly path: string; readonly offset: number; readonly length: number } = { path, offset: 0, length: Number.POSITIVE_INFINITY },
+): Promise<Extracted> {
   if (compression === "zstd" && zstdWindow(head) > maxZstdWindow) {
     throw refuse(path, `The archive asks for a zstd window of ${zstdWindow(head)} bytes; no more than ${maxZstdWindow} are accepted.`);
   }
   const temporary = mkdtempSync(join(tmpdir(), "crimg-criu-"));
   try {
-    const folders = new Folders(path, temporary);
+    const folders = new Folders(path, temporary, maxPages);
     const extractor = tarExtract();
     extractor.on("entry", (header, stream, next) => {
       // What ends the archive early ends the member too; the pipeline reports it once.
       stream.on("error", () => undefined);
       folders.member(header, stream).then(() => next(), next);
     });
-    const source = createReadStream(path, { highWaterMark: 1 << 20 });
+    const source = createReadStream(part.path, { highWaterMark: 1 << 20, start: part.offset, end: part.offset + part.length - 1 });
     const unpack = compression === "gzip" ? createGunzip({ chunkSize: 1 << 18 }) : compression === "zstd" ? await zstdStream() : undefined;
     await (unpack ? pipeline(source, unpack, extractor) : pipeline(source, extractor));
     const directory = folders.withSet();
@@ -85,6 +99,7 @@ class Folders {
   constructor(
     readonly path: string,
     readonly temporary: string,
+    private readonly maxPages: number,
   ) {}
 
   async member(header: Header, stream: Member): Promise<void> {
@@ -117,8 +132,16 @@ class Folders {
     const { directory, names } = this.#folder(folder);
     if (names.has(name)) throw refuse(this.path, "The member occurs twice.", header.name);
     names.add(name);
-    this.#requireSpace(header);
-    await store(join(directory, name), stream);
+    if (pagesName.test(name) && (header.size ?? 0) > this.maxPages) {
+      await drain(stream);
+      writeFileSync(join(directory, name), "", { mode: 0o600 });
+      truncateSync(join(directory, name), header.size ?? 0);
+    } else {
+      this.#requireSpace(header);
+      await store(join(directory, name), stream);
+    }
+    // The time of the set is that of its members, not of the reading.
+    if (header.mtime) utimesSync(join(directory, name), header.mtime, header.mtime);
   }
 
   #folder(folder: string): { directory: string; names: Set<string> } {
@@ -197,31 +220,4 @@ function writeSparse(fd: number, piece: Buffer, position: number): void {
 
 function writeAll(fd: number, bytes: Uint8Array, position: number): void {
   for (let done = 0; done < bytes.length; ) done += writeSync(fd, bytes, done, bytes.length - done, position + done);
-}
-
-/** A stream around the decoder. It works synchronously, piece by piece, so that its output stays small. */
-async function zstdStream(): Promise<Transform> {
-  const decoder = await ZstdDecoder.create((piece) => {
-    // The window is reused: what is handed on must not be.
-    stream.push(Buffer.from(piece));
-  });
-  const tried = (done: TransformCallback, work: () => void): void => {
-    try {
-      work();
-      done();
-    } catch (error) {
-      done(error instanceof Error ? error : new Error(String(error)));
-    }
-  };
-  const stream = new Transform({
-    transform(chunk: Buffer, _encoding: BufferEncoding, done: TransformCallback) {
-      tried(done, () => {
-        for (let at = 0; at < chunk.length; at += 1 << 16) decoder.push(chunk.subarray(at, at + (1 << 16)));
-      });
-    },
-    flush(done: TransformCallback) {
-      tried(done, () => decoder.end());
-    },
-  });
-  return stream;
 }

@@ -10,6 +10,9 @@ import type { Terminal } from "../terminal.js";
 /** Sections that take a word more. */
 const takesOperand: ReadonlySet<SectionName> = new Set(["mem", "strings", "grep"]);
 
+/** Sections about the content of memory. For all others, memory that is packed in an archive stays there. */
+const readsMemory: ReadonlySet<SectionName> = new Set(["mem", "strings", "grep", "env", "auxv"]);
+
 interface Wanted {
   readonly images: readonly string[];
   readonly section: SectionName;
@@ -75,11 +78,12 @@ export const command = defineCommand({
     { command: "crimg show image.elf --html report.html", text: "a page for a browser" },
   ],
   async run(args, terminal) {
-    const [{ collect, renderText, renderJson }, { readCheckpoint }, { resolveInput }, { registry }] = await Promise.all([
+    const [{ collect, renderText, renderJson }, { readCheckpoint }, { resolveInput }, { registry }, { readContainer }] = await Promise.all([
       import("../../ops/show.js"),
       import("../../ops/convert.js"),
       import("../../ops/input.js"),
       import("../../../formats/registry.js"),
+      import("../../../formats/criu/archive/container.js"),
     ]);
     if (args.what.length === 1 && args.what[0] === "bt" && !existsSync("bt")) return showBacktraces(args, terminal);
     const { images, section, operand } = sort([args.image, ...args.what]);
@@ -90,13 +94,18 @@ export const command = defineCommand({
     for (const image of images) {
       const input = resolveInput(image);
       try {
-        const { checkpoint, format } = await readCheckpoint(input, { registry, ...(args.from === undefined ? {} : { from: args.from }) });
+        const { checkpoint, format } = await readCheckpoint(input, {
+          registry,
+          extra: { "without-memory": args.html === undefined && !readsMemory.has(section) },
+          ...(args.from === undefined ? {} : { from: args.from }),
+        });
         try {
           if (args.html !== undefined) {
             const { writeReport } = await import("../../ops/html/report.js");
             writeReport(checkpoint, { source: input.name, format, output: args.html, force: args.force });
             continue;
           }
+          const container = format.id === "criu" && section === "overview" ? await readContainer(input.path) : undefined;
           const document = collect(checkpoint, {
             source: input.name,
             format: format.id,
@@ -104,6 +113,7 @@ export const command = defineCommand({
             checkHost: !args.json,
             ...(pid === undefined ? {} : { pid }),
             ...(operand === undefined ? {} : { operand }),
+            ...(container === undefined ? {} : { container }),
           });
           if (section === "grep" && document.found === 0) status = exitStatus.findings;
           if (args.json) documents.push(renderJson(document, checkpoint));

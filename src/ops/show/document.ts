@@ -63,6 +63,8 @@ export interface ShowDocument {
   readonly selected: SelectedRows;
   /** What is no row of a table, for JSON. */
   readonly values?: readonly JsonValue[];
+  /** Facts about the container, for JSON. */
+  readonly container?: JsonValue;
   /** Number of hits, for sections that search. */
   readonly found?: number;
 }

@@ -43,12 +43,13 @@ export function renderJson(document: ShowDocument, checkpoint: Checkpoint): Json
     numbers[spec.tableId] = found;
     tables[spec.tableId] = found.map((index) => recordJson(spec, rows[index] ?? {}));
   }
-  const { source, format, section, pid, values } = document;
+  const { source, format, section, pid, values, container } = document;
   return {
     source,
     format,
     section,
     ...(pid === undefined ? {} : { pid }),
+    ...(container === undefined ? {} : { container }),
     rows: numbers,
     tables,
     ...(values === undefined ? {} : { values }),
