@@ -40,7 +40,9 @@ memory.append(heading, space.root);
 function select(index: number): void {
   const chosen = data.processes[index];
   if (chosen === undefined) return;
-  heading.textContent = `Process ${chosen.pid} ${chosen.command || chosen.name}, ${chosen.state}`;
+  const words = chosen.command || chosen.name;
+  heading.textContent = `Process ${chosen.pid} ${words.length > 120 ? `${words.slice(0, 119)}…` : words}, ${chosen.state}`;
+  heading.title = words;
   space.show(data.spaces[chosen.space] ?? []);
   threads.querySelector("table")?.remove();
   threads.append(

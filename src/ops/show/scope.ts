@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What a section is about: the tasks in question, and lookups that several sections share. */
+import { syscallName } from "../../linux/syscall-numbers.js";
 import type { Checkpoint } from "../../model/checkpoint.js";
 import type { ObjectRow, TaskRow, ThreadRow, VmaRow } from "../../gen/tables.js";
 import { signalName } from "./names.js";
@@ -60,7 +61,7 @@ export function stateText(task: TaskRow): string {
 export function syscallText(thread: ThreadRow): string {
   const call = BigInt.asIntN(64, thread.regs.origAx);
   if (call < 0n || thread.inSyscall === 0) return "-";
-  return `syscall ${call}`;
+  return `${syscallName(Number(call))} (${call})`;
 }
 
 /** `rw-p`, as /proc/PID/maps has it. */
