@@ -69,6 +69,7 @@ struct startup {
 	uint64_t auxv[NUM_AUXV];
 	char pidfile[PAGE];
 	char gpu_map[PAGE / 2];
+	char rootfs[PAGE / 4];
 };
 _Static_assert(sizeof(struct startup) <= STARTUP_ROOM, "the linker leaves room for it");
 
@@ -91,6 +92,8 @@ static void parse_options(struct context *context, struct startup *startup, char
 			context->slots[RESTORE_OPTION_SLOT_NO_VERIFY] = 1;
 		} else if (is_option(*argv, "--pidfile")) {
 			context->slots[RESTORE_OPTION_SLOT_PIDFILE] = keep(startup->pidfile, sizeof startup->pidfile, value_of("--pidfile", &argv));
+		} else if (is_option(*argv, "--rootfs")) {
+			context->slots[RESTORE_OPTION_SLOT_ROOTFS] = keep(startup->rootfs, sizeof startup->rootfs, value_of("--rootfs", &argv));
 		} else if (is_option(*argv, "--gpu-map")) {
 			context->slots[RESTORE_OPTION_SLOT_GPU_MAP] = keep(startup->gpu_map, sizeof startup->gpu_map, value_of("--gpu-map", &argv));
 		} else if (is_option(*argv, "--pid")) {

@@ -262,6 +262,7 @@ enums:
     8: gpu_map
     9: pid_view
     10: memory
+    11: rootfs
   pid_view:
     0: callers
     1: own

@@ -198,6 +198,7 @@ export const optionSlotValues = {
   gpu_map: 8,
   pid_view: 9,
   memory: 10,
+  rootfs: 11,
 } as const;
 export type OptionSlot = keyof typeof optionSlotValues;
 /** Names of option_slot. */
@@ -213,6 +214,7 @@ export const optionSlotNames: ReadonlyMap<number, OptionSlot> = new Map([
   [8, "gpu_map"],
   [9, "pid_view"],
   [10, "memory"],
+  [11, "rootfs"],
 ]);
 
 /** Numbers of pid_view. */

@@ -244,6 +244,7 @@ function prepareFirstProcess(l: Lowering, vdsoBuildId: Uint8Array, devices: Devi
     b.syscall("close_range", [first, last, 0], { message: "close inherited descriptors" });
   }
   b.syscall("close_range", [l.imageFd.plus(1), 0xffff_ffff, 0], { message: "close inherited descriptors" });
+  if (!hasOwnRoot(l.checkpoint)) refuseRootfs(l);
   if (devices === undefined) refuseGpuMap(l);
   else devices.keepEnvironment();
   b.syscall("munmap", [0, holeBase], { message: "unmap what is below the hole" });
@@ -265,6 +266,18 @@ function inheritedNumbers(l: Lowering): number[] {
     });
   }
   return numbers;
+}
+
+const hasOwnRoot = ({ tables }: Checkpoint): boolean => tables.mounts.some(({ origin }) => origin === "rootfs");
+
+function refuseRootfs(l: Lowering): void {
+  const b = l.builder;
+  const rootfs = b.slots[optionSlotValues.rootfs];
+  const isAbsent = b.label("no --rootfs");
+  if (rootfs === undefined) throw new Error("no slot for --rootfs");
+  b.jumpIf(rootfs, "eq", 0, isAbsent);
+  b.fail("--rootfs: this program has no root directory of its own", "leave the option out");
+  b.place(isAbsent);
 }
 
 /** An option that would do nothing is a mistake of whoever gave it. */
@@ -334,6 +347,7 @@ function link(l: Lowering, entry: Label, options: LowerOptions, devices: DeviceL
       "  --files POLICY     what files must be that the program maps or has open. same (default): those of the dump, as build-ids,\n" +
       "                     sizes and times tell; strict: untouched too; any: whatever is there. POLICY:/PATH for one file;\n" +
       "                     may be given several times, a later one counts\n" +
+      (hasOwnRoot(l.checkpoint) ? "  --rootfs DIR       the directory with the files of its root\n" : "") +
       (devices === undefined ? "" : gpuMapUsage) +
       "  --help, -h         this text\n\n" +
       "Exit status: that of the program; 125 if it could not be resumed (nothing of it is left running then);\n" +

@@ -111,6 +111,7 @@ export class ProgramBuilder {
       "gpu map",
       "pid view",
       "memory",
+      "rootfs",
     ];
     for (const name of options) this.slot(name === "image fd" ? name : `option ${name}`);
   }

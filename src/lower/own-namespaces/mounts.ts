@@ -9,6 +9,7 @@
 import { CrimgError } from "../../errors/crimg-error.js";
 import { type MountRow, mountFlagsBits } from "../../gen/tables.js";
 import { isOptionalMount } from "../../model/own-namespaces.js";
+import { optionSlotValues } from "../../gen/restore-program.js";
 import { AT, O } from "../constants.js";
 import type { Lowering } from "../lowering.js";
 import { fillTmpfs } from "./tmpfs.js";
@@ -86,11 +87,18 @@ function withOwnRoot(l: Lowering, rows: readonly Indexed[]): void {
   if (root === undefined) return;
   const before = b.slot("current directory before");
   const directory = root.row.source;
-  const hint = "give the directory with the files of the container: --rootfs DIR when the image is made";
+  const hint = "give the directory with the files of the container: --rootfs DIR";
   b.syscall("openat", [AT.fdcwd, b.string("."), O.path | O.cloexec, 0], { store: before, message: "open the current directory" });
   l.keepHigh(before);
   b.syscall("mount", [0, b.string("/"), 0, MS.rec | MS.slave, 0], { message: "take mounts out of the caller's reach" });
-  const path = b.string(directory);
+  const given = b.slots[optionSlotValues.rootfs];
+  if (given === undefined) throw new Error("no slot for --rootfs");
+  const path = b.slot("directory that becomes the root");
+  const isGiven = b.label("the root is given");
+  b.compute(path, "move", given);
+  b.jumpIf(given, "ne", 0, isGiven);
+  b.compute(path, "move", b.string(directory));
+  b.place(isGiven);
   b.syscall("mount", [path, path, 0, MS.bind, 0], { message: `take ${directory} as root directory`, hint });
   b.syscall("chdir", [path], { message: `enter ${directory}`, hint });
   setPropagation(l, ".", MS.private);
