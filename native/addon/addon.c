@@ -394,6 +394,27 @@ static napi_value js_gather(napi_env env, napi_callback_info info)
 	return napi_create_int64(env, g.arena_used, &value) == napi_ok ? value : NULL;
 }
 
+/* readFile(path, into): bytes of a file that is read to its end, or -errno; -E2BIG if it does not fit. */
+static napi_value js_read_file(napi_env env, napi_callback_info info)
+{
+	size_t count = 2, length, written;
+	napi_value values[2], value;
+	void *into;
+	char path[4200];
+	struct gathering g = { 0 };
+
+	if (napi_get_cb_info(env, info, &count, values, NULL, NULL) != napi_ok || count < 2 ||
+	    !buffer_address(env, values[1], &into, &length) ||
+	    napi_get_value_string_utf8(env, values[0], path, sizeof(path), &written) != napi_ok)
+		return throw_type(env, "readFile(path, into)");
+	for (size_t i = 0; i < written; i++)
+		if (!path[i])
+			return throw_type(env, "readFile: NUL inside");
+	g.arena = into;
+	g.arena_length = (int64_t)length;
+	return napi_create_int64(env, gather_file(&g, path), &value) == napi_ok ? value : NULL;
+}
+
 /* readSmaps(pid, bits, rows, names): number of mappings, or -errno. See smaps.h. */
 static napi_value js_read_smaps(napi_env env, napi_callback_info info)
 {
@@ -519,6 +540,7 @@ NAPI_MODULE_INIT()
 	export_function(env, exports, "runBatch", js_run_batch);
 	export_function(env, exports, "storePages", js_store_pages);
 	export_function(env, exports, "gather", js_gather);
+	export_function(env, exports, "readFile", js_read_file);
 	export_function(env, exports, "readSmaps", js_read_smaps);
 	export_function(env, exports, "awaitStops", js_await_stops);
 	export_function(env, exports, "stubCode", js_stub_code);

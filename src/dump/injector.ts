@@ -24,7 +24,7 @@ import {
   getRegset,
   nr,
   ptraceEventStop,
-  pokeText,
+  writeText,
   readMemory,
   regset,
   setRegs,
@@ -242,7 +242,7 @@ export class Injector {
       return undefined;
     }
     const code = stubCode();
-    pokeText(this.tid, address, code);
+    writeText(this.#pid, this.tid, address, code);
     const home = Buffer.from(this.#regs);
     setReg(home, "ip", address + BigInt(code.indexOf(wayOut)));
     setReg(home, "sp", start - 256n);

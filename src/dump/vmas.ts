@@ -5,6 +5,7 @@ import { type ObjectRow, vmaRow, type VmaKind } from "../gen/tables.js";
 import { close, failed, fcntlCommand, openFlag, tryFcntl, tryOpen, tryPread, readMemory, tryStat, tryStatfsType } from "../native/index.js";
 import { findBuildId } from "./build-id.js";
 import type { DumpContext, DumpedProcess } from "./context.js";
+import type { ObjectTable } from "./objects.js";
 import { refusal } from "./refusal.js";
 import { MFD_HUGE_SHIFT, MFD_HUGETLB } from "../linux/huge-pages.js";
 import { type Mapping, vmFlag } from "./smaps.js";
@@ -42,9 +43,13 @@ function assertRestorable(process: DumpedProcess, mapping: Mapping, name: string
   if (has(deviceMemory)) throw refusal("device-memory", `${where}: memory of a device (${name || "no name"})`);
 }
 
+/** Mapped files by device, inode and name: most processes of a tree map the same ones. */
+const knownFiles = new WeakMap<ObjectTable, Map<string, number>>();
+
 /** Adds the rows of one address space. */
 export function collectVmas(context: DumpContext, process: DumpedProcess, mm: number, mappings: readonly Mapping[]): VmaInfo[] {
-  const files = new Map<string, number>();
+  const files = knownFiles.get(context.objects) ?? new Map<string, number>();
+  knownFiles.set(context.objects, files);
   return mappings.flatMap((mapping) => {
     const name = mapping.name.toString("latin1");
     const info = context.blockers.attempt(() => {

@@ -28,6 +28,7 @@ export interface Addon {
     arena: Uint8Array,
     used: number,
   ): number;
+  readFile(path: string, into: Uint8Array): number;
   readSmaps(pid: number, bits: Uint8Array, rows: Uint8Array, names: Uint8Array): number;
   awaitStops(ids: Int32Array, stops: Uint8Array, milliseconds: number): void;
   stubCode(): Buffer;

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Files through raw calls: what Node's fs lacks, or does with a detour through its thread pool. */
+import { isLogged, logCall } from "../errors/log.js";
 import { errno } from "../linux/errno.js";
 import { AT_FDCWD, openFlags } from "../linux/open-flags.js";
+import { addon } from "./addon.js";
 import { call, check, cString, failed, tryCall, tryCallBig } from "./sys.js";
 
 export { AT_FDCWD, openFlags as openFlag };
@@ -54,16 +56,29 @@ export function trySeekHole(fd: number, from: bigint): bigint {
   return tryCallBig("lseek", fd, from, 4);
 }
 
+/** Where small files are read to, before they are copied to where they stay. */
+const smallRoom = Buffer.allocUnsafeSlow(1 << 16);
+const E2BIG = 7;
+
 /**
  * Reads a small file such as those of /proc to its end. Returns undefined where it cannot be opened or read
  * (the process may be gone), with the errno in `failure`.
  */
 export function tryReadSmall(path: string, failure?: { errno: number }, limit = 64 << 20): Buffer | undefined {
+  const length = addon().readFile(path, smallRoom);
+  if (isLogged()) logCall("crimg", "open, read, close", length);
+  if (length >= 0) return Buffer.from(smallRoom.subarray(0, length));
+  return length === -E2BIG ? tryReadLarge(path, failure, limit) : told(length, failure);
+}
+
+function told(result: number, failure?: { errno: number }): undefined {
+  if (failure) failure.errno = -result;
+  return undefined;
+}
+
+function tryReadLarge(path: string, failure: { errno: number } | undefined, limit: number): Buffer | undefined {
   const fd = tryOpen(path, openFlags.RDONLY);
-  if (failed(fd)) {
-    if (failure) failure.errno = -fd;
-    return undefined;
-  }
+  if (failed(fd)) return told(fd, failure);
   try {
     const chunks: Buffer[] = [];
     let total = 0;
@@ -72,10 +87,7 @@ export function tryReadSmall(path: string, failure?: { errno: number }, limit = 
       const chunk = Buffer.allocUnsafe(size);
       const got = tryCall("read", fd, chunk, chunk.length);
       if (got === -errno.EINTR) continue;
-      if (failed(got)) {
-        if (failure) failure.errno = -got;
-        return undefined;
-      }
+      if (failed(got)) return told(got, failure);
       if (got === 0) break;
       chunks.push(chunk.subarray(0, got));
       total += got;
