@@ -274,6 +274,8 @@ function lazyRanges(checkpoint: Checkpoint, task: number, mm: number, inheritanc
     row.kind === "anon_private" &&
     (row.vmFlags & neverLazy) === 0n &&
     kept?.has(row) !== true &&
+    // Before what it holds is counted: a program may have tens of thousands of small ones.
+    row.end - row.start >= leastOfMapping &&
     sizeOf(storedIn(extents, [row])) >= leastOfMapping;
   const there = [
     ...pagesOfKernel(checkpoint, task),
@@ -281,9 +283,10 @@ function lazyRanges(checkpoint: Checkpoint, task: number, mm: number, inheritanc
     ...sharedWithChildren(checkpoint, task, inheritance),
   ];
   there.sort((a, b) => (a.start < b.start ? -1 : a.start > b.start ? 1 : 0));
+  const ranges = joined(there);
   return rowsOf(checkpoint, mm)
     .filter(isLazy)
-    .flatMap((row) => subtract({ start: row.start, end: row.end }, joined(there)));
+    .flatMap((row) => subtract({ start: row.start, end: row.end }, ranges));
 }
 
 /** What the kernel uses at the end of a thread, when it does not wait for a pager. */
