@@ -171,6 +171,142 @@ static void tell_closed(FILE *out)
 		fprintf(out, " peer %s", strerror(errno));
 }
 
+/* A listener on the loopback, and a client that is connected to it; `accepted` may be NULL. */
+static int connected(int protocol, int *client, int *accepted)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t length = sizeof address;
+	int listener = socket(AF_INET, SOCK_STREAM, protocol), yes = 1;
+
+	/* the ends of a connection that is left out go on to hold the port */
+	setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+	if (listener < 0 || bind(listener, (void *)&address, length) || listen(listener, 3))
+		return -1;
+	getsockname(listener, (void *)&address, &length);
+	*client = socket(AF_INET, SOCK_STREAM, protocol);
+	if (*client < 0 || connect(*client, (void *)&address, length))
+		return -1;
+	if (accepted)
+		*accepted = accept(listener, NULL, NULL);
+	return listener;
+}
+
+/* State, ends and what waits of a TCP socket. */
+static void tell_stream(FILE *out, int fd)
+{
+	struct sockaddr_in address;
+	socklen_t length = sizeof address, info_length = 1;
+	unsigned char state = 0;
+	char bytes[64];
+	ssize_t got = recv(fd, bytes, sizeof bytes, MSG_PEEK | MSG_DONTWAIT);
+
+	getsockopt(fd, IPPROTO_TCP, 11 /* TCP_INFO */, &state, &info_length);
+	getsockname(fd, (void *)&address, &length);
+	fprintf(out, "state %u port %u has %.*s", state, ntohs(address.sin_port), got > 0 ? (int)got : 0, bytes);
+	length = sizeof address;
+	if (getpeername(fd, (void *)&address, &length) == 0)
+		fprintf(out, " peer %u", ntohs(address.sin_port));
+}
+
+static int stream[2];
+static int make_stream(void)
+{
+	MUST(connected(0, &stream[0], &stream[1]));
+	MUST(send(stream[0], "there", 5, 0));
+	MUST(send(stream[1], "back", 4, 0));
+	return 0;
+}
+static void tell_streams(FILE *out, const int *both)
+{
+	tell_stream(out, both[0]);
+	fprintf(out, " and ");
+	tell_stream(out, both[1]);
+}
+static void tell_both_streams(FILE *out) { tell_streams(out, stream); }
+
+static int half[2];
+static int make_half(void)
+{
+	MUST(connected(0, &half[0], &half[1]));
+	MUST(send(half[0], "last", 4, 0));
+	MUST(shutdown(half[0], SHUT_WR));
+	usleep(100000);
+	return 0;
+}
+static void tell_half(FILE *out) { tell_streams(out, half); }
+
+static int unread[2];
+static int make_unread(void)
+{
+	MUST(connected(0, &unread[0], &unread[1]));
+	MUST(send(unread[0], "left", 4, 0));
+	MUST(shutdown(unread[0], SHUT_WR));
+	usleep(50000);
+	MUST(shutdown(unread[1], SHUT_WR));
+	usleep(50000);
+	close(unread[0]);
+	return 0;
+}
+static void tell_unread(FILE *out)
+{
+	char bytes[8];
+	ssize_t got = recv(unread[1], bytes, sizeof bytes, MSG_PEEK | MSG_DONTWAIT);
+
+	fprintf(out, "%.*s", got > 0 ? (int)got : 0, bytes);
+}
+
+static int waiting, its_listener;
+static int make_unaccepted(void) { MUST(its_listener = connected(0, &waiting, NULL)); return 0; }
+static void tell_unaccepted(FILE *out)
+{
+	struct pollfd polled = { .fd = its_listener, .events = POLLIN };
+
+	fprintf(out, "%d ", poll(&polled, 1, 0));
+	tell_stream(out, waiting);
+}
+static int make_eager(void)
+{
+	int error = make_unaccepted();
+
+	if (!error)
+		MUST(send(waiting, "eager", 5, 0));
+	return error;
+}
+
+static int multipath = -1;
+static int make_multipath(void)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+
+	MUST(multipath = socket(AF_INET, SOCK_STREAM, 262 /* IPPROTO_MPTCP */));
+	MUST(bind(multipath, (void *)&address, sizeof address));
+	MUST(listen(multipath, 7));
+	return 0;
+}
+static void tell_multipath(FILE *out)
+{
+	int protocol = 0;
+	socklen_t length = sizeof protocol;
+
+	getsockopt(multipath, SOL_SOCKET, SO_PROTOCOL, &protocol, &length);
+	fprintf(out, "protocol %d ", protocol);
+	tell_stream(out, multipath);
+}
+
+static int paths[2];
+static int make_paths(void) { MUST(connected(262, &paths[0], &paths[1])); return 0; }
+static void tell_paths(FILE *out) { tell_streams(out, paths); }
+
+static int urgent[2];
+static int make_urgent(void)
+{
+	MUST(connected(0, &urgent[0], &urgent[1]));
+	MUST(send(urgent[0], "!", 1, MSG_OOB));
+	usleep(20000);
+	return 0;
+}
+static void tell_urgent(FILE *out) { tell_streams(out, urgent); }
+
 static int oob[2];
 static int make_oob(void)
 {
@@ -454,4 +590,7 @@ PROBES({ "multicast4", make_multicast4, tell_multicast4 }, { "sources4", make_so
        { "peers", make_peers, tell_peers }, { "served", make_served, tell_both },
        { "stranger", make_stranger, tell_owner }, { "busy", make_busy, tell_busy }, { "secret", make_secret, tell_secret },
        { "secret-memory", make_secret_memory, tell_secret_memory }, { "queue", make_queue, tell_queue },
-       { "tree", make_tree, tell_tree })
+       { "tree", make_tree, tell_tree }, { "tcp", make_stream, tell_both_streams }, { "half", make_half, tell_half },
+       { "unread", make_unread, tell_unread }, { "unaccepted", make_unaccepted, tell_unaccepted },
+       { "eager", make_eager, tell_unaccepted }, { "mptcp", make_multipath, tell_multipath },
+       { "multipath", make_paths, tell_paths }, { "urgent", make_urgent, tell_urgent })

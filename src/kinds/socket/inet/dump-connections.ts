@@ -33,11 +33,16 @@ interface Found extends Connected {
   readonly peer: number | undefined;
 }
 
-/** Looks at all connections of the tree. By inode. */
-export function collectConnections(collecting: Collecting, connected: readonly Connected[]): Map<number, Connection> {
+/** Looks at all connections of the tree that are kept; `closing` are given up. By inode. */
+export function collectConnections(
+  collecting: Collecting,
+  connected: readonly Connected[],
+  closing: readonly Description[],
+): Map<number, Connection> {
   const { context, options } = collecting;
   const hold = new ConnectionHold();
   context.holdUntilEnd("tcp", hold);
+  for (const { fd } of closing) hold.addClosing(fd);
   if (connected.length === 0) return new Map();
   const found = withPeers(connected);
   const outside = found.filter(({ peer }) => peer === undefined);

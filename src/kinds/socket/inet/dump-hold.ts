@@ -17,6 +17,7 @@ import {
   SysError,
   tryCall,
   tryFcntl,
+  tryGetsockopt,
   tryReceive,
   trySend,
 } from "../../../native/index.js";
@@ -25,10 +26,12 @@ import { silence } from "./dump-tcp.js";
 const AF_NETLINK = 16;
 const SOCK_RAW = 3;
 const SOL_SOCKET = 1;
+const SO_REUSEADDR = 2;
 const SO_SNDBUFFORCE = 32;
 
 export class ConnectionHold implements TreeEnd {
   readonly #sockets: number[] = [];
+  readonly #closing: number[] = [];
   #netlink: number | undefined;
   #lasting: { readonly table: string; readonly connections: readonly Ends[] } | undefined;
 
@@ -45,9 +48,12 @@ export class ConnectionHold implements TreeEnd {
 
   /** Keeps a copy of a socket that is to end in silence. */
   add(fd: number): void {
-    const copy = tryFcntl(fd, fcntlCommand.DUPFD_CLOEXEC, 3);
-    if (failed(copy)) throw new SysError("fcntl(F_DUPFD_CLOEXEC)", -copy, "a TCP connection");
-    this.#sockets.push(copy);
+    this.#sockets.push(copyOf(fd));
+  }
+
+  /** The same of one that is given up, and ends as the kernel ends it: its port is to be free for the resumed program. */
+  addClosing(fd: number): void {
+    this.#closing.push(copyOf(fd));
   }
 
   beforeKill(): void {
@@ -58,6 +64,7 @@ export class ConnectionHold implements TreeEnd {
         undo.push(() => exchange(this.#netlink ?? -1, unlockBatch(table)));
         this.#send(table, "lasting", connections);
       }
+      for (const fd of this.#closing) undo.push(shareAddress(fd));
       for (const fd of this.#sockets) undo.push(silence(fd));
     } catch (error) {
       for (const step of undo) step();
@@ -66,7 +73,7 @@ export class ConnectionHold implements TreeEnd {
   }
 
   release(): void {
-    for (const fd of this.#sockets.splice(0)) close(fd);
+    for (const fd of [...this.#sockets.splice(0), ...this.#closing.splice(0)]) close(fd);
     if (this.#netlink !== undefined) close(this.#netlink);
     this.#netlink = undefined;
   }
@@ -77,6 +84,21 @@ export class ConnectionHold implements TreeEnd {
       if (error !== 0) throw cannotLock(error);
     }
   }
+}
+
+function copyOf(fd: number): number {
+  const copy = tryFcntl(fd, fcntlCommand.DUPFD_CLOEXEC, 3);
+  if (failed(copy)) throw new SysError("fcntl(F_DUPFD_CLOEXEC)", -copy, "a TCP connection");
+  return copy;
+}
+
+/** What is left of the connection for a minute (TIME_WAIT) lets others bind its port that have SO_REUSEADDR as well. Returns the way back. */
+function shareAddress(fd: number): () => void {
+  const before = tryGetsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 4);
+  tryCall("setsockopt", fd, SOL_SOCKET, SO_REUSEADDR, Int32Array.of(1), 4);
+  return () => {
+    if (typeof before !== "number") tryCall("setsockopt", fd, SOL_SOCKET, SO_REUSEADDR, before, 4);
+  };
 }
 
 function openNetlink(): number {

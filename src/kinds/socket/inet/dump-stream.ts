@@ -39,7 +39,12 @@ export class StreamCollector {
 
   /** Looks at all connections at once. `sockets`: every IP socket of the tree. */
   prepare(sockets: readonly { readonly description: Description; readonly kind: SocketKind }[]): void {
-    if (this.collecting.options.tcpClose) return;
+    const leftOut = [...(this.collecting.leftOut ?? [])];
+    if (this.collecting.options.tcpClose) {
+      const closing = [...leftOut, ...sockets.filter(({ kind }) => isStream(kind)).map(({ description }) => description)];
+      collectConnections(this.collecting, [], closing.filter(isConnection));
+      return;
+    }
     const streams = sockets.filter(({ kind }) => isStream(kind)).map(look);
     const connected = streams.flatMap((stream): Connected[] => {
       const state = tcpStateOf(stream.info.readUInt8(info.state));
@@ -50,6 +55,7 @@ export class StreamCollector {
     this.#connections = collectConnections(
       this.collecting,
       connected.filter(({ description }) => !this.#pending.has(inodeOf(description))),
+      leftOut.filter(isConnection),
     );
   }
 
@@ -120,6 +126,13 @@ export class StreamCollector {
 const inodeOf = ({ stat }: Description): number => Number(stat.ino);
 const isStream = ({ type, protocol }: SocketKind): boolean => type === 1 && (protocol === IPPROTO_TCP || protocol === IPPROTO_MPTCP);
 const isEndReceived = ({ tcpState: state }: TcpConnectionRow): boolean => state !== "established" && !/^fin_wait|^syn_sent/.test(state);
+
+/** Whether a descriptor is a TCP connection; it may be anything. */
+function isConnection({ fd }: Description): boolean {
+  const bytes = tryGetsockopt(fd, IPPROTO_TCP, TCP_INFO, 8);
+  const state = typeof bytes === "number" ? undefined : tcpStateOf(bytes.readUInt8(info.state));
+  return state !== undefined && state !== "ended";
+}
 
 function look({ description, kind }: Omit<Stream, "info">): Stream {
   const bytes = tryGetsockopt(description.fd, IPPROTO_TCP, TCP_INFO);
