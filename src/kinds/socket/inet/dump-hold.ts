@@ -92,7 +92,7 @@ function copyOf(fd: number): number {
   return copy;
 }
 
-/** What is left of the connection for a minute (TIME_WAIT) lets others bind its port that have SO_REUSEADDR as well. Returns the way back. */
+/** What is left of it for a minute (TIME_WAIT) lets others bind its port that have SO_REUSEADDR too. Returns the way back. */
 function shareAddress(fd: number): () => void {
   const before = tryGetsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 4);
   tryCall("setsockopt", fd, SOL_SOCKET, SO_REUSEADDR, Int32Array.of(1), 4);
