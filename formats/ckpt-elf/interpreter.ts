@@ -5,7 +5,7 @@ import { checksum } from "../../src/lower/checksum.js";
 import { readResource, resourcePath } from "../../src/resources/resources.js";
 
 /** Room for it in every image, so that images differ in little else when it changes. */
-const interpreterSize = 16384;
+const interpreterSize = 24576;
 
 export interface Interpreter {
   /** Padded to whole pages; the first byte is the entry. */

@@ -14,6 +14,12 @@ import { FilePageSource } from "../../src/pages/file-source.js";
 import { formatId, segmentsOf } from "./image-header.js";
 import { readTables } from "../../src/elf/read-tables.js";
 import { CheckedPageSource } from "../../src/pages/checked-source.js";
+import { checksumOf, sumInFile } from "../../src/pages/checksum.js";
+import { FramedPageSource } from "../../src/pages/framed-bytes.js";
+import type { PageSource } from "../../src/model/page-source.js";
+import type { StoredChunks } from "../../src/model/stored-chunks.js";
+import { endOfFrames, type StoredFrame } from "../../src/model/stored-frames.js";
+import { readFrames } from "./frames.js";
 import { assertSums, readSums } from "./sums.js";
 
 /** Reads an image. Throws CrimgError `elf.*`, `tables.*`, `model.reference`, `ckpt-elf.*`. */
@@ -37,24 +43,47 @@ export function readImage(path: string, { verify = false }: ReadOptions): Checkp
       });
     }
     assertReferences(tables, { source: path, format: formatId });
-    assertExtents(tables, segmentsOf(headers).extents, file.size, path);
+    const frames = readFrames(bytes, place, segmentsOf(headers).extents);
+    assertExtents(tables, segmentsOf(headers).extents, frames.length > 0 ? BigInt(endOfFrames(frames)) : file.size, path, frames);
     const sums = verify ? readSums(bytes, place) : undefined;
     if (sums) assertSums(file, bytes, segmentsOf(headers), sums);
-    const fd = openSync(path, "r");
-    const pages = new FilePageSource(path, fd);
-    const source = sums?.chunks ? new CheckedPageSource(pages, fd, sums.chunks) : pages;
+    const source = pagesOf(path, frames, sums?.chunks);
     return new Checkpoint({ tables, sources: [source], unknownTables });
   } finally {
     file.close();
   }
 }
 
+/** Stored bytes of an image; looked at before they are used where there are checksums. */
+function pagesOf(path: string, frames: readonly StoredFrame[], chunks: StoredChunks | undefined): PageSource {
+  if (frames.length > 0) {
+    const pages = new FramedPageSource(FileBytes.open(path), frames);
+    if (chunks === undefined) return pages;
+    const sumOf = (index: number): number => {
+      const bytes = new Uint8Array(chunks.lengths[index] ?? 0);
+      pages.read(BigInt(chunks.offsets[index] ?? 0), bytes);
+      return checksumOf(bytes);
+    };
+    return new CheckedPageSource(pages, sumOf, chunks);
+  }
+  const fd = openSync(path, "r");
+  const pages = new FilePageSource(path, fd);
+  return chunks === undefined ? pages : new CheckedPageSource(pages, (index) => sumInFile(fd, chunks, index), chunks);
+}
+
 /**
  * Every extent lies in the segment of stored bytes, which ends in the file, and no byte belongs to two: what a reader has
  * to build is bounded by the size of the file (SPEC 7 and 9).
  */
-function assertExtents(tables: Tables, segment: ProgramHeader | undefined, size: bigint, path: string): void {
-  const [start, end] = segment === undefined ? [0n, 0n] : [segment.pOffset, segment.pOffset + segment.pFilesz];
+function assertExtents(
+  tables: Tables,
+  segment: ProgramHeader | undefined,
+  size: bigint,
+  path: string,
+  frames: readonly StoredFrame[],
+): void {
+  const [start, fileEnd] = segment === undefined ? [0n, 0n] : [segment.pOffset, segment.pOffset + segment.pFilesz];
+  const end = frames.length > 0 ? BigInt(endOfFrames(frames)) : fileEnd;
   tables.extents.forEach((extent, index) => {
     const place = { source: path, format: formatId, path: `extents[${index}]`, offset: extent.fileOffset };
     if (extent.source !== 0) throw new CrimgError("ckpt-elf.source", `extents[${index}].source must be 0, found ${extent.source}`, place);

@@ -31,6 +31,7 @@ import type { ExtentRow } from "../../src/gen/tables.js";
 import { Checkpoint } from "../../src/model/checkpoint.js";
 import { alignUp } from "../../src/lower/align.js";
 import { reserve } from "../../src/pages/reserve.js";
+import type { StoreRange } from "../../src/pages/store-pages.js";
 import { planStorage, storedParts, type StoragePlan, type StoredPart } from "../../src/pages/storage-plan.js";
 import { StoredRuns, storePages } from "../../src/pages/store-pages.js";
 import { writeFully } from "../../src/pages/file-source.js";
@@ -44,6 +45,8 @@ import { StoredChunks } from "../../src/model/stored-chunks.js";
 import { crcOf } from "../../src/pages/checksum.js";
 import { storedSum } from "../../src/bytes/crc32c.js";
 import { putProgramSums } from "../../src/lower/program-sums.js";
+import type { StoredFrame } from "../../src/model/stored-frames.js";
+import { putFrames } from "./frames.js";
 import { putChunkSums, putSums } from "./sums.js";
 
 const SHT = { null: 0, progbits: 1, strtab: 3, nobits: 8 } as const;
@@ -64,7 +67,56 @@ export async function writeImage(checkpoint: Checkpoint, output: Output, options
 /** Bytes from which the rest of the image is made while pages are stored, and perhaps once more when all is known. */
 const worthGuess = 64n << 20n;
 
+/** Stores what objects have, which the kernel copies at a resume, as it is, and then pages of memory, compressed. */
+async function storeCompressed(
+  { tables }: Checkpoint,
+  fd: number,
+  firstPage: number,
+  { ranges, origins, total }: StoragePlan,
+  options: WriteOptions,
+): Promise<StoredRuns> {
+  const isPlain = new Uint8Array(ranges.length);
+  origins.forEach((origin, row) => {
+    if (origin.kind === "own" && tables.extents[row]?.ownerKind === "object") isPlain.fill(1, origin.first, origin.end);
+  });
+  let before = 0n;
+  const stored = async (wanted: number, start: number, isCompressed: boolean): Promise<{ runs: StoredRuns; rows: number[] }> => {
+    const rows = [...ranges.keys()].filter((index) => isPlain[index] === wanted);
+    const own = rows.map((index) => ranges[index] as StoreRange);
+    const done = before;
+    const runs = await storePages(fd, start, own, { isCompressed, onProgress: (bytes) => options.onProgress?.(done + bytes, total) });
+    before += own.reduce((sum, { length }) => sum + length, 0n);
+    return { runs, rows };
+  };
+  const plain = await stored(1, firstPage, false);
+  const packed = await stored(0, plain.runs.end, true);
+  return mergeRuns([plain, packed]);
+}
+
+/** The runs of several storings, in the order of the ranges. */
+function mergeRuns(parts: readonly { readonly runs: StoredRuns; readonly rows: readonly number[] }[]): StoredRuns {
+  const merged = new StoredRuns();
+  const all = parts.flatMap(({ runs, rows }) => runs.range.map((range, index) => ({ runs, index, row: rows[range] ?? 0 })));
+  all.sort((a, b) => a.row - b.row || (a.runs.skip[a.index] ?? 0) - (b.runs.skip[b.index] ?? 0));
+  for (const { runs, index, row } of all) {
+    merged.range.push(row);
+    merged.skip.push(runs.skip[index] ?? 0);
+    merged.length.push(runs.length[index] ?? 0);
+    merged.offset.push(runs.offset[index] ?? 0);
+  }
+  for (const { runs } of parts) {
+    for (const sum of runs.sums) merged.sums.push(sum);
+    if (runs.frames !== undefined) [merged.frames, merged.endOfFrames] = [runs.frames, runs.endOfFrames];
+    merged.end = runs.end;
+  }
+  return merged;
+}
+
 async function writeWhole(checkpoint: Checkpoint, output: Output, options: WriteOptions): Promise<void> {
+  if (options.compress !== undefined) {
+    await writeCompressed(checkpoint, output, options);
+    return;
+  }
   const interpreter = readInterpreter();
   const { fd } = output.file();
   const helper = helperFor(checkpoint);
@@ -98,6 +150,25 @@ async function writeWhole(checkpoint: Checkpoint, output: Output, options: Write
   });
 }
 
+async function writeCompressed(checkpoint: Checkpoint, output: Output, options: WriteOptions): Promise<void> {
+  const interpreter = readInterpreter();
+  const { fd } = output.file();
+  const helper = helperFor(checkpoint);
+  const firstPage = pageSize + BigInt(interpreter.bytes.length) + alignUp(BigInt(helper?.bytes.length ?? 0), pageSize);
+  const plan = planStorage(checkpoint);
+  const runs = await storeCompressed(checkpoint, fd, Number(firstPage), plan, options);
+  const { frames = [] } = runs;
+  const rest = restOf(checkpoint, extentsOf(checkpoint, storedParts(checkpoint, plan, runs)), frames);
+  const { chunks } = rest;
+  if (chunks.count !== runs.sums.length) throw new Error(`${chunks.count} chunks have ${runs.sums.length} checksums`);
+  chunks.sums.set(runs.sums);
+  putChunkSums(rest.tables, chunks);
+  putFrames(rest.tables, frames);
+  putProgramSums(rest.program, chunks, interpreter.checksum);
+  const end = frames.length > 0 ? runs.endOfFrames : runs.end;
+  writeRest(rest, fd, BigInt(end), { interpreter, helper, firstPage }, BigInt(runs.end));
+}
+
 /** Bytes that the ranges take in the file if all are stored. */
 function storedLength({ ranges }: StoragePlan): bigint {
   return ranges.reduce((sum, { length }) => sum + alignUp(length, pageSize), 0n);
@@ -127,18 +198,20 @@ function extentsOf({ tables }: Checkpoint, parts: readonly StoredPart[]): Placed
     if (isOwn) own.push(placed);
     return placed;
   });
+  own.sort((a, b) => Number(a.fileOffset - b.fileOffset));
   return { extents, own };
 }
 
 /** Everything that depends on where pages are in the file; it holds their checksums when these are known. */
-function restOf(checkpoint: Checkpoint, { extents, own }: PlacedExtents): Rest {
+function restOf(checkpoint: Checkpoint, { extents, own }: PlacedExtents, frames: readonly StoredFrame[] = []): Rest {
   const placed = new Checkpoint({
     tables: { ...checkpoint.tables, extents },
     sources: checkpoint.sources,
     unknownTables: checkpoint.unknownTables,
   });
   const chunks = StoredChunks.of(own);
-  return { chunks, tables: writeTablesSegment(placed.tables, placed.unknownTables, chunks.count), program: linkProgramOf(placed) };
+  const tables = writeTablesSegment(placed.tables, placed.unknownTables, chunks.count, frames.length);
+  return { chunks, tables, program: linkProgramOf(placed, frames) };
 }
 
 /** What comes before the pages. */
@@ -155,7 +228,14 @@ interface Rest {
   readonly program: ReturnType<typeof linkProgramOf>;
 }
 
-function writeRest({ tables, program }: Rest, fd: number, endOfPages: bigint, { interpreter, helper, firstPage }: Front): void {
+/** @param endOfContent where pages would end if nothing were compressed */
+function writeRest(
+  { tables, program }: Rest,
+  fd: number,
+  endOfPages: bigint,
+  { interpreter, helper, firstPage }: Front,
+  endOfContent = endOfPages,
+): void {
   const codeSize = pageSize + BigInt(interpreter.bytes.length);
   const tablesOffset = endOfPages;
   const programOffset = alignUp(tablesOffset + BigInt(tables.bytes.length), pageSize);
@@ -214,7 +294,10 @@ function writeRest({ tables, program }: Rest, fd: number, endOfPages: bigint, { 
     ...(helper === undefined
       ? []
       : [segment(segmentTypeValues.ckpt_helper, PF.r, helper.fileOffset, BigInt(helper.bytes.length), { pAlign: pageSize })]),
-    segment(segmentTypeValues.ckpt_extents, PF.r, firstPage, endOfPages - firstPage, { pAlign: pageSize }),
+    segment(segmentTypeValues.ckpt_extents, PF.r, firstPage, endOfPages - firstPage, {
+      pAlign: pageSize,
+      pMemsz: endOfContent - firstPage,
+    }),
     segment(segmentTypeValues.ckpt_tables, PF.r, tablesOffset, BigInt(tables.bytes.length)),
     segment(segmentTypeValues.ckpt_program, PF.r | PF.w, programOffset, BigInt(program.bytes.length), {
       pVaddr: header.addrProgram,

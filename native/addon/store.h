@@ -10,6 +10,7 @@
 #pragma once
 #include <linux/futex.h>
 #include <linux/uio.h>
+#include "lz4.h"
 
 /* Words of a job (src/native/store.ts has the same list). */
 enum {
@@ -30,6 +31,8 @@ enum {
 	STORE_DONE,        /* bytes read, for progress */
 	STORE_FAULT_PIECE, /* piece that fails for a test; -1: none */
 	STORE_WAITING,     /* threads that wait for the ticket */
+	STORE_FRAMES,      /* address of int64_t[2 * count]: by piece, where its frame is in the file, and its bytes; 0: nothing is compressed */
+	STORE_FRAME_NEXT,  /* where the next frame goes; STORE_POSITION counts what it holds */
 	STORE_IN_PLACE,    /* parts go to their targets, pages of zeros become holes; nothing moves together */
 	STORE_WORDS
 };
@@ -57,6 +60,8 @@ _Static_assert(sizeof(struct store_part) == 48, "store_part");
 struct store_lane {
 	int64_t *job;
 	uint8_t *buffer, *other;
+	uint8_t *frame; /* compressed */
+	struct lz4_table *table;
 	struct crc32c crc;
 };
 
@@ -287,6 +292,17 @@ static int store_turn(int64_t *job, int64_t piece)
 	}
 }
 
+/* Compresses what was packed, where that saves a page. Returns the bytes to be written from `*bytes`. */
+static int64_t store_compress(struct store_lane *lane, int64_t length, const uint8_t **bytes)
+{
+	int64_t stored = length > STORE_PAGE ? (int64_t)lz4_deflate(lane->buffer, (uint64_t)length, lane->frame, (uint64_t)length - STORE_PAGE, lane->table) : 0;
+
+	if (!stored)
+		return length;
+	*bytes = lane->frame;
+	return stored;
+}
+
 /* One piece. Returns 0 if the thread should end. */
 static int store_piece(struct store_lane *lane, int64_t piece)
 {
@@ -294,7 +310,9 @@ static int store_piece(struct store_lane *lane, int64_t piece)
 	const uint32_t *pieces = (const uint32_t *)(uintptr_t)job[STORE_PIECES];
 	const struct store_part *parts = (const struct store_part *)(uintptr_t)job[STORE_PARTS];
 	const struct store_part *part = parts + pieces[piece], *end = parts + pieces[piece + 1];
-	int64_t result = piece == job[STORE_FAULT_PIECE] ? -EIO : store_read(lane, part, end), length, position;
+	int64_t result = piece == job[STORE_FAULT_PIECE] ? -EIO : store_read(lane, part, end), length, position, written;
+	int64_t *frames = (int64_t *)(uintptr_t)job[STORE_FRAMES];
+	const uint8_t *bytes = lane->buffer;
 
 	if (!result)
 		result = job[STORE_IN_PLACE] ? store_in_place(lane, part, end) : store_pack(lane, part, end);
@@ -302,25 +320,34 @@ static int store_piece(struct store_lane *lane, int64_t piece)
 		store_fail(job, piece, result);
 		return 0;
 	}
-	length = result;
+	length = written = result;
+	if (frames)
+		written = store_compress(lane, length, &bytes);
 	if (!store_turn(job, piece))
 		return 0;
 	position = job[STORE_POSITION];
 	job[STORE_POSITION] = position + length;
+	if (frames) {
+		position = job[STORE_FRAME_NEXT];
+		frames[2 * piece] = position;
+		frames[2 * piece + 1] = written;
+		/* Each begins with a page, so that what is not compressed can be mapped. */
+		job[STORE_FRAME_NEXT] = position + (written + STORE_PAGE - 1) / STORE_PAGE * STORE_PAGE;
+	}
 	__atomic_store_n(&job[STORE_TICKET], piece + 1, __ATOMIC_RELEASE);
 	if (load_word(&job[STORE_WAITING]))
 		call(__NR_futex, (int64_t)(uintptr_t)&job[STORE_TICKET], FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT32_MAX, 0);
 	if (job[STORE_TARGET_FD] >= 0 && length && !job[STORE_IN_PLACE]) {
-		result = write_all(job[STORE_TARGET_FD], lane->buffer, (uint64_t)length, (uint64_t)position);
+		result = write_all(job[STORE_TARGET_FD], bytes, (uint64_t)written, (uint64_t)position);
 		if (result < 0) {
 			/* The places of later pieces are right all the same: whoever mends this one writes it to the same place. */
 			store_fail(job, piece, result);
 			return 0;
 		}
 	}
-	for (int64_t bytes = 0; part < end; part++) {
-		bytes = whole_pages(part->length) * STORE_PAGE;
-		__atomic_fetch_add(&job[STORE_DONE], bytes, __ATOMIC_RELAXED);
+	for (int64_t looked = 0; part < end; part++) {
+		looked = whole_pages(part->length) * STORE_PAGE;
+		__atomic_fetch_add(&job[STORE_DONE], looked, __ATOMIC_RELAXED);
 	}
 	return 1;
 }
@@ -328,7 +355,8 @@ static int store_piece(struct store_lane *lane, int64_t piece)
 /* A thread's part in a job, until no piece is left. Returns 0 or -errno if there is no memory. */
 static int64_t store_run(int64_t *job)
 {
-	const int64_t words[7] = { __NR_mmap, 0, 2 * STORE_BUFFER, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0 };
+	const int64_t size = 2 * STORE_BUFFER + (job[STORE_FRAMES] ? STORE_BUFFER + (int64_t)sizeof(struct lz4_table) : 0);
+	const int64_t words[7] = { __NR_mmap, 0, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0 };
 	int64_t memory = raw_syscall(words);
 	struct store_lane lane;
 
@@ -337,6 +365,8 @@ static int64_t store_run(int64_t *job)
 	lane.job = job;
 	lane.buffer = (uint8_t *)(uintptr_t)memory;
 	lane.other = lane.buffer + STORE_BUFFER;
+	lane.frame = lane.other + STORE_BUFFER;
+	lane.table = (struct lz4_table *)(void *)(lane.frame + STORE_BUFFER);
 	crc32c_look(&lane.crc);
 	for (;;) {
 		int64_t piece = __atomic_fetch_add(&job[STORE_NEXT], 1, __ATOMIC_ACQ_REL);
@@ -344,7 +374,7 @@ static int64_t store_run(int64_t *job)
 		if (piece >= job[STORE_COUNT] || load_word(&job[STORE_STOP]) || load_word(&job[STORE_FAILED]) < piece || !store_piece(&lane, piece))
 			break;
 	}
-	call(__NR_munmap, memory, 2 * STORE_BUFFER, 0, 0);
+	call(__NR_munmap, memory, size, 0, 0);
 	return 0;
 }
 

@@ -28,6 +28,7 @@
 #define RESTORE_OP_KIND_LOAD 21 /* Reads arg2 pieces of stored bytes, which lie one after the other in the file of descriptor arg0 from offset arg3 on, to where the records `piece` at arg1 say, arg4 added to their addresses, and looks at their checksums unless arg5 is not 0. With a negative arg0 nothing is read: the bytes are there already. result = bytes read (those of the pieces, if nothing is read), fewer where the file ends before, -EBADMSG for a wrong checksum, or what preadv said. */
 #define RESTORE_OP_KIND_PAGE 22 /* The pager of a lazy resume (SPEC 10): answers faults from the image at descriptor arg0, and fills in the rest. Tasks send what it serves over the socket arg1, which knows arg3 records `lazy_space` at arg2. It looks at checksums unless arg4 is not 0. result = 0 when no memory is missing any more. If it cannot go on it stores the errno in the u4 at arg5, kills the tasks, and ends. */
 #define RESTORE_OP_KIND_KEEP 23 /* Waits for the pager, the child arg0. If it ends otherwise than with status 0, kills the tasks, and waits until no memory that the pager served is left; result = 1 then, else 0. */
+#define RESTORE_OP_KIND_FRAMES 24 /* From here on stored bytes are in the arg1 records `frame` at arg0, ascending: `load` and `page` count as if nothing were compressed, and inflate what they need. What lies before the first is not compressed. */
 
 /* arg_mode */
 #define RESTORE_ARG_MODE_IMM 0 /* The value. */
@@ -227,6 +228,19 @@ _Static_assert(offsetof(struct restore_control_header, failed_tid) == 12, "contr
 _Static_assert(offsetof(struct restore_control_header, failed_result) == 16, "control_header.failed_result");
 _Static_assert(offsetof(struct restore_control_header, supervisor) == 24, "control_header.supervisor");
 _Static_assert(offsetof(struct restore_control_header, dead_pid) == 28, "control_header.dead_pid");
+
+/* Stored bytes that are compressed together; see the op frames. */
+struct restore_frame {
+	uint64_t offset; /* Where its content begins for whoever counts as if nothing were compressed. */
+	uint64_t file_offset; /* Where it is in the file. */
+	uint32_t length; /* Bytes of its content, at most 262,144. */
+	uint32_t stored; /* Bytes in the file; if fewer than `length`, a block of LZ4. */
+};
+_Static_assert(sizeof(struct restore_frame) == 24, "frame");
+_Static_assert(offsetof(struct restore_frame, offset) == 0, "frame.offset");
+_Static_assert(offsetof(struct restore_frame, file_offset) == 8, "frame.file_offset");
+_Static_assert(offsetof(struct restore_frame, length) == 16, "frame.length");
+_Static_assert(offsetof(struct restore_frame, stored) == 20, "frame.stored");
 
 /* An address space that the pager serves; see the op page. */
 struct restore_lazy_space {

@@ -10,6 +10,9 @@ struct context {
 	uint64_t *slots;
 	uint8_t *data;
 	uint64_t *auxv;
+	/* Compressed stored bytes; see the op frames. */
+	const struct restore_frame *frames;
+	uint64_t num_frames;
 };
 
 static const char *text_at(struct context *context, uint32_t offset)

@@ -64,8 +64,12 @@ static __attribute__((noreturn, used)) void run(struct context *context, uint64_
 		case RESTORE_OP_KIND_CPUID: result = cpuid((uint32_t)a[0], (uint32_t)a[1], a[2]); break;
 		case RESTORE_OP_KIND_XGETBV: result = xgetbv(); break;
 		case RESTORE_OP_KIND_FILL_TILES: fill_tiles(); break;
-		case RESTORE_OP_KIND_LOAD: result = load((int32_t)a[0], (const struct restore_piece *)a[1], a[2], a[3], a[4], a[5]); break;
-		case RESTORE_OP_KIND_PAGE: result = page(a); break;
+		case RESTORE_OP_KIND_FRAMES:
+			context->frames = (const struct restore_frame *)a[0];
+			context->num_frames = a[1];
+			break;
+		case RESTORE_OP_KIND_LOAD: result = load(context, (int32_t)a[0], (const struct restore_piece *)a[1], a[2], a[3], a[4], a[5]); break;
+		case RESTORE_OP_KIND_PAGE: result = page(context, a); break;
 		case RESTORE_OP_KIND_KEEP: result = keep_pager((uint32_t)a[0]); break;
 		default: fail(context, (uint32_t)pc, -EINVAL);
 		}

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Stored bytes: read from the image and summed while the processor still has them in its cache. */
 #pragma once
-#include "base.h"
+#include "stored.h"
 #include "../common/crc32c.h"
 
 enum {
-	SYS_preadv = 295, EBADMSG = 74,
+	SYS_preadv = 295,
 	/* Bytes of one read, less than half of a core's second cache, and pieces of one: both readers' stacks hold vectors. */
 	LOAD_BYTES = 1 << 18, LOAD_PIECES = 64,
 };
@@ -25,14 +25,31 @@ static int are_sums_right(const struct restore_piece *pieces, uint64_t count, ui
 	return 1;
 }
 
+/* The same for pieces that are in frames. */
+static int64_t load_frames(struct context *context, int32_t fd, const struct restore_piece *pieces, uint64_t count, uint64_t offset,
+	uint64_t base, struct crc32c *summing)
+{
+	struct inflating inflating;
+	int64_t total = 0, result = begin_inflating(&inflating, context, fd);
+	for (uint64_t i = 0; i < count && !result; i++) {
+		result = read_stored(&inflating, offset + (uint64_t)total, (uint8_t *)(pieces[i].address + base), pieces[i].length);
+		if (!result && summing && !are_sums_right(pieces + i, 1, base, summing)) result = -EBADMSG;
+		total += pieces[i].length;
+	}
+	end_inflating(&inflating);
+	return result ? result : total;
+}
+
 /* See the op load in restore_program.ksy. */
-static int64_t load(int32_t fd, const struct restore_piece *pieces, uint64_t count, uint64_t offset, uint64_t base, uint64_t no_verify)
+static int64_t load(struct context *context, int32_t fd, const struct restore_piece *pieces, uint64_t count, uint64_t offset, uint64_t base, uint64_t no_verify)
 {
 	struct vector vectors[LOAD_PIECES];
 	struct crc32c state;
 	int64_t total = 0;
 	crc32c_look(&state);
 	int is_summed = !no_verify && state.has_words;
+	if (fd >= 0 && context->num_frames && offset >= context->frames->offset)
+		return load_frames(context, fd, pieces, count, offset, base, is_summed ? &state : 0);
 	while (count) {
 		uint64_t taken = 0, length = 0;
 		while (taken < count && taken < LOAD_PIECES && (!taken || length + pieces[taken].length <= LOAD_BYTES)) {

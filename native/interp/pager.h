@@ -194,7 +194,7 @@ static void read_chunk(struct pager *pager, const struct chunk *chunk)
 {
 	if (pager->buffered == chunk) return;
 	pager->buffered = 0;
-	int64_t result = read_stored(pager->image, chunk->file_offset, pager->buffer, chunk->length);
+	int64_t result = read_stored(&pager->inflating, chunk->file_offset, pager->buffer, chunk->length);
 	if (result < 0) give_up(pager, result);
 	struct restore_piece piece = { .address = (uint64_t)pager->buffer, .length = chunk->length, .sum = chunk->sum };
 	if (pager->is_summed && !are_sums_right(&piece, 1, 0, &pager->crc)) give_up(pager, -EBADMSG);
@@ -298,12 +298,12 @@ static int receive(struct pager *pager, const struct restore_lazy_space *table, 
 }
 
 /* See the op page in restore_program.ksy. */
-static int64_t page(uint64_t *a)
+static int64_t page(struct context *context, uint64_t *a)
 {
 	struct pager *pager = allocate(sizeof *pager);
-	pager->image = (int32_t)a[0];
 	pager->socket = (int32_t)a[1];
 	pager->failure = (uint32_t *)a[5];
+	if (begin_inflating(&pager->inflating, context, (int32_t)a[0])) give_up(pager, -ENOMEM);
 	pager->buffer = allocate(MAX_PAGES * PAGE);
 	pager->spaces = allocate(MAX_SPACES * sizeof *pager->spaces);
 	pager->polls = allocate((MAX_SPACES + 2) * sizeof *pager->polls);

@@ -4,11 +4,11 @@
 #include "load.h"
 
 enum {
-	SYS_read = 0, SYS_poll = 7, SYS_munmap = 11, SYS_ioctl = 16, SYS_sched_yield = 24, SYS_recvmsg = 47, SYS_getppid = 110, SYS_dup3 = 292,
+	SYS_read = 0, SYS_poll = 7, SYS_ioctl = 16, SYS_sched_yield = 24, SYS_recvmsg = 47, SYS_getppid = 110, SYS_dup3 = 292,
 	SYS_pidfd_send_signal = 424, SYS_pidfd_open = 434,
 	UFFDIO_WAKE = 0x8010aa02, UFFDIO_COPY = 0xc028aa03, UFFDIO_ZEROPAGE = 0xc020aa04,
 	UFFD_EVENT_PAGEFAULT = 0x12, UFFD_EVENT_FORK = 0x13, UFFD_EVENT_REMAP = 0x14, UFFD_EVENT_REMOVE = 0x15, UFFD_EVENT_UNMAP = 0x16,
-	EINTR = 4, EIO = 5, EBADF = 9, EAGAIN = 11, ENOMEM = 12, ENOTTY = 25,
+	EINTR = 4, EBADF = 9, EAGAIN = 11, ENOMEM = 12, ENOTTY = 25,
 	POLLIN = 1, O_CLOEXEC = 02000000, MSG_CMSG_CLOEXEC = 0x40000000,
 	/* Of a chunk: a mask has 64 bits. */
 	MAX_PAGES = 64,
@@ -55,10 +55,11 @@ struct message {
 };
 
 struct pager {
-	int32_t image, socket;
+	int32_t socket;
 	uint32_t num_spaces, tries;
 	int is_summed;
 	struct crc32c crc;
+	struct inflating inflating;
 	uint32_t *failure;
 	uint8_t *buffer;
 	const struct chunk *buffered;
@@ -136,15 +137,4 @@ static void note_fault(struct pager *pager, uint32_t which, uint64_t address)
 	/* Whoever waits asks again. */
 	uint64_t range[2] = { address, PAGE };
 	ioctl(pager->spaces[which].fd, UFFDIO_WAKE, range);
-}
-
-static int64_t read_stored(int32_t fd, uint64_t offset, uint8_t *to, uint64_t length)
-{
-	for (uint64_t done = 0; done < length;) {
-		int64_t got = syscall6(SYS_pread64, (uint64_t)fd, (uint64_t)(to + done), length - done, offset + done, 0, 0);
-		if (got == 0) return -EIO;
-		if (got < 0) return got;
-		done += (uint64_t)got;
-	}
-	return 0;
 }

@@ -31,6 +31,7 @@ doc: |
   tables_version_minor: { value: 1, doc: "Minor version that this description is of." }
   kind_strings: { value: 0xfffe, doc: "Directory kind of the string heap, `strings`; first byte 0." }
   kind_blobs: { value: 0xffff, doc: "Directory kind of the blob heap, `blobs`." }
+  kind_frames: { value: 0xfffc, doc: "Directory kind of the frames of compressed stored bytes, `frames`: records frame_entry." }
   kind_checksums: { value: 0xfffd, doc: "Directory kind of the checksums of stored bytes, `checksums`: records checksum_entry." }
 seq:
   - id: header
@@ -85,6 +86,23 @@ types:
       - id: reserved
         type: u8
         doc: Zero.
+  frame_entry:
+    doc: Stored bytes that are compressed together.
+    seq:
+      - id: offset
+        type: u8
+        -crimg-format: hex
+        doc: Where its content begins for whoever counts as if nothing were compressed (7.2), a multiple of 4,096.
+      - id: file_offset
+        type: u8
+        -crimg-format: hex
+        doc: Where it is in the file, a multiple of 4,096.
+      - id: length
+        type: u4
+        doc: Bytes of its content, a multiple of 4,096, at most 262,144.
+      - id: stored
+        type: u4
+        doc: Bytes in the file. If as many as `length`, the content itself; if fewer, a block of LZ4.
   checksum_entry:
     doc: The checksum of a chunk of stored bytes.
     seq:

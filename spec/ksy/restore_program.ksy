@@ -85,6 +85,14 @@ types:
       - { id: supervisor, type: u4, doc: "Thread id of the process that reports failures." }
       - { id: dead_pid, type: u4, doc: "Not zero: the failure is that this process ended before the tree ran." }
 
+  frame:
+    doc: Stored bytes that are compressed together; see the op frames.
+    seq:
+      - { id: offset, type: u8, -crimg-format: hex, doc: "Where its content begins for whoever counts as if nothing were compressed." }
+      - { id: file_offset, type: u8, -crimg-format: hex, doc: "Where it is in the file." }
+      - { id: length, type: u4, doc: "Bytes of its content, at most 262,144." }
+      - { id: stored, type: u4, doc: "Bytes in the file; if fewer than `length`, a block of LZ4." }
+
   lazy_space:
     doc: An address space that the pager serves; see the op page.
     seq:
@@ -193,6 +201,10 @@ enums:
       id: keep
       doc: "Waits for the pager, the child arg0. If it ends otherwise than with status 0, kills the tasks, and waits until no memory that
         the pager served is left; result = 1 then, else 0."
+    24:
+      id: frames
+      doc: "From here on stored bytes are in the arg1 records `frame` at arg0, ascending: `load` and `page` count as if nothing were
+        compressed, and inflate what they need. What lies before the first is not compressed."
   arg_mode:
     0:
       id: imm

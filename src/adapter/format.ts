@@ -76,6 +76,8 @@ export interface WriteOptions {
   readonly pid?: number;
   /** Store clean file pages too, so that none of the original files is needed. */
   readonly bundle?: boolean;
+  /** Compress stored pages, where the format can (`ckpt-elf`). */
+  readonly compress?: "lz4" | undefined;
   /** Format-specific switches, as documented in the adapter's README. */
   readonly extra?: Readonly<Record<string, string | boolean>>;
   /** Called between pieces of long work; throws to abort. */

@@ -38,3 +38,12 @@ export function decodeLz4Block(block: Uint8Array, output: Uint8Array, start = 0)
   }
   return to;
 }
+
+/** Fills `to` with what a block holds. Returns false where it is damaged, or holds another number of bytes. */
+export function inflateLz4(block: Uint8Array, to: Uint8Array): boolean {
+  try {
+    return decodeLz4Block(block, to) === to.length;
+  } catch {
+    return false;
+  }
+}

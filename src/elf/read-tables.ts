@@ -3,7 +3,7 @@
 import { type BytesPlace, ByteReader } from "../bytes/byte-reader.js";
 import { HeapReader } from "../bytes/heaps.js";
 import { type RowCodec, rowCodecs } from "../gen/ckpt-elf-v2.js";
-import { type TableSpec, type Tables, emptyTables, kindBlobs, kindChecksums, kindStrings, tableSpecs } from "../gen/tables.js";
+import { type TableSpec, type Tables, emptyTables, kindBlobs, kindChecksums, kindFrames, kindStrings, tableSpecs } from "../gen/tables.js";
 import { type TableLocation, readTableDirectory } from "./table-directory.js";
 import { setTrailingBytes } from "./trailing-bytes.js";
 
@@ -42,7 +42,7 @@ export function readTables(bytes: Uint8Array, place: BytesPlace): TablesContent 
   let hasTrailing = false;
   for (const location of directory.tables) {
     const spec = tableSpecs.find(({ kind }) => kind === location.kind);
-    if (location.kind === kindChecksums) continue; // of this file: sums.ts
+    if (location.kind === kindChecksums || location.kind === kindFrames) continue; // of this file: sums.ts
     if (spec) {
       const read = (name: keyof Tables): void => {
         readRows(bytes, place, location, spec, rowCodecs[name].read, heaps, tables[name]);

@@ -2,7 +2,7 @@
 /** Header and directory of a tables segment, judged before any row is read (SPEC 4). */
 import { type BytesPlace, ByteReader } from "../bytes/byte-reader.js";
 import { directoryEntrySize, readDirectoryEntry, readTablesHeader } from "../gen/ckpt-elf-v2.js";
-import { kindBlobs, kindChecksums, kindStrings, tableSpecs } from "../gen/tables.js";
+import { kindBlobs, kindChecksums, kindFrames, kindStrings, tableSpecs } from "../gen/tables.js";
 
 /** Longest record that a reader accepts, bytes. */
 const maxRowBytes = 1 << 16;
@@ -32,6 +32,7 @@ const names = new Map<number, string>([
   [kindStrings, "strings"],
   [kindBlobs, "blobs"],
   [kindChecksums, "checksums"],
+  [kindFrames, "frames"],
 ]);
 
 /**

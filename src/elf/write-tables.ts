@@ -7,6 +7,7 @@ import {
   type RowCodec,
   checksumEntrySize,
   directoryEntrySize,
+  frameEntrySize,
   rowCodecs,
   tablesHeaderSize,
   writeDirectoryEntry,
@@ -17,6 +18,7 @@ import {
   type Tables,
   kindBlobs,
   kindChecksums,
+  kindFrames,
   kindStrings,
   tableSpecs,
   tablesVersionMajor,
@@ -57,8 +59,8 @@ export function writeTables(tables: Tables, unknownTables: readonly RawTable[] =
   return writeTablesSegment(tables, unknownTables, 0).bytes;
 }
 
-/** As `writeTables`, with room for that many checksums of stored bytes (`putChecksums`), and where each table is. */
-export function writeTablesSegment(tables: Tables, unknownTables: readonly RawTable[], checksums: number): TablesSegment {
+/** As `writeTables`, with room for that many checksums and frames of stored bytes, and where each table is. */
+export function writeTablesSegment(tables: Tables, unknownTables: readonly RawTable[], checksums: number, frames = 0): TablesSegment {
   const seed = (kind: number): Uint8Array | undefined => unknownTables.find((table) => table.kind === kind)?.bytes;
   const heaps = new HeapWriter(seed(kindStrings), seed(kindBlobs));
   const parts: Part[] = [];
@@ -66,9 +68,12 @@ export function writeTablesSegment(tables: Tables, unknownTables: readonly RawTa
     const write = (name: keyof Tables): Part => tablePart(kind, tableId, size, tables[name], rowCodecs[name] as RowCodec<object>, heaps);
     if (tables[table].length > 0) parts.push(write(table));
   }
-  const known = new Set<number>([...tableSpecs.map(({ kind }) => kind), kindStrings, kindBlobs, kindChecksums]);
+  const known = new Set<number>([...tableSpecs.map(({ kind }) => kind), kindStrings, kindBlobs, kindChecksums, kindFrames]);
   for (const raw of unknownTables) {
     if (raw.kind !== kindStrings && raw.kind !== kindBlobs) parts.push(checkRaw(raw, known));
+  }
+  if (frames > 0) {
+    parts.push({ kind: kindFrames, name: "frames", rowLength: frameEntrySize, bytes: new Uint8Array(frames * frameEntrySize) });
   }
   if (checksums > 0) {
     const rows = new Uint8Array(checksums * checksumEntrySize);

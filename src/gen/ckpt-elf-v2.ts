@@ -61,6 +61,7 @@ import {
   type FanotifyMarkRow,
   type FileLockRow,
   type ForeignRow,
+  type FrameEntry,
   type GpuRow,
   type GuardRegionRow,
   type IdMapRow,
@@ -162,6 +163,27 @@ export function writeDirectoryEntry(writer: ByteWriter, row: DirectoryEntry): vo
   writer.u8(row.numRows, "num_rows");
   writer.u8(row.ofsRows, "ofs_rows");
   writer.zeros(8);
+}
+
+/** Bytes of a frame_entry record. */
+export const frameEntrySize = 24;
+
+/** Reads a frame_entry record at the reader's position. */
+export function readFrameEntry(reader: ByteReader): FrameEntry {
+  reader.need(frameEntrySize, "frame_entry");
+  const offset = reader.u8();
+  const fileOffset = reader.u8();
+  const length = reader.u4();
+  const stored = reader.u4();
+  return { offset, fileOffset, length, stored };
+}
+
+/** Appends a frame_entry record. */
+export function writeFrameEntry(writer: ByteWriter, row: FrameEntry): void {
+  writer.u8(row.offset, "offset");
+  writer.u8(row.fileOffset, "file_offset");
+  writer.u4(row.length, "length");
+  writer.u4(row.stored, "stored");
 }
 
 /** Bytes of a checksum_entry record. */

@@ -51,6 +51,8 @@ export const opKindValues = {
   page: 22,
   /** Waits for the pager, the child arg0. If it ends otherwise than with status 0, kills the tasks, and waits until no memory that the pager served is left; result = 1 then, else 0. */
   keep: 23,
+  /** From here on stored bytes are in the arg1 records `frame` at arg0, ascending: `load` and `page` count as if nothing were compressed, and inflate what they need. What lies before the first is not compressed. */
+  frames: 24,
 } as const;
 export type OpKind = keyof typeof opKindValues;
 /** Names of op_kind. */
@@ -78,6 +80,7 @@ export const opKindNames: ReadonlyMap<number, OpKind> = new Map([
   [21, "load"],
   [22, "page"],
   [23, "keep"],
+  [24, "frames"],
 ]);
 
 /** Numbers of arg_mode. */
@@ -613,6 +616,50 @@ export function writeControlHeader(writer: ByteWriter, row: ControlHeader): void
   writer.s8(row.failedResult, "failed_result");
   writer.u4(row.supervisor, "supervisor");
   writer.u4(row.deadPid, "dead_pid");
+}
+
+/** Stored bytes that are compressed together; see the op frames. */
+export interface Frame {
+  /** Where its content begins for whoever counts as if nothing were compressed. */
+  readonly offset: bigint;
+  /** Where it is in the file. */
+  readonly fileOffset: bigint;
+  /** Bytes of its content, at most 262,144. */
+  readonly length: number;
+  /** Bytes in the file; if fewer than `length`, a block of LZ4. */
+  readonly stored: number;
+}
+
+/** A Frame; what is not given is zero, empty or none. */
+export function frame(fields: Partial<Frame> = {}): Frame {
+  return {
+    offset: 0n,
+    fileOffset: 0n,
+    length: 0,
+    stored: 0,
+    ...fields,
+  };
+}
+
+/** Bytes of a frame record. */
+export const frameSize = 24;
+
+/** Reads a frame record at the reader's position. */
+export function readFrame(reader: ByteReader): Frame {
+  reader.need(frameSize, "frame");
+  const offset = reader.u8();
+  const fileOffset = reader.u8();
+  const length = reader.u4();
+  const stored = reader.u4();
+  return { offset, fileOffset, length, stored };
+}
+
+/** Appends a frame record. */
+export function writeFrame(writer: ByteWriter, row: Frame): void {
+  writer.u8(row.offset, "offset");
+  writer.u8(row.fileOffset, "file_offset");
+  writer.u4(row.length, "length");
+  writer.u4(row.stored, "stored");
 }
 
 /** An address space that the pager serves; see the op page. */

@@ -421,6 +421,9 @@ export const kindStrings = 0xfffe;
 /** Directory kind of the blob heap, `blobs`. */
 export const kindBlobs = 0xffff;
 
+/** Directory kind of the frames of compressed stored bytes, `frames`: records frame_entry. */
+export const kindFrames = 0xfffc;
+
 /** Directory kind of the checksums of stored bytes, `checksums`: records checksum_entry. */
 export const kindChecksums = 0xfffd;
 
@@ -615,6 +618,29 @@ export function directoryEntry(fields: Partial<DirectoryEntry> = {}): DirectoryE
     lenRow: 0,
     numRows: 0n,
     ofsRows: 0n,
+    ...fields,
+  };
+}
+
+/** Stored bytes that are compressed together. */
+export interface FrameEntry {
+  /** Where its content begins for whoever counts as if nothing were compressed (7.2), a multiple of 4,096. */
+  readonly offset: bigint;
+  /** Where it is in the file, a multiple of 4,096. */
+  readonly fileOffset: bigint;
+  /** Bytes of its content, a multiple of 4,096, at most 262,144. */
+  readonly length: number;
+  /** Bytes in the file. If as many as `length`, the content itself; if fewer, a block of LZ4. */
+  readonly stored: number;
+}
+
+/** A FrameEntry; what is not given is zero, empty or none. */
+export function frameEntry(fields: Partial<FrameEntry> = {}): FrameEntry {
+  return {
+    offset: 0n,
+    fileOffset: 0n,
+    length: 0,
+    stored: 0,
     ...fields,
   };
 }

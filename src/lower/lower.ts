@@ -42,6 +42,8 @@ export interface LowerOptions {
   readonly codeChecksum: number;
   /** Where the helper is in the image; needed for programs that used a GPU. */
   readonly helper?: HelperPlace;
+  /** Records \`frame\` of stored bytes that are compressed. */
+  readonly frames?: { readonly records: Uint8Array; readonly count: number };
   /** Makes the part that restores descriptors. */
   readonly lowerDescriptors: (context: LowerContext) => DescriptorLowering;
 }
@@ -65,6 +67,7 @@ export function lowerCheckpoint(checkpoint: Checkpoint, options: LowerOptions): 
   const devices = DeviceLowering.of(l, options.helper);
 
   b.place(entry);
+  if (options.frames !== undefined) b.op("frames", [b.bytes(options.frames.records), options.frames.count]);
   const euid = prepareFirstProcess(l, row?.vdsoBuildId ?? new Uint8Array(0), devices);
   if (devices !== undefined) {
     // The driver has one state of a GPU, and the program that was dumped may be using it.

@@ -28,8 +28,10 @@ const word = {
   done: 14,
   faultPiece: 15,
   waiting: 16,
-  inPlace: 17,
-  length: 18,
+  frames: 17,
+  frameNext: 18,
+  inPlace: 19,
+  length: 20,
 } as const;
 
 /** What became of a page. */
@@ -61,6 +63,8 @@ export interface StoreJobOptions {
   readonly targetFd: number;
   /** Where the first page goes; undefined: parts go to their targets, and pages of zeros become holes. */
   readonly position: number | undefined;
+  /** Pieces are compressed, each by itself, and go to the file from here on, each to a page; `position` counts what they hold. */
+  readonly frameNext?: number | undefined;
 }
 
 /** One job. Pieces are parts that fit into the buffer of a thread together, each in whole pages. */
@@ -73,6 +77,8 @@ export class StoreJob {
   readonly kinds: Uint8Array;
   /** By page: the checksum of the run of stored pages that begins there. */
   readonly sums: Uint32Array;
+  /** By piece, where jobs compress: where its frame is in the file, and its bytes. */
+  readonly frames: BigInt64Array | undefined;
 
   /** @param pieces the first part of each piece, and the number of parts */
   constructor(parts: readonly StorePart[], pieces: readonly number[], options: StoreJobOptions) {
@@ -113,6 +119,11 @@ export class StoreJob {
     set(word.position, options.position ?? 0);
     set(word.inPlace, options.position === undefined ? 1 : 0);
     set(word.failed, this.count);
+    if (options.frameNext !== undefined && this.count > 0) {
+      this.frames = new BigInt64Array(2 * this.count);
+      set(word.frames, addressOf(this.frames));
+      set(word.frameNext, options.frameNext);
+    }
     // Which one fails for a test is decided when the first thread is asked for.
     set(word.faultPiece, -2);
   }

@@ -15,7 +15,7 @@ import { selectTask } from "../model/select-task.js";
 import { assertRootGiven, changeRoot, changesRoot, type OwnRootChanges } from "./changes/own-root.js";
 import { expandInput } from "./expand/expand-input.js";
 import { InterruptGuard } from "./interrupt.js";
-import { writeWithoutZeros } from "./write-without-zeros.js";
+import { assertCompressible, writeWithoutZeros } from "./write-without-zeros.js";
 import { openOutput } from "./output.js";
 import { type Input, resolveInput } from "./input.js";
 import { modelText } from "./report/words.js";
@@ -137,6 +137,7 @@ export async function convert(input: string, output: string, options: ConvertOpt
   const source = resolveInput(input);
   try {
     const target = await writerFor(output, options.to, registry);
+    assertCompressible(target, options.compress);
     const report = new LossReport();
     const { checkpoint: whole, format } = await readCheckpoint(source, {
       registry,

@@ -29,7 +29,7 @@ import { rehearsalObstacle } from "./rehearsal-obstacle.js";
 import { InterruptGuard } from "./interrupt.js";
 import type { DumpOptions, DumpReport } from "./options.js";
 import { frozenText, modelText } from "./report/words.js";
-import { writeWithoutZeros } from "./write-without-zeros.js";
+import { assertCompressible, writeWithoutZeros } from "./write-without-zeros.js";
 import { openOutput, type PendingOutput } from "./output.js";
 import { detach, type DetachedCheckpoint } from "./snapshot.js";
 import { programVersion } from "./version.js";
@@ -104,6 +104,7 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
       hint: "crimg formats shows what can be written",
     });
   }
+  assertCompressible(format, options.compress);
   const open = (shape: FormatAdapter["shape"]): PendingOutput =>
     openOutput(options.output, { shape, isExecutable: format.isExecutable, force: options.force });
   // Whether a core is a file or a directory only the tree tells; all else is refused before anything is frozen.
@@ -148,7 +149,10 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
         detached.settle();
         logStep(() => "the tree runs on");
       }
-      await writing(options.output, writeWithoutZeros(format, checkpoint, output, { bundle: options.bundle, onProgress }));
+      await writing(
+        options.output,
+        writeWithoutZeros(format, checkpoint, output, { bundle: options.bundle, compress: options.compress, onProgress }),
+      );
       await turn();
       guard.check("dump");
       const report = {

@@ -2,8 +2,17 @@
 /** Writing in any format without pages of zeros. */
 import type { FormatAdapter, WriteOptions } from "../adapter/format.js";
 import type { Output } from "../adapter/output.js";
+import { CrimgError } from "../errors/crimg-error.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import { withoutZeroPages } from "../pages/storage-plan.js";
+
+/** @throws CrimgError `usage.compress` where the format cannot */
+export function assertCompressible({ id, isExecutable }: FormatAdapter, compress: WriteOptions["compress"]): void {
+  if (compress === undefined || isExecutable === true) return;
+  throw new CrimgError("usage.compress", `--compress is for executable images, and ${id} is none`, {
+    hint: "leave --compress out, and compress the file",
+  });
+}
 
 /** Writes a checkpoint; a format that does not deal with pages of zeros itself does not see them. */
 export async function writeWithoutZeros(

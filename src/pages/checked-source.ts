@@ -3,7 +3,6 @@
 import { CrimgError } from "../errors/crimg-error.js";
 import type { ByteRange, DirectReading, PageSource } from "../model/page-source.js";
 import type { StoredChunks } from "../model/stored-chunks.js";
-import { sumInFile } from "./checksum.js";
 
 export class CheckedPageSource implements PageSource {
   readonly name: string;
@@ -12,7 +11,8 @@ export class CheckedPageSource implements PageSource {
 
   constructor(
     private readonly source: PageSource,
-    private readonly fd: number,
+    /** What the checksum of a chunk is, by index. */
+    private readonly sumOf: (index: number) => number,
     private readonly chunks: StoredChunks,
   ) {
     this.name = source.name;
@@ -68,7 +68,7 @@ export class CheckedPageSource implements PageSource {
   #checkChunk(index: number): void {
     if (this.#isGood[index]) return;
     const expected = this.chunks.sums[index] ?? 0;
-    const actual = sumInFile(this.fd, this.chunks, index);
+    const actual = this.sumOf(index);
     if (expected !== 0 && actual !== expected) throw wrongChunk(this.name, this.chunks, index, actual);
     this.#isGood[index] = 1;
   }

@@ -7,6 +7,7 @@ import { readSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import type { CopyWatch, DirectReading, PageSource } from "../model/page-source.js";
 import { chunkSize } from "../model/stored-chunks.js";
+import type { StoredFrame } from "../model/stored-frames.js";
 import { pageKind, pagesOf, StoreJob, storeBufferLength, type StorePart } from "../native/store.js";
 import { checksumOf } from "./checksum.js";
 import { writeFully } from "./file-source.js";
@@ -56,8 +57,12 @@ export class StoredRuns {
   readonly offset: number[] = [];
   /** Checksums of the chunks of the runs that were written. */
   readonly sums: number[] = [];
-  /** Where the file that was written ends. */
+  /** Where the file that was written ends; behind compressed pages: where it would end without. */
   end = 0;
+  /** Frames of compressed pages, ascending, where pages are compressed. */
+  frames: StoredFrame[] | undefined;
+  /** Where the last frame ends in the file, a multiple of the page size. */
+  endOfFrames = 0;
 
   get count(): number {
     return this.range.length;
@@ -210,12 +215,13 @@ class Storing {
     const from = pieces[first] ?? 0;
     const firstParts = [...pieces.slice(first), parts.length].map((index) => index - from);
     const rest = from === 0 ? parts : parts.slice(from);
-    const isShared = direct.sharesBlocks === true && this.fd >= 0;
+    const isShared = direct.sharesBlocks === true && this.fd >= 0 && this.runs.frames === undefined;
     const job = new StoreJob(rest, firstParts, {
       sourceFd: direct.fd,
       sourcePid: direct.pid ?? 0,
       targetFd: isShared ? -2 : this.fd,
       position: this.isInPlace ? undefined : this.runs.end,
+      frameNext: this.runs.frames === undefined ? undefined : this.runs.endOfFrames,
     });
     this.#job = job;
     // The second begins when this thread has nothing else to do: threads that share a processor wait for whichever was
@@ -233,6 +239,8 @@ class Storing {
       return first + whole;
     }
     let page = 0;
+    let piece = 0;
+    let before = this.runs.end;
     for (let index = 0; index < end; index++) {
       const { range, skip, position, length } = rest[index] as Part;
       const pages = pagesOf(length);
@@ -240,9 +248,22 @@ class Storing {
       if (isShared) this.#copyBlocks(source, position, length, kinds);
       this.runs.add(range, skip, kinds, job.sums.subarray(page, page + pages));
       page += pages;
+      if (index + 1 !== firstParts[piece + 1]) continue;
+      const [at, stored] = [job.frames?.[2 * piece], job.frames?.[2 * piece + 1]];
+      if (at !== undefined && stored !== undefined) this.#addFrame(before, Number(at), Number(stored));
+      before = this.runs.end;
+      piece++;
     }
     this.#done += page * pageSize;
     return first + whole;
+  }
+
+  /** A frame that holds what the runs have got since they ended at `before`. */
+  #addFrame(before: number, fileOffset: number, stored: number): void {
+    const length = this.runs.end - before;
+    if (length === 0 || this.runs.frames === undefined) return;
+    this.runs.frames.push({ offset: before, length, fileOffset, stored });
+    this.runs.endOfFrames = fileOffset + Math.ceil(stored / pageSize) * pageSize;
   }
 
   #copyOne(source: PageSource, position: number, length: number, target = 0): void {
@@ -279,7 +300,10 @@ class Storing {
         continue;
       }
       const sums = new Uint32Array(pages);
-      let target = this.runs.end;
+      const before = this.runs.end;
+      // Here it is not compressed.
+      const frame = this.runs.endOfFrames;
+      let target = this.runs.frames === undefined ? before : frame;
       for (const [first, next] of this.fd < 0 ? [] : keptRuns(kinds)) {
         const run = bytes.subarray(first * pageSize, next * pageSize);
         sums[first] = checksumOf(run);
@@ -287,6 +311,7 @@ class Storing {
         target += run.length;
       }
       this.runs.add(range, skip, kinds, sums);
+      this.#addFrame(before, frame, this.runs.end - before);
       this.#done += bytes.length;
     }
   }
@@ -343,9 +368,15 @@ function idle(): Promise<void> {
  * @param fd -1: nothing is written, and the runs say what would be
  * @throws what the sources throw, SysError of the write, and what `watch.onProgress` throws
  */
-export async function storePages(fd: number, start: number, ranges: readonly StoreRange[], watch: CopyWatch): Promise<StoredRuns> {
+export async function storePages(
+  fd: number,
+  start: number,
+  ranges: readonly StoreRange[],
+  watch: CopyWatch & { readonly isCompressed?: boolean },
+): Promise<StoredRuns> {
   const storing = new Storing(fd, false);
   storing.runs.end = start;
+  if (watch.isCompressed === true) [storing.runs.frames, storing.runs.endOfFrames] = [[], start];
   await watched(storing, ranges, watch);
   return storing.runs;
 }

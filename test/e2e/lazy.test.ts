@@ -2,9 +2,10 @@
 /** Lazy resumes of a program that changes, moves, drops, forks and checks its memory all the time. */
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
-import { chmodSync, chownSync, existsSync, readFileSync, readlinkSync } from "node:fs";
+import { chmodSync, chownSync, existsSync, readFileSync, readlinkSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import test, { type TestContext } from "node:test";
+import { waitNow, waitOption } from "../../src/native/index.js";
 import { compile, crimg, endTree, isAlive, list, run, start, temporaryDirectory, until } from "../support/processes.js";
 import { crimgCommand } from "../support/project.js";
 
@@ -50,9 +51,21 @@ function dump(pid: number, image: string, ...options: string[]): void {
   assert.equal(status, 0, stderr);
 }
 
+/** Until a dumped program has ended; one that was resumed before may have become a child of this process. */
+async function gone(pid: number): Promise<void> {
+  await until("the dumped program is gone", () => {
+    if (!existsSync(`/proc/${pid}`)) return true;
+    if (resumed.has(pid)) waitNow(pid, waitOption.WALL);
+    return false;
+  });
+}
+
+const resumed = new Set<number>();
+
 async function resume(t: TestContext, pid: number, image: string, ...options: string[]): Promise<void> {
-  await until("the dumped program is gone", () => !existsSync(`/proc/${pid}`));
+  await gone(pid);
   const { status, stderr } = run(image, ["--detach", ...options]);
+  resumed.add(pid);
   assert.equal(status, 0, stderr);
   assert.equal(stderr, "");
   t.after(() => endTree(pid));
@@ -74,7 +87,7 @@ function processesNamed(name: string): number[] {
 }
 
 test("every byte is right, at once and later, and a dump takes what is not there yet", { skip: why, timeout: 120_000 }, async (t) => {
-  const { pid, log, image } = await startChurns(t, 64, true);
+  const { pid, log, image } = await startChurns(t, 48, true);
   let paged = 0;
   for (let round = 0; round < 5; round++) {
     // Every other image says itself that it is lazy.
@@ -91,6 +104,31 @@ test("every byte is right, at once and later, and a dump takes what is not there
   await resume(t, pid, image, "--eager");
   assert.equal(isPaged(pid), false);
   await goesOn(log);
+});
+
+test("a compressed image resumes, eagerly and lazily, and reads as what it was made of", { skip: why, timeout: 120_000 }, async (t) => {
+  const { pid, log, image } = await startChurns(t, 32, true);
+  for (const mode of ["--eager", "--lazy", "--eager"]) {
+    dump(pid, image, "--compress", "lz4");
+    await resume(t, pid, image, mode);
+    await goesOn(log);
+  }
+  const found = crimg("validate", image);
+  assert.equal(found.status, 0, found.stdout);
+  const [plain, again] = [`${image}.plain.elf`, `${image}.again.elf`];
+  assert.equal(crimg("convert", image, plain).status, 0);
+  assert.equal(crimg("convert", plain, again, "--compress", "lz4").status, 0);
+  assert.equal(crimg("diff", image, plain).status, 0);
+  assert.equal(crimg("diff", again, plain).status, 0);
+  assert.ok(statSync(image).size < statSync(plain).size);
+  // A flipped bit in the middle of the frames.
+  const bytes = readFileSync(image);
+  const middle = bytes.length >> 1;
+  bytes[middle] = (bytes[middle] ?? 0) ^ 1;
+  writeFileSync(again, bytes);
+  assert.equal(crimg("validate", again).status, 1);
+  assert.match(crimg("convert", again, `${plain}.damaged.elf`).stderr, /damaged/);
+  assert.equal(crimg("dump", String(pid), "-o", `${image}.zstd.elf`, "--compress", "zstd").status, 2);
 });
 
 for (const who of ["crimg-pager", "crimg-keeper"]) {
@@ -130,7 +168,7 @@ test("without the privilege all is read before, and a line says so", { skip: can
   const { pid, log, image } = await startChurns(t, 16, false, asNobody);
   const dumped = run(asNobody[0] as string, [...asNobody.slice(1), crimgCommand, "dump", String(pid), "-o", image]);
   assert.equal(dumped.status, 0, dumped.stderr);
-  await until("the dumped program is gone", () => !existsSync(`/proc/${pid}`));
+  await gone(pid);
   const waiter = spawn(asNobody[0] as string, [...asNobody.slice(1), image, "--lazy"], { stdio: ["ignore", "ignore", "pipe"] });
   const root = waiter.pid ?? assert.fail("cannot execute the image");
   t.after(() => endTree(root));

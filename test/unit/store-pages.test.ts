@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { closeSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { sumInFile } from "../../src/pages/checksum.js";
 import test from "node:test";
 import fc from "fast-check";
 import { storedSum } from "../../src/bytes/crc32c.js";
@@ -17,6 +18,12 @@ import { FilePageSource } from "../../src/pages/file-source.js";
 import { ProcessPageSource } from "../../src/pages/process-source.js";
 import { type StoreRange, storePages } from "../../src/pages/store-pages.js";
 import { temporaryDirectory } from "../support/processes.js";
+
+/** The checksums of chunks as a file has them. */
+const sumsIn =
+  (fd: number, chunks: StoredChunks) =>
+  (index: number): number =>
+    sumInFile(fd, chunks, index);
 
 const page = 4096;
 const pages = 300;
@@ -69,7 +76,7 @@ for (const kind of ["file", "process", "buffer", "checked"] as const) {
       file: () => file,
       process: () => new ProcessPageSource(process.pid),
       buffer: () => new BufferPageSource("bytes", bytes),
-      checked: () => new CheckedPageSource(file, openSync(path, "r"), sums),
+      checked: () => new CheckedPageSource(file, sumsIn(openSync(path, "r"), sums), sums),
     };
     const source = sources[kind]();
     const origin = kind === "process" ? addressOf(bytes) : 0n;
@@ -138,7 +145,7 @@ test("what differs from its checksum is not stored", async (t) => {
   const fd = openSync(path, "r+");
   const chunks = StoredChunks.of([extentRow({ length: BigInt(bytes.length) })]);
   chunks.sums.fill(1);
-  const source = new CheckedPageSource(FilePageSource.open(path), fd, chunks);
+  const source = new CheckedPageSource(FilePageSource.open(path), sumsIn(fd, chunks), chunks);
   const range = { source, position: 0n, length: BigInt(bytes.length), address: 0n, keep: 0 };
   await assert.rejects(storePages(openSync(join(directory, "out"), "w+"), 0, [range], {}), /damaged/);
 });

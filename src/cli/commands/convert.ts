@@ -2,6 +2,7 @@
 import { renderLosses } from "../../adapter/losses.js";
 import { exitStatus } from "../../errors/crimg-error.js";
 import { toJsonText } from "../../errors/json.js";
+import { compressOption, parseCompress } from "../compress.js";
 import { clockOption, parseClock } from "../clock.js";
 import { lazyOptions, parseLazy } from "../lazy.js";
 import { parseRoot, rootOptions } from "../own-root.js";
@@ -29,6 +30,7 @@ export const command = defineCommand({
       type: "boolean",
       describe: "Also store the files that the tree maps, executes or reads: the image then needs none of the originals",
     },
+    compress: compressOption,
     clock: clockOption("If the resume of OUT does not choose"),
     ...lazyOptions("If the resume of OUT does not choose"),
     ...rootOptions,
@@ -56,6 +58,7 @@ export const command = defineCommand({
         strict: args.strict,
         bundle: args.bundle,
         ...parseClock(args.clock),
+        ...parseCompress(args.compress),
         ...parseLazy(args),
         ...parseRoot(args),
         force: args.force,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { CrimgError, exitStatus } from "../../errors/crimg-error.js";
 import { toJsonText } from "../../errors/json.js";
+import { compressOption, parseCompress } from "../compress.js";
 import { clockOption, parseClock } from "../clock.js";
 import { defineCommand } from "../command.js";
 import { dumpOnlyOptionSpecs, externalOptionSpecs, externalOptions, externalOptionsNote } from "../external-options.js";
@@ -39,6 +40,7 @@ export const command = defineCommand({
       describe: "Also store the files that the tree maps, executes or reads: the image then needs none of the originals",
     },
     ignore: { type: "strings", value: "CLASS", describe: "Leave resources of this class out instead of refusing; may be repeated" },
+    compress: compressOption,
     clock: clockOption("If the resume does not choose"),
     lazy: { type: "boolean", describe: "If the resume does not choose, the program runs before its memory is there" },
     rehearse: {
@@ -82,6 +84,7 @@ export const command = defineCommand({
         bundle: args.bundle,
         rehearse: args.rehearse,
         ...parseClock(args.clock),
+        ...parseCompress(args.compress),
         isLazy: args.lazy,
         ignore: args.ignore,
         forceLoss: args.forceLoss,

@@ -80,6 +80,8 @@ function renderOp(program: RestoreProgram, op: Op): string {
         `load(${argument(0, "fd")}, ${argument(1)}, ${argument(2, "dec")} pieces, ${argument(3, "dec")}, ` +
         `+${argument(4)})${renderExpectation(op)}`
       );
+    case "frames":
+      return `frames(${argument(0)}, ${argument(1, "dec")})`;
     case "page":
       return `page(${argument(0, "fd")}, ${argument(1, "fd")}, ${argument(2)}, ${argument(3, "dec")} address spaces)`;
     case "keep":

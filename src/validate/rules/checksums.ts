@@ -4,6 +4,7 @@ import { checksumOf } from "../../pages/checksum.js";
 import { segmentsOf } from "../../../formats/ckpt-elf/image-header.js";
 import { innerRanges, sumOfRest, sumOfTables } from "../../../formats/ckpt-elf/sums.js";
 import type { ExtentRow } from "../../gen/tables.js";
+import { endOfFrames } from "../../model/stored-frames.js";
 import type { StoredChunks } from "../../model/stored-chunks.js";
 import type { Problem, Rule } from "../finding.js";
 import { hex } from "../model-context.js";
@@ -37,9 +38,10 @@ function* sumProblem(container: Container, path: string, offset: bigint, what: s
 }
 
 /** What the chunks say that cannot be, by chunk. */
-function* shapeProblems({ segments, file }: Container, chunks: StoredChunks): Generator<Problem> {
+function* shapeProblems({ segments, plain, frames }: Container, chunks: StoredChunks): Generator<Problem> {
   const extents = segmentsOf(segments).extents;
-  const [start, end] = [Number(extents?.pOffset ?? 0n), Number((extents?.pOffset ?? 0n) + (extents?.pFilesz ?? 0n))];
+  const start = Number(extents?.pOffset ?? 0n);
+  const end = frames.length > 0 ? endOfFrames(frames) : start + Number(extents?.pFilesz ?? 0n);
   const place = (index: number): Problem["place"] => ({ path: `checksums[${index}]` });
   let next = start;
   for (let index = 0; index < chunks.count; index++) {
@@ -64,7 +66,7 @@ function* shapeProblems({ segments, file }: Container, chunks: StoredChunks): Ge
     }
     next += length;
   }
-  if (next !== end || BigInt(end) > file.size)
+  if (next !== end || BigInt(end) > plain.size)
     yield {
       message: "the chunks do not cover the stored bytes",
       place: { path: "checksums" },
@@ -128,15 +130,15 @@ export const checksumRules: readonly ContainerRule[] = [
   checksumRule(
     { code: "checksum.pages", severity: "error", summary: "The checksum of each chunk of stored bytes is right." },
     function* (container) {
-      const { file, sums, checkpoint, onProgress } = container;
+      const { plain, sums, checkpoint, onProgress } = container;
       const chunks = sums?.chunks;
       if (!chunks) return;
       const total = BigInt(chunks.lengths.reduce((sum, length) => sum + length, 0));
       let done = 0n;
       for (let index = 0; index < chunks.count; index++) {
         const [offset, length, stored] = [BigInt(chunks.offsets[index] ?? 0), chunks.lengths[index] ?? 0, chunks.sums[index] ?? 0];
-        if (length > maxChunk || offset + BigInt(length) > file.size) continue;
-        const actual = checksumOf(file.read(offset, length));
+        if (length > maxChunk || offset + BigInt(length) > plain.size) continue;
+        const actual = checksumOf(plain.read(offset, length));
         done += BigInt(length);
         onProgress?.(done, total);
         if (actual === stored) continue;

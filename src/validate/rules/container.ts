@@ -3,6 +3,9 @@
 import { rowsWithOwnBytes } from "../../model/shared-pages.js";
 import type { RandomBytes } from "../../bytes/random-bytes.js";
 import { segmentsOf } from "../../../formats/ckpt-elf/image-header.js";
+import { readFrames } from "../../../formats/ckpt-elf/frames.js";
+import type { StoredFrame } from "../../model/stored-frames.js";
+import { FramedBytes } from "../../pages/framed-bytes.js";
 import { type ImageSums, readSums } from "../../../formats/ckpt-elf/sums.js";
 import { readElfHeader, readProgramHeaders, readSectionHeaders, readSegment } from "../../elf/headers.js";
 import { readTableDirectory } from "../../elf/table-directory.js";
@@ -30,6 +33,10 @@ export interface Container {
   /** Bytes of the tables segment, and the checksums in it. */
   readonly tables: Uint8Array;
   readonly sums: ImageSums | undefined;
+  /** Of compressed stored bytes; none where nothing is compressed. */
+  readonly frames: readonly StoredFrame[];
+  /** The file as if nothing were compressed: extents and checksums count so. */
+  readonly plain: RandomBytes;
   /** Told how many of the stored bytes have been summed. */
   readonly onProgress?: (doneBytes: bigint, totalBytes: bigint) => void;
 }
@@ -48,7 +55,10 @@ export function readContainer(file: RandomBytes, checkpoint: Checkpoint, onProgr
   const tables = segment === undefined ? new Uint8Array(0) : readSegment(file, segment, `program_headers[${segments.indexOf(segment)}]`);
   const sums = segment === undefined ? undefined : readSums(tables, { source: file.name, base: segment.pOffset });
   const progress = onProgress === undefined ? {} : { onProgress };
-  return { file, header, segments, sections, checkpoint, tables, sums, ...progress };
+  const place = { source: file.name, base: segment?.pOffset ?? 0n };
+  const frames = segment === undefined ? [] : readFrames(tables, place, segmentsOf(segments).extents);
+  const plain = frames.length > 0 ? new FramedBytes(file, frames) : file;
+  return { file, header, segments, sections, checkpoint, tables, sums, frames, plain, ...progress };
 }
 
 type ContainerRule = Rule<Container>;
@@ -73,7 +83,8 @@ const partNames: ReadonlyMap<number, string> = new Map([
 ]);
 
 /** Everything of the file that belongs to one part only, in file order. */
-function partsOf({ header, segments, checkpoint }: Container): Part[] {
+function partsOf({ header, segments, checkpoint, frames }: Container): Part[] {
+  const firstFrame = BigInt(frames[0]?.offset ?? Number.MAX_SAFE_INTEGER);
   const part = (name: string, start: bigint, length: bigint): Part => ({ name, start, end: start + length });
   const parts = [
     part("the ELF header", 0n, BigInt(elfHeaderSize)),
@@ -85,8 +96,9 @@ function partsOf({ header, segments, checkpoint }: Container): Part[] {
     }),
     ...rowsWithOwnBytes(checkpoint.tables).flatMap((row) => {
       const extent = checkpoint.tables.extents[row];
-      return extent === undefined ? [] : [part(`extents[${row}]`, extent.fileOffset, extent.length)];
+      return extent === undefined || extent.fileOffset >= firstFrame ? [] : [part(`extents[${row}]`, extent.fileOffset, extent.length)];
     }),
+    ...frames.map(({ fileOffset, stored }, index) => part(`frames[${index}]`, BigInt(fileOffset), BigInt(stored))),
   ];
   return parts.filter(({ start, end }) => end > start).sort((a, b) => (a.start < b.start ? -1 : a.start > b.start ? 1 : 0));
 }
@@ -210,7 +222,7 @@ export const containerRules: readonly ContainerRule[] = [
       summary: "What lies between the tables, and behind an object's last byte up to its page's end, is zero.",
       spec: "SPEC 3, 4",
     },
-    function* ({ file, segments, tables: bytes, checkpoint }) {
+    function* ({ file, plain, segments, tables: bytes, checkpoint }) {
       const segment = segmentsOf(segments).tables;
       if (segment === undefined) return;
       const { tables } = readTableDirectory(bytes, { source: file.name, base: segment.pOffset });
@@ -224,8 +236,8 @@ export const containerRules: readonly ContainerRule[] = [
       }
       for (const [row, { fileOffset, length }] of checkpoint.tables.extents.entries()) {
         const rest = Number(-length & 4095n);
-        if (rest === 0 || fileOffset + length + BigInt(rest) > file.size) continue;
-        const wrong = file.read(fileOffset + length, rest).findIndex((byte) => byte !== 0);
+        if (rest === 0 || fileOffset + length + BigInt(rest) > plain.size) continue;
+        const wrong = plain.read(fileOffset + length, rest).findIndex((byte) => byte !== 0);
         if (wrong >= 0)
           yield {
             message: `a byte behind the end of extents[${row}] is not zero`,

@@ -4,6 +4,7 @@
  * maps what the tables say and nothing else.
  */
 import { helperFor } from "../../../formats/ckpt-elf/helper.js";
+import { frameRecords } from "../../../formats/ckpt-elf/frames.js";
 import { readInterpreter } from "../../../formats/ckpt-elf/interpreter.js";
 import { ByteReader } from "../../bytes/byte-reader.js";
 import { CrimgError } from "../../errors/crimg-error.js";
@@ -389,6 +390,7 @@ export const programRules: readonly ProgramRule[] = [
           codeSyscallOffset: 4096n + BigInt(readInterpreter().syscallOffset),
           codeChecksum: readInterpreter().checksum,
           ...helperPlace(container),
+          ...(container.frames.length === 0 ? {} : { frames: { records: frameRecords(container.frames), count: container.frames.length } }),
           lowerDescriptors: (context) => new DescriptorProgram(context),
         });
         if (container.sums?.chunks) putProgramSums(linked, container.sums.chunks, readInterpreter().checksum);

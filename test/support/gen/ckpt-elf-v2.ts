@@ -17,6 +17,7 @@ import {
   fanotifyMarkRowSize,
   fileLockRowSize,
   foreignRowSize,
+  frameEntrySize,
   gpuRowSize,
   guardRegionRowSize,
   idMapRowSize,
@@ -56,6 +57,7 @@ import {
   readFanotifyMarkRow,
   readFileLockRow,
   readForeignRow,
+  readFrameEntry,
   readGpuRow,
   readGuardRegionRow,
   readIdMapRow,
@@ -140,6 +142,7 @@ import {
   writeFanotifyMarkRow,
   writeFileLockRow,
   writeForeignRow,
+  writeFrameEntry,
   writeGpuRow,
   writeGuardRegionRow,
   writeIdMapRow,
@@ -205,6 +208,7 @@ import type {
   FanotifyMarkRow,
   FileLockRow,
   ForeignRow,
+  FrameEntry,
   GpuRow,
   GuardRegionRow,
   IdMapRow,
@@ -272,6 +276,13 @@ export const directoryEntryArbitrary: fc.Arbitrary<DirectoryEntry> = fc.record({
   lenRow: u4,
   numRows: u8,
   ofsRows: u8,
+});
+
+export const frameEntryArbitrary: fc.Arbitrary<FrameEntry> = fc.record({
+  offset: u8,
+  fileOffset: u8,
+  length: u4,
+  stored: u4,
 });
 
 export const checksumEntryArbitrary: fc.Arbitrary<ChecksumEntry> = fc.record({
@@ -927,6 +938,7 @@ export const xattrArbitrary: fc.Arbitrary<XattrRow> = fc.record({
 export const codecCases: readonly CodecCase[] = [
   codecCase("ckpt_elf_v2::tables_header", tablesHeaderSize, tablesHeaderArbitrary, readTablesHeader, writeTablesHeader),
   codecCase("ckpt_elf_v2::directory_entry", directoryEntrySize, directoryEntryArbitrary, readDirectoryEntry, writeDirectoryEntry),
+  codecCase("ckpt_elf_v2::frame_entry", frameEntrySize, frameEntryArbitrary, readFrameEntry, writeFrameEntry),
   codecCase("ckpt_elf_v2::checksum_entry", checksumEntrySize, checksumEntryArbitrary, readChecksumEntry, writeChecksumEntry),
   codecCase("ckpt_elf_v2::checkpoint", checkpointRowSize, checkpointArbitrary, readCheckpointRow, writeCheckpointRow),
   codecCase("ckpt_elf_v2::task", taskRowSize, taskArbitrary, readTaskRow, writeTaskRow),

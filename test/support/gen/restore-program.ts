@@ -3,6 +3,7 @@
 import fc from "fast-check";
 import {
   controlHeaderSize,
+  frameSize,
   lazyRangeSize,
   lazyRunSize,
   lazySpaceSize,
@@ -10,6 +11,7 @@ import {
   pieceSize,
   programHeaderSize,
   readControlHeader,
+  readFrame,
   readLazyRange,
   readLazyRun,
   readLazySpace,
@@ -17,6 +19,7 @@ import {
   readPiece,
   readProgramHeader,
   writeControlHeader,
+  writeFrame,
   writeLazyRange,
   writeLazyRun,
   writeLazySpace,
@@ -24,6 +27,7 @@ import {
   writePiece,
   writeProgramHeader,
   type ControlHeader,
+  type Frame,
   type LazyRange,
   type LazyRun,
   type LazySpace,
@@ -91,6 +95,13 @@ export const controlHeaderArbitrary: fc.Arbitrary<ControlHeader> = fc.record({
   deadPid: u4,
 });
 
+export const frameArbitrary: fc.Arbitrary<Frame> = fc.record({
+  offset: u8,
+  fileOffset: u8,
+  length: u4,
+  stored: u4,
+});
+
 export const lazySpaceArbitrary: fc.Arbitrary<LazySpace> = fc.record({
   runs: u8,
   ranges: u8,
@@ -121,6 +132,7 @@ export const codecCases: readonly CodecCase[] = [
   codecCase("restore_program::program_header", programHeaderSize, programHeaderArbitrary, readProgramHeader, writeProgramHeader),
   codecCase("restore_program::op", opSize, opArbitrary, readOp, writeOp),
   codecCase("restore_program::control_header", controlHeaderSize, controlHeaderArbitrary, readControlHeader, writeControlHeader),
+  codecCase("restore_program::frame", frameSize, frameArbitrary, readFrame, writeFrame),
   codecCase("restore_program::lazy_space", lazySpaceSize, lazySpaceArbitrary, readLazySpace, writeLazySpace),
   codecCase("restore_program::lazy_run", lazyRunSize, lazyRunArbitrary, readLazyRun, writeLazyRun),
   codecCase("restore_program::lazy_range", lazyRangeSize, lazyRangeArbitrary, readLazyRange, writeLazyRange),

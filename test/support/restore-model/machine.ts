@@ -4,6 +4,7 @@
  * of kernel state (kernel.ts), all processes and threads in turn, on one thread and without touching the machine but for reading
  * files. As under a tracer, PTRACE_SEIZE is refused, so that every thread leaves by rt_sigreturn.
  */
+import { inflateLz4 } from "../../../src/bytes/lz4-block.js";
 import assert from "node:assert/strict";
 import { nr } from "../../../src/linux/syscall-numbers.js";
 import { storedSum } from "./crc32c.js";
@@ -45,6 +46,7 @@ const OpKind = {
   xgetbv: 19,
   fillTiles: 20,
   load: 21,
+  frames: 24,
 } as const;
 
 /** The program failed: what a user would read. */
@@ -309,6 +311,9 @@ export class Machine {
         return 0n;
       case OpKind.load:
         return this.load(thread, args);
+      case OpKind.frames:
+        this.frameTable = this.bytesAt(process, a, Number(24n * b)).slice();
+        return 0n;
       default:
         assert.fail(`op kind ${op.kind}`);
     }
@@ -378,6 +383,9 @@ export class Machine {
     return child !== 0n && ended?.exitStatus !== undefined ? -ECHILD : undefined;
   }
 
+  /** Records `frame`. */
+  private frameTable: Uint8Array = new Uint8Array(0);
+
   private load(
     { process }: Thread,
     [fd = 0n, records = 0n, count = 0n, offset = 0n, added = 0n, noVerify = 0n]: readonly bigint[],
@@ -413,7 +421,24 @@ export class Machine {
   private isSumRight(offset: bigint, length: number, sum: number): boolean {
     if (sum === 0 || this.left < length) return true;
     this.left -= length;
-    return storedSum(this.image.bytes(offset, length)) === sum;
+    return storedSum(this.content(offset, length)) === sum;
+  }
+
+  /** Stored bytes, counted as if nothing were compressed. */
+  private content(offset: bigint, length: number): Uint8Array {
+    const table = view(this.frameTable);
+    if (table.byteLength === 0 || offset < table.getBigUint64(0, true)) return this.image.bytes(offset, length);
+    const parts: Uint8Array[] = [];
+    for (let at = 0; at < table.byteLength; at += 24) {
+      const start = Number(table.getBigUint64(at, true) - offset);
+      const [size, stored] = [table.getUint32(at + 16, true), table.getUint32(at + 20, true)];
+      if (start + size <= 0 || start >= length) continue;
+      const bytes = this.image.bytes(table.getBigUint64(at + 8, true), stored);
+      const content = stored === size ? bytes : new Uint8Array(size);
+      if (stored !== size) assert.ok(inflateLz4(bytes, content), "a frame is a block of LZ4");
+      parts.push(content.subarray(Math.max(0, -start), Math.min(size, length - start)));
+    }
+    return Buffer.concat(parts);
   }
 
   private finish(thread: Thread, op: Op, result: bigint): void {
