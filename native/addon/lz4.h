@@ -58,7 +58,8 @@ static uint8_t *lz4_put(uint8_t *to, const uint8_t *end, const uint8_t *literals
 }
 
 /* Returns the bytes of the block, or 0 if it does not fit into `room`. */
-static __attribute__((optimize("O2"))) uint64_t lz4_deflate(const uint8_t *from, uint64_t length, uint8_t *to, uint64_t room, struct lz4_table *table)
+static __attribute__((optimize("O2"))) uint64_t lz4_deflate(const uint8_t *from, uint64_t length, uint8_t *to, uint64_t room,
+							    struct lz4_table *table)
 {
 	const uint8_t *at = from, *literals = from, *last = from + length - LZ4_LAST_MATCH;
 	uint8_t *out = to;

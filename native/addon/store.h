@@ -295,7 +295,10 @@ static int store_turn(int64_t *job, int64_t piece)
 /* Compresses what was packed, where that saves a page. Returns the bytes to be written from `*bytes`. */
 static int64_t store_compress(struct store_lane *lane, int64_t length, const uint8_t **bytes)
 {
-	int64_t stored = length > STORE_PAGE ? (int64_t)lz4_deflate(lane->buffer, (uint64_t)length, lane->frame, (uint64_t)length - STORE_PAGE, lane->table) : 0;
+	int64_t stored = 0;
+
+	if (length > STORE_PAGE)
+		stored = (int64_t)lz4_deflate(lane->buffer, (uint64_t)length, lane->frame, (uint64_t)length - STORE_PAGE, lane->table);
 
 	if (!stored)
 		return length;

@@ -41,7 +41,8 @@ static int64_t load_frames(struct context *context, int32_t fd, const struct res
 }
 
 /* See the op load in restore_program.ksy. */
-static int64_t load(struct context *context, int32_t fd, const struct restore_piece *pieces, uint64_t count, uint64_t offset, uint64_t base, uint64_t no_verify)
+static int64_t load(struct context *context, int32_t fd, const struct restore_piece *pieces, uint64_t count, uint64_t offset,
+	uint64_t base, uint64_t no_verify)
 {
 	struct vector vectors[LOAD_PIECES];
 	struct crc32c state;
