@@ -187,7 +187,8 @@ export const smapsRow = {
  * a VmFlags word, the number of its bit + 1.
  */
 export function readSmaps(pid: number, bits: Uint8Array): { readonly rows: Buffer; readonly names: Buffer } | number {
-  for (let room = 1 << 17; ; room *= 8) {
+  // Most processes have hundreds; much room at once would make the garbage collector run.
+  for (let room = 1 << 11; ; room *= 64) {
     // Only what is written to takes memory.
     const [rows, names] = [Buffer.allocUnsafeSlow(room * smapsRow.length), Buffer.allocUnsafeSlow(room * 128)];
     const count = addon().readSmaps(pid, bits, rows, names);

@@ -16,7 +16,8 @@ const linePattern = /^\d+: (POSIX|OFDLCK|FLOCK|LEASE)\s+(\w+)\s+(READ|WRITE|UNLC
 /** Adds the rows of all locks; every description has its row. Refuses a kind of lock that is not known. */
 export function collectLocks(collecting: Collecting): void {
   const { context, descriptions } = collecting;
-  const posixInodes = inodesWithPosixLocks();
+  // The kernel's list is long where others have many: it is read where several processes have a description.
+  let posixInodes: ReadonlySet<bigint> | undefined;
   const seen = new Set<string>();
   const add = (row: FileLockRow, ino: bigint): void => {
     // A posix lock shows at every descriptor of the file.
@@ -36,6 +37,8 @@ export function collectLocks(collecting: Collecting): void {
       else context.leaveOut("locks", `${nameOf(description)}: a lock on ${decodeText(description.link)} (${text})`);
     }
     if (isIgnored) continue;
+    if (others.every(({ process }) => process === first?.process)) continue;
+    posixInodes ??= inodesWithPosixLocks();
     if (!posixInodes.has(stat.ino)) continue;
     const processes = new Set<DumpedProcess | undefined>([first?.process]);
     for (const { process, fd } of others) {
