@@ -192,7 +192,7 @@ class Queue {
     b.place(small);
     b.syscall("read", [this.instance, this.#buffer, length], { store: got, message: this.#message });
     b.compute(left, "sub", left, got);
-    b.jump(again);
+    b.jumpIf(got, "ne", 0, again);
     b.place(done);
   }
 
