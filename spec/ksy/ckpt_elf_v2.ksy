@@ -265,6 +265,49 @@ types:
       - { id: filter, type: u4, -crimg-ref: seccomp_filters, -crimg-optional: true, doc: "Mode filter: the last filter that it installed." }
       - { id: reserved, type: u4, doc: "Zero." }
 
+  cgroup:
+    -crimg-table: 86
+    -crimg-name: cgroups
+    doc: A control group that a thread of the tree is in, one below or above such a group.
+    seq:
+      - { id: hierarchy, type: str_ref, doc: "As /proc/PID/cgroup has it: 'memory', 'cpu,cpuacct', 'name=systemd'; empty for version 2." }
+      - { id: mount, type: str_ref, doc: "Where the hierarchy was mounted; empty for nowhere." }
+      - { id: root, type: str_ref, doc: "Group that stands for '/' (--cgroup-root); empty for none." }
+      - { id: path, type: str_ref, doc: "Its path from there, beginning with '/'." }
+      - { id: mode, type: u4, -crimg-format: octal, doc: "st_mode of its directory." }
+      - { id: uid, type: u4, doc: "Owner." }
+      - { id: gid, type: u4, doc: "Group." }
+      - { id: flags, type: u4, -crimg-flags: { threaded: 0, above: 1, dumpers: 2 }, doc: "cgroup.type is threaded; nobody of the tree is
+          in it or below but through groups that have rows of their own; whoever dumped was in it too, as all of the tree." }
+
+  cgroup_property:
+    -crimg-table: 87
+    -crimg-name: cgroup_properties
+    doc: A setting of a control group, in the order in which they are set.
+    seq:
+      - { id: cgroup, type: u4, -crimg-ref: cgroups, doc: "The group." }
+      - { id: name, type: str_ref, doc: "Its file: 'memory.max'." }
+      - { id: value, type: str_ref, doc: "What is written there, without a line feed at the end; empty: nothing is." }
+      - { id: mode, type: u4, -crimg-format: octal, doc: "st_mode of the file; 0 if unknown." }
+      - { id: uid, type: u4, doc: "Its owner." }
+      - { id: gid, type: u4, doc: "Its group." }
+
+  cgroup_member:
+    -crimg-table: 88
+    -crimg-name: cgroup_members
+    doc: A thread is in a control group. Threads without a row are in those of whoever resumes them.
+    seq:
+      - { id: thread, type: u4, -crimg-ref: threads, doc: "The thread." }
+      - { id: cgroup, type: u4, -crimg-ref: cgroups, doc: "The group." }
+
+  cgroup_policy:
+    -crimg-table: 89
+    -crimg-name: cgroup_policies
+    doc: At most one row. What a resume does about control groups (--manage-cgroups).
+    seq:
+      - { id: mode, type: u4, enum: cgroup_mode, doc: "Whether groups are made, and their settings written." }
+      - { id: reserved, type: u4, doc: "Zero." }
+
   tls_entry:
     doc: One GDT TLS descriptor as two words.
     seq:
@@ -1141,6 +1184,12 @@ enums:
     30: mqueue
     80: inotify
     81: fanotify
+  cgroup_mode:
+    1: none
+    2: props
+    3: soft
+    4: full
+    5: strict
   seccomp_mode:
     1: strict
     2: filter

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Options of dump and exec for resources that reach outside the tree, under the names that CRIU gave them. */
 import { CrimgError } from "../errors/crimg-error.js";
+import { rootFor } from "../model/cgroup-root.js";
 import { inheritedNumbers } from "../ops/changes/pair.js";
 import type { ExternalOptions } from "../ops/options.js";
 import type { OptionSpecs } from "./command.js";
@@ -18,13 +19,13 @@ export const externalOptionSpecs = {
     group,
     value: "MODE",
     valueOptional: true,
-    describe: "How cgroups are kept: none, or ignore (others have no effect yet: refused)",
+    describe: "Keep control groups. At a resume: none, props, soft (default), full, strict, ignore",
   },
   cgroupRoot: {
     type: "strings",
     group,
     value: "[CONTROLLER:]PATH",
-    describe: "Where the cgroups of the tree are (no effect yet: refused)",
+    describe: "The control group that stands for / of the tree's own",
   },
 } as const satisfies OptionSpecs;
 
@@ -43,12 +44,12 @@ export const dumpOnlyOptionSpecs = {
 /** For the help of dump and exec: nothing is promised that is not done. */
 export const externalOptionsNote =
   "Options for resources that reach outside the tree have the same names as in CRIU. --file-locks, --shell-job and " +
-  "--link-remap request what is done anyway; one that has no effect yet (--cgroup-root) is refused as such.";
+  "--link-remap request what is done anyway.";
 
 /** The same for exec, where all has been decided by the dump. */
 export const externalOptionsAtExecNote =
   "Options for resources that reach outside the tree are accepted here so that scripts can pass them to both commands; the dump has " +
-  "decided what happens to such resources.";
+  "decided what happens to such resources. --manage-cgroups and --cgroup-root change what the dump has chosen.";
 
 /** Values as they come from the parser; those of the other command are simply not there. */
 type Parsed = Readonly<Record<string, boolean | string | number | readonly string[] | undefined>>;
@@ -76,23 +77,6 @@ function text(value: Parsed[string]): string | undefined {
   return typeof value === "string" ? value : undefined;
 }
 
-/** Options that are there for what crimg cannot do yet. Accepted in silence they would promise it. */
-function refuseIneffective(args: Parsed): void {
-  const { manageCgroups, cgroupRoot } = args;
-  const given: readonly (readonly [boolean, string, string])[] = [
-    [isOf(manageCgroups, ["none", "ignore"]), "--manage-cgroups", "control groups are not kept; --manage-cgroups=ignore leaves them out"],
-    [Array.isArray(cgroupRoot) && cgroupRoot.length > 0, "--cgroup-root", "control groups are not kept; leave it out"],
-  ];
-  for (const [isGiven, option, why] of given) {
-    if (isGiven) throw new CrimgError("usage.no-effect", `${option} has no effect yet`, { hint: why });
-  }
-}
-
-/** A value that is none of those which ask for nothing. */
-function isOf(value: Parsed[string], harmless: readonly string[]): boolean {
-  return typeof value === "string" && !harmless.includes(value);
-}
-
 const lockMethods = ["nftables", "skip"];
 
 /** @throws CrimgError `usage.network-lock` */
@@ -105,12 +89,27 @@ function lockMethod(value: Parsed[string]): string | undefined {
   });
 }
 
+const cgroupModes = ["none", "props", "soft", "full", "strict", "ignore"];
+
+/** An option without a mode asks for `soft`. @throws CrimgError `usage.manage-cgroups` */
+function cgroupMode(value: Parsed[string]): string | undefined {
+  const mode = text(value);
+  if (mode === undefined || mode === "" || cgroupModes.includes(mode)) return mode === "" ? "soft" : mode;
+  throw new CrimgError("usage.manage-cgroups", `--manage-cgroups ${mode}: there is no such mode`, { expected: cgroupModes.join(", ") });
+}
+
+/** @throws CrimgError `usage.cgroup-root` */
+function cgroupRoots(value: Parsed[string]): readonly string[] | undefined {
+  const roots = listed(value);
+  if (roots !== undefined) rootFor("", roots);
+  return roots;
+}
+
 /**
  * The options as the operations take them.
- * @throws CrimgError `usage.no-effect` for one that would do nothing, `usage.*` for a wrong value
+ * @throws CrimgError `usage.*` for a wrong value
  */
 export function externalOptions(args: Parsed): ExternalOptions {
-  refuseIneffective(args);
   for (const text of listed(args["inheritFd"]) ?? []) inheritedNumbers(text);
   const limit = text(args["ghostLimit"]);
   return {
@@ -122,8 +121,8 @@ export function externalOptions(args: Parsed): ExternalOptions {
     shellJob: flag(args["shellJob"]),
     linkRemap: flag(args["linkRemap"]),
     ghostLimit: limit === undefined ? undefined : parseSize(limit),
-    manageCgroups: text(args["manageCgroups"]),
-    cgroupRoot: listed(args["cgroupRoot"]),
+    manageCgroups: cgroupMode(args["manageCgroups"]),
+    cgroupRoot: cgroupRoots(args["cgroupRoot"]),
     networkLock: lockMethod(args["networkLock"]),
   };
 }

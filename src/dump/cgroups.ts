@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Control groups are not kept: a resumed tree is in those of whoever resumes it. That is harmless where the tree was in
- * the same groups as crimg, and a loss to be named where it was not.
+ * Whether there is anything to keep of control groups: a tree that is in those of crimg is resumed in those of whoever
+ * resumes it, and so is one with --ignore cgroup, as a loss. Others: cgroups-kept.ts.
  */
 import { QuestionList, tryReadSmall } from "../native/index.js";
 import type { DumpContext, DumpedProcess } from "./context.js";
@@ -16,8 +16,8 @@ function groupsOf(path: string): string[] {
   return (tryReadSmall(`${path}/cgroup`)?.toString("latin1") ?? "").split("\n").filter((line) => line !== "");
 }
 
-/** Refuses a process with a thread in another control group than crimg (or records the loss, with --ignore cgroup). */
-export function checkControlGroups(context: DumpContext, process: DumpedProcess): void {
+/** Whether a process has a thread in another control group than crimg: with --ignore cgroup that is a loss, else to be kept. */
+export function isInOtherGroups(context: DumpContext, process: DumpedProcess): boolean {
   const ours = new Set(groupsOf("/proc/self"));
   const { threads } = process.frozen;
   const answers = questions.ask(Int32Array.from(threads.flatMap(({ pid, tid }) => [pid, tid])), threads.length * roomOfGroups);
@@ -26,9 +26,13 @@ export function checkControlGroups(context: DumpContext, process: DumpedProcess)
     const bytes = answers.bytes(row, 0);
     if (bytes !== undefined && same?.equals(bytes)) continue;
     const other = groupsOf(procPath(process.pid, tid)).find((line) => !ours.has(line));
-    if (other === undefined) same = bytes;
-    if (other === undefined) continue;
-    context.leaveOut("cgroup", `${process.pid} (${process.name}): it is in the control group ${other.replace(/^\d+:/, "")}, crimg is not`);
-    return;
+    if (other === undefined) {
+      same = bytes;
+      continue;
+    }
+    if (context.ignored.classes.has("cgroup"))
+      context.lose("dump.cgroup", `${process.pid} (${process.name}): the control group ${other.replace(/^\d+:/, "")}`);
+    return true;
   }
+  return false;
 }

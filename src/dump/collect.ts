@@ -17,7 +17,8 @@ import { ProcessPageSource } from "../pages/process-source.js";
 import { assert64Bit } from "./admission.js";
 import { imageBuildId } from "./build-id.js";
 import { DumpContext, type DumpedProcess } from "./context.js";
-import { checkControlGroups } from "./cgroups.js";
+import { isInOtherGroups } from "./cgroups.js";
+import { collectCgroups, type KeepCgroups } from "./cgroups-kept.js";
 import { collectExtents } from "./extents.js";
 import type { FrozenProcess, FrozenThread, FrozenTree } from "./freeze.js";
 import { findGadgets, type Gadgets, type MappedRange } from "./gadgets.js";
@@ -54,6 +55,8 @@ export interface CollectOptions {
   /** At a resume the program runs before its memory is there. */
   readonly isLazy?: boolean;
   readonly ignored?: Ignored;
+  /** How control groups are kept; if absent, softly where they are not crimg's own. */
+  readonly cgroups?: KeepCgroups;
   /** "crimg 0.1.0". */
   readonly creator: string;
   /** Fills the descriptor tables; runs after tasks, before mappings. */
@@ -211,11 +214,12 @@ function collectAll(context: DumpContext, processes: CollectedProcess[], options
   logStep(() => `read the mappings of ${processes.length} processes`);
   blockers.attempt(() => assertUnshared(processes));
   const { dropsCapabilities, ...own } = checkNamespaces(context, processes);
+  let hasOtherGroups = false;
   for (const process of processes) {
     suspendSeccomp(context, process);
     checkDispatch(process);
     noteLoginUid(context, process);
-    checkControlGroups(context, process);
+    if (isInOtherGroups(context, process)) hasOtherGroups = true;
   }
   const idMaps = blockers.attempt(() => collectNamespaces(context, own)) ?? [];
 
@@ -233,6 +237,13 @@ function collectAll(context: DumpContext, processes: CollectedProcess[], options
   }
   if (dropsCapabilities) tables.creds.forEach((row, index) => (tables.creds[index] = withoutCapabilities(row)));
   logStep(() => `asked ${tables.threads.length} threads, limits, signals, credentials`);
+  const cgroups = options.cgroups ?? (hasOtherGroups && !context.ignored.classes.has("cgroup") ? { mode: "soft", roots: [] } : undefined);
+  if (cgroups !== undefined)
+    collectCgroups(
+      context,
+      live.map((process) => [process, threadRows.get(process) ?? []]),
+      cgroups,
+    );
   options.collectDescriptors?.(context);
   logStep(() => `collected ${tables.descriptors.length} descriptors of ${tables.files.length} open files`);
 

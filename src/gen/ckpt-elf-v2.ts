@@ -4,6 +4,8 @@ import type { ByteReader } from "../bytes/byte-reader.js";
 import type { ByteWriter } from "../bytes/byte-writer.js";
 import type { HeapReader, HeapWriter } from "../bytes/heaps.js";
 import {
+  cgroupModeNames,
+  cgroupModeValues,
   clockPolicyNames,
   clockPolicyValues,
   extentOwnerNames,
@@ -47,6 +49,10 @@ import {
   vmaKindNames,
   vmaKindValues,
   type AbsentRegionRow,
+  type CgroupMemberRow,
+  type CgroupPolicyRow,
+  type CgroupPropertyRow,
+  type CgroupRow,
   type CheckpointRow,
   type ChecksumEntry,
   type CredRow,
@@ -457,6 +463,94 @@ export function writeSeccompStateRow(writer: ByteWriter, row: SeccompStateRow, h
   writer.u4(row.thread, "thread");
   writer.u4(writer.number(row.mode, seccompModeValues, "mode"), "mode");
   writer.row(row.filter, "filter");
+  writer.zeros(4);
+}
+
+/** Bytes of a cgroup record. */
+export const cgroupRowSize = 32;
+
+/** Reads a cgroup record at the reader's position. */
+export function readCgroupRow(reader: ByteReader, heaps: HeapReader): CgroupRow {
+  reader.need(cgroupRowSize, "cgroup");
+  const hierarchy = heaps.text(reader, "hierarchy");
+  const mount = heaps.text(reader, "mount");
+  const root = heaps.text(reader, "root");
+  const path = heaps.text(reader, "path");
+  const mode = reader.u4();
+  const uid = reader.u4();
+  const gid = reader.u4();
+  const flags = reader.u4();
+  return { hierarchy, mount, root, path, mode, uid, gid, flags };
+}
+
+/** Appends a cgroup record. */
+export function writeCgroupRow(writer: ByteWriter, row: CgroupRow, heaps: HeapWriter): void {
+  heaps.text(writer, row.hierarchy, "hierarchy");
+  heaps.text(writer, row.mount, "mount");
+  heaps.text(writer, row.root, "root");
+  heaps.text(writer, row.path, "path");
+  writer.u4(row.mode, "mode");
+  writer.u4(row.uid, "uid");
+  writer.u4(row.gid, "gid");
+  writer.u4(row.flags, "flags");
+}
+
+/** Bytes of a cgroup_property record. */
+export const cgroupPropertyRowSize = 24;
+
+/** Reads a cgroup_property record at the reader's position. */
+export function readCgroupPropertyRow(reader: ByteReader, heaps: HeapReader): CgroupPropertyRow {
+  reader.need(cgroupPropertyRowSize, "cgroup_property");
+  const cgroup = reader.u4();
+  const name = heaps.text(reader, "name");
+  const value = heaps.text(reader, "value");
+  const mode = reader.u4();
+  const uid = reader.u4();
+  const gid = reader.u4();
+  return { cgroup, name, value, mode, uid, gid };
+}
+
+/** Appends a cgroup_property record. */
+export function writeCgroupPropertyRow(writer: ByteWriter, row: CgroupPropertyRow, heaps: HeapWriter): void {
+  writer.u4(row.cgroup, "cgroup");
+  heaps.text(writer, row.name, "name");
+  heaps.text(writer, row.value, "value");
+  writer.u4(row.mode, "mode");
+  writer.u4(row.uid, "uid");
+  writer.u4(row.gid, "gid");
+}
+
+/** Bytes of a cgroup_member record. */
+export const cgroupMemberRowSize = 8;
+
+/** Reads a cgroup_member record at the reader's position. */
+export function readCgroupMemberRow(reader: ByteReader, heaps: HeapReader): CgroupMemberRow {
+  reader.need(cgroupMemberRowSize, "cgroup_member");
+  const thread = reader.u4();
+  const cgroup = reader.u4();
+  return { thread, cgroup };
+}
+
+/** Appends a cgroup_member record. */
+export function writeCgroupMemberRow(writer: ByteWriter, row: CgroupMemberRow, heaps: HeapWriter): void {
+  writer.u4(row.thread, "thread");
+  writer.u4(row.cgroup, "cgroup");
+}
+
+/** Bytes of a cgroup_policy record. */
+export const cgroupPolicyRowSize = 8;
+
+/** Reads a cgroup_policy record at the reader's position. */
+export function readCgroupPolicyRow(reader: ByteReader, heaps: HeapReader): CgroupPolicyRow {
+  reader.need(cgroupPolicyRowSize, "cgroup_policy");
+  const mode = reader.name(reader.u4(), 4, cgroupModeNames, "mode");
+  reader.skip(4);
+  return { mode };
+}
+
+/** Appends a cgroup_policy record. */
+export function writeCgroupPolicyRow(writer: ByteWriter, row: CgroupPolicyRow, heaps: HeapWriter): void {
+  writer.u4(writer.number(row.mode, cgroupModeValues, "mode"), "mode");
   writer.zeros(4);
 }
 
@@ -2016,6 +2110,10 @@ export const rowCodecs: { readonly [Name in keyof Tables]: RowCodec<Tables[Name]
   fanotifyMarks: { read: readFanotifyMarkRow, write: writeFanotifyMarkRow },
   seccompFilters: { read: readSeccompFilterRow, write: writeSeccompFilterRow },
   seccompStates: { read: readSeccompStateRow, write: writeSeccompStateRow },
+  cgroups: { read: readCgroupRow, write: writeCgroupRow },
+  cgroupProperties: { read: readCgroupPropertyRow, write: writeCgroupPropertyRow },
+  cgroupMembers: { read: readCgroupMemberRow, write: writeCgroupMemberRow },
+  cgroupPolicies: { read: readCgroupPolicyRow, write: writeCgroupPolicyRow },
   sysvSegments: { read: readSysvSegmentRow, write: writeSysvSegmentRow },
   sysvSemaphoreSets: { read: readSysvSemaphoresRow, write: writeSysvSemaphoresRow },
   semaphoreUndos: { read: readSemaphoreUndoRow, write: writeSemaphoreUndoRow },

@@ -31,6 +31,7 @@ const vmaKindEnum: EnumSpec = { id: "vma_kind", values: { anon_private: 1, anon_
 const extentOwnerEnum: EnumSpec = { id: "extent_owner", values: { mm: 0, object: 1 } };
 const objectKindEnum: EnumSpec = { id: "object_kind", values: { file: 1, ghost: 2, directory: 3, char_device: 4, block_device: 5, fifo: 6, unix_socket: 7, symlink: 8, shared_memory: 9, memfd: 10, other: 11 } };
 const fileKindEnum: EnumSpec = { id: "file_kind", values: { path: 1, pipe: 2, socket: 3, eventfd: 4, epoll: 5, timerfd: 6, signalfd: 7, memfd: 8, inherited: 9, pidfd: 10, tty: 11, pty: 12, mqueue: 30, inotify: 80, fanotify: 81 } };
+const cgroupModeEnum: EnumSpec = { id: "cgroup_mode", values: { none: 1, props: 2, soft: 3, full: 4, strict: 5 } };
 const seccompModeEnum: EnumSpec = { id: "seccomp_mode", values: { strict: 1, filter: 2 } };
 const fanotifyMarkKindEnum: EnumSpec = { id: "fanotify_mark_kind", values: { inode: 1, mount: 2, file_system: 3 } };
 const ownerTypeEnum: EnumSpec = { id: "owner_type", values: { none: 0, tid: 1, pid: 2, pgrp: 3 } };
@@ -867,6 +868,63 @@ export const tableSpecs: readonly TableSpec[] = [
       { id: "thread", name: "thread", wire: "u4", offset: 0, size: 4, ref: "threads", doc: "The thread." },
       { id: "mode", name: "mode", wire: "u4", offset: 4, size: 4, enum: seccompModeEnum, doc: "Strict, or filters." },
       { id: "filter", name: "filter", wire: "u4", offset: 8, size: 4, ref: "seccompFilters", optional: true, doc: "Mode filter: the last filter that it installed." },
+    ],
+  },
+  {
+    kind: 86,
+    tableId: "cgroups",
+    table: "cgroups",
+    id: "cgroup",
+    size: 32,
+    doc: "A control group that a thread of the tree is in, one below or above such a group.",
+    fields: [
+      { id: "hierarchy", name: "hierarchy", wire: "str_ref", offset: 0, size: 4, doc: "As /proc/PID/cgroup has it: 'memory', 'cpu,cpuacct', 'name=systemd'; empty for version 2." },
+      { id: "mount", name: "mount", wire: "str_ref", offset: 4, size: 4, doc: "Where the hierarchy was mounted; empty for nowhere." },
+      { id: "root", name: "root", wire: "str_ref", offset: 8, size: 4, doc: "Group that stands for '/' (--cgroup-root); empty for none." },
+      { id: "path", name: "path", wire: "str_ref", offset: 12, size: 4, doc: "Its path from there, beginning with '/'." },
+      { id: "mode", name: "mode", wire: "u4", offset: 16, size: 4, format: "octal", doc: "st_mode of its directory." },
+      { id: "uid", name: "uid", wire: "u4", offset: 20, size: 4, doc: "Owner." },
+      { id: "gid", name: "gid", wire: "u4", offset: 24, size: 4, doc: "Group." },
+      { id: "flags", name: "flags", wire: "u4", offset: 28, size: 4, flags: { threaded: 0, above: 1, dumpers: 2 }, doc: "cgroup.type is threaded; nobody of the tree is in it or below but through groups that have rows of their own; whoever dumped was in it too, as all of the tree." },
+    ],
+  },
+  {
+    kind: 87,
+    tableId: "cgroup_properties",
+    table: "cgroupProperties",
+    id: "cgroup_property",
+    size: 24,
+    doc: "A setting of a control group, in the order in which they are set.",
+    fields: [
+      { id: "cgroup", name: "cgroup", wire: "u4", offset: 0, size: 4, ref: "cgroups", doc: "The group." },
+      { id: "name", name: "name", wire: "str_ref", offset: 4, size: 4, doc: "Its file: 'memory.max'." },
+      { id: "value", name: "value", wire: "str_ref", offset: 8, size: 4, doc: "What is written there, without a line feed at the end; empty: nothing is." },
+      { id: "mode", name: "mode", wire: "u4", offset: 12, size: 4, format: "octal", doc: "st_mode of the file; 0 if unknown." },
+      { id: "uid", name: "uid", wire: "u4", offset: 16, size: 4, doc: "Its owner." },
+      { id: "gid", name: "gid", wire: "u4", offset: 20, size: 4, doc: "Its group." },
+    ],
+  },
+  {
+    kind: 88,
+    tableId: "cgroup_members",
+    table: "cgroupMembers",
+    id: "cgroup_member",
+    size: 8,
+    doc: "A thread is in a control group. Threads without a row are in those of whoever resumes them.",
+    fields: [
+      { id: "thread", name: "thread", wire: "u4", offset: 0, size: 4, ref: "threads", doc: "The thread." },
+      { id: "cgroup", name: "cgroup", wire: "u4", offset: 4, size: 4, ref: "cgroups", doc: "The group." },
+    ],
+  },
+  {
+    kind: 89,
+    tableId: "cgroup_policies",
+    table: "cgroupPolicies",
+    id: "cgroup_policy",
+    size: 8,
+    doc: "At most one row. What a resume does about control groups (--manage-cgroups).",
+    fields: [
+      { id: "mode", name: "mode", wire: "u4", offset: 0, size: 4, enum: cgroupModeEnum, doc: "Whether groups are made, and their settings written." },
     ],
   },
   {

@@ -351,6 +351,24 @@ export const fileKindNames: ReadonlyMap<number, FileKind> = new Map([
   [81, "fanotify"],
 ]);
 
+/** Numbers of cgroup_mode. */
+export const cgroupModeValues = {
+  none: 1,
+  props: 2,
+  soft: 3,
+  full: 4,
+  strict: 5,
+} as const;
+export type CgroupMode = keyof typeof cgroupModeValues;
+/** Names of cgroup_mode. */
+export const cgroupModeNames: ReadonlyMap<number, CgroupMode> = new Map([
+  [1, "none"],
+  [2, "props"],
+  [3, "soft"],
+  [4, "full"],
+  [5, "strict"],
+]);
+
 /** Numbers of seccomp_mode. */
 export const seccompModeValues = {
   strict: 1,
@@ -511,6 +529,12 @@ export const tcpConnectionOptionsBits = {
 /** Masks of the bits of seccomp_filter.flags. */
 export const seccompFilterFlagsBits = {
   log: 0x2,
+} as const;
+/** Masks of the bits of cgroup.flags. */
+export const cgroupFlagsBits = {
+  threaded: 0x1,
+  above: 0x2,
+  dumpers: 0x4,
 } as const;
 /** Masks of the bits of sysv_segment.flags. */
 export const sysvSegmentFlagsBits = {
@@ -2200,6 +2224,101 @@ export function seccompStateRow(fields: Partial<SeccompStateRow> = {}): SeccompS
   };
 }
 
+/** A control group that a thread of the tree is in, one below or above such a group. */
+export interface CgroupRow {
+  /** As /proc/PID/cgroup has it: 'memory', 'cpu,cpuacct', 'name=systemd'; empty for version 2. */
+  readonly hierarchy: string;
+  /** Where the hierarchy was mounted; empty for nowhere. */
+  readonly mount: string;
+  /** Group that stands for '/' (--cgroup-root); empty for none. */
+  readonly root: string;
+  /** Its path from there, beginning with '/'. */
+  readonly path: string;
+  /** st_mode of its directory. */
+  readonly mode: number;
+  /** Owner. */
+  readonly uid: number;
+  /** Group. */
+  readonly gid: number;
+  /** cgroup.type is threaded; nobody of the tree is in it or below but through groups that have rows of their own; whoever dumped was in it too, as all of the tree. */
+  readonly flags: number;
+}
+
+/** A CgroupRow; what is not given is zero, empty or none. */
+export function cgroupRow(fields: Partial<CgroupRow> = {}): CgroupRow {
+  return {
+    hierarchy: "",
+    mount: "",
+    root: "",
+    path: "",
+    mode: 0,
+    uid: 0,
+    gid: 0,
+    flags: 0,
+    ...fields,
+  };
+}
+
+/** A setting of a control group, in the order in which they are set. */
+export interface CgroupPropertyRow {
+  /** The group. */
+  readonly cgroup: number;
+  /** Its file: 'memory.max'. */
+  readonly name: string;
+  /** What is written there, without a line feed at the end; empty: nothing is. */
+  readonly value: string;
+  /** st_mode of the file; 0 if unknown. */
+  readonly mode: number;
+  /** Its owner. */
+  readonly uid: number;
+  /** Its group. */
+  readonly gid: number;
+}
+
+/** A CgroupPropertyRow; what is not given is zero, empty or none. */
+export function cgroupPropertyRow(fields: Partial<CgroupPropertyRow> = {}): CgroupPropertyRow {
+  return {
+    cgroup: 0,
+    name: "",
+    value: "",
+    mode: 0,
+    uid: 0,
+    gid: 0,
+    ...fields,
+  };
+}
+
+/** A thread is in a control group. Threads without a row are in those of whoever resumes them. */
+export interface CgroupMemberRow {
+  /** The thread. */
+  readonly thread: number;
+  /** The group. */
+  readonly cgroup: number;
+}
+
+/** A CgroupMemberRow; what is not given is zero, empty or none. */
+export function cgroupMemberRow(fields: Partial<CgroupMemberRow> = {}): CgroupMemberRow {
+  return {
+    thread: 0,
+    cgroup: 0,
+    ...fields,
+  };
+}
+
+/** At most one row. What a resume does about control groups (--manage-cgroups). */
+export interface CgroupPolicyRow {
+  /** Whether groups are made, and their settings written. */
+  readonly mode: CgroupMode;
+}
+
+/** A CgroupPolicyRow; what is not given is zero, empty or none. */
+export function cgroupPolicyRow(fields: Partial<CgroupPolicyRow> = {}): CgroupPolicyRow {
+  return {
+    mode: "none",
+    ...fields,
+  };
+}
+
 /** A System V shared memory segment that the tree has attached, made or used last. Its content is that of its object; mappings of it are of kind anon_shared. */
 export interface SysvSegmentRow {
   /** Its memory, of kind shared_memory. */
@@ -2740,6 +2859,10 @@ export interface Tables {
   readonly fanotifyMarks: readonly FanotifyMarkRow[];
   readonly seccompFilters: readonly SeccompFilterRow[];
   readonly seccompStates: readonly SeccompStateRow[];
+  readonly cgroups: readonly CgroupRow[];
+  readonly cgroupProperties: readonly CgroupPropertyRow[];
+  readonly cgroupMembers: readonly CgroupMemberRow[];
+  readonly cgroupPolicies: readonly CgroupPolicyRow[];
   readonly sysvSegments: readonly SysvSegmentRow[];
   readonly sysvSemaphoreSets: readonly SysvSemaphoresRow[];
   readonly semaphoreUndos: readonly SemaphoreUndoRow[];
@@ -2808,6 +2931,10 @@ export function emptyTables(): MutableTables {
     fanotifyMarks: [],
     seccompFilters: [],
     seccompStates: [],
+    cgroups: [],
+    cgroupProperties: [],
+    cgroupMembers: [],
+    cgroupPolicies: [],
     sysvSegments: [],
     sysvSemaphoreSets: [],
     semaphoreUndos: [],

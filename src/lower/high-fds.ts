@@ -49,8 +49,8 @@ function chooseRange(checkpoint: Checkpoint): FdRange {
 
 /** More descriptors than a restore holds at once: what is open, mapped or stood in, each perhaps twice, and a few. */
 function mostNeeded({ tables }: Checkpoint): number {
-  const { files, objects, tasks, sockets, pipes } = tables;
-  return 64 + 2 * (files.length + objects.length + tasks.length + 2 * sockets.length + 2 * pipes.length);
+  const { files, objects, tasks, sockets, pipes, cgroups } = tables;
+  return 64 + 2 * (files.length + objects.length + tasks.length + 2 * sockets.length + 2 * pipes.length + cgroups.length);
 }
 
 /** What is kept for `settle`: files with marks, and nameless inodes that these name. */
@@ -60,8 +60,22 @@ function mostLasting({ tables }: Checkpoint): number {
   return marked === 0 ? 0 : marked + objects.length;
 }
 
-/** Every TCP connection, and a netlink socket. */
+/** Every TCP connection, and a netlink socket; the control groups of threads that are not in those of their leader. */
 function mostUntilEnd({ tables }: Checkpoint): number {
+  const { cgroupMembers, threads } = tables;
+  const leaders = new Set<number>();
+  const tasks = new Set<number>();
+  for (const [index, { task }] of threads.entries()) {
+    if (tasks.has(task)) continue;
+    tasks.add(task);
+    leaders.add(index);
+  }
+  const groupsOfLeaders = new Set(cgroupMembers.flatMap(({ thread, cgroup }) => (leaders.has(thread) ? [cgroup] : [])));
+  const apart = cgroupMembers.filter(({ thread, cgroup }) => !leaders.has(thread) && !groupsOfLeaders.has(cgroup)).length;
+  return apart + mostConnections({ tables });
+}
+
+function mostConnections({ tables }: Pick<Checkpoint, "tables">): number {
   return tables.tcpConnections.length === 0 && tables.networkLocks.length === 0 ? 0 : tables.tcpConnections.length + 1;
 }
 

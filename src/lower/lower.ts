@@ -122,6 +122,7 @@ export function lowerCheckpoint(checkpoint: Checkpoint, options: LowerOptions): 
     });
     l.semaphores.make();
     makeQueues(l);
+    l.cgroups?.make();
     descriptors.openFiles();
     l.objects.takeSockets((ino) => descriptors.socket(ino));
     l.objects.seal();

@@ -3,6 +3,7 @@
 import { CrimgError } from "../errors/crimg-error.js";
 import type { TaskRow, ThreadRow } from "../gen/tables.js";
 import type { Checkpoint } from "../model/checkpoint.js";
+import { CgroupLowering } from "./cgroups.js";
 import { F, O } from "./constants.js";
 import { FileChecks } from "./file-checks.js";
 import type { Identity, LowerContext } from "./context.js";
@@ -68,6 +69,8 @@ export class Lowering implements LowerContext {
   readonly rehearsed: Shared;
   /** See LowerContext.untilEnd. */
   readonly lasting: LastingFds;
+  /** How the tree comes into its control groups, if they are kept. */
+  readonly cgroups: CgroupLowering | undefined;
   /** How threads come under seccomp, if any does. */
   readonly seccomp: SeccompLowering | undefined;
 
@@ -119,6 +122,7 @@ export class Lowering implements LowerContext {
     this.own = planOwnNamespaces(checkpoint.tables, checkpoint.tables.checkpoint[0]?.rootTask ?? 0);
     this.rehearsed = b.counter("rehearsed");
     this.seccomp = SeccompLowering.of(this);
+    this.cgroups = CgroupLowering.of(this);
     this.semaphores = new SemaphoreLowering(this);
     for (const { descriptorTable, state } of tasks) {
       if (descriptorTable === null || state === "zombie") continue;

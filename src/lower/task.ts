@@ -111,6 +111,7 @@ class TaskMemory {
     const { row, task } = this.plan;
     if (this.#isMade || row.mm === null) return;
     this.#isMade = true;
+    l.cgroups?.enter(task);
     const inherited = inheritance.get(task);
     const foreign = forkedFromMemory.get(task);
     if (foreign !== undefined) unmapParents(l.memoryParts, foreign, inherited);

@@ -7,10 +7,11 @@
  */
 import { tmpdir } from "node:os";
 import { dirname, resolve } from "node:path";
+import type { CgroupMode } from "../gen/tables.js";
 import type { FormatAdapter, Loss } from "../adapter/format.js";
 import { assertDumpable } from "../dump/admission.js";
 import { DeviceHold } from "../cuda/hold.js";
-import { collect, type Collection } from "../dump/collect.js";
+import { collect, type Collection, type CollectOptions } from "../dump/collect.js";
 import type { DumpContext } from "../dump/context.js";
 import { collectDescriptors } from "../dump/fds/collect.js";
 import { disownChildren } from "../dump/disown.js";
@@ -227,6 +228,7 @@ async function freeze(
       const collection = collect(tree, {
         ignored,
         creator: programVersion(),
+        ...cgroupsToKeep(options),
         ...(options.clock === undefined ? {} : { clock: options.clock }),
         isLazy: options.isLazy === true,
         collectDescriptors: (context) => collectDescriptors(context, options),
@@ -242,6 +244,12 @@ async function freeze(
       );
     }
   }
+}
+
+/** Nothing without --manage-cgroups. */
+function cgroupsToKeep({ manageCgroups, cgroupRoot }: DumpOptions): Pick<CollectOptions, "cgroups"> {
+  if (manageCgroups === undefined || manageCgroups === "ignore") return {};
+  return { cgroups: { mode: manageCgroups as CgroupMode, roots: cgroupRoot ?? [] } };
 }
 
 /** Has the driver take the tree off its GPUs, if it is on any. */

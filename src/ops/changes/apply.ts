@@ -2,6 +2,7 @@
 /** Changes of what outlives a tree by name, made in the model before it is linked: so they work for every format. */
 import { Checkpoint } from "../../model/checkpoint.js";
 import type { Tables } from "../../gen/tables.js";
+import { changeCgroups } from "./cgroups.js";
 import { changeEnvironment } from "./environment.js";
 import { inheritFd, parseInheritedFd } from "./inherit-fd.js";
 import { changeRoot, changesRoot, type OwnRootChanges } from "./own-root.js";
@@ -17,11 +18,16 @@ export interface ResumeChanges extends OwnRootChanges {
   readonly inheritFd?: readonly string[];
   /** `NAME=VALUE` each. */
   readonly env?: readonly string[];
+  /** How control groups are brought back, instead of what the dump chose. */
+  readonly manageCgroups?: string;
+  /** `[CONTROLLER:]PATH` each. */
+  readonly cgroupRoot?: readonly string[];
 }
 
 export function hasChanges(changes: ResumeChanges): boolean {
-  const { tcpMap, pathMap, inheritFd, env } = changes;
-  return changesRoot(changes) || [tcpMap, pathMap, inheritFd, env].some((list) => list !== undefined && list.length > 0);
+  const { tcpMap, pathMap, inheritFd, env, manageCgroups, cgroupRoot } = changes;
+  const lists = [tcpMap, pathMap, inheritFd, env, cgroupRoot];
+  return changesRoot(changes) || manageCgroups !== undefined || lists.some((list) => list !== undefined && list.length > 0);
 }
 
 /**
@@ -34,6 +40,9 @@ export function applyChanges(checkpoint: Checkpoint, changes: ResumeChanges): Ch
   for (const text of changes.tcpMap ?? []) tables = mapTcp(tables, text);
   for (const text of changes.pathMap ?? []) tables = mapPaths(tables, text);
   for (const text of changes.inheritFd ?? []) tables = inheritFd(tables, parseInheritedFd(text));
+  if (changes.manageCgroups !== undefined || changes.cgroupRoot !== undefined) {
+    tables = changeCgroups(tables, changes.manageCgroups, changes.cgroupRoot ?? []);
+  }
   const { sources, unknownTables } = checkpoint;
   const changed = new Checkpoint({ tables, sources, unknownTables });
   return changes.env === undefined || changes.env.length === 0 ? changed : changeEnvironment(changed, changes.env);

@@ -3,6 +3,10 @@
 import fc from "fast-check";
 import {
   absentRegionRowSize,
+  cgroupMemberRowSize,
+  cgroupPolicyRowSize,
+  cgroupPropertyRowSize,
+  cgroupRowSize,
   checkpointRowSize,
   checksumEntrySize,
   credRowSize,
@@ -43,6 +47,10 @@ import {
   posixQueueRowSize,
   posixTimerRowSize,
   readAbsentRegionRow,
+  readCgroupMemberRow,
+  readCgroupPolicyRow,
+  readCgroupPropertyRow,
+  readCgroupRow,
   readCheckpointRow,
   readChecksumEntry,
   readCredRow,
@@ -128,6 +136,10 @@ import {
   tlsEntrySize,
   vmaRowSize,
   writeAbsentRegionRow,
+  writeCgroupMemberRow,
+  writeCgroupPolicyRow,
+  writeCgroupPropertyRow,
+  writeCgroupRow,
   writeCheckpointRow,
   writeChecksumEntry,
   writeCredRow,
@@ -194,6 +206,10 @@ import {
 } from "../../../src/gen/ckpt-elf-v2.js";
 import type {
   AbsentRegionRow,
+  CgroupMemberRow,
+  CgroupPolicyRow,
+  CgroupPropertyRow,
+  CgroupRow,
   CheckpointRow,
   ChecksumEntry,
   CredRow,
@@ -397,6 +413,35 @@ export const seccompStateArbitrary: fc.Arbitrary<SeccompStateRow> = fc.record({
   thread: u4,
   mode: fc.constantFrom("strict", "filter"),
   filter: optionalRow,
+});
+
+export const cgroupArbitrary: fc.Arbitrary<CgroupRow> = fc.record({
+  hierarchy: text(20),
+  mount: text(20),
+  root: text(20),
+  path: text(20),
+  mode: u4,
+  uid: u4,
+  gid: u4,
+  flags: u4,
+});
+
+export const cgroupPropertyArbitrary: fc.Arbitrary<CgroupPropertyRow> = fc.record({
+  cgroup: u4,
+  name: text(20),
+  value: text(20),
+  mode: u4,
+  uid: u4,
+  gid: u4,
+});
+
+export const cgroupMemberArbitrary: fc.Arbitrary<CgroupMemberRow> = fc.record({
+  thread: u4,
+  cgroup: u4,
+});
+
+export const cgroupPolicyArbitrary: fc.Arbitrary<CgroupPolicyRow> = fc.record({
+  mode: fc.constantFrom("none", "props", "soft", "full", "strict"),
 });
 
 export const credArbitrary: fc.Arbitrary<CredRow> = fc.record({
@@ -946,6 +991,10 @@ export const codecCases: readonly CodecCase[] = [
   codecCase("ckpt_elf_v2::thread", threadRowSize, threadArbitrary, readThreadRow, writeThreadRow),
   codecCase("ckpt_elf_v2::seccomp_filter", seccompFilterRowSize, seccompFilterArbitrary, readSeccompFilterRow, writeSeccompFilterRow),
   codecCase("ckpt_elf_v2::seccomp_state", seccompStateRowSize, seccompStateArbitrary, readSeccompStateRow, writeSeccompStateRow),
+  codecCase("ckpt_elf_v2::cgroup", cgroupRowSize, cgroupArbitrary, readCgroupRow, writeCgroupRow),
+  codecCase("ckpt_elf_v2::cgroup_property", cgroupPropertyRowSize, cgroupPropertyArbitrary, readCgroupPropertyRow, writeCgroupPropertyRow),
+  codecCase("ckpt_elf_v2::cgroup_member", cgroupMemberRowSize, cgroupMemberArbitrary, readCgroupMemberRow, writeCgroupMemberRow),
+  codecCase("ckpt_elf_v2::cgroup_policy", cgroupPolicyRowSize, cgroupPolicyArbitrary, readCgroupPolicyRow, writeCgroupPolicyRow),
   codecCase("ckpt_elf_v2::cred", credRowSize, credArbitrary, readCredRow, writeCredRow),
   codecCase("ckpt_elf_v2::namespace", namespaceRowSize, namespaceArbitrary, readNamespaceRow, writeNamespaceRow),
   codecCase("ckpt_elf_v2::task_namespace", taskNamespaceRowSize, taskNamespaceArbitrary, readTaskNamespaceRow, writeTaskNamespaceRow),
@@ -1046,6 +1095,10 @@ export const rowArbitraries: { readonly [Name in keyof Tables]: fc.Arbitrary<Tab
   fanotifyMarks: fanotifyMarkArbitrary,
   seccompFilters: seccompFilterArbitrary,
   seccompStates: seccompStateArbitrary,
+  cgroups: cgroupArbitrary,
+  cgroupProperties: cgroupPropertyArbitrary,
+  cgroupMembers: cgroupMemberArbitrary,
+  cgroupPolicies: cgroupPolicyArbitrary,
   sysvSegments: sysvSegmentArbitrary,
   sysvSemaphoreSets: sysvSemaphoresArbitrary,
   semaphoreUndos: semaphoreUndoArbitrary,
