@@ -69,6 +69,12 @@ export function addProcessLosses(list: LossList, checkpoint: Checkpoint, tasks: 
     "seccomp",
     tables.seccompStates.map(({ thread }) => `thread ${tables.threads[thread]?.tid ?? "?"}`),
   );
+  list.add(
+    "tree.cgroups",
+    "tree",
+    "control groups",
+    tables.cgroupPolicies.length === 0 ? [] : tables.cgroups.map(({ hierarchy, path }) => `${hierarchy}:${path}`),
+  );
   list.add("timers.interval", "timers", "interval timers", ofTasks(tables.intervalTimers));
   list.add("timers.posix", "timers", "POSIX timers", ofTasks(tables.posixTimers));
   list.add(

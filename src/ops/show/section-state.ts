@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The small states of src/state that are not what a fresh process has. */
+import { cgroupFlagsBits } from "../../gen/tables.js";
 import type { Checkpoint } from "../../model/checkpoint.js";
 import { unusualStates } from "../../state/states.js";
 import { type Scope, mmsOf, rowsOfTasks, taskTitle } from "./scope.js";
@@ -19,13 +20,23 @@ function seccompRows(checkpoint: Checkpoint, task: number): string[][] {
   });
 }
 
+/** Control groups of the threads of a task, but those that the dumper was in as well. */
+function cgroupRows(checkpoint: Checkpoint, task: number): string[][] {
+  const { cgroups, cgroupMembers, threads, tasks } = checkpoint.tables;
+  return cgroupMembers.flatMap(({ thread, cgroup }) => {
+    const [row, group] = [threads[thread], cgroups[cgroup]];
+    if (row?.task !== task || group === undefined || (group.flags & cgroupFlagsBits.dumpers) !== 0) return [];
+    return [["control group", `${group.hierarchy}:${group.root}${group.path}`, `thread ${row.tid} of ${tasks[task]?.pid}`]];
+  });
+}
+
 /** One table a process: state, value, whose. */
 export function state(scope: Scope): Section {
   const { checkpoint } = scope;
   const columns = [{ title: "STATE" }, { title: "VALUE" }, { title: "OF" }] as const;
   const blocks = scope.tasks.map((task) => {
     const rows = unusualStates(checkpoint, [task]).map(({ title, value, holder }) => [title, value, holder]);
-    rows.push(...seccompRows(checkpoint, task));
+    rows.push(...seccompRows(checkpoint, task), ...cgroupRows(checkpoint, task));
     const heading = taskTitle(scope, task);
     return rows.length > 0 ? { heading, columns, rows } : { heading, lines: ["nothing that a fresh process does not have"] };
   });

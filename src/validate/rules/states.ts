@@ -59,6 +59,36 @@ export const stateRules: readonly ModelRule[] = [
     },
   ),
   modelRule(
+    {
+      code: "state.cgroups",
+      facet: "tree",
+      summary: "Control groups come after those above them, their paths lead nowhere else, and a thread is in one a hierarchy.",
+      spec: "SPEC 5.86, 5.88",
+    },
+    function* ({ tables }) {
+      for (const [row, { path, root }] of tables.cgroups.entries()) {
+        for (const [field, text] of [
+          ["path", path],
+          ["root", root],
+        ] as const) {
+          const isWhole = text === "/" || text === "" || /^(\/[^/]+)+$/.test(text);
+          if (!isWhole || text.split("/").includes("..") || (field === "path" && text === ""))
+            yield { message: `"${text}" is no path of a control group`, at: { table: "cgroups", row, field } };
+        }
+      }
+      for (const [row, { name }] of tables.cgroupProperties.entries()) {
+        if (!/^[\w.-]+$/.test(name))
+          yield { message: `"${name}" is no file of a control group`, at: { table: "cgroupProperties", row, field: "name" } };
+      }
+      const seen = new Set<string>();
+      for (const [row, { thread, cgroup }] of tables.cgroupMembers.entries()) {
+        const key = `${thread} ${tables.cgroups[cgroup]?.hierarchy}`;
+        if (seen.has(key)) yield { message: `thread #${thread} is in two groups of a hierarchy`, at: { table: "cgroupMembers", row } };
+        seen.add(key);
+      }
+    },
+  ),
+  modelRule(
     { code: "state.memory-policy", facet: "memory", summary: "A memory policy is of one mapping, or a part of it.", spec: "SPEC 5.28" },
     function* ({ tables }) {
       for (const [row, policy] of tables.memoryPolicies.entries()) {
