@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { chownSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import test, { type TestContext } from "node:test";
-import { gone } from "../support/criu-run.js";
+import { waitNow, waitOption } from "../../src/native/index.js";
 import { crimg, endTree, list, run, start, temporaryDirectory, until } from "../support/processes.js";
 
 /** The hierarchy of the pids controller, version 1. */
@@ -113,8 +113,12 @@ test("modes: soft leaves what exists, full sets it, strict and none refuse, igno
   const before = groupsOf(pid);
   await dumped(pid, image, "--manage-cgroups");
   const end = async (root: number): Promise<void> => {
-    endTree(root);
-    await gone([root]);
+    process.kill(root, "SIGKILL");
+    await until("the program is gone", () => {
+      // It may have become a child of this process.
+      waitNow(root, waitOption.WALL);
+      return !existsSync(`/proc/${root}`);
+    });
   };
   writeFileSync(join(group, "pids.max"), "55");
   const soft = resumed(t, image, directory);
