@@ -123,7 +123,7 @@ export function readProcessNotes({ notes }: CoreFile, source: string): CoreProce
   const seen = new Set<number>();
   for (const { prstatus } of threads) {
     if (seen.has(prstatus.pid))
-      throw new CrimgError("core.thread-twice", `thread ${prstatus.pid} stands twice in the notes`, { source, format: "core" });
+      throw new CrimgError("core.thread-twice", `thread ${prstatus.pid} occurs twice in the notes`, { source, format: "core" });
     seen.add(prstatus.pid);
   }
   const emulator = emulatorOf(threads, readAuxv(auxv), mappings.length);

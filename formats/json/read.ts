@@ -132,7 +132,7 @@ function placePages({ pages }: Document, tables: MutableTables, path: string): P
       format: "json",
       path: "pages.file",
       cause,
-      hint: "keep it beside the document; after renaming it, say its name in pages.file",
+      hint: "keep it in the folder of the document; if it was renamed, correct pages.file",
     });
   }
   const { size } = source;

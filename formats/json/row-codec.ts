@@ -103,7 +103,7 @@ function decodeHex(text: string): bigint {
 export function decodeBlob(text: string, path: string): Uint8Array {
   const bytes = Buffer.from(text, "base64");
   if (text.length % 4 !== 0 || bytes.length !== (text.length / 4) * 3 - (text.endsWith("==") ? 2 : text.endsWith("=") ? 1 : 0)) {
-    throw new CrimgError("json.base64", `${path} is not base64`, { format: "json", path, hint: "was it shortened by hand?" });
+    throw new CrimgError("json.base64", `${path} is not base64`, { format: "json", path, hint: "restore the original file" });
   }
   return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
 }

@@ -5,5 +5,5 @@ import { CrimgError } from "../errors/crimg-error.js";
 export function parseSeconds(option: string, text: string): number {
   const seconds = /^\d{1,6}(\.\d{1,3})?$/.test(text) ? Number(text) : 0;
   if (seconds > 0 && seconds <= 86_400) return seconds;
-  throw new CrimgError("usage.seconds", `${option} ${text}: that is no time`, { expected: "seconds, such as 10 or 0.5" });
+  throw new CrimgError("usage.seconds", `${option} ${text}: not a number of seconds`, { expected: "seconds, such as 10 or 0.5" });
 }

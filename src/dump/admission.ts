@@ -17,7 +17,7 @@ export function assertDumpable(pid: number): void {
   if (tgid !== pid) {
     throw refusal("thread", `${pid} is a thread of process ${tgid}`, { hint: `Dump the process: crimg dump ${tgid}` });
   }
-  if (pid === process.pid) throw refusal("self", `process ${pid} is this very crimg`);
+  if (pid === process.pid) throw refusal("self", `process ${pid} is crimg itself`);
   for (let ancestor = process.ppid; ancestor > 0; ) {
     if (ancestor === pid) {
       throw refusal("ancestor", `process ${pid} is an ancestor of crimg itself`, {

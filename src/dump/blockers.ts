@@ -56,7 +56,7 @@ export class Blockers {
     if (second === undefined) throw first;
     throw new CrimgError(
       "dump.blocked",
-      `${this.#found.length} things stand in the way of this dump; the program goes on`,
+      `${this.#found.length} reasons prevent this dump; the program continues`,
       { parts: this.#found.slice(0, mostTold) },
       exitStatus.refused,
     );

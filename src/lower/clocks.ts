@@ -60,8 +60,8 @@ export function continueClocks(l: Lowering): void {
   b.jump(shut);
   b.place(cannot);
   b.print(
-    "the monotonic and the boot clock do not go on where they were: a time namespace cannot be made here (it takes CAP_SYS_ADMIN " +
-      "and CAP_SYS_TIME, or --pid namespace); timeouts of the program may come late or early",
+    "the monotonic and boot-time clocks do not continue from their values at the dump: a time namespace cannot be created here " +
+      "(it needs CAP_SYS_ADMIN and CAP_SYS_TIME, or --pid namespace); timeouts of the program may come late or early",
   );
   b.place(shut);
   b.syscall("close", [fd], { expect: "any" });

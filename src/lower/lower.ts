@@ -73,7 +73,7 @@ export function lowerCheckpoint(checkpoint: Checkpoint, options: LowerOptions): 
     // The driver has one state of a GPU, and the program that was dumped may be using it.
     const isReal = b.label("no rehearsal on a GPU");
     b.jumpIf(b.rehearsal, "eq", 0, isReal);
-    b.fail("a program that uses GPUs cannot be rehearsed", "leave --rehearse out");
+    b.fail("a program that uses GPUs cannot be rehearsed", "Leave --rehearse out.");
     b.place(isReal);
   }
   const { own } = l;

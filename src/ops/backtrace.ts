@@ -103,7 +103,7 @@ export async function backtraces(
 ): Promise<Backtrace[]> {
   const found = installed();
   if (found.length === 0) {
-    throw new CrimgError("show.no-debugger", "no debugger is there that could show backtraces", {
+    throw new CrimgError("show.no-debugger", "no debugger that can show backtraces is installed", {
       expected: "gdb, eu-stack or lldb",
       hint: "install gdb, or elfutils, which is smaller",
     });

@@ -79,6 +79,6 @@ function say(file: string, text: string, what: string): void {
   } catch (cause) {
     const code = cause instanceof Error && "code" in cause ? String(cause.code) : String(cause);
     const hint = code === "EACCES" || code === "EPERM" ? "this needs root" : "crimg binfmt --print shows the rule";
-    throw new CrimgError("binfmt.refused", `the kernel did not ${what}: ${code}`, { source: file, cause, hint });
+    throw new CrimgError("binfmt.refused", `the kernel refused to ${what}: ${code}`, { source: file, cause, hint });
   }
 }

@@ -47,7 +47,7 @@ async function writing<Result>(path: string, work: Promise<Result>): Promise<Res
     if (reason === undefined) throw error;
     throw new CrimgError("output.write", `cannot write ${path}: ${errnoMessage(reason)}`, {
       source: path,
-      hint: "The process tree goes on; make room or choose another place.",
+      hint: "The process tree continues. Free some space, or choose another place.",
       cause: error,
     });
   }
@@ -275,7 +275,7 @@ async function rehearseOutput(output: PendingOutput, format: FormatAdapter, name
     });
   }
   const outcome = await rehearse(output.seal(), name);
-  if (!outcome.isGood) throw rehearsalFailed("the image", outcome, "The program goes on as if nothing had happened, and no file is left.");
+  if (!outcome.isGood) throw rehearsalFailed("the image", outcome, "The program continues unchanged, and no file is left.");
 }
 
 function reportLosses(format: FormatAdapter, checkpoint: Checkpoint, options: DumpOptions): readonly Loss[] {

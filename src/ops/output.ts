@@ -292,7 +292,7 @@ function standardOutput(): PendingOutput {
         const count = readSync(open, chunk, 0, chunk.length, offset);
         if (count === 0) break;
         if (!writeAll(1, chunk.subarray(0, count))) {
-          throw new CrimgError("output.closed", "whoever read standard output went away before all was written");
+          throw new CrimgError("output.closed", "the reader of standard output went away before everything was written");
         }
         offset += count;
       }

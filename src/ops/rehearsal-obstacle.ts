@@ -56,7 +56,7 @@ export function availableMemory(): bigint | undefined {
 
 /** The reason why a rehearsal of this tree would fail, or would do harm, though its image may resume. */
 export function rehearsalObstacle({ tables }: Checkpoint): CrimgError | undefined {
-  const hint = "leave --rehearse out";
+  const hint = "Leave --rehearse out.";
   if (tables.fileLocks.some(({ kind }) => kind === "lease")) {
     return refusal("rehearse-lease", "the program holds a lease on a file, and a rehearsal would break it by opening that file", { hint });
   }
@@ -64,7 +64,7 @@ export function rehearsalObstacle({ tables }: Checkpoint): CrimgError | undefine
   const needed = tables.extents.reduce((sum, { length }) => sum + length, spare);
   const room = availableMemory();
   if (room !== undefined && room < needed) {
-    return refusal("rehearse-memory", "there is no memory for a second copy of the tree", {
+    return refusal("rehearse-memory", "not enough memory for a second copy of the tree", {
       expected: `${formatBytes(needed)} available`,
       actual: formatBytes(room > 0n ? room : 0n),
       hint,

@@ -45,7 +45,7 @@ export async function rehearse(path: string, name: string): Promise<RehearsalOut
       fail(
         new CrimgError("rehearse.start", `cannot execute ${name} to rehearse it: ${error.message}`, {
           source: name,
-          hint: "it must lie on a filesystem where programs may run",
+          hint: "put it on a filesystem where programs may run",
           cause: error,
         }),
       );

@@ -22,7 +22,7 @@ export const lkmlRules = {
     severity: "warning",
     profile: "lkml",
     spec: "SPEC 12",
-    summary: "The loader does in silence what is hardly meant, such as mapping anonymous memory for a file without a descriptor.",
+    summary: "The loader accepts what is probably not intended, such as mapping anonymous memory for a file without a descriptor.",
   },
 } as const satisfies Readonly<Record<string, RuleInfo>>;
 

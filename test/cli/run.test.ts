@@ -162,7 +162,7 @@ while not os.path.exists('stop'): time.sleep(0.05)
   const ended = ending(job);
   await until("it runs", () => lines(here.out).includes("ready"));
   job.kill("SIGTERM");
-  await until("the reason is said", () => /not frozen, the job runs on: .*userfaultfd/.test(job.errors()));
+  await until("the reason is said", () => /not frozen, the job continues: .*userfaultfd/.test(job.errors()));
   writeFileSync(join(here.directory, "stop"), "");
   assert.deepEqual(await ended, { code: 0, signal: null });
   assert.equal(existsSync(here.image), false);
@@ -198,7 +198,7 @@ test("an image that fails its rehearsal does not replace the last one; the job r
   const [limiter = "prlimit", ...words] = [...asNobody, "prlimit", `--pid=${second.pid}`, "--nofile=200:200"];
   assert.equal(run(limiter, words).status, 0);
   second.kill("SIGTERM");
-  await until("the reason is said", () => /not frozen, the job runs on: .*set limit nofile .*not permitted/.test(second.errors()));
+  await until("the reason is said", () => /not frozen, the job continues: .*set limit nofile .*not permitted/.test(second.errors()));
   await moreLines(here.out);
   assert.ok(readFileSync(here.image).equals(good), "the last good image stays");
   assert.deepEqual(readdirSync(here.directory).sort(), ["job.elf", "out"]);
@@ -299,9 +299,9 @@ test("what cannot be run is said, with the status that a shell gives it", (t) =>
   for (const [status, message, ...args] of [
     [127, /no-such-command: there is no such command/, "--image", "a.elf", "--", "no-such-command"],
     [126, /plain is not executable/, "--image", "a.elf", "--", "./plain"],
-    [2, /is there already, and is no image/, "--image", "other.elf", "--", "true"],
-    [2, /say where the image goes/, "--", "true"],
-    [2, /say what to run/, "--image", "a.elf"],
+    [2, /exists already and is not an executable image/, "--image", "other.elf", "--", "true"],
+    [2, /no image is named/, "--", "true"],
+    [2, /no command is given after/, "--image", "a.elf"],
     [2, /not a duration/, "--image", "a.elf", "--every", "often", "--", "true"],
     [2, /not a signal/, "--image", "a.elf", "--on", "KILL", "--", "true"],
     [2, /exclude one another/, "--image", "a.elf", "--at", "1s", "--when-listening", "80", "--", "true"],

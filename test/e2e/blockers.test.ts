@@ -61,7 +61,7 @@ test("several refusals are told in one run, as text and as JSON, and the program
   const refused = crimg("dump", String(pid), "-o", image);
   assert.equal(refused.status, 4, refused.stderr);
   for (const said of [
-    /3 things stand in the way/,
+    /3 reasons prevent this dump/,
     /a landlock ruleset/,
     /a UDP socket with datagrams/,
     /AF_VSOCK/,

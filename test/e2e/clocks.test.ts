@@ -148,7 +148,7 @@ test("where no time namespace can be made, a line says so, and the program resum
   const { directory, log, image } = await dumped(t, asNobody);
   const { stderr } = resume(t, directory, ...asNobody, image, "--pid", "any");
   await moreLines(log, 3);
-  assert.match(stderr(), /^crimg: the monotonic and the boot clock do not go on where they were: [^\n]*\n$/);
+  assert.match(stderr(), /^crimg: the monotonic and boot-time clocks do not continue from their values at the dump: [^\n]*\n$/);
   assert.equal(crimg("exec", image, "--clock", "host", "--detach", "--pid", "never").status, 2);
 });
 

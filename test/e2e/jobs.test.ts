@@ -172,7 +172,7 @@ test("a Podman container is stopped, and goes on", { skip: noPodman, timeout: se
     await moreSteps(directory);
     assert.equal(sh(`${podman} stop ${name}`, { cwd: directory }).status, 0);
     assert.equal(await ended, 85, errors);
-    assert.equal(errors.includes("no pid namespace of its own"), more === "", errors);
+    assert.equal(errors.includes("no pid namespace for the job"), more === "", errors);
     const second = sh(line, { cwd: directory });
     assert.equal(second.status, 0, second.stderr);
     assertUndisturbed(directory);

@@ -164,7 +164,7 @@ test("what would not resume is refused, with the op that fails, and the program 
   const { status, stderr } = dump("-o", join(directory, "image.elf"));
   assert.equal(status, 4, stderr);
   assert.match(stderr, /the image would not resume here: task \d+ \(counter\): set limit nofile to \d+, hard \d+: Operation not permitted/);
-  assert.match(stderr, /The program goes on/);
+  assert.match(stderr, /The program continues/);
   assert.deepEqual(readdirSync(directory), before);
   assert.ok(isAlive(pid));
   const { size } = lstatSync(log(directory));

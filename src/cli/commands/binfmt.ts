@@ -21,7 +21,7 @@ export const command = defineCommand({
   ],
   async run(args, terminal) {
     if ([args.install, args.remove, args.print].filter(Boolean).length !== 1) {
-      throw new CrimgError("usage.bad", "say one of --install, --remove and --print");
+      throw new CrimgError("usage.bad", "one of --install, --remove and --print is needed");
     }
     const { binfmtInterpreter, binfmtRule, installBinfmt, removeBinfmt } = await import("../../ops/binfmt.js");
     const interpreter = binfmtInterpreter();

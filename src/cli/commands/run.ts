@@ -92,7 +92,7 @@ export const command = defineCommand({
     { command: "crimg run --image app.elf --when-listening 8080 -- node app.js", text: "an image of the warmed-up server" },
   ],
   async run(args, terminal) {
-    if (args.image === undefined) throw new CrimgError("usage.bad", "say where the image goes: --image FILE");
+    if (args.image === undefined) throw new CrimgError("usage.bad", "no image is named: --image FILE");
     const pidMode: PidMode | undefined = modes.find((mode) => mode === args.pid);
     if (args.pid !== undefined && pidMode === undefined) {
       throw new CrimgError("usage.pid", `--pid ${args.pid}: there is no such mode`, { expected: modes.join(", ") });

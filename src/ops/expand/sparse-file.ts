@@ -57,7 +57,7 @@ export class SparseFile {
     if (this.#unlooked >= lookEvery) {
       const { bavail, bsize } = statfsSync(this.#folder, { bigint: true });
       if (bavail * bsize < reserve + BigInt(bytes.length)) {
-        throw new CrimgError("expand.room", `there is no room in ${this.#folder} for what is in the file`, {
+        throw new CrimgError("expand.room", `${this.#folder} has not enough free space for the expanded file`, {
           source: this.name,
           hint: "set TMPDIR to a folder of a larger filesystem",
         });

@@ -77,7 +77,7 @@ class Runner {
     try {
       const isResumed = await isImage(image, this.#options);
       if (!isResumed && command.length === 0) {
-        throw new CrimgError("usage.bad", `${image} is not there yet: say what to run, after --`, {
+        throw new CrimgError("usage.bad", `${image} does not exist yet, and no command is given after --`, {
           hint: `crimg run --image ${image} -- CMD …`,
         });
       }
@@ -111,7 +111,7 @@ class Runner {
     if (pidMode !== undefined) return pidMode;
     const trouble = namespaceTrouble("pid");
     if (trouble === undefined) return "namespace";
-    say(`no pid namespace of its own for the job (${trouble}): it gets other process ids when it is resumed`);
+    say(`no pid namespace for the job (${trouble}): it gets other process ids when it is resumed`);
     return "any";
   }
 
@@ -244,7 +244,7 @@ class Runner {
     const hint = known instanceof CrimgError && known.hint !== undefined ? ` (${known.hint})` : "";
     if (text === this.#lastRefusal && why === "") return;
     this.#lastRefusal = text;
-    this.#options.warn(`not frozen, the job runs on: ${text}${parts}${hint}`);
+    this.#options.warn(`not frozen, the job continues: ${text}${parts}${hint}`);
   }
 
   async #afterFreeze(): Promise<number> {
@@ -265,7 +265,7 @@ class Runner {
     const { image, keep, say } = this.#options;
     if (keep || !existsSync(image)) return;
     const wasKilled = signal !== null || code === null || code > 128;
-    if (code === exitStatus.restoreFailed || wasKilled || this.#wasTold) say(`${image} is kept: the job has not ended by itself`);
+    if (code === exitStatus.restoreFailed || wasKilled || this.#wasTold) say(`${image} is kept: the job has not exited by itself`);
     else rmSync(image, { force: true });
   }
 }
@@ -275,7 +275,7 @@ async function isImage(path: string, { registry }: RunOptions): Promise<boolean>
   if (!existsSync(path)) return false;
   const format = await probeFormat(probeInputOf(path), registry);
   if (format?.id === "ckpt-elf") return true;
-  throw new CrimgError("run.image", `${path} is there already, and is no image that can be executed`, {
+  throw new CrimgError("run.image", `${path} exists already and is not an executable image`, {
     source: path,
     hint: "Name another file, or move this one away.",
   });

@@ -21,7 +21,7 @@ export const hostRules: readonly HostRule[] = [
       yield { message: "crimg runs on Linux on x86-64 only", expected: "x86_64", actual: machine };
   }),
   hostRule("host.native", "error", "The native part of crimg is built.", "README", function* ({ hasNative }) {
-    if (!hasNative) yield { message: "the native part of crimg is not there", hint: "npm run build (it needs cc and make)" };
+    if (!hasNative) yield { message: "the native part of crimg is missing", hint: "npm run build (it needs cc and make)" };
   }),
   hostRule(
     "host.checkpoint-restore",
@@ -72,7 +72,7 @@ export const hostRules: readonly HostRule[] = [
     "ptrace(2)",
     function* ({ hasRseqConfiguration, kernelRelease }) {
       if (!hasRseqConfiguration)
-        yield { message: "restartable sequences cannot be asked for", expected: "Linux 5.13", actual: kernelRelease };
+        yield { message: "the kernel does not report restartable sequences", expected: "Linux 5.13", actual: kernelRelease };
     },
   ),
   hostRule(

@@ -256,7 +256,7 @@ export const imageRules: readonly ImageRule[] = [
       for (const [row, { vdsoBuildId, kernelRelease }] of tables.checkpoint.entries()) {
         if (vdsoBuildId.length === 0 || ownVdso(vdsoBuildId) !== undefined) continue;
         yield {
-          message: "this kernel's vDSO is another one",
+          message: "the vDSO of this kernel is different",
           at: { table: "checkpoint", row, field: "vdso_build_id" },
           expected: Buffer.from(vdsoBuildId).toString("hex"),
           hint: `resume it under the kernel that it was dumped on${kernelRelease === "" ? "" : ` (${kernelRelease})`}`,
@@ -288,7 +288,7 @@ export const imageRules: readonly ImageRule[] = [
       code: "host.user",
       severity: "error",
       facet: "credentials",
-      summary: "Whoever resumes may become the users of the tree.",
+      summary: "The user who resumes can change to the users of the tree.",
       spec: "credentials(7)",
     },
     function* ({ tables, facts }) {
@@ -301,7 +301,7 @@ export const imageRules: readonly ImageRule[] = [
             at: { table: "creds", row, field: "uid" },
             expected: String(facts.uid),
             actual: String(others[0]),
-            hint: "resume it as root, or as that user",
+            hint: "resume as root, or as that user",
           };
       }
     },
@@ -349,7 +349,7 @@ export const imageRules: readonly ImageRule[] = [
       const [gpu] = tables.cudaProcesses.length === 0 ? [] : tables.gpus;
       if (gpu === undefined || "problem" in cuda || gpu.driver === "" || cuda.release === "" || cuda.release === gpu.driver) return;
       yield {
-        message: "the driver is another one, and may refuse what this one saved",
+        message: "the driver is another version, and may refuse the saved state",
         at: { table: "gpus", row: 0, field: "driver" },
         expected: gpu.driver,
         actual: cuda.release,

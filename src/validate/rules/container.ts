@@ -328,7 +328,7 @@ export const containerRules: readonly ContainerRule[] = [
       for (const table of readTableDirectory(bytes, { source: file.name, base: tables.pOffset }).tables) {
         const start = tables.pOffset + BigInt(table.offset);
         if (table.name === undefined || table.rowCount === 0 || starts.has(start)) continue;
-        yield { message: `no section stands for the table ${table.name}`, place: { path: "section_headers", offset: start } };
+        yield { message: `no section describes the table ${table.name}`, place: { path: "section_headers", offset: start } };
       }
     },
   ),

@@ -56,7 +56,7 @@ export const gpuRules: readonly ModelRule[] = [
       for (const [row, { uuid }] of tables.gpus.entries()) {
         if (gpuName.test(uuid)) continue;
         yield {
-          message: "this is no name of a GPU",
+          message: "this is not the name of a GPU",
           at: { table: "gpus", row, field: "uuid" },
           expected: "GPU-xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx",
           actual: uuid,

@@ -15,7 +15,7 @@ export const identityRules: readonly ModelRule[] = [
         const extra = cred.capEffective & ~cred.capPermitted;
         if (extra !== 0n)
           yield {
-            message: "capabilities are effective that are not permitted",
+            message: "effective capabilities are not permitted",
             at: { table: "creds", row, field: "cap_effective" },
             expected: `among ${hex(cred.capPermitted)}`,
             actual: hex(cred.capEffective),
@@ -23,7 +23,7 @@ export const identityRules: readonly ModelRule[] = [
         const ambient = cred.capAmbient & ~(cred.capPermitted & cred.capInheritable);
         if (ambient !== 0n)
           yield {
-            message: "capabilities are ambient that are not permitted and inheritable",
+            message: "ambient capabilities are not permitted and inheritable",
             at: { table: "creds", row, field: "cap_ambient" },
             actual: hex(cred.capAmbient),
           };

@@ -127,7 +127,7 @@ export const extentRules: readonly ModelRule[] = [
             };
           } else if (last >= 0 && row !== last + 1) {
             yield {
-              message: `extent ${range(extent)} stands apart from the others of its owner`,
+              message: `extent ${range(extent)} is separated from the others of its owner`,
               at: { table: "extents", row },
               expected: `row ${last + 1}`,
               actual: `row ${row}`,

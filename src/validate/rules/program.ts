@@ -246,18 +246,18 @@ export const programRules: readonly ProgramRule[] = [
         };
       for (const [index, op] of ops.entries()) {
         if (!knownKinds.has(op.kind))
-          yield { message: `op ${index} is of no known kind`, place: opPlace(program, index, "kind", 0), actual: String(op.kind) };
+          yield { message: `op ${index} has an unknown kind`, place: opPlace(program, index, "kind", 0), actual: String(op.kind) };
         const jumps = targeted.has(op.kind) || (op.flags & opFlagsBits.else_jump) !== 0;
         if (jumps && op.target >= header.numOps)
           yield {
-            message: `op ${index} goes to an op that is not there`,
+            message: `op ${index} jumps to an op that does not exist`,
             place: opPlace(program, index, "target", 84),
             expected: `below ${header.numOps}`,
             actual: String(op.target),
           };
         if (op.store !== none && op.store >= header.numSlots)
           yield {
-            message: `op ${index} stores into a slot that is not there`,
+            message: `op ${index} stores into a slot that does not exist`,
             place: opPlace(program, index, "store", 80),
             expected: `below ${header.numSlots}`,
             actual: String(op.store),
@@ -312,7 +312,7 @@ export const programRules: readonly ProgramRule[] = [
       const path = `program_headers[${index}].p_vaddr`;
       if (segment.pMemsz !== header.lenMemory)
         yield {
-          message: "the program gets another amount of memory than it was linked for",
+          message: "the program gets a different amount of memory than it was linked for",
           place: { path: `program_headers[${index}].p_memsz` },
           expected: hex(header.lenMemory),
           actual: hex(segment.pMemsz),
@@ -366,7 +366,7 @@ export const programRules: readonly ProgramRule[] = [
     function* ({ container, code }) {
       if (code === undefined || isOwnInterpreter(container, code)) return;
       yield {
-        message: "the interpreter is another one than this crimg's: the image was made by another build, or changed",
+        message: "the interpreter differs from that of this crimg: the image was made by another build, or changed",
         place: { offset: code.pOffset + 4096n, path: "program_headers[0]" },
         hint: "crimg convert OLD NEW links the image anew",
       };
@@ -404,7 +404,7 @@ export const programRules: readonly ProgramRule[] = [
       if (first === undefined) return;
       const op = first < Number(header.ofsData) ? Math.floor((first - Number(header.ofsOps)) / opSize) : undefined;
       yield {
-        message: "the program is not the one that the tables yield",
+        message: "the restore program differs from the one derived from the tables",
         place: { offset: segment.pOffset + BigInt(first), path: op === undefined || op < 0 ? "program" : `ops[${op}]` },
         hint: "crimg convert OLD NEW links the image anew; run it only if you trust where it comes from",
       };

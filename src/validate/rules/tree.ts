@@ -87,7 +87,7 @@ export const treeRules: readonly ModelRule[] = [
       for (const [row, { pid }] of tables.tasks.entries()) {
         if (pid < 1 || pid > pidLimit)
           yield {
-            message: "this is no process id",
+            message: "this is not a process id",
             at: { table: "tasks", row, field: "pid" },
             expected: `1 to ${pidLimit}`,
             actual: String(pid),
@@ -96,7 +96,7 @@ export const treeRules: readonly ModelRule[] = [
       for (const [row, { tid }] of tables.threads.entries()) {
         if (tid < 1 || tid > pidLimit)
           yield {
-            message: "this is no thread id",
+            message: "this is not a thread id",
             at: { table: "threads", row, field: "tid" },
             expected: `1 to ${pidLimit}`,
             actual: String(tid),
