@@ -12,6 +12,7 @@ import { isOptionalMount } from "../../model/own-namespaces.js";
 import { optionSlotValues } from "../../gen/restore-program.js";
 import { AT, O } from "../constants.js";
 import type { Lowering } from "../lowering.js";
+import type { OpOptions } from "../program-builder.js";
 import { fillTmpfs } from "./tmpfs.js";
 
 const MS = {
@@ -144,6 +145,14 @@ function makePoint(l: Lowering, base: string, row: MountRow, isFile: boolean): v
   }
 }
 
+/** In a user namespace of one user there may be no group "tty" (gid=5): its terminals are that user's then. */
+function withoutOwners(options: string): string {
+  return options
+    .split(",")
+    .filter((option) => !/^[ug]id=/.test(option))
+    .join(",");
+}
+
 /** `base` is what paths of the namespace are taken from: the machine's root (""), or the current directory ("."). */
 function mountOne(l: Lowering, row: MountRow, index: number, base: string): void {
   const b = l.builder;
@@ -157,11 +166,17 @@ function mountOne(l: Lowering, row: MountRow, index: number, base: string): void
       makePoint(l, base, row, false);
       const flags = row.flags & (content ? ~MS.rdonly : ~0);
       const skip = b.label("not mounted");
-      b.syscall(
-        "mount",
-        [b.string(row.source), point, b.string(row.fsType), flags, b.string(row.options)],
-        isCgroup ? { orElse: skip } : { message },
-      );
+      const mountWith = (options: string, otherwise: OpOptions): void =>
+        b.syscall("mount", [b.string(row.source), point, b.string(row.fsType), flags, b.string(options)], otherwise);
+      const withoutIds = withoutOwners(row.options);
+      const [asOthers, mounted] = [b.label("owners have no number here"), b.label("mounted")];
+      mountWith(row.options, isCgroup ? { orElse: skip } : withoutIds !== row.options ? { orElse: asOthers } : { message });
+      if (withoutIds !== row.options) {
+        b.jump(mounted);
+        b.place(asOthers);
+        mountWith(withoutIds, { message });
+      }
+      b.place(mounted);
       if (content) {
         fillTmpfs(l, index, `${base}${row.point}`);
         setFlags(l, `${base}${row.point}`, row);
