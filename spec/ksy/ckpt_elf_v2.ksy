@@ -612,7 +612,7 @@ types:
         type: u4
         doc: "FS_IOC_GETFLAGS of unlinked files and memfds."
         -crimg-flags: { sync: 3, immutable: 4, append: 5, nodump: 6, noatime: 7 }
-      - { id: reserved, type: u4, doc: "Zero." }
+      - { id: is_ended, type: u4, doc: "1: in /proc of a process that is gone." }
 
   open_file:
     -crimg-table: 14

@@ -20,6 +20,13 @@ const procFileSystem = 0x9fa0n;
 /** SECRETMEM_MAGIC (linux/magic.h) */
 const secretMemory = 0x5345434dn;
 
+/** What is below /proc/PID of a process that is gone, but for its threads. An open file keeps its name as if nothing had happened. */
+export function isOfEndedProcess(link: Buffer, fsMagic: bigint): boolean {
+  if (fsMagic !== procFileSystem) return false;
+  const [, pid, , suffix] = /^\/proc\/(\d+)(\/(?!task\/).*?)?( \(deleted\))?$/.exec(link.toString("latin1")) ?? [];
+  return pid !== undefined && (suffix !== undefined || typeof tryStat(`/proc/${pid}`) === "number");
+}
+
 /** st_mode's type to the model's kind. */
 const kindByMode: ReadonlyMap<number, ObjectKind> = new Map([
   [0o100000, "file"],
@@ -70,7 +77,8 @@ export class ObjectTable {
     const isDeleted = link.subarray(-deletedSuffix.length).equals(deletedSuffix);
     if (source.fsMagic === secretMemory)
       throw refusal("secret-memory", `${source.holder}: secret memory (memfd_secret), which only the program can read`);
-    if (isDeleted && source.fsMagic === procFileSystem) {
+    const isEnded = isOfEndedProcess(link, source.fsMagic);
+    if (isDeleted && source.fsMagic === procFileSystem && !isEnded) {
       throw refusal("ended-process", `${source.holder}: ${decodeText(link)} told of a process or thread that is gone`, {
         hint: "Let the program close or leave it, and dump again.",
       });
@@ -85,7 +93,7 @@ export class ObjectTable {
     if (isMemfd) {
       kind = "memfd";
       name = name.subarray(memfdPrefix.length);
-    } else if (isDeleted && kind === "file") {
+    } else if (isDeleted && !isEnded && kind === "file") {
       const otherName = stat.nlink > 0 ? findOtherName(name, stat, this.view) : undefined;
       if (stat.nlink > 0 && otherName === undefined) {
         throw refusal("renamed", `${source.holder}: ${decodeText(name)} was removed, but the file lives on under another name`, {
@@ -118,6 +126,7 @@ export class ObjectTable {
       atimeNs: stat.atimeNs,
       fsMagic: source.fsMagic,
       linkTarget,
+      isEnded: isEnded ? 1 : 0,
       ...source.fields,
     });
     return this.#push(key, row);

@@ -1125,8 +1125,8 @@ export function readObjectRow(reader: ByteReader, heaps: HeapReader): ObjectRow 
   const buildIdOffset = reader.u8();
   const sample = heaps.blob(reader, "sample");
   const inodeFlags = reader.u4();
-  reader.skip(4);
-  return { kind, mode, path, devMajor, devMinor, rdevMajor, rdevMinor, uid, gid, nlink, ino, size, mtimeNs, atimeNs, fsMagic, seals, memfdFlags, buildId, linkTarget, bundled, buildIdOffset, sample, inodeFlags };
+  const isEnded = reader.u4();
+  return { kind, mode, path, devMajor, devMinor, rdevMajor, rdevMinor, uid, gid, nlink, ino, size, mtimeNs, atimeNs, fsMagic, seals, memfdFlags, buildId, linkTarget, bundled, buildIdOffset, sample, inodeFlags, isEnded };
 }
 
 /** Appends a object record. */
@@ -1154,7 +1154,7 @@ export function writeObjectRow(writer: ByteWriter, row: ObjectRow, heaps: HeapWr
   writer.u8(row.buildIdOffset, "build_id_offset");
   heaps.blob(writer, row.sample, "sample");
   writer.u4(row.inodeFlags, "inode_flags");
-  writer.zeros(4);
+  writer.u4(row.isEnded, "is_ended");
 }
 
 /** Bytes of a open_file record. */

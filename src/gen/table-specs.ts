@@ -404,6 +404,7 @@ export const tableSpecs: readonly TableSpec[] = [
       { id: "build_id_offset", name: "buildIdOffset", wire: "u8", offset: 112, size: 8, doc: "Where in the file the bytes of `build_id` are; 0 if unknown." },
       { id: "sample", name: "sample", wire: "blob_ref", offset: 120, size: 16, format: "hex", doc: "Opened regular files that the tree reads: the first 128 and the last 128 bytes, or all of a file of up to 256; empty if unknown." },
       { id: "inode_flags", name: "inodeFlags", wire: "u4", offset: 136, size: 4, flags: { sync: 3, immutable: 4, append: 5, nodump: 6, noatime: 7 }, doc: "FS_IOC_GETFLAGS of unlinked files and memfds." },
+      { id: "is_ended", name: "isEnded", wire: "u4", offset: 140, size: 4, doc: "1: in /proc of a process that is gone." },
     ],
   },
   {

@@ -1370,6 +1370,8 @@ export interface ObjectRow {
   readonly sample: Uint8Array;
   /** FS_IOC_GETFLAGS of unlinked files and memfds. */
   readonly inodeFlags: number;
+  /** 1: in /proc of a process that is gone. */
+  readonly isEnded: number;
 }
 
 /** A ObjectRow; what is not given is zero, empty or none. */
@@ -1398,6 +1400,7 @@ export function objectRow(fields: Partial<ObjectRow> = {}): ObjectRow {
     buildIdOffset: 0n,
     sample: noBytes,
     inodeFlags: 0,
+    isEnded: 0,
     ...fields,
   };
 }

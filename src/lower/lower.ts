@@ -172,8 +172,9 @@ export function lowerCheckpoint(checkpoint: Checkpoint, options: LowerOptions): 
       living: tables.tasks.filter((task) => task.state !== "zombie").length,
     },
   };
-  if (l.objects.hasLate || descriptors.hasSettling) {
+  if (l.objects.hasLate || descriptors.hasSettling || l.ended.isUsed) {
     b.wait(l.descriptorsPlaced, t.counts.living);
+    l.ended.finish();
     l.objects.finishLate();
   }
   devices?.keepGoing();

@@ -5,6 +5,7 @@ import type { TaskRow, ThreadRow } from "../gen/tables.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import { CgroupLowering } from "./cgroups.js";
 import { F, O } from "./constants.js";
+import { EndedProcesses } from "./ended-processes.js";
 import { FileChecks } from "./file-checks.js";
 import type { Identity, LowerContext } from "./context.js";
 import { chooseHighFds, type HighFds } from "./high-fds.js";
@@ -35,6 +36,7 @@ export class Lowering implements LowerContext {
   readonly objects: ObjectOpener;
   readonly staged: StagedMemory;
   readonly processes: ProcessMaker;
+  readonly ended: EndedProcesses;
   /** 1 for root and in a user namespace of our own. */
   readonly isPrivileged: Slot;
   /** 1 in namespaces of our own. */
@@ -103,6 +105,8 @@ export class Lowering implements LowerContext {
     this.staged = new StagedMemory(checkpoint, usedRanges(checkpoint.tables.vmas));
     this.objects = new ObjectOpener(checkpoint, b, this.firstHighFd, this.imageFd, this.checks, this.staged);
     this.processes = new ProcessMaker(b);
+    this.ended = new EndedProcesses(this);
+    this.objects.ended = this.ended;
     this.#spareIds = new SpareIds(checkpoint);
     this.taskPids = tasks.map((row) => (row.state === "zombie" ? b.endingPid(`pid of ${row.pid}`) : b.pid(`pid of ${row.pid}`)));
     this.threadPids = threads.map((row) => {

@@ -10,6 +10,7 @@ import { isSharedForWriting } from "../model/needed-files.js";
 import { hugeShiftIn } from "../linux/huge-pages.js";
 import { alignUp } from "./align.js";
 import { AT, ERRNO, F, FS_IOC, F_SEAL_FUTURE_WRITE, MAP, MFD, O, PROT } from "./constants.js";
+import type { EndedProcesses } from "./ended-processes.js";
 import type { FileChecks } from "./file-checks.js";
 import type { LowerContext } from "./context.js";
 import type { Slot } from "./operands.js";
@@ -55,6 +56,8 @@ export class ObjectOpener {
   /** What waits until everything is opened and mapped. */
   readonly #late: (() => void)[] = [];
   #isSealed = false;
+  /** Opens what told of processes that are gone. */
+  ended: EndedProcesses | undefined;
   #hasTold: Slot | undefined;
 
   constructor(
@@ -115,12 +118,18 @@ export class ObjectOpener {
       case "shared_memory":
         return this.#openSharedMemory(index, options);
       default:
+        if (object.isEnded === 1) return this.#openEnded(object, options);
         if (object.bundled === 1) return this.#openBundled(index, object, options);
         if (!isRemoved(object)) return this.#openNamed(object, options);
         // A link cannot be opened through another descriptor of it.
         if (object.kind === "symlink") return makeRemoved(this.#making, object, options.flags, options.purpose);
         return this.#reopen(this.#makeRemovedOnce(index, object, options.purpose), object, options);
     }
+  }
+
+  #openEnded(object: ObjectRow, { flags, purpose }: OpenOptions): Slot {
+    if (this.ended === undefined) throw new Error("nobody makes processes that are gone");
+    return this.ended.open(object, flags & ~(O.creat | O.excl | O.nofollow), purpose);
   }
 
   #openSharedMemory(index: number, { flags, purpose }: OpenOptions): Slot {

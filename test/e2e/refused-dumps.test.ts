@@ -69,13 +69,13 @@ test("a task that is traced already", async (t) => {
   await moreTicks(log, 2);
 });
 
-test("a working directory in /proc of a process that is gone", async (t) => {
+test("a working directory in /proc of a thread that is gone", async (t) => {
   const directory = temporaryDirectory(t);
   const script = [
     "import os, time",
     "child = os.fork()",
     "if child == 0: time.sleep(600)",
-    "os.chdir('/proc/%d' % child)",
+    "os.chdir('/proc/%d/task/%d' % (child, child))",
     "os.kill(child, 9)",
     "os.waitpid(child, 0)",
     `open('${join(directory, "ready")}', 'w')`,
@@ -86,7 +86,7 @@ test("a working directory in /proc of a process that is gone", async (t) => {
   const before = names(directory);
   assertRefused(
     crimg("dump", String(pid), "-o", join(directory, "image.elf")),
-    /current directory of \d+ \(python3\): \/proc\/\d+ \(deleted\) told of a process or thread that is gone/,
+    /current directory of \d+ \(python3\): \/proc\/\d+\/task\/\d+ \(deleted\) told of a process or thread that is gone/,
   );
   assert.deepEqual(names(directory), before);
 });

@@ -110,10 +110,38 @@ static void tell_cpu_time(FILE *out)
 	fprintf(out, "%s", now.tv_sec > 0 || now.tv_nsec >= 200000000 ? "used" : "fresh");
 }
 
+/* A working directory, and an open file, in /proc of a child that is gone. */
+static int gone;
+static int make_gone(void)
+{
+	char path[64];
+	pid_t child = fork();
+
+	if (child == 0)
+		pause();
+	snprintf(path, sizeof path, "/proc/%d/status", child);
+	gone = open(path, O_RDONLY);
+	snprintf(path, sizeof path, "/proc/%d", child);
+	if (gone < 0 || chdir(path))
+		return errno;
+	kill(child, SIGKILL);
+	return waitpid(child, NULL, 0) == child ? 0 : errno;
+}
+static void tell_gone(FILE *out)
+{
+	char path[64], link[128], byte;
+
+	snprintf(path, sizeof path, "/proc/self/fd/%d", gone);
+	link[readlink(path, link, sizeof link - 1)] = 0;
+	fprintf(out, "%s %d", link, read(gone, &byte, 1) < 0 ? errno : 0);
+	link[readlink("/proc/self/cwd", link, sizeof link - 1)] = 0;
+	fprintf(out, " %s", link);
+}
+
 PROBES({ "umask", make_umask, tell_umask }, { "personality", make_personality, tell_personality },
        { "oom", make_oom, tell_oom }, { "subreaper", make_subreaper, tell_subreaper },
        { "coredump", make_coredump, tell_coredump }, { "dumpable", make_dumpable, tell_dumpable },
        { "membarrier", make_membarrier, tell_membarrier }, { "nnp", make_nnp, tell_nnp },
        { "pdeath", make_pdeath, tell_pdeath }, { "slack", make_slack, tell_slack },
        { "nice", make_nice, tell_nice }, { "ioprio", make_ioprio, tell_ioprio },
-       { "name", make_name, tell_name }, { "cpu-time", make_cpu_time, tell_cpu_time })
+       { "name", make_name, tell_name }, { "cpu-time", make_cpu_time, tell_cpu_time }, { "gone", make_gone, tell_gone })

@@ -18,6 +18,7 @@ export const processes: Family = {
     { name: "nice", state: "nice value of a thread", is: "kept" },
     { name: "ioprio", state: "I/O priority of a thread", is: "kept" },
     { name: "name", state: "name of a thread (PR_SET_NAME)", is: "kept" },
+    { name: "gone", state: "working directory and open file in /proc of a process that is gone", is: "kept", isAlone: true },
     {
       name: "cpu-time",
       state: "CPU time used (process and thread clocks, getrusage, what counts against RLIMIT_CPU)",

@@ -16,6 +16,7 @@ import {
   tryStat,
   type FileStat,
 } from "../../native/index.js";
+import { isOfEndedProcess } from "../objects.js";
 import { type Collecting, type Description, nameOf, refuseDescription } from "./context.js";
 
 const deletedSuffix = " (deleted)";
@@ -42,9 +43,10 @@ export function leadsTo(path: string, stat: FileStat, isLink = false): boolean {
 export function internPath(collecting: Collecting, description: Description, isLink: boolean): number {
   const { stat, link, fsMagic } = description;
   const text = decodeText(link);
-  const isNamed = leadsTo(collecting.context.view.path(text), stat, isLink);
+  const isEnded = isOfEndedProcess(link, fsMagic);
+  const isNamed = !isEnded && leadsTo(collecting.context.view.path(text), stat, isLink);
   // The root of a mount that hangs nowhere is called "/", too.
-  if ((!isNamed || text === "/") && isDetached(description)) {
+  if ((!isNamed || text === "/") && !isEnded && isDetached(description)) {
     refuseDescription(
       description,
       "detached_mount",
@@ -52,7 +54,7 @@ export function internPath(collecting: Collecting, description: Description, isL
       "Attach the mount, or close the descriptor, and dump again.",
     );
   }
-  if (!isNamed) refuseUnreachable(description, text);
+  if (!isNamed && !isEnded) refuseUnreachable(description, text);
   // A file that is really called "x (deleted)" leads to itself; for the object table that name needs no taking apart.
   if (isNamed && text.endsWith(deletedSuffix)) {
     refuseDescription(description, "name", `${text}: a name that ends in " (deleted)"`, "Rename the file.");

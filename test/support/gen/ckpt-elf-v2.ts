@@ -662,6 +662,7 @@ export const objectArbitrary: fc.Arbitrary<ObjectRow> = fc.record({
   buildIdOffset: u8,
   sample: bytes(0, 20),
   inodeFlags: u4,
+  isEnded: u4,
 });
 
 export const openFileArbitrary: fc.Arbitrary<OpenFileRow> = fc.record({
