@@ -38,6 +38,13 @@ export function openClosed(
     if (unread.length === 0) return;
     builder.syscall("setsockopt", [on, level, option, builder.u4s(4 * unread.length + (64 << 10)), 4], { expect: "any" });
   };
+  // MPTCP gets to it a moment later, and takes some options only then.
+  const awaitEnd = (): void => {
+    const pollfd = builder.bytes(new Uint8Array(8));
+    builder.store4(pollfd, slot);
+    builder.store4(pollfd.at(4), POLLRDHUP);
+    builder.syscall("poll", [pollfd, 1, longestDelivery], { expect: 1, message });
+  };
   const newSocket = (name: string): Slot => {
     const slot = builder.slot(name);
     builder.syscall("socket", [row.family, row.type | openFlags.CLOEXEC, row.protocol], { store: slot, message });
@@ -68,14 +75,12 @@ export function openClosed(
   if (unread.length === 0) {
     builder.syscall("setsockopt", [client, level, SO_LINGER.option, builder.u4s(1, 0), 8], { message });
     builder.syscall("close", [client]);
+    awaitEnd();
   } else {
     makeRoom(client, SO_SNDBUFFORCE.option);
     builder.syscall("sendto", [client, builder.bytes(unread, 1), unread.length, sendFlags, 0, 0], { expect: unread.length, message });
     builder.syscall("close", [client]);
-    const pollfd = builder.bytes(new Uint8Array(8));
-    builder.store4(pollfd, slot);
-    builder.store4(pollfd.at(4), POLLRDHUP);
-    builder.syscall("poll", [pollfd, 1, longestDelivery], { expect: 1, message });
+    awaitEnd();
     builder.syscall("shutdown", [slot, SHUT_WR], { message });
   }
   builder.syscall("close", [listener]);
