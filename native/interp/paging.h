@@ -80,11 +80,53 @@ static void sleep_ms(uint64_t ms)
 	sys(SYS_nanosleep, (uint64_t)time, 0, 0);
 }
 
+/* What follows `name` of a descriptor in /proc, a number; -1 if there is none. */
+static int64_t fdinfo_of(uint64_t fd, const char *name)
+{
+	char path[64], text[512];
+	append_number(append(path, "/proc/self/fdinfo/"), fd);
+	int64_t info = syscall6(SYS_openat, (uint64_t)-100, (uint64_t)path, O_CLOEXEC, 0, 0, 0);
+	int64_t length = is_error(info) ? 0 : sys(SYS_read, (uint64_t)info, (uint64_t)text, sizeof text - 1);
+	if (!is_error(info)) sys(SYS_close, (uint64_t)info, 0, 0);
+	if (length <= 0) return -1;
+	text[length] = 0;
+	for (char *at = text; *at; at++) {
+		if (!starts_with(at, name)) continue;
+		int64_t number = 0;
+		for (at += length_of(name); *at == ' ' || *at == '\t';) at++;
+		if (*at < '0' || *at > '9') return -1;
+		for (; *at >= '0' && *at <= '9'; at++) number = number * 10 + (*at - '0');
+		return number;
+	}
+	return -1;
+}
+
+/* Kills the children that a process has made since, and theirs; what is only a thread's own business costs nothing here. */
+static void kill_children(int64_t pid, uint32_t depth)
+{
+	char path[64], text[2048];
+	append(append_number(append(append_number(append(path, "/proc/"), (uint64_t)pid), "/task/"), (uint64_t)pid), "/children");
+	int64_t list = syscall6(SYS_openat, (uint64_t)-100, (uint64_t)path, O_CLOEXEC, 0, 0, 0);
+	if (is_error(list)) return;
+	int64_t length = sys(SYS_read, (uint64_t)list, (uint64_t)text, sizeof text - 1);
+	sys(SYS_close, (uint64_t)list, 0, 0);
+	int64_t child = 0;
+	for (int64_t i = 0; i < length; i++) {
+		if (text[i] != ' ') {
+			child = child * 10 + (text[i] - '0');
+			continue;
+		}
+		if (child && depth < 8) kill_children(child, depth + 1);
+		if (child) sys(SYS_kill, (uint64_t)child, SIGKILL, 0);
+		child = 0;
+	}
+}
+
 /*
  * Ends the program whose memory cannot be had any more. The last descriptor of a userfaultfd must not be closed before: from
  * then on what is missing would read as zeros. So the pager and its keeper share one table of descriptors; whichever of them
- * is left when the other dies kills the tasks by their pidfds, and leaves only when no address space is left. A process
- * that was forked since waits for its page until it is killed.
+ * is left when the other dies kills the tasks by their pidfds, with the children that they have, and leaves only when no
+ * address space is left. A process that is found by neither way waits for its page until somebody kills it.
  */
 static void kill_program(void)
 {
@@ -93,10 +135,15 @@ static void kill_program(void)
 		for (uint64_t fd = 0, closed = 0; fd < MAX_FD && closed < 65536; fd++) {
 			uint64_t zero[4] = { 0x7fffffffe000, PAGE, 0, 0 }; /* the last page that a program can have */
 			if (fd >= 3 && fd <= KEEPER_FD) continue;
+			if (!turn) {
+				int64_t pid = fdinfo_of(fd, "Pid:");
+				if (pid > 0) kill_children(pid, 0);
+			}
 			/* -ESRCH: its address space is gone. */
 			int64_t result = turn ? ioctl((int32_t)fd, UFFDIO_ZEROPAGE, zero) :
 				syscall6(SYS_pidfd_send_signal, fd, SIGKILL, 0, 0, 0, 0);
 			closed = result == -EBADF ? closed + 1 : 0;
+			if (!turn && closed > 64) break;
 			if (turn && result != -EBADF && result != -ESRCH && result != -ENOTTY && result != -EINVAL) living++;
 		}
 		if (turn && living) sleep_ms(5);
