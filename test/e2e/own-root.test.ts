@@ -79,6 +79,9 @@ test("a container's process, dumped from outside and resumed with a copy of its 
   assert.equal(without.status, 125, without.stderr);
   assert.match(without.stderr, /take .*\/root as root directory: No such file or directory\n.*--rootfs DIR/);
 
+  const rehearsed = spawnSync(image, ["--rehearse", "--rootfs", copy], { encoding: "utf8" });
+  assert.equal(rehearsed.status, 0, rehearsed.stderr);
+
   for (const name of ["first", "second"]) {
     // The directory may be part of the image, or be given to it.
     const placed = name === "first" ? join(directory, `${name}.elf`) : image;

@@ -19,6 +19,7 @@ import { continueClocks } from "../clocks.js";
 import type { Lowering } from "../lowering.js";
 import type { Label, Shared, Slot } from "../operands.js";
 import { cloneArgsSize } from "../process.js";
+import { reportRehearsal } from "../rehearsal.js";
 import { makeMounts } from "./mounts.js";
 import { makeNetwork } from "./network.js";
 import type { OwnNamespacesPlan } from "./plan.js";
@@ -74,6 +75,8 @@ export function enterOwnNamespaces(l: Lowering, parts: EnterParts): OwnNamespace
   const after = b.label("the tree of the namespaces runs");
   b.jump(after);
   b.place(ended);
+  // At the end of a rehearsal the supervisor ends by itself.
+  reportRehearsal(l, l.rehearsed);
   b.fail("a process that makes the namespaces of the tree was killed before the tree ran", "there may not be enough memory");
 
   b.place(makerLabel);
