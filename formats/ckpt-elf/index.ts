@@ -28,6 +28,7 @@ export const format: FormatAdapter = {
   shape: "file",
   isExecutable: true,
   knowsZeroPages: true,
+  canHaveParent: true,
   facets: Object.fromEntries(facetNames.map((name) => [name, "exact" as const])) as FormatAdapter["facets"],
   probe,
   read: async (path, options) => readImage(path, options),

@@ -20,6 +20,7 @@ import type { PageSource } from "../../src/model/page-source.js";
 import type { StoredChunks } from "../../src/model/stored-chunks.js";
 import { endOfFrames, type StoredFrame } from "../../src/model/stored-frames.js";
 import { readFrames } from "./frames.js";
+import { ParentPages } from "./parent-pages.js";
 import { assertSums, readSums } from "./sums.js";
 
 /** Reads an image. Throws CrimgError `elf.*`, `tables.*`, `model.reference`, `ckpt-elf.*`. */
@@ -48,7 +49,8 @@ export function readImage(path: string, { verify = false }: ReadOptions): Checkp
     const sums = verify ? readSums(bytes, place) : undefined;
     if (sums) assertSums(file, bytes, segmentsOf(headers), sums);
     const source = pagesOf(path, frames, sums?.chunks);
-    return new Checkpoint({ tables, sources: [source], unknownTables });
+    const parents = tables.parents.map((row) => new ParentPages(row, path, verify));
+    return new Checkpoint({ tables, sources: [source, ...parents], unknownTables });
   } finally {
     file.close();
   }
@@ -86,7 +88,15 @@ function assertExtents(
   const end = frames.length > 0 ? BigInt(endOfFrames(frames)) : fileEnd;
   tables.extents.forEach((extent, index) => {
     const place = { source: path, format: formatId, path: `extents[${index}]`, offset: extent.fileOffset };
-    if (extent.source !== 0) throw new CrimgError("ckpt-elf.source", `extents[${index}].source must be 0, found ${extent.source}`, place);
+    if (extent.source > tables.parents.length) {
+      const names = `extents[${index}].source must be at most ${tables.parents.length}, the number of parents, found ${extent.source}`;
+      throw new CrimgError("ckpt-elf.source", names, place);
+    }
+    if (extent.source !== 0) {
+      const { size: parentSize } = tables.parents[extent.source - 1] ?? { size: 0n };
+      if (extent.fileOffset + extent.length <= parentSize) return;
+      throw new CrimgError("ckpt-elf.extent", `extents[${index}] lies behind the end of parents[${extent.source - 1}]`, place);
+    }
     if (extent.fileOffset + extent.length > size) {
       throw new CrimgError(
         "pages.short",
@@ -106,7 +116,7 @@ function assertExtents(
     }
   });
   // Pages that a child shares with its parent are stored once.
-  const order = [...rowsWithOwnBytes(tables)];
+  const order = rowsWithOwnBytes(tables).filter((row) => tables.extents[row]?.source === 0);
   const offsetOf = (index: number): bigint => tables.extents[index]?.fileOffset ?? 0n;
   const isAscending = order.every((index, at) => at === 0 || offsetOf(order[at - 1] ?? 0) <= offsetOf(index));
   if (!isAscending) order.sort((a, b) => (offsetOf(a) < offsetOf(b) ? -1 : offsetOf(a) > offsetOf(b) ? 1 : a - b));

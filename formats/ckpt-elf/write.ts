@@ -27,7 +27,7 @@ import {
   type ProgramHeader,
   type SectionHeader,
 } from "../../src/gen/elf64.js";
-import type { ExtentRow } from "../../src/gen/tables.js";
+import type { ExtentRow, ParentRow } from "../../src/gen/tables.js";
 import { Checkpoint } from "../../src/model/checkpoint.js";
 import { alignUp } from "../../src/lower/align.js";
 import { reserve } from "../../src/pages/reserve.js";
@@ -41,12 +41,13 @@ import { type Helper, helperFor } from "./helper.js";
 import { linkProgramOf } from "./link.js";
 import { type Interpreter, readInterpreter } from "./interpreter.js";
 import { type TablesSegment, writeTablesSegment } from "../../src/elf/write-tables.js";
-import { StoredChunks } from "../../src/model/stored-chunks.js";
+import { cutExtent, StoredChunks } from "../../src/model/stored-chunks.js";
 import { crcOf } from "../../src/pages/checksum.js";
 import { storedSum } from "../../src/bytes/crc32c.js";
-import { putProgramSums } from "../../src/lower/program-sums.js";
+import { type ForeignSums, putProgramSums } from "../../src/lower/program-sums.js";
 import type { StoredFrame } from "../../src/model/stored-frames.js";
 import { putFrames } from "./frames.js";
+import { openParent, type ParentImage } from "./parent-image.js";
 import { putChunkSums, putSums } from "./sums.js";
 
 const SHT = { null: 0, progbits: 1, strtab: 3, nobits: 8 } as const;
@@ -114,14 +115,25 @@ function mergeRuns(parts: readonly { readonly runs: StoredRuns; readonly rows: r
 
 async function writeWhole(checkpoint: Checkpoint, output: Output, options: WriteOptions): Promise<void> {
   if (options.compress !== undefined) {
-    await writeCompressed(checkpoint, output, options);
+    await writeCompressed(withParents(checkpoint, []), output, options);
     return;
   }
+  const parent = options.parent === undefined ? undefined : openParent(options.parent, checkpoint);
+  try {
+    await writeOn(checkpoint, output, options, parent);
+  } finally {
+    parent?.close();
+  }
+}
+
+async function writeOn(whole: Checkpoint, output: Output, options: WriteOptions, parent: ParentImage | undefined): Promise<void> {
   const interpreter = readInterpreter();
   const { fd } = output.file();
+  // Whatever files the pages come from: those that this image needs are its parents.
+  const checkpoint = withParents(whole, parent?.rows ?? []);
   const helper = helperFor(checkpoint);
   const firstPage = pageSize + BigInt(interpreter.bytes.length) + alignUp(BigInt(helper?.bytes.length ?? 0), pageSize);
-  const plan = planStorage(checkpoint);
+  const plan = planStorage(checkpoint, parent?.findBase);
   const abort = new AbortController();
   const onProgress = (done: bigint): void => options.onProgress?.(done, plan.total);
   reserve(fd, firstPage, plan.total);
@@ -142,7 +154,7 @@ async function writeWhole(checkpoint: Checkpoint, output: Output, options: Write
   if (chunks.count !== runs.sums.length) throw new Error(`${chunks.count} chunks have ${runs.sums.length} checksums`);
   chunks.sums.set(runs.sums);
   putChunkSums(rest.tables, chunks);
-  putProgramSums(rest.program, chunks, interpreter.checksum);
+  putProgramSums(rest.program, chunks, interpreter.checksum, parentSums(rest, runs));
   writeRest(rest, fd, BigInt(runs.end), {
     interpreter,
     helper,
@@ -169,6 +181,24 @@ async function writeCompressed(checkpoint: Checkpoint, output: Output, options: 
   writeRest(rest, fd, BigInt(end), { interpreter, helper, firstPage }, BigInt(runs.end));
 }
 
+function withParents(checkpoint: Checkpoint, parents: readonly ParentRow[]): Checkpoint {
+  const { tables, sources, unknownTables } = checkpoint;
+  return new Checkpoint({ tables: { ...tables, parents }, sources, unknownTables });
+}
+
+/** Checksums of what parents have, by their number and the place in them. */
+function parentSums({ foreign }: Rest, { baseSums }: StoredRuns): ForeignSums {
+  const sums = new Map<number, Map<number, number>>();
+  let next = 0;
+  for (const extent of foreign) {
+    let known = sums.get(extent.source);
+    if (known === undefined) sums.set(extent.source, (known = new Map()));
+    const start = Number(extent.fileOffset);
+    cutExtent(extent, (done) => known.set(start + done, baseSums[next++] ?? 0));
+  }
+  return sums;
+}
+
 /** Bytes that the ranges take in the file if all are stored. */
 function storedLength({ ranges }: StoragePlan): bigint {
   return ranges.reduce((sum, { length }) => sum + alignUp(length, pageSize), 0n);
@@ -188,22 +218,25 @@ interface PlacedExtents {
   readonly extents: readonly ExtentRow[];
   /** Those that have bytes of their own, ascending. */
   readonly own: readonly ExtentRow[];
+  /** Those whose bytes a parent has. */
+  readonly foreign: readonly ExtentRow[];
 }
 
 function extentsOf({ tables }: Checkpoint, parts: readonly StoredPart[]): PlacedExtents {
   const own: ExtentRow[] = [];
-  const extents = parts.map(({ row, skip, length, offset, isOwn }) => {
+  const foreign: ExtentRow[] = [];
+  const extents = parts.map(({ row, skip, length, offset, source, isOwn }) => {
     const extent = tables.extents[row] as ExtentRow;
-    const placed = { ...extent, address: extent.address + skip, length, source: 0, fileOffset: BigInt(offset) };
-    if (isOwn) own.push(placed);
+    const placed = { ...extent, address: extent.address + skip, length, source, fileOffset: BigInt(offset) };
+    if (isOwn) (source === 0 ? own : foreign).push(placed);
     return placed;
   });
   own.sort((a, b) => Number(a.fileOffset - b.fileOffset));
-  return { extents, own };
+  return { extents, own, foreign };
 }
 
 /** Everything that depends on where pages are in the file; it holds their checksums when these are known. */
-function restOf(checkpoint: Checkpoint, { extents, own }: PlacedExtents, frames: readonly StoredFrame[] = []): Rest {
+function restOf(checkpoint: Checkpoint, { extents, own, foreign }: PlacedExtents, frames: readonly StoredFrame[] = []): Rest {
   const placed = new Checkpoint({
     tables: { ...checkpoint.tables, extents },
     sources: checkpoint.sources,
@@ -211,7 +244,7 @@ function restOf(checkpoint: Checkpoint, { extents, own }: PlacedExtents, frames:
   });
   const chunks = StoredChunks.of(own);
   const tables = writeTablesSegment(placed.tables, placed.unknownTables, chunks.count, frames.length);
-  return { chunks, tables, program: linkProgramOf(placed, frames) };
+  return { chunks, foreign, tables, program: linkProgramOf(placed, frames) };
 }
 
 /** What comes before the pages. */
@@ -224,6 +257,7 @@ interface Front {
 /** What comes after the pages. */
 interface Rest {
   readonly chunks: StoredChunks;
+  readonly foreign: readonly ExtentRow[];
   readonly tables: TablesSegment;
   readonly program: ReturnType<typeof linkProgramOf>;
 }

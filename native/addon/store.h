@@ -181,23 +181,22 @@ static int64_t store_pack(struct store_lane *lane, const struct store_part *part
 		}
 		store_judge(lane, part, from, kinds);
 		for (uint32_t i = 0; i < pages;) {
+			const uint8_t *run = from + (uint64_t)i * STORE_PAGE;
 			uint32_t first = i;
 			uint64_t length;
 
-			while (i < pages && kinds[i] == STORE_KEPT)
+			while (i < pages && kinds[i] == kinds[first])
 				i++;
 			length = (uint64_t)(i - first) * STORE_PAGE;
-			if (length) {
-				if (job[STORE_TARGET_FD] != -1)
-					sums[first] = sum && i - first == pages
-							      ? sum
-							      : crc32c_stored(crc32c_of(0, from + (uint64_t)first * STORE_PAGE, length, &lane->crc));
-				if (to != from + (uint64_t)first * STORE_PAGE)
-					store_copy(to, from + (uint64_t)first * STORE_PAGE, length);
-				to += length;
-			}
-			while (i < pages && kinds[i] != STORE_KEPT)
-				i++;
+			if (kinds[first] == STORE_ZERO)
+				continue;
+			if (job[STORE_TARGET_FD] != -1)
+				sums[first] = sum && i - first == pages ? sum : crc32c_stored(crc32c_of(0, run, length, &lane->crc));
+			if (kinds[first] != STORE_KEPT)
+				continue;
+			if (to != run)
+				store_copy(to, run, length);
+			to += length;
 		}
 		from += (uint64_t)pages * STORE_PAGE;
 	}

@@ -573,7 +573,7 @@ types:
       - { id: address, type: u8, -crimg-format: hex, doc: "Virtual address, or offset in the object." }
       - { id: length, type: u8, doc: "Bytes." }
       - { id: file_offset, type: u8, -crimg-format: hex, doc: "Where the bytes are in the source; page-aligned in an image." }
-      - { id: source, type: u4, doc: "Zero: this file." }
+      - { id: source, type: u4, doc: "0: this file; n: the file of row n - 1 of parents." }
       - { id: reserved, type: u4, doc: "Zero." }
 
   object_record:
@@ -967,6 +967,17 @@ types:
       - { id: reason, type: str_ref, doc: "Why it is not there, in words that follow 'the checkpoint does not hold the bytes at …:'." }
       - { id: start, type: u8, -crimg-format: hex, doc: "First address." }
       - { id: end, type: u8, -crimg-format: hex, doc: "First address after it; in the same mapping." }
+  parent:
+    -crimg-table: 110
+    -crimg-name: parents
+    doc: An image that has pages of this one (crimg dump --parent). Row n is source n + 1 of extents.
+    seq:
+      - { id: path, type: str_ref, doc: "Where it was, an absolute path." }
+      - { id: check_length, type: u4, doc: "Bytes that are looked at before it is used, whole pages." }
+      - { id: size, type: u8, doc: "Bytes of the file." }
+      - { id: check_offset, type: u8, -crimg-format: hex, doc: "Where they begin: the first page of its tables, with the checksums of the whole file." }
+      - { id: check_sum, type: u4, -crimg-format: hex, doc: "Their checksum (7.1)." }
+      - { id: reserved, type: u4, doc: "Zero." }
   terminal:
     -crimg-table: 41
     -crimg-name: terminals

@@ -78,6 +78,8 @@ export interface WriteOptions {
   readonly bundle?: boolean;
   /** Compress stored pages, where the format can (`ckpt-elf`). */
   readonly compress?: "lz4" | undefined;
+  /** An earlier image of the same processes, in the same format: what it has is not stored again. */
+  readonly parent?: string | undefined;
   /** Format-specific switches, as documented in the adapter's README. */
   readonly extra?: Readonly<Record<string, string | boolean>>;
   /** Called between pieces of long work; throws to abort. */
@@ -102,6 +104,8 @@ export interface FormatAdapter {
    * another format, leave such pages out before (pages/storage-plan.ts).
    */
   readonly knowsZeroPages?: true;
+  /** Images of it can leave pages to an earlier one (`WriteOptions.parent`). */
+  readonly canHaveParent?: true;
   /** True if the content is of this format. Must not throw. */
   probe(input: ProbeInput): boolean;
   /** Reads without loading page payload. Throws located CrimgErrors only. */

@@ -87,6 +87,7 @@ import {
   type NetworkRouteRow,
   type ObjectRow,
   type OpenFileRow,
+  type ParentRow,
   type PendingSignalRow,
   type PipeRow,
   type PosixMessageRow,
@@ -1877,6 +1878,31 @@ export function writeAbsentRegionRow(writer: ByteWriter, row: AbsentRegionRow, h
   writer.u8(row.end, "end");
 }
 
+/** Bytes of a parent record. */
+export const parentRowSize = 32;
+
+/** Reads a parent record at the reader's position. */
+export function readParentRow(reader: ByteReader, heaps: HeapReader): ParentRow {
+  reader.need(parentRowSize, "parent");
+  const path = heaps.text(reader, "path");
+  const checkLength = reader.u4();
+  const size = reader.u8();
+  const checkOffset = reader.u8();
+  const checkSum = reader.u4();
+  reader.skip(4);
+  return { path, checkLength, size, checkOffset, checkSum };
+}
+
+/** Appends a parent record. */
+export function writeParentRow(writer: ByteWriter, row: ParentRow, heaps: HeapWriter): void {
+  heaps.text(writer, row.path, "path");
+  writer.u4(row.checkLength, "check_length");
+  writer.u8(row.size, "size");
+  writer.u8(row.checkOffset, "check_offset");
+  writer.u4(row.checkSum, "check_sum");
+  writer.zeros(4);
+}
+
 /** Bytes of a terminal record. */
 export const terminalRowSize = 104;
 
@@ -2121,6 +2147,7 @@ export const rowCodecs: { readonly [Name in keyof Tables]: RowCodec<Tables[Name]
   sysvMessages: { read: readSysvMessageRow, write: writeSysvMessageRow },
   posixQueues: { read: readPosixQueueRow, write: writePosixQueueRow },
   posixMessages: { read: readPosixMessageRow, write: writePosixMessageRow },
+  parents: { read: readParentRow, write: writeParentRow },
   namespaces: { read: readNamespaceRow, write: writeNamespaceRow },
   taskNamespaces: { read: readTaskNamespaceRow, write: writeTaskNamespaceRow },
   idMaps: { read: readIdMapRow, write: writeIdMapRow },

@@ -370,7 +370,7 @@ export const tableSpecs: readonly TableSpec[] = [
       { id: "address", name: "address", wire: "u8", offset: 8, size: 8, format: "hex", doc: "Virtual address, or offset in the object." },
       { id: "length", name: "length", wire: "u8", offset: 16, size: 8, doc: "Bytes." },
       { id: "file_offset", name: "fileOffset", wire: "u8", offset: 24, size: 8, format: "hex", doc: "Where the bytes are in the source; page-aligned in an image." },
-      { id: "source", name: "source", wire: "u4", offset: 32, size: 4, doc: "Zero: this file." },
+      { id: "source", name: "source", wire: "u4", offset: 32, size: 4, doc: "0: this file; n: the file of row n - 1 of parents." },
     ],
   },
   {
@@ -1048,6 +1048,21 @@ export const tableSpecs: readonly TableSpec[] = [
       { id: "queue", name: "queue", wire: "u4", offset: 0, size: 4, ref: "posixQueues", doc: "The queue." },
       { id: "priority", name: "priority", wire: "u4", offset: 4, size: 4, doc: "Its priority." },
       { id: "data", name: "data", wire: "blob_ref", offset: 8, size: 16, format: "hex", doc: "Bytes." },
+    ],
+  },
+  {
+    kind: 110,
+    tableId: "parents",
+    table: "parents",
+    id: "parent",
+    size: 32,
+    doc: "An image that has pages of this one (crimg dump --parent). Row n is source n + 1 of extents.",
+    fields: [
+      { id: "path", name: "path", wire: "str_ref", offset: 0, size: 4, doc: "Where it was, an absolute path." },
+      { id: "check_length", name: "checkLength", wire: "u4", offset: 4, size: 4, doc: "Bytes that are looked at before it is used, whole pages." },
+      { id: "size", name: "size", wire: "u8", offset: 8, size: 8, doc: "Bytes of the file." },
+      { id: "check_offset", name: "checkOffset", wire: "u8", offset: 16, size: 8, format: "hex", doc: "Where they begin: the first page of its tables, with the checksums of the whole file." },
+      { id: "check_sum", name: "checkSum", wire: "u4", offset: 24, size: 4, format: "hex", doc: "Their checksum (7.1)." },
     ],
   },
   {

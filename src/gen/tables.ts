@@ -1305,7 +1305,7 @@ export interface ExtentRow {
   readonly length: bigint;
   /** Where the bytes are in the source; page-aligned in an image. */
   readonly fileOffset: bigint;
-  /** Zero: this file. */
+  /** 0: this file; n: the file of row n - 1 of parents. */
   readonly source: number;
 }
 
@@ -2555,6 +2555,32 @@ export function posixMessageRow(fields: Partial<PosixMessageRow> = {}): PosixMes
   };
 }
 
+/** An image that has pages of this one (crimg dump --parent). Row n is source n + 1 of extents. */
+export interface ParentRow {
+  /** Where it was, an absolute path. */
+  readonly path: string;
+  /** Bytes that are looked at before it is used, whole pages. */
+  readonly checkLength: number;
+  /** Bytes of the file. */
+  readonly size: bigint;
+  /** Where they begin: the first page of its tables, with the checksums of the whole file. */
+  readonly checkOffset: bigint;
+  /** Their checksum (7.1). */
+  readonly checkSum: number;
+}
+
+/** A ParentRow; what is not given is zero, empty or none. */
+export function parentRow(fields: Partial<ParentRow> = {}): ParentRow {
+  return {
+    path: "",
+    checkLength: 0,
+    size: 0n,
+    checkOffset: 0n,
+    checkSum: 0,
+    ...fields,
+  };
+}
+
 /** A namespace that is the tree's own (namespaces(7)). Those without a row are those of whoever resumes it. User namespaces stand before what they own. */
 export interface NamespaceRow {
   /** What it is of. */
@@ -2873,6 +2899,7 @@ export interface Tables {
   readonly sysvMessages: readonly SysvMessageRow[];
   readonly posixQueues: readonly PosixQueueRow[];
   readonly posixMessages: readonly PosixMessageRow[];
+  readonly parents: readonly ParentRow[];
   readonly namespaces: readonly NamespaceRow[];
   readonly taskNamespaces: readonly TaskNamespaceRow[];
   readonly idMaps: readonly IdMapRow[];
@@ -2945,6 +2972,7 @@ export function emptyTables(): MutableTables {
     sysvMessages: [],
     posixQueues: [],
     posixMessages: [],
+    parents: [],
     namespaces: [],
     taskNamespaces: [],
     idMaps: [],

@@ -85,6 +85,8 @@ export class LazyMemory {
     imageFd: Slot,
     inheritance: ReadonlyMap<number, Inheritance>,
   ): LazyMemory | undefined {
+    // The pager serves from one file.
+    if (checkpoint.tables.parents.length > 0) return undefined;
     const plans = new Map<number, LazySpace>();
     for (const [task, { mm, state }] of checkpoint.tables.tasks.entries()) {
       if (mm === null || state === "zombie") continue;

@@ -48,6 +48,8 @@ export interface ProgramSums {
   readonly offset: number;
   readonly fileOffset: bigint;
   readonly count: number;
+  /** What extents name the file by. */
+  readonly source: number;
 }
 
 export interface LinkOptions {
@@ -156,7 +158,12 @@ export function linkProgram(builder: ProgramBuilder, entry: Label, options: Link
   const view = new DataView(bytes.buffer, Number(dataOffset));
   for (const { at, target } of builder.pointers) view.setBigUint64(at.offset, addressOf(target, layout), true);
   const sum = putChecksum(bytes, options.codeChecksum);
-  const sums = builder.sums.map(({ at, fileOffset, count }) => ({ offset: Number(dataOffset) + at.offset, fileOffset, count }));
+  const sums = builder.sums.map(({ at, fileOffset, count, source }) => ({
+    offset: Number(dataOffset) + at.offset,
+    fileOffset,
+    count,
+    source,
+  }));
   return { bytes, header: { ...header, checksum: sum }, sums };
 }
 

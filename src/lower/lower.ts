@@ -6,6 +6,7 @@
  * The first process (what the caller's execve became) prepares everything that is shared, forks the root, which forks
  * the rest; when all are ready it lets them go and ends or waits.
  */
+import { openParents } from "./parents.js";
 import { CrimgError } from "../errors/crimg-error.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import { findRoom, usedRanges } from "./address-space.js";
@@ -250,6 +251,7 @@ function prepareFirstProcess(l: Lowering, vdsoBuildId: Uint8Array, devices: Devi
   }
   b.syscall("close_range", [l.imageFd.plus(1), 0xffff_ffff, 0], { message: "close inherited descriptors" });
   if (!hasOwnRoot(l.checkpoint)) refuseRootfs(l);
+  openParents(l);
   if (devices === undefined) refuseGpuMap(l);
   else devices.keepEnvironment();
   b.syscall("munmap", [0, holeBase], { message: "unmap what is below the hole" });

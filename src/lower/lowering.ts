@@ -19,6 +19,7 @@ import type { LazyMemory } from "./lazy.js";
 import type { MemoryParts } from "./memory.js";
 import type { ReadingParts } from "./read-pages.js";
 import { type OwnNamespacesPlan, planOwnNamespaces } from "./own-namespaces/plan.js";
+import type { StoredIn } from "./page-loading.js";
 import { StagedMemory } from "./shared-memory.js";
 import { runAs } from "./run-as.js";
 import { SeccompLowering } from "./seccomp.js";
@@ -80,6 +81,9 @@ export class Lowering implements LowerContext {
   /** What may come when the program runs already; set before the ops of tasks are made. */
   lazy: LazyMemory | undefined;
 
+  /** Images that have pages of this one. */
+  readonly parents: StoredIn[] = [];
+
   readonly #spareIds: SpareIds;
   readonly #lasting = new Map<number | Slot, Slot>();
 
@@ -138,8 +142,8 @@ export class Lowering implements LowerContext {
 
   /** What the ops that make address spaces are made of. */
   get memoryParts(): MemoryParts & ReadingParts {
-    const { checkpoint, builder, objects, staged, imageFd, processes, lazy } = this;
-    return { checkpoint, builder, objects, staged, imageFd, processes, lazy, spareId: () => this.#spareIds.next() };
+    const { checkpoint, builder, objects, staged, imageFd, parents, processes, lazy } = this;
+    return { checkpoint, builder, objects, staged, imageFd, parents, processes, lazy, spareId: () => this.#spareIds.next() };
   }
 
   keepLast(fd: Slot, key: number | Slot): void {

@@ -14,7 +14,7 @@ import type { EndedProcesses } from "./ended-processes.js";
 import type { FileChecks } from "./file-checks.js";
 import type { LowerContext } from "./context.js";
 import type { Slot } from "./operands.js";
-import { readExtents, verifyExtents } from "./page-loading.js";
+import { inImage, readExtents, verifyExtents } from "./page-loading.js";
 import { isRemoved, makeRemoved, withParents } from "./fds/removed.js";
 import type { ProgramBuilder } from "./program-builder.js";
 import type { StagedMemory } from "./shared-memory.js";
@@ -479,7 +479,7 @@ export class ObjectOpener {
       message: `map ${object.path} to fill it`,
       hint: "there are not enough huge pages: sysctl vm.nr_hugepages says how many there are",
     });
-    readExtents(b, this.#imageFd, extents, (offset) => start + offset, object.path);
+    readExtents(b, inImage(this.#imageFd), extents, (offset) => start + offset, object.path);
     b.syscall("munmap", [start, length]);
   }
 

@@ -51,20 +51,37 @@ export function runsOf(extents: readonly Stored[]): Run[] {
   return runs;
 }
 
-/** Ops that read the extents to where `place` says, and look at their checksums. */
+/** A file that has stored bytes. */
+export interface StoredIn {
+  /** What extents name it by. */
+  readonly source: number;
+  readonly fd: Slot;
+  /** In messages: "the image". */
+  readonly name: string;
+  readonly hint: string;
+}
+
+export const inImage = (fd: Slot): StoredIn => ({
+  source: 0,
+  fd,
+  name: "the image",
+  hint: "the image is truncated or damaged (crimg validate says where), or there is not enough memory",
+});
+
+/** Ops that read the extents, which are all in one file, to where `place` says, and look at their checksums. */
 export function readExtents(
   b: ProgramBuilder,
-  imageFd: Slot,
+  { source, fd, name, hint }: StoredIn,
   extents: readonly Stored[],
   place: (address: bigint) => bigint,
   what: string,
 ): void {
   for (const { start, length, parts } of runsOf(extents)) {
-    const pieces = b.pieces(start, parts, place);
-    b.op("load", [imageFd, pieces.at, pieces.count, start, 0, b.noVerify], {
+    const pieces = b.pieces(start, parts, place, source);
+    b.op("load", [fd, pieces.at, pieces.count, start, 0, b.noVerify], {
       expect: length,
-      message: `read ${length} bytes of ${what} from the image at offset ${start}`,
-      hint: "the image is truncated or damaged (crimg validate says where), or there is not enough memory",
+      message: `read ${length} bytes of ${what} from ${name} at offset ${start}`,
+      hint,
     });
   }
 }

@@ -72,6 +72,8 @@ export interface SumFixup {
   readonly at: DataRef;
   readonly fileOffset: bigint;
   readonly count: number;
+  /** What extents name the file by. */
+  readonly source: number;
 }
 
 /** ENODEV, EADDRNOTAVAIL, ENETUNREACH, EHOSTUNREACH: the network of a rehearsal has nothing but the loopback device. */
@@ -186,6 +188,7 @@ export class ProgramBuilder {
     fileOffset: bigint,
     extents: readonly Pick<ExtentRow, "address" | "length" | "fileOffset">[],
     place: (address: bigint, fileOffset: bigint) => bigint,
+    source = 0,
   ): { readonly at: DataRef; readonly count: number } {
     let count = 0;
     for (const extent of extents) cutExtent(extent, () => count++);
@@ -201,8 +204,18 @@ export class ProgramBuilder {
       });
     }
     const at = this.bytes(new Uint8Array(view.buffer));
-    this.sums.push({ at, fileOffset, count });
+    this.sums.push({ at, fileOffset, count, source });
     return { at, count };
+  }
+
+  /** Records one `piece` whose checksum is known. */
+  piece(to: DataRef, length: number, sum: number): DataRef {
+    const bytes = new DataView(new ArrayBuffer(pieceSize));
+    bytes.setUint32(8, length, true);
+    bytes.setUint32(12, sum, true);
+    const at = this.bytes(new Uint8Array(bytes.buffer));
+    this.pointer(at, to);
+    return at;
   }
 
   /** A new slot. */

@@ -7,17 +7,18 @@ import type { ExtentRow } from "../gen/tables.js";
 import { alignUp } from "./align.js";
 import { PROT, WAIT, hugePageSize } from "./constants.js";
 import type { Slot } from "./operands.js";
-import { longRuns, readExtents } from "./page-loading.js";
+import { inImage, longRuns, readExtents, type StoredIn } from "./page-loading.js";
 import type { ProcessMaker } from "./process.js";
 import type { ProgramBuilder } from "./program-builder.js";
 import type { VmaPlan } from "./vma-plan.js";
 
-type Extent = Pick<ExtentRow, "address" | "length" | "fileOffset">;
+type Extent = Pick<ExtentRow, "address" | "length" | "fileOffset" | "source">;
 
 export interface ReadingParts {
   readonly builder: ProgramBuilder;
   readonly processes: ProcessMaker;
   readonly imageFd: Slot;
+  readonly parents: readonly StoredIn[];
   /** An id that no process of the tree has, another at each call. */
   readonly spareId: () => number;
 }
@@ -58,13 +59,16 @@ function readInHalves(
   b.place(done);
 }
 
-function readPart({ builder: b, imageFd }: ReadingParts, plans: readonly VmaPlan[], extents: readonly Extent[]): void {
+function readPart({ builder: b, imageFd, parents }: ReadingParts, plans: readonly VmaPlan[], extents: readonly Extent[]): void {
   const learnt = b.slot("what huge pages have saved");
   for (const { vma, loadProt, source, isSeparate } of plans) {
     if (source !== "mmap" || vma.kind !== "anon_private" || isSeparate || (loadProt & PROT.write) === 0) continue;
     for (const { address, length } of longRuns(extents, vma.start, vma.end)) b.op("populate", [address, length, learnt.address]);
   }
-  readExtents(b, imageFd, extents, (address) => address, "memory");
+  for (const file of [inImage(imageFd), ...parents]) {
+    const own = parents.length === 0 ? extents : extents.filter(({ source }) => source === file.source);
+    readExtents(b, file, own, (address) => address, "memory");
+  }
 }
 
 /** Cuts where a huge page begins, at least `bytes` after the start. */
@@ -73,13 +77,13 @@ function splitAfter(extents: readonly Extent[], bytes: bigint): [Extent[], Exten
   const second: Extent[] = [];
   let left = bytes;
   for (const extent of extents) {
-    const { address, length, fileOffset } = extent;
+    const { address, length, fileOffset, source } = extent;
     const wanted = left <= 0n ? 0n : alignUp(address + left, hugePageSize) - address;
     if (wanted >= length) first.push(extent);
     else if (wanted === 0n) second.push(extent);
     else {
-      first.push({ address, length: wanted, fileOffset });
-      second.push({ address: address + wanted, length: length - wanted, fileOffset: fileOffset + wanted });
+      first.push({ address, length: wanted, fileOffset, source });
+      second.push({ address: address + wanted, length: length - wanted, fileOffset: fileOffset + wanted, source });
     }
     left -= length;
   }

@@ -13,7 +13,7 @@ import { hugeShiftIn } from "../linux/huge-pages.js";
 import { AT, MAP, O, PROT, pageSize } from "./constants.js";
 import type { LowerContext } from "./context.js";
 import type { Slot } from "./operands.js";
-import { readExtents } from "./page-loading.js";
+import { inImage, readExtents } from "./page-loading.js";
 import { hugeMapFlags } from "./vma-plan.js";
 import { makeSegment } from "./sysv/segments.js";
 
@@ -123,7 +123,7 @@ export class StagedMemory {
       const fill = (): void =>
         readExtents(
           context.builder,
-          context.imageFd,
+          inImage(context.imageFd),
           this.checkpoint.extentsOf({ object }),
           (offset) => address + offset,
           segment === undefined ? "shared memory" : `shared memory segment ${segment.id}`,

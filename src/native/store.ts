@@ -75,7 +75,7 @@ export class StoreJob {
   readonly #pieces: Uint32Array;
   /** By page of all parts: `pageKind`. */
   readonly kinds: Uint8Array;
-  /** By page: the checksum of the run of stored pages that begins there. */
+  /** By page: the checksum of the run of pages of one kind, not zero, that begins there. */
   readonly sums: Uint32Array;
   /** By piece, where jobs compress: where its frame is in the file, and its bytes. */
   readonly frames: BigInt64Array | undefined;

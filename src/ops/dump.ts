@@ -106,6 +106,7 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
     });
   }
   assertCompressible(format, options.compress);
+  if (options.parent !== undefined) await assertParent(options.parent, format, options);
   const open = (shape: FormatAdapter["shape"]): PendingOutput =>
     openOutput(options.output, { shape, isExecutable: format.isExecutable, force: options.force });
   // Whether a core is a file or a directory only the tree tells; all else is refused before anything is frozen.
@@ -152,7 +153,12 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
       }
       await writing(
         options.output,
-        writeWithoutZeros(format, checkpoint, output, { bundle: options.bundle, compress: options.compress, onProgress }),
+        writeWithoutZeros(format, checkpoint, output, {
+          bundle: options.bundle,
+          compress: options.compress,
+          parent: options.parent,
+          onProgress,
+        }),
       );
       await turn();
       guard.check("dump");
@@ -250,6 +256,20 @@ async function freeze(
 function cgroupsToKeep({ manageCgroups, cgroupRoot }: DumpOptions): Pick<CollectOptions, "cgroups"> {
   if (manageCgroups === undefined || manageCgroups === "ignore") return {};
   return { cgroups: { mode: manageCgroups as CgroupMode, roots: cgroupRoot ?? [] } };
+}
+
+/** A parent that cannot be one is told before anything stands still. @throws CrimgError `usage.parent`, and what reading it throws */
+async function assertParent(parent: string, format: FormatAdapter, { output, compress }: DumpOptions): Promise<void> {
+  if (compress !== undefined) {
+    throw new CrimgError("usage.parent", "pages of a parent are not compressed", { hint: "leave --compress or --parent out" });
+  }
+  if (format.canHaveParent !== true) {
+    throw new CrimgError("usage.parent", `${format.id} cannot leave pages to a parent`, { hint: "leave --parent or --to out" });
+  }
+  if (resolve(parent) === resolve(output)) {
+    throw new CrimgError("usage.parent", "an image cannot replace its own parent", { hint: "name another file with -o" });
+  }
+  (await format.read?.(parent, { verify: true }))?.close();
 }
 
 /** Has the driver take the tree off its GPUs, if it is on any. */

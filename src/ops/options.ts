@@ -49,6 +49,8 @@ export interface DumpOptions extends ExternalOptions {
    * stands still until its memory is written.
    */
   readonly fork?: boolean;
+  /** An earlier image of the same tree: pages that it has are not stored again. */
+  readonly parent?: string;
   /** Store clean file pages too. */
   readonly bundle: boolean;
   /** Compress stored pages, in an executable image. */

@@ -21,8 +21,8 @@ import { openScratch } from "./output.js";
 const worthFork = 16n << 20n;
 /** Bytes that are copied at most: from there on the image itself is written while the tree stands still. */
 const mostCopied = 256n << 20n;
-/** What a fork does not pass on as it is. */
-const notForked = vm.dc | vm.wf | vm.dp;
+/** What a fork does not pass on as it is; of huge pages a child loses its own when the parent wants one and none is free. */
+const notForked = vm.dc | vm.wf | vm.dp | vm.ht;
 
 export interface SnapshotOptions {
   /** Where copies go: the file system of the image. */

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Writing in any format without pages of zeros. */
+import { CrimgError } from "../errors/crimg-error.js";
 import type { FormatAdapter, WriteOptions } from "../adapter/format.js";
 import type { Output } from "../adapter/output.js";
-import { CrimgError } from "../errors/crimg-error.js";
-import type { Checkpoint } from "../model/checkpoint.js";
+import { Checkpoint } from "../model/checkpoint.js";
 import { withoutZeroPages } from "../pages/storage-plan.js";
 
 /** @throws CrimgError `usage.compress` where the format cannot */
@@ -15,13 +15,15 @@ export function assertCompressible({ id, isExecutable }: FormatAdapter, compress
 }
 
 /** Writes a checkpoint; a format that does not deal with pages of zeros itself does not see them. */
-export async function writeWithoutZeros(
-  format: FormatAdapter,
-  checkpoint: Checkpoint,
-  output: Output,
-  options: WriteOptions,
-): Promise<void> {
+export async function writeWithoutZeros(format: FormatAdapter, given: Checkpoint, output: Output, options: WriteOptions): Promise<void> {
+  const { tables, sources, unknownTables } = given;
+  // Pages in parents are sources like any others, and become part of what is written.
+  const isMerged = tables.parents.length > 0 && format.canHaveParent !== true;
+  const checkpoint = isMerged ? new Checkpoint({ tables: { ...tables, parents: [] }, sources, unknownTables }) : given;
   const onProgress = (): void => options.onProgress?.(0n, 0n);
+  if (options.parent !== undefined && format.canHaveParent !== true) {
+    throw new CrimgError("usage.parent", `${format.id} cannot leave pages to a parent`, { hint: "leave --parent or --to out" });
+  }
   const seen = format.knowsZeroPages === true ? checkpoint : await withoutZeroPages(checkpoint, { onProgress });
   await format.write?.(seen, output, options);
 }

@@ -8,7 +8,7 @@
 import type { ExtentRow, VmaRow } from "../gen/tables.js";
 import { Checkpoint } from "../model/checkpoint.js";
 import type { CopyWatch } from "../model/page-source.js";
-import type { StoredRuns, StoreRange } from "./store-pages.js";
+import type { Base, StoredRuns, StoreRange } from "./store-pages.js";
 import { storePages } from "./store-pages.js";
 
 const pageSize = 4096n;
@@ -38,13 +38,19 @@ export interface StoredPart {
   /** Bytes of the extent before it. */
   readonly skip: bigint;
   readonly length: bigint;
-  /** Where it was written; -1: it is in the range's base. */
+  /** Where it was written, or where the base has it. */
   readonly offset: number;
+  /** What extents name the file by: 0 for the one that was written. */
+  readonly source: number;
   /** Whether it was written for this extent, and not for one that shares it. */
   readonly isOwn: boolean;
 }
 
-export function planStorage(checkpoint: Checkpoint): StoragePlan {
+/** Cuts a range where another file has, or has not, bytes that may be the same. */
+export type FindBase = (extent: ExtentRow, skip: bigint, length: bigint) => Iterable<{ readonly length: bigint; readonly base?: Base }>;
+
+/** @param findBase where another image may have the bytes of extents */
+export function planStorage(checkpoint: Checkpoint, findBase?: FindBase): StoragePlan {
   const { extents } = checkpoint.tables;
   const ranges: StoreRange[] = [];
   const holders = new Map<number, number[]>();
@@ -59,7 +65,20 @@ export function planStorage(checkpoint: Checkpoint): StoragePlan {
     const source = checkpoint.sources[extent.source];
     if (source !== undefined) {
       for (const { skip, length, keep } of keeper.cut(extent)) {
-        ranges.push({ source, position: extent.fileOffset + skip, length, address: extent.address + skip, keep });
+        let done = 0n;
+        for (const part of findBase?.(extent, skip, length) ?? [{ length, base: undefined }]) {
+          const at = skip + done;
+          const kept = done === 0n || keep === all ? keep : 0;
+          ranges.push({
+            source,
+            position: extent.fileOffset + at,
+            length: part.length,
+            address: extent.address + at,
+            keep: kept,
+            base: part.base,
+          });
+          done += part.length;
+        }
         total += length;
       }
     }
@@ -168,12 +187,15 @@ export function storedParts({ tables: { extents } }: Checkpoint, { ranges, origi
         const range = ranges[runs.range[run] ?? 0] as StoreRange;
         const skip = range.position - extent.fileOffset + BigInt(runs.skip[run] ?? 0);
         const [length, left] = [BigInt(runs.length[run] ?? 0), extent.length - skip];
-        parts.push({ row, skip, length: length < left ? length : left, offset: runs.offset[run] ?? 0, isOwn: true });
+        const stored = runs.offset[run] ?? 0;
+        const inBase = stored < 0 ? range.base : undefined;
+        const offset = inBase === undefined ? stored : Number(inBase.offset) + (runs.skip[run] ?? 0);
+        parts.push({ row, skip, length: length < left ? length : left, offset, source: inBase?.source ?? 0, isOwn: true });
       }
     } else {
       const [first, end] = placeOf[origin.holder] ?? [0, 0];
       for (let index = first; index < end; index++) {
-        const { skip, length, offset } = parts[index] as StoredPart;
+        const { skip, length, offset, source } = parts[index] as StoredPart;
         const from = skip > origin.skip ? skip : origin.skip;
         const to = skip + length < origin.skip + extent.length ? skip + length : origin.skip + extent.length;
         if (from >= to) continue;
@@ -181,7 +203,8 @@ export function storedParts({ tables: { extents } }: Checkpoint, { ranges, origi
           row,
           skip: from - origin.skip,
           length: to - from,
-          offset: offset < 0 ? offset : offset + Number(from - skip),
+          offset: offset + Number(from - skip),
+          source,
           isOwn: false,
         });
       }

@@ -29,6 +29,14 @@ const maxLanes = 2;
 /** Time between two looks at the progress, milliseconds. */
 const lookMs = 20;
 
+/** Where another file has bytes. */
+export interface Base {
+  readonly fd: number;
+  readonly offset: bigint;
+  /** What extents name it by. */
+  readonly source: number;
+}
+
 /** Bytes to be stored. */
 export interface StoreRange {
   readonly source: PageSource;
@@ -40,7 +48,7 @@ export interface StoreRange {
   /** Pages from the first on that are stored even if they are zero. */
   readonly keep: number;
   /** A file that may have the same bytes from an offset on: they need not be stored again. */
-  readonly base?: { readonly fd: number; readonly offset: bigint } | undefined;
+  readonly base?: Base | undefined;
   /** Where the bytes go, for `copyPages`. */
   readonly target?: bigint;
 }
@@ -57,6 +65,8 @@ export class StoredRuns {
   readonly offset: number[] = [];
   /** Checksums of the chunks of the runs that were written. */
   readonly sums: number[] = [];
+  /** Those of the chunks of the other runs. */
+  readonly baseSums: number[] = [];
   /** Where the file that was written ends; behind compressed pages: where it would end without. */
   end = 0;
   /** Frames of compressed pages, ascending, where pages are compressed. */
@@ -76,7 +86,7 @@ export class StoredRuns {
       while (page < kinds.length && kinds[page] === kind) page++;
       if (kind === pageKind.zero) continue;
       const length = (page - first) * pageSize;
-      if (kind === pageKind.kept) this.sums.push(sums[first] ?? 0);
+      (kind === pageKind.kept ? this.sums : this.baseSums).push(sums[first] ?? 0);
       this.#push(range, skip + first * pageSize, length, kind === pageKind.kept);
     }
   }
@@ -304,8 +314,9 @@ class Storing {
       // Here it is not compressed.
       const frame = this.runs.endOfFrames;
       let target = this.runs.frames === undefined ? before : frame;
+      if (this.fd >= 0) for (const [first, next] of keptRuns(kinds, pageKind.inBase)) sums[first] = checksumOf(pagesIn(bytes, first, next));
       for (const [first, next] of this.fd < 0 ? [] : keptRuns(kinds)) {
-        const run = bytes.subarray(first * pageSize, next * pageSize);
+        const run = pagesIn(bytes, first, next);
         sums[first] = checksumOf(run);
         writeFully(this.fd, run, BigInt(target));
         target += run.length;
@@ -327,13 +338,15 @@ class Storing {
   }
 }
 
-/** Runs of pages that are stored: [first, behind the last]. */
-function* keptRuns(kinds: Uint8Array): Generator<readonly [number, number]> {
+const pagesIn = (bytes: Uint8Array, first: number, next: number): Uint8Array => bytes.subarray(first * pageSize, next * pageSize);
+
+/** Runs of pages of one kind, by default of those that are stored: [first, behind the last]. */
+function* keptRuns(kinds: Uint8Array, kind: number = pageKind.kept): Generator<readonly [number, number]> {
   for (let first = 0; first < kinds.length; ) {
     let next = first;
-    while (next < kinds.length && kinds[next] === pageKind.kept) next++;
+    while (next < kinds.length && kinds[next] === kind) next++;
     if (next > first) yield [first, next];
-    while (next < kinds.length && kinds[next] !== pageKind.kept) next++;
+    while (next < kinds.length && kinds[next] !== kind) next++;
     first = next;
   }
 }

@@ -3,7 +3,7 @@
  * A program that changes, drops, moves and forks its memory all the time, on two threads, and checks all of it: every region
  * has a sum of its pages' values, which only memory of one moment has. Its regions are private, shared, not passed on to forks,
  * wiped in forks, of a memfd, and of a file mapped privately. It also counts its children and their signals.
- * usage: changes-memory LOG MIB; LOG gets "tick N", or "broken: …".
+ * usage: changes-memory LOG MIB [MIB THAT STAY]; LOG gets "tick N", or "broken: …".
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -121,11 +121,13 @@ static void *map(size_t pages, int flags, int fd)
 
 int main(int argc, char **argv)
 {
-	size_t pages = (argc == 3 ? strtoul(argv[2], 0, 10) : 0) * 256;
+	size_t pages = (argc >= 3 ? strtoul(argv[2], 0, 10) : 0) * 256;
 	struct sigaction action = { .sa_handler = on_child, .sa_flags = SA_RESTART };
 	uint64_t state = 0x9e3779b97f4a7c15u;
 	char name[4096];
 	int memfd = memfd_create("changing", 0), file;
+	size_t kept = argc >= 4 ? strtoul(argv[3], 0, 10) << 17 : 0;
+	uint64_t *keeps = kept ? mmap(0, kept * 8, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) : 0;
 	pthread_t other;
 
 	log_fd = open(argv[1], O_WRONLY | O_CREAT | O_APPEND, 0600);
@@ -147,6 +149,7 @@ int main(int argc, char **argv)
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGCHLD);
 	pthread_sigmask(SIG_BLOCK, &signals, 0);
+	for (size_t i = 0; i < kept; i++) keeps[i] = i * 0x9e3779b97f4a7c15u + 1;
 	if (pthread_create(&other, 0, thread, 0)) return 2;
 	pthread_sigmask(SIG_UNBLOCK, &signals, 0);
 	for (int n = 1;; n++) {
@@ -168,6 +171,8 @@ int main(int argc, char **argv)
 		if (n % 4 == 0) forks(n);
 		for (int i = 0; i < THREADS; i++)
 			if (check(&regions[i], "main", i)) _exit(3);
+		for (size_t i = 0; i < kept; i += 509)
+			if (keeps[i] != i * 0x9e3779b97f4a7c15u + 1) dprintf(log_fd, "broken: word %zu of what stays\n", i);
 		dprintf(log_fd, "tick %d\n", n);
 		usleep(2000);
 	}

@@ -90,7 +90,7 @@ for (const kind of ["file", "process", "buffer", "checked"] as const) {
             length: BigInt(length),
             address: BigInt((kind === "checked" ? first : phase) * page),
             keep,
-            base: hasBase && cut === 0 ? { fd: baseFd, offset: BigInt(first * page) } : undefined,
+            base: hasBase && cut === 0 ? { fd: baseFd, offset: BigInt(first * page), source: 1 } : undefined,
           };
         });
         const fd = openSync(out, "w+");
@@ -128,6 +128,7 @@ for (const kind of ["file", "process", "buffer", "checked"] as const) {
           const chunks = StoredChunks.of(extents);
           const found = [...chunks.offsets].map((offset, index) => storedSum(crc32c(stored.subarray(offset, chunks.endOf(index)))));
           assert.deepEqual(runs.sums, found);
+          assert.equal(runs.baseSums.length === 0, !runs.offset.some((offset) => offset < 0));
           assert.equal(runs.end, start + extents.reduce((sum, { length }) => sum + Number(length), 0));
         } finally {
           closeSync(fd);

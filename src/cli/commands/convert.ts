@@ -34,6 +34,10 @@ export const command = defineCommand({
     clock: clockOption("If the resume of OUT does not choose"),
     ...lazyOptions("If the resume of OUT does not choose"),
     ...rootOptions,
+    flatten: {
+      type: "boolean",
+      describe: "Merge an image and its parents (dump --parent) into one that needs no other: convert always does",
+    },
     full: { type: "boolean", describe: "Core files: all memory instead of what the kernel's coredump_filter selects" },
     inlinePages: { type: "boolean", describe: "JSON: store pages in the document, as base64" },
     force: { type: "boolean", alias: "f", describe: "Replace OUT if it exists" },

@@ -26,6 +26,12 @@ export const command = defineCommand({
     output: { type: "string", alias: "o", value: "FILE", describe: "The image; PID.elf if absent", isFile: true },
     leaveRunning: { type: "boolean", describe: "Let the tree continue" },
     leaveStopped: { type: "boolean", describe: "Leave the tree stopped" },
+    parent: {
+      type: "string",
+      value: "IMAGE",
+      describe: "Store only pages that IMAGE, an earlier one of the same tree, does not have; resuming needs both",
+      isFile: true,
+    },
     noFork: {
       type: "boolean",
       describe: "With --leave-running: keep no copy of the memory by a fork; the tree stands still until its memory is written",
@@ -57,6 +63,7 @@ export const command = defineCommand({
   examples: [
     { command: "crimg dump 4711 -o image.elf", text: "freeze; ./image.elf resumes" },
     { command: "crimg dump $(pidof redis-server) --leave-running", text: "a snapshot of a running server" },
+    { command: "crimg dump 4711 --leave-running --parent image.elf -o next.elf", text: "only what has changed since" },
     { command: "crimg dump 4711 -o criu-dir --to criu", text: "for CRIU" },
   ],
   async run(args, terminal) {
@@ -81,6 +88,7 @@ export const command = defineCommand({
         force: args.force,
         sync: args.sync,
         fork: !args.noFork,
+        ...(args.parent === undefined ? {} : { parent: args.parent }),
         bundle: args.bundle,
         rehearse: args.rehearse,
         ...parseClock(args.clock),

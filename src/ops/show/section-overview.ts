@@ -89,6 +89,7 @@ function needs(scope: Scope): Block {
       `${sockets === 0 ? "" : `, ${counted(sockets, "socket")}`}, ` +
       `and a processor with ${xfeatureNames(tables.checkpoint[0]?.xfeatures ?? 0n)}`,
   ];
+  for (const { path } of tables.parents) lines.push(`it needs its parent image ${path}, which has pages of it`);
   const context = { checkpoint, tables, facts: hostFacts() };
   const problems: string[] = [];
   for (const rule of imageRules) {

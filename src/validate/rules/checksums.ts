@@ -77,7 +77,9 @@ function* shapeProblems({ segments, plain, frames }: Container, chunks: StoredCh
 
 /** The extent that an offset of the file belongs to. */
 function extentAt(extents: readonly ExtentRow[], offset: bigint): string {
-  const row = extents.findIndex((extent) => extent.fileOffset <= offset && offset < extent.fileOffset + extent.length);
+  const row = extents.findIndex(
+    (extent) => extent.source === 0 && extent.fileOffset <= offset && offset < extent.fileOffset + extent.length,
+  );
   const extent = extents[row];
   if (extent === undefined) return "no extent";
   const address = extent.address + (offset - extent.fileOffset);

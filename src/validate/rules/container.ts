@@ -96,7 +96,8 @@ function partsOf({ header, segments, checkpoint, frames }: Container): Part[] {
     }),
     ...rowsWithOwnBytes(checkpoint.tables).flatMap((row) => {
       const extent = checkpoint.tables.extents[row];
-      return extent === undefined || extent.fileOffset >= firstFrame ? [] : [part(`extents[${row}]`, extent.fileOffset, extent.length)];
+      if (extent === undefined || extent.source !== 0 || extent.fileOffset >= firstFrame) return [];
+      return [part(`extents[${row}]`, extent.fileOffset, extent.length)];
     }),
     ...frames.map(({ fileOffset, stored }, index) => part(`frames[${index}]`, BigInt(fileOffset), BigInt(stored))),
   ];
@@ -234,9 +235,9 @@ export const containerRules: readonly ContainerRule[] = [
           yield { message: "a byte between tables is not zero", place: { path: "tables", offset: segment.pOffset + BigInt(end + wrong) } };
         end = Math.max(end, table.offset + table.rowCount * table.rowLength);
       }
-      for (const [row, { fileOffset, length }] of checkpoint.tables.extents.entries()) {
+      for (const [row, { fileOffset, length, source }] of checkpoint.tables.extents.entries()) {
         const rest = Number(-length & 4095n);
-        if (rest === 0 || fileOffset + length + BigInt(rest) > plain.size) continue;
+        if (rest === 0 || source !== 0 || fileOffset + length + BigInt(rest) > plain.size) continue;
         const wrong = plain.read(fileOffset + length, rest).findIndex((byte) => byte !== 0);
         if (wrong >= 0)
           yield {

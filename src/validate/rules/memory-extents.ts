@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Rules about stored pages: where they belong, and where their bytes are. */
+import { CrimgError } from "../../errors/crimg-error.js";
 import { rowsWithOwnBytes } from "../../model/shared-pages.js";
 import type { ExtentRow, VmaRow } from "../../gen/tables.js";
 import { type ModelContext, type ModelRule, hex, modelRule, pageSize } from "../model-context.js";
@@ -43,8 +44,24 @@ function reaches({ checkpoint }: ModelContext, extent: ExtentRow): boolean {
   try {
     checkpoint.sources[extent.source]?.read(extent.fileOffset + extent.length - 1n, new Uint8Array(1));
     return true;
-  } catch {
-    return false;
+  } catch (error) {
+    // That a parent is not there is told by a rule of its own.
+    return error instanceof CrimgError && error.code.startsWith("parent.");
+  }
+}
+
+/** Why the file of a parent cannot be read. */
+function parentProblem(
+  { checkpoint }: ModelContext,
+  row: number,
+): { readonly message: string; readonly hint?: string | undefined } | undefined {
+  const source = checkpoint.sources[row + 1];
+  if (source === undefined) return { message: `nobody has opened parents[${row}]` };
+  try {
+    source.read(0n, new Uint8Array(1));
+    return undefined;
+  } catch (error) {
+    return error instanceof CrimgError ? { message: error.message, hint: error.hint } : undefined;
   }
 }
 
@@ -149,7 +166,10 @@ export const extentRules: readonly ModelRule[] = [
     function* ({ tables, format }) {
       if (format !== "ckpt-elf") return;
       const own = rowsWithOwnBytes(tables).map((row) => [row, tables.extents[row] as ExtentRow] as const);
-      const sorted = own.sort(([, a], [, b]) => (a.fileOffset < b.fileOffset ? -1 : a.fileOffset > b.fileOffset ? 1 : 0));
+      // What parents have is no byte of this file.
+      const sorted = own
+        .filter(([, { source }]) => source === 0)
+        .sort(([, a], [, b]) => (a.fileOffset < b.fileOffset ? -1 : a.fileOffset > b.fileOffset ? 1 : 0));
       let before: ExtentRow | undefined;
       for (const [row, extent] of sorted) {
         if (before !== undefined && extent.source === before.source && extent.fileOffset < before.fileOffset + before.length) {
@@ -214,6 +234,15 @@ export const extentRules: readonly ModelRule[] = [
           expected: `below ${checkpoint.sources.length}`,
           actual: String(extent.source),
         };
+      }
+    },
+  ),
+  modelRule(
+    { code: "pages.parent", facet: "memory", summary: "The images that have pages of this one are there.", spec: "SPEC 7.2" },
+    function* (context) {
+      for (const row of context.tables.parents.keys()) {
+        const problem = parentProblem(context, row);
+        if (problem !== undefined) yield { ...problem, at: { table: "parents", row, field: "path" } };
       }
     },
   ),

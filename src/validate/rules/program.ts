@@ -27,7 +27,7 @@ import type { Checkpoint } from "../../model/checkpoint.js";
 import { planInheritance } from "../../lower/inheritance.js";
 import { lowerCheckpoint } from "../../lower/lower.js";
 import { planTree } from "../../lower/tree-plan.js";
-import { putProgramSums } from "../../lower/program-sums.js";
+import { putProgramSums, takeForeignSums } from "../../lower/program-sums.js";
 import type { VmaRow } from "../../gen/tables.js";
 import type { Problem, Rule } from "../finding.js";
 import { hex } from "../model-context.js";
@@ -393,6 +393,7 @@ export const programRules: readonly ProgramRule[] = [
           ...(container.frames.length === 0 ? {} : { frames: { records: frameRecords(container.frames), count: container.frames.length } }),
           lowerDescriptors: (context) => new DescriptorProgram(context),
         });
+        if (bytes.length === linked.bytes.length) takeForeignSums(linked, bytes);
         if (container.sums?.chunks) putProgramSums(linked, container.sums.chunks, readInterpreter().checksum);
         derived = linked.bytes;
       } catch (error) {

@@ -41,6 +41,7 @@ import {
   networkRouteRowSize,
   objectRowSize,
   openFileRowSize,
+  parentRowSize,
   pendingSignalRowSize,
   pipeRowSize,
   posixMessageRowSize,
@@ -85,6 +86,7 @@ import {
   readNetworkRouteRow,
   readObjectRow,
   readOpenFileRow,
+  readParentRow,
   readPendingSignalRow,
   readPipeRow,
   readPosixMessageRow,
@@ -174,6 +176,7 @@ import {
   writeNetworkRouteRow,
   writeObjectRow,
   writeOpenFileRow,
+  writeParentRow,
   writePendingSignalRow,
   writePipeRow,
   writePosixMessageRow,
@@ -244,6 +247,7 @@ import type {
   NetworkRouteRow,
   ObjectRow,
   OpenFileRow,
+  ParentRow,
   PendingSignalRow,
   PipeRow,
   PosixMessageRow,
@@ -916,6 +920,14 @@ export const absentRegionArbitrary: fc.Arbitrary<AbsentRegionRow> = fc.record({
   end: u8,
 });
 
+export const parentArbitrary: fc.Arbitrary<ParentRow> = fc.record({
+  path: text(20),
+  checkLength: u4,
+  size: u8,
+  checkOffset: u8,
+  checkSum: u4,
+});
+
 export const terminalArbitrary: fc.Arbitrary<TerminalRow> = fc.record({
   kind: fc.constantFrom("pty", "outside", "hung_up"),
   index: u4,
@@ -1042,6 +1054,7 @@ export const codecCases: readonly CodecCase[] = [
   codecCase("ckpt_elf_v2::loss", lossRowSize, lossArbitrary, readLossRow, writeLossRow),
   codecCase("ckpt_elf_v2::guard_region", guardRegionRowSize, guardRegionArbitrary, readGuardRegionRow, writeGuardRegionRow),
   codecCase("ckpt_elf_v2::absent_region", absentRegionRowSize, absentRegionArbitrary, readAbsentRegionRow, writeAbsentRegionRow),
+  codecCase("ckpt_elf_v2::parent", parentRowSize, parentArbitrary, readParentRow, writeParentRow),
   codecCase("ckpt_elf_v2::terminal", terminalRowSize, terminalArbitrary, readTerminalRow, writeTerminalRow),
   codecCase("ckpt_elf_v2::memory_policy", memoryPolicyRowSize, memoryPolicyArbitrary, readMemoryPolicyRow, writeMemoryPolicyRow),
   codecCase("ckpt_elf_v2::epoll_parameters", epollParametersRowSize, epollParametersArbitrary, readEpollParametersRow, writeEpollParametersRow),
@@ -1107,6 +1120,7 @@ export const rowArbitraries: { readonly [Name in keyof Tables]: fc.Arbitrary<Tab
   sysvMessages: sysvMessageArbitrary,
   posixQueues: posixQueueArbitrary,
   posixMessages: posixMessageArbitrary,
+  parents: parentArbitrary,
   namespaces: namespaceArbitrary,
   taskNamespaces: taskNamespaceArbitrary,
   idMaps: idMapArbitrary,

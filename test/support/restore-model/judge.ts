@@ -64,20 +64,23 @@ function assertMemory(machine: Machine, checkpoint: Checkpoint, mm: number, proc
   const stored = checkpoint
     .extentsOf({ mm })
     .filter(({ address }) => !droppable.some(({ start, end }) => start <= address && address < end))
-    .map(({ address, length, fileOffset }) => ({ start: address, end: address + length, fileOffset }));
+    .map(({ address, length, fileOffset, source }) => {
+      const path = source === 0 ? machine.image.path : (checkpoint.tables.parents[source - 1]?.path ?? "");
+      return { start: address, end: address + length, fileOffset, path };
+    });
   const read = machine.loaded.get(process.mappings) ?? [];
   assert.deepEqual(runs(read), runs(stored), `stored pages of ${process.pid}`);
 }
 
 /** Stored bytes by address, pieces that follow each other in memory and in the file put together. */
 function runs(pieces: readonly Loaded[]): string[] {
-  const result: { start: bigint; end: bigint; fileOffset: bigint }[] = [];
-  for (const { start, end, fileOffset } of [...pieces].sort((a, b) => (a.start < b.start ? -1 : 1))) {
+  const result: { start: bigint; end: bigint; fileOffset: bigint; path: string }[] = [];
+  for (const { start, end, fileOffset, path } of [...pieces].sort((a, b) => (a.start < b.start ? -1 : 1))) {
     const last = result.at(-1);
-    if (last?.end === start && fileOffset - last.fileOffset === start - last.start) last.end = end;
-    else result.push({ start, end, fileOffset });
+    if (last?.end === start && last.path === path && fileOffset - last.fileOffset === start - last.start) last.end = end;
+    else result.push({ start, end, fileOffset, path });
   }
-  return result.map(({ start, end, fileOffset }) => `${start.toString(16)}-${end.toString(16)} from ${fileOffset}`);
+  return result.map(({ start, end, fileOffset, path }) => `${start.toString(16)}-${end.toString(16)} from ${fileOffset} of ${path}`);
 }
 
 /** Calls that a resumed thread makes again: ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND, ERESTART_RESTARTBLOCK (SPEC 8). */

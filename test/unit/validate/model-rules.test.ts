@@ -2,7 +2,7 @@
 /** Every rule over the model has an example that it finds fault with, and the valid model passes them all. */
 import assert from "node:assert/strict";
 import test from "node:test";
-import type { MutableTables } from "../../../src/gen/tables.js";
+import { type MutableTables, parentRow } from "../../../src/gen/tables.js";
 import {
   absentRegionRow,
   guardRegionRow,
@@ -215,6 +215,7 @@ const broken: Readonly<Record<string, readonly ((tables: MutableTables) => void)
   "pages.file-twice": [set("extents", 1, { fileOffset: 4096n })],
   "pages.outside-mapping": [set("extents", 0, { address: 0x1000n }), set("extents", 1, { length: 0x4000n })],
   "pages.outside-object": [set("extents", 4, { address: 0x3000n })],
+  "pages.parent": [(tables) => void tables.parents.push(parentRow({ path: "/base.elf" }))],
   "pages.source": [set("extents", 0, { source: 3 })],
   "pages.outside-file": [set("extents", 0, { fileOffset: 1n << 40n })],
   "absent.range": [absent({ start: 0x1000n, end: 0x2000n }), absent({ start: 0x403000n, end: 0x403000n })],
