@@ -975,7 +975,8 @@ types:
       - { id: path, type: str_ref, doc: "Where it was, an absolute path." }
       - { id: check_length, type: u4, doc: "Bytes that are looked at before it is used, whole pages." }
       - { id: size, type: u8, doc: "Bytes of the file." }
-      - { id: check_offset, type: u8, -crimg-format: hex, doc: "Where they begin: the first page of its tables, with the checksums of the whole file." }
+      - { id: check_offset, type: u8, -crimg-format: hex, doc: "Where they begin: the first page of its tables, with the checksums of
+          the whole file." }
       - { id: check_sum, type: u4, -crimg-format: hex, doc: "Their checksum (7.1)." }
       - { id: reserved, type: u4, doc: "Zero." }
   terminal:
