@@ -42,7 +42,7 @@ export interface LkmlStep {
   readonly offset: bigint;
   /** Path in structure. */
   readonly path: string;
-  /** What the loader does in silence, though it is hardly meant: the image runs, but not as it was. */
+  /** What the loader accepts although it is probably not intended: the image runs, but not as it was. */
   readonly remark?: string;
 }
 

@@ -81,7 +81,7 @@ function readVmas(bytes: FileBytes, { vmas }: CkptHeaders): VmaEntry[] {
   return entries;
 }
 
-/** The pid stands in every area; an image without areas of a process has it in its name at most. */
+/** The pid is in every mapping; an image without areas of a process has it in its name at most. */
 function pidOf(vmas: readonly VmaEntry[], path: string): number {
   const stated = vmas.map((vma) => vma.pid).find((pid) => pid > 0 && pid <= maxPid);
   const named = Number(/([1-9][0-9]{0,6})\.elf$/.exec(basename(path))?.[1] ?? 0);

@@ -13,7 +13,7 @@ import type { VmaEntry } from "../../src/gen/ckpt-elf-v1.js";
 import { fdinfoMagic, fdinfoTypeValues, readFdinfoEntry } from "../../src/gen/crtools-2011.js";
 import { formatId } from "./headers.js";
 
-/** Largest fdinfo image that is looked at. */
+/** Largest fdinfo image that is read. */
 const maxFdinfoBytes = 16 << 20;
 
 /** Finds the path of the file that an area maps, if there is a way to know. */

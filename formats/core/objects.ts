@@ -9,7 +9,7 @@ const sharedMemoryName = "/dev/zero (deleted)";
 
 export type ObjectClass = "file" | "ghost" | "memfd" | "shared_memory";
 
-/** What a name of NT_FILE stands for. */
+/** What a name of NT_FILE refers to. */
 export function classOf(name: string): ObjectClass {
   if (name === sharedMemoryName || name.startsWith("/SYSV")) return "shared_memory";
   if (name.startsWith("/memfd:")) return "memfd";

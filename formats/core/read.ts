@@ -39,7 +39,7 @@ import { onlyDumped } from "./dump-list.js";
 import { readLosses } from "./losses.js";
 import { addAbsentRegions, cutOff, type Missing } from "./absent.js";
 
-/** Largest piece of memory that is looked at to derive something. */
+/** Largest piece of memory that is read to derive something. */
 const maxLookBytes = 9 << 20;
 
 /** The reserve of a malloc arena is 64 MiB, the largest guard that is common. */

@@ -20,7 +20,7 @@ export function withSystemCalls(tables: MutableTables, view: MemoryView): Mutabl
   return { ...tables, threads };
 }
 
-/** Whether a system call stands before an address; undefined if it cannot be seen. */
+/** Whether there is a system call before an address; undefined if it cannot be seen. */
 function followsCall(view: MemoryView, ip: bigint): boolean | undefined {
   // The kernel may also have put the thread back onto the instruction, to restart the call.
   const seen = [ip - 2n, ip].map((address) => bytesAt(view, address));

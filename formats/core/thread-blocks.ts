@@ -6,7 +6,7 @@
  * - glibc (x86-64, 2.34 to 2.41 looked at; nptl/descr.h): the block holds its own address at 0 and 16, the thread id at 720,
  *   which is the address given to the kernel, and the head of the robust list at 736, whose second word is -32;
  * - musl (1.1.22 to 1.2.5; src/internal/pthread_impl.h): its own address at 0, the thread id at 48. The kernel clears
- *   `__thread_list_lock`, one for all threads, whose address stands in the code that calls set_tid_address.
+ *   `__thread_list_lock`, one for all threads, whose address is in the code that calls set_tid_address.
  *
  * Where the bytes do not fit, nothing is assumed.
  */

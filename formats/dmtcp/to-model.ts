@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Image → rows. DMTCP keeps thread contexts in its own library's memory: there are no registers to be had. */
+/** Image → rows. DMTCP keeps thread contexts in its own library's memory: there are no registers in the image. */
 import { decodeText } from "../../src/bytes/text.js";
 import { CrimgError } from "../../src/errors/crimg-error.js";
 import type { ImageHeader } from "../../src/gen/dmtcp.js";

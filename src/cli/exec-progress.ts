@@ -14,7 +14,7 @@ import { bytesReadBy, watchResume } from "../ops/watch-resume.js";
 import { progressOn } from "./progress.js";
 import type { Terminal } from "./terminal.js";
 
-/** The word that stands for a command nobody types (main.ts). */
+/** The word for an internal command (main.ts). */
 const watchWord = "__watch-resume";
 
 /** Images that store less are there before anybody wonders. */

@@ -33,7 +33,7 @@ function yargsOption(spec: OptionSpec, forHelp: boolean): Options {
   const isList = spec.type === "strings";
   return {
     ...(forHelp ? { describe: spec.describe } : { hidden: true }),
-    // Numbers are taken as text and converted below: yargs would turn "abc" into NaN in silence.
+    // Numbers are taken as text and converted below: yargs would turn "abc" into NaN without an error.
     ...(spec.type === "boolean" ? { boolean: true } : isList ? { array: true, string: true } : { string: true }),
     ...(isList || spec.type === "boolean" || spec.valueOptional ? {} : { requiresArg: true }),
     ...(isList ? { nargs: 1 } : {}),

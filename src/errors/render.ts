@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** The one place that turns errors and places into words, or into JSON. */
+/** Renders errors and places as text or JSON. */
 import { CrimgError, type Location } from "./crimg-error.js";
 import { type JsonValue, toJsonValue } from "./json.js";
 

@@ -53,7 +53,7 @@ async function writing<Result>(path: string, work: Promise<Result>): Promise<Res
   }
 }
 
-/** The errno of a failed write, whoever made the call. */
+/** The errno of a failed write, made by any of the callers. */
 function writeFailure(error: unknown): number | undefined {
   const about: ReadonlySet<number> = new Set([errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO, errno.EROFS]);
   if (error instanceof SysError) return /write|copy_file_range/.test(error.call) && about.has(error.errno) ? error.errno : undefined;

@@ -44,7 +44,7 @@ export function classifyAreas(
     const overlap = storedIn(stored, entry);
     if (kind === "file_shared") {
       if (overlap === "none") return { kind, path };
-      // The original tool stores none of these pages. Whoever stores them all means that the file is not needed.
+      // The original tool stores none of these pages. A writer that stores all of them does not need the file.
       if (overlap === "all") return { kind: "anon_shared", path: undefined };
       const range = `0x${entry.start.toString(16)}-0x${entry.end.toString(16)}`;
       throw new CrimgError("pages.file", `of ${range}, which shares a file, either all pages or none must be stored`, {

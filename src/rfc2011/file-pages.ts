@@ -51,7 +51,7 @@ class RunPages implements PageSource {
   }
 
   close(): void {
-    // The view is closed by whoever made the plan.
+    // The caller that made the plan closes the view.
   }
 }
 

@@ -41,7 +41,7 @@ export function tableKind(table: TableName): number {
   return spec.kind;
 }
 
-/** A foreign row of a row of a table; table "checkpoint" stands for the whole. */
+/** A foreign row for a row of a table; table "checkpoint" means the whole checkpoint. */
 export function foreignOf(table: TableName, row: number, key: ForeignKey, value: Uint8Array): ForeignRow {
   return foreignRow({ format: foreignFormat, table: table === "checkpoint" ? 0 : tableKind(table), row, key, value });
 }

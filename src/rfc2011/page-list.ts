@@ -24,7 +24,7 @@ export interface PageRun {
   readonly position: bigint;
 }
 
-/** A list as it stands in a file. */
+/** A list as stored in a file. */
 export interface PageList {
   /** In the order of the file. */
   readonly runs: readonly PageRun[];

@@ -13,7 +13,7 @@ export function encodePersonality(personality: number): number {
 /** Bits that a personality can have: the execution domain, and the flags from UNAME26 to ADDR_LIMIT_3GB. */
 const knownBits = 0x0ffe00ff;
 
-/** The personality that a stored number stands for; 0 where it can be none. */
+/** The personality of a stored number; 0 if it is not a valid one. */
 export function decodePersonality(stored: number): number {
   const personality = Number.parseInt(String(stored), 16);
   return personality <= 0xffff_ffff && (personality & ~knownBits) === 0 ? personality : 0;

@@ -33,7 +33,7 @@ export function writableTasks(checkpoint: Checkpoint, pid: number | undefined): 
   });
 }
 
-/** Pids in words, at most ten of them. */
+/** Pids as text, at most ten of them. */
 export function pidsOf(checkpoint: Checkpoint, tasks: readonly number[]): string {
   const pids = tasks.map((task) => checkpoint.tables.tasks[task]?.pid ?? 0);
   return pids.slice(0, 10).join(", ") + (pids.length > 10 ? ` and ${pids.length - 10} more` : "");

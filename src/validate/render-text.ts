@@ -6,7 +6,7 @@ import type { Finding, Severity } from "./finding.js";
 
 export interface FindingTextOptions {
   readonly color: boolean;
-  /** Bytes around the place, read from the file. Content of an image: only for the terminal of whoever may read it. */
+  /** Bytes around the place, read from the file. Content of an image: only for the terminal of a user who may read it. */
   readonly excerpt: boolean;
 }
 

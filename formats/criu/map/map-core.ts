@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** core-TID.img ↔ a thread row, and for a leader what hangs on its task. Each mapping stands beside its inverse. */
+/** core-TID.img ↔ a thread row, and for a leader what belongs to its task. Each mapping is next to its inverse. */
 import { create } from "@bufbuild/protobuf";
 import { type Gpregs, gpregs, type TaskRow, type ThreadRow, tlsEntry, type TlsEntry } from "../../../src/gen/tables.js";
 import {

@@ -257,7 +257,7 @@ function addObjectContents(builder: ModelBuilder, pages: PagemapReader): void {
   });
 }
 
-/** Entries and images that nothing in the model stands for. */
+/** Entries and images that have no counterpart in the model. */
 function keepUnused(builder: ModelBuilder): void {
   const { wire, foreign } = builder;
   for (const [row, ids] of builder.objectFileIds) {

@@ -20,7 +20,7 @@ export function contentBound(head: Uint8Array, compressedSize: bigint): bigint |
   if (head.length < elfHeaderSize || Buffer.from(head.subarray(0, 5)).toString("latin1") !== "\x7fELF\x02") return other;
   try {
     const header = readElfHeader(new ByteReader(head));
-    // The number of headers stands in a section header at the end: nothing is promised before that is there.
+    // The number of headers is in a section header at the end: no bound is known before that has been read.
     if (header.ePhnum === pnXnum || header.ePhentsize !== programHeaderSize) return other;
     const tableEnd = header.ePhoff + BigInt(header.ePhnum * programHeaderSize);
     if (tableEnd > BigInt(head.length)) return undefined;

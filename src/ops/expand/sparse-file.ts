@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** A nameless file that is written from its start; pages of zeros become holes, so that it takes the room of its data only. */
+/** A nameless file that is written from its start; pages of zeros become holes, so that it takes no more space than its data. */
 import { randomBytes } from "node:crypto";
 import { closeSync, ftruncateSync, openSync, statfsSync, unlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -9,7 +9,7 @@ import { writeFully } from "../../pages/file-source.js";
 
 const page = 4096;
 const zeros = Buffer.alloc(page);
-/** Room that must stay free in the folder, and how often that is looked at, bytes. */
+/** Bytes that must stay free in the folder, and after how many bytes this is checked. */
 const reserve = 128n << 20n;
 const lookEvery = 32 << 20;
 

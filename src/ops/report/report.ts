@@ -14,7 +14,7 @@ import { type Trial, tryDump } from "./trial.js";
 export interface ReportOptions {
   /** The root of the tree; the machine alone if absent. */
   readonly pid?: number;
-  /** False: the tree is looked at, and not frozen. */
+  /** False: the tree is not frozen. */
   readonly freeze: boolean;
   /** Classes that a dump would leave out, as `crimg dump --ignore` takes them. */
   readonly ignore: readonly string[];

@@ -39,7 +39,7 @@ function executable(bytes: Uint8Array): number {
 }
 
 /**
- * Node raises its own soft limit on open files to the hard one; what the command is due is the limit of whoever started
+ * Node raises its own soft limit on open files to the hard one; the command must get the limit of the process that started
  * crimg, as far as can be told.
  */
 function callersLimit(): { soft: bigint; hard: bigint } | undefined {

@@ -91,7 +91,7 @@ export class OutputWatch {
         try {
           writeAll(index + 1, chunk);
         } catch {
-          // Whoever read our output is gone: the job goes on.
+          // The reader of our output is gone: the job continues.
         }
         this.#look(index, chunk.toString("utf8"));
       });

@@ -133,7 +133,7 @@ function gpuRowsOf(scope: Scope): SelectedRows {
   return cudaProcesses.length === 0 ? {} : { gpus: gpus.map((_, row) => row), cudaProcesses: rowsOfTasks(cudaProcesses, scope) };
 }
 
-/** Of one process: where its code, data, heap and stack begin, and the directories that it stands in. */
+/** Of one process: where its code, data, heap and stack begin, and its directories. */
 function places(scope: Scope, index: number): Block[] {
   const { mms, objects, tasks } = scope.checkpoint.tables;
   const task = tasks[index];

@@ -52,7 +52,7 @@ const singles: Readonly<Record<string, DescMessage>> = {
 const others = ["pagemap", "ghost-file", "pipes-data", "fifo-data", "sk-queues"] as const;
 const kinds = [...Object.keys(lists), ...Object.keys(singles), ...others];
 
-/** The kind of an image that begins with these two words; `pagemap` stands for pagemap-shmem too. */
+/** The kind of an image that begins with these two words; `pagemap` is also the kind of pagemap-shmem. */
 export function criuKind(first: number, second: number | undefined): string | undefined {
   if (first === magicOf("inventory")) return "inventory";
   return first === commonMagic ? kinds.find((kind) => magicOf(kind) === second) : undefined;

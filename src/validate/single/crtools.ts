@@ -14,7 +14,7 @@ import { readPageList } from "../../rfc2011/page-list.js";
 /** Largest file that is read whole. */
 const maxSmallBytes = 64n << 20n;
 
-/** The kind with this magic; `pages` stands for pages-shmem too, which has the same one. */
+/** The kind with this magic; `pages` is also the kind of pages-shmem, which has the same one. */
 export function crtoolsKind(magic: number): ImageKind | undefined {
   return (Object.keys(imageMagics) as ImageKind[]).find((kind) => imageMagics[kind] === magic);
 }
