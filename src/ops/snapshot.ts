@@ -18,7 +18,7 @@ import { storePages } from "../pages/store-pages.js";
 import { openScratch } from "./output.js";
 
 /** Bytes of one process from which a fork is cheaper than a copy. */
-const worthFork = 16n << 20n;
+const worthFork = 4n << 20n;
 /** Bytes that are copied at most: from there on the image itself is written while the tree stands still. */
 const mostCopied = 256n << 20n;
 /** What a fork does not pass on as it is; of huge pages a child loses its own when the parent wants one and none is free. */
