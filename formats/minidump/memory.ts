@@ -3,6 +3,7 @@
  * Memory of a minidump. Its ranges need not begin or end at pages (stacks begin at the stack pointer); the model knows whole
  * pages, so what is missing of a page reads as zero. Positions of this source are addresses.
  */
+import { copyByReading } from "../../src/pages/copy-by-reading.js";
 import { assertRange, type RandomBytes } from "../../src/bytes/random-bytes.js";
 import { CrimgError } from "../../src/errors/crimg-error.js";
 import {
@@ -15,11 +16,9 @@ import {
   streamMemoryList,
 } from "../../src/gen/minidump.js";
 import type { ByteRange, PageSource } from "../../src/model/page-source.js";
-import { writeFully } from "../../src/pages/file-source.js";
 import type { Streams } from "./streams.js";
 
 const pageMask = 4095n;
-const pieceBytes = 1 << 20;
 
 /** Bytes in the file. */
 export interface MemoryRange {
@@ -109,17 +108,7 @@ export class MinidumpPages implements PageSource {
   }
 
   copyTo(fd: number, fileOffset: bigint, ranges: readonly ByteRange[]): void {
-    let target = fileOffset;
-    for (const { position, length } of ranges) {
-      for (let done = 0n; done < length; ) {
-        const left = length - done;
-        const piece = new Uint8Array(left < BigInt(pieceBytes) ? Number(left) : pieceBytes);
-        this.read(position + done, piece);
-        writeFully(fd, piece, target);
-        done += BigInt(piece.length);
-        target += BigInt(piece.length);
-      }
-    }
+    copyByReading(this, fd, fileOffset, ranges);
   }
 
   close(): void {

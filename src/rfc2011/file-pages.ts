@@ -3,17 +3,15 @@
  * Pages of file mappings that the checkpoint does not store, because they are the file's. A format that cannot name
  * files (version 1), or an image that shall need none (--bundle), stores them all.
  */
+import { copyByReading } from "../pages/copy-by-reading.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import type { ByteRange, PageSource } from "../model/page-source.js";
 import type { ExtentRow, VmaRow } from "../gen/tables.js";
 import { vmaVmFlagsBits } from "../gen/tables.js";
-import { writeFully } from "../pages/file-source.js";
 import { MappedFiles } from "../pages/mapped-files.js";
 import { type MemoryRun, MemoryView } from "../pages/memory-view.js";
 import type { StoredRun } from "./page-list.js";
 import { areasOf } from "./stored-pages.js";
-
-const pieceBytes = 1 << 20;
 
 /** A run of an address space as a page source: position 0 is its first byte. */
 class RunPages implements PageSource {
@@ -36,18 +34,7 @@ class RunPages implements PageSource {
   }
 
   copyTo(fd: number, fileOffset: bigint, ranges: readonly ByteRange[]): void {
-    const buffer = new Uint8Array(pieceBytes);
-    let target = fileOffset;
-    for (const range of ranges) {
-      for (let done = 0n; done < range.length; ) {
-        const left = range.length - done;
-        const piece = buffer.subarray(0, left < BigInt(pieceBytes) ? Number(left) : pieceBytes);
-        this.read(range.position + done, piece);
-        writeFully(fd, piece, target + done);
-        done += BigInt(piece.length);
-      }
-      target += range.length;
-    }
+    copyByReading(this, fd, fileOffset, ranges);
   }
 
   close(): void {

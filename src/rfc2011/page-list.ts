@@ -3,6 +3,7 @@
  * The page_entry lists of 2011: {u64 va, 4096 bytes} one after the other, ended by an entry whose va is 0. Addresses
  * and bytes are interleaved, so a list is read as runs of adjacent pages, and a page source hides the interleaving.
  */
+import { copyByReading } from "../pages/copy-by-reading.js";
 import type { RandomBytes } from "../bytes/random-bytes.js";
 import { CrimgError } from "../errors/crimg-error.js";
 import { pageBytes, pageEntrySize } from "../gen/ckpt-elf-v1.js";
@@ -78,11 +79,11 @@ function addressAt(bytes: RandomBytes, offset: bigint): bigint {
 
 /** Pages copied at once: one mebibyte, a compromise between calls and memory. */
 const piecePages = 256;
-/** Buffers of all copies: they run one after the other. */
-let buffers: { readonly raw: Uint8Array<ArrayBuffer>; readonly plain: Uint8Array } | undefined;
+/** The buffer of all copies: they run one after the other. */
+let buffer: Uint8Array<ArrayBuffer> | undefined;
 
-function copyBuffers(): NonNullable<typeof buffers> {
-  return (buffers ??= { raw: new Uint8Array(piecePages * pageEntrySize), plain: new Uint8Array(piecePages * pageBytes) });
+function copyBuffer(): Uint8Array<ArrayBuffer> {
+  return (buffer ??= new Uint8Array(piecePages * pageEntrySize));
 }
 
 /** The pages of a list as one run of bytes: position 4096 × n is the first byte of page n. */
@@ -108,7 +109,7 @@ export class InterleavedPages implements PageSource {
       const wanted = Math.min(into.length - done, piecePages * pageBytes - skip);
       const pages = Math.ceil((skip + wanted) / pageBytes);
       // The last entry is read only as far as it is wanted, so that nothing behind the list is touched.
-      const raw = copyBuffers().raw.subarray(0, (pages - 1) * pageEntrySize + 8 + (skip + wanted - (pages - 1) * pageBytes));
+      const raw = copyBuffer().subarray(0, (pages - 1) * pageEntrySize + 8 + (skip + wanted - (pages - 1) * pageBytes));
       this.file.read(this.offset + (at / pageSize) * entrySize, raw);
       for (let page = 0, from = skip, to = done; page < pages; page++) {
         const length = Math.min(pageBytes - from, done + wanted - to);
@@ -122,18 +123,7 @@ export class InterleavedPages implements PageSource {
   }
 
   copyTo(fd: number, fileOffset: bigint, ranges: readonly ByteRange[]): void {
-    let target = fileOffset;
-    const { plain } = copyBuffers();
-    for (const range of ranges) {
-      for (let done = 0n; done < range.length; ) {
-        const left = range.length - done;
-        const piece = plain.subarray(0, left < BigInt(plain.length) ? Number(left) : plain.length);
-        this.read(range.position + done, piece);
-        writeFully(fd, piece, target + done);
-        done += BigInt(piece.length);
-      }
-      target += range.length;
-    }
+    copyByReading(this, fd, fileOffset, ranges);
   }
 
   close(): void {

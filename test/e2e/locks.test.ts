@@ -5,7 +5,8 @@ import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import test, { type TestContext } from "node:test";
 import { criuDump, criuRestore } from "../support/criu-run.js";
-import { crimg, endTree, run, start, temporaryDirectory, until } from "../support/processes.js";
+import { crimg, run, start, temporaryDirectory, until } from "../support/processes.js";
+import { dumped, resume } from "../support/dump-and-resume.js";
 import { criuBin, noCriu } from "../support/project.js";
 
 const skip = existsSync("/usr/bin/python3") ? false : "python3 is not installed";
@@ -70,21 +71,6 @@ async function seenBy(pid: number, directory: string): Promise<unknown> {
   process.kill(pid, "SIGUSR1");
   await until("the program has looked", () => existsSync(path));
   return JSON.parse(readFileSync(path, "utf8"));
-}
-
-async function dumped(pid: number, image: string): Promise<void> {
-  const { status, stderr } = crimg("dump", String(pid), "-o", image);
-  assert.equal(status, 0, stderr);
-  await until("the program is gone", () => !existsSync(`/proc/${pid}`));
-}
-
-function resume(t: TestContext, image: string, directory: string): number {
-  const pidfile = join(directory, "pid");
-  const resumed = run(image, ["--detach", "--pidfile", pidfile]);
-  assert.equal(resumed.status, 0, resumed.stderr);
-  const root = Number(readFileSync(pidfile, "utf8"));
-  t.after(() => endTree(root));
-  return root;
 }
 
 test("locks of every kind come back with their owners, twice", { skip, timeout }, async (t) => {

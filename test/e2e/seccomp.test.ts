@@ -5,7 +5,8 @@ import { chmodSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import test, { type TestContext } from "node:test";
 import { criuDump, criuRestore } from "../support/criu-run.js";
-import { compile, crimg, endTree, isAlive, run, start, temporaryDirectory, until } from "../support/processes.js";
+import { compile, crimg, isAlive, start, temporaryDirectory, until } from "../support/processes.js";
+import { dumped, resume } from "../support/dump-and-resume.js";
 import { criuBin, noCriu } from "../support/project.js";
 
 const skip = process.getuid?.() === 0 ? false : "needs root: only root sees filters, and may suspend them";
@@ -36,21 +37,6 @@ async function said(pid: number, log: string, count: number): Promise<string[]> 
   const lines = (): string[] => readFileSync(log, "utf8").trim().split("\n");
   await until("all have told", () => lines().length >= count, 20);
   return lines().sort();
-}
-
-async function dumped(pid: number, image: string, ...options: string[]): Promise<void> {
-  const { status, stderr } = crimg("dump", String(pid), "-o", image, ...options);
-  assert.equal(status, 0, stderr);
-  await until("the program is gone", () => !existsSync(`/proc/${pid}`));
-}
-
-function resume(t: TestContext, image: string, directory: string): number {
-  const pidfile = join(directory, "pid");
-  const resumed = run(image, ["--detach", "--pidfile", pidfile]);
-  assert.equal(resumed.status, 0, resumed.stderr);
-  const root = Number(readFileSync(pidfile, "utf8"));
-  t.after(() => endTree(root));
-  return root;
 }
 
 const threads = [

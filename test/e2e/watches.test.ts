@@ -9,6 +9,7 @@ import { join } from "node:path";
 import test, { type TestContext } from "node:test";
 import { criuDump, criuRestore } from "../support/criu-run.js";
 import { crimg, endTree, run, start, temporaryDirectory, until } from "../support/processes.js";
+import { dumped, resume } from "../support/dump-and-resume.js";
 import { crimgCommand, criuBin, noCriu, projectRoot } from "../support/project.js";
 
 const skip = existsSync("/usr/bin/python3") ? false : "python3 is not installed";
@@ -44,21 +45,6 @@ async function seenBy(pid: number, directory: string): Promise<Seen> {
   process.kill(pid, "SIGUSR1");
   await until("the program has looked", () => existsSync(path));
   return JSON.parse(readFileSync(path, "utf8")) as Seen;
-}
-
-async function dumped(pid: number, image: string, ...options: string[]): Promise<void> {
-  const { status, stderr } = crimg("dump", String(pid), "-o", image, ...options);
-  assert.equal(status, 0, stderr);
-  await until("the program is gone", () => !existsSync(`/proc/${pid}`));
-}
-
-function resume(t: TestContext, image: string, directory: string): number {
-  const pidfile = join(directory, "pid");
-  const resumed = run(image, ["--detach", "--pidfile", pidfile]);
-  assert.equal(resumed.status, 0, resumed.stderr);
-  const root = Number(readFileSync(pidfile, "utf8"));
-  t.after(() => endTree(root));
-  return root;
 }
 
 /** What such a program sees that nobody has dumped. */

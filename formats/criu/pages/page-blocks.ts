@@ -4,11 +4,11 @@
  * request 2895, images/pagemap.proto); field 6 of a pagemap entry says how. Drafts of that change had other fields, which go-criu and
  * forks wrote: both forms are read. All else that an entry may say about its bytes is refused by name.
  */
+import { copyByReading } from "../../../src/pages/copy-by-reading.js";
 import { BinaryReader, WireType } from "@bufbuild/protobuf/wire";
 import { decodeLz4Block } from "../../../src/bytes/lz4-block.js";
 import { CrimgError } from "../../../src/errors/crimg-error.js";
 import type { ByteRange, PageSource } from "../../../src/model/page-source.js";
-import { writeFully } from "../../../src/pages/file-source.js";
 import { pageSize } from "./page-flags.js";
 
 /** A field of a message that its schema does not have, as the decoder keeps it: `data` is the value without its tag. */
@@ -95,8 +95,6 @@ interface Block {
   readonly stored: number;
 }
 
-const pieceBytes = 1 << 20;
-
 /** The pages of all entries with blocks of a pages file, one after the other. Memory: one block, and 40 bytes for each. */
 export class BlockPageSource implements PageSource {
   readonly #blocks: Block[] = [];
@@ -142,18 +140,7 @@ export class BlockPageSource implements PageSource {
   }
 
   copyTo(fd: number, fileOffset: bigint, ranges: readonly ByteRange[]): void {
-    const buffer = new Uint8Array(pieceBytes);
-    let target = fileOffset;
-    for (const range of ranges) {
-      for (let done = 0n; done < range.length; ) {
-        const left = range.length - done;
-        const piece = buffer.subarray(0, left < BigInt(pieceBytes) ? Number(left) : pieceBytes);
-        this.read(range.position + done, piece);
-        writeFully(fd, piece, target + done);
-        done += BigInt(piece.length);
-      }
-      target += range.length;
-    }
+    copyByReading(this, fd, fileOffset, ranges);
   }
 
   close(): void {
