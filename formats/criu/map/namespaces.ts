@@ -11,6 +11,7 @@ import {
   networkDeviceRow,
   taskNamespaceRow,
 } from "../../../src/gen/tables.js";
+import { someOf } from "../../../src/adapter/losses.js";
 import type { ModelBuilder } from "../builder.js";
 import { type MountEntry, MountEntrySchema, UserNamespaceSchema, UtsNamespaceSchema } from "../gen/namespaces_pb.js";
 import type { KernelIds } from "../gen/tree_pb.js";
@@ -26,6 +27,17 @@ const kinds = [
   ["utsNsId", "uts"],
   ["cgroupNsId", "cgroup"],
 ] as const satisfies readonly (readonly [keyof KernelIds, NamespaceKind])[];
+
+/** The same as losses name them. */
+const lossOrder = [
+  ["pidNsId", "pid"],
+  ["netNsId", "net"],
+  ["ipcNsId", "ipc"],
+  ["utsNsId", "uts"],
+  ["mntNsId", "mnt"],
+  ["userNsId", "user"],
+  ["cgroupNsId", "cgroup"],
+] as const satisfies readonly (readonly [keyof KernelIds, string])[];
 
 /** Numbers of mnt_entry.fstype; 0 and 16: the name is beside it. */
 const fsTypes = new Map([
@@ -61,12 +73,27 @@ export function addNamespaces(builder: ModelBuilder): void {
   const outside = wire.inventory.rootIds;
   if (!outside) return;
   const rows = new Map<string, number>();
-  for (const [pid, ids] of wire.ids) {
+  const members = [...wire.ids].flatMap(([pid, ids]) => {
     const task = builder.taskRows.get(pid);
-    if (task === undefined || tables.tasks[task]?.state === "zombie") continue;
-    for (const [key, kind] of kinds) {
+    return task === undefined || tables.tasks[task]?.state === "zombie" ? [] : [{ pid, ids, task }];
+  });
+  const isOwn = (ids: KernelIds, key: (typeof kinds)[number][0]): boolean =>
+    outside[key] !== 0 && ids[key] !== 0 && ids[key] !== outside[key];
+  // A resume makes one set of namespaces for the whole tree, and has to know what is mounted in it.
+  const mountsMissing = members.some(({ ids }) => isOwn(ids, "mntNsId") && !wire.set.has(`mountpoints-${ids.mntNsId}.img`));
+  const whole = mountsMissing ? [] : kinds.filter(([key]) => members.every(({ ids }) => ids[key] === members[0]?.ids[key]));
+  const apart = members.flatMap(({ pid, ids }) => {
+    const names = lossOrder.filter(([key]) => isOwn(ids, key) && !whole.some(([other]) => other === key)).map(([, name]) => name);
+    return names.length === 0 ? [] : [`${names.join(", ")} of ${pid}`];
+  });
+  if (apart.length > 0) {
+    const text = `Namespaces of its own are kept for CRIU only: ${someOf(apart)}.`;
+    builder.lose({ code: "tree.namespaces", facet: "tree", count: apart.length, text });
+  }
+  for (const { ids, task } of members) {
+    for (const [key, kind] of whole) {
       const id = ids[key];
-      if (outside[key] === 0 || id === 0 || id === outside[key]) continue;
+      if (!isOwn(ids, key)) continue;
       const name = `${kind}:${id}`;
       let row = rows.get(name);
       if (row === undefined) {
