@@ -11,6 +11,7 @@ export function refusal(what: string, text: string, fields: CrimgErrorFields = {
 export const ignorableClasses = {
   cgroup: "membership in another control group than crimg's; the resumed tree is in that of whoever resumes it",
   seccomp: "seccomp: strict mode and filters, also those with a listener, which are refused otherwise",
+  dnotify: "notification about a directory (F_NOTIFY), of which the kernel tells nobody what it is about",
   locks: "file locks and leases",
   keyring: "keyrings of a session, a process or a thread that hold keys",
   semaphores: "System V semaphore sets that may not be read",

@@ -30,6 +30,11 @@ const device = ["/dev/kmsg", "/dev/autofs", "/dev/fuse", "/dev/net/tun", "/dev/k
 
 const refusals: readonly { readonly name: string; readonly lines: readonly string[]; readonly says: RegExp }[] = [
   {
+    name: "notification about a directory",
+    lines: ["import fcntl", "d = os.open('.', os.O_RDONLY)", "fcntl.fcntl(d, fcntl.F_NOTIFY, fcntl.DN_RENAME | fcntl.DN_MULTISHOT)"],
+    says: /fd \d+ of \d+ \(\S+\): it asked to be told of changes in \S+ \(F_NOTIFY\)/,
+  },
+  {
     name: "a landlock ruleset",
     lines: ["import ctypes", "fd = ctypes.CDLL(None).syscall(444, ctypes.byref(ctypes.c_uint64(1)), 8, 0)"],
     says: /fd \d+ of \d+ \(\S+\): a landlock ruleset/,

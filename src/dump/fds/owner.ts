@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Who gets SIGIO: F_SETOWN, F_SETSIG. */
+import { decodeText } from "../../bytes/text.js";
 import type { OpenFileRow, OwnerType } from "../../gen/tables.js";
 import { failed, fcntlCommand, tryFcntl } from "../../native/index.js";
 import type { DumpContext } from "../context.js";
-import { type Description, pidAsSeen, refuseDescription, stdioNumber } from "./context.js";
+import { type Description, nameOf, pidAsSeen, refuseDescription, stdioNumber } from "./context.js";
 
+/** S_IFMT, S_IFDIR */
+const [modeType, modeDirectory] = [0o170000, 0o040000];
 const types: readonly OwnerType[] = ["tid", "pid", "pgrp"];
 
 /** The owner fields of a description; empty for none. An owner that is gone gets nothing and is left out. */
@@ -17,6 +20,9 @@ export function ownerOf(context: DumpContext, description: Description): Partial
   const [type = 0, pid = 0] = owner;
   const seen = pid > 0 ? pidAsSeen(pid) : undefined;
   if (seen === undefined) return { ownerSignal };
+  // Of a directory nothing but that has an owner, who is told by a signal; which changes it is about cannot be asked.
+  if ((description.stat.mode & modeType) === modeDirectory)
+    context.leaveOut("dnotify", `${nameOf(description)}: it asked to be told of changes in ${decodeText(description.link)} (F_NOTIFY)`);
   if (!isOwn(context, description, types[type] ?? "none", pid, seen)) {
     // A terminal, say, whose owner the shell is: the next caller's is another.
     if (stdioNumber(description) !== undefined) return {};
