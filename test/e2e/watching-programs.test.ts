@@ -66,7 +66,8 @@ test("node with fs.watch tells of every file that is made", { timeout }, async (
   const out = join(directory, "out");
   mkdirSync(watched);
   const script =
-    `const fs = require("fs"); fs.watch(${JSON.stringify(watched)}, (type, name) => fs.appendFileSync(${JSON.stringify(out)}, name + "\\n"));` +
+    `const fs = require("fs"); fs.watch(${JSON.stringify(watched)}, ` +
+    `(type, name) => fs.appendFileSync(${JSON.stringify(out)}, name + "\\n"));` +
     `fs.writeFileSync(${JSON.stringify(join(directory, "ready"))}, "")`;
   const { pid: first } = start(t, process.execPath, ["-e", script], { cwd: directory });
   await until("it watches", () => existsSync(join(directory, "ready")));
