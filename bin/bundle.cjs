@@ -11,10 +11,13 @@ const { Script } = require("node:vm");
 
 const bundle = join(__dirname, "../dist/bundle/cli/main.cjs");
 
-/** The bundle of a command: one of its own (tools/bundle.mjs), or that of all. */
-function bundleOf(command) {
+/** Words with which `show` writes: pages for browsers, cores for debuggers. */
+const writing = /^(--html(=.*)?|bt)$/;
+
+/** The bundle of a command: one of its own that only reads (tools/bundle.mjs), or that of all. */
+function bundleOf(command, words) {
   const own = join(dirname(bundle), `${command}.cjs`);
-  return command === "show" && existsSync(own) ? own : bundle;
+  return command === "show" && !words.some((word) => writing.test(word)) && existsSync(own) ? own : bundle;
 }
 
 /** The cache of a command. The build makes them (tools/bundle/code-cache.mjs), "other" for those without one. */
@@ -35,8 +38,8 @@ function readIfThere(path) {
  * The bundle's exports and its compiled script. The bundle is one function expression, in ASCII (esbuild's default), so
  * that no decoding is needed.
  */
-function loadBundle(command = "other") {
-  const filename = bundleOf(command);
+function loadBundle(command = "other", words = []) {
+  const filename = bundleOf(command, words);
   const source = readFileSync(filename, "latin1");
   const isName = /^[a-z]+$/.test(command);
   const cachedData = (isName ? readIfThere(cacheOf(command)) : undefined) ?? readIfThere(cacheOf("other"));
@@ -65,7 +68,7 @@ function runAsProcess(words) {
   }
   // What was printed is out (terminal.ts writes at once). Ending here spares the time that V8 takes to give back its heap
   // piece by piece.
-  void loadBundle(words[0])
+  void loadBundle(words[0], words)
     .runCommandLine(words)
     .then((status) => process.exit(status));
 }

@@ -28,6 +28,16 @@ const apart = (module, name) => ({
   },
 });
 
+/** For a bundle of a command that only reads: writers of formats, and what they take along, are never loaded (bin/bundle.cjs). */
+const readsOnly = {
+  name: "reads only",
+  setup({ onResolve }) {
+    onResolve({ filter: /\/(write|report|backtrace)\.js$/ }, ({ kind, path: module }) =>
+      kind === "dynamic-import" ? { path: module, external: true } : undefined,
+    );
+  },
+};
+
 /** Bundles the command line, whole or with one command only, into dist/bundle/cli/NAME.cjs. */
 const bundle = (name, plugins = [], external = []) =>
   build({
@@ -58,7 +68,7 @@ const bundle = (name, plugins = [], external = []) =>
 await bundle("main");
 // What is read at every start counts most where little else is.
 // Archives are rare; their readers stay where npm has put them.
-await bundle("show", [only("show"), apart("ajv/dist/2020.js", "ajv")], ["xz-decompress", "tar-stream", "fzstd"]);
+await bundle("show", [only("show"), readsOnly, apart("ajv/dist/2020.js", "ajv")], ["xz-decompress", "tar-stream", "fzstd"]);
 // Only JSON images are checked with a schema.
 await build({
   stdin: { contents: 'export { Ajv2020 } from "ajv/dist/2020.js";', resolveDir: path("..") },

@@ -168,5 +168,5 @@ test("a document without its pages says what is missing", async () => {
   const error = await open(alone).catch((cause: unknown) => cause);
   assert.ok(error instanceof CrimgError);
   assert.equal(error.code, "json.pages");
-  assert.match(error.hint ?? "", /beside/);
+  assert.match(error.hint ?? "", /keep it in the folder of the document/);
 });

@@ -2,7 +2,22 @@
 /** Every rule over the model has an example that it finds fault with, and the valid model passes them all. */
 import assert from "node:assert/strict";
 import test from "node:test";
-import { type MutableTables, parentRow } from "../../../src/gen/tables.js";
+import {
+  cgroupMemberRow,
+  cgroupPropertyRow,
+  cgroupRow,
+  fanotifyMarkRow,
+  inotifyEventRow,
+  inotifyWatchRow,
+  mountEntryRow,
+  mountRow,
+  type MutableTables,
+  namespaceRow,
+  parentRow,
+  seccompFilterRow,
+  seccompStateRow,
+  taskNamespaceRow,
+} from "../../../src/gen/tables.js";
 import {
   absentRegionRow,
   guardRegionRow,
@@ -250,6 +265,45 @@ const broken: Readonly<Record<string, readonly ((tables: MutableTables) => void)
     (tables) => void tables.tcpConnections.push(tcpConnectionRow({ socket: 1, numUnsent: 1 })),
   ],
   "fd.socket-unheld": [copy("sockets", 0, { isPaired: 0 })],
+  "fd.inotify": [
+    (tables) => void tables.inotifyWatches.push(inotifyWatchRow({ file: 0, wd: 1 })),
+    (tables) => void tables.inotifyWatches.push(inotifyWatchRow({ file: 0, wd: 0 })),
+    (tables) => void tables.inotifyEvents.push(inotifyEventRow({ file: 0, wd: 1, mask: 0 })),
+  ],
+  "fd.fanotify": [(tables) => void tables.fanotifyMarks.push(fanotifyMarkRow({ file: 0 }))],
+  "state.seccomp": [
+    (tables) => void tables.seccompFilters.push(seccompFilterRow({ instructions: new Uint8Array(12) })),
+    (tables) => void tables.seccompFilters.push(seccompFilterRow({ previous: 0, instructions: new Uint8Array(8) })),
+    (tables) => void tables.seccompStates.push(seccompStateRow({ thread: 0, mode: "filter" })),
+    (tables) =>
+      void tables.seccompStates.push(seccompStateRow({ thread: 0, mode: "strict" }), seccompStateRow({ thread: 0, mode: "strict" })),
+  ],
+  "state.cgroups": [
+    (tables) => void tables.cgroups.push(cgroupRow({ path: "../up", root: "/" })),
+    (tables) => void tables.cgroupProperties.push(cgroupPropertyRow({ name: "../cpu.max" })),
+    (tables) => {
+      tables.cgroups.push(cgroupRow({ path: "/a", root: "/" }));
+      tables.cgroupMembers.push(cgroupMemberRow({ thread: 0, cgroup: 0 }), cgroupMemberRow({ thread: 0, cgroup: 0 }));
+    },
+  ],
+  "namespace.owner": [(tables) => void tables.namespaces.push(namespaceRow({ kind: "uts" }), namespaceRow({ kind: "mount", owner: 0 }))],
+  "namespace.member": [
+    (tables) => {
+      tables.namespaces.push(namespaceRow({ kind: "uts" }), namespaceRow({ kind: "uts" }));
+      tables.taskNamespaces.push(taskNamespaceRow({ task: 0, namespace: 0 }), taskNamespaceRow({ task: 0, namespace: 1 }));
+    },
+  ],
+  "namespace.first-process": [
+    (tables) => {
+      tables.namespaces.push(namespaceRow({ kind: "pid" }));
+      for (const task of tables.tasks.keys()) tables.taskNamespaces.push(taskNamespaceRow({ task, namespace: 0 }));
+    },
+  ],
+  "mount.order": [
+    (tables) => void tables.mounts.push(mountRow({ point: "/", parent: 1 }), mountRow({ point: "/proc" })),
+    (tables) => void tables.mounts.push(mountRow({ point: "proc" })),
+  ],
+  "mount.entry": [(tables) => void tables.mountEntries.push(mountEntryRow({ path: "../etc/passwd" }))],
   "signal.number": [set("signalActions", 0, { signal: 65 })],
   "signal.action-twice": [copy("signalActions", 0)],
   "signal.kill-stop": [set("signalActions", 0, { signal: 9 })],
