@@ -5,7 +5,7 @@ import { spawn, spawnSync } from "node:child_process";
 import { chmodSync, chownSync, existsSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import test, { type TestContext } from "node:test";
-import { endTree, run, temporaryDirectory, treeOf, until } from "../support/processes.js";
+import { closeLeaks, endTree, run, temporaryDirectory, treeOf, until } from "../support/processes.js";
 import { crimgCommand } from "../support/project.js";
 
 const nobody = 65534;
@@ -104,10 +104,12 @@ async function cycle(t: TestContext, starter: readonly string[], resumer: readon
   spawnSync("mkdir", [join(directory, "tmp")]);
   if (isRoot) for (const path of [directory, join(directory, "tmp")]) chownSync(path, nobody, nobody);
   const launch = (command: readonly string[]): number => {
-    const [name = "", ...words] = command;
-    const { pid } = spawn(name, words, { cwd: directory, stdio: ["ignore", "ignore", "inherit"] });
+    const { pid } = spawn("bash", ["-c", `${closeLeaks}; exec "$@"`, "bash", ...command], {
+      cwd: directory,
+      stdio: ["ignore", "ignore", "inherit"],
+    });
     started.push(pid ?? 0);
-    return pid ?? assert.fail(`cannot start ${name}`);
+    return pid ?? assert.fail(`cannot start ${command[0]}`);
   };
   const outside = launch([...starter, "python3", script, directory]);
   const ask = async (): Promise<Report> => {

@@ -55,5 +55,5 @@ test("show bt finds the functions of all threads in an image, a core and a CRIU 
   }
   const without = run(crimgCommand, ["show", core, "bt"], { env: { ...process.env, PATH: pathWith(directory, "none", "/nonexistent") } });
   assert.equal(without.status, 2);
-  assert.match(without.stderr, /no debugger is there.*\n.*gdb, eu-stack or lldb/s);
+  assert.match(without.stderr, /no debugger that can show backtraces is installed.*\n.*gdb, eu-stack or lldb/s);
 });

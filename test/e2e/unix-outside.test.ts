@@ -110,7 +110,7 @@ test("a server finds an outside client closed, with what it had sent", { skip, t
   const client = createConnection(path);
   client.on("error", () => undefined);
   t.after(() => client.destroy());
-  client.write("before");
+  await new Promise((sent) => client.write("before", sent));
   await until("it was accepted", () => existsSync(join(directory, "accepted")));
   const image = join(directory, "image.elf");
   const dumped = crimg("dump", String(pid), "-o", image, "--ext-unix-sk");
