@@ -53,13 +53,19 @@ function prepareContainer(t: TestContext, directory: string): string | undefined
   mkdirSync(join(directory, "bin"));
   writeFileSync(
     join(directory, "bin/podman"),
-    `#!/bin/sh\ncommand=$1; shift; [ "$command" = run ] && set -- ${limits} "$@"\nexec ${podman.replace("podman", "/usr/bin/podman")} "$command" "$@"\n`,
+    [
+      "#!/bin/sh",
+      `command=$1; shift; [ "$command" = run ] && set -- ${limits} "$@"`,
+      `exec ${podman.replace("podman", "/usr/bin/podman")} "$command" "$@"`,
+      "",
+    ].join("\n"),
     { mode: 0o755 },
   );
   const image = join(directory, "image");
   for (const name of ["bin", "tmp", "proc", "dev", "sys", "etc"]) mkdirSync(join(image, name), { recursive: true });
   compile("ticker.c", join(image, "bin"), "-static");
-  const made = `tar -cC ${image} . | ${podman} import -c 'CMD ["/bin/ticker"]' - localhost/crimg-ticker && ${podman} run --rm ${limits} --network none --entrypoint /bin/ticker localhost/crimg-ticker once`;
+  const once = `${podman} run --rm ${limits} --network none --entrypoint /bin/ticker localhost/crimg-ticker once`;
+  const made = `tar -cC ${image} . | ${podman} import -c 'CMD ["/bin/ticker"]' - localhost/crimg-ticker && ${once}`;
   return spawnSync("sh", ["-c", made], { cwd: directory }).status === 0 ? undefined : "podman runs no container here";
 }
 
