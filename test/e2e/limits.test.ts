@@ -4,8 +4,11 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import { families } from "../probes/families.js";
 import { groupsOf } from "../probes/probe.js";
+import { inOwnWorld } from "../support/own-world.js";
 import { type Result, runProbes } from "../support/probe-run.js";
 
+// System V objects outlive the programs that made them.
+inOwnWorld(import.meta.url);
 const isRoot = process.getuid?.() === 0;
 
 for (const family of families) {
