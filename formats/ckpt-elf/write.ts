@@ -139,9 +139,9 @@ async function writeOn(whole: Checkpoint, output: Output, options: WriteOptions,
   reserve(fd, firstPage, plan.total);
   const storing = storePages(fd, Number(firstPage), plan.ranges, { onProgress, signal: abort.signal });
   // As if no page were zero: then everything is known. Where one is, the second time takes much less.
-  let guess: Rest | undefined;
+  let guess: ImageTail | undefined;
   try {
-    if (plan.total >= worthGuess) guess = restOf(checkpoint, guessedExtents(checkpoint, plan, firstPage));
+    if (plan.total >= worthGuess) guess = tailOf(checkpoint, guessedExtents(checkpoint, plan, firstPage));
   } catch (error) {
     abort.abort();
     await storing.catch(() => undefined);
@@ -149,13 +149,13 @@ async function writeOn(whole: Checkpoint, output: Output, options: WriteOptions,
   }
   const runs = await storing;
   const isGuessed = guess !== undefined && runs.end === Number(firstPage + storedLength(plan));
-  const rest = isGuessed && guess !== undefined ? guess : restOf(checkpoint, extentsOf(checkpoint, storedParts(checkpoint, plan, runs)));
-  const { chunks } = rest;
+  const tail = isGuessed && guess !== undefined ? guess : tailOf(checkpoint, extentsOf(checkpoint, storedParts(checkpoint, plan, runs)));
+  const { chunks } = tail;
   if (chunks.count !== runs.sums.length) throw new Error(`${chunks.count} chunks have ${runs.sums.length} checksums`);
   chunks.sums.set(runs.sums);
-  putChunkSums(rest.tables, chunks);
-  putProgramSums(rest.program, chunks, interpreter.checksum, parentSums(rest, runs));
-  writeRest(rest, fd, BigInt(runs.end), {
+  putChunkSums(tail.tables, chunks);
+  putProgramSums(tail.program, chunks, interpreter.checksum, parentSums(tail, runs));
+  writeTail(tail, fd, BigInt(runs.end), {
     interpreter,
     helper,
     firstPage,
@@ -170,15 +170,15 @@ async function writeCompressed(checkpoint: Checkpoint, output: Output, options: 
   const plan = planStorage(checkpoint);
   const runs = await storeCompressed(checkpoint, fd, Number(firstPage), plan, options);
   const { frames = [] } = runs;
-  const rest = restOf(checkpoint, extentsOf(checkpoint, storedParts(checkpoint, plan, runs)), frames);
-  const { chunks } = rest;
+  const tail = tailOf(checkpoint, extentsOf(checkpoint, storedParts(checkpoint, plan, runs)), frames);
+  const { chunks } = tail;
   if (chunks.count !== runs.sums.length) throw new Error(`${chunks.count} chunks have ${runs.sums.length} checksums`);
   chunks.sums.set(runs.sums);
-  putChunkSums(rest.tables, chunks);
-  putFrames(rest.tables, frames);
-  putProgramSums(rest.program, chunks, interpreter.checksum);
+  putChunkSums(tail.tables, chunks);
+  putFrames(tail.tables, frames);
+  putProgramSums(tail.program, chunks, interpreter.checksum);
   const end = frames.length > 0 ? runs.endOfFrames : runs.end;
-  writeRest(rest, fd, BigInt(end), { interpreter, helper, firstPage }, BigInt(runs.end));
+  writeTail(tail, fd, BigInt(end), { interpreter, helper, firstPage }, BigInt(runs.end));
 }
 
 function withParents(checkpoint: Checkpoint, parents: readonly ParentRow[]): Checkpoint {
@@ -187,7 +187,7 @@ function withParents(checkpoint: Checkpoint, parents: readonly ParentRow[]): Che
 }
 
 /** Checksums of what parents have, by their number and the place in them. */
-function parentSums({ foreign }: Rest, { baseSums }: StoredRuns): ForeignSums {
+function parentSums({ foreign }: ImageTail, { baseSums }: StoredRuns): ForeignSums {
   const sums = new Map<number, Map<number, number>>();
   let next = 0;
   for (const extent of foreign) {
@@ -236,7 +236,7 @@ function extentsOf({ tables }: Checkpoint, parts: readonly StoredPart[]): Placed
 }
 
 /** Everything that depends on where pages are in the file; it holds their checksums when these are known. */
-function restOf(checkpoint: Checkpoint, { extents, own, foreign }: PlacedExtents, frames: readonly StoredFrame[] = []): Rest {
+function tailOf(checkpoint: Checkpoint, { extents, own, foreign }: PlacedExtents, frames: readonly StoredFrame[] = []): ImageTail {
   const placed = new Checkpoint({
     tables: { ...checkpoint.tables, extents },
     sources: checkpoint.sources,
@@ -255,7 +255,7 @@ interface Front {
 }
 
 /** What comes after the pages. */
-interface Rest {
+interface ImageTail {
   readonly chunks: StoredChunks;
   readonly foreign: readonly ExtentRow[];
   readonly tables: TablesSegment;
@@ -263,8 +263,8 @@ interface Rest {
 }
 
 /** @param endOfContent where pages would end if nothing were compressed */
-function writeRest(
-  { tables, program }: Rest,
+function writeTail(
+  { tables, program }: ImageTail,
   fd: number,
   endOfPages: bigint,
   { interpreter, helper, firstPage }: Front,
