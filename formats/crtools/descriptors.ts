@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** fdinfo-PID.img and pipes-PID.img ↔ descriptors, files, pipes. */
+import { openFlags } from "../../src/linux/open-flags.js";
 import type { ByteReader } from "../../src/bytes/byte-reader.js";
 import { ByteWriter } from "../../src/bytes/byte-writer.js";
 import { decodeText, encodeText } from "../../src/bytes/text.js";
@@ -19,7 +20,6 @@ import { areasOf } from "../../src/rfc2011/stored-pages.js";
 import { entryError } from "./image-files.js";
 
 /** O_CLOEXEC, as it stands among the flags of a pipe. */
-const cloexec = 0o2000000;
 const accessMode = 3;
 /** NR_OPEN_MAX of the kernel: no descriptor number is above. */
 const maxDescriptor = 0x3fff_ffc0;
@@ -113,8 +113,8 @@ export function addDescriptors(builder: ModelBuilder, task: number, fdinfo: read
       descriptorRow({
         task,
         fd: entry.fd,
-        file: builder.pipeFile(entry.pipeid, (entry.flags & ~cloexec) >>> 0, entry.data),
-        flags: entry.flags & cloexec ? 1 : 0,
+        file: builder.pipeFile(entry.pipeid, (entry.flags & ~openFlags.CLOEXEC) >>> 0, entry.data),
+        flags: entry.flags & openFlags.CLOEXEC ? 1 : 0,
       }),
     );
   }
@@ -179,7 +179,7 @@ export function pipesBytes(checkpoint: Checkpoint, task: number): Uint8Array {
     if (!descriptor || !file || !pipe || descriptor.fd < 3) continue;
     const isReader = (file.flags & accessMode) === 0 && !told.has(file.detail ?? -1);
     if (isReader) told.add(file.detail ?? -1);
-    const flags = (descriptor.flags & 1 ? file.flags | cloexec : file.flags) >>> 0;
+    const flags = (descriptor.flags & 1 ? file.flags | openFlags.CLOEXEC : file.flags) >>> 0;
     writePipeEntry(writer, {
       fd: descriptor.fd,
       pipeid: Number(pipe.ino & 0xffff_ffffn),

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Descriptors that the first process keeps when it closes all others, and what it does with them at the end. */
+import { openFlags } from "../linux/open-flags.js";
 import type { HighFds } from "./high-fds.js";
 import type { Slot } from "./operands.js";
 import type { ProgramBuilder } from "./program-builder.js";
@@ -24,7 +25,7 @@ export class LastingFds {
   keep(): void {
     this.#slots.forEach((slot, index) => {
       // A slot may hold none.
-      this.builder.syscall("dup3", [slot, this.range.firstUntilEnd + index, 0o2000000], { expect: "any" });
+      this.builder.syscall("dup3", [slot, this.range.firstUntilEnd + index, openFlags.CLOEXEC], { expect: "any" });
     });
   }
 

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What a tree does with a file that it has open, which decides what may have happened to the file since. */
+import { openFlags } from "../linux/open-flags.js";
 import type { Tables } from "../gen/tables.js";
 
 /** F_GETFL bits (asm-generic/fcntl.h). */
-const [accessMode, writeOnly, append, pathOnly] = [3, 1, 0o2000, 0o10000000] as const;
+const { ACCMODE: accessMode, WRONLY: writeOnly, APPEND: append, PATH: pathOnly } = openFlags;
 
 /** read: nobody of the tree writes it; appended: all only write at its end; written: anything else. */
 export type FileUse = "read" | "appended" | "written";

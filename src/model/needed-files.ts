@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Which files a resume needs, and which of them an image can hold itself (`--bundle`). */
+import { openFlags } from "../linux/open-flags.js";
 import { fuseFileSystem, viewFileSystems } from "../linux/file-systems.js";
 import type { ObjectRow, Tables } from "../gen/tables.js";
 import { vmaProtBits, vmaVmFlagsBits } from "../gen/tables.js";
@@ -34,7 +35,7 @@ export function neededFiles(tables: Tables): readonly NeededFile[] {
   for (const { exe } of tables.mms) if (exe !== null) mapped.add(exe);
   const opened = new Set<number>();
   for (const { kind, object, flags } of tables.files)
-    if (kind === "path" && object !== null && (flags & 0o10000000) === 0) opened.add(object);
+    if (kind === "path" && object !== null && (flags & openFlags.PATH) === 0) opened.add(object);
   return tables.objects.flatMap((row, object) => {
     const isMapped = mapped.has(object);
     if (row.kind !== "file" || !row.path.startsWith("/") || viewFileSystems.has(row.fsMagic) || !(isMapped || opened.has(object)))

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Descriptors, here and of other processes: pidfd, kcmp, fcntl, pipes, memfd, ioctl. */
+import { openFlags } from "../linux/open-flags.js";
 import { call, cString, tryCall } from "./sys.js";
 import type { RawArgument } from "./addon.js";
 
@@ -70,7 +71,7 @@ export const SPLICE_F_NONBLOCK = 2;
 /** pipe2: [read end, write end], close-on-exec besides `flags`. */
 export function pipe2(flags = 0): readonly [number, number] {
   const fds = new Int32Array(2);
-  call("pipe2", fds, flags | 0o2000000);
+  call("pipe2", fds, flags | openFlags.CLOEXEC);
   return [fds[0] ?? -1, fds[1] ?? -1];
 }
 

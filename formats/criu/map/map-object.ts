@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Inodes: regular file entries, memory files and ghosts ↔ rows of `objects`. */
+import { openFlags } from "../../../src/linux/open-flags.js";
 import { create } from "@bufbuild/protobuf";
 import { decodeText, encodeText } from "../../../src/bytes/text.js";
 import { type ObjectKind, type ObjectRow, objectRow, type OpenFileRow, ownerTypeNames, ownerTypeValues } from "../../../src/gen/tables.js";
@@ -136,7 +137,6 @@ function buildIdToWire(bytes: Uint8Array): number[] {
 /** O_ACCMODE, O_WRONLY, O_APPEND. */
 const accessMode = 3;
 const writeOnly = 1;
-const append = 0o2000;
 
 /** A regular file entry for an object, by its own name or another. */
 export function regToWire(object: ObjectRow, id: number, file: Owner & { flags: number; pos: bigint }, name?: string): FileEntry {
@@ -149,7 +149,7 @@ export function regToWire(object: ObjectRow, id: number, file: Owner & { flags: 
   });
   if (object.mode !== 0) reg.mode = object.mode;
   // A restore compares sizes where one is stored: not those of logs that others may write to.
-  const isLog = (file.flags & accessMode) === writeOnly && (file.flags & append) !== 0;
+  const isLog = (file.flags & accessMode) === writeOnly && (file.flags & openFlags.APPEND) !== 0;
   if ((object.kind === "file" || object.kind === "ghost") && !isLog) reg.size = object.size;
   if (object.buildId.length > 0) reg.buildId = buildIdToWire(object.buildId);
   return create(FileEntrySchema, { type: fileType.reg, id, reg });

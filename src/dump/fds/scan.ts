@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** A scan of the descriptors of every task; each open file description is found once. */
+import { openFlags } from "../../linux/open-flags.js";
 import {
   type Answers,
   check,
@@ -27,9 +28,6 @@ import { refusal } from "../refusal.js";
 import { type Description, type Holder, nameOf } from "./context.js";
 import { DescriptionIndex } from "./description-index.js";
 import { decimalField, parseFdInfo } from "./fdinfo.js";
-
-/** O_CLOEXEC in fdinfo's flags is the descriptor's own flag. */
-const O_CLOEXEC = 0o2000000;
 
 /** The descriptions of all tasks, in the order of tasks and numbers. `release` closes our copies. */
 export class DescriptorScan {
@@ -87,7 +85,8 @@ export class DescriptorScan {
     const name = `fd ${number} of ${process.pid} (${process.name})`;
     const fd = check(answers.result(row, asked.copy), "pidfd_getfd", name);
     const seen = describe(fd, `/proc/${process.pid}`, number, name, { answers, row });
-    const holder: Holder = { process, fd: number, isCloexec: (seen.info.flags & O_CLOEXEC) !== 0 };
+    // O_CLOEXEC in fdinfo's flags is the descriptor's own flag.
+    const holder: Holder = { process, fd: number, isCloexec: (seen.info.flags & openFlags.CLOEXEC) !== 0 };
     this.#keep({ ...seen, holders: [holder] }, index)?.holders.push(holder);
   }
 

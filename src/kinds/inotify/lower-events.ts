@@ -12,17 +12,16 @@
  *
  * Where IN_Q_OVERFLOW itself was in the queue, 2 reads that too, and one event more after 3 makes it again.
  */
+import { AT_FDCWD, openFlags } from "../../linux/open-flags.js";
 import type { InotifyEventRow } from "../../gen/tables.js";
 import type { LowerContext } from "../../lower/context.js";
 import type { DataRef, Slot } from "../../lower/operands.js";
 import { type EventPlan, type EventStep, IN, planEvents } from "../../model/inotify-plan.js";
 
-const AT_FDCWD = -100;
 const AT_REMOVEDIR = 0x200;
 const FIONREAD = 0x541b;
 /** _IOW('I', 0, __s32): the number that the next watch gets. */
 export const INOTIFY_IOC_SETNEXTWD = 0x40044900;
-const [O_RDWR_CREAT, O_CLOEXEC, O_DIRECTORY] = [0o102, 0o2000000, 0o200000];
 const [FSOPEN_CLOEXEC, FSCONFIG_CMD_CREATE, FSMOUNT_CLOEXEC] = [1, 6, 1];
 /** Bytes read at once, a multiple of the 16 that an event without a name takes. */
 const chunk = 1 << 16;
@@ -68,7 +67,7 @@ class Queue {
     const done = b.label("events are back");
     const [most, fillers, bytes] = [b.slot("room in the queue"), b.slot("fillers"), b.slot("bytes of fillers")];
     this.#makeDirectory();
-    b.syscall("openat", [this.#directory, b.string("filler"), O_RDWR_CREAT | O_CLOEXEC, 0o600], {
+    b.syscall("openat", [this.#directory, b.string("filler"), openFlags.RDWR | openFlags.CREAT | openFlags.CLOEXEC, 0o600], {
       store: this.#filler,
       message: this.#message,
     });
@@ -122,7 +121,7 @@ class Queue {
     b.jump(this.#nowhere);
     b.place(opened);
     b.compute(this.#made, "move", path);
-    b.syscall("openat", [AT_FDCWD, path, O_DIRECTORY | O_CLOEXEC, 0], { store: this.#directory, message: this.#message });
+    b.syscall("openat", [AT_FDCWD, path, openFlags.DIRECTORY | openFlags.CLOEXEC, 0], { store: this.#directory, message: this.#message });
     b.place(done);
     this.context.keepHigh(this.#directory);
   }
@@ -155,7 +154,7 @@ class Queue {
   /** Two events. */
   #pair(): void {
     const { builder: b } = this.context;
-    b.syscall("openat", [this.#directory, b.string("filler"), O_CLOEXEC, 0], { store: this.#current, message: this.#message });
+    b.syscall("openat", [this.#directory, b.string("filler"), openFlags.CLOEXEC, 0], { store: this.#current, message: this.#message });
     b.syscall("close", [this.#current]);
   }
 
@@ -233,12 +232,15 @@ class Queue {
       case "make":
         if (step.isDirectory) b.syscall("mkdirat", [directory, b.string(step.path), 0o700], { message });
         else {
-          b.syscall("openat", [directory, b.string(step.path), O_RDWR_CREAT | O_CLOEXEC, 0o600], { store: current, message });
+          b.syscall("openat", [directory, b.string(step.path), openFlags.RDWR | openFlags.CREAT | openFlags.CLOEXEC, 0o600], {
+            store: current,
+            message,
+          });
           b.syscall("close", [current]);
         }
         return;
       case "open":
-        b.syscall("openat", [directory, b.string(step.path), step.flags | O_CLOEXEC, 0], { store: current, message });
+        b.syscall("openat", [directory, b.string(step.path), step.flags | openFlags.CLOEXEC, 0], { store: current, message });
         return;
       case "read":
         b.syscall("read", [current, this.#buffer, 1], { expect: 1, message });

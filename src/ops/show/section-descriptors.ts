@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Sections about descriptors and open files of every kind. */
+import { openFlags } from "../../linux/open-flags.js";
 import type { DescriptorRow, FileLockRow } from "../../gen/tables.js";
 import type { Block } from "./document.js";
 import { fileText } from "./file-kinds.js";
@@ -27,7 +28,7 @@ export function fds(scope: Scope): Section {
       .sort((a, b) => a.fd - b.fd)
       .map((row) => {
         const file = tables.files[row.file];
-        const flags = file === undefined ? "-" : openFlagNames(file.flags & ~0o2000000) + (row.flags & 1 ? "|CLOEXEC" : "");
+        const flags = file === undefined ? "-" : openFlagNames(file.flags & ~openFlags.CLOEXEC) + (row.flags & 1 ? "|CLOEXEC" : "");
         return [String(row.fd), `#${row.file}`, file?.kind ?? "?", flags, String(file?.pos ?? 0n), fileText(checkpoint, file)];
       });
     return { heading: taskTitle(scope, task), columns, rows };
