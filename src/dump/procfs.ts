@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Readers of /proc/PID files. All of them say "gone" (undefined) rather than throw when the process has ended. */
-import { errno, QuestionList, tryListDirectory, tryReadlink, tryReadSmall } from "../native/index.js";
+import { errno, QuestionList, tryListDirectory, tryReadSmall } from "../native/index.js";
 
 /** /proc/PID or /proc/PID/task/TID. */
 export function procPath(pid: number, tid?: number): string {
@@ -100,11 +100,6 @@ export function listChildrenOf(pid: number, tids: readonly number[]): number[] {
     if (length === 0) return [];
     return (length < 0 ? listChildren(pid, tid) : parseChildren(answers.bytes(row, 0))) ?? [];
   });
-}
-
-/** A link of /proc as text that keeps non-UTF-8 bytes; the caller decides what is an error. */
-export function readProcLink(path: string): Buffer | undefined {
-  return tryReadlink(path);
 }
 
 /** Whether a process exists (also when we may not look into it). */

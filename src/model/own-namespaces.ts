@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Namespaces of a tree's own: lookups over `namespaces` and `task_namespaces`. */
-import type { MountRow, NamespaceKind, NamespaceRow, Tables } from "../gen/tables.js";
+import type { MountRow, NamespaceKind, Tables } from "../gen/tables.js";
 
 /** By kind, the row of the namespace that a task lives in, of those that are the tree's own. */
 export type NamespaceSet = Partial<Readonly<Record<NamespaceKind, number>>>;
@@ -15,11 +15,6 @@ export function namespacesOf({ namespaces, taskNamespaces }: NamespaceTables, ta
     if (kind !== undefined) found[kind] = row.namespace;
   }
   return found;
-}
-
-/** A namespace as people name it: `network namespace`. */
-export function namespaceName({ kind }: Pick<NamespaceRow, "kind">): string {
-  return `${kind} namespace`;
 }
 
 /** What a container engine mounts over files of the root; without them those are there. */

@@ -56,11 +56,6 @@ function ptrace(what: keyof typeof request, tid: number, address: bigint | numbe
   return check(tryCall("ptrace", request[what], tid, address, data), `ptrace(${what})`, `thread ${tid}`);
 }
 
-/** Starts tracing without stopping. Returns −errno instead of throwing: a thread may be gone meanwhile. */
-export function trySeize(tid: number, options: number): number {
-  return tryCall("ptrace", request.SEIZE, tid, 0, options);
-}
-
 /** Asks a seized thread to stop. Returns −errno instead of throwing. */
 export function tryInterrupt(tid: number): number {
   return tryCall("ptrace", request.INTERRUPT, tid, 0, 0);
@@ -98,13 +93,6 @@ export function getRegset(tid: number, type: number): Buffer {
 /** Sets a register set. */
 export function setRegset(tid: number, type: number, data: Uint8Array): void {
   ptrace("SETREGSET", tid, type, iovec(data));
-}
-
-/** Blocked signals, bit n−1 for signal n (the saved mask if a system call replaced it). */
-export function getSigmask(tid: number): bigint {
-  const mask = Buffer.alloc(8);
-  ptrace("GETSIGMASK", tid, 8, mask);
-  return mask.readBigUInt64LE();
 }
 
 /** Sets the blocked signals of a stopped thread. */

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import test, { type TestContext } from "node:test";
 import { waitNow, waitOption } from "../../src/native/index.js";
 import { crimg, endTree, list, run, start, temporaryDirectory, until } from "../support/processes.js";
+import { dumped } from "../support/dump-and-resume.js";
 
 /** The hierarchy of the pids controller, version 1. */
 const hierarchy = "/sys/fs/cgroup/pids";
@@ -59,12 +60,6 @@ async function startProgram(t: TestContext): Promise<Started> {
   const { pid } = start(t, "python3", ["-c", script.join("\n")], { cwd: directory });
   await until("the program is ready", () => existsSync(join(directory, "ready")));
   return { pid, directory, image: join(directory, "image.elf"), group, below };
-}
-
-async function dumped(pid: number, image: string, ...options: string[]): Promise<void> {
-  const { status, stderr } = crimg("dump", String(pid), "-o", image, ...options);
-  assert.equal(status, 0, stderr);
-  await until("the program is gone", () => !existsSync(`/proc/${pid}`));
 }
 
 /** The group of each thread of a process in the hierarchy. */

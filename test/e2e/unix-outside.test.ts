@@ -5,7 +5,8 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { createConnection, createServer, type Server, type Socket } from "node:net";
 import { join } from "node:path";
 import test, { type TestContext } from "node:test";
-import { crimg, endTree, isAlive, run, start, temporaryDirectory, until } from "../support/processes.js";
+import { crimg, isAlive, run, start, temporaryDirectory, until } from "../support/processes.js";
+import { resume } from "../support/dump-and-resume.js";
 
 const skip = existsSync("/usr/bin/python3") ? false : "python3 is not installed";
 const timeout = 120_000;
@@ -41,15 +42,6 @@ async function startPython(t: TestContext, directory: string, lines: readonly st
   return pid;
 }
 
-function resumed(t: TestContext, image: string, directory: string): number {
-  const pidfile = join(directory, "pid");
-  const { status, stderr } = run(image, ["--detach", "--pidfile", pidfile]);
-  assert.equal(status, 0, stderr);
-  const pid = Number(readFileSync(pidfile, "utf8"));
-  t.after(() => endTree(pid));
-  return pid;
-}
-
 test("a client of an outside server is connected to its name again", { skip, timeout }, async (t) => {
   const directory = temporaryDirectory(t);
   const path = join(directory, "server.sock");
@@ -70,7 +62,7 @@ test("a client of an outside server is connected to its name again", { skip, tim
   const dumped = crimg("dump", String(pid), "-o", image, "--ext-unix-sk");
   assert.equal(dumped.status, 0, dumped.stderr);
   await until("the program is gone", () => !existsSync(`/proc/${pid}`));
-  resumed(t, image, directory);
+  resume(t, image, directory);
   writeFileSync(join(directory, "go"), "");
   const result = await until(
     "it was answered",
@@ -117,7 +109,7 @@ test("a server finds an outside client closed, with what it had sent", { skip, t
   assert.equal(dumped.status, 0, dumped.stderr);
   assert.match(dumped.stderr, /lost: .*a unix socket \(\S+listen\.sock\) whose peer is outside the tree and has no name/);
   await until("the program is gone", () => !existsSync(`/proc/${pid}`));
-  resumed(t, image, directory);
+  resume(t, image, directory);
   writeFileSync(join(directory, "go"), "");
   const next = createConnection(path);
   next.on("error", () => undefined);

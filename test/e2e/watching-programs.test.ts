@@ -3,9 +3,10 @@
 import assert from "node:assert/strict";
 import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import test, { type TestContext } from "node:test";
+import test from "node:test";
 import { waitNow, waitOption } from "../../src/native/index.js";
-import { crimg, endTree, run, start, temporaryDirectory, treeOf, until } from "../support/processes.js";
+import { crimg, endTree, start, temporaryDirectory, treeOf, until } from "../support/processes.js";
+import { resume } from "../support/dump-and-resume.js";
 
 const timeout = 90_000;
 
@@ -18,15 +19,6 @@ async function dumped(pid: number, image: string, isFirst: boolean): Promise<voi
     if (!isFirst) waitNow(pid, waitOption.WALL);
     return tree.every((member) => !existsSync(`/proc/${member}`));
   });
-}
-
-function resume(t: TestContext, image: string, directory: string): number {
-  const pidfile = join(directory, "pid");
-  const resumed = run(image, ["--detach", "--pidfile", pidfile]);
-  assert.equal(resumed.status, 0, resumed.stderr);
-  const root = Number(readFileSync(pidfile, "utf8"));
-  t.after(() => endTree(root));
-  return root;
 }
 
 test("tail -f into grep: every line of a log that grows all the time", { timeout }, async (t) => {

@@ -17,6 +17,11 @@ export interface SystemVObject {
   column(name: string): number;
 }
 
+/** The fields that rows of all three kinds have. */
+export function identityOf({ id, key, mode, uid, gid, creatorUid, creatorGid }: SystemVObject) {
+  return { id, key, mode: mode & 0o777, uid, gid, creatorUid, creatorGid };
+}
+
 /** Objects of one kind; none where the kernel has no System V IPC. */
 export function listSystemV(kind: "shm" | "sem" | "msg"): SystemVObject[] {
   return parseSystemV(tryReadSmall(`/proc/sysvipc/${kind}`)?.toString("latin1") ?? "");

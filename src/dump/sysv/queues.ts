@@ -4,8 +4,8 @@ import { type SysvMessageRow, sysvMessageRow, sysvQueueFlagsBits, sysvQueueRow }
 import { IPC, ipcOffset, ipcStructSize, MSG } from "../../linux/sysv-ipc.js";
 import { errno, failed, tryCall } from "../../native/index.js";
 import type { DumpContext } from "../context.js";
-import { listSystemV } from "./listing.js";
-import { type SystemVUsers, systemVName } from "./users.js";
+import { identityOf, listSystemV } from "./listing.js";
+import { type SystemVUsers, systemVName, tellOutside } from "./users.js";
 
 const firstBuffer = 16_384;
 /** A message longer than this is nobody's (kernel.msgmax is an int, 8192 by default). */
@@ -25,22 +25,11 @@ export function collectQueues(context: DumpContext, users: SystemVUsers): void {
       continue;
     }
     const isOutside = users.isOutside(sender) || users.isOutside(receiver);
-    if (isOutside) {
-      context.lose(
-        "dump.sysv-outside",
-        `${name} is used by processes outside the tree: where it is still there, it is taken as it is then`,
-      );
-    }
+    if (isOutside) tellOutside(context, name, "used");
     const row =
       tables.sysvQueues.push(
         sysvQueueRow({
-          id,
-          key: queue.key,
-          mode: queue.mode & 0o777,
-          uid: queue.uid,
-          gid: queue.gid,
-          creatorUid: queue.creatorUid,
-          creatorGid: queue.creatorGid,
+          ...identityOf(queue),
           flags: isOutside ? sysvQueueFlagsBits.outside : 0,
           capacity: stat.readBigUInt64LE(ipcOffset.msgCapacity),
           lastSender: users.asSeen(sender),

@@ -10,8 +10,8 @@ import { close, failed, openFlag, tryCall, tryCallBig, tryFstat, tryOpen } from 
 import type { DumpContext } from "../context.js";
 import type { MappedProcess } from "../object-contents.js";
 import { isSegment } from "../vmas.js";
-import { listSystemV, type SystemVObject } from "./listing.js";
-import { type SystemVUsers, systemVName } from "./users.js";
+import { identityOf, listSystemV, type SystemVObject } from "./listing.js";
+import { type SystemVUsers, systemVName, tellOutside } from "./users.js";
 
 const page = 4096;
 
@@ -46,25 +46,15 @@ export function collectSegments(context: DumpContext, users: SystemVUsers, mappe
     context.tables.sysvSegments.push(
       sysvSegmentRow({
         object,
-        id,
+        ...identityOf(segment),
         key,
-        mode: mode & 0o777,
-        uid: segment.uid,
-        gid: segment.gid,
-        creatorUid: segment.creatorUid,
-        creatorGid: segment.creatorGid,
         flags,
         creator: users.asSeen(segment.column("cpid")),
         size,
       }),
     );
     const name = systemVName("shared memory segment", { id, key });
-    if (isOutside) {
-      context.lose(
-        "dump.sysv-outside",
-        `${name} is attached by processes outside the tree: where it is still there, it is taken as it is then`,
-      );
-    }
+    if (isOutside) tellOutside(context, name, "attached");
     if (ours === undefined) stores.push(() => storeUnattached(context, object, segment, name));
   }
   return () => {

@@ -4,9 +4,9 @@ import { type MutableTables, semaphoreUndoRow, sysvSemaphoresFlagsBits, sysvSema
 import { IPC, SEM } from "../../linux/sysv-ipc.js";
 import { failed, tryCall } from "../../native/index.js";
 import type { DumpContext } from "../context.js";
-import { listSystemV } from "./listing.js";
+import { identityOf, listSystemV } from "./listing.js";
 import { readUndos, UndoLists } from "./undo.js";
-import { type SystemVUsers, systemVName } from "./users.js";
+import { type SystemVUsers, systemVName, tellOutside } from "./users.js";
 
 /** Bytes of unsigned 4-byte numbers. */
 function u4s(values: readonly number[]): Uint8Array {
@@ -28,22 +28,11 @@ export function collectSemaphores(context: DumpContext, users: SystemVUsers): vo
         continue;
       }
       const isOutside = pids.some((pid) => users.isOutside(pid));
-      if (isOutside) {
-        context.lose(
-          "dump.sysv-outside",
-          `${name} is used by processes outside the tree: where it is still there, it is taken as it is then`,
-        );
-      }
+      if (isOutside) tellOutside(context, name, "used");
       const row =
         tables.sysvSemaphoreSets.push(
           sysvSemaphoresRow({
-            id,
-            key: set.key,
-            mode: set.mode & 0o777,
-            uid: set.uid,
-            gid: set.gid,
-            creatorUid: set.creatorUid,
-            creatorGid: set.creatorGid,
+            ...identityOf(set),
             flags: isOutside ? sysvSemaphoresFlagsBits.outside : 0,
             values: u4s([...values]),
             pids: u4s(pids.map((pid) => users.asSeen(pid))),

@@ -41,6 +41,11 @@ export class SystemVUsers {
   }
 }
 
+/** Says that an object is not the tree's alone. */
+export function tellOutside(context: DumpContext, name: string, how: "attached" | "used"): void {
+  context.lose("dump.sysv-outside", `${name} is ${how} by processes outside the tree: where it is still there, it is taken as it is then`);
+}
+
 /** Key and id for messages. */
 export function systemVName(kind: string, { id, key }: { readonly id: number; readonly key: number }): string {
   return key === 0 ? `${kind} ${id}` : `${kind} ${id} (key 0x${key.toString(16).padStart(8, "0")})`;
