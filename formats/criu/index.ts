@@ -2,7 +2,7 @@
 /** CRIU image directories (3.x and 4.x), and archives of them. */
 import type { FormatAdapter, ProbeInput } from "../../src/adapter/format.js";
 import { compressionOf, looksLikeArchive } from "./archive/archive.js";
-import { bytesOf, isOciTar, layoutNames } from "./archive/oci.js";
+import { isOciTar, layoutNames, reading } from "./archive/oci.js";
 import { inventoryName } from "./wire/image-types.js";
 import { lossesOf } from "./losses.js";
 import { engineFolder, readCriu } from "./read.js";
@@ -27,10 +27,7 @@ function probe(input: ProbeInput): boolean {
   }
   if (compressionOf(input.head) === undefined) return false;
   const file = { path: input.path, offset: 0, length: Number.POSITIVE_INFINITY };
-  return (
-    looksLikeArchive(input.head, (from, count) => bytesOf(file, from, count)) ||
-    (compressionOf(input.head) === "none" && isOciTar(input.path))
-  );
+  return reading(file, (read) => looksLikeArchive(input.head, read)) || (compressionOf(input.head) === "none" && isOciTar(input.path));
 }
 
 export const format: FormatAdapter = {

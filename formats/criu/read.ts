@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Reads an image set: a directory, or an archive of one. */
-import { existsSync, statSync } from "node:fs";
-import { join } from "node:path";
 import type { ReadOptions } from "../../src/adapter/format.js";
 import { CrimgError } from "../../src/errors/crimg-error.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
-import { compressionOf } from "./archive/archive.js";
 import { readTmpfs } from "./archive/tmpfs.js";
-import { headOf } from "./archive/head.js";
-import { findBlob, isOciTar, layoutNames, openBlob } from "./archive/oci.js";
+import { engineFiles, factsOf } from "./archive/container.js";
+import { type Member, membersOfDirectory } from "./archive/members.js";
+import { archiveAt } from "./archive/oci.js";
 import { extractSet } from "./archive/extract.js";
 import { fromWire } from "./wire/from-wire.js";
 import { ImageSet } from "./wire/image-set.js";
@@ -20,11 +18,12 @@ import { loadSet } from "./wire/load.js";
  * that is gone as soon as they are open. Throws located CrimgErrors.
  */
 export async function readCriu(path: string, options: ReadOptions): Promise<Checkpoint> {
-  const set = await openSet(path, options.extra?.["without-memory"] === true ? maxPagesShown : undefined);
+  const { set, members } = await openSet(path, options.extra?.["without-memory"] === true ? maxPagesShown : undefined);
   try {
     const wire = loadSet(set);
     const { checkpoint, losses } = fromWire(wire, await readTmpfs(set));
     for (const loss of losses) options.onLoss?.(loss);
+    options.onContainer?.(factsOf(members ?? membersOfDirectory(path, (name) => engineFiles.has(name))));
     return checkpoint;
   } finally {
     set.close();
@@ -34,25 +33,15 @@ export async function readCriu(path: string, options: ReadOptions): Promise<Chec
 /** Without memory (the switch "without-memory"), pages of an archive are unpacked up to this, for the command lines. */
 const maxPagesShown = 64 << 20;
 
-async function openSet(path: string, maxPages: number | undefined): Promise<ImageSet> {
-  const isDirectory = statSync(path).isDirectory();
-  if (isDirectory ? layoutNames.every((name) => existsSync(join(path, name))) : isOciTar(path)) {
-    const blob = findBlob(path);
-    const { head, compression } = openBlob(blob);
-    if (compression !== undefined) {
-      const { directory, temporary } = await extractSet(path, compression, head, maxPages, blob);
-      return new ImageSet(directory, path, temporary);
-    }
-  }
-  if (!isDirectory) {
-    const head = headOf(path);
-    const compression = compressionOf(head);
-    if (compression === undefined) {
-      throw new CrimgError("criu.archive", "This is neither an image directory nor a tar of one.", { source: path, format: "criu" });
-    }
-    const { directory, temporary } = await extractSet(path, compression, head, maxPages);
-    return new ImageSet(directory, path, temporary);
-  }
+/** The set, and the members of the archive that it was in. */
+async function openSet(path: string, maxPages: number | undefined): Promise<{ set: ImageSet; members?: readonly Member[] }> {
+  const archive = archiveAt(path);
+  if (archive === undefined) return { set: setIn(path) };
+  const { directory, temporary, members } = await extractSet(path, archive, maxPages);
+  return { set: new ImageSet(directory, path, temporary), members };
+}
+
+function setIn(path: string): ImageSet {
   const set = new ImageSet(path, path);
   if (set.has("pstree.img") && set.has(inventoryName)) return set;
   if ([...set.names].some((name) => name.startsWith("pagemap-"))) {

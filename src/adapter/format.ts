@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The contract of a format folder (formats/<id>/index.ts exports one `FormatAdapter` as `format`). */
+import type { ContainerFacts } from "./container-facts.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import type { Output } from "./output.js";
 
@@ -67,6 +68,8 @@ export interface ReadOptions {
   readonly verify?: boolean | undefined;
   /** Where warnings go (losses while reading, such as "a core holds no descriptors"). */
   readonly onLoss?: (loss: Loss) => void;
+  /** Called with what an engine wrote beside the checkpoint of a container; undefined if it wrote nothing. */
+  readonly onContainer?: ((facts: ContainerFacts | undefined) => void) | undefined;
   /** Format-specific switches, as documented in the adapter's README. */
   readonly extra?: Readonly<Record<string, string | boolean>>;
 }

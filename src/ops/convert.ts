@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** crimg convert: read → losses → write → commit. */
 import { basename } from "node:path";
-import type { FormatAdapter, Loss, WriteOptions } from "../adapter/format.js";
+import type { FormatAdapter, Loss, ReadOptions, WriteOptions } from "../adapter/format.js";
 import { detectFormat, probeFormat, probeInputOf } from "../adapter/detect.js";
 import { LossReport } from "../adapter/losses.js";
 import type { FormatRegistry } from "../adapter/registry.js";
@@ -95,6 +95,7 @@ export async function readCheckpoint(
     readonly from?: string;
     readonly pid?: number;
     readonly onLoss?: (loss: Loss) => void;
+    readonly onContainer?: ReadOptions["onContainer"];
     readonly extra?: WriteOptions["extra"];
     readonly verify?: boolean;
   },
@@ -124,6 +125,7 @@ async function readExpanded(
   const checkpoint = await format.read(input.path, {
     pid: options.pid,
     onLoss: options.onLoss,
+    onContainer: options.onContainer,
     extra: options.extra,
     verify: options.verify,
   });

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** crimg show: one pass over the model collects what a section is about; text and JSON both render that. */
-import type { ContainerFacts } from "../../formats/criu/archive/container.js";
+import type { ContainerFacts } from "../adapter/container-facts.js";
 import { CrimgError } from "../errors/crimg-error.js";
 import { pipes } from "../kinds/pipe/show.js";
 import { sockets } from "../kinds/socket/show.js";

@@ -6,9 +6,9 @@ import { createHash, randomBytes } from "node:crypto";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import test, { type TestContext } from "node:test";
-import { readContainer } from "../../formats/criu/archive/container.js";
 import { readCriu } from "../../formats/criu/read.js";
 import { registry } from "../../formats/registry.js";
+import type { ContainerFacts } from "../../src/adapter/container-facts.js";
 import { probeFormat, probeInputOf } from "../../src/adapter/detect.js";
 import { run, temporaryDirectory } from "../support/processes.js";
 import { crimgCommand, fixtures } from "../support/project.js";
@@ -46,6 +46,12 @@ function unpacked(t: TestContext): string {
   const directory = temporaryDirectory(t);
   assert.equal(spawnSync("tar", ["-xzf", archive, "-C", directory]).status, 0);
   return directory;
+}
+
+async function readContainer(path: string): Promise<ContainerFacts | undefined> {
+  let found: ContainerFacts | undefined;
+  (await readCriu(path, { onContainer: (facts) => void (found = facts) })).close();
+  return found;
 }
 
 /** Process ids in it. */

@@ -4,69 +4,22 @@
  * specification), network.status (CNI or netavark), stats-dump of CRIU. Nothing of the memory is read.
  */
 import { BinaryReader, WireType } from "@bufbuild/protobuf/wire";
-import { existsSync, statSync } from "node:fs";
-import { join } from "node:path";
-import { findBlob, isOciTar, layoutNames, openBlob } from "./oci.js";
-import { type Member, membersOfArchive, membersOfDirectory } from "./members.js";
+import type { ContainerFacts, ContainerMount, Statistics } from "../../../src/adapter/container-facts.js";
+import type { Member } from "./members.js";
 
-export interface ContainerMount {
-  readonly destination: string;
-  readonly type: string;
-  readonly source: string;
-  readonly options: readonly string[];
-}
-
-/** Empty where the files do not say. */
-export interface ContainerFacts {
-  readonly name: string;
-  readonly id: string;
-  readonly image: string;
-  readonly imageId: string;
-  /** "Podman", "CRI-O" or "containerd". */
-  readonly engine: string;
-  readonly runtime: string;
-  /** RFC 3339, as the engine wrote it. */
-  readonly created: string;
-  /** RFC 3339: when the inventory of the set was written, as its member says. */
-  readonly checkpointed: string;
-  readonly command: readonly string[];
-  readonly hostname: string;
-  readonly addresses: readonly { readonly interface: string; readonly address: string; readonly mac: string }[];
-  readonly mounts: readonly ContainerMount[];
-  readonly annotations: Readonly<Record<string, string>>;
-  /** Namespaces that the runtime made, of its specification. */
-  readonly namespaces: readonly string[];
-  /** Bytes: the set, its pages, changes of the root file system, /dev/shm. */
-  readonly sizes: { readonly set: number; readonly pages: number; readonly rootDiff: number; readonly sharedMemory: number };
-  /** Of CRIU's own statistics, microseconds and pages; undefined without stats-dump. */
-  readonly statistics: Statistics | undefined;
-}
-
-export interface Statistics {
-  readonly freezingUs: number;
-  readonly frozenUs: number;
-  readonly memoryDumpUs: number;
-  readonly memoryWriteUs: number;
-  readonly pagesScanned: number;
-  readonly pagesWritten: number;
-}
-
-const telling: ReadonlySet<string> = new Set(["config.dump", "spec.dump", "network.status", "stats-dump", "checkpoint/stats-dump"]);
-
-/** @returns undefined for what no engine has written */
-export async function readContainer(path: string): Promise<ContainerFacts | undefined> {
-  const isWanted = (name: string): boolean => telling.has(name);
-  const isDirectory = statSync(path).isDirectory();
-  const isLayout = isDirectory ? layoutNames.every((name) => existsSync(join(path, name))) : isOciTar(path);
-  if (isDirectory && !isLayout) return factsOf(membersOfDirectory(path, isWanted));
-  const blob = isLayout ? findBlob(path) : { path, offset: 0, length: Number.POSITIVE_INFINITY };
-  const { compression } = openBlob(blob);
-  return compression === undefined ? undefined : factsOf(await membersOfArchive(blob, compression, isWanted));
-}
+/** Names of members whose content is told. */
+export const engineFiles: ReadonlySet<string> = new Set([
+  "config.dump",
+  "spec.dump",
+  "network.status",
+  "stats-dump",
+  "checkpoint/stats-dump",
+]);
 
 type Json = { readonly [key: string]: unknown };
 
-function factsOf(members: readonly Member[]): ContainerFacts | undefined {
+/** @returns undefined for what no engine has written */
+export function factsOf(members: readonly Member[]): ContainerFacts | undefined {
   const content = (name: string): Buffer | undefined => members.find((member) => member.name === name)?.content;
   const config = parsed(content("config.dump"));
   const spec = parsed(content("spec.dump"));

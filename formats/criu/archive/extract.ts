@@ -5,10 +5,10 @@
  */
 import {
   closeSync,
-  createReadStream,
   mkdirSync,
   mkdtempSync,
   openSync,
+  readFileSync,
   renameSync,
   rmSync,
   statfsSync,
@@ -20,15 +20,15 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { pipeline } from "node:stream/promises";
-import { createGunzip } from "node:zlib";
-import { extract as tarExtract, type Header } from "tar-stream";
+import type { Header } from "tar-stream";
 import { CrimgError } from "../../../src/errors/crimg-error.js";
 import { maxZstdWindow, zstdWindow } from "../../../src/bytes/zstd-window.js";
-import type { Compression } from "./archive.js";
+import { engineFiles } from "./container.js";
+import { maxContent, type Member } from "./members.js";
+import type { Archive } from "./oci.js";
 import { sharedMemoryTar } from "./tmpfs.js";
 import { inventoryName } from "../wire/image-types.js";
-import { zstdStream } from "./zstd-stream.js";
+import { type Content, unpack } from "./unpack.js";
 
 /** Names of a set. Everything else in an archive (root filesystem, logs, configuration) is passed over. */
 const imageName =
@@ -44,20 +44,19 @@ export interface Extracted {
   readonly directory: string;
   /** To be removed when the set is closed. */
   readonly temporary: string;
+  /** All members, with the content of those that engines write. */
+  readonly members: readonly Member[];
 }
 
 /**
  * Extracts the set of the archive at `path`.
- * @param part the archive in the file, if that is more
  * @param maxPages files of pages above this become holes of their size, bytes: for whoever reads no memory
  * @throws CrimgError `criu.archive`; nothing is left behind then
  */
 export async function extractSet(
   path: string,
-  compression: Compression,
-  head: Uint8Array,
+  { blob, compression, head }: Archive,
   maxPages = Number.POSITIVE_INFINITY,
-  part: { readonly path: string; readonly offset: number; readonly length: number } = { path, offset: 0, length: Number.POSITIVE_INFINITY },
 ): Promise<Extracted> {
   if (compression === "zstd" && zstdWindow(head) > maxZstdWindow) {
     throw refuse(path, `The archive asks for a zstd window of ${zstdWindow(head)} bytes; no more than ${maxZstdWindow} are accepted.`);
@@ -65,20 +64,12 @@ export async function extractSet(
   const temporary = mkdtempSync(join(tmpdir(), "crimg-criu-"));
   try {
     const folders = new Folders(path, temporary, maxPages);
-    const extractor = tarExtract();
-    extractor.on("entry", (header, stream, next) => {
-      // What ends the archive early ends the member too; the pipeline reports it once.
-      stream.on("error", () => undefined);
-      folders.member(header, stream).then(() => next(), next);
-    });
-    const source = createReadStream(part.path, { highWaterMark: 1 << 20, start: part.offset, end: part.offset + part.length - 1 });
-    const unpack = compression === "gzip" ? createGunzip({ chunkSize: 1 << 18 }) : compression === "zstd" ? await zstdStream() : undefined;
-    await (unpack ? pipeline(source, unpack, extractor) : pipeline(source, extractor));
+    await unpack(blob, compression, (header, content) => folders.member(header, content));
     const directory = folders.withSet();
     if (directory === undefined) {
       throw refuse(path, `The archive has no ${inventoryName}: it holds no image set.`);
     }
-    return { directory, temporary };
+    return { directory, temporary, members: folders.noted };
   } catch (error) {
     rmSync(temporary, { recursive: true, force: true });
     if (error instanceof CrimgError) throw error;
@@ -95,6 +86,7 @@ class Folders {
   readonly #folders = new Map<string, { directory: string; names: Set<string> }>();
   #members = 0;
   #hasSharedMemory = false;
+  readonly noted: Member[] = [];
 
   constructor(
     readonly path: string,
@@ -102,19 +94,27 @@ class Folders {
     private readonly maxPages: number,
   ) {}
 
-  async member(header: Header, stream: Member): Promise<void> {
-    const slash = header.name.lastIndexOf("/");
-    const folder = header.name.slice(0, slash + 1).replace(/^(\.\/)+/, "");
-    const name = header.name.slice(slash + 1);
-    if (header.name.replace(/^(\.\/)+/, "") === sharedMemoryTar && header.type === "file") {
+  async member(header: Header, stream: Content): Promise<void> {
+    const path = header.name.replace(/^(\.\/)+/, "");
+    const content = await this.#take(header, path, stream);
+    this.noted.push({ name: path, size: header.size ?? 0, mtime: header.mtime?.getTime(), ...(content && { content }) });
+  }
+
+  /** Returns the content of what an engine wrote. */
+  async #take(header: Header, path: string, stream: Content): Promise<Buffer | undefined> {
+    const slash = path.lastIndexOf("/");
+    const [folder, name] = [path.slice(0, slash + 1), path.slice(slash + 1)];
+    const isEngines = engineFiles.has(path) && (header.size ?? 0) <= maxContent;
+    if (path === sharedMemoryTar && header.type === "file") {
       this.#requireSpace(header);
       await store(join(this.temporary, sharedMemoryTar), stream);
       this.#hasSharedMemory = true;
-      return;
+      return undefined;
     }
     if (!imageName.test(name)) {
+      if (isEngines) return await bytesOf(stream);
       await drain(stream);
-      return;
+      return undefined;
     }
     // GNU's old form of sparse members has no type that tar-stream knows (null); its newer forms are files with keys of their own.
     if (header.type === null || Object.keys(header.pax ?? {}).some((key) => key.startsWith("GNU.sparse."))) {
@@ -142,6 +142,7 @@ class Folders {
     }
     // The time of the set is that of its members, not of the reading.
     if (header.mtime) utimesSync(join(directory, name), header.mtime, header.mtime);
+    return isEngines ? readFileSync(join(directory, name)) : undefined;
   }
 
   #folder(folder: string): { directory: string; names: Set<string> } {
@@ -180,18 +181,21 @@ class Folders {
   }
 }
 
-/** The content of a member. */
-type Member = AsyncIterable<unknown>;
-
-async function drain(stream: Member): Promise<void> {
+async function drain(stream: Content): Promise<void> {
   for await (const piece of stream) void piece;
+}
+
+async function bytesOf(stream: Content): Promise<Buffer> {
+  const pieces: Uint8Array[] = [];
+  for await (const piece of stream) if (piece instanceof Uint8Array) pieces.push(piece);
+  return Buffer.concat(pieces);
 }
 
 const pageBytes = 4096;
 const zeroPage = Buffer.alloc(pageBytes);
 
 /** Writes a member, leaving holes for pieces of zeros. */
-async function store(path: string, stream: Member): Promise<void> {
+async function store(path: string, stream: Content): Promise<void> {
   const fd = openSync(path, "wx", 0o600);
   try {
     let at = 0;

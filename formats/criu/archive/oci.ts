@@ -7,7 +7,8 @@
 import { closeSync, existsSync, fstatSync, openSync, readFileSync, readSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { CrimgError } from "../../../src/errors/crimg-error.js";
-import { compressionOf, looksLikeArchive } from "./archive.js";
+import { openImage } from "../wire/image-reader.js";
+import { type Compression, compressionOf, looksLikeArchive, type ReadMore } from "./archive.js";
 
 export const layoutNames = ["oci-layout", "index.json"] as const;
 
@@ -36,12 +37,12 @@ export function isOciTar(path: string): boolean {
 }
 
 /** The blob with the set of a layout. @throws CrimgError `criu.oci` */
-export function findBlob(path: string): Blob {
+function findBlob(path: string): Blob {
   const layout = statSync(path).isDirectory() ? new Folder(path) : new Tar(path);
   const digests = reachable(layout, path);
   for (const digest of digests) {
     const blob = layout.blob(digest);
-    if (blob !== undefined && looksLikeArchive(bytesOf(blob, 0, headBytes), (from, count) => bytesOf(blob, from, count))) return blob;
+    if (blob !== undefined && reading(blob, (read) => looksLikeArchive(read(0, headBytes), read))) return blob;
   }
   throw new CrimgError("criu.oci", "None of the blobs of this OCI image is the checkpoint of a container.", {
     source: path,
@@ -122,14 +123,21 @@ function parsed(bytes: Uint8Array): unknown {
   }
 }
 
-export function bytesOf({ path, offset, length }: Blob, from: number, count: number): Uint8Array {
-  const fd = openSync(path, "r");
+/** Reads of a blob, by one opening. */
+export function reading<Result>({ path, offset, length }: Blob, use: (read: ReadMore) => Result): Result {
+  const fd = openImage(path, path, true);
   try {
-    const bytes = Buffer.alloc(Math.max(0, Math.min(count, length - from)));
-    return bytes.subarray(0, readSync(fd, bytes, 0, bytes.length, offset + from));
+    return use((from, count) => {
+      const bytes = Buffer.alloc(Math.max(0, Math.min(count, length - from)));
+      return bytes.subarray(0, readSync(fd, bytes, 0, bytes.length, offset + from));
+    });
   } finally {
     closeSync(fd);
   }
+}
+
+function bytesOf(blob: Blob, from: number, count: number): Uint8Array {
+  return reading(blob, (read) => read(from, count));
 }
 
 /** Regular members of a plain tar, by name; headers only are read. */
@@ -157,8 +165,21 @@ function membersOfTar(path: string): ReadonlyMap<string, Blob> {
   return members;
 }
 
-/** How the archive of a blob is compressed, and its first bytes. */
-export function openBlob(blob: Blob): { readonly head: Uint8Array; readonly compression: ReturnType<typeof compressionOf> } {
+/** An archive: a file, or the blob of an OCI image. */
+export interface Archive {
+  readonly blob: Blob;
+  readonly compression: Compression;
+  readonly head: Uint8Array;
+}
+
+/** The archive at a path; undefined for a directory that is no OCI layout. @throws CrimgError `criu.oci`, `criu.archive` */
+export function archiveAt(path: string): Archive | undefined {
+  const isDirectory = statSync(path).isDirectory();
+  const isImage = isDirectory ? layoutNames.every((name) => existsSync(join(path, name))) : isOciTar(path);
+  if (isDirectory && !isImage) return undefined;
+  const blob = isImage ? findBlob(path) : { path, offset: 0, length: Number.POSITIVE_INFINITY };
   const head = bytesOf(blob, 0, headBytes);
-  return { head, compression: compressionOf(head) };
+  const compression = compressionOf(head);
+  if (compression !== undefined) return { blob, compression, head };
+  throw new CrimgError("criu.archive", "This is neither an image directory nor a tar of one.", { source: path, format: "criu" });
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { existsSync } from "node:fs";
+import type { ContainerFacts } from "../../adapter/container-facts.js";
 import { CrimgError, exitStatus } from "../../errors/crimg-error.js";
 import { toJsonText } from "../../errors/json.js";
 import { type SectionName, sectionNames } from "../../ops/show/document.js";
@@ -78,12 +79,11 @@ export const command = defineCommand({
     { command: "crimg show image.elf --html report.html", text: "a page for a browser" },
   ],
   async run(args, terminal) {
-    const [{ collect, renderText, renderJson }, { readCheckpoint }, { resolveInput }, { registry }, { readContainer }] = await Promise.all([
+    const [{ collect, renderText, renderJson }, { readCheckpoint }, { resolveInput }, { registry }] = await Promise.all([
       import("../../ops/show.js"),
       import("../../ops/convert.js"),
       import("../../ops/input.js"),
       import("../../../formats/registry.js"),
-      import("../../../formats/criu/archive/container.js"),
     ]);
     if (args.what.length === 1 && args.what[0] === "bt" && !existsSync("bt")) return showBacktraces(args, terminal);
     const { images, section, operand } = sort([args.image, ...args.what]);
@@ -94,8 +94,10 @@ export const command = defineCommand({
     for (const image of images) {
       const input = resolveInput(image);
       try {
+        let container: ContainerFacts | undefined;
         const { checkpoint, format } = await readCheckpoint(input, {
           registry,
+          onContainer: section === "overview" ? (facts) => void (container = facts) : undefined,
           extra: { "without-memory": args.html === undefined && !readsMemory.has(section) },
           ...(args.from === undefined ? {} : { from: args.from }),
         });
@@ -105,7 +107,6 @@ export const command = defineCommand({
             writeReport(checkpoint, { source: input.name, format, output: args.html, force: args.force });
             continue;
           }
-          const container = format.id === "criu" && section === "overview" ? await readContainer(input.path) : undefined;
           const document = collect(checkpoint, {
             source: input.name,
             format: format.id,

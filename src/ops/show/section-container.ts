@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What the engine of a container said about it, for the overview of its checkpoint. */
-import type { ContainerFacts } from "../../../formats/criu/archive/container.js";
+import type { ContainerFacts } from "../../adapter/container-facts.js";
 import type { JsonValue } from "../../errors/json.js";
 import type { Block } from "./document.js";
 import { formatBytes } from "../units.js";
