@@ -12,6 +12,7 @@
  * first thing. From then on PTRACE_O_EXITKILL ends them with crimg.
  */
 import { CrimgError } from "../errors/crimg-error.js";
+import { CLONE } from "../linux/clone-flags.js";
 import { errnoMessage } from "../linux/errno.js";
 import {
   contToSyscall,
@@ -32,18 +33,15 @@ import {
 import type { Overlay } from "../pages/process-source.js";
 import type { DumpedProcess } from "./context.js";
 import { procPath, readStatus } from "./procfs.js";
-import { setReg } from "./registers.js";
+import { setSyscall } from "./registers.js";
 import { buildSignalFrame } from "./sigframe.js";
 
-/** Flags of clone(2), linux/sched.h. */
-const clone = { VM: 0x100, FS: 0x200, FILES: 0x400, SIGHAND: 0x800, PTRACE: 0x2000, SYSVSEM: 0x40000, IO: 0x8000_0000 } as const;
 /** The helper shares everything that it can, so that making and ending it takes no time. */
-const asHelper = clone.VM | clone.FS | clone.FILES | clone.SIGHAND | clone.SYSVSEM | clone.PTRACE;
+const asHelper = CLONE.vm | CLONE.fs | CLONE.files | CLONE.sighand | CLONE.sysvsem | CLONE.ptrace;
 /** The descriptor table is shared at first: a copy would hold every file open, until it is closed. */
-const asSnapshot = clone.FILES | clone.PTRACE;
+const asSnapshot = CLONE.files | CLONE.ptrace;
 const CLOSE_RANGE_UNSHARE = 2;
 const lastFd = 0xffff_ffffn;
-const WALL = 0x4000_0000;
 const SIGKILL = 9;
 /** Longest wait for one step, milliseconds: copying the page tables of a TiB takes seconds. */
 const stepMs = 60_000;
@@ -71,10 +69,7 @@ class HeldProcess {
   /** Has it make a call; it stands still before and after. Returns what the kernel returns. */
   call(name: SyscallName, ...args: readonly (number | bigint)[]): number {
     const regs = getRegs(this.pid);
-    setReg(regs, "ip", this.syscallAt);
-    setReg(regs, "ax", BigInt(nr[name]));
-    setReg(regs, "origAx", -1n);
-    (["di", "si", "dx", "r10", "r8", "r9"] as const).forEach((place, index) => setReg(regs, place, BigInt(args[index] ?? 0)));
+    setSyscall(regs, this.syscallAt, nr[name], args);
     setRegs(this.pid, regs);
     for (let stop = 0; stop < 2; stop++) {
       contToSyscall(this.pid);
@@ -131,10 +126,7 @@ export function forkSnapshot(process: DumpedProcess): Snapshot {
   if (!injector.canHeal) throw new SnapshotRefused("it could not go on by itself if crimg died meanwhile");
   const { syscall, restorer } = injector.gadgets;
   const regs = Buffer.from(leader.regs);
-  setReg(regs, "ip", syscall);
-  setReg(regs, "ax", BigInt(nr.exit_group));
-  setReg(regs, "origAx", -1n);
-  setReg(regs, "di", 0n);
+  setSyscall(regs, syscall, nr.exit_group, [0]);
   const frame = buildSignalFrame(injector.scratch, restorer, {
     regs,
     sigmask: 0xffff_ffff_ffff_ffffn,
@@ -156,7 +148,7 @@ export function forkSnapshot(process: DumpedProcess): Snapshot {
     throw error instanceof SnapshotRefused || !(error instanceof CrimgError) ? error : new SnapshotRefused(error.message);
   } finally {
     helper.end();
-    injector.call("wait4", helperPid, 0, WALL, 0);
+    injector.call("wait4", helperPid, 0, waitOption.WALL, 0);
   }
   const held = snapshot;
   const borrowed = injector.borrowed;

@@ -43,7 +43,7 @@ import type { Gadgets, MappedRange } from "./gadgets.js";
 import { pinTo } from "./pin.js";
 import type { PreparedCalls } from "./prepared-calls.js";
 import { refusal } from "./refusal.js";
-import { getReg, isRestarting, rewound, setReg } from "./registers.js";
+import { getReg, isRestarting, rewound, setReg, setSyscall } from "./registers.js";
 import { restartNumber } from "./restart.js";
 import { buildPlainFrame, buildSignalFrame, signalFrameLength } from "./sigframe.js";
 
@@ -226,7 +226,7 @@ export class Injector {
     // If crimg dies while the page is being mapped, the thread returns into a call of munmap, and from there to its frame.
     const way = start + 1024n;
     const unmapping = Buffer.from(this.#regs);
-    this.#setCall(unmapping, nr.munmap, [address, pageLength]);
+    setSyscall(unmapping, this.#site.gadgets.syscall, nr.munmap, [address, pageLength]);
     writeMemory(this.#pid, start, Buffer.alloc(8));
     writeMemory(this.#pid, way, buildPlainFrame(this.#site.gadgets.restorer, unmapping, allSignals));
     this.#stub = address;
@@ -269,15 +269,8 @@ export class Injector {
   }
 
   #arm(number: number, values: readonly bigint[]): void {
-    this.#setCall(this.#regs, number, values);
+    setSyscall(this.#regs, this.#site.gadgets.syscall, number, values);
     setRegs(this.tid, this.#regs);
-  }
-
-  #setCall(regs: Buffer, number: number, values: readonly bigint[]): void {
-    setReg(regs, "ip", this.#site.gadgets.syscall);
-    setReg(regs, "ax", BigInt(number));
-    const places = ["di", "si", "dx", "r10", "r8", "r9"] as const;
-    places.forEach((place, index) => setReg(regs, place, values[index] ?? 0n));
   }
 
   #run(number: number, values: readonly bigint[]): bigint {

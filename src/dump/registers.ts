@@ -20,6 +20,16 @@ export function setReg(regs: Buffer, name: keyof typeof regOffset, value: bigint
   regs.writeBigUInt64LE(BigInt.asUintN(64, value), regOffset[name]);
 }
 
+const argumentRegisters = ["di", "si", "dx", "r10", "r8", "r9"] as const;
+
+/** Sets the registers of a thread that is to make a system call at `at`, and no call that was interrupted. */
+export function setSyscall(regs: Buffer, at: bigint, number: number, args: readonly (number | bigint)[]): void {
+  setReg(regs, "ip", at);
+  setReg(regs, "ax", BigInt(number));
+  setReg(regs, "origAx", -1n);
+  argumentRegisters.forEach((name, index) => setReg(regs, name, BigInt(args[index] ?? 0)));
+}
+
 /** Kernel-internal results: ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND, ERESTART_RESTARTBLOCK. */
 const restartResults: ReadonlySet<bigint> = new Set([-512n, -513n, -514n, -516n]);
 

@@ -56,23 +56,7 @@ export const AT = { fdcwd: AT_FDCWD, emptyPath: 0x1000 } as const;
 export const F = { setfl: 4, dupfdCloexec: 1030, addSeals: 1033 } as const;
 export const F_SEAL_FUTURE_WRITE = 0x10;
 export const MFD = { allowSealing: 2, exec: 0x10 } as const;
-export const CLONE = {
-  vm: 0x100,
-  fs: 0x200,
-  files: 0x400,
-  sighand: 0x800,
-  parent: 0x8000,
-  thread: 0x10000,
-  newns: 0x20000,
-  sysvsem: 0x40000,
-  newtime: 0x80,
-  newcgroup: 0x2000000,
-  newuts: 0x4000000,
-  newipc: 0x8000000,
-  newnet: 0x40000000,
-  newuser: 0x10000000,
-  newpid: 0x20000000,
-} as const;
+export { CLONE } from "../linux/clone-flags.js";
 export const SIG = {
   hup: 1,
   io: 29,
