@@ -29,6 +29,7 @@ export interface Addon {
     used: number,
   ): number;
   readFile(path: string, into: Uint8Array): number;
+  findFile(pid: number, sorted: Int32Array, count: number, fd: number): number;
   readSmaps(pid: number, bits: Uint8Array, rows: Uint8Array, names: Uint8Array): number;
   awaitStops(ids: Int32Array, stops: Uint8Array, milliseconds: number): void;
   stubCode(): Buffer;

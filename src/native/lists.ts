@@ -118,6 +118,9 @@ function callName(call: SyscallName, first: unknown): string {
 
 /** Answers to a list of questions. */
 export class Answers {
+  /** `rows` as numbers of 4 bytes. */
+  readonly #words: Int32Array;
+
   constructor(
     private readonly rows: Buffer,
     private readonly stride: number,
@@ -127,7 +130,9 @@ export class Answers {
     }[],
     private readonly arena: Buffer,
     readonly count: number,
-  ) {}
+  ) {
+    this.#words = new Int32Array(rows.buffer, rows.byteOffset, rows.length >> 2);
+  }
 
   #at(row: number, question: number): number {
     return row * this.stride + (this.places[question]?.result ?? 0);
@@ -135,8 +140,15 @@ export class Answers {
 
   /** The result of a call, or the length of a file or link; −errno. Exact up to 2^53. */
   result(row: number, question: number): number {
-    const at = this.#at(row, question);
-    return this.rows.readInt32LE(at + 4) * 0x1_0000_0000 + this.rows.readUInt32LE(at);
+    const at = this.#at(row, question) >> 2;
+    return (this.#words[at + 1] as number) * 0x1_0000_0000 + ((this.#words[at] as number) >>> 0);
+  }
+
+  /** The `index`-th number of 4 bytes, signed, of what the call stored through its first argument with room. */
+  word(row: number, question: number, index: number): number {
+    const room = this.places[question]?.rooms[0];
+    if (room === undefined || index * 4 >= room.length) throw new RangeError(`question ${question} has no word ${index}`);
+    return this.#words[((row * this.stride + room.at) >> 2) + index] as number;
   }
 
   /** What the call stored through its `which`-th argument with room. A view. */
@@ -145,6 +157,23 @@ export class Answers {
     if (room === undefined) throw new RangeError(`question ${question} has no room ${which}`);
     const at = row * this.stride + room.at;
     return this.rows.subarray(at, at + room.length);
+  }
+
+  /** The same as text of one character a byte: cheaper where it is only looked up. */
+  storedText(row: number, question: number, which = 0): string {
+    const room = this.places[question]?.rooms[which];
+    if (room === undefined) throw new RangeError(`question ${question} has no room ${which}`);
+    const at = row * this.stride + room.at;
+    return this.rows.toString("latin1", at, at + room.length);
+  }
+
+  /** `bytes` as text of one character a byte. */
+  text(row: number, question: number): string | undefined {
+    const length = this.result(row, question);
+    if (length < 0) return undefined;
+    const at = (this.#at(row, question) >> 2) + 2;
+    const from = ((this.#words[at] as number) >>> 0) + (this.#words[at + 1] as number) * 0x1_0000_0000;
+    return this.arena.toString("latin1", from, from + length);
   }
 
   /** Contents of the file, or target of the link: a view; undefined if it could not be had. */

@@ -14,6 +14,7 @@ import { DeviceHold } from "../cuda/hold.js";
 import { collect, type Collection, type CollectOptions } from "../dump/collect.js";
 import type { DumpContext } from "../dump/context.js";
 import { collectDescriptors } from "../dump/fds/collect.js";
+import { makeRoomForCopies } from "../dump/fds/room.js";
 import { disownChildren } from "../dump/disown.js";
 import { FrozenTree } from "../dump/freeze.js";
 import { dumpPlan } from "../dump/plan.js";
@@ -116,6 +117,7 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
   try {
     devices = await takeDevices(pid, options, () => guard.check("dump"));
     dumpPlan();
+    makeRoomForCopies(pid);
     const { frozenAt, tree, ...frozen } = await freeze(pid, ignored, options, () => guard.check("dump"));
     let collection: Collection | undefined = frozen.collection;
     let context: DumpContext | undefined;

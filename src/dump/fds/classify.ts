@@ -20,9 +20,18 @@ const anonymousWords = new Map<string, string>([
   ["[fscontext]", "a file system context"],
 ]);
 
+const allKinds = Object.keys(fileDumps) as FileKind[];
+
 /** The kinds that recognise a descriptor: one, or none for what is refused. */
 export function kindsOf(facts: DescriptorFacts): FileKind[] {
-  return (Object.keys(fileDumps) as FileKind[]).filter((kind) => {
+  return allKinds.filter((kind) => {
+    const dump = fileDumps[kind];
+    return "recognises" in dump && dump.recognises(facts);
+  });
+}
+
+function firstKindOf(facts: DescriptorFacts): FileKind | undefined {
+  return allKinds.find((kind) => {
     const dump = fileDumps[kind];
     return "recognises" in dump && dump.recognises(facts);
   });
@@ -30,7 +39,7 @@ export function kindsOf(facts: DescriptorFacts): FileKind[] {
 
 /** Decides the kind, or the words of a refusal. */
 export function classify(facts: DescriptorFacts): Classified {
-  const [kind] = kindsOf(facts);
+  const kind = firstKindOf(facts);
   if (kind !== undefined) return { kind };
   const anonymous = anonymousName(facts);
   if (anonymous !== undefined) return refused(anonymousWords.get(anonymous) ?? anonymous.replace(/^\[(.*)\]$/, "$1"));

@@ -2,7 +2,7 @@
 /** Collects every descriptor of a frozen tree into the tables `files`, `descriptors` and those of each kind. */
 import { decodeText } from "../../bytes/text.js";
 import { descriptorRow, type FileKind, type MutableTables, openFileRow } from "../../gen/tables.js";
-import { tryCall, tryPrlimit } from "../../native/index.js";
+import { type FileStat, openFlag } from "../../native/index.js";
 import type { DumpContext } from "../context.js";
 import { classify } from "./classify.js";
 import {
@@ -21,6 +21,7 @@ import { classOfDescriptor, isVital } from "./left-out.js";
 import { isOwnStream } from "./own-streams.js";
 import { collectLocks } from "./locks.js";
 import { ownerOf } from "./owner.js";
+import { raiseLimit } from "./room.js";
 import { DescriptorScan } from "./scan.js";
 
 /**
@@ -36,14 +37,6 @@ export function collectDescriptors(context: DumpContext, options: DescriptorOpti
   } finally {
     scan.release();
   }
-}
-
-/** Our copies may be more than the usual 1024. */
-function raiseLimit(): void {
-  const RLIMIT_NOFILE = 7;
-  const limit = tryPrlimit(0, RLIMIT_NOFILE);
-  if (typeof limit === "number" || limit.soft === limit.hard) return;
-  tryCall("prlimit64", 0, RLIMIT_NOFILE, new BigUint64Array([limit.hard, limit.hard]), null);
 }
 
 /** Descriptors whose numbers `--ignore fd:N` names are left out; a description that nobody else holds is gone with them. */
@@ -141,9 +134,18 @@ function collectorOf(collecting: Collecting, kind: FileKind): FileCollector {
   return dump.collector(collecting);
 }
 
+/** Kinds by the state of the inode, which the descriptors of a file share. */
+const knownKinds = new WeakMap<FileStat, { readonly link: Buffer; readonly isPath: boolean; readonly kind: FileKind }>();
+
 function kindOf(description: Description): FileKind {
+  const { stat, link } = description;
+  const isPath = (description.flags & openFlag.PATH) !== 0;
+  const known = knownKinds.get(stat);
+  if (known !== undefined && known.link === link && known.isPath === isPath) return known.kind;
   const found = classify(factsOf(description));
-  return "kind" in found ? found.kind : refuseDescription(description, found.code, found.refused);
+  if (!("kind" in found)) return refuseDescription(description, found.code, found.refused);
+  knownKinds.set(stat, { link, isPath, kind: found.kind });
+  return found.kind;
 }
 
 function addFile({ context }: Collecting, description: Description, fields: FileFields): void {

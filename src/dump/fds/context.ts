@@ -50,6 +50,8 @@ export interface Description {
   /** F_GETFL: the flags of the description, without close-on-exec. */
   readonly flags: number;
   readonly fsMagic: bigint;
+  /** F_GETSIG and F_GETOWN_EX (type, id), where they are known already; −errno, or absent, where they cannot be had. */
+  readonly signals?: { readonly signal: number; readonly owner?: readonly [number, number] };
   /** Unix sockets: the waiting messages, once they were looked at. */
   queue?: readonly QueuedMessage[];
   /** Row in `files`, once it is added. */
@@ -112,10 +114,23 @@ export function stdioNumber(description: Description): number | undefined {
   return numbers.length > 0 ? Math.min(...numbers) : undefined;
 }
 
+/** Names as text: the descriptions of a file share the bytes of its name. */
+const linkTexts = new WeakMap<Buffer, string>();
+
+/** The name of what a description is of, as text. */
+export function linkTextOf({ link }: Pick<Description, "link">): string {
+  let text = linkTexts.get(link);
+  if (text === undefined) {
+    text = decodeText(link);
+    linkTexts.set(link, text);
+  }
+  return text;
+}
+
 /** What kinds recognise a description by. */
 export function factsOf({ stat, link, fsMagic, flags }: Description): DescriptorFacts {
   return {
-    link: decodeText(link),
+    link: linkTextOf({ link }),
     mode: stat.mode,
     rdevMajor: stat.rdevMajor,
     rdevMinor: stat.rdevMinor,

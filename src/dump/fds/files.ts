@@ -17,7 +17,7 @@ import {
   type FileStat,
 } from "../../native/index.js";
 import { isOfEndedProcess } from "../objects.js";
-import { type Collecting, type Description, nameOf, refuseDescription } from "./context.js";
+import { type Collecting, type Description, linkTextOf, nameOf, refuseDescription } from "./context.js";
 
 const deletedSuffix = " (deleted)";
 
@@ -28,6 +28,9 @@ export function reopen(fd: number, flags: number = openFlag.RDONLY): number {
 
 const isSameInode = (left: FileStat, right: FileStat | number): boolean =>
   typeof right !== "number" && left.dev === right.dev && left.ino === right.ino;
+
+/** Objects of descriptions that are named, by the state of the inode, which the descriptors of a file share. */
+const namedObjects = new WeakMap<FileStat, { readonly link: Buffer; readonly isLink: boolean; readonly object: number }>();
 
 /** Whether a path leads to that very inode; a symbolic link that is the inode itself is not followed. */
 export function leadsTo(path: string, stat: FileStat, isLink = false): boolean {
@@ -42,7 +45,12 @@ export function leadsTo(path: string, stat: FileStat, isLink = false): boolean {
 /** The object of a description with a path, checked to be reachable by it, or a ghost. */
 export function internPath(collecting: Collecting, description: Description, isLink: boolean): number {
   const { stat, link, fsMagic } = description;
-  const text = decodeText(link);
+  const named = namedObjects.get(stat);
+  if (named !== undefined && named.link === link && named.isLink === isLink) {
+    addSample(collecting, description, named.object);
+    return named.object;
+  }
+  const text = linkTextOf(description);
   const isEnded = isOfEndedProcess(link, fsMagic);
   const isNamed = !isEnded && leadsTo(collecting.context.view.path(text), stat, isLink);
   // The root of a mount that hangs nowhere is called "/", too.
@@ -76,7 +84,10 @@ export function internPath(collecting: Collecting, description: Description, isL
     if (failed(source)) refuseDescription(description, "ghost", `${text}: an unlinked file that may not be read`);
     objects.storeContents(object, source, stat.size);
   }
-  if (isNamed) addSample(collecting, description, object);
+  if (isNamed) {
+    addSample(collecting, description, object);
+    namedObjects.set(stat, { link, isLink, object });
+  }
   return object;
 }
 

@@ -13,11 +13,10 @@ const types: readonly OwnerType[] = ["tid", "pid", "pgrp"];
 /** The owner fields of a description; empty for none. An owner that is gone gets nothing and is left out. */
 export function ownerOf(context: DumpContext, description: Description): Partial<OpenFileRow> {
   const { fd } = description;
-  const signal = tryFcntl(fd, fcntlCommand.GETSIG);
-  const owner = new Int32Array(2);
-  if (failed(tryFcntl(fd, fcntlCommand.GETOWN_EX, owner))) return {};
+  const { signal, owner } = description.signals ?? askSignals(fd);
+  if (owner === undefined) return {};
   const ownerSignal = failed(signal) ? 0 : signal;
-  const [type = 0, pid = 0] = owner;
+  const [type, pid] = owner;
   const seen = pid > 0 ? pidAsSeen(pid) : undefined;
   if (seen === undefined) return { ownerSignal };
   // Of a directory nothing but that has an owner, who is told by a signal; which changes it is about cannot be asked.
@@ -38,6 +37,12 @@ export function ownerOf(context: DumpContext, description: Description): Partial
     ownerUid: hasIds ? (ids[0] ?? 0) : 0,
     ownerEuid: hasIds ? (ids[1] ?? 0) : 0,
   };
+}
+
+function askSignals(fd: number): NonNullable<Description["signals"]> {
+  const signal = tryFcntl(fd, fcntlCommand.GETSIG);
+  const owner = new Int32Array(2);
+  return failed(tryFcntl(fd, fcntlCommand.GETOWN_EX, owner)) ? { signal } : { signal, owner: [owner[0] ?? 0, owner[1] ?? 0] };
 }
 
 /** Whether the owner is of the tree, and a thread of a task that has the file: it is set by itself, through its descriptor. */

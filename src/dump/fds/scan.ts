@@ -8,11 +8,11 @@ import {
   failed,
   fcntlCommand,
   kcmpType,
-  parseFileStat,
   QuestionList,
   statLength,
   SysError,
   tryFcntl,
+  tryFindFile,
   tryFstat,
   tryFstatfsType,
   tryKcmp,
@@ -27,17 +27,19 @@ import type { DumpContext, DumpedProcess } from "../context.js";
 import { refusal } from "../refusal.js";
 import { type Description, type Holder, nameOf } from "./context.js";
 import { DescriptionIndex } from "./description-index.js";
-import { decimalField, parseFdInfo } from "./fdinfo.js";
+import { decimalField } from "./fdinfo.js";
+import { type SeenStat, SeenThings } from "./seen.js";
 
 /** The descriptions of all tasks, in the order of tasks and numbers. `release` closes our copies. */
 export class DescriptorScan {
   readonly descriptions: Description[] = [];
+  readonly #seen = new SeenThings();
+  readonly #index = new FileIndex();
 
   constructor(context: DumpContext) {
     try {
-      const index = new DescriptionIndex<Description>(sameFile);
-      for (const process of ownersOfTables(context)) this.#scanProcess(process, index);
-      this.#scanQueues(index);
+      for (const process of ownersOfTables(context)) this.#scanProcess(process);
+      this.#scanQueues();
     } catch (error) {
       this.release();
       throw error;
@@ -46,11 +48,11 @@ export class DescriptorScan {
 
   /** Closes the copies. */
   release(): void {
-    for (const { fd } of this.descriptions) close(fd);
+    closing.ask(Int32Array.from(this.descriptions.flatMap(({ fd }) => [0, fd])));
     this.descriptions.length = 0;
   }
 
-  #scanProcess(process: DumpedProcess, index: DescriptionIndex<Description>): void {
+  #scanProcess(process: DumpedProcess): void {
     const pidfd = check(tryPidfdOpen(process.pid), "pidfd_open", `process ${process.pid}`);
     try {
       const numbers = tryListDirectory(`/proc/${process.pid}/fd`);
@@ -59,7 +61,6 @@ export class DescriptorScan {
         process,
         pidfd,
         numbers.map(Number).sort((a, b) => a - b),
-        index,
       );
     } finally {
       close(pidfd);
@@ -67,46 +68,48 @@ export class DescriptorScan {
   }
 
   /** All numbers of one table, in parts: each has a copy of its own until it is known to be another's. */
-  #scanNumbers(process: DumpedProcess, pidfd: number, numbers: readonly number[], index: DescriptionIndex<Description>): void {
+  #scanNumbers(process: DumpedProcess, pidfd: number, numbers: readonly number[]): void {
     const questions = questionsThrough(pidfd);
     for (let from = 0; from < numbers.length; from += atOnce) {
       const part = numbers.slice(from, from + atOnce);
       const answers = questions.ask(Int32Array.from(part.flatMap((number) => [process.pid, number])), part.length * roomOfDescriptor);
       let done = 0;
       try {
-        for (const number of part) this.#takeOne(process, answers, done++, number, index);
+        for (const number of part) this.#takeOne(process, answers, done++, number);
       } finally {
         for (let row = done; row < part.length; row++) if (!failed(answers.result(row, asked.copy))) close(answers.result(row, asked.copy));
       }
     }
   }
 
-  #takeOne(process: DumpedProcess, answers: Answers, row: number, number: number, index: DescriptionIndex<Description>): void {
-    const name = `fd ${number} of ${process.pid} (${process.name})`;
-    const fd = check(answers.result(row, asked.copy), "pidfd_getfd", name);
-    const seen = describe(fd, `/proc/${process.pid}`, number, name, { answers, row });
+  #takeOne(process: DumpedProcess, answers: Answers, row: number, number: number): void {
+    const copy = answers.result(row, asked.copy);
+    if (failed(copy)) throw new SysError("pidfd_getfd", -copy, `fd ${number} of ${process.pid} (${process.name})`);
+    const seen =
+      describeAnswered(copy, answers, row, this.#seen) ??
+      describe(copy, `/proc/${process.pid}`, number, `fd ${number} of ${process.pid} (${process.name})`, this.#seen);
     // O_CLOEXEC in fdinfo's flags is the descriptor's own flag.
     const holder: Holder = { process, fd: number, isCloexec: (seen.info.flags & openFlags.CLOEXEC) !== 0 };
-    this.#keep({ ...seen, holders: [holder] }, index)?.holders.push(holder);
+    this.#keep(seen, [holder])?.holders.push(holder);
   }
 
   /** Adds a new description, or closes our copy of a known one and returns that. */
-  #keep(description: Description, index: DescriptionIndex<Description>): Description | undefined {
-    const { stat, info, flags, link, fd } = description;
-    const known = index.findOrAdd(`${stat.dev}:${stat.ino}:${info.pos}:${flags}:${link.toString("latin1")}`, description);
-    if (known) close(fd);
+  #keep({ inode, linkText, ...seen }: Seen, holders: Holder[], inFlightIn?: Description): Description | undefined {
+    const description: Description = { ...seen, holders, ...(inFlightIn === undefined ? {} : { inFlightIn }) };
+    const known = this.#index.findOrAdd(`${inode}:${seen.info.pos}:${seen.flags}:${linkText}`, description);
+    if (known) close(seen.fd);
     else this.descriptions.push(description);
     return known;
   }
 
   /** Descriptors that travel in messages are descriptions too; what travels in those, in turn, is found as well. */
-  #scanQueues(index: DescriptionIndex<Description>): void {
+  #scanQueues(): void {
     for (const socket of this.descriptions) {
-      if (decimalField(socket.info, "scm_fds") <= 0n) continue;
+      if ((socket.stat.mode & modeType) !== modeSocket || decimalField(socket.info, "scm_fds") <= 0n) continue;
       const name = `a descriptor in flight to ${nameOf(socket)}`;
       socket.queue = peekQueue(socket, (fd) => {
-        const description: Description = { ...describe(fd, "/proc/self", fd, name), holders: [], inFlightIn: socket };
-        return this.#keep(description, index) ?? description;
+        const found = this.#keep(describe(fd, "/proc/self", fd, name, this.#seen), [], socket);
+        return found ?? (this.descriptions.at(-1) as Description);
       });
     }
   }
@@ -117,7 +120,7 @@ const atOnce = 1024;
 /** Bytes of fdinfo and of the link of one descriptor, usually; what does not fit is read by itself. */
 const roomOfDescriptor = 1024;
 /** Places of the questions about a descriptor: number `\u0002` of process `\u0001`. */
-const asked = { copy: 0, info: 1, link: 2, stat: 3, statfs: 4, flags: 5 } as const;
+const asked = { copy: 0, info: 1, link: 2, stat: 3, statfs: 4, flags: 5, signal: 6, owner: 7 } as const;
 const questionsThrough = (pidfd: number): QuestionList =>
   new QuestionList([
     { call: "pidfd_getfd", args: [pidfd, { id: 1 }, 0] },
@@ -126,44 +129,98 @@ const questionsThrough = (pidfd: number): QuestionList =>
     { call: "fstat", args: [{ resultOf: 0 }, { room: statLength }] },
     { call: "fstatfs", args: [{ resultOf: 0 }, { room: 120 }] },
     { call: "fcntl", args: [{ resultOf: 0 }, fcntlCommand.GETFL, 0] },
+    { call: "fcntl", args: [{ resultOf: 0 }, fcntlCommand.GETSIG, 0] },
+    { call: "fcntl", args: [{ resultOf: 0 }, fcntlCommand.GETOWN_EX, { room: 8 }] },
   ]);
 
-/** What was answered about a descriptor. */
-interface Answered {
-  readonly answers: Answers;
-  readonly row: number;
+const closing = new QuestionList([{ call: "close", args: [{ id: 1 }] }]);
+
+/** S_IFMT, S_IFSOCK */
+const [modeType, modeSocket] = [0o170000, 0o140000];
+
+/** What is known of a description, but for who has it. */
+interface Seen extends Omit<Description, "holders" | "inFlightIn">, Pick<SeenStat, "inode"> {
+  /** The link, one character a byte. */
+  readonly linkText: string;
+}
+
+/** What a list of questions told of our copy `fd`; undefined where something is missing. */
+function describeAnswered(fd: number, answers: Answers, row: number, things: SeenThings): Seen | undefined {
+  const infoText = answers.text(row, asked.info);
+  const linkText = answers.text(row, asked.link);
+  const flags = answers.result(row, asked.flags);
+  if (infoText === undefined || linkText === undefined || flags < 0) return undefined;
+  if (answers.result(row, asked.stat) !== 0 || answers.result(row, asked.statfs) !== 0) return undefined;
+  const info = things.info(infoText);
+  if (info === undefined) return undefined;
+  const hasOwner = answers.result(row, asked.owner) === 0;
+  const signal = answers.result(row, asked.signal);
+  return {
+    fd,
+    ...things.stat(answers.storedText(row, asked.stat)),
+    link: things.link(linkText),
+    linkText,
+    info,
+    flags,
+    fsMagic: things.magic(answers.word(row, asked.statfs, 0), answers.word(row, asked.statfs, 1)),
+    signals: hasOwner ? { signal, owner: [answers.word(row, asked.owner, 0), answers.word(row, asked.owner, 1)] } : { signal },
+  };
 }
 
 /** What our copy `fd` and /proc (`number` of the process at `proc`) tell. Closes the copy when it fails. */
-function describe(fd: number, proc: string, number: number, name: string, known?: Answered): Omit<Description, "holders"> {
+function describe(fd: number, proc: string, number: number, name: string, things: SeenThings): Seen {
   try {
-    const bytes = known?.answers.bytes(known.row, asked.info) ?? tryReadSmall(`${proc}/fdinfo/${number}`);
-    const text = bytes?.toString("latin1");
-    const info = text === undefined ? undefined : parseFdInfo(text);
-    const told = known?.answers.bytes(known.row, asked.link);
-    const link = told === undefined ? tryReadlink(`${proc}/fd/${number}`) : Buffer.from(told);
-    if (info === undefined || link === undefined) throw refusal("fd.unreadable", `${name}: /proc does not tell what it is`);
-    if (known !== undefined && known.answers.result(known.row, asked.flags) >= 0) {
-      const { answers, row } = known;
-      if (answers.result(row, asked.stat) === 0 && answers.result(row, asked.statfs) === 0) {
-        const [stat, fsMagic] = [parseFileStat(answers.stored(row, asked.stat)), answers.stored(row, asked.statfs).readBigUInt64LE(0)];
-        return { fd, stat, link, info, flags: answers.result(row, asked.flags), fsMagic };
-      }
-    }
+    const text = tryReadSmall(`${proc}/fdinfo/${number}`)?.toString("latin1");
+    const info = text === undefined ? undefined : things.info(text);
+    const linkText = tryReadlink(`${proc}/fd/${number}`)?.toString("latin1");
+    if (info === undefined || linkText === undefined) throw refusal("fd.unreadable", `${name}: /proc does not tell what it is`);
     const stat = tryFstat(fd);
     if (typeof stat === "number") throw new SysError("fstat", -stat, name);
     const magic = tryFstatfsType(fd);
     const flags = check(tryFcntl(fd, fcntlCommand.GETFL), "fcntl(F_GETFL)", name);
-    return { fd, stat, link, info, flags, fsMagic: typeof magic === "number" ? 0n : magic };
+    const fsMagic = typeof magic === "number" ? 0n : magic;
+    return { fd, stat, inode: `${stat.dev}:${stat.ino}`, link: things.link(linkText), linkText, info, flags, fsMagic };
   } catch (error) {
     close(fd);
     throw error;
   }
 }
 
-/** Our copies are the very same descriptions as the target's, so they are what is compared. */
-function sameFile(left: Description, right: Description): number {
-  return check(tryKcmp(process.pid, process.pid, kcmpType.FILE, left.fd, right.fd), "kcmp", nameOf(left));
+/** The descriptions with one key, in the order of kcmp. */
+interface Bucket {
+  readonly members: Description[];
+  fds: Int32Array;
+}
+
+/**
+ * Which descriptions are known already. Our copies are the very same descriptions as the target's, so they are what is
+ * compared; the key keeps the number of comparisons low.
+ */
+class FileIndex {
+  readonly #buckets = new Map<string, Bucket>();
+
+  /** The description that is the same as `candidate`; else remembers the candidate and returns undefined. */
+  findOrAdd(key: string, candidate: Description): Description | undefined {
+    const bucket = this.#buckets.get(key);
+    if (bucket === undefined) {
+      this.#buckets.set(key, { members: [candidate], fds: Int32Array.of(candidate.fd, 0, 0, 0) });
+      return undefined;
+    }
+    const { members } = bucket;
+    const found = tryFindFile(bucket.fds, members.length, candidate.fd);
+    if (typeof found === "number") throw new SysError("kcmp", -found, nameOf(candidate));
+    const { at, isSame } = found;
+    if (isSame) return members[at];
+    if (members.length === bucket.fds.length) {
+      const longer = new Int32Array(bucket.fds.length * 2);
+      longer.set(bucket.fds);
+      bucket.fds = longer;
+    }
+    bucket.fds.copyWithin(at + 1, at, members.length);
+    bucket.fds[at] = candidate.fd;
+    members.splice(at, 0, candidate);
+    return undefined;
+  }
 }
 
 /**

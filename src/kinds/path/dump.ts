@@ -6,7 +6,7 @@ import { type Collecting, type Description, factsOf, nameOf, positionOf, refuseD
 import { type DescriptorFacts, type InodeType, inodeType, isStatelessDevice } from "../../dump/fds/facts.js";
 import { internPath } from "../../dump/fds/files.js";
 import { eachAlone, type FileDump, type FileFields } from "../../dump/fds/kind.js";
-import { cString, errno, openFlag, tryCall, tryReadlink } from "../../native/index.js";
+import { cString, errno, type FileStat, openFlag, tryCall, tryReadlink } from "../../native/index.js";
 import { inherited } from "../inherited/dump.js";
 import { isMemfd } from "../memfd/dump.js";
 import { isPipe } from "../pipe/dump.js";
@@ -47,9 +47,22 @@ export function pathType(facts: DescriptorFacts): InodeType | undefined {
   }
 }
 
+/** Types by the state of the inode, which the descriptors of a file share. */
+const knownTypes = new WeakMap<FileStat, { readonly link: Buffer; readonly isPath: boolean; readonly type: InodeType | undefined }>();
+
+function pathTypeOf(description: Description): InodeType | undefined {
+  const { stat, link } = description;
+  const isPath = (description.flags & openFlag.PATH) !== 0;
+  const known = knownTypes.get(stat);
+  if (known !== undefined && known.link === link && known.isPath === isPath) return known.type;
+  const type = pathType(factsOf(description));
+  knownTypes.set(stat, { link, isPath, type });
+  return type;
+}
+
 /** Refuses what has no way back. */
 function collectPath(collecting: Collecting, description: Description): FileFields {
-  const type = pathType(factsOf(description));
+  const type = pathTypeOf(description);
   const pos = positionOf(description);
   if (type === "namespace") return { kind: "path", object: internNamespace(collecting, description), pos };
   // What whoever started a container gave it lies outside, like the log of its output.
@@ -68,11 +81,19 @@ function collectPath(collecting: Collecting, description: Description): FileFiel
   );
 }
 
+/** By names, which the descriptors of a file share. */
+const permissions = new WeakMap<Buffer, { readonly wanted: number; readonly isGiven: boolean }>();
+
 /** Whether this user has the rights to open the path of a description again as it is open. */
 function mayOpen({ context }: Collecting, { link, flags }: Description): boolean {
   const access = flags & openFlag.ACCMODE;
   const wanted = (flags & openFlag.PATH) !== 0 ? F_OK : access === openFlag.RDONLY ? R_OK : access === openFlag.WRONLY ? W_OK : R_OK | W_OK;
-  return tryCall("faccessat2", AT_FDCWD, cString(context.view.pathBytes(link)), wanted, AT_EACCESS | AT_SYMLINK_NOFOLLOW) !== -errno.EACCES;
+  const known = permissions.get(link);
+  if (known?.wanted === wanted) return known.isGiven;
+  const path = cString(context.view.pathBytes(link));
+  const isGiven = tryCall("faccessat2", AT_FDCWD, path, wanted, AT_EACCESS | AT_SYMLINK_NOFOLLOW) !== -errno.EACCES;
+  permissions.set(link, { wanted, isGiven });
+  return isGiven;
 }
 
 /** A namespace that its holders live in themselves; it is opened again as /proc/self/ns/NAME. */
