@@ -1,14 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What a set says that the model has no place for, told before the rows are made. */
-import { isFieldSet } from "@bufbuild/protobuf";
 import type { FacetName, Loss } from "../../src/adapter/format.js";
 import { someOf } from "../../src/adapter/losses.js";
-import { TaskCoreSchema } from "./gen/core_pb.js";
 import type { WireSet } from "./wire/load.js";
 import { areaStatus } from "./map/vma-status.js";
-
-/** "Nobody logged in". */
-const unsetLoginUid = 0xffffffff;
 
 /** Losses that concern the set as a whole; those of single descriptors are told where they are read. */
 export function lossesOfSet(wire: WireSet): Loss[] {
@@ -18,14 +13,6 @@ export function lossesOfSet(wire: WireSet): Loss[] {
     losses.push({ code, facet, count: names.length, text: `${what}: ${someOf(names)}.` });
   };
   const cores = [...wire.cores];
-  add(
-    "credentials.loginuid",
-    "credentials",
-    cores.flatMap(([tid, { tc }]) =>
-      tc && isFieldSet(tc, TaskCoreSchema.field.loginuid) && tc.loginuid !== unsetLoginUid ? [`${tc.loginuid} of ${tid}`] : [],
-    ),
-    "The login uid is kept for CRIU only, it becomes that of whoever resumes",
-  );
   add(
     "credentials.lsm",
     "credentials",

@@ -188,7 +188,7 @@ types:
           (CLONE_FILES); none: a table of its own." }
       - { id: autogroup_nice, type: s4, doc: "Session leaders: the nice value of the session's autogroup (/proc/PID/autogroup)." }
       - { id: comm, type: str_ref, doc: "Zombies: the name, at most 15 bytes; others have it in their threads." }
-      - { id: reserved2, type: u4, doc: "Zero." }
+      - { id: login_uid, type: u4, doc: "/proc/PID/loginuid plus 1; all ones: nobody logged in; 0: unknown." }
 
   thread:
     -crimg-table: 3
@@ -982,8 +982,8 @@ types:
   terminal:
     -crimg-table: 41
     -crimg-name: terminals
-    doc: A terminal. Of a pseudoterminal whose master is in the tree, all that is in it; of one from outside, the modes that the program
-      had set.
+    doc: A terminal. Of a pseudoterminal whose master is in the tree, all that is in it; of one from outside, and of a device of the
+      machine, the modes that the program had set.
     seq:
       - { id: kind, type: u4, enum: terminal_kind, doc: "Where it comes from." }
       - { id: index, type: u4, doc: "Pseudoterminals: N of /dev/pts/N. It is taken again if it is free." }
@@ -1100,6 +1100,7 @@ enums:
     1: pty
     2: outside
     3: hung_up
+    4: device
   clock_policy:
     0: continue
     1: host

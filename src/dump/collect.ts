@@ -39,7 +39,7 @@ import { shareWithParent } from "./shared-pages.js";
 import { getReg } from "./registers.js";
 import { type ListsMade, runLists } from "./run-lists.js";
 import { collectSeccomp, suspendSeccomp } from "./seccomp.js";
-import { assertUnshared, checkDispatch, noteLoginUid } from "./sharing.js";
+import { assertUnshared, checkDispatch } from "./sharing.js";
 import { collectPendingSignals, collectSignalActions } from "./signals.js";
 import { type Mapping, readMappings } from "./smaps.js";
 import { collectSystemV } from "./sysv/collect.js";
@@ -218,7 +218,6 @@ function collectAll(context: DumpContext, processes: CollectedProcess[], options
   for (const process of processes) {
     suspendSeccomp(context, process);
     checkDispatch(process);
-    noteLoginUid(context, process);
     if (isInOtherGroups(context, process)) hasOtherGroups = true;
   }
   const idMaps = blockers.attempt(() => collectNamespaces(context, own)) ?? [];

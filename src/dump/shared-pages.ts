@@ -9,8 +9,6 @@ import { overlapsOf } from "../model/shared-pages.js";
 import { close, failed, openFlag, tryOpen, tryPread } from "../native/index.js";
 
 const page = 4096n;
-/** Pages that could be shared from which looking is worth it. */
-const leastPages = 16n;
 /** Words of /proc/PID/pagemap looked at in one go. */
 const maxWords = 1 << 16;
 /** Upper halves of the words (Documentation/admin-guide/mm/pagemap.rst): bits 63 present, 62 swapped, 56 mapped once. */
@@ -32,7 +30,7 @@ export function shareWithParent(tables: MutableTables, child: Space, parent: Spa
   const own = tables.extents.filter(({ ownerKind, owner }) => ownerKind === "mm" && owner === child.mm);
   if (first < 0 || ofParent.length === 0) return;
   const overlaps = [...overlapsOf(own, ofParent)];
-  if (overlaps.reduce((sum, { start, end }) => sum + (end - start), 0n) < leastPages * page) return;
+  if (overlaps.length === 0) return;
   const openBoth = (name: string): Pair =>
     [child, parent].map(({ pid }) => tryOpen(`/proc/${pid}/${name}`, openFlag.RDONLY)) as [number, number];
   // Not process_vm_readv, which pins what it reads: a pinned page is no longer shared.

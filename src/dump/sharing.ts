@@ -1,18 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/** What tasks share beyond what crimg can make again, their login uid, and dispatch of their system calls. */
+/** What tasks share beyond what crimg can make again, and dispatch of their system calls. */
 import { SysError } from "../native/sys.js";
-import {
-  failed,
-  type Question,
-  QuestionList,
-  getSyscallUserDispatch,
-  kcmpType,
-  tryKcmp,
-  tryReadMemory,
-  tryReadSmall,
-} from "../native/index.js";
-import type { DumpContext, DumpedProcess } from "./context.js";
-import { procPath } from "./procfs.js";
+import { failed, type Question, QuestionList, getSyscallUserDispatch, kcmpType, tryKcmp, tryReadMemory } from "../native/index.js";
+import type { DumpedProcess } from "./context.js";
 import { refusal } from "./refusal.js";
 
 /** Kinds of kernel structures that must be private to one process. Shared descriptor tables are kept: see fds/look.ts. */
@@ -61,20 +51,6 @@ export function assertUnshared(processes: readonly DumpedProcess[]): void {
     });
   }
 }
-
-/**
- * The login uid stays that of whoever resumes: it tells an audit who logged in, and the kernel lets it be set only once.
- * Told where it is not crimg's own.
- */
-export function noteLoginUid(context: DumpContext, process: DumpedProcess): void {
-  const loginUidOf = (path: string): string => tryReadSmall(`${path}/loginuid`)?.toString("latin1").trim() ?? unsetLoginUid;
-  const uid = loginUidOf(procPath(process.pid));
-  if (uid === unsetLoginUid || uid === loginUidOf("/proc/self")) return;
-  context.lose("dump.loginuid", `${process.pid} (${process.name}): the login uid ${uid} becomes that of whoever resumes it`);
-}
-
-/** "Nobody logged in", 2^32 − 1. */
-const unsetLoginUid = "4294967295";
 
 /** Syscall user dispatch of every thread. */
 export function checkDispatch({ pid, name, frozen }: DumpedProcess): void {

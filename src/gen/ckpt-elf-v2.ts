@@ -289,8 +289,8 @@ export function readTaskRow(reader: ByteReader, heaps: HeapReader): TaskRow {
   const descriptorTable = reader.row();
   const autogroupNice = reader.s4();
   const comm = heaps.text(reader, "comm");
-  reader.skip(4);
-  return { pid, parent, ppid, pgid, sid, state, waitStatus, stopSignal, exitSignal, mm, cwd, root, umask, personality, taskFlags, oomScoreAdj, childSubreaper, keepCaps, controlsTerminal, foregroundPgid, xcompPerm, shadowStackFeatures, descriptorTable, autogroupNice, comm };
+  const loginUid = reader.u4();
+  return { pid, parent, ppid, pgid, sid, state, waitStatus, stopSignal, exitSignal, mm, cwd, root, umask, personality, taskFlags, oomScoreAdj, childSubreaper, keepCaps, controlsTerminal, foregroundPgid, xcompPerm, shadowStackFeatures, descriptorTable, autogroupNice, comm, loginUid };
 }
 
 /** Appends a task record. */
@@ -321,7 +321,7 @@ export function writeTaskRow(writer: ByteWriter, row: TaskRow, heaps: HeapWriter
   writer.row(row.descriptorTable, "descriptor_table");
   writer.s4(row.autogroupNice, "autogroup_nice");
   heaps.text(writer, row.comm, "comm");
-  writer.zeros(4);
+  writer.u4(row.loginUid, "login_uid");
 }
 
 /** Bytes of a thread record. */

@@ -18,7 +18,7 @@ const lockKindEnum: EnumSpec = { id: "lock_kind", values: { posix: 1, ofd: 2, fl
 const lockMethodEnum: EnumSpec = { id: "lock_method", values: { nftables: 1, iptables: 2 } };
 const tcpStateEnum: EnumSpec = { id: "tcp_state", values: { established: 1, syn_sent: 2, fin_wait1: 4, fin_wait2: 5, ended: 7, close_wait: 8, last_ack: 9, closing: 11 } };
 const lockTypeEnum: EnumSpec = { id: "lock_type", values: { read: 0, write: 1, unlock: 2 } };
-const terminalKindEnum: EnumSpec = { id: "terminal_kind", values: { pty: 1, outside: 2, hung_up: 3 } };
+const terminalKindEnum: EnumSpec = { id: "terminal_kind", values: { pty: 1, outside: 2, hung_up: 3, device: 4 } };
 const clockPolicyEnum: EnumSpec = { id: "clock_policy", values: { continue: 0, host: 1 } };
 const taskStateEnum: EnumSpec = { id: "task_state", values: { running: 1, stopped: 2, zombie: 3 } };
 const schedPolicyEnum: EnumSpec = { id: "sched_policy", values: { other: 0, fifo: 1, rr: 2, batch: 3, idle: 5, deadline: 6, ext: 7 } };
@@ -143,6 +143,7 @@ export const tableSpecs: readonly TableSpec[] = [
       { id: "descriptor_table", name: "descriptorTable", wire: "u4", offset: 88, size: 4, ref: "tasks", optional: true, doc: "The task whose descriptor table this one shares (CLONE_FILES); none: a table of its own." },
       { id: "autogroup_nice", name: "autogroupNice", wire: "s4", offset: 92, size: 4, doc: "Session leaders: the nice value of the session's autogroup (/proc/PID/autogroup)." },
       { id: "comm", name: "comm", wire: "str_ref", offset: 96, size: 4, doc: "Zombies: the name, at most 15 bytes; others have it in their threads." },
+      { id: "login_uid", name: "loginUid", wire: "u4", offset: 100, size: 4, doc: "/proc/PID/loginuid plus 1; all ones: nobody logged in; 0: unknown." },
     ],
   },
   {
@@ -654,7 +655,7 @@ export const tableSpecs: readonly TableSpec[] = [
     table: "terminals",
     id: "terminal",
     size: 104,
-    doc: "A terminal. Of a pseudoterminal whose master is in the tree, all that is in it; of one from outside, the modes that the program had set.",
+    doc: "A terminal. Of a pseudoterminal whose master is in the tree, all that is in it; of one from outside, and of a device of the machine, the modes that the program had set.",
     fields: [
       { id: "kind", name: "kind", wire: "u4", offset: 0, size: 4, enum: terminalKindEnum, doc: "Where it comes from." },
       { id: "index", name: "index", wire: "u4", offset: 4, size: 4, doc: "Pseudoterminals: N of /dev/pts/N. It is taken again if it is free." },

@@ -78,6 +78,7 @@ export const terminalKindValues = {
   pty: 1,
   outside: 2,
   hung_up: 3,
+  device: 4,
 } as const;
 export type TerminalKind = keyof typeof terminalKindValues;
 /** Names of terminal_kind. */
@@ -85,6 +86,7 @@ export const terminalKindNames: ReadonlyMap<number, TerminalKind> = new Map([
   [1, "pty"],
   [2, "outside"],
   [3, "hung_up"],
+  [4, "device"],
 ]);
 
 /** Numbers of clock_policy. */
@@ -794,6 +796,8 @@ export interface TaskRow {
   readonly autogroupNice: number;
   /** Zombies: the name, at most 15 bytes; others have it in their threads. */
   readonly comm: string;
+  /** /proc/PID/loginuid plus 1; all ones: nobody logged in; 0: unknown. */
+  readonly loginUid: number;
 }
 
 /** A TaskRow; what is not given is zero, empty or none. */
@@ -824,6 +828,7 @@ export function taskRow(fields: Partial<TaskRow> = {}): TaskRow {
     descriptorTable: null,
     autogroupNice: 0,
     comm: "",
+    loginUid: 0,
     ...fields,
   };
 }
@@ -1824,7 +1829,7 @@ export function absentRegionRow(fields: Partial<AbsentRegionRow> = {}): AbsentRe
   };
 }
 
-/** A terminal. Of a pseudoterminal whose master is in the tree, all that is in it; of one from outside, the modes that the program had set. */
+/** A terminal. Of a pseudoterminal whose master is in the tree, all that is in it; of one from outside, and of a device of the machine, the modes that the program had set. */
 export interface TerminalRow {
   /** Where it comes from. */
   readonly kind: TerminalKind;

@@ -19,7 +19,7 @@ const SIG_IGN = 1;
 /** The session of the tree whose controlling terminal is the caller's; undefined if there is none. */
 function outsideSession(l: Lowering): number | undefined {
   const { tasks, terminals } = l.checkpoint.tables;
-  const own = new Set(terminals.filter(({ kind }) => kind === "pty").map(({ session }) => session));
+  const own = new Set(terminals.filter(({ kind }) => kind === "pty" || kind === "device").map(({ session }) => session));
   return tasks.find((row) => row.sid === row.pid && row.controlsTerminal !== 0 && row.state !== "zombie" && !own.has(row.sid))?.sid;
 }
 

@@ -13,8 +13,10 @@ import type { Checkpoint } from "../model/checkpoint.js";
 import { type SharedRange, sharedRanges } from "../model/shared-pages.js";
 import type { TaskPlan } from "./tree-plan.js";
 
-/** Bytes from which waiting for the parent's memory is worth it. */
+/** Bytes from which waiting for the parent's memory is worth it, however much that is. */
 const leastShared = 256n << 10n;
+/** Bytes of the parent's that are there so soon that waiting for them costs nothing. */
+const soonThere = 2n << 20n;
 
 /** What a task takes over from its parent. */
 export interface Inheritance {
@@ -63,7 +65,9 @@ function planOne(checkpoint: Checkpoint, child: number, parent: number): Inherit
   if (kernels[0] !== kernels[1]) return undefined;
   const [extents, parentExtents] = [checkpoint.extentsOf({ mm: child }), checkpoint.extentsOf({ mm: parent })];
   const shared = sharedRanges(extents, parentExtents);
-  if (shared.reduce((sum, { start, end }) => sum + (end - start), 0n) < leastShared) return undefined;
+  const bytes = shared.reduce((sum, { start, end }) => sum + (end - start), 0n);
+  const toWaitFor = parentExtents.reduce((sum, { length }) => sum + length, 0n);
+  if (bytes === 0n || (bytes < leastShared && toWaitFor > soonThere)) return undefined;
   const guarded = guardRegions.filter(({ mm }) => mm === child || mm === parent);
   const kept = new Set<VmaRow>();
   own.forEach((row, index) => {

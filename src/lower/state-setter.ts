@@ -45,6 +45,35 @@ class OpSetting implements Setting {
     b.syscall("close", [fd], { message });
   }
 
+  changeFile(name: string, value: string, says?: string): void {
+    const { builder: b } = this.l;
+    const fd = b.slot(`fd of ${name}`);
+    const result = b.slot(`result of writing ${name}`);
+    const found = b.buffer(16);
+    const wanted = Buffer.alloc(16);
+    wanted.write(value, "latin1");
+    const message = `set ${name} to ${value}`;
+    const done = b.label(`${name} is ${value}`);
+    const differs = b.label(`${name} is another`);
+    b.syscall("openat", [AT.fdcwd, b.string(`/proc/self/${name}`), O.rdwr | O.cloexec, 0], { store: fd, orElse: done });
+    // Only at its begin may it be written.
+    b.syscall("pread64", [fd, found, 15, 0], { expect: "any" });
+    b.jumpIf(found.u8, "ne", wanted.readBigUInt64LE(0), differs);
+    b.compute(result, "move", 0);
+    const same = b.label(`${name} stays`);
+    b.jumpIf(found.at(8).u8, "eq", wanted.readBigUInt64LE(8), same);
+    b.place(differs);
+    b.syscall("write", [fd, b.string(value), value.length], { store: result, expect: "any" });
+    b.place(same);
+    b.syscall("close", [fd], { message });
+    if (says !== undefined) {
+      b.jumpIf(this.l.isNamespaced, "ne", 0, done);
+      b.jumpIf(result, "ge", 0, done);
+      b.print(says);
+    }
+    b.place(done);
+  }
+
   #operand(argument: SettingArgument): Arg {
     if (argument === threadId) return this.tid;
     if (typeof argument === "string") return this.l.builder.string(argument);
@@ -63,6 +92,10 @@ class Count implements Setting {
   }
 
   file(): void {
+    this.calls++;
+  }
+
+  changeFile(): void {
     this.calls++;
   }
 }

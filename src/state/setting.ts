@@ -28,6 +28,11 @@ export interface Setting {
   call(name: SyscallName, args: readonly SettingArgument[], options?: SettingOptions): void;
   /** Writes a file in /proc/self (for states of a thread, /proc/thread-self). */
   file(name: string, value: string, options?: SettingOptions): void;
+  /**
+   * The same where the file is there and says something else. If it may not be written, `says` is printed, but not in
+   * namespaces made for the resume, where it may look like another.
+   */
+  changeFile(name: string, value: string, says?: string): void;
 }
 
 /** Little-endian words of 8 bytes. */

@@ -8,6 +8,9 @@ import { anyValue, ofTask } from "./state.js";
 const tileDataNumber = 18;
 const tileData = 1n << 18n;
 
+/** As /proc/PID/loginuid says it, 2^32 - 1. */
+const nobodyLoggedIn = 0xffff_ffff;
+
 const hex = (value: number | bigint): string => `0x${value.toString(16)}`;
 
 export const taskStates = {
@@ -42,6 +45,24 @@ export const taskStates = {
     },
     show: ({ oomScoreAdj }) => (oomScoreAdj === 0 ? undefined : String(oomScoreAdj)),
     check: ({ oomScoreAdj }) => (Math.abs(oomScoreAdj) <= 1000 ? undefined : "-1000 to 1000"),
+    criu: "kept",
+  }),
+  loginUid: ofTask({
+    title: "login uid",
+    fields: ["loginUid"],
+    read: (ask) => {
+      const text = Buffer.from(ask.file("loginuid") ?? []).toString("latin1");
+      return { loginUid: !/^\d+$/.test(text) ? 0 : text === String(nobodyLoggedIn) ? nobodyLoggedIn : Number(text) + 1 };
+    },
+    phase: "proc",
+    set: (setting, { loginUid, parent }) => {
+      if (loginUid === 0) return;
+      const value = String(loginUid === nobodyLoggedIn ? loginUid : loginUid - 1);
+      const isTold = loginUid !== nobodyLoggedIn && parent === null;
+      setting.changeFile("loginuid", value, isTold ? `the login uid ${value} becomes that of whoever resumes it` : undefined);
+    },
+    show: ({ loginUid }) => (loginUid === 0 || loginUid === nobodyLoggedIn ? undefined : String(loginUid - 1)),
+    check: anyValue,
     criu: "kept",
   }),
   childSubreaper: ofTask({

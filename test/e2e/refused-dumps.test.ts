@@ -91,18 +91,6 @@ test("a working directory in /proc of a thread that is gone", async (t) => {
   assert.deepEqual(names(directory), before);
 });
 
-test("a login uid other than crimg's own is a loss", { skip: process.getuid?.() !== 0 && "needs root" }, async (t) => {
-  const directory = temporaryDirectory(t);
-  const uid = readFileSync("/proc/self/loginuid", "latin1") === "4294967295" ? "1234" : undefined;
-  if (uid === undefined) return t.skip("this session has a login uid, which cannot be set again");
-  const script = `import time\nopen('/proc/self/loginuid', 'w').write('${uid}')\nopen('${join(directory, "ready")}', 'w')\ntime.sleep(600)`;
-  const { pid } = start(t, "python3", ["-c", script]);
-  await until("it is set", () => readdirSync(directory).includes("ready"));
-  const { status, stderr } = crimg("dump", String(pid), "-o", join(directory, "image.elf"), "--leave-running");
-  assert.equal(status, 0, stderr);
-  assert.match(stderr, /lost: \d+ \(python3\): the login uid 1234 becomes that of whoever resumes it/);
-});
-
 test("what crimg cannot keep is named, and nothing is written", async (t) => {
   const directory = temporaryDirectory(t);
   const script = "import ctypes, time\nfd = ctypes.CDLL(None).syscall(444, ctypes.byref(ctypes.c_uint64(1)), 8, 0)\ntime.sleep(600)";

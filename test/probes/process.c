@@ -27,6 +27,9 @@ static void tell_umask(FILE *out)
 static int make_personality(void) { return personality(ADDR_NO_RANDOMIZE) < 0 ? errno : 0; }
 static void tell_personality(FILE *out) { fprintf(out, "%x", personality(0xffffffff)); }
 
+static int make_loginuid(void) { return write_file("/proc/self/loginuid", "1234"); }
+static void tell_loginuid(FILE *out) { tell_file(out, "/proc/self/loginuid"); }
+
 static int make_oom(void) { return write_file("/proc/self/oom_score_adj", "321"); }
 static void tell_oom(FILE *out) { tell_file(out, "/proc/self/oom_score_adj"); }
 
@@ -139,7 +142,7 @@ static void tell_gone(FILE *out)
 }
 
 PROBES({ "umask", make_umask, tell_umask }, { "personality", make_personality, tell_personality },
-       { "oom", make_oom, tell_oom }, { "subreaper", make_subreaper, tell_subreaper },
+       { "loginuid", make_loginuid, tell_loginuid }, { "oom", make_oom, tell_oom }, { "subreaper", make_subreaper, tell_subreaper },
        { "coredump", make_coredump, tell_coredump }, { "dumpable", make_dumpable, tell_dumpable },
        { "membarrier", make_membarrier, tell_membarrier }, { "nnp", make_nnp, tell_nnp },
        { "pdeath", make_pdeath, tell_pdeath }, { "slack", make_slack, tell_slack },

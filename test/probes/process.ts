@@ -7,6 +7,7 @@ export const processes: Family = {
   probes: [
     { name: "umask", state: "umask", is: "kept" },
     { name: "personality", state: "personality", is: "kept" },
+    { name: "loginuid", state: "login uid (/proc/self/loginuid)", is: "kept" },
     { name: "oom", state: "oom_score_adj", is: "kept" },
     { name: "subreaper", state: "child subreaper (PR_SET_CHILD_SUBREAPER)", is: "kept" },
     { name: "coredump", state: "coredump_filter", is: "kept" },

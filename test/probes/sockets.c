@@ -13,6 +13,8 @@
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/sysmacros.h>
+#include <termios.h>
 #include <sys/un.h>
 #include <mqueue.h>
 
@@ -565,6 +567,26 @@ static int make_secret_memory(void)
 }
 static void tell_secret_memory(FILE *out) { fprintf(out, "%c", *secret_memory); }
 
+/* The console under a name of its own: where it was, and its modes. */
+static int console = -1;
+static int make_console(void)
+{
+	mknod("console", S_IFCHR | 0600, makedev(5, 1));
+	MUST(console = open("console", O_RDONLY | O_NOCTTY | O_NONBLOCK));
+	return 0;
+}
+static void tell_console(FILE *out)
+{
+	struct termios modes;
+	struct stat is;
+
+	tell_descriptor(out, console);
+	fstat(console, &is);
+	fprintf(out, " %d:%d", major(is.st_rdev), minor(is.st_rdev));
+	if (tcgetattr(console, &modes) == 0)
+		fprintf(out, " %x %x", modes.c_lflag, modes.c_iflag);
+}
+
 static int queue = -1;
 static int make_queue(void)
 {
@@ -590,6 +612,7 @@ PROBES({ "multicast4", make_multicast4, tell_multicast4 }, { "sources4", make_so
        { "peers", make_peers, tell_peers }, { "served", make_served, tell_both },
        { "stranger", make_stranger, tell_owner }, { "busy", make_busy, tell_busy }, { "secret", make_secret, tell_secret },
        { "secret-memory", make_secret_memory, tell_secret_memory }, { "queue", make_queue, tell_queue },
+       { "console", make_console, tell_console },
        { "tree", make_tree, tell_tree }, { "tcp", make_stream, tell_both_streams }, { "half", make_half, tell_half },
        { "unread", make_unread, tell_unread }, { "unaccepted", make_unaccepted, tell_unaccepted },
        { "eager", make_eager, tell_unaccepted }, { "mptcp", make_multipath, tell_multipath },

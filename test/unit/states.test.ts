@@ -81,7 +81,13 @@ test("protection keys: those allocated are found out, left as they were, and all
     assert.equal(preserved, 1);
     const fresh = new KeyKernel(1);
     set(
-      { taskName: "x", isLeader: true, call: (name, args) => void fresh.call(name, Number(args[0])), file: () => assert.fail() },
+      {
+        taskName: "x",
+        isLeader: true,
+        call: (name, args) => void fresh.call(name, Number(args[0])),
+        file: () => assert.fail(),
+        changeFile: () => assert.fail(),
+      },
       mmRow({ pkeys: keys }),
     );
     assert.equal(fresh.keys, keys | 1);
@@ -96,6 +102,7 @@ test("speculation control: only what a program can set, and did, is set again", 
     isLeader: true,
     call: (_name, args) => void calls.push(args.slice(1, 3)),
     file: () => assert.fail(),
+    changeFile: () => assert.fail(),
   };
   // PR_SPEC_PRCTL is 1; enabled 2 is what everybody has, of the cache it is disabled 4; 8 without 1 nobody can change.
   set(setting, threadRow({ specStoreBypass: 1 | 2, specIndirectBranch: 8, specL1dFlush: 1 | 4 }));

@@ -8,6 +8,9 @@ import type { FileMapping } from "../map/kind.js";
 import { isRemoved } from "../map/removed.js";
 import type { Anchor, ForeignReader } from "../foreign/foreign.js";
 
+/** Behind the numbers that CRIU itself gives consoles and serial lines; from 2,177 it takes none. */
+const deviceInfoBase = 2022;
+
 /** Namespace identifiers as a dump without namespaces has them: the tasks live where the dumper lived. */
 export const hostNamespaces = {
   pidNsId: 1,
@@ -148,6 +151,7 @@ export class ImageSetIds {
   ttyInfoId(row: number): number {
     const file = this.tables.files[row];
     const terminal = file?.kind === "pty" && file.detail !== null ? this.tables.terminals[file.detail] : undefined;
+    if (terminal?.kind === "device") return this.#kept({ table: "files", row }, "tty-info-id")[0] ?? deviceInfoBase + (file?.detail ?? 0);
     const path = file?.object == null ? undefined : this.tables.objects[file.object]?.path;
     const slave = terminal?.index ?? (/\/pts\/(\d{1,4})$/.exec(path ?? "")?.[1] as string | undefined);
     const own = slave === undefined ? undefined : Number(slave) * 2 + (terminal?.master === row ? 1 : 0);

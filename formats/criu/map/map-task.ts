@@ -174,7 +174,6 @@ export function taskCoreToWire(tables: Tables, taskIndex: number, task: TaskRow,
     };
   }
   core.signalsS = queueToWire(tables, taskIndex, null);
-  core.loginuid = noLoginUid;
   core.sigactions = actionsToWire(tables, taskIndex);
   if (task.state === "stopped") core.stopSigno = task.stopSignal;
   const mm = task.mm === null ? undefined : tables.mms[task.mm];
@@ -183,8 +182,6 @@ export function taskCoreToWire(tables: Tables, taskIndex: number, task: TaskRow,
 }
 
 const infinity = 0xffffffffffffffffn;
-/** "Not set", which a restore leaves alone. */
-const noLoginUid = 0xffffffff;
 
 function actionsToWire(tables: Tables, task: number): SigAction[] {
   const rows = new Map(tables.signalActions.filter((row) => row.task === task).map((row) => [row.signal, row]));

@@ -3,11 +3,11 @@
  * The small states (src/state) that an image set has a field for, each mapping beside its inverse. Complete by type:
  * a row of the table that says `criu: "kept"` must stand here. Those that it does not keep are losses (losses.ts).
  */
-import { create } from "@bufbuild/protobuf";
+import { create, isFieldSet } from "@bufbuild/protobuf";
 import { decodeText, encodeText } from "../../../src/bytes/text.js";
 import { type MmRow, schedPolicyNames, schedPolicyValues, type TaskRow, type ThreadRow } from "../../../src/gen/tables.js";
 import type { KeptMmState, KeptTaskState, KeptThreadState } from "../../../src/state/states.js";
-import { AltStackSchema, type CoreEntry, RseqSchema, type TaskCore, type ThreadCore } from "../gen/core_pb.js";
+import { AltStackSchema, type CoreEntry, RseqSchema, type TaskCore, TaskCoreSchema, type ThreadCore } from "../gen/core_pb.js";
 import type { MmEntry } from "../gen/memory_pb.js";
 import type { FsEntry } from "../gen/tree_pb.js";
 
@@ -30,6 +30,8 @@ interface Mapping<Row, From, Into = From> {
 /** sched_setscheduler's SCHED_RESET_ON_FORK, and the same as sched_attr has it. */
 const resetOnForkPolicy = 0x40000000;
 const schedFlagResetOnFork = 1;
+/** "Not set", which a restore leaves alone. */
+const noLoginUid = 0xffffffff;
 /** umask where a set says nothing of the file system. */
 const usualUmask = 0o022;
 
@@ -50,6 +52,16 @@ const taskMappings: Record<KeptTaskState, Mapping<TaskRow, TaskMessages>> = {
     fromWire: ({ core }) => ({ oomScoreAdj: core?.oomScoreAdj ?? 0 }),
     toWire: ({ oomScoreAdj, state }, { core }) => {
       if (core && state !== "zombie") core.oomScoreAdj = oomScoreAdj;
+    },
+  },
+  loginUid: {
+    // The image says 2^32 - 1 where nobody logged in; without the field it is unknown.
+    fromWire: ({ core }) => {
+      if (core === undefined || !isFieldSet(core, TaskCoreSchema.field.loginuid)) return { loginUid: 0 };
+      return { loginUid: core.loginuid === noLoginUid ? noLoginUid : core.loginuid + 1 };
+    },
+    toWire: ({ loginUid, state }, { core }) => {
+      if (core && state !== "zombie") core.loginuid = loginUid === 0 || loginUid === noLoginUid ? noLoginUid : loginUid - 1;
     },
   },
   childSubreaper: {

@@ -48,6 +48,9 @@ export function takeIdsInside(tables: MutableTables, maps: readonly IdMapRow[]):
     fsgid: gid(row.fsgid),
     groups: groupsInside(row.groups, gid),
   }));
+  // Nobody, and unknown, are so inside too.
+  const login = (id: number): number => (id === 0 || id === 0xffff_ffff ? id : uid(id - 1) === overflowId ? 0 : uid(id - 1) + 1);
+  change(tables.tasks, (row) => ({ ...row, loginUid: login(row.loginUid) }));
   change(tables.objects, (row) => ({ ...row, uid: uid(row.uid), gid: gid(row.gid) }));
   change(tables.files, (row) => ({ ...row, ownerUid: uid(row.ownerUid), ownerEuid: uid(row.ownerEuid) }));
   change(tables.sockets, (row) => ({ ...row, peerUid: uid(row.peerUid), peerGid: gid(row.peerGid) }));

@@ -22,6 +22,8 @@ import { type TerminalRow, terminalRow } from "../../gen/tables.js";
 import { termiosLength } from "../../linux/termios.js";
 
 const ptyType = 1;
+/** enum TtyType of devices of the machine. */
+const deviceTypes = { console: 2, virtual: 3, serial: 6 } as const;
 const flag = { locked: 1, packet: 2, exclusive: 4 } as const;
 const numCharacters = 19;
 /** struct termios: four flag words, the line discipline, the control characters. */
@@ -33,6 +35,9 @@ export const mapping: FileMapping = {
   fromWire(builder, { tty }) {
     const path = tty && builder.wire.files.get(tty.regfId)?.reg;
     const info = tty && builder.wire.terminals.find(({ id }) => id === tty.ttyInfoId);
+    if (path && info && isDeviceInfo(info)) {
+      return { kind: "pty", detail: deviceRow(builder, info), object: objectOfReg(builder, path), flags: tty.flags, fown: tty.fown };
+    }
     if (!path || info?.pty === undefined) return undefined;
     // An entry without settings hangs up: its master is gone.
     if (!builder.pairedTerminals.has(info.id) && info.termios !== undefined) return undefined;
@@ -44,18 +49,45 @@ export const mapping: FileMapping = {
   hasPathEntry: (_context, row) => row >= 0,
 };
 
+/** A console, a virtual terminal or a serial line. */
+export const isDeviceInfo = ({ type }: TtyInfo): boolean => Object.values(deviceTypes).includes(type as 2 | 3 | 6);
+
+const typeOfDevice = (major: number, minor: number): number =>
+  major === 5 ? deviceTypes.console : major === 4 && minor < 64 ? deviceTypes.virtual : deviceTypes.serial;
+
+/** Rows of devices are by number of the entry, below those of pseudoterminals. */
+function deviceRow(builder: ModelBuilder, { id, sid, exclusive, termios, termiosLocked, winsize }: TtyInfo): number {
+  return remembered(builder, -1 - id, () =>
+    terminalRow({
+      kind: "device",
+      session: sid,
+      flags: exclusive ? flag.exclusive : 0,
+      rows: winsize?.wsRow ?? 0,
+      columns: winsize?.wsCol ?? 0,
+      xPixels: winsize?.wsXpixel ?? 0,
+      yPixels: winsize?.wsYpixel ?? 0,
+      termios: termios ? bytesOf(termios, termiosLength) : new Uint8Array(0),
+      lockedTermios: termiosLocked && hasBits(termiosLocked) ? bytesOf(termiosLocked, lockedLength) : new Uint8Array(0),
+    }),
+  );
+}
+
 const isMasterInfo = (info: TtyInfo): boolean => info.rdev === ptmxDevice;
 
 /** Rows of `terminals` by pty number. */
 const rows = new WeakMap<ModelBuilder, Map<number, number>>();
 
 function rowOf(builder: ModelBuilder, index: number): number {
+  return remembered(builder, index, () => terminalFromWire(builder, index));
+}
+
+function remembered(builder: ModelBuilder, key: number, make: () => TerminalRow): number {
   const known = rows.get(builder) ?? new Map<number, number>();
   rows.set(builder, known);
-  let row = known.get(index);
+  let row = known.get(key);
   if (row === undefined) {
-    row = builder.tables.terminals.push(terminalFromWire(builder, index)) - 1;
-    known.set(index, row);
+    row = builder.tables.terminals.push(make()) - 1;
+    known.set(key, row);
   }
   return row;
 }
@@ -111,7 +143,13 @@ const hasBits = ({ cCc, cIflag, cOflag, cCflag, cLflag }: Termios): boolean =>
 function nameMasters({ tables }: ModelBuilder): void {
   tables.files.forEach((file, row) => {
     const object = file.object === null ? undefined : tables.objects[file.object];
-    if (file.kind !== "pty" || file.detail === null || object?.path.endsWith("/ptmx") !== true) return;
+    if (
+      file.kind !== "pty" ||
+      file.detail === null ||
+      tables.terminals[file.detail]?.kind === "device" ||
+      object?.path.endsWith("/ptmx") !== true
+    )
+      return;
     tables.terminals[file.detail] = { ...(tables.terminals[file.detail] as TerminalRow), master: row };
   });
 }
@@ -138,6 +176,27 @@ export function ptysToWire(context: ImageSetIds): { infos: TtyInfo[]; data: TtyD
     if (terminal.kind === "outside") return;
     const members = files.flatMap((file, row) => (file.kind === "pty" && file.detail === index ? [row] : []));
     const leader = tasks.find((task) => terminal.session !== 0 && task.pid === terminal.session);
+    if (terminal.kind === "device") {
+      const row = members[0];
+      const object = row === undefined ? undefined : context.tables.objects[files[row]?.object ?? -1];
+      if (row === undefined || object === undefined) return;
+      infos.push(
+        create(TtyInfoSchema, {
+          id: context.ttyInfoId(row),
+          type: typeOfDevice(object.rdevMajor, object.rdevMinor),
+          locked: false,
+          exclusive: (terminal.flags & flag.exclusive) !== 0,
+          packetMode: false,
+          sid: terminal.session,
+          pgrp: leader === undefined || leader.foregroundPgid <= 0 ? 0 : leader.foregroundPgid,
+          rdev: ((object.rdevMajor << 8) | (object.rdevMinor & 0xff)) >>> 0,
+          ...settings(terminal),
+          uid: object.uid,
+          gid: object.gid,
+        }),
+      );
+      return;
+    }
     for (const isMaster of [true, false]) {
       const row = members.find((member) => (member === terminal.master) === isMaster);
       if (row === undefined) continue;

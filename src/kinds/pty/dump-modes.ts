@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What ioctls tell of a terminal (ioctl_tty(2)). Asked of a master, modes and size are those of its slave. */
+import { type Description, refuseDescription } from "../../dump/fds/context.js";
+import { decodeText } from "../../bytes/text.js";
 import { errno, SysError, failed, tryCall, tryIoctl } from "../../native/index.js";
 import { termiosLength } from "../../linux/termios.js";
 
 const TIOCGWINSZ = 0x5413;
+const FIONREAD = 0x541b;
+const KDGETMODE = 0x4b3b;
+const VT_GETMODE = 0x5601;
 const TCGETS2 = 0x802c542a;
 const TIOCGLCKTRMIOS = 0x5456;
 const TIOCGPTN = 0x80045430;
@@ -91,4 +96,17 @@ export const POLLIN = 1;
 export function pollOf(fd: number): number {
   const entry = new Int32Array([fd, POLLIN]);
   return failed(tryCall("poll", entry, 1, 0)) ? 0 : (entry[1] ?? 0) >>> 16;
+}
+
+/** Refuses a terminal of the machine in a state that opening it again does not give: graphics, or input that waits. */
+export function checkDevice(description: Description): void {
+  const name = `the terminal ${decodeText(description.link)}`;
+  const refuse = (text: string, hint: string): never => refuseDescription(description, "terminal", `${name}, ${text}`, hint);
+  const mode = new Uint8Array(8);
+  const isSwitching = !failed(tryIoctl(description.fd, VT_GETMODE, mode)) && mode[0] !== 0;
+  if (isOn(description.fd, KDGETMODE) || isSwitching) refuse("in graphics mode", "End the program that draws on it, and dump again.");
+  const waiting = new Int32Array(1);
+  if (!failed(tryIoctl(description.fd, FIONREAD, waiting)) && (waiting[0] ?? 0) > 0) {
+    refuse(`with ${waiting[0]} bytes that nobody has read`, "Dump again when the program has read them.");
+  }
 }

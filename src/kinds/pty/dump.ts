@@ -10,7 +10,7 @@ import type { FileCollector, FileDump, FileFields } from "../../dump/fds/kind.js
 import { readStat, procPath } from "../../dump/procfs.js";
 import { type TerminalRow, terminalRow } from "../../gen/tables.js";
 import { close, failed, openFlag, tryListDirectory, tryReadlink } from "../../native/index.js";
-import { deviceOf, isExclusive, isHungUp, ptyIndexOf, readModes, splitDevice } from "./dump-modes.js";
+import { checkDevice, deviceOf, isExclusive, isHungUp, ptyIndexOf, readModes, splitDevice } from "./dump-modes.js";
 import { takeQueues } from "./dump-queues.js";
 
 export const dump: FileDump = { recognises: isMaster, collector: (collecting) => ptysOf(collecting) };
@@ -23,6 +23,8 @@ function isMaster(facts: DescriptorFacts): boolean {
 /** Bits of the column `flags`. */
 const exclusiveFlag = 4;
 const closedFlag = 8;
+/** /dev/console is 5:1; 5:0 is the terminal of whoever opens it, 5:2 makes pseudoterminals. */
+const consoleMinor = 1;
 
 const collectors = new WeakMap<Collecting, PtyCollector>();
 
@@ -47,6 +49,8 @@ class PtyCollector implements FileCollector {
   readonly #masters = new Map<number, Description>();
   readonly #slaves = new Map<number, Description[]>();
   readonly #rows = new Map<number, number>();
+  /** Rows of terminals that are devices of the machine, by device number. */
+  readonly #devices = new Map<string, number>();
 
   constructor(private readonly collecting: Collecting) {}
 
@@ -90,11 +94,29 @@ class PtyCollector implements FileCollector {
       terminalRow({
         kind: "outside",
         index: number,
-        session: sessionOn(this.collecting, slaveIndex(description)),
+        session: sessionOfPty(this.collecting, slaveIndex(description)),
         ...modes.size,
         termios: modes.termios,
       }),
     );
+  }
+
+  /** A console, a virtual terminal, or a serial line: opened again by its name. Undefined for others. */
+  collectDevice(description: Description, object: number): FileFields | undefined {
+    const { rdevMajor: major, rdevMinor: minor } = description.stat;
+    if (slaveIndex(description) !== undefined || (major === 5 && minor !== consoleMinor)) return undefined;
+    checkDevice(description);
+    const key = `${major}:${minor}`;
+    let detail = this.#devices.get(key);
+    if (detail === undefined) {
+      const { termios, lockedTermios, size } = readModes(description.fd, nameOf(description));
+      const own = deviceOf(description.fd);
+      const session = sessionOn(this.collecting, (device) => device.major === own?.major && device.minor === own.minor);
+      const flags = isExclusive(description.fd) ? exclusiveFlag : 0;
+      const row = terminalRow({ kind: "device", session, flags, ...size, termios, lockedTermios });
+      this.#devices.set(key, (detail = this.collecting.context.tables.terminals.push(row) - 1));
+    }
+    return { kind: "pty", detail, object };
   }
 
   finish(): void {
@@ -144,7 +166,7 @@ class PtyCollector implements FileCollector {
       return terminalRow({
         kind: "pty",
         index,
-        session: sessionOn(this.collecting, index),
+        session: sessionOfPty(this.collecting, index),
         flags: modes.flags | (modes.isClosed ? closedFlag : 0) | (slave !== undefined && isExclusive(slave.fd) ? exclusiveFlag : 0),
         mode: node?.mode ?? 0,
         uid: node?.uid ?? 0,
@@ -161,14 +183,18 @@ class PtyCollector implements FileCollector {
 }
 
 /** The session of the tree whose controlling terminal is /dev/pts/`index`, 0 for none. */
-function sessionOn({ context }: Collecting, index: number | undefined): number {
-  if (index === undefined) return 0;
+function sessionOfPty(collecting: Collecting, index: number | undefined): number {
+  return index === undefined ? 0 : sessionOn(collecting, (device) => ptyIndex(device) === index);
+}
+
+/** The session of the tree whose controlling terminal is a device, 0 for none. */
+function sessionOn({ context }: Collecting, isIt: (device: ReturnType<typeof splitDevice>) => boolean): number {
   for (const { pid, row } of context.processes) {
     const task = context.tables.tasks[row];
     if (task === undefined || task.sid !== task.pid) continue;
     const device = Number(readStat(procPath(pid))?.field(7) ?? 0n);
     // tty_nr of proc_pid_stat(5)
-    if (ptyIndex(splitDevice(device)) === index) return task.sid;
+    if (device !== 0 && isIt(splitDevice(device))) return task.sid;
   }
   return 0;
 }

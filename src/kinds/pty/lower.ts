@@ -7,6 +7,7 @@ import type { OpenFileRow, TerminalRow } from "../../gen/tables.js";
 import type { FileLowering } from "../../lower/fds/kind.js";
 import { AT_FDCWD, badReference, detailOf, type FileSlots, openFlags } from "../../lower/fds/shared.js";
 import type { Slot } from "../../lower/operands.js";
+import { openPath } from "../path/lower.js";
 import { openMaster } from "./lower-master.js";
 import { isCanonical, literalModes, termiosLength } from "../../linux/termios.js";
 
@@ -27,7 +28,9 @@ export const lowering: FileLowering = {
   open: (slots, members) => ({ slots: openTerminals(slots, members) }),
   late: { applies: isOwnTerminal, open: openOwnTerminal },
   controllingTerminal: (slots, session) => {
-    const row = slots.context.checkpoint.tables.terminals.findIndex((one) => one.kind === "pty" && one.session === session);
+    const row = slots.context.checkpoint.tables.terminals.findIndex(
+      ({ kind, session: own }) => (kind === "pty" || kind === "device") && own === session,
+    );
     return row < 0 ? undefined : slavesOf.get(slots)?.get(row);
   },
 };
@@ -64,7 +67,8 @@ function openTerminals(slots: FileSlots, members: readonly number[]): Map<number
   const slaves = new Map<number, Slot>();
   slavesOf.set(slots, slaves);
   for (const [row, files] of byTerminal) {
-    const slave = openTerminal(slots, files, opened);
+    const isDevice = terminals[row]?.kind === "device";
+    const slave = isDevice ? openDevice(slots, files, opened) : openTerminal(slots, files, opened);
     if (slave !== undefined) slaves.set(row, slave);
   }
   return opened;
@@ -110,6 +114,27 @@ function openTerminal(slots: FileSlots, files: readonly number[], opened: Map<nu
   if ((terminal.flags & flag.locked) !== 0) b.syscall("ioctl", [master, TIOCSPTLCK, b.u4s(1)], message("lock the slave"));
   opened.set(masterFile, master);
   return slave;
+}
+
+/** Opens a terminal of the machine by its name, and sets its modes. The window is as large as it is. */
+function openDevice(slots: FileSlots, files: readonly number[], opened: Map<number, Slot>): Slot | undefined {
+  const { context } = slots;
+  const { builder: b } = context;
+  for (const index of files) opened.set(index, openPath(slots, index));
+  const first = files[0] as number;
+  const slot = opened.get(first) as Slot;
+  const terminal = detailOf(context.checkpoint.tables.terminals, slots.file(first), "terminals");
+  const message = (text: string): { message: string } => ({ message: `${text} of the terminal ${slots.purposeOf(first)}` });
+  // Others may be looking at it: a rehearsal leaves it alone.
+  const done = b.label("the modes are set");
+  b.jumpIf(b.rehearsal, "ne", 0, done);
+  if (terminal.termios.length === termiosLength) b.syscall("ioctl", [slot, TCSETS2, b.bytes(terminal.termios)], message("set the modes"));
+  if (terminal.lockedTermios.length > 0) {
+    b.syscall("ioctl", [slot, TIOCSLCKTRMIOS, b.bytes(terminal.lockedTermios)], message("lock modes"));
+  }
+  if ((terminal.flags & flag.exclusive) !== 0) b.syscall("ioctl", [slot, TIOCEXCL, 0], message("set exclusive mode"));
+  b.place(done);
+  return slot;
 }
 
 /** What is under way, then the modes: set first they would change it. */

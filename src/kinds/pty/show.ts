@@ -7,6 +7,7 @@ export const show: FileShow = {
   describe: ({ tables }, file) => {
     const terminal = file.detail === null ? undefined : tables.terminals[file.detail];
     if (terminal === undefined) return "pty";
+    if (terminal.kind === "device") return `terminal ${file.object === null ? "" : (tables.objects[file.object]?.path ?? "")}`;
     if (terminal.kind === "hung_up") return `/dev/pts/${terminal.index}, hung up`;
     const isMaster = terminal.master !== null && tables.files[terminal.master] === file;
     const waiting = isMaster ? terminal.output.length : terminal.input.length;

@@ -13,12 +13,14 @@ import type { FileMapping } from "../../../formats/criu/map/kind.js";
 import { objectOfReg, ownerToWire, regToWire } from "../../../formats/criu/map/map-object.js";
 import { objectRow, type OpenFileRow } from "../../gen/tables.js";
 import type { Checkpoint } from "../../model/checkpoint.js";
+import { isDeviceInfo } from "../pty/criu.js";
 import { writeTerminals } from "./criu-info.js";
 
 export const mapping: FileMapping = {
   fromWire(builder, { tty }) {
     const path = tty && builder.wire.files.get(tty.regfId)?.reg;
     if (!path || builder.pairedTerminals.has(tty.ttyInfoId)) return undefined;
+    if (builder.wire.terminals.some((info) => info.id === tty.ttyInfoId && isDeviceInfo(info))) return undefined;
     return { kind: "tty", object: objectOfReg(builder, path), flags: tty.flags, fown: tty.fown };
   },
   finishReading: placeTerminals,

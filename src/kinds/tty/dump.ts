@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Terminals: the caller's terminal takes their place, so they must be among the standard streams. */
+/**
+ * Terminals: the caller's terminal takes the place of those of the standard streams; devices of the machine are opened again
+ * by their name.
+ */
 import { decodeText } from "../../bytes/text.js";
 import { type Collecting, type Description, nameOf, refuseDescription, stdioNumber } from "../../dump/fds/context.js";
 import { inodeType, isTerminal } from "../../dump/fds/facts.js";
@@ -45,6 +48,8 @@ function collectTerminal(collecting: Collecting, description: Description, termi
       stdioNumber(other) !== undefined && (isOwnTerminal(description) || isOwnTerminal(other) || deviceOf(other) === deviceOf(description)),
   );
   if (!twin) {
+    const device = object === null ? undefined : ptysOf(collecting).collectDevice(description, object);
+    if (device !== undefined) return device;
     refuseDescription(description, "terminal", `the terminal ${text}, which is none of the standard streams of the tree`);
   }
   return { kind: "tty", detail: stdioNumber(twin) ?? 0, object };

@@ -354,6 +354,7 @@ export const taskArbitrary: fc.Arbitrary<TaskRow> = fc.record({
   descriptorTable: optionalRow,
   autogroupNice: s4,
   comm: text(20),
+  loginUid: u4,
 });
 
 export const tlsEntryArbitrary: fc.Arbitrary<TlsEntry> = fc.record({
@@ -929,7 +930,7 @@ export const parentArbitrary: fc.Arbitrary<ParentRow> = fc.record({
 });
 
 export const terminalArbitrary: fc.Arbitrary<TerminalRow> = fc.record({
-  kind: fc.constantFrom("pty", "outside", "hung_up"),
+  kind: fc.constantFrom("pty", "outside", "hung_up", "device"),
   index: u4,
   master: optionalRow,
   session: u4,
