@@ -11,6 +11,4 @@ export const foreignKey = {
   prpsinfo: "prpsinfo",
   /** On a task: why no host can resume it, as text (src/model/resumable.ts). */
   unresumable: "unresumable",
-  /** On an address space: the bytes of [vdso]. */
-  vdso: "vdso",
 } as const;

@@ -9,6 +9,7 @@ import {
   descriptorRow,
   emptyTables,
   foreignRow,
+  vdsoImageRow,
   mmRow,
   objectRow,
   openFileRow,
@@ -323,7 +324,7 @@ function xstateOf({ xstate, fpregset }: CoreThread): Uint8Array {
 function addVdso(tables: MutableTables, read: ReadMemory): void {
   const vdso = tables.vmas.find(({ kind }) => kind === "vdso");
   const bytes = vdso && read(vdso.start, Number(vdso.end - vdso.start));
-  if (bytes) keep(tables, "mms", 0, foreignKey.vdso, bytes);
+  if (bytes) tables.vdsoImages.push(vdsoImageRow({ image: bytes }));
 }
 
 function vdsoBuildId(tables: MutableTables, read: ReadMemory): Uint8Array | undefined {

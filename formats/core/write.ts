@@ -24,10 +24,10 @@ import { PageCopies } from "../../src/pages/page-copies.js";
 import { writeFully } from "../../src/pages/file-source.js";
 import { MappedFiles } from "../../src/pages/mapped-files.js";
 import { MemoryView } from "../../src/pages/memory-view.js";
+import { storedVdso } from "../../src/model/vdso-image.js";
 import { ownVdso } from "../../src/pages/own-vdso.js";
-import { foreignKey } from "./foreign.js";
 import { segmentsOf, type Segment } from "./segments.js";
-import { foreignValue, notesOf } from "./write-notes.js";
+import { notesOf } from "./write-notes.js";
 import { chosenTasks } from "./tasks.js";
 
 const pageSize = 4096n;
@@ -64,7 +64,7 @@ function layOut(checkpoint: Checkpoint, task: number, files: MappedFiles, isFull
   const mm = checkpoint.tables.tasks[task]?.mm ?? -1;
   const memory = new MemoryView(checkpoint, mm, files);
   const buildId = checkpoint.tables.checkpoint[0]?.vdsoBuildId;
-  const vdso = foreignValue(checkpoint, "mms", mm, foreignKey.vdso) ?? (buildId && ownVdso(buildId));
+  const vdso = storedVdso(checkpoint) ?? (buildId && ownVdso(buildId));
   const segments = segmentsOf(checkpoint, memory, { isFull, vdso });
   const bytes = segments.reduce(
     (sum, { runs }) => runs.reduce((part, run) => (run.origin.kind === "zero" ? part : part + run.length), sum),

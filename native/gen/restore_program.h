@@ -29,6 +29,7 @@
 #define RESTORE_OP_KIND_PAGE 22 /* The pager of a lazy resume (SPEC 10): answers faults from the image at descriptor arg0, and fills in the rest. Tasks send what it serves over the socket arg1, which knows arg3 records `lazy_space` at arg2. It looks at checksums unless arg4 is not 0. result = 0 when no memory is missing any more. If it cannot go on it stores the errno in the u4 at arg5, kills the tasks, and ends. */
 #define RESTORE_OP_KIND_KEEP 23 /* Waits for the pager, the child arg0. If it ends otherwise than with status 0, kills the tasks, and waits until no memory that the pager served is left; result = 1 then, else 0. */
 #define RESTORE_OP_KIND_FRAMES 24 /* From here on stored bytes are in the arg1 records `frame` at arg0, ascending: `load` and `page` count as if nothing were compressed, and inflate what they need. What lies before the first is not compressed. */
+#define RESTORE_OP_KIND_SYMBOL 25 /* result = address of the function with the name at arg1 that the ELF image in memory at arg0 exports (PT_DYNAMIC: DT_SYMTAB, DT_STRTAB, and DT_HASH or DT_GNU_HASH); -ENOENT if there is none. */
 
 /* arg_mode */
 #define RESTORE_ARG_MODE_IMM 0 /* The value. */

@@ -45,6 +45,7 @@ static __attribute__((noreturn, used)) void run(struct context *context, uint64_
 		case RESTORE_OP_KIND_COPY: memcpy((void *)a[0], (void *)a[1], a[2]); break;
 		case RESTORE_OP_KIND_COMPARE: result = memcmp((void *)a[0], (void *)a[1], a[2]) != 0; break;
 		case RESTORE_OP_KIND_FIND: result = find((uint8_t *)a[0], a[1], (uint8_t *)a[2], a[3]); break;
+		case RESTORE_OP_KIND_SYMBOL: result = symbol((const uint8_t *)a[0], (const char *)a[1]); break;
 		case RESTORE_OP_KIND_COMPUTE: result = (int64_t)compute(op->nr, a[0], a[1]); break;
 		case RESTORE_OP_KIND_JUMP:
 			pc = jumps(op->nr, a[0], a[1]) ? op->target : pc + 1;

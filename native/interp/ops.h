@@ -66,6 +66,48 @@ static int64_t find(const uint8_t *haystack, uint64_t length, const uint8_t *nee
 	return -ENOENT;
 }
 
+enum { DT_HASH = 4, DT_STRTAB = 5, DT_SYMTAB = 6, DT_GNU_HASH = 0x6ffffef5, PT_DYNAMIC = 2, STT_FUNC = 2, LEN_PHDR = 56, LEN_SYM = 24 };
+
+/* One entry of a symbol table: is it this function? */
+static int is_function(const uint8_t *entry, const char *strings, const char *name)
+{
+	return (entry[4] & 15) == STT_FUNC && *(const uint16_t *)(entry + 6) && is_text(strings + *(const uint32_t *)entry, name);
+}
+
+/* Of an ELF image as the kernel maps it: addresses in it are not relocated. */
+static int64_t symbol(const uint8_t *base, const char *name)
+{
+	const uint8_t *header = base + *(const uint64_t *)(base + 32), *dynamic = 0, *bias = 0, *symbols = 0;
+	const char *strings = 0;
+	const uint32_t *hash = 0, *gnu = 0;
+	for (int i = *(const uint16_t *)(base + 56); i > 0; i--, header += LEN_PHDR) {
+		uint32_t type = *(const uint32_t *)header;
+		if (type == PT_LOAD && !bias) bias = base - *(const uint64_t *)(header + 16);
+		if (type == PT_DYNAMIC) dynamic = base + *(const uint64_t *)(header + 8);
+	}
+	if (!dynamic || !bias) return -ENOENT;
+	for (const uint64_t *tag = (const uint64_t *)dynamic; tag[0]; tag += 2) {
+		if (tag[0] == DT_HASH) hash = (const uint32_t *)(bias + tag[1]);
+		if (tag[0] == DT_GNU_HASH) gnu = (const uint32_t *)(bias + tag[1]);
+		if (tag[0] == DT_STRTAB) strings = (const char *)(bias + tag[1]);
+		if (tag[0] == DT_SYMTAB) symbols = bias + tag[1];
+	}
+	if (!strings || !symbols) return -ENOENT;
+	/* A table of either kind tells how many there are; so few are compared one by one. */
+	uint64_t count = hash ? hash[1] : 0;
+	if (!hash && gnu) {
+		const uint32_t *buckets = gnu + 4 + 2 * gnu[2], *chains = buckets + gnu[0];
+		for (uint32_t i = 0; i < gnu[0]; i++)
+			for (uint64_t at = buckets[i]; at; at = chains[at - gnu[1]] & 1 ? 0 : at + 1)
+				if (at >= count) count = at + 1;
+	}
+	for (uint64_t i = 1; i < count; i++) {
+		const uint8_t *entry = symbols + i * LEN_SYM;
+		if (is_function(entry, strings, name)) return (int64_t)(bias + *(const uint64_t *)(entry + 8));
+	}
+	return -ENOENT;
+}
+
 static int64_t format(uint64_t *args)
 {
 	char *end = append((char *)args[0], (const char *)args[1]);

@@ -156,6 +156,13 @@ types:
       - { id: is_lazy, type: u4, doc: "1: unless the one who resumes says otherwise, the program runs before its memory is there (10)." }
       - { id: reserved, type: u4, doc: "Zero." }
 
+  vdso_image:
+    -crimg-table: 128
+    -crimg-name: vdso_images
+    doc: One row at most. The code that the kernel of the dump had mapped into every task.
+    seq:
+      - { id: image, type: blob_ref, -crimg-format: hex, doc: "The bytes of [vdso], whole pages." }
+
   task:
     -crimg-table: 2
     -crimg-name: tasks

@@ -205,6 +205,10 @@ enums:
       id: frames
       doc: "From here on stored bytes are in the arg1 records `frame` at arg0, ascending: `load` and `page` count as if nothing were
         compressed, and inflate what they need. What lies before the first is not compressed."
+    25:
+      id: symbol
+      doc: "result = address of the function with the name at arg1 that the ELF image in memory at arg0 exports (PT_DYNAMIC: DT_SYMTAB,
+        DT_STRTAB, and DT_HASH or DT_GNU_HASH); -ENOENT if there is none."
   arg_mode:
     0:
       id: imm

@@ -8,7 +8,7 @@
  */
 import { logStep } from "../errors/log.js";
 import { type Checkpoint as CheckpointModel, Checkpoint } from "../model/checkpoint.js";
-import { checkpointRow, type ClockPolicy, type CredRow, emptyTables, type TaskRow } from "../gen/tables.js";
+import { checkpointRow, vdsoImageRow, type ClockPolicy, type CredRow, emptyTables, type TaskRow } from "../gen/tables.js";
 import { clockNs, failed, getRegset, regset, tryReadMemory, uname } from "../native/index.js";
 import { SysError } from "../native/sys.js";
 import type { SyscallName } from "../linux/syscall-numbers.js";
@@ -363,6 +363,8 @@ function addCheckpointRow(
       vdsoBuildId: vdso ? imageBuildId(readMemoryAt, vdso.start) : new Uint8Array(0),
     }),
   );
+  const image = vdso && readMemoryAt(vdso.start, Number(vdso.end - vdso.start));
+  if (image) context.tables.vdsoImages.push(vdsoImageRow({ image }));
 }
 
 /** Bytes that a process may have in common with others and still be read in the fast way, which gives it copies of its own. */

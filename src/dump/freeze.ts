@@ -23,6 +23,7 @@ import {
   waitTimeout,
 } from "../native/index.js";
 import { assertTraceable } from "./admission.js";
+import { leaveVdso } from "./leave-vdso.js";
 import { listChildrenOf, listThreads, procPath, readStat, readStatus } from "./procfs.js";
 import { refusal } from "./refusal.js";
 import { abortedSequence } from "./rseq.js";
@@ -150,6 +151,7 @@ export class FrozenTree {
       if (!process.isZombie && process.threads[0]?.tid !== process.pid) {
         throw refusal("dead-leader", `process ${process.pid}: its first thread has ended while others run`);
       }
+      if (!process.isZombie && process.stopSignal === 0) leaveVdso(process);
     }
   }
 

@@ -115,6 +115,7 @@ import {
   type ThreadRow,
   type TimerfdRow,
   type TlsEntry,
+  type VdsoImageRow,
   type VmaRow,
   type XattrRow,
 } from "./tables.js";
@@ -255,6 +256,21 @@ export function writeCheckpointRow(writer: ByteWriter, row: CheckpointRow, heaps
   heaps.blob(writer, row.vdsoBuildId, "vdso_build_id");
   writer.u4(row.isLazy, "is_lazy");
   writer.zeros(4);
+}
+
+/** Bytes of a vdso_image record. */
+export const vdsoImageRowSize = 16;
+
+/** Reads a vdso_image record at the reader's position. */
+export function readVdsoImageRow(reader: ByteReader, heaps: HeapReader): VdsoImageRow {
+  reader.need(vdsoImageRowSize, "vdso_image");
+  const image = heaps.blob(reader, "image");
+  return { image };
+}
+
+/** Appends a vdso_image record. */
+export function writeVdsoImageRow(writer: ByteWriter, row: VdsoImageRow, heaps: HeapWriter): void {
+  heaps.blob(writer, row.image, "image");
 }
 
 /** Bytes of a task record. */
@@ -2156,4 +2172,5 @@ export const rowCodecs: { readonly [Name in keyof Tables]: RowCodec<Tables[Name]
   networkDevices: { read: readNetworkDeviceRow, write: writeNetworkDeviceRow },
   networkAddresses: { read: readNetworkAddressRow, write: writeNetworkAddressRow },
   networkRoutes: { read: readNetworkRouteRow, write: writeNetworkRouteRow },
+  vdsoImages: { read: readVdsoImageRow, write: writeVdsoImageRow },
 };

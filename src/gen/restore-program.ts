@@ -53,6 +53,8 @@ export const opKindValues = {
   keep: 23,
   /** From here on stored bytes are in the arg1 records `frame` at arg0, ascending: `load` and `page` count as if nothing were compressed, and inflate what they need. What lies before the first is not compressed. */
   frames: 24,
+  /** result = address of the function with the name at arg1 that the ELF image in memory at arg0 exports (PT_DYNAMIC: DT_SYMTAB, DT_STRTAB, and DT_HASH or DT_GNU_HASH); -ENOENT if there is none. */
+  symbol: 25,
 } as const;
 export type OpKind = keyof typeof opKindValues;
 /** Names of op_kind. */
@@ -81,6 +83,7 @@ export const opKindNames: ReadonlyMap<number, OpKind> = new Map([
   [22, "page"],
   [23, "keep"],
   [24, "frames"],
+  [25, "symbol"],
 ]);
 
 /** Numbers of arg_mode. */

@@ -1204,4 +1204,15 @@ export const tableSpecs: readonly TableSpec[] = [
       { id: "message", name: "message", wire: "blob_ref", offset: 8, size: 16, format: "hex", doc: "struct rtmsg and its attributes, as RTM_NEWROUTE takes them." },
     ],
   },
+  {
+    kind: 128,
+    tableId: "vdso_images",
+    table: "vdsoImages",
+    id: "vdso_image",
+    size: 16,
+    doc: "One row at most. The code that the kernel of the dump had mapped into every task.",
+    fields: [
+      { id: "image", name: "image", wire: "blob_ref", offset: 0, size: 16, format: "hex", doc: "The bytes of [vdso], whole pages." },
+    ],
+  },
 ];

@@ -2848,6 +2848,20 @@ export function networkRouteRow(fields: Partial<NetworkRouteRow> = {}): NetworkR
   };
 }
 
+/** One row at most. The code that the kernel of the dump had mapped into every task. */
+export interface VdsoImageRow {
+  /** The bytes of [vdso], whole pages. */
+  readonly image: Uint8Array;
+}
+
+/** A VdsoImageRow; what is not given is zero, empty or none. */
+export function vdsoImageRow(fields: Partial<VdsoImageRow> = {}): VdsoImageRow {
+  return {
+    image: noBytes,
+    ...fields,
+  };
+}
+
 /** All tables; a row is referred to by its index. */
 export interface Tables {
   readonly checkpoint: readonly CheckpointRow[];
@@ -2913,6 +2927,7 @@ export interface Tables {
   readonly networkDevices: readonly NetworkDeviceRow[];
   readonly networkAddresses: readonly NetworkAddressRow[];
   readonly networkRoutes: readonly NetworkRouteRow[];
+  readonly vdsoImages: readonly VdsoImageRow[];
 }
 
 export type TableName = keyof Tables;
@@ -2986,5 +3001,6 @@ export function emptyTables(): MutableTables {
     networkDevices: [],
     networkAddresses: [],
     networkRoutes: [],
+    vdsoImages: [],
   };
 }

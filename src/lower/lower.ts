@@ -28,6 +28,7 @@ import { lowerNamespaces } from "./namespaces.js";
 import { type Arg, type Label, type Slot, auxv, holeBase, holeEnd, supervisor } from "./operands.js";
 import { rangesToClose } from "./fds/place.js";
 import { resetSignalActions } from "./signals.js";
+import { threadInVdso } from "./other-vdso.js";
 import { makeQueues } from "./sysv/queues.js";
 import { type Directories, type TreeLowering, lowerTask, tasksForkedFromMemory } from "./task.js";
 import { releaseCallersTerminal } from "./controlling-terminal.js";
@@ -258,6 +259,7 @@ function prepareFirstProcess(l: Lowering, vdsoBuildId: Uint8Array, devices: Devi
   const above = b.slot("bytes above the hole");
   b.compute(above, "sub", taskSize, holeEnd);
   b.syscall("munmap", [holeEnd, above], { message: "unmap what is above the hole" });
+  l.otherVdso?.completeJumps();
   return euid;
 }
 
@@ -303,11 +305,20 @@ function checkMachine(l: Lowering, vdsoBuildId: Uint8Array): void {
   const b = l.builder;
   const hasVdso = l.checkpoint.tables.vmas.some((vma) => vma.kind === "vdso");
   if (hasVdso && vdsoBuildId.length > 0) {
-    b.find(auxv(AUXV.sysinfoEhdr), pageSize, b.bytes(vdsoBuildId), vdsoBuildId.length, {
-      message: "this kernel's vDSO is another than at the dump, and the program may hold addresses in it",
-      hint: "resume on the kernel build that it was dumped on",
-      expect: "not_error",
-    });
+    const [other, same] = [b.label("the vDSO is another"), b.label("the vDSO is known")];
+    b.find(auxv(AUXV.sysinfoEhdr), pageSize, b.bytes(vdsoBuildId), vdsoBuildId.length, { expect: "not_error", orElse: other });
+    b.jump(same);
+    b.place(other);
+    const inside = threadInVdso(l.checkpoint);
+    if (l.otherVdso === undefined || inside !== undefined) {
+      b.fail(
+        inside === undefined
+          ? "this kernel's vDSO is another than at the dump, whose code is not in the image, and the program may hold addresses in it"
+          : `this kernel's vDSO is another than at the dump, and thread ${inside} stood in its code`,
+        "resume on the kernel build that it was dumped on",
+      );
+    } else l.otherVdso.findFunctions();
+    b.place(same);
   }
   l.xstates.checkProcessor(b);
   l.xstates.fitProcessor(b);
@@ -327,7 +338,7 @@ const gpuMapUsage = "  --gpu-map OLD=NEW  another GPU of the same kind instead o
 
 function link(l: Lowering, entry: Label, options: LowerOptions, devices: DeviceLowering | undefined): LinkedProgram {
   const { tables } = l.checkpoint;
-  const used = usedRanges([...tables.vmas, ...(l.staged.range === undefined ? [] : [l.staged.range])]);
+  const used = usedRanges([...tables.vmas, ...[l.staged.range, l.otherVdso?.room].filter((one) => one !== undefined)]);
   const row = tables.checkpoint[0];
   const root = row?.rootTask ?? 0;
   const when = new Date(Number((row?.createdNs ?? 0n) / 1_000_000n)).toISOString();

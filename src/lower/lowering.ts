@@ -17,6 +17,7 @@ import { ProgramBuilder } from "./program-builder.js";
 import { usedRanges } from "./address-space.js";
 import type { LazyMemory } from "./lazy.js";
 import type { MemoryParts } from "./memory.js";
+import { OtherVdso } from "./other-vdso.js";
 import type { ReadingParts } from "./read-pages.js";
 import { type OwnNamespacesPlan, planOwnNamespaces } from "./own-namespaces/plan.js";
 import type { StoredIn } from "./page-loading.js";
@@ -88,6 +89,8 @@ export class Lowering implements LowerContext {
   readonly #lasting = new Map<number | Slot, Slot>();
 
   readonly xstates: Xstates;
+  /** What it takes where the kernel's vDSO is another than at the dump; undefined where nothing helps. */
+  readonly otherVdso: OtherVdso | undefined;
   /** What makes room for AMX tiles, if any thread has some. */
   readonly tileCode: TileCode | undefined;
 
@@ -107,6 +110,8 @@ export class Lowering implements LowerContext {
     this.callersTerminal = b.slot("the caller's terminal");
     this.checks = new FileChecks(b, checkpoint);
     this.staged = new StagedMemory(checkpoint, usedRanges(checkpoint.tables.vmas));
+    const used = [...checkpoint.tables.vmas, ...(this.staged.range === undefined ? [] : [this.staged.range])];
+    this.otherVdso = OtherVdso.of(b, checkpoint, usedRanges(used));
     this.objects = new ObjectOpener(checkpoint, b, this.firstHighFd, this.imageFd, this.checks, this.staged);
     this.processes = new ProcessMaker(b);
     this.ended = new EndedProcesses(this);
@@ -142,8 +147,8 @@ export class Lowering implements LowerContext {
 
   /** What the ops that make address spaces are made of. */
   get memoryParts(): MemoryParts & ReadingParts {
-    const { checkpoint, builder, objects, staged, imageFd, parents, processes, lazy } = this;
-    return { checkpoint, builder, objects, staged, imageFd, parents, processes, lazy, spareId: () => this.#spareIds.next() };
+    const { checkpoint, builder, objects, staged, imageFd, parents, processes, lazy, otherVdso } = this;
+    return { checkpoint, builder, objects, staged, imageFd, parents, processes, lazy, otherVdso, spareId: () => this.#spareIds.next() };
   }
 
   keepLast(fd: Slot, key: number | Slot): void {

@@ -13,6 +13,7 @@ import { type Inheritance, subtract } from "./inheritance.js";
 import type { LazyMemory } from "./lazy.js";
 import type { ObjectOpener } from "./objects.js";
 import type { Slot } from "./operands.js";
+import type { OtherVdso } from "./other-vdso.js";
 import { firstEndingAfter } from "./page-loading.js";
 import type { ProgramBuilder } from "./program-builder.js";
 import { type ReadingParts, readPages } from "./read-pages.js";
@@ -31,6 +32,8 @@ export interface MemoryParts {
   readonly imageFd: Slot;
   /** Undefined where nothing can come later. */
   readonly lazy: LazyMemory | undefined;
+  /** Undefined where no other vDSO than that of the dump will do. */
+  readonly otherVdso: OtherVdso | undefined;
 }
 
 /** Opens what the mappings and the exe link of an address space need. Ops of the first process. */
@@ -61,11 +64,7 @@ export function lowerMemory(parts: MemoryParts & ReadingParts, mmIndex: number, 
     { isMerged: mm.memoryMerge === 1 },
   );
 
-  const kernelStart = vmas.find((vma) => vma.kind === "vdso" || vma.kind === "vvar")?.start;
-  if (kernelStart !== undefined && inherited === undefined) {
-    // The lowest address of [vvar] is honoured exactly, provided that no vDSO is mapped.
-    b.syscall("arch_prctl", [ARCH.mapVdso64, kernelStart], { message: `map the vDSO at ${hex(kernelStart)}` });
-  }
+  if (inherited === undefined) mapVdso(parts, vmas);
   setMmFields(parts, mm, subject, inherited !== undefined);
   let before: VmaPlan | undefined;
   const policies = checkpoint.tables.memoryPolicies.filter((row) => row.mm === mmIndex);
@@ -90,6 +89,21 @@ export function lowerMemory(parts: MemoryParts & ReadingParts, mmIndex: number, 
     });
   }
   finishVmas(b, plans, inherited?.kept ?? new Set());
+}
+
+/** What the kernel maps into every program. */
+function mapVdso({ builder: b, otherVdso }: MemoryParts, vmas: readonly VmaRow[]): void {
+  const start = vmas.find((vma) => vma.kind === "vdso" || vma.kind === "vvar")?.start;
+  if (start === undefined) return;
+  const [other, done] = [b.label("the vDSO is another"), b.label("the vDSO is mapped")];
+  if (otherVdso !== undefined) b.jumpIf(otherVdso.isOther, "ne", 0, other);
+  // The lowest address of [vvar] is honoured exactly, provided that no vDSO is mapped.
+  b.syscall("arch_prctl", [ARCH.mapVdso64, start], { message: `map the vDSO at ${hex(start)}` });
+  if (otherVdso === undefined) return;
+  b.jump(done);
+  b.place(other);
+  otherVdso.map(vmas);
+  b.place(done);
 }
 
 /** Stored pages; in a lazy resume only those that cannot come later. */
@@ -134,6 +148,7 @@ export function unmapParents(parts: MemoryParts, parentMm: number, inherited: In
       else runs.push({ start, end });
     }
   }
+  if (inherited === undefined) parts.otherVdso?.unmap();
   for (const { start, end } of runs) {
     b.syscall("munmap", [start, end - start], { message: `take away ${hex(start)}-${hex(end)} of the parent` });
   }

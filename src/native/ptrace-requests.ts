@@ -6,6 +6,7 @@ export const request = {
   POKEDATA: 5,
   CONT: 7,
   KILL: 8,
+  SINGLESTEP: 9,
   GETREGS: 12,
   SETREGS: 13,
   DETACH: 17,

@@ -66,6 +66,11 @@ export function trySetOptions(tid: number, options: number): number {
   return tryCall("ptrace", request.SETOPTIONS, tid, 0, options);
 }
 
+/** Lets a stopped thread execute one instruction. Returns −errno instead of throwing. */
+export function tryStep(tid: number): number {
+  return tryCall("ptrace", request.SINGLESTEP, tid, 0, 0);
+}
+
 /** General registers of a stopped thread, 216 bytes (user_regs_struct). */
 export function getRegs(tid: number): Buffer {
   const regs = Buffer.alloc(regsLength);

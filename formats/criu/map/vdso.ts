@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * A restore reads the symbols of the saved vDSO from its pages. The model does not have them, because the kernel
- * provides them: those of an image set are kept aside; else, if this kernel's vDSO is the same, its pages are used.
+ * A restore reads the symbols of the saved vDSO from its pages. The model has no extents of it, because the kernel
+ * provides it, but its bytes (SPEC 5.128); else, if this kernel's vDSO is the same, its pages are used.
  */
 import { closeSync, openSync, readFileSync, readSync } from "node:fs";
 import { tableSpecs } from "../../../src/gen/tables.js";
 import type { Checkpoint } from "../../../src/model/checkpoint.js";
+import { storedVdso } from "../../../src/model/vdso-image.js";
 import type { PageSource } from "../../../src/model/page-source.js";
 import { BufferPageSource } from "../../../src/pages/buffer-source.js";
 import { formatId } from "../foreign/foreign.js";
 import { pageFlag } from "../pages/page-flags.js";
 import type { MapRun } from "../pages/write-pages.js";
 
-/** Foreign row of an address space with the pages of its vDSO. */
+/** Foreign row of an address space with the pages of its vDSO, if they are others than those of the model. */
 export const vdsoKey = "vdso";
 
 /** An ELF note: name size 4, description size 20, type NT_GNU_BUILD_ID, name "GNU". */
@@ -70,9 +71,9 @@ function missingVdso(checkpoint: Checkpoint, mm: number): { start: bigint; lengt
   if (checkpoint.extentsOf({ mm }).some((extent) => extent.address < vma.end && extent.address + extent.length > vma.start))
     return undefined;
   const length = vma.end - vma.start;
-  const kept = tables.foreign.find(
-    (row) => row.format === formatId && row.table === mmTable && row.row === mm && row.key === vdsoKey,
-  )?.value;
+  const kept =
+    tables.foreign.find((row) => row.format === formatId && row.table === mmTable && row.row === mm && row.key === vdsoKey)?.value ??
+    storedVdso(checkpoint);
   if (kept && BigInt(kept.length) === length) return { start: vma.start, length, pages: kept };
   const pages = runningVdso();
   const isSame = BigInt(pages.length) === length && hasBuildId(pages, tables.checkpoint[0]?.vdsoBuildId ?? new Uint8Array(0));

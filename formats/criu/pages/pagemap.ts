@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** pagemap-*.img and pages-N.img → extents; what an incremental image leaves to its parent is looked up there. */
 import { isFieldSet } from "@bufbuild/protobuf";
-import { extentRow, type ExtentOwner, type VmaRow } from "../../../src/gen/tables.js";
+import { extentRow, type ExtentOwner, type VmaRow, vdsoImageRow } from "../../../src/gen/tables.js";
 import type { CrimgError } from "../../../src/errors/crimg-error.js";
 import type { PageSource } from "../../../src/model/page-source.js";
 import { FilePageSource } from "../../../src/pages/file-source.js";
@@ -67,8 +67,7 @@ export class PagemapReader {
   }
 
   /**
-   * The vDSO is the kernel's, so the model has no pages of it; an image has. They are kept aside, for writing the set
-   * again, and for telling whether a restoring kernel has the same. Returns the other runs.
+   * The vDSO is the kernel's, so the model has no extents of it; an image has. Its bytes are kept aside. Returns the other runs.
    */
   #takeVdso(mm: number, runs: readonly PageRun[], vdso: VmaRow): readonly PageRun[] {
     const length = vdso.end - vdso.start;
@@ -79,7 +78,12 @@ export class PagemapReader {
       const at = Number(run.address - vdso.start);
       this.builder.sources[run.source]?.read(run.fileOffset, pages.subarray(at, at + Number(run.length)));
     }
-    this.builder.foreign.add({ table: "mms", row: mm }, vdsoKey, pages);
+    const { vdsoImages } = this.builder.tables;
+    // All tasks have the same, but for one that CRIU itself had to redirect.
+    if (vdsoImages.length === 0 && buildIdOfNotes(pages) !== undefined) vdsoImages.push(vdsoImageRow({ image: pages }));
+    else if (!vdsoImages[0] || Buffer.compare(vdsoImages[0].image, pages) !== 0) {
+      this.builder.foreign.add({ table: "mms", row: mm }, vdsoKey, pages);
+    }
     this.builder.vdsoBuildId ??= buildIdOfNotes(pages);
     return [...cut(runs, 0n, vdso.start), ...cut(runs, vdso.end, (1n << 64n) - vdso.end)];
   }

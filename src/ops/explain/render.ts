@@ -65,6 +65,8 @@ function renderOp(program: RestoreProgram, op: Op): string {
       return `${store}compare(${argument(0)}, ${argument(1)}, ${argument(2, "size")})${renderExpectation(op)}`;
     case "find":
       return `${store}find(${argument(0)}, ${argument(1, "size")}, ${argument(2)}, ${argument(3, "size")})${renderExpectation(op)}`;
+    case "symbol":
+      return `${store}symbol(${argument(0)}, ${argument(1, "text")})${renderExpectation(op)}`;
     case "thread":
       return `${store}thread(${argument(0)}) at ${op.target}${patience(op)}`;
     case "count":

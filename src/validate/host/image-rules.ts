@@ -7,6 +7,7 @@ import type { ObjectRow, Tables } from "../../gen/tables.js";
 import type { Checkpoint } from "../../model/checkpoint.js";
 import { samplePartsOf } from "../../model/content-sample.js";
 import { useOfFile } from "../../model/file-use.js";
+import { hasUsableVdso, threadInVdso } from "../../lower/other-vdso.js";
 import { ownVdso } from "../../pages/own-vdso.js";
 import type { Problem, Rule, RuleInfo } from "../finding.js";
 import { hex } from "../model-context.js";
@@ -251,15 +252,42 @@ export const imageRules: readonly ImageRule[] = [
     },
   ),
   imageRule(
-    { code: "host.vdso", severity: "error", facet: "memory", summary: "The kernel's vDSO is that of the dump.", spec: "SPEC 10" },
-    function* ({ tables }) {
+    {
+      code: "host.vdso",
+      severity: "error",
+      facet: "memory",
+      summary: "The kernel's vDSO is that of the dump, or the image has the code of that.",
+      spec: "SPEC 10",
+    },
+    function* ({ checkpoint, tables }) {
       for (const [row, { vdsoBuildId, kernelRelease }] of tables.checkpoint.entries()) {
         if (vdsoBuildId.length === 0 || ownVdso(vdsoBuildId) !== undefined) continue;
+        const at = { table: "checkpoint", row, field: "vdso_build_id" } as const;
+        const expected = Buffer.from(vdsoBuildId).toString("hex");
+        const hint = `resume it under the kernel that it was dumped on${kernelRelease === "" ? "" : ` (${kernelRelease})`}`;
+        const inside = threadInVdso(checkpoint);
+        if (!hasUsableVdso(checkpoint)) yield { message: "the vDSO of this kernel is different", at, expected, hint };
+        else if (inside !== undefined)
+          yield { message: `the vDSO of this kernel is different, and thread ${inside} stood in the old one`, at, expected, hint };
+      }
+    },
+  ),
+  imageRule(
+    {
+      code: "host.vdso-redirected",
+      severity: "note",
+      facet: "memory",
+      summary: "No call of the dump's vDSO has to be redirected to that of another kernel.",
+      spec: "SPEC 10",
+    },
+    function* ({ checkpoint, tables }) {
+      for (const [row, { vdsoBuildId }] of tables.checkpoint.entries()) {
+        if (vdsoBuildId.length === 0 || ownVdso(vdsoBuildId) !== undefined) continue;
+        if (!hasUsableVdso(checkpoint) || threadInVdso(checkpoint) !== undefined) continue;
         yield {
-          message: "the vDSO of this kernel is different",
+          message: "the vDSO of this kernel is different: calls of the old one go to it",
           at: { table: "checkpoint", row, field: "vdso_build_id" },
           expected: Buffer.from(vdsoBuildId).toString("hex"),
-          hint: `resume it under the kernel that it was dumped on${kernelRelease === "" ? "" : ` (${kernelRelease})`}`,
         };
       }
     },

@@ -113,6 +113,7 @@ import {
   readThreadRow,
   readTimerfdRow,
   readTlsEntry,
+  readVdsoImageRow,
   readVmaRow,
   readXattrRow,
   rlimitRowSize,
@@ -136,6 +137,7 @@ import {
   threadRowSize,
   timerfdRowSize,
   tlsEntrySize,
+  vdsoImageRowSize,
   vmaRowSize,
   writeAbsentRegionRow,
   writeCgroupMemberRow,
@@ -203,6 +205,7 @@ import {
   writeThreadRow,
   writeTimerfdRow,
   writeTlsEntry,
+  writeVdsoImageRow,
   writeVmaRow,
   writeXattrRow,
   xattrRowSize,
@@ -275,6 +278,7 @@ import type {
   ThreadRow,
   TimerfdRow,
   TlsEntry,
+  VdsoImageRow,
   VmaRow,
   XattrRow,
 } from "../../../src/gen/tables.js";
@@ -326,6 +330,10 @@ export const checkpointArbitrary: fc.Arbitrary<CheckpointRow> = fc.record({
   clock: fc.constantFrom("continue", "host"),
   vdsoBuildId: bytes(0, 20),
   isLazy: u4,
+});
+
+export const vdsoImageArbitrary: fc.Arbitrary<VdsoImageRow> = fc.record({
+  image: bytes(0, 20),
 });
 
 export const taskArbitrary: fc.Arbitrary<TaskRow> = fc.record({
@@ -1000,6 +1008,7 @@ export const codecCases: readonly CodecCase[] = [
   codecCase("ckpt_elf_v2::frame_entry", frameEntrySize, frameEntryArbitrary, readFrameEntry, writeFrameEntry),
   codecCase("ckpt_elf_v2::checksum_entry", checksumEntrySize, checksumEntryArbitrary, readChecksumEntry, writeChecksumEntry),
   codecCase("ckpt_elf_v2::checkpoint", checkpointRowSize, checkpointArbitrary, readCheckpointRow, writeCheckpointRow),
+  codecCase("ckpt_elf_v2::vdso_image", vdsoImageRowSize, vdsoImageArbitrary, readVdsoImageRow, writeVdsoImageRow),
   codecCase("ckpt_elf_v2::task", taskRowSize, taskArbitrary, readTaskRow, writeTaskRow),
   codecCase("ckpt_elf_v2::tls_entry", tlsEntrySize, tlsEntryArbitrary, readTlsEntry, writeTlsEntry),
   codecCase("ckpt_elf_v2::thread", threadRowSize, threadArbitrary, readThreadRow, writeThreadRow),
@@ -1130,4 +1139,5 @@ export const rowArbitraries: { readonly [Name in keyof Tables]: fc.Arbitrary<Tab
   networkDevices: networkDeviceArbitrary,
   networkAddresses: networkAddressArbitrary,
   networkRoutes: networkRouteArbitrary,
+  vdsoImages: vdsoImageArbitrary,
 };

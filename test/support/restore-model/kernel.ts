@@ -113,6 +113,13 @@ export const calls: Readonly<Record<string, Call>> = {
     process.mappings.add({ ...source, start: to, end: to + length });
     return to;
   },
+  // The kernel's vDSO, where it is another than at the dump: six pages of data and two of code.
+  arch_prctl: (machine, { process }, [what = 0n, start = 0n], op) => {
+    if (what !== 0x2003n || machine.options.otherVdso === undefined) return expected(op);
+    process.mappings.add({ start, end: start + 0x8000n, prot: 5, isShared: false, file: "[vdso]" });
+    return 0x2000n;
+  },
+  msync: (_machine, { process }, [start = 0n, length = 0n]) => (process.mappings.covers(start, start + length) ? 0n : error.nomem),
   madvise: (machine, { process }, [start = 0n, length = 0n, advice = 0n]) => {
     if (!process.mappings.covers(start, start + length)) return error.nomem;
     if (advice === MADV_DONTNEED) machine.dropPages(process, start, start + length);

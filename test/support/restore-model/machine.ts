@@ -48,6 +48,7 @@ const OpKind = {
   fillTiles: 20,
   load: 21,
   frames: 24,
+  symbol: 25,
 } as const;
 
 /** The program failed: what a user would read. */
@@ -64,6 +65,8 @@ export interface Loaded {
 export interface MachineOptions {
   /** Of how many stored bytes the checksums are looked at; the first ones. */
   readonly verifyBytes?: number;
+  /** The kernel's vDSO is another than at the dump, and has these functions. */
+  readonly otherVdso?: readonly string[];
 }
 
 export class Machine {
@@ -80,7 +83,7 @@ export class Machine {
 
   constructor(
     readonly image: Image,
-    options: MachineOptions = {},
+    readonly options: MachineOptions = {},
   ) {
     const { header, segment } = image;
     const memory = new Uint8Array(Number(header.lenMemory));
@@ -264,15 +267,25 @@ export class Machine {
         this.store8(process, a, b);
         return 0n;
       case OpKind.copy:
+        // The bytes of an old vDSO are the one thing that is written to memory of a task.
+        if (this.options.otherVdso !== undefined && process.mappings.covers(a, a + c, 3)) {
+          process.written.set(a, this.bytesAt(process, b, Number(c)).slice());
+          return 0n;
+        }
         this.store(process, a, this.bytesAt(process, b, Number(c)).slice());
         return 0n;
       case OpKind.compare:
         return Buffer.compare(this.bytesAt(process, a, Number(c)), this.bytesAt(process, b, Number(c))) === 0 ? 0n : 1n;
       case OpKind.find: {
         // The vDSO of this machine is taken to be the one that is looked for.
-        if (a === vdso) return d > b ? -ENOENT : a;
+        if (a === vdso) return d > b || this.options.otherVdso !== undefined ? -ENOENT : a;
         const at = Buffer.from(this.bytesAt(process, a, Number(b))).indexOf(this.bytesAt(process, c, Number(d)));
         return at < 0 ? -ENOENT : a + BigInt(at);
+      }
+      case OpKind.symbol: {
+        assert.equal(a, vdso, "functions are looked for in the vDSO");
+        const at = this.options.otherVdso?.indexOf(this.text(process, b)) ?? -1;
+        return at < 0 ? -ENOENT : a + BigInt(0x100 * (at + 1));
       }
       case OpKind.compute:
         return this.computed(process, op.nr, a, b);

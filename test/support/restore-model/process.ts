@@ -12,6 +12,8 @@ export class Process {
   exitStatus: number | undefined;
   /** Its parent has waited for it. */
   isReaped = false;
+  /** Bytes that ops wrote to its mappings, by address. */
+  readonly written = new Map<bigint, Uint8Array>();
   sid: number;
   pgid: number;
 
