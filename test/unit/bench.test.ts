@@ -6,7 +6,10 @@ import { frozenOf } from "../../tools/bench/criu-stats.js";
 import { chartOf, pageOf, reached, type Result } from "../../tools/bench/page.js";
 import { loadsOf, targets } from "../../tools/bench/rows.js";
 
-const figures = (frozen: number, dump: number) => ({ frozen, dump, resume: 10, peak: 100, image: 1 });
+const none = Number.NaN;
+const figures = (frozen: number, dump: number) => ({
+  ...{ frozen, dump, cpu: dump, killing: none, resume: 10, lazy: none, peak: 100, image: 1, packed: none, packedImage: none },
+});
 const results: Result[] = [250, 1000].map((count) => ({
   load: { kind: "threads", count },
   medians: new Map([

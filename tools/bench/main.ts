@@ -5,14 +5,14 @@
  * Without words: every row and series. `--largest` leaves out loads of more than that.
  */
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { cpus, release, tmpdir, totalmem } from "node:os";
+import { mkdtempSync, rmSync, statfsSync, writeFileSync } from "node:fs";
+import { cpus, freemem, release, tmpdir, totalmem } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { crimgEngine, criuEngine, type Engine, type Figures, measure } from "./measure.js";
 import { chartOf, pageOf, reached, type Result } from "./page.js";
-import { type Kind, kinds, type Load, loadsOf, type Measure, measures, nameOf, targets } from "./rows.js";
+import { isSize, type Kind, kinds, type Load, loadsOf, type Measure, measures, nameOf, targets } from "./rows.js";
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "../../..");
 const criu = process.env["CRIU_BIN"];
@@ -20,12 +20,15 @@ const engines: readonly Engine[] = [crimgEngine(join(root, "bin/crimg")), ...(cr
 
 const median = (values: readonly number[]): number => [...values].sort((a, b) => a - b)[values.length >> 1] ?? Number.NaN;
 
+const commandOf = ({ kind, count }: Load, program: string): readonly [string, ...string[]] =>
+  kind === "heap" ? ["python3", join(root, "tools/bench/heap.py"), String(count)] : [program, kind, String(count)];
+
 /** The first turn warms caches and memory up and is not counted. */
 async function measureLoad(load: Load, rounds: number, program: string, directory: string): Promise<Result> {
   const figures = new Map<string, Figures[]>(engines.map(({ name }) => [name, []]));
   for (let turn = 0; turn <= rounds; turn++) {
     for (const engine of engines) {
-      const one = await measure(engine, load, program, directory);
+      const one = await measure(engine, load, commandOf(load, program), directory);
       if (turn > 0) figures.get(engine.name)?.push(one);
     }
   }
@@ -41,12 +44,22 @@ async function measureLoad(load: Load, rounds: number, program: string, director
 function print({ load, medians }: Result): void {
   console.log(`\n${nameOf(load)}`);
   for (const which of measures) {
-    const unit = which === "peak" || which === "image" ? "MiB" : "ms";
-    const [own, other] = ["crimg", "criu"].map((name) => medians.get(name)?.[which]);
+    const unit = isSize(which) ? "MiB" : "ms";
+    const measured = [...medians].filter(([, of]) => !Number.isNaN(of[which]));
+    if (measured.length === 0) continue;
+    const [own, other] = ["crimg", "criu"].map((name) => new Map(measured).get(name)?.[which]);
     const ratio = own !== undefined && other !== undefined ? `, ratio ${(own / other).toFixed(2)}` : "";
-    const each = [...medians].map(([name, of]) => `${name} ${of[which].toFixed(1)} ${unit}`);
-    console.log(`  ${which.padEnd(7)} ${each.join(", ")}${ratio}`);
+    const each = measured.map(([name, of]) => `${name} ${of[which].toFixed(1)} ${unit}`);
+    console.log(`  ${which.padEnd(11)} ${each.join(", ")}${ratio}`);
   }
+}
+
+/** Whether a load and its image (in the page cache, too) are far from filling this machine. */
+function hasRoomFor({ kind, count }: Load): boolean {
+  if (kind !== "pages" && kind !== "heap") return true;
+  const { bavail, bsize } = statfsSync(tmpdir());
+  const bytes = count * 2 ** 20;
+  return bavail * bsize > 4 * bytes && freemem() > 1.5 * bytes;
 }
 
 /** Loads by the words of the command line: `threads`, `pages:1024`. */
@@ -76,6 +89,10 @@ async function main(): Promise<void> {
     if (built.status !== 0) throw new Error("cannot compile tools/bench/load.c");
     const results: Result[] = [];
     for (const load of loads) {
+      if (!hasRoomFor(load)) {
+        console.log(`\n${nameOf(load)}: left out, there is too little free memory or space in ${tmpdir()}`);
+        continue;
+      }
       const result = await measureLoad(load, rounds, program, directory);
       results.push(result);
       print(result);
@@ -86,9 +103,10 @@ async function main(): Promise<void> {
     }
     for (const target of targets) {
       const value = reached(results, target);
-      const { load, measure: which, atMost } = target;
+      const { load, measure: which, atMost, to } = target;
+      const compared = to === undefined ? "" : ` to ${to.engine}'s ${to.measure}`;
       if (value !== undefined)
-        console.log(`${value <= atMost ? "met    " : "NOT MET"} ${nameOf(load)}: ${which} ${value.toFixed(2)} (${atMost})`);
+        console.log(`${value <= atMost ? "met    " : "NOT MET"} ${nameOf(load)}: ${which}${compared} ${value.toFixed(3)} (${atMost})`);
     }
     if (!values["no-page"]) writePage(results, rounds);
   } finally {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * One turn: a program is started, dumped by an engine while it runs on, ended, resumed from the image, and ended again.
- * When it runs again the program says itself, by the clock of the machine: an engine may put it into a time namespace, and
+ * One turn: a program is started, dumped by an engine while it runs on, ended, resumed from the image, and ended again. With
+ * much memory it is ended by a second dump, and resumed lazily, too, where the engine can. When it runs again the program says itself, by the clock of the machine: an engine may put it into a time namespace, and
  * what a command tells when it ends is not when the program went on.
  */
 import { spawn } from "node:child_process";
@@ -10,24 +10,36 @@ import { join } from "node:path";
 import { frozenOf } from "./criu-stats.js";
 import type { Load, Measure } from "./rows.js";
 
+type Command = readonly [string, ...string[]];
+
 export interface Engine {
   readonly name: string;
-  dump(pid: number, folder: string): readonly [string, ...string[]];
+  dump(pid: number, folder: string): Command;
+  /** The same, but the program ends with it. */
+  killing(pid: number, folder: string): Command;
   /** Milliseconds frozen, from what the dump left or said. */
   frozen(folder: string, said: string): number;
-  resume(folder: string): readonly [string, ...string[]];
+  resume(folder: string): Command;
+  /** A dump that compresses pages. */
+  packed?(pid: number, folder: string): Command;
+  /** A resume that does not wait for memory. */
+  resumeLazily?(folder: string): Command;
 }
 
 export const crimgEngine = (crimg: string): Engine => ({
   name: "crimg",
   dump: (pid, folder) => [crimg, "dump", String(pid), "--leave-running", "--json", "-o", join(folder, "image.elf")],
+  killing: (pid, folder) => [crimg, "dump", String(pid), "-o", join(folder, "image.elf")],
   frozen: (_folder, said) => (JSON.parse(said) as { frozenMs: number }).frozenMs,
   resume: (folder) => [join(folder, "image.elf")],
+  packed: (pid, folder) => [crimg, "dump", String(pid), "--leave-running", "--compress", "lz4", "-o", join(folder, "image.elf")],
+  resumeLazily: (folder) => [join(folder, "image.elf"), "--lazy"],
 });
 
 export const criuEngine = (criu: string): Engine => ({
   name: "criu",
   dump: (pid, folder) => [criu, "dump", "-t", String(pid), "--leave-running", "-D", folder, "-v0", "-o", "dump.log"],
+  killing: (pid, folder) => [criu, "dump", "-t", String(pid), "-D", folder, "-v0", "-o", "dump.log"],
   frozen: (folder) => frozenOf(readFileSync(join(folder, "stats-dump"))),
   resume: (folder) => [criu, "restore", "-d", "-D", folder, "-v0", "-o", "restore.log"],
 });
@@ -62,19 +74,29 @@ async function until(what: string, condition: () => boolean): Promise<void> {
 
 const timer =
   "import os,subprocess,sys,time\nt=time.monotonic()\np=subprocess.Popen(sys.argv[1:],stdout=subprocess.PIPE)\ns=p.stdout.read()\n" +
-  "_,status,used=os.wait4(p.pid,0)\nprint((time.monotonic()-t)*1000,used.ru_maxrss/1024,status)\n" +
+  "_,status,used=os.wait4(p.pid,0)\nprint((time.monotonic()-t)*1000,used.ru_maxrss/1024,status,(used.ru_utime+used.ru_stime)*1000)\n" +
   "sys.stdout.flush()\nsys.stdout.buffer.write(s)";
 
-/** Runs a command to its end under a parent that tells the peak memory of its child. */
-async function timed(command: readonly string[]): Promise<{ readonly ms: number; readonly peak: number; readonly said: string }> {
+interface Run {
+  readonly ms: number;
+  /** Of processors, milliseconds. */
+  readonly cpu: number;
+  /** MiB */
+  readonly peak: number;
+  readonly said: string;
+}
+
+/** Runs a command to its end under a parent that tells what its child has used. */
+async function timed(command: readonly string[]): Promise<Run> {
   const child = spawn("python3", ["-c", timer, ...command], { stdio: ["ignore", "pipe", "inherit"], timeout: 240_000 });
   let stdout = "";
   child.stdout.on("data", (chunk) => (stdout += String(chunk)));
   await new Promise((done) => child.once("close", done));
   const [first = "", ...rest] = stdout.split("\n");
-  const [ms, peak, status] = first.split(" ").map(Number);
-  if (status !== 0 || ms === undefined || peak === undefined) throw new Error(`${command.join(" ")}: exit status ${(status ?? 0) >> 8}`);
-  return { ms, peak, said: rest.join("\n") };
+  const [ms, peak, status, cpu] = first.split(" ").map(Number);
+  if (status !== 0 || ms === undefined || peak === undefined || cpu === undefined)
+    throw new Error(`${command.join(" ")}: exit status ${(status ?? 0) >> 8}`);
+  return { ms, cpu, peak, said: rest.join("\n") };
 }
 
 /** Ends a program and what it started, and waits until their ids are free. */
@@ -89,32 +111,55 @@ async function end(pid: number): Promise<void> {
 
 const sizeOf = (folder: string): number => readdirSync(folder).reduce((sum, name) => sum + statSync(join(folder, name)).size, 0) / 2 ** 20;
 
-/** A turn of one engine. `program` is the compiled load.c, `directory` a place for its files. */
-export async function measure(engine: Engine, { kind, count }: Load, program: string, directory: string): Promise<Figures> {
-  const [folder, clock] = [join(directory, engine.name), join(directory, "clock")];
+function emptied(folder: string): string {
   rmSync(folder, { recursive: true, force: true });
-  rmSync(clock, { force: true });
   mkdirSync(folder);
-  const child = spawn(program, [kind, String(count), clock], { stdio: "ignore", detached: true });
+  return folder;
+}
+
+/** Milliseconds until the program runs. It runs when this resolves. */
+async function resumed([command, ...args]: Command, clock: string): Promise<number> {
+  const begin = realtime();
+  const child = spawn(command, args, { stdio: "ignore", detached: true });
+  child.once("exit", () => undefined);
+  await until("the program runs again", () => clockWord(clock, 1) > begin);
+  const took = Number(clockWord(clock, 1) - begin) / 1e6;
+  if (child.pid !== undefined && child.exitCode === null) process.kill(child.pid, "SIGTERM");
+  return took;
+}
+
+/** A turn of one engine. `program` makes the load, its last word follows; `directory` is a place for files. */
+export async function measure(engine: Engine, { kind }: Load, [program, ...args]: Command, directory: string): Promise<Figures> {
+  const [folder, clock] = [join(directory, engine.name), join(directory, "clock")];
+  emptied(folder);
+  rmSync(clock, { force: true });
+  const child = spawn(program, [...args, clock], { stdio: "ignore", detached: true });
   const { pid } = child;
   if (pid === undefined) throw new Error("cannot start the program");
   child.unref();
   try {
     await until("the program is ready", () => clockWord(clock, 2) === 1n);
     await pause(50);
-    const { ms: dump, peak, said } = await timed(engine.dump(pid, folder));
+    const { ms: dump, cpu, peak, said } = await timed(engine.dump(pid, folder));
     const frozen = engine.frozen(folder, said);
     const image = sizeOf(folder);
+    let [packed, packedImage] = [Number.NaN, Number.NaN];
+    if (kind === "heap" && engine.packed !== undefined) {
+      packed = (await timed(engine.packed(pid, emptied(folder)))).ms;
+      packedImage = sizeOf(folder);
+    }
+    // The first dump has changed nothing in the program; its image makes room.
+    const killing = kind === "pages" ? (await timed(engine.killing(pid, emptied(folder)))).ms : Number.NaN;
     await end(pid);
-    const begin = realtime();
-    const [command, ...args] = engine.resume(folder);
-    const resumed = spawn(command, args, { stdio: "ignore", detached: true });
-    resumed.once("exit", () => undefined);
-    await until("the program runs again", () => clockWord(clock, 1) > begin);
-    const resume = Number(clockWord(clock, 1) - begin) / 1e6;
-    if (resumed.pid !== undefined && resumed.exitCode === null) process.kill(resumed.pid, "SIGTERM");
-    return { frozen, dump, resume, peak, image };
+    const resume = await resumed(engine.resume(folder), clock);
+    let lazy = Number.NaN;
+    if (kind === "pages" && engine.resumeLazily !== undefined) {
+      await end(pid);
+      lazy = await resumed(engine.resumeLazily(folder), clock);
+    }
+    return { frozen, dump, cpu, killing, resume, lazy, peak, image, packed, packedImage };
   } finally {
     await end(pid);
+    rmSync(folder, { recursive: true, force: true });
   }
 }

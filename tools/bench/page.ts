@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** docs/performance.md and its charts. */
 import { chart, type Line } from "./chart.js";
-import { type Kind, kinds, type Load, type Measure, nameOf, series, type Target, targets, unitOf } from "./rows.js";
+import { isSize, type Kind, kinds, type Load, type Measure, measures, nameOf, series, type Target, targets, unitOf } from "./rows.js";
 
 /** Medians by engine, of one load. */
 export interface Result {
@@ -13,47 +13,62 @@ export interface Result {
 const wordsOf: Readonly<Record<Measure, string>> = {
   frozen: "frozen",
   dump: "whole dump",
+  cpu: "processors' time of the dump",
+  killing: "dump that ends the program",
   resume: "resume",
+  lazy: "lazy resume",
   peak: "peak memory",
   image: "image",
+  packed: "dump with lz4",
+  packedImage: "image with lz4",
 };
 
 const megabytes = (mebibytes: number): number => (mebibytes * 2 ** 20) / 1e6;
-const ms = (value: number | undefined): string => (value === undefined ? "–" : `${value.toFixed(value < 10 ? 1 : 0)} ms`);
-const mib = (value: number | undefined): string => (value === undefined ? "–" : `${value.toFixed(value < 10 ? 1 : 0)} MiB`);
-const shown = (measure: Measure, value: number | undefined): string => (measure === "peak" || measure === "image" ? mib(value) : ms(value));
+const ms = (value: number | undefined): string =>
+  value === undefined || Number.isNaN(value) ? "–" : `${value.toFixed(value < 10 ? 1 : 0)} ms`;
+const mib = (value: number | undefined): string =>
+  value === undefined || Number.isNaN(value) ? "–" : `${value.toFixed(value < 10 ? 1 : 0)} MiB`;
+const shown = (measure: Measure, value: number | undefined): string => (isSize(measure) ? mib(value) : ms(value));
 
 export function figureOf(results: readonly Result[], { kind, count }: Load, engine: string, measure: Measure): number | undefined {
   return results.find(({ load }) => load.kind === kind && load.count === count)?.medians.get(engine)?.[measure];
 }
 
-/** What a target came to: a ratio, or MB. */
-export function reached(results: readonly Result[], { load, measure, isAbsolute }: Target): number | undefined {
+/** What a target came to: a ratio, or ms or MB. */
+export function reached(results: readonly Result[], { load, measure, isAbsolute, to }: Target): number | undefined {
   const own = figureOf(results, load, "crimg", measure);
-  if (own === undefined || isAbsolute === true) return own === undefined ? undefined : megabytes(own);
-  const other = figureOf(results, load, "criu", measure);
+  if (own === undefined || Number.isNaN(own)) return undefined;
+  if (isAbsolute === true) return isSize(measure) ? megabytes(own) : own;
+  const other = figureOf(results, load, to?.engine ?? "criu", to?.measure ?? measure);
   return other === undefined ? undefined : own / other;
 }
 
 function targetRow(results: readonly Result[], target: Target): string {
-  const { load, measure, atMost, isAbsolute } = target;
+  const { load, measure, atMost, isAbsolute, to } = target;
   const value = reached(results, target);
-  const unit = isAbsolute === true ? " MB" : " ×";
+  const unit = isAbsolute !== true ? " ×" : isSize(measure) ? " MB" : " ms";
   const verdict = value === undefined ? "not measured" : value <= atMost ? "met" : "**not met**";
-  const figures = ["crimg", "criu"].map((engine) => shown(measure, figureOf(results, load, engine, measure)));
+  const figures = [
+    shown(measure, figureOf(results, load, "crimg", measure)),
+    to?.engine === "crimg" ? "–" : shown(measure, figureOf(results, load, "criu", to?.measure ?? measure)),
+  ];
   const ratio = value === undefined ? "–" : `${value.toFixed(2)}${unit}`;
-  return `| ${[`${nameOf(load)}: ${wordsOf[measure]}`, ...figures, ratio, `${atMost}${unit}`, verdict].join(" | ")} |`;
+  const compared = to === undefined ? "" : `, to ${to.engine === "criu" ? "CRIU's" : "its own"} ${wordsOf[to.measure]}`;
+  return `| ${[`${nameOf(load)}: ${wordsOf[measure]}${compared}`, ...figures, ratio, `${atMost}${unit}`, verdict].join(" | ")} |`;
 }
 
 function seriesTable(results: readonly Result[], kind: Kind): string[] {
   const measured = series[kind].filter((count) => figureOf(results, { kind, count }, "crimg", "dump") !== undefined);
   const cells = (count: number, measure: Measure): string =>
     ["crimg", "criu"].map((engine) => shown(measure, figureOf(results, { kind, count }, engine, measure))).join(" / ");
+  const isMeasured = (measure: Measure): boolean =>
+    measured.some((count) => !Number.isNaN(figureOf(results, { kind, count }, "crimg", measure) ?? Number.NaN));
+  const columns = measures.filter(isMeasured);
   return [
-    `| ${unitOf[kind]} | ${["frozen", "dump", "resume", "peak", "image"].map((measure) => wordsOf[measure as Measure]).join(" | ")} |`,
-    "|---|---|---|---|---|---|",
+    `| ${unitOf[kind]} | ${columns.map((measure) => wordsOf[measure]).join(" | ")} |`,
+    `|---|${columns.map(() => "---|").join("")}`,
     ...measured.map((count) => {
-      const row = (["frozen", "dump", "resume", "peak", "image"] as const).map((measure) => cells(count, measure));
+      const row = columns.map((measure) => cells(count, measure));
       return `| ${count.toLocaleString("en")} | ${row.join(" | ")} |`;
     }),
   ];
