@@ -51,7 +51,7 @@ struct store_part {
 	uint32_t keep;         /* pages from the first on that are stored even if they are zero */
 	uint32_t expected;     /* checksum of the bytes; 0: not known */
 	uint32_t first_page;   /* index in KINDS and SUMS */
-	uint32_t reserved;
+	uint32_t uniform;      /* set: 1 + what became of all its pages; 0: not the same of all */
 	uint64_t target;       /* where it goes if parts go to places of their own */
 };
 _Static_assert(sizeof(struct store_part) == 48, "store_part");
@@ -148,7 +148,7 @@ static int64_t store_read(struct store_lane *lane, const struct store_part *part
 }
 
 /* Which pages of a part are stored. The other file is read only where it may have them. */
-static void store_judge(struct store_lane *lane, const struct store_part *part, const uint8_t *bytes, uint8_t *kinds)
+static void store_judge(struct store_lane *lane, struct store_part *part, const uint8_t *bytes, uint8_t *kinds)
 {
 	uint32_t pages = whole_pages(part->length);
 	int has_other = part->base_fd >= 0 &&
@@ -159,11 +159,12 @@ static void store_judge(struct store_lane *lane, const struct store_part *part, 
 			kinds[i] = STORE_IN_BASE;
 		else
 			kinds[i] = i >= part->keep && is_zero_page(bytes) ? STORE_ZERO : STORE_KEPT;
+		part->uniform = !i || part->uniform == 1u + kinds[i] ? 1u + kinds[i] : 0;
 	}
 }
 
 /* Judges, moves together and sums what was read. Returns the bytes to be stored, or -errno. */
-static int64_t store_pack(struct store_lane *lane, const struct store_part *part, const struct store_part *end)
+static int64_t store_pack(struct store_lane *lane, struct store_part *part, const struct store_part *end)
 {
 	int64_t *job = lane->job;
 	const uint8_t *from = lane->buffer;
@@ -219,7 +220,7 @@ static int64_t write_all(int64_t fd, const uint8_t *bytes, uint64_t length, uint
 }
 
 /* Writes what is not zero of what was read to the targets of the parts; neighbours together. Returns 0 or -errno. */
-static int64_t store_in_place(struct store_lane *lane, const struct store_part *part, const struct store_part *end)
+static int64_t store_in_place(struct store_lane *lane, struct store_part *part, const struct store_part *end)
 {
 	const uint8_t *bytes = lane->buffer, *from = bytes;
 	uint64_t length = 0, target = 0;
@@ -310,8 +311,8 @@ static int store_piece(struct store_lane *lane, int64_t piece)
 {
 	int64_t *job = lane->job;
 	const uint32_t *pieces = (const uint32_t *)(uintptr_t)job[STORE_PIECES];
-	const struct store_part *parts = (const struct store_part *)(uintptr_t)job[STORE_PARTS];
-	const struct store_part *part = parts + pieces[piece], *end = parts + pieces[piece + 1];
+	struct store_part *parts = (struct store_part *)(uintptr_t)job[STORE_PARTS];
+	struct store_part *part = parts + pieces[piece], *end = parts + pieces[piece + 1];
 	int64_t result = piece == job[STORE_FAULT_PIECE] ? -EIO : store_read(lane, part, end), length, position, written;
 	int64_t *frames = (int64_t *)(uintptr_t)job[STORE_FRAMES];
 	const uint8_t *bytes = lane->buffer;

@@ -55,6 +55,103 @@ export interface StorePart {
 
 export const pagesOf = (length: number): number => Math.ceil(length / pageLength);
 
+/** Words of struct store_part, 32 bits each. */
+const partWord = { position: 0, baseOffset: 2, baseFd: 4, length: 5, keep: 6, expected: 7, firstPage: 8, uniform: 9, target: 10 } as const;
+const wordsOfPart = partLength / 4;
+
+const low = (value: number): number => value >>> 0;
+const high = (value: number): number => Math.floor(value / 2 ** 32);
+
+/**
+ * Parts as the threads see them, and what became of their pages. Numbers in arrays, not an object a part: there are thousands
+ * in a GiB, and the threads need the processor.
+ */
+export class PartList {
+  #words = new Uint32Array(256 * wordsOfPart);
+  #kinds: Uint8Array | undefined;
+  #sums: Uint32Array | undefined;
+  count = 0;
+  pages = 0;
+
+  add({ position, length, keep, expected, base, target = 0 }: StorePart): void {
+    const at = this.count++ * wordsOfPart;
+    if (at === this.#words.length) {
+      const larger = new Uint32Array(2 * at);
+      larger.set(this.#words);
+      this.#words = larger;
+    }
+    const words = this.#words;
+    words[at] = low(position);
+    words[at + 1] = high(position);
+    if (base !== undefined) {
+      words[at + partWord.baseOffset] = low(base.offset);
+      words[at + partWord.baseOffset + 1] = high(base.offset);
+    }
+    words[at + partWord.baseFd] = base?.fd ?? -1;
+    words[at + partWord.length] = length;
+    words[at + partWord.keep] = Math.min(keep, 0xffff_ffff);
+    words[at + partWord.expected] = expected;
+    words[at + partWord.firstPage] = this.pages;
+    words[at + partWord.target] = low(target);
+    words[at + partWord.target + 1] = high(target);
+    this.pages += pagesOf(length);
+  }
+
+  #word(part: number, index: number): number {
+    return this.#words[part * wordsOfPart + index] ?? 0;
+  }
+
+  position(part: number): number {
+    return this.#word(part, 0) + this.#word(part, 1) * 2 ** 32;
+  }
+
+  length(part: number): number {
+    return this.#word(part, partWord.length);
+  }
+
+  target(part: number): number {
+    return this.#word(part, partWord.target) + this.#word(part, partWord.target + 1) * 2 ** 32;
+  }
+
+  firstPage(part: number): number {
+    return part < this.count ? this.#word(part, partWord.firstPage) : this.pages;
+  }
+
+  /** The kind that all pages of a part are of; undefined: of several. */
+  kindOf(part: number): number | undefined {
+    const kind = this.#word(part, partWord.uniform);
+    return kind === 0 ? undefined : kind - 1;
+  }
+
+  /** All of a part, for whoever stores it without a job. */
+  part(part: number): StorePart {
+    const fd = this.#word(part, partWord.baseFd) | 0;
+    const offset = this.#word(part, partWord.baseOffset) + this.#word(part, partWord.baseOffset + 1) * 2 ** 32;
+    return {
+      position: this.position(part),
+      length: this.length(part),
+      keep: this.#word(part, partWord.keep),
+      expected: this.#word(part, partWord.expected),
+      base: fd < 0 ? undefined : { fd, offset },
+      target: this.target(part),
+    };
+  }
+
+  /** By page of all parts: `pageKind`. From here on nothing is added. */
+  get kinds(): Uint8Array {
+    return (this.#kinds ??= new Uint8Array(this.pages));
+  }
+
+  /** By page: the checksum of the run of pages of one kind, not zero, that begins there. */
+  get sums(): Uint32Array {
+    return (this.#sums ??= new Uint32Array(this.pages));
+  }
+
+  addressOf(part: number): bigint {
+    return addressOf(this.#words) + BigInt(part * partLength);
+  }
+}
+
 export interface StoreJobOptions {
   readonly sourceFd: number;
   /** Tried first (process_vm_readv). */
@@ -70,49 +167,24 @@ export interface StoreJobOptions {
 /** One job. Pieces are parts that fit into the buffer of a thread together, each in whole pages. */
 export class StoreJob {
   readonly #words = new BigInt64Array(word.length);
-  /** What the words point to. */
-  readonly #parts: Uint8Array;
   readonly #pieces: Uint32Array;
-  /** By page of all parts: `pageKind`. */
-  readonly kinds: Uint8Array;
-  /** By page: the checksum of the run of pages of one kind, not zero, that begins there. */
-  readonly sums: Uint32Array;
   /** By piece, where jobs compress: where its frame is in the file, and its bytes. */
   readonly frames: BigInt64Array | undefined;
 
-  /** @param pieces the first part of each piece, and the number of parts */
-  constructor(parts: readonly StorePart[], pieces: readonly number[], options: StoreJobOptions) {
-    const pages = parts.reduce((sum, { length }) => sum + pagesOf(length), 0);
-    this.kinds = new Uint8Array(pages);
-    this.sums = new Uint32Array(pages);
+  /**
+   * @param parts stay as they are until the job is over
+   * @param pieces the first part of each piece, and behind the last part
+   */
+  constructor(parts: PartList, pieces: readonly number[], options: StoreJobOptions) {
     this.#pieces = Uint32Array.from(pieces);
-    this.#parts = new Uint8Array(parts.length * partLength);
-    const view = new DataView(this.#parts.buffer);
-    let page = 0;
-    parts.forEach(({ position, length, keep, expected, base, target }, index) => {
-      const at = index * partLength;
-      const put = (offset: number, value: number): void => {
-        view.setUint32(at + offset, value % 2 ** 32, true);
-        view.setUint32(at + offset + 4, Math.floor(value / 2 ** 32), true);
-      };
-      put(0, position);
-      put(8, base?.offset ?? 0);
-      view.setInt32(at + 16, base?.fd ?? -1, true);
-      view.setUint32(at + 20, length, true);
-      view.setUint32(at + 24, Math.min(keep, 0xffff_ffff), true);
-      view.setUint32(at + 28, expected, true);
-      view.setUint32(at + 32, page, true);
-      put(40, target ?? 0);
-      page += pagesOf(length);
-    });
     const set = (index: number, value: number | bigint): void => {
       this.#words[index] = BigInt(value);
     };
-    set(word.parts, addressOf(this.#parts));
+    set(word.parts, parts.addressOf(0));
     set(word.pieces, addressOf(this.#pieces));
     set(word.count, this.count);
-    if (pages > 0) set(word.kinds, addressOf(this.kinds));
-    if (pages > 0) set(word.sums, addressOf(this.sums));
+    if (parts.pages > 0) set(word.kinds, addressOf(parts.kinds));
+    if (parts.pages > 0) set(word.sums, addressOf(parts.sums));
     set(word.sourceFd, options.sourceFd);
     set(word.sourcePid, options.sourcePid);
     set(word.targetFd, options.targetFd);
@@ -133,7 +205,7 @@ export class StoreJob {
     return this.#pieces.length - 1;
   }
 
-  /** One more thread works on it. Resolves when it has nothing more to do. */
+  /** One more thread works on it. Resolves when it has nothing more to do; whoever waits keeps the parts. */
   run(): Promise<void> {
     return addon().storePages(this.#words);
   }

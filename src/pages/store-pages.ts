@@ -8,7 +8,7 @@ import { availableParallelism } from "node:os";
 import type { CopyWatch, DirectReading, PageSource } from "../model/page-source.js";
 import { chunkSize } from "../model/stored-chunks.js";
 import type { StoredFrame } from "../model/stored-frames.js";
-import { pageKind, pagesOf, StoreJob, storeBufferLength, type StorePart } from "../native/store.js";
+import { pageKind, pagesOf, PartList, StoreJob, storeBufferLength, type StorePart } from "../native/store.js";
 import { checksumOf } from "./checksum.js";
 import { writeFully } from "./file-source.js";
 import { canCallDirectly } from "./kernel-copy.js";
@@ -78,6 +78,13 @@ export class StoredRuns {
     return this.range.length;
   }
 
+  /** Adds the pages of one part that are all of one kind. */
+  addUniform(range: number, skip: number, kind: number, pages: number, sum: number): void {
+    if (kind === pageKind.zero) return;
+    (kind === pageKind.kept ? this.sums : this.baseSums).push(sum);
+    this.#push(range, skip, pages * pageSize, kind === pageKind.kept);
+  }
+
   /** Adds the pages of one part; a run goes on from one part of a range to the next, a chunk does not. */
   add(range: number, skip: number, kinds: Uint8Array, sums: Uint32Array): void {
     for (let page = 0; page < kinds.length; ) {
@@ -110,17 +117,14 @@ export class StoredRuns {
   }
 }
 
-/** A part, and where it comes from. */
-interface Part extends StorePart {
-  readonly range: number;
-  readonly skip: number;
-}
-
 /** Parts that are stored by one job, or one piece that JavaScript has to read. */
 interface Round {
   readonly source: PageSource;
   readonly direct: DirectReading | undefined;
-  readonly parts: Part[];
+  readonly parts: PartList;
+  /** By part: the range that it is of, and the bytes of the range before it. */
+  readonly ranges: number[];
+  readonly skips: number[];
   /** The first part of each piece. */
   readonly pieces: number[];
 }
@@ -131,26 +135,51 @@ function* roundsOf(ranges: readonly StoreRange[]): Generator<Round> {
   let room = 0;
   for (const [index, range] of ranges.entries()) {
     const direct = canCallDirectly() ? range.source.direct?.() : undefined;
-    for (const data of dataOf(range)) {
-      for (const part of partsOf(range, index, data, direct)) {
-        const needed = pagesOf(part.length) * pageSize;
-        const isDirect = direct !== undefined && part.expected >= 0;
+    const start = Number(range.position);
+    for (const [from, end] of dataOf(range)) {
+      for (let skip = from; skip < end; ) {
+        const length = Math.min(roomOf(range, skip, direct), end - skip);
+        // Below zero: calls do not read these bytes as they shall be.
+        const expected = direct?.expects === undefined ? 0 : direct.expects(start + skip, length);
+        const needed = pagesOf(length) * pageSize;
+        const isDirect = direct !== undefined && expected >= 0;
         const isSame = round !== undefined && round.source === range.source && (round.direct !== undefined) === isDirect;
         if (round === undefined || !isSame || (needed > room && (!isDirect || round.pieces.length === piecesOfJob))) {
           if (round !== undefined) yield round;
-          round = { source: range.source, direct: isDirect ? direct : undefined, parts: [], pieces: [] };
+          round = { source: range.source, direct: isDirect ? direct : undefined, parts: new PartList(), ranges: [], skips: [], pieces: [] };
           room = 0;
         }
         if (needed > room) {
-          round.pieces.push(round.parts.length);
+          round.pieces.push(round.parts.count);
           room = storeBufferLength;
         }
-        round.parts.push(part);
+        round.parts.add(partOf(range, skip, length, expected));
+        round.ranges.push(index);
+        round.skips.push(skip);
         room -= needed;
+        skip += length;
       }
     }
   }
   if (round !== undefined) yield round;
+}
+
+/** Bytes from `skip` on that one checksum is of. */
+function roomOf({ position, address, target }: StoreRange, skip: number, direct: DirectReading | undefined): number {
+  const at = Number(position) + skip;
+  const cut = target === undefined ? undefined : direct?.endOfChunk?.(at);
+  return cut === undefined ? chunk - ((Number(address % chunkSize) + skip) % chunk) : cut - at;
+}
+
+function partOf({ position, keep, base, target }: StoreRange, skip: number, length: number, expected: number): StorePart {
+  return {
+    position: Number(position) + skip,
+    length,
+    keep: Math.max(0, keep - skip / pageSize),
+    expected: Math.max(0, expected),
+    base: base === undefined ? undefined : { fd: base.fd, offset: Number(base.offset) + skip },
+    target: target === undefined ? undefined : Number(target) + skip,
+  };
 }
 
 /** The parts of a range that are not holes of a file, from and to whole pages: [bytes before it, its end], apart. */
@@ -168,32 +197,6 @@ function dataOf({ source, position, length, keep }: StoreRange): (readonly [numb
   take(0, keep * pageSize);
   for (const data of ranges) take(Number(data.position - position), Number(data.position - position + data.length));
   return parts;
-}
-
-function* partsOf(
-  { position, address, keep, base, target }: StoreRange,
-  range: number,
-  [from, end]: readonly [number, number],
-  direct: DirectReading | undefined,
-): Generator<Part> {
-  const [start, phase] = [Number(position), Number(address % chunkSize)];
-  for (let skip = from; skip < end; ) {
-    const cut = target === undefined ? undefined : direct?.endOfChunk?.(start + skip);
-    const room = cut === undefined ? chunk - ((phase + skip) % chunk) : cut - (start + skip);
-    const length = Math.min(room, end - skip);
-    const whole = { position: start + skip, length };
-    yield {
-      range,
-      skip,
-      ...whole,
-      keep: Math.max(0, keep - skip / pageSize),
-      // Below zero: calls do not read these bytes as they shall be.
-      expected: direct?.expects === undefined ? 0 : direct.expects(whole.position, length),
-      base: base === undefined ? undefined : { fd: base.fd, offset: Number(base.offset) + skip },
-      target: target === undefined ? undefined : Number(target) + skip,
-    };
-    skip += length;
-  }
 }
 
 /** The state of one storing. */
@@ -221,12 +224,10 @@ class Storing {
   }
 
   /** Stores pieces until one does not go well, from `first` on. Returns how many of the round are done. */
-  async #direct({ source, parts, pieces }: Round, direct: DirectReading, first: number): Promise<number> {
-    const from = pieces[first] ?? 0;
-    const firstParts = [...pieces.slice(first), parts.length].map((index) => index - from);
-    const rest = from === 0 ? parts : parts.slice(from);
+  async #direct(round: Round, direct: DirectReading, first: number): Promise<number> {
+    const { source, parts, pieces } = round;
     const isShared = direct.sharesBlocks === true && this.fd >= 0 && this.runs.frames === undefined;
-    const job = new StoreJob(rest, firstParts, {
+    const job = new StoreJob(parts, [...pieces.slice(first), parts.count], {
       sourceFd: direct.fd,
       sourcePid: direct.pid ?? 0,
       targetFd: isShared ? -2 : this.fd,
@@ -241,31 +242,31 @@ class Storing {
     await Promise.all(lanes);
     this.#job = undefined;
     if (this.isOver) return pieces.length;
-    const whole = job.whole;
-    const end = firstParts[whole] ?? 0;
-    if (this.isInPlace) {
-      for (let index = 0; index < end; index++) this.#done += rest[index]?.length ?? 0;
-      if (isShared) for (const { position, length, target } of rest.slice(0, end)) this.#copyOne(source, position, length, target);
-      return first + whole;
-    }
-    let page = 0;
-    let piece = 0;
-    let before = this.runs.end;
-    for (let index = 0; index < end; index++) {
-      const { range, skip, position, length } = rest[index] as Part;
-      const pages = pagesOf(length);
-      const kinds = job.kinds.subarray(page, page + pages);
-      if (isShared) this.#copyBlocks(source, position, length, kinds);
-      this.runs.add(range, skip, kinds, job.sums.subarray(page, page + pages));
-      page += pages;
-      if (index + 1 !== firstParts[piece + 1]) continue;
-      const [at, stored] = [job.frames?.[2 * piece], job.frames?.[2 * piece + 1]];
+    const whole = first + job.whole;
+    for (let piece = first; piece < whole; piece++) {
+      const before = this.runs.end;
+      const end = pieces[piece + 1] ?? parts.count;
+      for (let part = pieces[piece] ?? 0; part < end; part++) {
+        if (this.isInPlace) {
+          this.#done += parts.length(part);
+          if (isShared) this.#copyOne(source, parts.position(part), parts.length(part), parts.target(part));
+        } else this.#add(round, part, isShared);
+      }
+      const [at, stored] = [job.frames?.[2 * (piece - first)], job.frames?.[2 * (piece - first) + 1]];
       if (at !== undefined && stored !== undefined) this.#addFrame(before, Number(at), Number(stored));
-      before = this.runs.end;
-      piece++;
     }
-    this.#done += page * pageSize;
-    return first + whole;
+    return whole;
+  }
+
+  /** Takes over what became of a part. */
+  #add({ source, parts, ranges, skips }: Round, part: number, isShared: boolean): void {
+    const page = parts.firstPage(part);
+    const pages = parts.firstPage(part + 1) - page;
+    const [range, skip, kind] = [ranges[part] ?? 0, skips[part] ?? 0, parts.kindOf(part)];
+    if (isShared) this.#copyBlocks(source, parts.position(part), parts.length(part), parts.kinds.subarray(page, page + pages));
+    if (kind !== undefined) this.runs.addUniform(range, skip, kind, pages, parts.sums[page] ?? 0);
+    else this.runs.add(range, skip, parts.kinds.subarray(page, page + pages), parts.sums.subarray(page, page + pages));
+    this.#done += pages * pageSize;
   }
 
   /** A frame that holds what the runs have got since they ended at `before`. */
@@ -291,12 +292,12 @@ class Storing {
   }
 
   /** A piece that calls do not read, or that did not go well: this way tells why, or works. */
-  #slow({ source, parts, pieces }: Round, piece: number): void {
+  #slow({ source, parts, ranges, skips, pieces }: Round, piece: number): void {
     const buffer = (this.#buffer ??= new Uint8Array(storeBufferLength));
-    for (const { range, skip, position, length, keep, base, target: place } of parts.slice(
-      pieces[piece],
-      pieces[piece + 1] ?? parts.length,
-    )) {
+    const end = pieces[piece + 1] ?? parts.count;
+    for (let part = pieces[piece] ?? 0; part < end; part++) {
+      const { position, length, keep, base, target: place } = parts.part(part);
+      const [range, skip] = [ranges[part] ?? 0, skips[part] ?? 0];
       const pages = pagesOf(length);
       const bytes = buffer.subarray(0, pages * pageSize);
       bytes.fill(0, length);

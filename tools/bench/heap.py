@@ -6,6 +6,7 @@ import os
 import sys
 import time
 
+os.closerange(3, 65536)  # what a shell or a build system leaked to us is not ours to keep
 fd = os.open(sys.argv[2], os.O_RDWR | os.O_CREAT, 0o600)
 os.ftruncate(fd, 4096)
 words = memoryview(mmap.mmap(fd, 4096)).cast("Q")
