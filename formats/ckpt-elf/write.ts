@@ -33,7 +33,8 @@ import { alignUp } from "../../src/lower/align.js";
 import { reserve } from "../../src/pages/reserve.js";
 import type { StoreRange } from "../../src/pages/store-pages.js";
 import { planStorage, storedParts, type StoragePlan, type StoredPart } from "../../src/pages/storage-plan.js";
-import { StoredRuns, storePages } from "../../src/pages/store-pages.js";
+import { lookAndSum, StoredRuns, storePages } from "../../src/pages/store-pages.js";
+import { streamPages } from "../../src/pages/stream-pages.js";
 import { writeFully } from "../../src/pages/file-source.js";
 import { bundle } from "./bundle.js";
 import { pageSize } from "./image-header.js";
@@ -128,12 +129,16 @@ async function writeWhole(checkpoint: Checkpoint, output: Output, options: Write
 
 async function writeOn(whole: Checkpoint, output: Output, options: WriteOptions, parent: ParentImage | undefined): Promise<void> {
   const interpreter = readInterpreter();
-  const { fd } = output.file();
   // Whatever files the pages come from: those that this image needs are its parents.
   const checkpoint = withParents(whole, parent?.rows ?? []);
   const helper = helperFor(checkpoint);
   const firstPage = pageSize + BigInt(interpreter.bytes.length) + alignUp(BigInt(helper?.bytes.length ?? 0), pageSize);
   const plan = planStorage(checkpoint, parent?.findBase);
+  if (output.stream !== undefined) {
+    await writeStream(checkpoint, output.stream, plan, { interpreter, helper, firstPage }, options);
+    return;
+  }
+  const { fd } = output.file();
   const abort = new AbortController();
   const onProgress = (done: bigint): void => options.onProgress?.(done, plan.total);
   reserve(fd, firstPage, plan.total);
@@ -160,6 +165,30 @@ async function writeOn(whole: Checkpoint, output: Output, options: WriteOptions,
     helper,
     firstPage,
   });
+}
+
+/**
+ * The image in the order of its bytes. What comes first says where the rest is, so pages are looked at once to know which are
+ * zero, and read again when it is their turn: nothing is kept, in memory or in a file.
+ */
+async function writeStream(
+  checkpoint: Checkpoint,
+  write: (bytes: Uint8Array) => void,
+  plan: StoragePlan,
+  front: Front,
+  options: WriteOptions,
+): Promise<void> {
+  const runs = await storePages(lookAndSum, Number(front.firstPage), plan.ranges, {
+    onProgress: (done) => options.onProgress?.(done / 2n, plan.total),
+  });
+  const tail = tailOf(checkpoint, extentsOf(checkpoint, storedParts(checkpoint, plan, runs)));
+  const { head, finish } = frameOf(tail, BigInt(runs.end), front);
+  write(head);
+  // Pages that others share may have changed meanwhile.
+  tail.chunks.sums.set(streamPages(write, plan.ranges, runs, (done) => options.onProgress?.((plan.total + done) / 2n, plan.total)));
+  putChunkSums(tail.tables, tail.chunks);
+  putProgramSums(tail.program, tail.chunks, front.interpreter.checksum, parentSums(tail, runs));
+  for (const bytes of finish()) write(bytes);
 }
 
 async function writeCompressed(checkpoint: Checkpoint, output: Output, options: WriteOptions): Promise<void> {
@@ -262,14 +291,33 @@ interface ImageTail {
   readonly program: ReturnType<typeof linkProgramOf>;
 }
 
+/** Everything of an image but its pages. */
+interface Frame {
+  /** As long as the pages do not begin. Does not depend on checksums. */
+  readonly head: Uint8Array;
+  readonly tablesOffset: bigint;
+  /** From there to the end of the file, when checksums of pages are where they belong: tables, a gap, program, section headers. */
+  finish(): readonly [tables: Uint8Array, gap: Uint8Array, back: Uint8Array];
+}
+
+function writeTail(tail: ImageTail, fd: number, endOfPages: bigint, front: Front, endOfContent = endOfPages): void {
+  const { head, tablesOffset, finish } = frameOf(tail, endOfPages, front, endOfContent);
+  const [tables, gap, back] = finish();
+  const backOffset = tablesOffset + BigInt(tables.length + gap.length);
+  writeFully(fd, tables, tablesOffset);
+  writeFully(fd, back, backOffset);
+  writeFully(fd, head, 0n);
+  // An output that was longer before (a reused file) must end here.
+  ftruncateSync(fd, Number(backOffset) + back.length);
+}
+
 /** @param endOfContent where pages would end if nothing were compressed */
-function writeTail(
+function frameOf(
   { tables, program }: ImageTail,
-  fd: number,
   endOfPages: bigint,
   { interpreter, helper, firstPage }: Front,
   endOfContent = endOfPages,
-): void {
+): Frame {
   const codeSize = pageSize + BigInt(interpreter.bytes.length);
   const tablesOffset = endOfPages;
   const programOffset = alignUp(tablesOffset + BigInt(tables.bytes.length), pageSize);
@@ -359,17 +407,17 @@ function writeTail(
   front.bytes(interpreter.bytes);
   if (helper !== undefined) front.bytes(helper.bytes);
   front.zeros(Number(firstPage) - front.length);
-  const back = new ByteWriter(Number(headersOffset - programOffset) + sections.length * 64);
-  back.bytes(program.bytes);
-  back.bytes(nameBytes);
-  back.align(8);
-  for (const one of sections) writeSectionHeader(back, one);
-  const [head, tail] = [front.finish(), back.finish()];
-  const gap = new Uint8Array(Number(programOffset - tablesOffset) - tables.bytes.length);
-  putSums(tables.bytes, storedSum(crcOf(tail, crcOf(gap, crcOf(head)))));
-  writeFully(fd, tables.bytes, tablesOffset);
-  writeFully(fd, tail, programOffset);
-  writeFully(fd, head, 0n);
-  // An output that was longer before (a reused file) must end here.
-  ftruncateSync(fd, Number(programOffset) + back.length);
+  const head = front.finish();
+  const finish = (): readonly [Uint8Array, Uint8Array, Uint8Array] => {
+    const writer = new ByteWriter(Number(headersOffset - programOffset) + sections.length * 64);
+    writer.bytes(program.bytes);
+    writer.bytes(nameBytes);
+    writer.align(8);
+    for (const one of sections) writeSectionHeader(writer, one);
+    const back = writer.finish();
+    const gap = new Uint8Array(Number(programOffset - tablesOffset) - tables.bytes.length);
+    putSums(tables.bytes, storedSum(crcOf(back, crcOf(gap, crcOf(head)))));
+    return [tables.bytes, gap, back];
+  };
+  return { head, tablesOffset, finish };
 }

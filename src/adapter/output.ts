@@ -14,6 +14,11 @@ export interface Output {
   /** The file itself, for formats of shape "file". */
   file(): OutputFile;
   /**
+   * Takes the bytes of the file in their order, instead of `file`. Absent where there are places to write to.
+   * @throws CrimgError `output.closed` when nobody reads them any more
+   */
+  stream?(bytes: Uint8Array): void;
+  /**
    * A second file beside the first, named like it with `suffix`, for formats of shape "file" that keep their pages
    * apart. Absent where there is no beside: standard output.
    */

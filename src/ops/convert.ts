@@ -233,13 +233,13 @@ export async function writeCheckpoint(
       guard.check("convert");
       options.onProgress?.(done, total);
     };
+    // A pipe that nobody reads from blocks in write(2), where no handler runs: from here on a signal simply ends this process.
+    if (output === "-") guard.close();
     if (options.isSameFormat === true) await target.write?.(checkpoint, pending, { ...options, onProgress });
     else await writeWithoutZeros(target, checkpoint, pending, { ...options, onProgress });
     // Signals are noticed when the event loop turns.
     await new Promise((resolve) => setImmediate(resolve));
     guard.check("convert");
-    // A pipe that nobody reads from blocks in write(2), where no handler runs: from here on a signal simply ends this process.
-    if (output === "-") guard.close();
     pending.commit({ sync: options.sync });
     logStep(() => `wrote ${output} as ${target.id}`);
   } finally {

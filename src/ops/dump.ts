@@ -107,6 +107,7 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
     });
   }
   assertCompressible(format, options.compress);
+  if (options.rehearse === true && options.output === "-") throw cannotRehearse();
   if (options.parent !== undefined) await assertParent(options.parent, format, options);
   const open = (shape: FormatAdapter["shape"]): PendingOutput =>
     openOutput(options.output, { shape, isExecutable: format.isExecutable, force: options.force });
@@ -153,6 +154,8 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
         detached.settle();
         logStep(() => "the tree runs on");
       }
+      // Standard output may be a pipe that nobody reads from: from here on a signal ends this process, which lets the tree go.
+      if (options.output === "-") guard.close();
       await writing(
         options.output,
         writeWithoutZeros(format, checkpoint, output, {
@@ -176,8 +179,6 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
       if (isRehearsed) await rehearseOutput(output, format, options.output);
       collection?.close();
       collection = undefined;
-      // Standard output may be a pipe that nobody reads from: from here on a signal ends this process, which lets the tree go.
-      if (options.output === "-") guard.close();
       output.commit({ sync: options.sync });
       logStep(() => "the image has its name");
       if (options.after === "kill") {
@@ -289,12 +290,16 @@ function canRehearse(checkpoint: Checkpoint, { onUnrehearsed }: DumpOptions): bo
   return false;
 }
 
+function cannotRehearse(): CrimgError {
+  return new CrimgError("usage.rehearse", "--rehearse is for executable images in a file of their own", {
+    hint: "name a file with -o, and leave --to out",
+  });
+}
+
 /** @throws CrimgError `rehearse.*` */
 async function rehearseOutput(output: PendingOutput, format: FormatAdapter, name: string): Promise<void> {
   if (format.isExecutable !== true || output.seal === undefined) {
-    throw new CrimgError("usage.rehearse", "--rehearse is for executable images in a file of their own", {
-      hint: "name a file with -o, and leave --to out",
-    });
+    throw cannotRehearse();
   }
   const outcome = await rehearse(output.seal(), name);
   if (!outcome.isGood) throw rehearsalFailed("the image", outcome, "The program continues unchanged, and no file is left.");

@@ -271,29 +271,33 @@ export function openScratch(folder: string): number {
   return named;
 }
 
-/** Adapters write at offsets, so a stream is first a nameless file, and copied out on commit. */
+function writeOut(bytes: Uint8Array): void {
+  if (writeAll(1, bytes)) return;
+  throw new CrimgError("output.closed", "the reader of standard output went away before everything was written");
+}
+
+/** Bytes in their order go out at once; for who writes at offsets there is a nameless file, which is copied out on commit. */
 function standardOutput(): PendingOutput {
-  const open = openScratch(tmpdir());
-  let isOpen = true;
+  let open: number | undefined;
   const close = (): void => {
-    if (isOpen) closeSync(open);
-    isOpen = false;
+    if (open !== undefined) closeSync(open);
+    open = undefined;
   };
   return {
     path: "standard output",
-    file: () => ({ fd: open, path: "standard output" }),
+    file: () => ({ fd: (open ??= openScratch(tmpdir())), path: "standard output" }),
+    stream: writeOut,
     create: () => {
       throw new Error("standard output is one file");
     },
     commit() {
+      if (open === undefined) return;
       const chunk = Buffer.alloc(1 << 20);
       const { size } = fstatSync(open);
       for (let offset = 0; offset < size; ) {
         const count = readSync(open, chunk, 0, chunk.length, offset);
         if (count === 0) break;
-        if (!writeAll(1, chunk.subarray(0, count))) {
-          throw new CrimgError("output.closed", "the reader of standard output went away before everything was written");
-        }
+        writeOut(chunk.subarray(0, count));
         offset += count;
       }
       close();

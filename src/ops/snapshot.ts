@@ -73,7 +73,7 @@ export async function detach({ context, checkpoint }: Collection, options: Snaps
     }
     const sources: PageSource[] = [...checkpoint.sources];
     for (const [source, { pid, overlay }] of forks) sources[source] = new ProcessPageSource(pid, () => overlay);
-    const copies = await copy(checkpoint, copied, options, sources);
+    const copies = copied.length === 0 ? [] : await copy(checkpoint, copied, options, sources);
     logStep(() => `of the tree's memory, ${forks.size} forks keep what they can, and ${bytes} bytes are copied`);
     const extents = [...kept, ...copies].sort((a, b) => a.row - b.row || (a.extent.address < b.extent.address ? -1 : 1));
     return {
@@ -86,7 +86,7 @@ export async function detach({ context, checkpoint }: Collection, options: Snaps
           sources[source]?.close();
           fork.end();
         }
-        sources.at(-1)?.close();
+        if (copied.length > 0) sources.at(-1)?.close();
       },
     };
   } catch (error) {

@@ -29,6 +29,9 @@ const maxLanes = 2;
 /** Time between two looks at the progress, milliseconds. */
 const lookMs = 20;
 
+/** For a file: nothing is written, but pages are judged and summed as if they were. */
+export const lookAndSum = -2;
+
 /** Where another file has bytes. */
 export interface Base {
   readonly fd: number;
@@ -315,11 +318,12 @@ class Storing {
       // Here it is not compressed.
       const frame = this.runs.endOfFrames;
       let target = this.runs.frames === undefined ? before : frame;
-      if (this.fd >= 0) for (const [first, next] of keptRuns(kinds, pageKind.inBase)) sums[first] = checksumOf(pagesIn(bytes, first, next));
-      for (const [first, next] of this.fd < 0 ? [] : keptRuns(kinds)) {
+      if (this.fd !== -1)
+        for (const [first, next] of keptRuns(kinds, pageKind.inBase)) sums[first] = checksumOf(pagesIn(bytes, first, next));
+      for (const [first, next] of this.fd === -1 ? [] : keptRuns(kinds)) {
         const run = pagesIn(bytes, first, next);
         sums[first] = checksumOf(run);
-        writeFully(this.fd, run, BigInt(target));
+        if (this.fd >= 0) writeFully(this.fd, run, BigInt(target));
         target += run.length;
       }
       this.runs.add(range, skip, kinds, sums);
@@ -379,7 +383,7 @@ function idle(): Promise<void> {
 
 /**
  * Stores ranges, one behind the other, from `start` of an open file on, without pages of zeros.
- * @param fd -1: nothing is written, and the runs say what would be
+ * @param fd -1: nothing is written, and the runs say what would be; `lookAndSum`: with checksums
  * @throws what the sources throw, SysError of the write, and what `watch.onProgress` throws
  */
 export async function storePages(
