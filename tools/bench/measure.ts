@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * One turn: a program is started, dumped by an engine while it runs on, ended, resumed from the image, and ended again. With
- * much memory it is ended by a second dump, and resumed lazily, too, where the engine can. When it runs again the program says itself, by the clock of the machine: an engine may put it into a time namespace, and
- * what a command tells when it ends is not when the program went on.
+ * much memory it is ended by a second dump, and resumed lazily, too, where the engine can. When it runs again the program
+ * says itself, by the clock of the machine: an engine may put it into a time namespace, and what a command tells when it
+ * ends is not when the program went on.
  */
 import { spawn } from "node:child_process";
 import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, readSync, rmSync, statSync } from "node:fs";
@@ -88,7 +89,12 @@ interface Run {
 
 /** Runs a command to its end under a parent that tells what its child has used. */
 async function timed(command: readonly string[]): Promise<Run> {
-  const child = spawn("python3", ["-c", timer, ...command], { stdio: ["ignore", "pipe", "inherit"], timeout: 240_000 });
+  const child = spawn("python3", ["-c", timer, ...command], {
+    // Node would read more certificates before it begins.
+    env: { ...process.env, NODE_EXTRA_CA_CERTS: "" },
+    stdio: ["ignore", "pipe", "inherit"],
+    timeout: 240_000,
+  });
   let stdout = "";
   child.stdout.on("data", (chunk) => (stdout += String(chunk)));
   await new Promise((done) => child.once("close", done));
