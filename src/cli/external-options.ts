@@ -33,6 +33,12 @@ export const dumpOnlyOptionSpecs = {
   skipInFlight: { type: "boolean", group, describe: "Drop connections that have not been accepted yet" },
   linkRemap: { type: "boolean", group, describe: "Unlinked files that have other names may be opened by those" },
   ghostLimit: { type: "string", group, value: "SIZE", describe: "Largest unlinked file whose content is kept, such as 64M" },
+  external: {
+    type: "strings",
+    group,
+    value: "mnt[PATH]:NAME",
+    describe: "What is mounted at PATH in the tree is of outside: --mount NAME=PATH gives it at the resume; may be repeated",
+  },
   networkLock: {
     type: "string",
     group,
@@ -105,6 +111,21 @@ function cgroupRoots(value: Parsed[string]): readonly string[] | undefined {
   return roots;
 }
 
+/** `mnt[]` asks for what is done anyway. @throws CrimgError `usage.external` */
+function externalMounts(texts: readonly string[] | undefined): ReadonlyMap<string, string> | undefined {
+  const pairs = texts?.flatMap((text) => (text.startsWith("mnt[]") ? [] : [parseExternalMount(text)]));
+  return pairs === undefined || pairs.length === 0 ? undefined : new Map(pairs);
+}
+
+/** `mnt[KEY]:VALUE`: at a dump a path and its name, at a resume a name and its path. @throws CrimgError `usage.external` */
+export function parseExternalMount(text: string): [key: string, value: string] {
+  const match = /^mnt\[([^\]]+)\]:(.+)$/.exec(text);
+  if (match === null) {
+    throw new CrimgError("usage.external", `--external ${text}: there is no such resource`, { expected: "mnt[PATH]:NAME" });
+  }
+  return [match[1] ?? "", match[2] ?? ""];
+}
+
 /**
  * The options as the operations take them.
  * @throws CrimgError `usage.*` for a wrong value
@@ -124,5 +145,6 @@ export function externalOptions(args: Parsed): ExternalOptions {
     manageCgroups: cgroupMode(args["manageCgroups"]),
     cgroupRoot: cgroupRoots(args["cgroupRoot"]),
     networkLock: lockMethod(args["networkLock"]),
+    externalMounts: externalMounts(listed(args["external"])),
   };
 }

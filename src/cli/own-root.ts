@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Options that say where a tree with a root directory of its own finds its files. */
 
+import { parseExternalMount } from "./external-options.js";
+
 const group = "Trees with namespaces of their own";
 
 export const rootOptions = {
@@ -10,6 +12,12 @@ export const rootOptions = {
     group,
     value: "NAME=PATH",
     describe: "What is mounted where the mount NAME, or the one at the path NAME, was; may be repeated",
+  },
+  external: {
+    type: "strings",
+    group,
+    value: "mnt[NAME]:PATH",
+    describe: "The same as --mount NAME=PATH, as CRIU calls it; may be repeated",
   },
   here: {
     type: "boolean",
@@ -21,14 +29,20 @@ export const rootOptions = {
 interface RootArguments {
   readonly rootfs?: string | undefined;
   readonly mount?: readonly string[] | undefined;
+  readonly external?: readonly string[] | undefined;
   readonly here?: boolean | undefined;
 }
 
 /** Options for convert and exec. */
-export function parseRoot({ rootfs, mount, here }: RootArguments): { rootfs?: string; mount?: readonly string[]; here?: boolean } {
+export function parseRoot({ rootfs, mount = [], external = [], here }: RootArguments): {
+  rootfs?: string;
+  mount?: readonly string[];
+  here?: boolean;
+} {
+  const mounts = [...mount, ...external.filter((text) => !text.startsWith("mnt[]")).map((text) => parseExternalMount(text).join("="))];
   return {
     ...(rootfs === undefined ? {} : { rootfs }),
-    ...(mount === undefined ? {} : { mount }),
+    ...(mounts.length === 0 ? {} : { mount: mounts }),
     ...(here === true ? { here } : {}),
   };
 }

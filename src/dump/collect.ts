@@ -55,6 +55,8 @@ export interface CollectOptions {
   /** At a resume the program runs before its memory is there. */
   readonly isLazy?: boolean;
   readonly ignored?: Ignored;
+  /** Names by mount point of mounts that are of outside. */
+  readonly externalMounts?: ReadonlyMap<string, string>;
   /** How control groups are kept; if absent, softly where they are not crimg's own. */
   readonly cgroups?: KeepCgroups;
   /** "crimg 0.1.0". */
@@ -220,7 +222,7 @@ function collectAll(context: DumpContext, processes: CollectedProcess[], options
     checkDispatch(process);
     if (isInOtherGroups(context, process)) hasOtherGroups = true;
   }
-  const idMaps = blockers.attempt(() => collectNamespaces(context, own)) ?? [];
+  const idMaps = blockers.attempt(() => collectNamespaces(context, own, options.externalMounts)) ?? [];
 
   const live = processes.filter((process) => !process.frozen.isZombie);
   for (const process of live) process.runLists();

@@ -40,6 +40,8 @@ export function lowerCredentials(
     setIds(b, creds);
     b.place(after);
     setCapabilities(b, creds);
+    // The memory is of the user namespace outside: only what is dumpable can be traced from within. Set for good later.
+    if (own?.user !== undefined) b.syscall("prctl", [PR.setDumpable, 1, 0, 0, 0], { message: "be dumpable again" });
   } else {
     keepCallersCapabilities(b, isNamespaced);
   }

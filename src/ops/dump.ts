@@ -240,6 +240,7 @@ async function freeze(
         ...cgroupsToKeep(options),
         ...(options.clock === undefined ? {} : { clock: options.clock }),
         isLazy: options.isLazy === true,
+        ...(options.externalMounts === undefined ? {} : { externalMounts: options.externalMounts }),
         collectDescriptors: (context) => collectDescriptors(context, options),
       });
       return { frozenAt, tree, collection };

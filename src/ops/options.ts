@@ -27,6 +27,8 @@ export interface ExternalOptions {
   readonly manageCgroups?: string;
   readonly cgroupRoot?: readonly string[];
   readonly networkLock?: string;
+  /** Names by mount point of what is mounted from outside. */
+  readonly externalMounts?: ReadonlyMap<string, string>;
 }
 
 /** src/ops/dump.ts: `dump(options: DumpOptions): Promise<DumpReport>`. */

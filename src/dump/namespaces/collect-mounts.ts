@@ -7,10 +7,11 @@ import { mountInfoOf } from "./mountinfo.js";
 import { collectFile, collectTmpfs } from "./tmpfs.js";
 import { planMounts } from "./mounts.js";
 
-export function collectMounts(context: DumpContext, root: DumpedProcess, namespace: number): void {
+/** `externals`: names of mounts by their points. */
+export function collectMounts(context: DumpContext, root: DumpedProcess, namespace: number, externals: ReadonlyMap<string, string>): void {
   const { tables, blockers } = context;
   const base = tables.mounts.length;
-  const planned = planMounts(mountInfoOf(root.pid), mountInfoOf("self"), namespace);
+  const planned = planMounts(mountInfoOf(root.pid), mountInfoOf("self"), namespace, externals);
   const refuseMount = (problem: string): void =>
     blockers.add(refusal("mount", `process ${root.pid} (${root.name}): ${problem}`, { hint: "Unmount it there, and dump again." }));
   const hasOwnRoot = planned[0]?.row.origin === "rootfs";

@@ -24,7 +24,11 @@ const NETLINK_ROUTE = 0;
 const utsField = 65;
 
 /** Adds rows for all that is the tree's own, and lets the view look through them. Returns how ids are seen inside. */
-export function collectNamespaces(context: DumpContext, { kinds, outsideUsers }: OwnNamespaces): readonly IdMapRow[] {
+export function collectNamespaces(
+  context: DumpContext,
+  { kinds, outsideUsers }: OwnNamespaces,
+  externalMounts: ReadonlyMap<string, string> = new Map(),
+): readonly IdMapRow[] {
   if (kinds.size === 0) return [];
   const live = context.processes.filter(({ frozen }) => !frozen.isZombie);
   const [root] = live;
@@ -51,7 +55,7 @@ export function collectNamespaces(context: DumpContext, { kinds, outsideUsers }:
     for (const process of live) tables.taskNamespaces.push(taskNamespaceRow({ task: process.row, namespace: row ?? 0 }));
     if (kind === "mnt") {
       context.view.throughRootOf(viewer(live));
-      blockers.attempt(() => collectMounts(context, root, row ?? 0));
+      blockers.attempt(() => collectMounts(context, root, row ?? 0, externalMounts));
     }
     if (kind === "net") blockers.attempt(() => addNetwork(context, root, row ?? 0));
     if (kind === "ipc") {

@@ -30,7 +30,12 @@ export function pathWithin(mount: Pick<MountInfo, "root" | "point">, root: strin
  * Decides for each mount how it comes back. `theirs` is the table of the tree, `ours` that of crimg; `namespace` the row
  * of the mount namespace. Rows are numbered from 0. Pure.
  */
-export function planMounts(theirs: readonly MountInfo[], ours: readonly MountInfo[], namespace: number): PlannedMount[] {
+export function planMounts(
+  theirs: readonly MountInfo[],
+  ours: readonly MountInfo[],
+  namespace: number,
+  externals: ReadonlyMap<string, string> = new Map(),
+): PlannedMount[] {
   const rowOf = new Map<number, number>();
   const planned: PlannedMount[] = [];
   const [root] = theirs;
@@ -45,7 +50,8 @@ export function planMounts(theirs: readonly MountInfo[], ours: readonly MountInf
       ? left.findIndex((mount) => isSameDevice(mount, info) && mount.root === info.root && mount.point === info.point)
       : -1;
     const [same] = at < 0 ? [] : left.splice(at, 1);
-    const how = same === undefined ? howToMount(info, parent, planned, ours) : { origin: keptOrigin(info, same), source: info.source };
+    const how =
+      same === undefined ? howToMount(info, parent, planned, ours, externals) : { origin: keptOrigin(info, same), source: info.source };
     const { problem, ...fields } = how;
     planned.push({
       info,
@@ -79,10 +85,17 @@ interface How {
   readonly origin: MountOrigin;
   readonly source: string;
   readonly sameAs?: number;
+  readonly name?: string;
   readonly problem?: string;
 }
 
-function howToMount(info: MountInfo, parent: number | null, planned: readonly PlannedMount[], ours: readonly MountInfo[]): How {
+function howToMount(
+  info: MountInfo,
+  parent: number | null,
+  planned: readonly PlannedMount[],
+  ours: readonly MountInfo[],
+  externals: ReadonlyMap<string, string>,
+): How {
   const earlier = planned.findIndex(
     ({ info: other, row }) => isSameDevice(other, info) && row.origin !== "kept" && pathWithin(other, info.root) !== undefined,
   );
@@ -90,6 +103,8 @@ function howToMount(info: MountInfo, parent: number | null, planned: readonly Pl
     .map((mount) => (isSameDevice(mount, info) ? pathWithin(mount, info.root) : undefined))
     .find((path) => path !== undefined);
   if (parent === null) return { origin: "rootfs", source: onMachine ?? info.source };
+  const name = externals.get(info.point);
+  if (name !== undefined) return { origin: "external", name, source: onMachine ?? "" };
   const isWhole = info.root === "/";
   // A tmpfs as a whole is the tree's, wherever its engine mounted it first.
   if (earlier < 0 && isWhole && madeAnew.has(info.fsType) && (onMachine === undefined || info.fsType === "tmpfs"))
