@@ -6,8 +6,11 @@ import { chmodSync, chownSync, existsSync, readFileSync, rmSync } from "node:fs"
 import { join } from "node:path";
 import test, { type TestContext } from "node:test";
 import { compile, crimg, endTree, run, start, temporaryDirectory, until } from "../support/processes.js";
+import { inOwnWorld } from "../support/own-world.js";
 import { crimgCommand } from "../support/project.js";
 
+// A program that waits for a semaphore leaves it behind when it is killed.
+inOwnWorld(import.meta.url);
 const isRoot = process.getuid?.() === 0;
 const nobody = 65534;
 const asNobody = isRoot

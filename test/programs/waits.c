@@ -136,7 +136,7 @@ static const struct wait {
 	{ "futex_bitset", futex_absolute }, { "poll", poll_ }, { "ppoll", ppoll_ }, { "select", select_ }, { "epoll_wait", epoll_wait_ },
 	{ "epoll_pwait2", epoll_pwait2_ }, { "recv", recv_ }, { "sigtimedwait", sigtimedwait_ }, { "timerfd", timerfd_absolute },
 	{ "timer", timer_absolute }, { "itimer", interval_timer }, { "condition", condition },
-	/* Last: System V semaphores are not kept over a resume, so it is only there if argv[3] is. */
+	/* Last: only there if argv[3] is, since who is killed leaves a set behind. */
 	{ "semtimedop", semtimedop_ },
 };
 
