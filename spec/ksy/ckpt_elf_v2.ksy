@@ -889,6 +889,8 @@ types:
       - { id: sender_uid, type: u4, doc: "User of SCM_CREDENTIALS." }
       - { id: sender_gid, type: u4, doc: "Group of SCM_CREDENTIALS." }
       - { id: reserved2, type: u4, doc: "Zero." }
+      - { id: target_address, type: blob_ref, -crimg-format: sockaddr, doc: "Datagrams of UDP: where it was sent to, with the port; empty if
+          unknown." }
 
   message_file:
     -crimg-table: 26

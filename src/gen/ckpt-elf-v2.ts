@@ -1691,7 +1691,7 @@ export function writeSocketOptionRow(writer: ByteWriter, row: SocketOptionRow, h
 }
 
 /** Bytes of a socket_message record. */
-export const socketMessageRowSize = 56;
+export const socketMessageRowSize = 72;
 
 /** Reads a socket_message record at the reader's position. */
 export function readSocketMessageRow(reader: ByteReader, heaps: HeapReader): SocketMessageRow {
@@ -1704,7 +1704,8 @@ export function readSocketMessageRow(reader: ByteReader, heaps: HeapReader): Soc
   const senderUid = reader.u4();
   const senderGid = reader.u4();
   reader.skip(4);
-  return { socket, senderAddress, data, senderPid, senderUid, senderGid };
+  const targetAddress = heaps.blob(reader, "target_address");
+  return { socket, senderAddress, data, senderPid, senderUid, senderGid, targetAddress };
 }
 
 /** Appends a socket_message record. */
@@ -1717,6 +1718,7 @@ export function writeSocketMessageRow(writer: ByteWriter, row: SocketMessageRow,
   writer.u4(row.senderUid, "sender_uid");
   writer.u4(row.senderGid, "sender_gid");
   writer.zeros(4);
+  heaps.blob(writer, row.targetAddress, "target_address");
 }
 
 /** Bytes of a message_file record. */

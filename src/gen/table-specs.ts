@@ -556,7 +556,7 @@ export const tableSpecs: readonly TableSpec[] = [
     tableId: "socket_messages",
     table: "socketMessages",
     id: "socket_message",
-    size: 56,
+    size: 72,
     doc: "A message waiting in a socket's receive queue, in order (for streams, a run of bytes).",
     fields: [
       { id: "socket", name: "socket", wire: "u4", offset: 0, size: 4, ref: "sockets", doc: "The receiver." },
@@ -565,6 +565,7 @@ export const tableSpecs: readonly TableSpec[] = [
       { id: "sender_pid", name: "senderPid", wire: "u4", offset: 40, size: 4, doc: "Process of SCM_CREDENTIALS; 0 if the receiver does not ask for credentials (SO_PASSCRED)." },
       { id: "sender_uid", name: "senderUid", wire: "u4", offset: 44, size: 4, doc: "User of SCM_CREDENTIALS." },
       { id: "sender_gid", name: "senderGid", wire: "u4", offset: 48, size: 4, doc: "Group of SCM_CREDENTIALS." },
+      { id: "target_address", name: "targetAddress", wire: "blob_ref", offset: 56, size: 16, format: "sockaddr", doc: "Datagrams of UDP: where it was sent to, with the port; empty if unknown." },
     ],
   },
   {

@@ -1682,6 +1682,8 @@ export interface SocketMessageRow {
   readonly senderUid: number;
   /** Group of SCM_CREDENTIALS. */
   readonly senderGid: number;
+  /** Datagrams of UDP: where it was sent to, with the port; empty if unknown. */
+  readonly targetAddress: Uint8Array;
 }
 
 /** A SocketMessageRow; what is not given is zero, empty or none. */
@@ -1693,6 +1695,7 @@ export function socketMessageRow(fields: Partial<SocketMessageRow> = {}): Socket
     senderPid: 0,
     senderUid: 0,
     senderGid: 0,
+    targetAddress: noBytes,
     ...fields,
   };
 }

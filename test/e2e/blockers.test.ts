@@ -53,7 +53,7 @@ test("several refusals are told in one run, as text and as JSON, and the program
   const directory = temporaryDirectory(t);
   const lines = [
     "fd = ctypes.CDLL(None).syscall(444, ctypes.byref(ctypes.c_uint64(1)), 8, 0)",
-    "u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.bind(('127.0.0.1', 0)); u.sendto(b'x', u.getsockname())",
+    "u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.bind(('127.0.0.1', 0)); u.setsockopt(17, 1, 1)",
     "v = socket.socket(40, socket.SOCK_STREAM)",
   ];
   const pid = await startPython(t, directory, lines);
@@ -63,7 +63,7 @@ test("several refusals are told in one run, as text and as JSON, and the program
   for (const said of [
     /3 reasons prevent this dump/,
     /a landlock ruleset/,
-    /a UDP socket with datagrams/,
+    /a corked UDP socket/,
     /AF_VSOCK/,
     /--ignore socket leaves it out/,
   ]) {
@@ -75,7 +75,7 @@ test("several refusals are told in one run, as text and as JSON, and the program
   assert.deepEqual(error.parts.map(({ code, ignore }) => [code, ignore]).sort(), [
     ["dump.fd.landlock_ruleset", "descriptor"],
     ["dump.fd.socket_family", "socket"],
-    ["dump.fd.udp_queue", "udp"],
+    ["dump.fd.udp_cork", "udp"],
   ]);
   assert.equal(existsSync(image), false);
   await assertCounts(directory);

@@ -567,6 +567,112 @@ static int make_secret_memory(void)
 }
 static void tell_secret_memory(FILE *out) { fprintf(out, "%c", *secret_memory); }
 
+/* What waits is read, told, and sent again, so that it waits at the next dump too. */
+static void tell_datagrams_of(FILE *out, int fd)
+{
+	static char data[65536], control[256];
+	struct sockaddr_in6 from;
+	struct iovec piece = { data, sizeof data };
+
+	for (;;) {
+		struct msghdr message = { &from, sizeof from, &piece, 1, control, sizeof control, 0 };
+		ssize_t length = recvmsg(fd, &message, MSG_DONTWAIT);
+		struct cmsghdr *one = length < 0 ? NULL : CMSG_FIRSTHDR(&message);
+		char text[64] = "";
+
+		if (length < 0)
+			return;
+		inet_ntop(from.sin6_family, from.sin6_family == AF_INET ? (void *)&((struct sockaddr_in *)&from)->sin_addr : (void *)&from.sin6_addr,
+			text, sizeof text);
+		fprintf(out, "%zd:%.3s from %s:%d", length, length ? data : "", text, ntohs(from.sin6_port));
+		if (one && one->cmsg_level == IPPROTO_IP)
+			fprintf(out, " to %s", inet_ntoa(((struct sockaddr_in *)CMSG_DATA(one))->sin_addr));
+		fprintf(out, "; ");
+	}
+}
+
+/* To a port that it has asked for: any other is gone with the first AF_UNSPEC. */
+static int bound(int family, const char *address)
+{
+	struct sockaddr_in6 six = { .sin6_family = AF_INET6 };
+	struct sockaddr_in four = { .sin_family = AF_INET };
+	void *name = family == AF_INET ? (void *)&four : (void *)&six;
+	socklen_t size = family == AF_INET ? sizeof four : sizeof six;
+	int fd = -1;
+
+	inet_pton(family, address, family == AF_INET ? (void *)&four.sin_addr : (void *)&six.sin6_addr);
+	for (int round = 0; round < 2; round++) {
+		close(fd);
+		fd = socket(family, SOCK_DGRAM, 0);
+		if (fd < 0 || bind(fd, name, size) || getsockname(fd, name, &size))
+			return -1;
+	}
+	return fd;
+}
+
+static void send_to(int from, int to, int family, const char *address, const char *data, size_t length)
+{
+	struct sockaddr_in6 name;
+	socklen_t size = sizeof name;
+
+	getsockname(to, (void *)&name, &size);
+	if (family == AF_INET) {
+		struct sockaddr_in four = { .sin_family = AF_INET, .sin_port = name.sin6_port };
+
+		inet_pton(AF_INET, address, &four.sin_addr);
+		sendto(from, data, length, 0, (void *)&four, sizeof four);
+		return;
+	}
+	name.sin6_family = AF_INET6;
+	inet_pton(AF_INET6, address, &name.sin6_addr);
+	sendto(from, data, length, 0, (void *)&name, sizeof name);
+}
+
+static int receiver = -1, senders[2];
+static char much[9000] = "much";
+static void fill_datagrams(void)
+{
+	send_to(senders[0], receiver, AF_INET, "127.0.0.1", "one", 3);
+	send_to(senders[1], receiver, AF_INET, "127.0.0.9", "", 0);
+	send_to(senders[0], receiver, AF_INET, "127.0.0.3", much, sizeof much);
+	send_to(senders[1], receiver, AF_INET, "127.0.0.1", "odd", 3);
+}
+static int make_datagrams(void)
+{
+	int on = 1;
+
+	MUST(receiver = bound(AF_INET, "0.0.0.0"));
+	MUST(senders[0] = bound(AF_INET, "127.0.0.1"));
+	MUST(senders[1] = bound(AF_INET, "127.0.0.2"));
+	MUST(setsockopt(receiver, IPPROTO_IP, IP_RECVORIGDSTADDR, &on, sizeof on));
+	fill_datagrams();
+	return 0;
+}
+static void tell_datagrams(FILE *out) { tell_datagrams_of(out, receiver); fill_datagrams(); }
+
+static int receiver6 = -1, senders6[2];
+static void fill_datagrams6(void)
+{
+	struct sockaddr_in6 name;
+	socklen_t size = sizeof name;
+
+	connect(receiver6, (struct sockaddr *)&(struct sockaddr_in6){ .sin6_family = AF_UNSPEC }, sizeof name);
+	send_to(senders6[0], receiver6, AF_INET6, "::1", "six", 3);
+	send_to(senders6[1], receiver6, AF_INET, "127.0.0.1", "four", 4);
+	getsockname(senders6[0], (void *)&name, &size);
+	connect(receiver6, (void *)&name, sizeof name);
+	send_to(senders6[0], receiver6, AF_INET6, "::1", "again", 5);
+}
+static int make_datagrams6(void)
+{
+	MUST(receiver6 = bound(AF_INET6, "::"));
+	MUST(senders6[0] = bound(AF_INET6, "::1"));
+	MUST(senders6[1] = bound(AF_INET, "127.0.0.1"));
+	fill_datagrams6();
+	return 0;
+}
+static void tell_datagrams6(FILE *out) { tell_datagrams_of(out, receiver6); fill_datagrams6(); }
+
 /* The console under a name of its own: where it was, and its modes. */
 static int console = -1;
 static int make_console(void)
@@ -612,6 +718,7 @@ PROBES({ "multicast4", make_multicast4, tell_multicast4 }, { "sources4", make_so
        { "peers", make_peers, tell_peers }, { "served", make_served, tell_both },
        { "stranger", make_stranger, tell_owner }, { "busy", make_busy, tell_busy }, { "secret", make_secret, tell_secret },
        { "secret-memory", make_secret_memory, tell_secret_memory }, { "queue", make_queue, tell_queue },
+       { "datagrams", make_datagrams, tell_datagrams }, { "datagrams6", make_datagrams6, tell_datagrams6 },
        { "console", make_console, tell_console },
        { "tree", make_tree, tell_tree }, { "tcp", make_stream, tell_both_streams }, { "half", make_half, tell_half },
        { "unread", make_unread, tell_unread }, { "unaccepted", make_unaccepted, tell_unaccepted },

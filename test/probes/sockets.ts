@@ -60,6 +60,8 @@ export const sockets: Family = {
     },
     { name: "secret", state: "memfd_secret", is: { refused: /secret memory \(memfd_secret\)/, ignore: "descriptor" } },
     { name: "secret-memory", state: "a mapping of secret memory", is: { refused: /secret memory \(memfd_secret\)/ } },
+    { name: "datagrams", state: "datagrams that wait in a UDP socket, with senders and targets", is: "kept" },
+    { name: "datagrams6", state: "the same of IPv6, IPv4 in IPv6, and a socket that was connected afterwards", is: "kept" },
     { name: "console", state: "a terminal of the machine: console, virtual terminal, serial line", is: "kept" },
     { name: "queue", state: "a POSIX message queue", is: "kept" },
     { name: "tree", state: "a mount that is attached nowhere (open_tree)", is: { refused: /attached nowhere/, ignore: "descriptor" } },

@@ -8,9 +8,11 @@ import { fileTypeName } from "../../../formats/criu/map/file-types.js";
 import type { FileOf } from "../../../formats/criu/map/kind.js";
 import { ImageWriter } from "../../../formats/criu/wire/image-writer.js";
 import type { Output } from "../../adapter/output.js";
-import { messageFileRow, socketMessageRow } from "../../gen/tables.js";
+import { messageFileRow, type SocketMessageRow, socketMessageRow } from "../../gen/tables.js";
 
 const scmRights = 1;
+/** CRIU puts no datagrams of UDP back. */
+const unixFamily = 1;
 
 export function messagesFromWire(builder: ModelBuilder, fileOf: FileOf): void {
   const socketsByFile = new Map<number, number>();
@@ -52,9 +54,11 @@ function packetToWire(context: ImageSetIds, row: number): SocketPacket {
 
 export function writeQueues(output: Output, context: ImageSetIds): void {
   const { tables, foreign } = context;
-  if (tables.socketMessages.length === 0) return;
+  const isKept = ({ socket }: SocketMessageRow): boolean => tables.sockets[socket]?.family === unixFamily;
+  if (!tables.socketMessages.some(isKept)) return;
   const writer = new ImageWriter(output, "sk-queues.img", "sk-queues");
   tables.socketMessages.forEach((message, row) => {
+    if (!isKept(message)) return;
     writer.entry(
       SocketPacketSchema,
       foreign.apply({ table: "socketMessages", row }, "packet", SocketPacketSchema, packetToWire(context, row)),

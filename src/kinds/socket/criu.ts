@@ -56,8 +56,18 @@ export const mapping: FileMapping = {
     {
       code: "sockets.sender",
       facet: "sockets",
-      names: tables.socketMessages.filter((row) => row.senderAddress.length > 0).map((row) => `a message for socket ${row.socket}`),
+      names: tables.socketMessages
+        .filter((row) => row.senderAddress.length > 0 && tables.sockets[row.socket]?.family === family.unix)
+        .map((row) => `a message for socket ${row.socket}`),
       what: "the sender's address of waiting messages is not kept",
+    },
+    {
+      code: "sockets.datagrams",
+      facet: "sockets",
+      names: tables.socketMessages
+        .filter((row) => tables.sockets[row.socket]?.family !== family.unix)
+        .map((row) => `a datagram for socket ${row.socket}`),
+      what: "datagrams of UDP that wait are not kept",
     },
     {
       code: "sockets.outside",

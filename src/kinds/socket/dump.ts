@@ -75,6 +75,7 @@ class SocketCollector implements FileCollector {
       const connection = this.#inet.streams.connection(description);
       if (connection !== undefined) tables.tcpConnections.push(tcpConnectionRow({ ...connection, socket }));
       this.#options(description, kind, socket, row);
+      if (kind.family === 2 || kind.family === 10) this.#inet.collectDatagrams(description, kind, socket);
       if (kind.family === 1) this.#unix.collectMessages(description, socket, (message, files) => this.#inFlight.push({ message, files }));
     }
   }

@@ -10,6 +10,7 @@ const SOL_SOCKET = 1;
 const SO_REUSEADDR = socketOptions.SO_REUSEADDR.option;
 const SO_REUSEPORT = socketOptions.SO_REUSEPORT.option;
 const SO_SNDBUF = socketOptions.SO_SNDBUF.option;
+const SO_RCVBUF = socketOptions.SO_RCVBUF.option;
 const SO_ATTACH_FILTER = socketOptions.SO_ATTACH_FILTER.option;
 const SO_SNDBUFFORCE = socketOptions.SO_SNDBUFFORCE.option;
 const SO_RCVBUFFORCE = socketOptions.SO_RCVBUFFORCE.option;
@@ -111,31 +112,35 @@ function setOption(context: LowerContext, slot: Slot, row: SocketOptionRow, purp
   builder.syscallOutside("setsockopt", [slot, row.level, row.option, value, row.value.length], { message });
 }
 
-/** Room in a sender's queue for `bytes` of messages that are put back; what it had is set afterwards. */
-export function makeRoom(context: LowerContext, slot: Slot, bytes: number): void {
+/** A queue of a socket, by the option for its size and the forced form. */
+const rooms = { send: [SO_SNDBUF, SO_SNDBUFFORCE], receive: [SO_RCVBUF, SO_RCVBUFFORCE] } as const;
+type Room = keyof typeof rooms;
+
+/** Room in a queue for `bytes` of messages that are put back; what it had is set afterwards. */
+export function makeRoom(context: LowerContext, slot: Slot, bytes: number, room: Room = "send"): void {
   const { builder } = context;
-  builder.syscall("setsockopt", [slot, SOL_SOCKET, SO_SNDBUFFORCE, builder.u4s(bytes), 4], { expect: "any" });
+  builder.syscall("setsockopt", [slot, SOL_SOCKET, rooms[room][1], builder.u4s(bytes), 4], { expect: "any" });
 }
 
 /** Takes `makeRoom` back: the default size, not locked. `setLateOptions` comes after. */
-export function undoRoom(context: LowerContext, slot: Slot, defaultSize: Slot): void {
+export function undoRoom(context: LowerContext, slot: Slot, defaultSize: Slot, room: Room = "send"): void {
   const { builder } = context;
-  const half = builder.slot("half of SO_SNDBUF");
+  const half = builder.slot("half of a queue's size");
   const value = builder.buffer(8);
   builder.compute(half, "shift_right", defaultSize, 1);
   builder.store4(value, half);
-  builder.syscall("setsockopt", [slot, SOL_SOCKET, SO_SNDBUF, value, 4], { expect: "any" });
+  builder.syscall("setsockopt", [slot, SOL_SOCKET, rooms[room][0], value, 4], { expect: "any" });
   builder.syscall("setsockopt", [slot, SOL_SOCKET, SO_BUF_LOCK, builder.u4s(0), 4], { expect: "any" });
 }
 
-/** Reads SO_SNDBUF into a slot. */
-export function readSendSize(context: LowerContext, slot: Slot): Slot {
+/** Reads the size of a queue into a slot. */
+export function readRoom(context: LowerContext, slot: Slot, room: Room = "send"): Slot {
   const { builder } = context;
-  const size = builder.slot("SO_SNDBUF");
+  const size = builder.slot("size of a queue");
   const value = builder.buffer(8);
   const length = builder.buffer(8);
   builder.store4(length, 4);
-  builder.syscall("getsockopt", [slot, SOL_SOCKET, SO_SNDBUF, value, length], { message: "read SO_SNDBUF" });
+  builder.syscall("getsockopt", [slot, SOL_SOCKET, rooms[room][0], value, length], { message: "read the size of a queue" });
   builder.compute(size, "move", value.u4);
   return size;
 }

@@ -867,6 +867,7 @@ export const socketMessageArbitrary: fc.Arbitrary<SocketMessageRow> = fc.record(
   senderPid: u4,
   senderUid: u4,
   senderGid: u4,
+  targetAddress: bytes(0, 20),
 });
 
 export const messageFileArbitrary: fc.Arbitrary<MessageFileRow> = fc.record({

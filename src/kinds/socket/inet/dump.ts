@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Inet sockets: TCP, UDP, raw and ICMP sockets; and netlink sockets. */
-import { type SocketRow, socketRow } from "../../../gen/tables.js";
+import { socketMessageRow, type SocketRow, socketRow } from "../../../gen/tables.js";
 import { close, errno, failed, socketFlag, tryCall, tryGetsockopt, tryIoctl, trySocketAddress } from "../../../native/index.js";
 import { type Collecting, type Description, refuseDescription } from "../../../dump/fds/context.js";
 import type { OptionValue } from "../../../dump/fds/socket-options.js";
 import { type InetDiag, inetSockets } from "../dump-sock-diag.js";
 import { commonFields, type SocketKind } from "./dump-common.js";
+import { peekDatagrams } from "./dump-datagrams.js";
 import { md5Options } from "./dump-md5.js";
 import { StreamCollector } from "./dump-stream.js";
 
@@ -16,6 +17,8 @@ const FIONREAD = 0x541b;
 export class InetSocketCollector {
   readonly #diags = new Map<string, Map<number, InetDiag>>();
   readonly streams: StreamCollector;
+  /** Inodes of UDP sockets with datagrams. */
+  readonly #waiting = new Set<number>();
 
   constructor(private readonly collecting: Collecting) {
     this.streams = new StreamCollector(collecting);
@@ -40,8 +43,7 @@ export class InetSocketCollector {
     const diag = isUdp ? this.#diag(kind, Number(stat.ino)) : undefined;
     const waiting = new Int32Array(1);
     const hasData = (diag?.receiveQueue ?? 0) > 0 || (!failed(tryIoctl(fd, FIONREAD, waiting)) && (waiting[0] ?? 0) > 0);
-    if (isUdp && hasData)
-      refuseDescription(description, "udp_queue", "a UDP socket with datagrams waiting to be read", "Dump again in a moment.");
+    if (isUdp && hasData) this.#waiting.add(Number(stat.ino));
     if (kind.type === 3 && hasWaiting(fd))
       refuseDescription(description, "raw_queue", "a raw socket with packets waiting to be read", "Dump again in a moment.");
     return socketRow({
@@ -50,6 +52,14 @@ export class InetSocketCollector {
       peerAddress: typeof peer === "number" ? new Uint8Array(0) : Uint8Array.from(peer),
       shutdown: diag?.shutdown ?? 0,
     });
+  }
+
+  /** Rows of the datagrams that wait in a socket. */
+  collectDatagrams(description: Description, { family }: SocketKind, socket: number): void {
+    if (!this.#waiting.has(Number(description.stat.ino))) return;
+    for (const { data, sender, target } of peekDatagrams(description, family)) {
+      this.collecting.context.tables.socketMessages.push(socketMessageRow({ socket, data, senderAddress: sender, targetAddress: target }));
+    }
   }
 
   #netlink(description: Description, kind: SocketKind): SocketRow {

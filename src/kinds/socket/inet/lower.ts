@@ -4,8 +4,10 @@ import type { SocketRow } from "../../../gen/tables.js";
 import type { Slot } from "../../../lower/operands.js";
 import { errno, type FileSlots } from "../../../lower/fds/shared.js";
 import { openPacketSocket } from "../packet/lower.js";
+import { levelOf, socketOptions } from "../../../state/socket-options.js";
 import { printableAddress } from "./lower-address.js";
 import { openClosed } from "./lower-closed.js";
+import { addressToBind, putDatagramsBack } from "./lower-datagrams.js";
 import { openConnections } from "./lower-tcp.js";
 import { forceReuse, makeSocket, setEarlyOptions, setLateOptions, undoReuse } from "../../../lower/fds/socket-options.js";
 
@@ -88,11 +90,13 @@ function openInetSocket(slots: FileSlots, socket: number, row: SocketRow, { isRe
   setEarlyOptions(context, slot, socket, purpose);
   if (row.localAddress.length > 0) {
     if (isReused) forceReuse(context, slot, isTogether);
-    builder.syscallOutside("bind", [slot, builder.bytes(row.localAddress), row.localAddress.length], {
+    const bound = addressToBind(context, socket, row);
+    builder.syscallOutside("bind", [slot, builder.bytes(bound), bound.length], {
       message: `bind a socket to ${address} ${purpose}`,
       hint: "is another program using that address, or is it not of this machine?",
     });
   }
+  if (row.type === 2 && row.family !== 16) putDatagramsBack(context, slot, socket, row, isReused || sharesPort(context, socket), purpose);
   if (row.state === "connected") {
     builder.syscallOutside("connect", [slot, builder.bytes(row.peerAddress), row.peerAddress.length], {
       message: `connect a socket to ${printableAddress(row.peerAddress)} ${purpose}`,
@@ -107,4 +111,11 @@ function openInetSocket(slots: FileSlots, socket: number, row: SocketRow, { isRe
     builder.syscall("shutdown", [slot, row.shutdown - 1], { expect: [0, -errno.ENOTCONN], message: `shut a socket down ${purpose}` });
   }
   return slot;
+}
+
+/** SO_REUSEPORT: other programs may have the port as well. */
+function sharesPort({ checkpoint }: FileSlots["context"], socket: number): boolean {
+  return checkpoint.tables.socketOptions.some(
+    (row) => row.socket === socket && row.level === levelOf("SO_REUSEPORT") && row.option === socketOptions.SO_REUSEPORT.option,
+  );
 }

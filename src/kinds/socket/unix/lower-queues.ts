@@ -2,7 +2,7 @@
 /** Messages that wait in unix sockets: sent again by whoever sent them, or by a stand-in. */
 import type { SocketMessageRow, SocketRow } from "../../../gen/tables.js";
 import type { Slot } from "../../../lower/operands.js";
-import { makeRoom, makeSocket, readSendSize, undoRoom } from "../../../lower/fds/socket-options.js";
+import { makeRoom, makeSocket, readRoom, undoRoom } from "../../../lower/fds/socket-options.js";
 import type { ReachableAddress } from "./lower-names.js";
 import { SOCK_DGRAM } from "./lower-plan.js";
 import type { UnixState } from "./lower-state.js";
@@ -40,7 +40,7 @@ function sendRun(state: UnixState, index: number, row: SocketRow, run: readonly 
   const { context } = state.slots;
   const { sender, isPeer } = senderOf(state, index, row, run[0] as Message);
   const total = run.reduce((sum, message) => sum + message.data.length, 0);
-  const before = total > comfortable ? readSendSize(context, sender) : undefined;
+  const before = total > comfortable ? readRoom(context, sender) : undefined;
   // twice for the kernel's own overhead, which counts too
   if (before) makeRoom(context, sender, total * 2 + (64 << 10));
   const to = isPeer ? undefined : state.addresses.get(index);
