@@ -12,6 +12,7 @@
 #include <linux/mman.h>
 #include <node_api.h>
 #include "crc32c.h"
+#include "extents.h"
 #include "gather.h"
 #include "inject.h"
 #include "smaps.h"
@@ -333,6 +334,7 @@ static napi_value js_run_batch(napi_env env, napi_callback_info info)
 	return promise;
 }
 
+#include "background.h"
 #include "store.h"
 
 /*
@@ -456,6 +458,51 @@ static napi_value js_read_smaps(napi_env env, napi_callback_info info)
 	return napi_create_int64(env, read_smaps(&s, pid), &value) == napi_ok ? value : NULL;
 }
 
+/* summarizeSmaps(rows, summary: BigInt64Array(5), code: Int32Array, writable: BigInt64Array(two a row)). See smaps.h. */
+static napi_value js_summarize_smaps(napi_env env, napi_callback_info info)
+{
+	size_t count = 4, lengths[4];
+	napi_value values[4];
+	void *addresses[4];
+	int64_t rows;
+
+	if (napi_get_cb_info(env, info, &count, values, NULL, NULL) != napi_ok || count < 4 || !buffers(env, values, 4, addresses, lengths))
+		return throw_type(env, "summarizeSmaps(rows, summary, code, writable)");
+	rows = (int64_t)(lengths[0] / (SMAPS_WORDS * 8));
+	if (lengths[1] < sizeof(struct smaps_summary) || lengths[2] / 4 < (size_t)rows || lengths[3] / 16 < (size_t)rows)
+		return throw_type(env, "summarizeSmaps: no room");
+	summarize_smaps(addresses[0], rows, addresses[1], addresses[2], addresses[3]);
+	return NULL;
+}
+
+/*
+ * findExtents(pagemap descriptor, rows of smaps.h, a kind each, runs: BigInt64Array, guards: BigInt64Array, counts: Int32Array(2)):
+ * the number of runs, or -errno. See extents.h. `counts` tells how many runs there are, and how many guards.
+ */
+static napi_value js_find_extents(napi_env env, napi_callback_info info)
+{
+	size_t count = 6, lengths[5];
+	napi_value values[6], value;
+	void *addresses[5];
+	int32_t fd;
+	int64_t result;
+	struct extents e;
+
+	if (napi_get_cb_info(env, info, &count, values, NULL, NULL) != napi_ok || count < 6 ||
+	    napi_get_value_int32(env, values[0], &fd) != napi_ok || !buffers(env, values + 1, 5, addresses, lengths) ||
+	    lengths[0] / (SMAPS_WORDS * 8) > lengths[1] || lengths[4] < 8)
+		return throw_type(env, "findExtents(fd, rows, kinds, runs, guards, counts)");
+	e = (struct extents){
+		.fd = fd, .rows = addresses[0], .row_count = (int64_t)(lengths[0] / (SMAPS_WORDS * 8)), .kinds = addresses[1],
+		.out = addresses[2], .room = (int64_t)(lengths[2] / 16), .guards = addresses[3], .guard_room = (int64_t)(lengths[3] / 16),
+		.returned = PAGE_IS_GUARD,
+	};
+	result = find_extents(&e);
+	((int32_t *)addresses[4])[0] = (int32_t)e.count;
+	((int32_t *)addresses[4])[1] = (int32_t)e.guard_count;
+	return napi_create_int64(env, result, &value) == napi_ok ? value : NULL;
+}
+
 /* awaitStops(ids: Int32Array(pid, tid each), stops: a stop_row each, milliseconds): waits for all of them. See stops.h. */
 static napi_value js_await_stops(napi_env env, napi_callback_info info)
 {
@@ -563,8 +610,12 @@ NAPI_MODULE_INIT()
 	export_function(env, exports, "storePages", js_store_pages);
 	export_function(env, exports, "gather", js_gather);
 	export_function(env, exports, "readFile", js_read_file);
+	export_function(env, exports, "readInBackground", js_read_in_background);
+	export_function(env, exports, "awaitBackground", js_await_background);
 	export_function(env, exports, "findFile", js_find_file);
 	export_function(env, exports, "readSmaps", js_read_smaps);
+	export_function(env, exports, "summarizeSmaps", js_summarize_smaps);
+	export_function(env, exports, "findExtents", js_find_extents);
 	export_function(env, exports, "awaitStops", js_await_stops);
 	export_function(env, exports, "stubCode", js_stub_code);
 	export_function(env, exports, "injectLists", js_inject_lists);

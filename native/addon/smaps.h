@@ -163,4 +163,38 @@ static int64_t read_smaps(struct smaps *s, int32_t pid)
 	return result < 0 ? result : s->row_count;
 }
 
+/* What all mappings have in common, so that nobody needs to look at each of many thousands. */
+struct smaps_summary {
+	int64_t flags; /* of any of them */
+	int64_t shared; /* bytes of private mappings that other processes have too */
+	int64_t keys; /* bits of protection keys */
+	int64_t code_count, writable_count;
+};
+
+/* `code`: numbers of mappings that can be read and executed; `writable`: start and end of what can be read and written, joined. */
+static void summarize_smaps(const int64_t *rows, int64_t count, struct smaps_summary *all, int32_t *code, int64_t *writable)
+{
+	*all = (struct smaps_summary){ 0 };
+	for (int64_t index = 0; index < count; index++) {
+		const int64_t *row = rows + index * SMAPS_WORDS;
+		int64_t how = row[SMAPS_HOW];
+
+		all->flags |= row[SMAPS_FLAGS];
+		all->keys |= 1ll << (how >> 8 & 63);
+		if (!(how & 8))
+			all->shared += row[SMAPS_SHARED];
+		if ((how & 5) == 5)
+			code[all->code_count++] = (int32_t)index;
+		if ((how & 3) != 3)
+			continue;
+		if (all->writable_count && writable[all->writable_count * 2 - 1] == row[SMAPS_START]) {
+			writable[all->writable_count * 2 - 1] = row[SMAPS_END];
+		} else {
+			writable[all->writable_count * 2] = row[SMAPS_START];
+			writable[all->writable_count * 2 + 1] = row[SMAPS_END];
+			all->writable_count++;
+		}
+	}
+}
+
 #endif

@@ -9,7 +9,7 @@
 import { logStep } from "../errors/log.js";
 import { type Checkpoint as CheckpointModel, Checkpoint } from "../model/checkpoint.js";
 import { checkpointRow, vdsoImageRow, type ClockPolicy, type CredRow, emptyTables, type TaskRow } from "../gen/tables.js";
-import { clockNs, failed, getRegset, regset, tryReadMemory, uname } from "../native/index.js";
+import { type BackgroundRead, clockNs, failed, getRegset, regset, tryReadMemory, uname } from "../native/index.js";
 import { SysError } from "../native/sys.js";
 import type { SyscallName } from "../linux/syscall-numbers.js";
 import type { AskedArgument } from "../state/asking.js";
@@ -21,9 +21,9 @@ import { isInOtherGroups } from "./cgroups.js";
 import { collectCgroups, type KeepCgroups } from "./cgroups-kept.js";
 import { collectExtents } from "./extents.js";
 import type { FrozenProcess, FrozenThread, FrozenTree } from "./freeze.js";
-import { findGadgets, type Gadgets, type MappedRange } from "./gadgets.js";
+import { findGadgets, type Gadgets } from "./gadgets.js";
 import { type InjectionSite, Injector, type ThreadCalls } from "./injector.js";
-import { collectMemoryPolicies } from "./memory-policies.js";
+import { beginMemoryPolicies, collectMemoryPolicies } from "./memory-policies.js";
 import { collectMm } from "./mm.js";
 import { checkNamespaces } from "./namespaces/check.js";
 import { collectNamespaces } from "./namespaces/collect.js";
@@ -79,6 +79,7 @@ class CollectedProcess implements DumpedProcess {
   readonly #site: InjectionSite | undefined;
   #leader: Injector | undefined;
   readonly facts: ThreadFacts | undefined;
+  readonly numaMaps: BackgroundRead | undefined;
   lists: ListsMade | undefined;
 
   constructor(
@@ -89,15 +90,17 @@ class CollectedProcess implements DumpedProcess {
     this.name = processName(frozen.pid);
     this.mappings = frozen.isZombie ? [] : readMappings(frozen.pid);
     if (frozen.isZombie) return;
-    const ranges = this.mappings.map(toRange);
-    const gadgets = findGadgets(frozen.pid, ranges, hint);
+    this.numaMaps = beginMemoryPolicies(frozen.pid, this.mappings);
+    const { summary } = this.mappings[0]?.table ?? {};
+    const code = Array.from(summary?.code ?? [], (index) => this.mappings[index] as Mapping);
+    const gadgets = findGadgets(frozen.pid, code, hint);
     if (gadgets === undefined) {
       throw refusal(
         "no-gadget",
         `process ${frozen.pid} (${this.name}): no system call instruction in its memory; crimg cannot question it`,
       );
     }
-    this.#site = { gadgets, ranges };
+    this.#site = { gadgets, ranges: this.mappings, writable: summary?.writable ?? new BigInt64Array(0) };
     this.facts = new ThreadFacts(frozen, dumpPlan().threads);
   }
 
@@ -107,7 +110,7 @@ class CollectedProcess implements DumpedProcess {
     if (this.#site === undefined || this.facts === undefined || leader === undefined) return;
     // A failure leaves a thread on its frame: `close` takes it back.
     this.#leader = new Injector(leader, this.#site);
-    this.lists = runLists(this.frozen, dumpPlan(), this.#leader, this.#site.gadgets, this.#site.ranges, this.facts);
+    this.lists = runLists(this.frozen, dumpPlan(), this.#leader, this.#site, this.facts);
     const prepared = this.lists?.of(leader);
     if (prepared !== undefined) {
       this.#leader.prepared = prepared;
@@ -154,17 +157,6 @@ class CollectedProcess implements DumpedProcess {
   close(): void {
     this.#leader?.close();
   }
-}
-
-function toRange(mapping: Mapping): MappedRange {
-  return {
-    start: mapping.start,
-    end: mapping.end,
-    isReadable: (mapping.prot & 1) !== 0,
-    isWritable: (mapping.prot & 2) !== 0,
-    isExecutable: (mapping.prot & 4) !== 0,
-    name: mapping.name.toString("latin1"),
-  };
 }
 
 /** Collects a frozen tree. On failure everything is put back and the error thrown; the tree stays frozen. */
@@ -254,7 +246,7 @@ function collectAll(context: DumpContext, processes: CollectedProcess[], options
     const mm = collectMm(context, process, process.mappings);
     tables.tasks[process.row] = { ...(tables.tasks[process.row] as TaskRow), mm };
     const vmas = collectVmas(context, process, mm, process.mappings);
-    collectMemoryPolicies(context, process, mm, process.mappings);
+    collectMemoryPolicies(context, process, mm, process.mappings, process.numaMaps);
     const source = context.objects.addSource(new ProcessPageSource(process.pid, () => process.borrowed, sharesLittle(process.mappings)));
     mapped.push({ process, vmas, source });
     mms.push(mm);
@@ -343,7 +335,7 @@ function addCheckpointRow(
   const system = uname();
   const leader = root.frozen.threads[0] as FrozenThread;
   const xstate = getRegset(leader.tid, regset.X86_XSTATE);
-  const vdso = root.mappings.find((mapping) => mapping.name.toString("latin1") === "[vdso]");
+  const vdso = root.mappings.find(({ text }) => text === "[vdso]");
   const readMemoryAt = (address: bigint, length: number): Uint8Array | undefined => {
     const bytes = Buffer.alloc(length);
     return tryReadMemory(root.pid, address, bytes) === length ? bytes : undefined;
@@ -373,7 +365,7 @@ function addCheckpointRow(
 const mostShared = 1n << 20n;
 
 function sharesLittle(mappings: readonly Mapping[]): boolean {
-  return mappings.reduce((sum, { isShared, shared }) => (isShared ? sum : sum + shared), 0n) <= mostShared;
+  return (mappings[0]?.table.summary.shared ?? 0n) <= mostShared;
 }
 
 /** Parents come first: what a child shares with its parent, and that one with its own, is the first one's. */

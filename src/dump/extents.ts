@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Which pages of an address space must be stored: private ones that exist, in memory or swapped out. */
-import { extentRow, guardRegionRow } from "../gen/tables.js";
-import { close, errno, failed, open, openFlag, pageIs, scanPages, SysError, tryPread } from "../native/index.js";
+import { guardRegionRow, type VmaKind } from "../gen/tables.js";
+import { close, errno, extentKind, failed, findExtents, open, openFlag, smapsRow, SysError, tryPread } from "../native/index.js";
 import type { DumpContext, DumpedProcess } from "./context.js";
 import type { VmaInfo } from "./vmas.js";
 
@@ -48,79 +48,45 @@ class ExtentBuilder {
   }
 }
 
-/** Records guarded pages, a row a mapping: an advice call may not cross a gap. */
-function addGuards(context: DumpContext, mm: number, vmas: readonly VmaInfo[], start: bigint, end: bigint): void {
-  for (const { mapping } of vmas) {
-    if (mapping.end <= start || mapping.start >= end) continue;
-    const row = guardRegionRow({
-      mm,
-      start: start > mapping.start ? start : mapping.start,
-      end: end < mapping.end ? end : mapping.end,
-    });
-    context.tables.guardRegions.push(row);
-  }
-}
-
 /** Adds the extents of one address space; their source is the process's memory, positions are addresses. */
 export function collectExtents(context: DumpContext, process: DumpedProcess, mm: number, vmas: readonly VmaInfo[], source: number): void {
-  const builder = new ExtentBuilder(vmas, (start, end) => {
-    context.tables.extents.push(extentRow({ ownerKind: "mm", owner: mm, address: start, length: end - start, fileOffset: start, source }));
-  });
+  const { extents, guardRegions } = context.tables;
+  const emit = (start: bigint, end: bigint): void => {
+    extents.push({ ownerKind: "mm", owner: mm, address: start, length: end - start, fileOffset: start, source });
+  };
   const fd = open(`/proc/${process.pid}/pagemap`, openFlag.RDONLY);
   try {
-    for (const stretch of stretchesOf(vmas)) {
-      if (stretch.isFull) builder.add(startOf(stretch), endOf(stretch));
-      else scan(fd, process.pid, stretch, builder, (start, end) => addGuards(context, mm, vmas, start, end));
+    const { table } = vmas[0]?.mapping ?? {};
+    if (table === undefined) return;
+    const found = findExtents(fd, table.rows, kindsOf(vmas, table.rows.length / smapsRow.length));
+    if (found === -errno.ENOTTY) {
+      const builder = new ExtentBuilder(vmas, emit);
+      walkPagemap(fd, vmas, builder);
+      builder.finish();
+      return;
     }
-    builder.finish();
+    if (typeof found === "number") throw new SysError("ioctl(PAGEMAP_SCAN)", -found, `process ${process.pid}`);
+    const { runs, guards } = found;
+    for (let at = 0; at < runs.length; at += 2) emit(runs[at] as bigint, runs[at + 1] as bigint);
+    for (let at = 0; at < guards.length; at += 2)
+      guardRegions.push(guardRegionRow({ mm, start: guards[at] as bigint, end: guards[at + 1] as bigint }));
   } finally {
     close(fd);
   }
 }
 
-/** Bytes from which a full mapping is worth a stretch of its own. */
-const largeMapping = 4n << 20n;
+const kindOf: Readonly<Partial<Record<VmaKind, number>>> = {
+  anon_private: extentKind.mayBeFull,
+  file_private: extentKind.stored,
+  aio_ring: extentKind.full,
+  vsyscall: extentKind.noPlace,
+};
 
-/** Part of an address space. Nobody needs to look which pages of a full one exist: all do. */
-interface Stretch {
-  readonly vmas: VmaInfo[];
-  readonly isFull: boolean;
-}
-
-const startOf = ({ vmas }: Stretch): bigint => vmas[0]?.mapping.start ?? 0n;
-const endOf = ({ vmas }: Stretch): bigint => vmas.at(-1)?.mapping.end ?? 0n;
-
-/** The address space as few stretches: what lies between large mappings that are full is one. */
-function stretchesOf(vmas: readonly VmaInfo[]): Stretch[] {
-  const stretches: Stretch[] = [];
-  for (const vma of vmas) {
-    const { start, end, anonymous } = vma.mapping;
-    if (vma.kind === "vsyscall") continue;
-    const isFull = vma.kind === "aio_ring" || (vma.kind === "anon_private" && anonymous === end - start && anonymous >= largeMapping);
-    const last = stretches.at(-1);
-    if (isFull || last === undefined || last.isFull) stretches.push({ vmas: [vma], isFull });
-    else last.vmas.push(vma);
-  }
-  return stretches;
-}
-
-/** Which pages of a stretch exist, and which are guards. */
-function scan(fd: number, pid: number, stretch: Stretch, builder: ExtentBuilder, onGuard: (start: bigint, end: bigint) => void): void {
-  const clean = pageIs.FILE | pageIs.PFNZERO;
-  const withCategories = (returned: bigint): number =>
-    scanPages(
-      fd,
-      { start: startOf(stretch), end: endOf(stretch), inverted: clean, mask: clean, anyOf: pageIs.PRESENT | pageIs.SWAPPED, returned },
-      (start, end, categories) => {
-        if ((categories & pageIs.GUARD) === 0n) builder.add(start, end);
-        else onGuard(start, end);
-      },
-    );
-  // Guard markers look like swapped pages; kernels before 6.15 do not know the category.
-  let result = withCategories(pageIs.GUARD);
-  if (result === -errno.EINVAL) result = withCategories(0n);
-  if (result === -errno.ENOTTY) walkPagemap(fd, stretch.vmas, builder);
-  else if (failed(result)) throw new SysError("ioctl(PAGEMAP_SCAN)", -result, `process ${pid}`);
+/** For each of `count` mappings, what is to be found out. Those that are refused are in no `vmas`. */
+function kindsOf(vmas: readonly VmaInfo[], count: number): Uint8Array {
+  const kinds = new Uint8Array(count).fill(extentKind.noPlace);
+  for (const { mapping, kind } of vmas) kinds[mapping.index] = kindOf[kind] ?? extentKind.none;
+  return kinds;
 }
 
 const PRESENT = 1n << 63n;
@@ -132,6 +98,7 @@ function walkPagemap(fd: number, vmas: readonly VmaInfo[], builder: ExtentBuilde
   const words = new BigUint64Array(8192);
   const bytes = new Uint8Array(words.buffer);
   for (const { mapping, kind } of vmas) {
+    if (kind === "aio_ring") builder.add(mapping.start, mapping.end);
     if (kind !== "anon_private" && kind !== "file_private") continue;
     for (let at = mapping.start; at < mapping.end; ) {
       const left = Number((mapping.end - at) / page);

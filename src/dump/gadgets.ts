@@ -12,7 +12,8 @@ export interface MappedRange {
   readonly isReadable: boolean;
   readonly isWritable: boolean;
   readonly isExecutable: boolean;
-  readonly name: string;
+  /** Its name, one character a byte. */
+  readonly text: string;
 }
 
 export interface Gadgets {
@@ -72,13 +73,13 @@ function holds(pid: number, address: bigint, patterns: readonly Buffer[]): boole
  * Returns undefined if there is no `syscall` instruction at all in readable code.
  */
 export function findGadgets(pid: number, ranges: readonly MappedRange[], hint?: Gadgets): Gadgets | undefined {
-  const code = ranges.filter((range) => range.isExecutable && range.isReadable && range.name !== "[vsyscall]");
+  const code = ranges.filter((range) => range.isExecutable && range.isReadable && range.text !== "[vsyscall]");
   const inCode = (address: bigint): boolean => code.some((range) => address >= range.start && address < range.end);
   if (hint?.returns && hint.restorer !== 0n && inCode(hint.syscall) && inCode(hint.restorer)) {
     if (holds(pid, hint.syscall, [syscallRet]) && holds(pid, hint.restorer, restorers)) return hint;
   }
   // The C library first: there the search is short.
-  const rank = (range: MappedRange): number => (range.name === "[vdso]" ? 0 : /\/(libc|ld-|musl)[^/]*$/.test(range.name) ? 1 : 2);
+  const rank = (range: MappedRange): number => (range.text === "[vdso]" ? 0 : /\/(libc|ld-|musl)[^/]*$/.test(range.text) ? 1 : 2);
   const ordered = [...code].sort((a, b) => rank(a) - rank(b));
   const returning: Wanted = { patterns: [syscallRet] };
   const restorer: Wanted = { patterns: restorers };

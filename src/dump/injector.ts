@@ -71,7 +71,10 @@ type Whereabouts = "trap" | "call" | "on its way";
 /** Where a thread's memory may be borrowed. */
 export interface InjectionSite {
   readonly gadgets: Gadgets;
+  /** Ascending. */
   readonly ranges: readonly MappedRange[];
+  /** Start and end of what can be read and written, ascending. */
+  readonly writable: BigInt64Array;
   /** The alternate signal stack if it is idle. */
   readonly altstack?: { readonly start: bigint; readonly end: bigint };
 }
@@ -333,6 +336,18 @@ function borrowedLength(xstate: Buffer): number {
   return scratchLength + signalFrameLength(xstate) + 64;
 }
 
+/** The range whose last byte is that before `top`, or that goes on. */
+function rangeEndingAt(ranges: readonly MappedRange[], top: bigint): MappedRange | undefined {
+  let [low, high] = [0, ranges.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((ranges[middle] as MappedRange).end < top) low = middle + 1;
+    else high = middle;
+  }
+  const range = ranges[low];
+  return range !== undefined && top > range.start ? range : undefined;
+}
+
 /**
  * The end (exclusive) of `length` bytes that may be borrowed: the idle alternate stack, which is meant to be
  * overwritten at any time, else the stack below the red zone. undefined if there is neither.
@@ -341,6 +356,6 @@ function findRoom(below: bigint, length: number, site: InjectionSite): bigint | 
   const { altstack } = site;
   if (altstack !== undefined && altstack.end - altstack.start >= BigInt(length)) return altstack.end & ~63n;
   const top = below & ~63n;
-  const holder = site.ranges.find((range) => top > range.start && top <= range.end);
+  const holder = rangeEndingAt(site.ranges, top);
   return holder?.isWritable && holder.isReadable && top - BigInt(length) >= holder.start ? top : undefined;
 }

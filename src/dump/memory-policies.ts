@@ -4,16 +4,35 @@
  * the first thread. So where that is the default, only mappings that show another are asked about, else all.
  */
 import { memoryPolicyRow } from "../gen/tables.js";
-import { tryReadSmall } from "../native/index.js";
+import { BackgroundRead, tryReadSmall } from "../native/index.js";
 import { memoryPolicyAt } from "../state/memory-policy.js";
 import type { DumpContext, DumpedProcess } from "./context.js";
 import { procPath } from "./procfs.js";
 import type { Mapping } from "./smaps.js";
 
+/** Mappings from which on another thread reads numa_maps, for which the kernel looks at every page. */
+const manyMappings = 1000;
+/** Bytes of a line of numa_maps, but for a name. */
+const longestLine = 192;
+
+/** Begins to read what `collectMemoryPolicies` wants, where that takes long. */
+export function beginMemoryPolicies(pid: number, mappings: readonly Mapping[]): BackgroundRead | undefined {
+  if (mappings.length < manyMappings) return undefined;
+  return new BackgroundRead(numaMapsOf(pid), mappings.length * longestLine + 4 * (mappings[0]?.table.names.length ?? 0));
+}
+
+const numaMapsOf = (pid: number): string => `${procPath(pid)}/numa_maps`;
+
 /** Adds the rows of one address space. */
-export function collectMemoryPolicies(context: DumpContext, process: DumpedProcess, mm: number, mappings: readonly Mapping[]): void {
+export function collectMemoryPolicies(
+  context: DumpContext,
+  process: DumpedProcess,
+  mm: number,
+  mappings: readonly Mapping[],
+  begun?: BackgroundRead,
+): void {
   // Without NUMA there is no such file, and no policy.
-  const text = tryReadSmall(`${procPath(process.pid)}/numa_maps`)?.toString("latin1");
+  const text = (begun === undefined ? tryReadSmall(numaMapsOf(process.pid)) : begun.result())?.toString("latin1");
   if (text === undefined) return;
   const unusual = new Set(startsWithPolicy(text));
   if (unusual.size === 0) return;

@@ -16,12 +16,12 @@ export function collectMm(context: DumpContext, process: DumpedProcess, mappings
   const auxv = tryReadSmall(`${path}/auxv`);
   if (stat === undefined || auxv === undefined) throw refusal("ended", `process ${process.pid}: it ended while being dumped`);
   const injector = process.injector();
-  const vdso = mappings.find((mapping) => mapping.name.toString("latin1") === "[vdso]");
+  const vdso = mappings.find(({ text }) => text === "[vdso]");
   const exe = context.objects.addLink(`${path}/exe`, `program of ${process.pid} (${process.name})`);
   storeProgram(context, exe, `${path}/exe`);
   const states = readStates(statesOfMm, new ThreadAsking(process, process.pid, injector));
   // A mapping can keep a key that was freed since; with a key that is not allocated it could not be made again.
-  const used = mappings.reduce((keys, { pkey }) => keys | (1 << pkey), 0) & ~1;
+  const used = (mappings[0]?.table.summary.keys ?? 0) & ~1;
   return (
     context.tables.mms.push(
       mmRow({

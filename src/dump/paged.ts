@@ -27,6 +27,7 @@ interface PagedProcess {
  */
 export function assertNotPaged(processes: readonly PagedProcess[]): void {
   for (const { pid, name, mappings } of processes) {
+    if (((mappings[0]?.table.summary.flags ?? 0n) & missing) === 0n) continue;
     const paged = mappings.find(({ vmFlags }) => (vmFlags & missing) !== 0n);
     if (paged === undefined || processes.some((one) => hasUserfaultfd(one.pid))) continue;
     const where = `${pid} (${name}): memory at 0x${paged.start.toString(16)}`;

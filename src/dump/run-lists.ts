@@ -14,8 +14,8 @@ import {
   XstateArena,
 } from "../native/index.js";
 import type { FrozenProcess, FrozenThread } from "./freeze.js";
-import type { Gadgets, MappedRange } from "./gadgets.js";
-import type { Injector } from "./injector.js";
+import type { MappedRange } from "./gadgets.js";
+import type { InjectionSite, Injector } from "./injector.js";
 import { drivesFrom } from "./pin.js";
 import { PreparedCalls } from "./prepared-calls.js";
 import type { StatusFields } from "./procfs.js";
@@ -78,16 +78,6 @@ function freePage(ranges: readonly MappedRange[]): bigint | undefined {
   return first >= lowestAddress + pageLength ? lowestAddress : undefined;
 }
 
-function writableRanges(ranges: readonly MappedRange[]): BigInt64Array {
-  const usable = ranges.filter(({ isReadable, isWritable }) => isReadable && isWritable);
-  const words = new BigInt64Array(Math.max(usable.length * 2, 2));
-  usable.forEach(({ start, end }, index) => {
-    words[index * 2] = start;
-    words[index * 2 + 1] = end;
-  });
-  return words;
-}
-
 interface Rows {
   readonly orders: Int32Array;
   readonly stops: Buffer;
@@ -111,8 +101,7 @@ export function runLists(
   process: FrozenProcess,
   plan: DumpPlan,
   leader: Injector,
-  gadgets: Gadgets,
-  ranges: readonly MappedRange[],
+  { gadgets, ranges, writable }: InjectionSite,
   facts: ThreadFacts,
 ): ListsMade | undefined {
   const [first, ...others] = process.threads;
@@ -129,7 +118,7 @@ export function runLists(
     stub: address,
     counter: mapped.counter,
     signal,
-    ranges: writableRanges(ranges),
+    ranges: writable.length > 0 ? writable : new BigInt64Array(2),
   };
   const run = (list: InjectedList, rows: Rows, where: InjectionPlace, arena: XstateArena): InjectedAnswers =>
     list.inject(where, rows.orders, rows.stops, arena);

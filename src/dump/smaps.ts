@@ -1,31 +1,129 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The mappings of a process from /proc/PID/smaps: the only place that tells VmFlags. */
 import { tableSpecs } from "../gen/table-specs.js";
-import { readSmaps, smapsRow, SysError } from "../native/index.js";
+import { readSmaps, type SmapsSummary, smapsRow, summarizeSmaps, SysError } from "../native/index.js";
 
-/** One mapping as the kernel shows it. */
-export interface Mapping {
-  readonly start: bigint;
-  readonly end: bigint;
+/** The mappings of one address space as the addon read them. */
+export interface MappingTable {
+  /** Rows of native/addon/smaps.h. */
+  readonly rows: Buffer;
+  readonly names: Buffer;
+  readonly summary: SmapsSummary;
+  /** The rows as words of 8 and of 4 bytes. */
+  readonly words: BigUint64Array;
+  readonly halves: Uint32Array;
+}
+
+/** One mapping as the kernel shows it: a view of its row, since there may be many thousands. */
+export class Mapping {
+  #text: string | undefined;
+
+  constructor(
+    readonly table: MappingTable,
+    /** Its row in the table. */
+    readonly index: number,
+  ) {}
+
+  #word(offset: number): bigint {
+    return this.table.words[(this.index * smapsRow.length + offset) >> 3] as bigint;
+  }
+
+  #number(offset: number): number {
+    return this.table.halves[(this.index * smapsRow.length + offset) >> 2] as number;
+  }
+
+  get start(): bigint {
+    return this.#word(smapsRow.start);
+  }
+
+  get end(): bigint {
+    return this.#word(smapsRow.end);
+  }
+
   /** PROT_* bits. */
-  readonly prot: number;
-  readonly isShared: boolean;
-  readonly offset: bigint;
-  readonly devMajor: number;
-  readonly devMinor: number;
-  readonly ino: bigint;
+  get prot(): number {
+    return this.#number(smapsRow.how) & 7;
+  }
+
+  get isShared(): boolean {
+    return (this.#number(smapsRow.how) & 8) !== 0;
+  }
+
+  get isReadable(): boolean {
+    return (this.#number(smapsRow.how) & 1) !== 0;
+  }
+
+  get isWritable(): boolean {
+    return (this.#number(smapsRow.how) & 2) !== 0;
+  }
+
+  get isExecutable(): boolean {
+    return (this.#number(smapsRow.how) & 4) !== 0;
+  }
+
+  get offset(): bigint {
+    return this.#word(smapsRow.offset);
+  }
+
+  get devMajor(): number {
+    return this.#number(smapsRow.major);
+  }
+
+  get devMinor(): number {
+    return this.#number(smapsRow.minor);
+  }
+
+  get ino(): bigint {
+    return this.#word(smapsRow.ino);
+  }
+
+  /** Whether nothing is mapped that has a name or an inode. */
+  get isNameless(): boolean {
+    return this.#number(smapsRow.nameLength) === 0 && this.#number(smapsRow.ino) === 0 && this.#number(smapsRow.ino + 4) === 0;
+  }
+
   /** Path, "[heap]" and so on, or empty; newlines unescaped, " (deleted)" kept. */
-  readonly name: Buffer;
+  get name(): Buffer {
+    return this.#number(smapsRow.nameLength) === 0 ? noName : Buffer.from(this.text, "latin1");
+  }
+
+  /** The name, one character a byte. */
+  get text(): string {
+    return (this.#text ??= this.#readText());
+  }
+
+  #readText(): string {
+    const length = this.#number(smapsRow.nameLength);
+    if (length === 0) return "";
+    const at = this.#number(smapsRow.name);
+    // The kernel writes newlines in names as `\\012`.
+    return this.table.names.toString("latin1", at, at + length).replaceAll("\\012", "\n");
+  }
+
   /** Bits as in the spec's vm_flags. */
-  readonly vmFlags: bigint;
+  get vmFlags(): bigint {
+    return this.#word(smapsRow.flags);
+  }
+
   /** Bytes of its pages that are in memory and no file's. */
-  readonly anonymous: bigint;
+  get anonymous(): bigint {
+    return this.#word(smapsRow.anonymous);
+  }
+
   /** Bytes of such pages that other processes have too. */
-  readonly shared: bigint;
+  get shared(): bigint {
+    return this.#word(smapsRow.shared);
+  }
+
   /** KernelPageSize, bytes. */
-  readonly pageSize: number;
+  get pageSize(): number {
+    return this.#number(smapsRow.pageSize);
+  }
+
   /** Protection key. */
-  readonly pkey: number;
+  get pkey(): number {
+    return this.#number(smapsRow.how) >>> 8;
+  }
 }
 
 /** Bit of each VmFlags word, from the spec. */
@@ -55,32 +153,14 @@ const noName = Buffer.alloc(0);
 export function readMappings(pid: number): Mapping[] {
   const read = readSmaps(pid, bitNumbers);
   if (typeof read === "number") throw new SysError("read", -read, `/proc/${pid}/smaps`);
-  const { rows, names } = read;
   const mappings: Mapping[] = [];
-  for (let at = 0; at < rows.length; at += smapsRow.length) {
-    const how = rows.readUInt32LE(at + smapsRow.how);
-    const [name, nameLength] = [rows.readUInt32LE(at + smapsRow.name), rows.readUInt32LE(at + smapsRow.nameLength)];
-    mappings.push({
-      start: rows.readBigUInt64LE(at + smapsRow.start),
-      end: rows.readBigUInt64LE(at + smapsRow.end),
-      prot: how & 7,
-      isShared: (how & 8) !== 0,
-      offset: rows.readBigUInt64LE(at + smapsRow.offset),
-      devMajor: rows.readUInt32LE(at + smapsRow.major),
-      devMinor: rows.readUInt32LE(at + smapsRow.minor),
-      ino: rows.readBigUInt64LE(at + smapsRow.ino),
-      name: nameLength === 0 ? noName : withNewlines(names.subarray(name, name + nameLength)),
-      vmFlags: rows.readBigUInt64LE(at + smapsRow.flags),
-      anonymous: rows.readBigUInt64LE(at + smapsRow.anonymous),
-      shared: rows.readBigUInt64LE(at + smapsRow.shared),
-      pageSize: rows.readUInt32LE(at + smapsRow.pageSize),
-      pkey: how >>> 8,
-    });
-  }
+  const { buffer, byteOffset, length } = read.rows;
+  const table: MappingTable = {
+    ...read,
+    summary: summarizeSmaps(read.rows),
+    words: new BigUint64Array(buffer, byteOffset, length >> 3),
+    halves: new Uint32Array(buffer, byteOffset, length >> 2),
+  };
+  for (let index = 0; index * smapsRow.length < read.rows.length; index++) mappings.push(new Mapping(table, index));
   return mappings;
-}
-
-/** The kernel writes newlines in names as `\\012`. The bytes are copied: what they are a view of is large. */
-function withNewlines(name: Buffer): Buffer {
-  return name.includes("\\012") ? Buffer.from(name.toString("latin1").replaceAll("\\012", "\n"), "latin1") : Buffer.from(name);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The vmas table, and the objects behind mappings. */
 import { decodeText } from "../bytes/text.js";
-import { type ObjectRow, vmaRow, type VmaKind } from "../gen/tables.js";
+import { type ObjectRow, type VmaRow, vmaRow, type VmaKind } from "../gen/tables.js";
 import { close, failed, fcntlCommand, openFlag, tryFcntl, tryOpen, tryPread, readMemory, tryStat, tryStatfsType } from "../native/index.js";
 import { findBuildId } from "./build-id.js";
 import type { DumpContext, DumpedProcess } from "./context.js";
@@ -50,37 +50,78 @@ const knownFiles = new WeakMap<ObjectTable, Map<string, number>>();
 export function collectVmas(context: DumpContext, process: DumpedProcess, mm: number, mappings: readonly Mapping[]): VmaInfo[] {
   const files = knownFiles.get(context.objects) ?? new Map<string, number>();
   knownFiles.set(context.objects, files);
-  return mappings.flatMap((mapping) => {
-    const name = mapping.name.toString("latin1");
-    const info = context.blockers.attempt(() => {
+  const infos: VmaInfo[] = [];
+  const { vmas } = context.tables;
+  for (const mapping of mappings) {
+    if (isOrdinary(mapping)) {
+      infos.push({ mapping, kind: "anon_private", object: null });
+      vmas.push(ordinaryRow(mm, mapping));
+      continue;
+    }
+    const info = ofOther(mapping);
+    if (info === undefined) continue;
+    vmas.push(rowOf(mm, info));
+    infos.push(info);
+  }
+  return infos;
+
+  function ofOther(mapping: Mapping): VmaInfo | undefined {
+    const name = mapping.text;
+    return context.blockers.attempt(() => {
       assertRestorable(process, mapping, name);
       return classify(context, process, mapping, name, files);
     });
-    if (info === undefined) return [];
-    context.tables.vmas.push(
-      vmaRow({
-        mm,
-        kind: info.kind,
-        start: mapping.start,
-        end: mapping.end,
-        offset: mapping.offset,
-        prot: mapping.prot,
-        object: info.object,
-        vmFlags: mapping.vmFlags,
-        isHeap: name === "[heap]" ? 1 : 0,
-        isStack: name === "[stack]" ? 1 : 0,
-        pkey: mapping.pkey,
-        hugeShift: hugeShiftOf(mapping),
-        name: vmaName(mapping, info.kind),
-      }),
-    );
-    return [info];
+  }
+}
+
+/** What no ordinary mapping has: see `assertRestorable`; and what its row says besides. */
+const extraordinary = deviceMemory | userfault | vmFlag("ss") | vmFlag("ht");
+
+/** Anonymous memory of which there may be very many mappings: nothing is to be found out about it. */
+function isOrdinary(mapping: Mapping): boolean {
+  return mapping.isNameless && (mapping.vmFlags & extraordinary) === 0n;
+}
+
+function ordinaryRow(mm: number, mapping: Mapping): VmaRow {
+  return {
+    mm,
+    kind: "anon_private",
+    start: mapping.start,
+    end: mapping.end,
+    offset: mapping.offset,
+    prot: mapping.prot,
+    object: null,
+    vmFlags: mapping.vmFlags,
+    isHeap: 0,
+    isStack: 0,
+    pkey: mapping.pkey,
+    hugeShift: 0,
+    name: "",
+  };
+}
+
+function rowOf(mm: number, { mapping, kind, object }: VmaInfo): VmaRow {
+  const name = mapping.text;
+  return vmaRow({
+    mm,
+    kind,
+    start: mapping.start,
+    end: mapping.end,
+    offset: mapping.offset,
+    prot: mapping.prot,
+    object,
+    vmFlags: mapping.vmFlags,
+    isHeap: name === "[heap]" ? 1 : 0,
+    isStack: name === "[stack]" ? 1 : 0,
+    pkey: mapping.pkey,
+    hugeShift: hugeShiftOf(mapping),
+    name: name === "" ? "" : vmaName(mapping, kind),
   });
 }
 
 /** The name that PR_SET_VMA_ANON_NAME gave, or of special mappings the name shown. */
 function vmaName(mapping: Mapping, kind: VmaKind): string {
-  const match = /^\[anon(?:_shmem)?:(.*)\]$/s.exec(mapping.name.toString("latin1"));
+  const match = /^\[anon(?:_shmem)?:(.*)\]$/s.exec(mapping.text);
   if (match) return decodeText(Buffer.from(match[1] ?? "", "latin1"));
   return kind === "vdso" || kind === "vvar" || kind === "vsyscall" || kind === "special" ? decodeText(mapping.name) : "";
 }
@@ -148,8 +189,8 @@ function addSegment(context: DumpContext, process: DumpedProcess, mapping: Mappi
   return object;
 }
 
-function isAioRing({ name, devMajor }: Mapping): boolean {
-  return devMajor === 0 && name.toString("latin1").startsWith("/[aio]");
+function isAioRing({ text, devMajor }: Mapping): boolean {
+  return devMajor === 0 && text.startsWith("/[aio]");
 }
 
 /** A child has the ring of its parent mapped, but not the context; and a part of a ring names none. */
@@ -170,8 +211,8 @@ function assertAioContext(process: DumpedProcess, { start, end, offset }: Mappin
 }
 
 /** System V shared memory; its inode number is the id. Another file of that name would have a device and a folder. */
-export function isSegment({ name, devMajor, isShared }: Mapping): boolean {
-  return isShared && devMajor === 0 && /^\/SYSV[0-9a-f]{8} \(deleted\)$/.test(name.toString("latin1"));
+export function isSegment({ text, devMajor, isShared }: Mapping): boolean {
+  return isShared && devMajor === 0 && /^\/SYSV[0-9a-f]{8} \(deleted\)$/.test(text);
 }
 
 /** The link in /proc/PID/map_files, which leads to the very file whatever its name says today. */
@@ -191,7 +232,7 @@ function addMappedFile(context: DumpContext, process: DumpedProcess, mapping: Ma
     typeof stat !== "number" &&
     (exact || (stat.ino === mapping.ino && stat.devMajor === mapping.devMajor && stat.devMinor === mapping.devMinor));
   if (typeof stat === "number" || !isSame) {
-    if (mapping.name.toString("latin1").endsWith(" (deleted)")) return addUnreachable(context, mapping, holder);
+    if (mapping.text.endsWith(" (deleted)")) return addUnreachable(context, mapping, holder);
     throw refusal("mapped-file", `${holder}: ${path} is no longer the file that is mapped`);
   }
   const magic = tryStatfsType(path);
@@ -207,8 +248,7 @@ function addMappedFile(context: DumpContext, process: DumpedProcess, mapping: Ma
   });
 }
 
-const isMemfd = ({ name }: Mapping): boolean => name.subarray(0, memfdPrefix.length).equals(memfdPrefix);
-const memfdPrefix = Buffer.from("/memfd:");
+const isMemfd = ({ text }: Mapping): boolean => text.startsWith("/memfd:");
 
 /** Seals of a memfd that is mapped, and perhaps open nowhere. */
 function sealsOf(path: string): number {

@@ -29,8 +29,12 @@ export interface Addon {
     used: number,
   ): number;
   readFile(path: string, into: Uint8Array): number;
+  readInBackground(path: string, into: Uint8Array, state: BigInt64Array): void;
+  awaitBackground(state: BigInt64Array): number;
   findFile(pid: number, sorted: Int32Array, count: number, fd: number): number;
   readSmaps(pid: number, bits: Uint8Array, rows: Uint8Array, names: Uint8Array): number;
+  summarizeSmaps(rows: Uint8Array, summary: BigInt64Array, code: Int32Array, writable: BigInt64Array): void;
+  findExtents(pagemap: number, rows: Uint8Array, kinds: Uint8Array, runs: BigInt64Array, guards: BigInt64Array, counts: Int32Array): number;
   awaitStops(ids: Int32Array, stops: Uint8Array, milliseconds: number): void;
   stubCode(): Buffer;
   injectLists(

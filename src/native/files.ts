@@ -99,6 +99,29 @@ function tryReadLarge(path: string, failure: { errno: number } | undefined, limi
   }
 }
 
+/** A file that another thread reads meanwhile. */
+export class BackgroundRead {
+  readonly #state = new BigInt64Array(2);
+  readonly #into: Buffer;
+
+  /** Begins. `room`: bytes that it has at most, as far as is known. */
+  constructor(
+    private readonly path: string,
+    room: number,
+  ) {
+    this.#into = Buffer.allocUnsafeSlow(room);
+    addon().readInBackground(path, this.#into, this.#state);
+  }
+
+  /** Waits for it; undefined if it cannot be read. */
+  result(): Buffer | undefined {
+    const length = addon().awaitBackground(this.#state);
+    if (isLogged()) logCall("crimg", "open, read, close", length);
+    if (length === -E2BIG) return tryReadSmall(this.path);
+    return length < 0 ? undefined : this.#into.subarray(0, length);
+  }
+}
+
 /** What stat says, times in nanoseconds. */
 export interface FileStat {
   readonly dev: bigint;

@@ -216,15 +216,94 @@ export const smapsRow = {
  * a VmFlags word, the number of its bit + 1.
  */
 export function readSmaps(pid: number, bits: Uint8Array): { readonly rows: Buffer; readonly names: Buffer } | number {
-  // Most processes have hundreds; much room at once would make the garbage collector run.
-  for (let room = 1 << 11; ; room *= 64) {
-    // Only what is written to takes memory.
-    const [rows, names] = [Buffer.allocUnsafeSlow(room * smapsRow.length), Buffer.allocUnsafeSlow(room * 128)];
+  for (;;) {
+    smapsRoom ??= makeSmapsRoom(1 << 14);
+    const { rows, names } = smapsRoom;
     const count = addon().readSmaps(pid, bits, rows, names);
-    if (count >= 0) return { rows: rows.subarray(0, count * smapsRow.length), names };
+    if (count >= 0) {
+      const last = (count - 1) * smapsRow.length;
+      const namesLength = count === 0 ? 0 : rows.readUInt32LE(last + smapsRow.name) + rows.readUInt32LE(last + smapsRow.nameLength);
+      return { rows: copyOf(rows, count * smapsRow.length), names: copyOf(names, namesLength) };
+    }
     if (count !== -7) return count;
+    smapsRoom = makeSmapsRoom((rows.length / smapsRow.length) * 16);
   }
 }
+
+/** Only what is written to takes memory. Most processes have hundreds of mappings; one room serves all. */
+function makeSmapsRoom(count: number): { readonly rows: Buffer; readonly names: Buffer } {
+  return { rows: Buffer.allocUnsafeSlow(count * smapsRow.length), names: Buffer.allocUnsafeSlow(count * 128) };
+}
+
+let smapsRoom: ReturnType<typeof makeSmapsRoom> | undefined;
+
+function copyOf(bytes: Buffer, length: number): Buffer {
+  const copy = Buffer.allocUnsafeSlow(length);
+  bytes.copy(copy, 0, 0, length);
+  return copy;
+}
+
+/** What all mappings of a process have in common (native/addon/smaps.h). */
+export interface SmapsSummary {
+  /** Flags that any of them has. */
+  readonly flags: bigint;
+  /** Bytes of private mappings that other processes have too. */
+  readonly shared: bigint;
+  /** Bits of protection keys. */
+  readonly keys: number;
+  /** Which can be read and executed. */
+  readonly code: Int32Array;
+  /** Start and end of what can be read and written; ranges that touch are joined. */
+  readonly writable: BigInt64Array;
+}
+
+export function summarizeSmaps(rows: Uint8Array): SmapsSummary {
+  const count = rows.length / smapsRow.length;
+  const [words, code, writable] = [new BigInt64Array(5), new Int32Array(count), new BigInt64Array(count * 2)];
+  addon().summarizeSmaps(rows, words, code, writable);
+  const [flags = 0n, shared = 0n, keys = 0n, codeCount = 0n, writableCount = 0n] = words;
+  return {
+    flags,
+    shared,
+    keys: Number(keys),
+    code: code.slice(0, Number(codeCount)),
+    writable: writable.slice(0, Number(writableCount) * 2),
+  };
+}
+
+/** What a mapping is to `findExtents` (native/addon/extents.h). */
+export const extentKind = { none: 0, stored: 1, mayBeFull: 2, full: 3, noPlace: 4 } as const;
+
+/** Start and end of each run, one pair behind the other, ascending: to be looked at before the next are found. */
+export interface FoundExtents {
+  readonly runs: BigInt64Array;
+  readonly guards: BigInt64Array;
+}
+
+/**
+ * Which pages of an address space exist, as runs within one mapping each, and which are guards; −errno (ENOTTY where the kernel
+ * cannot be asked so).
+ * @param pagemap descriptor of /proc/PID/pagemap
+ * @param rows what `readSmaps` gave
+ * @param kinds an `extentKind` for each mapping
+ */
+export function findExtents(pagemap: number, rows: Uint8Array, kinds: Uint8Array): FoundExtents | number {
+  const counts = new Int32Array(2);
+  for (;;) {
+    extentRoom ??= makeExtentRoom(1 << 13);
+    const { runs, guards } = extentRoom;
+    const result = addon().findExtents(pagemap, rows, kinds, runs, guards, counts);
+    if (isLogged()) logCall("crimg", "ioctl", result === -7 ? 0 : result);
+    // Views: what comes of the next process takes their place.
+    if (result >= 0) return { runs: runs.subarray(0, (counts[0] ?? 0) * 2), guards: guards.subarray(0, (counts[1] ?? 0) * 2) };
+    if (result !== -7) return result;
+    extentRoom = makeExtentRoom(runs.length * 2);
+  }
+}
+
+const makeExtentRoom = (count: number): FoundExtents => ({ runs: new BigInt64Array(count * 2), guards: new BigInt64Array(count * 2) });
+
+let extentRoom: FoundExtents | undefined;
 
 /** Bytes of a stop_row (native/addon/stops.h), and offsets of what is in it. */
 export const stopRow = { length: 320, result: 0, status: 8, stoppedAt: 16, sigmask: 24, rseqAddress: 32, rseqCs: 56, regs: 64 } as const;

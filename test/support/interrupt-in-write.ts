@@ -3,13 +3,12 @@
 import { addon } from "../../src/native/addon.js";
 
 const native = addon();
-const original = native.syscall.bind(native);
-const PAGEMAP_SCAN = 0xc0606610;
+const original = native.findExtents.bind(native);
 let isSent = false;
-native.syscall = (number, ...args) => {
-  if (!isSent && args[1] === PAGEMAP_SCAN) {
+native.findExtents = (...args) => {
+  if (!isSent) {
     isSent = true;
     process.kill(process.pid, "SIGINT");
   }
-  return original(number, ...args);
+  return original(...args);
 };

@@ -24,7 +24,7 @@ export function collectSegments(context: DumpContext, users: SystemVUsers, mappe
       const id = Number(mapping.ino);
       const known = attached.get(id);
       // Removal makes the key IPC_PRIVATE; the name keeps the one that it was made with.
-      if (known === undefined) attached.set(id, { count: 1, key: Number.parseInt(mapping.name.toString("latin1", 5, 13), 16) });
+      if (known === undefined) attached.set(id, { count: 1, key: Number.parseInt(mapping.text.slice(5, 13), 16) });
       else known.count++;
     }
   }

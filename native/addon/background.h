@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Files of /proc that are long to make: read on another thread while this one goes on. Included by addon.c. */
+#ifndef CRIMG_BACKGROUND_H
+#define CRIMG_BACKGROUND_H
+
+#include <linux/futex.h>
+
+/* Words of its state. */
+enum { BACKGROUND_DONE, BACKGROUND_RESULT, BACKGROUND_WORDS };
+
+struct background {
+	napi_async_work work;
+	napi_ref into, state; /* keep both arrays where they are */
+	uint8_t *bytes;
+	int64_t length;
+	int64_t *shared;
+	char path[128];
+};
+
+static int64_t read_whole(const char *path, uint8_t *into, int64_t room)
+{
+	int64_t fd = call(__NR_openat, -100, address_of(path), O_CLOEXEC_FLAG, 0);
+	int64_t length = 0, got = 0;
+
+	if (fd < 0)
+		return fd;
+	for (;;) {
+		if (length == room) {
+			got = -E2BIG;
+			break;
+		}
+		got = call(__NR_read, fd, address_of(into + length), room - length, 0);
+		if (got == -EINTR)
+			continue;
+		if (got <= 0)
+			break;
+		length += got;
+	}
+	call(__NR_close, fd, 0, 0, 0);
+	return got < 0 ? got : length;
+}
+
+static void background_execute(napi_env env, void *data)
+{
+	struct background *read = data;
+
+	(void)env;
+	read->shared[BACKGROUND_RESULT] = read_whole(read->path, read->bytes, read->length);
+	__atomic_store_n((int32_t *)&read->shared[BACKGROUND_DONE], 1, __ATOMIC_RELEASE);
+	call(__NR_futex, address_of(&read->shared[BACKGROUND_DONE]), FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, 0);
+}
+
+static void background_complete(napi_env env, napi_status status, void *data)
+{
+	struct background *read = data;
+
+	(void)status;
+	napi_delete_reference(env, read->into);
+	napi_delete_reference(env, read->state);
+	napi_delete_async_work(env, read->work);
+	call(__NR_munmap, address_of(read), sizeof(*read), 0, 0);
+}
+
+/* readInBackground(path, into, state: BigInt64Array(2)): begins. `state` belongs to it until awaitBackground has returned. */
+static napi_value js_read_in_background(napi_env env, napi_callback_info info)
+{
+	const int64_t words[7] = { __NR_mmap, 0, sizeof(struct background), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0 };
+	size_t count = 3, length, state_length, written;
+	napi_value values[3], name;
+	void *into, *state;
+	struct background *read;
+	int64_t place, fault;
+	char path[128];
+
+	if (napi_get_cb_info(env, info, &count, values, NULL, NULL) != napi_ok || count < 3 ||
+	    napi_get_value_string_utf8(env, values[0], path, sizeof(path), &written) != napi_ok || written + 1 >= sizeof(path) ||
+	    !buffer_address(env, values[1], &into, &length) || !buffer_address(env, values[2], &state, &state_length) ||
+	    state_length < BACKGROUND_WORDS * 8)
+		return throw_type(env, "readInBackground(path, into, BigInt64Array(2))");
+	/* Counted here, so that tests meet the same call every time. */
+	fault = count_call();
+	place = raw_syscall(words);
+	if (fault || place < 0) {
+		((int64_t *)state)[BACKGROUND_RESULT] = fault ? -fault : place;
+		((int64_t *)state)[BACKGROUND_DONE] = 1;
+		return NULL;
+	}
+	read = (struct background *)(uintptr_t)place;
+	*read = (struct background){ .bytes = into, .length = (int64_t)length, .shared = state };
+	copy_bytes(read->path, path, (int64_t)written + 1);
+	read->shared[BACKGROUND_DONE] = 0;
+	if (napi_create_reference(env, values[1], 1, &read->into) != napi_ok ||
+	    napi_create_reference(env, values[2], 1, &read->state) != napi_ok ||
+	    napi_create_string_utf8(env, "crimg read", NAPI_AUTO_LENGTH, &name) != napi_ok ||
+	    napi_create_async_work(env, NULL, name, background_execute, background_complete, read, &read->work) != napi_ok ||
+	    napi_queue_async_work(env, read->work) != napi_ok)
+		return throw_type(env, "readInBackground: cannot start"); /* leaks a few words, once, in a process that ends */
+	return NULL;
+}
+
+/* awaitBackground(state): waits for the end; bytes read, or -errno; -E2BIG if the file is longer than the room. */
+static napi_value js_await_background(napi_env env, napi_callback_info info)
+{
+	size_t count = 1, length;
+	napi_value state, value;
+	void *words;
+	int64_t *shared;
+
+	if (napi_get_cb_info(env, info, &count, &state, NULL, NULL) != napi_ok || count < 1 || !buffer_address(env, state, &words, &length) ||
+	    length < BACKGROUND_WORDS * 8)
+		return throw_type(env, "awaitBackground(BigInt64Array(2))");
+	shared = words;
+	while (!__atomic_load_n((int32_t *)&shared[BACKGROUND_DONE], __ATOMIC_ACQUIRE))
+		call(__NR_futex, address_of(&shared[BACKGROUND_DONE]), FUTEX_WAIT | FUTEX_PRIVATE_FLAG, 0, 0);
+	return napi_create_int64(env, shared[BACKGROUND_RESULT], &value) == napi_ok ? value : NULL;
+}
+
+#endif
