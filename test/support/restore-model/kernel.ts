@@ -299,7 +299,9 @@ export const calls: Readonly<Record<string, Call>> = {
     target.pgid = group === 0n ? target.pid : Number(group);
     return 0n;
   },
-  setresuid: unprivileged("setresuid"),
+  // With a saved id left as it is (who sets the owner of a file does that) the privileges can be had back.
+  setresuid: (machine, thread, args, op) =>
+    BigInt.asIntN(32, args[2] ?? 0n) === -1n ? 0n : unprivileged("setresuid")(machine, thread, args, op),
   capset: unprivileged("capset"),
 };
 
