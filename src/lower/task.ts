@@ -11,7 +11,7 @@ import type { Label, Shared, Slot } from "./operands.js";
 import { endWithStatus, threadFlags } from "./process.js";
 import { lowerPendingSignals, lowerSignalActions } from "./signals.js";
 import { setTaskStates } from "./state-setter.js";
-import { lowerLimits, lowerThreadState } from "./thread-state.js";
+import { lowerLimitOfThreads, lowerLimits, lowerThreadState } from "./thread-state.js";
 import { allowTileCode } from "./tiles.js";
 import { lowerTimers } from "./timers.js";
 import type { TaskPlan, TreePlan } from "./tree-plan.js";
@@ -261,6 +261,7 @@ function lowerThreads(t: TreeLowering, plan: TaskPlan): void {
     );
     return { index, thread, start };
   });
+  lowerLimitOfThreads(l, plan.task);
   lowerPendingSignals(b, l.checkpoint, plan.task, undefined, l.taskPid(plan.task), l.threadShared(leader).u4);
   lowerTimers(b, l.checkpoint, plan.task, (tid) => {
     const index = l.checkpoint.threadsOf(plan.task).find((candidate) => l.thread(candidate).tid === tid);

@@ -10,6 +10,7 @@ const isRoot = process.getuid?.() === 0;
 export interface User {
   /** Ends the name of a test. */
   readonly name: string;
+  readonly isPrivileged: boolean;
   /** Goes before a command line to run it as that user. */
   readonly words: readonly [string, ...string[]];
   /** Why it cannot be done here, or false. */
@@ -35,10 +36,17 @@ function whyNot(): string | false {
   return can("unshare", "--user", "--pid", "--fork", "true") ? false : "no unprivileged user namespaces here";
 }
 
-const self: User = { name: isRoot ? "as root" : "as an ordinary user", words: ["env"], skip: false, own: () => undefined };
+const self: User = {
+  name: isRoot ? "as root" : "as an ordinary user",
+  isPrivileged: isRoot,
+  words: ["env"],
+  skip: false,
+  own: () => undefined,
+};
 
 const ordinary = (): User => ({
   name: "as an ordinary user",
+  isPrivileged: false,
   words: ordinaryWords,
   skip: whyNot(),
   own(directory) {
