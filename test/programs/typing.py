@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Types into a program in a terminal, dumps it, resumes it in another terminal and types again, twice.
-# Argument: JSON with `command`, `dump` and `resume` (words; the image's path is added), `images`, and lists of
-# [keys, what must come up then, "job" if another process group is in the foreground then]: `before`, `after` (in each life), `end`. Prints JSON: what did not come, and the exit status.
+# Argument: JSON with `command`, `dump` and `resume` (words; the image's path is added), `name`, `images`, and lists of
+# [keys, what must come up then, "job" if another process group is in the foreground then]: `before`, `after` (in each
+# life), `end`. Prints JSON: what did not come, and the exit status.
 import fcntl, json, os, pty, select, struct, subprocess, sys, termios, time
 
 task = json.loads(sys.argv[1])
