@@ -4,13 +4,13 @@ import type { Loss, WriteOptions } from "../../src/adapter/format.js";
 import { gpuLosses } from "../../src/adapter/gpu-loss.js";
 import { LossList } from "../../src/adapter/losses.js";
 import { ipcLosses } from "../../src/adapter/ipc-loss.js";
-import { namespaceLosses } from "../../src/adapter/namespace-loss.js";
-import { type TableName, tableSpecs, vmaVmFlagsBits } from "../../src/gen/tables.js";
+import { sysvSegmentFlagsBits, type TableName, tableSpecs, vmaVmFlagsBits } from "../../src/gen/tables.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
 import type { StateLoss } from "../../src/state/state.js";
 import { unusualStates, type UnusualState } from "../../src/state/states.js";
 import { formatId } from "./foreign/foreign.js";
 import { fileMappings } from "./map/kinds.js";
+import { hasDeviceImage } from "./map/network-images.js";
 import { maxAuxvWords } from "./map/map-mm.js";
 import { storableXfeatures } from "./map/map-xstate.js";
 import { vdsoIsKnown } from "./map/vdso.js";
@@ -84,17 +84,24 @@ export function lossesOf(checkpoint: Checkpoint, _options: WriteOptions): readon
     tables.objects.filter((_, row) => hasOtherName(checkpoint, row)).map((object) => `${object.path} (now ${object.linkTarget})`),
   );
   addStateLosses(list, unusualStates(checkpoint, tables.tasks.keys()));
-  return [
-    ...list.losses,
-    ...gpuLosses(checkpoint),
-    ...ipcLosses(checkpoint),
-    ...(keepsNamespaces(checkpoint) ? [] : namespaceLosses(checkpoint)),
-  ];
+  addNamespaceLosses(list, checkpoint);
+  const ownsIpc = tables.namespaces.some(({ kind }) => kind === "ipc");
+  return [...list.losses, ...gpuLosses(checkpoint), ...(ownsIpc ? [] : ipcLosses(checkpoint))];
 }
 
-/** A set that was read keeps its images of namespaces as they are, and the numbers in those of its tasks. */
-function keepsNamespaces({ tables }: Checkpoint): boolean {
-  return tables.foreign.some(({ format, key }) => format === formatId && /^image:(utsns|mountpoints|userns|ipcns-var|netns)-/.test(key));
+/** What the images of namespaces do not say. */
+function addNamespaceLosses(list: LossList, { tables }: Checkpoint): void {
+  const isKept = (image: RegExp): boolean => tables.foreign.some(({ format, key }) => format === formatId && image.test(key));
+  const devices = tables.networkDevices.filter(({ kind }) => !hasDeviceImage(kind)).map(({ name, kind }) => `${name} (${kind})`);
+  if (!isKept(/^image:netdev-/)) {
+    list.add("network.devices", "tree", "network devices that have to be there when the set is restored (criu --external)", devices);
+  }
+  const segments = (flag: number) => tables.sysvSegments.filter(({ flags }) => (flags & flag) !== 0).map(({ id }) => `segment ${id}`);
+  if (!tables.namespaces.some(({ kind }) => kind === "ipc")) return;
+  list.add("ipc.removed", "shared-memory", "removed segments are not removed again", segments(sysvSegmentFlagsBits.removed));
+  list.add("ipc.locked", "shared-memory", "segments are not locked in memory again", segments(sysvSegmentFlagsBits.locked));
+  const sets = tables.semaphoreUndos.map(({ set }) => `semaphore set ${tables.sysvSemaphoreSets[set]?.id ?? set}`);
+  list.add("ipc.undo", "shared-memory", "SEM_UNDO is not kept", sets);
 }
 
 const sigchld = 17;

@@ -26,7 +26,8 @@ export function lossesOfSet(wire: WireSet): Loss[] {
     "memory.special",
     "memory",
     [...wire.mms].flatMap(([pid, { vmas }]) =>
-      vmas.flatMap(({ start, status }) => {
+      vmas.flatMap(({ start, status, shmid }) => {
+        if ((status & areaStatus.sysvIpc) !== 0 && wire.segments.has(Number(shmid))) return [];
         const kind = special.find(([bit]) => (status & bit) !== 0)?.[1];
         return kind === undefined ? [] : [`${kind} at 0x${start.toString(16)} of ${pid}`];
       }),

@@ -15,12 +15,21 @@ import { CoreEntrySchema } from "./gen/core_pb.js";
 import { FdinfoEntrySchema, type FileEntry, FileEntrySchema } from "./gen/files_pb.js";
 import { MemfdInodeSchema, MmEntrySchema, VmaEntrySchema } from "./gen/memory_pb.js";
 import { RemapFilePathSchema } from "./gen/payload_pb.js";
-import { FsEntrySchema, InventorySchema, KernelIdsSchema, TimensEntrySchema, TreeEntrySchema } from "./gen/tree_pb.js";
+import {
+  FsEntrySchema,
+  type Inventory,
+  InventorySchema,
+  type KernelIds,
+  KernelIdsSchema,
+  TimensEntrySchema,
+  TreeEntrySchema,
+} from "./gen/tree_pb.js";
 import { ImageWriter } from "./wire/image-writer.js";
 import { inventoryName, isModelled } from "./wire/image-types.js";
 import { fileMappings } from "./map/kinds.js";
 import { fileToWire, pathFileToWire } from "./map/map-file.js";
 import { mmToWire, vmasToWire } from "./map/map-mm.js";
+import { isNamespaceImage, writeNamespaces } from "./map/namespace-images.js";
 import { linkTargetToWire, memfdInodeToWire, noOwner, regToWire, remapType } from "./map/map-object.js";
 import { isRemoved } from "./map/removed.js";
 import {
@@ -47,14 +56,21 @@ export async function writeCriu(checkpoint: Checkpoint, output: Output, options:
   writeFiles(output, context, files);
   for (const mapping of Object.values(fileMappings)) mapping.writeImages?.(output, context);
   writeLocks(output, context);
+  await writeNamespaces(output, checkpoint, context);
   writeCarried(output, context);
   await writeContents(output, checkpoint, context, options);
 }
 
+const inventoryOf = ({ tables, foreign }: ImageSetIds): Inventory =>
+  foreign.apply(wholeCheckpoint, "inventory", InventorySchema, inventoryToWire(tables));
+
+const idsOf = (context: ImageSetIds, row: number): KernelIds =>
+  context.foreign.apply({ table: "tasks", row }, "kernel-ids", KernelIdsSchema, idsToWire(context, row));
+
 function writeTree(output: Output, _checkpoint: Checkpoint, context: ImageSetIds): void {
   const { tables, foreign } = context;
   const inventory = new ImageWriter(output, inventoryName, "inventory");
-  inventory.entry(InventorySchema, foreign.apply(wholeCheckpoint, "inventory", InventorySchema, inventoryToWire(tables)));
+  inventory.entry(InventorySchema, inventoryOf(context));
   inventory.flush();
   const tree = new ImageWriter(output, "pstree.img", "pstree");
   tables.tasks.forEach((_, row) => {
@@ -65,7 +81,10 @@ function writeTree(output: Output, _checkpoint: Checkpoint, context: ImageSetIds
   // CRIU lets the clocks go on from what is here; without it they are those of the machine.
   if (main === undefined || main.clock === "host" || main.monotonicNs <= 0n) return;
   const time = (ns: bigint): { tvSec: bigint; tvNsec: bigint } => ({ tvSec: ns / 1_000_000_000n, tvNsec: ns % 1_000_000_000n });
-  const timens = new ImageWriter(output, "timens-0.img", "timens");
+  // Of a tree in a time namespace of its own they bear its number.
+  const [inventoryRoot, ids] = [inventoryOf(context).rootIds, idsOf(context, 0)];
+  const number = ids.timeNsId === (inventoryRoot?.timeNsId ?? ids.timeNsId) ? 0 : ids.timeNsId;
+  const timens = new ImageWriter(output, `timens-${number}.img`, "timens");
   timens.entry(TimensEntrySchema, create(TimensEntrySchema, { monotonic: time(main.monotonicNs), boottime: time(main.boottimeNs) }));
   timens.flush();
 }
@@ -137,7 +156,7 @@ function writeTasks(output: Output, checkpoint: Checkpoint, context: ImageSetIds
       return;
     }
     const ids = new ImageWriter(output, `ids-${task.pid}.img`, "ids");
-    ids.entry(KernelIdsSchema, foreign.apply(anchor, "kernel-ids", KernelIdsSchema, idsToWire(context, row)));
+    ids.entry(KernelIdsSchema, idsOf(context, row));
     ids.flush();
     const fs = new ImageWriter(output, `fs-${task.pid}.img`, "fs");
     fs.entry(FsEntrySchema, foreign.apply(anchor, "fs", FsEntrySchema, fsToWire(context, row)));
@@ -220,6 +239,7 @@ function writeCarried(output: Output, context: ImageSetIds): void {
   for (const { key, value } of context.foreign.whole("image:")) {
     const name = key.slice("image:".length);
     if (!carriedName.test(name) || isModelled(name) || name === "tty-info.img" || written.has(name)) continue;
+    if (isNamespaceImage(context, name)) continue;
     written.add(name);
     const writer = new ImageWriter(output, name, null);
     writer.raw(value);
@@ -260,7 +280,7 @@ async function writeContents(output: Output, checkpoint: Checkpoint, context: Im
       runs: runsOfObject(checkpoint, row),
     });
   });
-  const ghosts = tables.objects.flatMap((object, row) => (isRemoved(object) ? [row] : []));
+  const ghosts = [...context.ghosts];
   for (const { runs } of jobs) copies.expect(lengthOf(runs));
   for (const row of ghosts) copies.expect(tables.objects[row]?.size ?? 0n);
   const used = new Set(jobs.flatMap(({ kept }) => (kept === undefined ? [] : [kept])));

@@ -9,6 +9,7 @@ import { format } from "../../formats/criu/index.js";
 import { CoreEntrySchema } from "../../formats/criu/gen/core_pb.js";
 import { FdinfoEntrySchema, FileEntrySchema, TtyInfoSchema } from "../../formats/criu/gen/files_pb.js";
 import { MemfdInodeSchema, MmEntrySchema, PagemapEntrySchema, PagemapHeadSchema } from "../../formats/criu/gen/memory_pb.js";
+import { MountEntrySchema, UserNamespaceSchema, UtsNamespaceSchema } from "../../formats/criu/gen/namespaces_pb.js";
 import { GhostFileSchema, PipeDataSchema, RemapFilePathSchema, SocketPacketSchema } from "../../formats/criu/gen/payload_pb.js";
 import { FsEntrySchema, InventorySchema, KernelIdsSchema, TimensEntrySchema, TreeEntrySchema } from "../../formats/criu/gen/tree_pb.js";
 import { ImageReader } from "../../formats/criu/wire/image-reader.js";
@@ -39,6 +40,9 @@ const kinds: Readonly<Record<string, Kind>> = {
   "sk-queues": { schema: SocketPacketSchema, payload: (entry) => entry.length ?? 0 },
   "tty-info": { schema: TtyInfoSchema },
   timens: { schema: TimensEntrySchema },
+  utsns: { schema: UtsNamespaceSchema },
+  userns: { schema: UserNamespaceSchema },
+  mountpoints: { schema: MountEntrySchema },
 };
 
 /** What an image says: its messages as JSON with the names of the descriptions, or the bytes in base64. */
@@ -98,7 +102,7 @@ export async function readSet(path: string, losses: string[] = []): Promise<Chec
 
 const inOrder = (entries: Decoded): string[] => entries.map((entry) => JSON.stringify(entry));
 /** Images whose entries may stand in any order. */
-const unordered = /^(files|remap-fpath|memfd|tty-info)\.img$/;
+const unordered = /^(files|remap-fpath|memfd|tty-info|mountpoints-\d+)\.img$/;
 
 /** Differences between two sets, message by message and page by page; `ignore` names files that need not be there. */
 export function differencesOfSets(left: string, right: string, ignore: RegExp): string[] {

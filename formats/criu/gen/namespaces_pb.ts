@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file namespaces.proto.
  */
 export const file_namespaces: GenFile = /*@__PURE__*/
-  fileDesc("ChBuYW1lc3BhY2VzLnByb3RvEgpjcmltZy5jcml1IjQKDFV0c05hbWVzcGFjZRIQCghub2RlbmFtZRgBIAEoDBISCgpkb21haW5uYW1lGAIgASgMIj0KCElkRXh0ZW50Eg0KBWZpcnN0GAEgASgNEhMKC2xvd2VyX2ZpcnN0GAIgASgNEg0KBWNvdW50GAMgASgNIl0KDVVzZXJOYW1lc3BhY2USJQoHdWlkX21hcBgBIAMoCzIULmNyaW1nLmNyaXUuSWRFeHRlbnQSJQoHZ2lkX21hcBgCIAMoCzIULmNyaW1nLmNyaXUuSWRFeHRlbnQi0wIKCk1vdW50RW50cnkSDgoGZnN0eXBlGAEgASgNEg4KBm1udF9pZBgCIAEoDRIQCghyb290X2RldhgDIAEoDRIVCg1wYXJlbnRfbW50X2lkGAQgASgNEg0KBWZsYWdzGAUgASgNEgwKBHJvb3QYBiABKAwSEgoKbW91bnRwb2ludBgHIAEoDBIOCgZzb3VyY2UYCCABKAwSDwoHb3B0aW9ucxgJIAEoDBIRCglzaGFyZWRfaWQYCiABKA0SEQoJbWFzdGVyX2lkGAsgASgNEhMKC3dpdGhfcGx1Z2luGAwgASgIEhEKCWV4dF9tb3VudBgNIAEoCBIOCgZmc25hbWUYDiABKAwSGAoQaW50ZXJuYWxfc2hhcmluZxgPIAEoCBIPCgdkZWxldGVkGBAgASgIEhAKCHNiX2ZsYWdzGBEgASgNEg8KB2V4dF9rZXkYEiABKAw");
+  fileDesc("ChBuYW1lc3BhY2VzLnByb3RvEgpjcmltZy5jcml1IjQKDFV0c05hbWVzcGFjZRIQCghub2RlbmFtZRgBIAEoDBISCgpkb21haW5uYW1lGAIgASgMIj0KCElkRXh0ZW50Eg0KBWZpcnN0GAEgASgNEhMKC2xvd2VyX2ZpcnN0GAIgASgNEg0KBWNvdW50GAMgASgNIl0KDVVzZXJOYW1lc3BhY2USJQoHdWlkX21hcBgBIAMoCzIULmNyaW1nLmNyaXUuSWRFeHRlbnQSJQoHZ2lkX21hcBgCIAMoCzIULmNyaW1nLmNyaXUuSWRFeHRlbnQi0wIKCk1vdW50RW50cnkSDgoGZnN0eXBlGAEgASgNEg4KBm1udF9pZBgCIAEoDRIQCghyb290X2RldhgDIAEoDRIVCg1wYXJlbnRfbW50X2lkGAQgASgNEg0KBWZsYWdzGAUgASgNEgwKBHJvb3QYBiABKAwSEgoKbW91bnRwb2ludBgHIAEoDBIOCgZzb3VyY2UYCCABKAwSDwoHb3B0aW9ucxgJIAEoDBIRCglzaGFyZWRfaWQYCiABKA0SEQoJbWFzdGVyX2lkGAsgASgNEhMKC3dpdGhfcGx1Z2luGAwgASgIEhEKCWV4dF9tb3VudBgNIAEoCBIOCgZmc25hbWUYDiABKAwSGAoQaW50ZXJuYWxfc2hhcmluZxgPIAEoCBIPCgdkZWxldGVkGBAgASgIEhAKCHNiX2ZsYWdzGBEgASgNEg8KB2V4dF9rZXkYEiABKAwi/AIKDElwY1ZhcmlhYmxlcxIQCghzZW1fY3RscxgBIAMoDRISCgptc2dfY3RsbWF4GAIgASgNEhIKCm1zZ19jdGxtbmIYAyABKA0SEgoKbXNnX2N0bG1uaRgEIAEoDRITCgthdXRvX21zZ21uaRgFIAEoDRISCgpzaG1fY3RsbWF4GAYgASgEEhIKCnNobV9jdGxhbGwYByABKAQSEgoKc2htX2N0bG1uaRgIIAEoDRIXCg9zaG1fcm1pZF9mb3JjZWQYCSABKA0SFQoNbXFfcXVldWVzX21heBgKIAEoDRISCgptcV9tc2dfbWF4GAsgASgNEhYKDm1xX21zZ3NpemVfbWF4GAwgASgNEhYKDm1xX21zZ19kZWZhdWx0GA0gASgNEhoKEm1xX21zZ3NpemVfZGVmYXVsdBgOIAEoDRITCgttc2dfbmV4dF9pZBgPIAEoDRITCgtzZW1fbmV4dF9pZBgQIAEoDRITCgtzaG1fbmV4dF9pZBgRIAEoDSJoCglJcGNPYmplY3QSCwoDa2V5GAEgASgNEgsKA3VpZBgCIAEoDRILCgNnaWQYAyABKA0SDAoEY3VpZBgEIAEoDRIMCgRjZ2lkGAUgASgNEgwKBG1vZGUYBiABKA0SCgoCaWQYByABKA0iagoKSXBjU2VnbWVudBIjCgRkZXNjGAEgASgLMhUuY3JpbWcuY3JpdS5JcGNPYmplY3QSDAoEc2l6ZRgCIAEoBBITCgtpbl9wYWdlbWFwcxgDIAEoCBIUCgxodWdldGxiX2ZsYWcYBCABKA0iQwoNSXBjU2VtYXBob3JlcxIjCgRkZXNjGAEgASgLMhUuY3JpbWcuY3JpdS5JcGNPYmplY3QSDQoFbnNlbXMYAiABKA0iTQoISXBjUXVldWUSIwoEZGVzYxgBIAEoCzIVLmNyaW1nLmNyaXUuSXBjT2JqZWN0Eg4KBnFieXRlcxgCIAEoDRIMCgRxbnVtGAMgASgNIioKCklwY01lc3NhZ2USDQoFbXR5cGUYASABKAQSDQoFbXNpemUYAiABKA0iMwoHU2V0dGluZxIMCgR0eXBlGAEgASgNEgwKBGlhcmcYAiABKAUSDAoEc2FyZxgDIAEoDCLqAQoNTmV0d29ya0RldmljZRIMCgR0eXBlGAEgASgNEg8KB2lmaW5kZXgYAiABKA0SCwoDbXR1GAMgASgNEg0KBWZsYWdzGAQgASgNEgwKBG5hbWUYBSABKAwSDwoHYWRkcmVzcxgHIAEoDBIiCgVjb25mNBgJIAMoCzITLmNyaW1nLmNyaXUuU2V0dGluZxIiCgVjb25mNhgKIAMoCzITLmNyaW1nLmNyaXUuU2V0dGluZxIUCgxwZWVyX2lmaW5kZXgYDCABKA0SEQoJcGVlcl9uc2lkGA0gASgNEg4KBm1hc3RlchgOIAEoDSLDAQoQTmV0d29ya05hbWVzcGFjZRImCglkZWZfY29uZjQYAyADKAsyEy5jcmltZy5jcml1LlNldHRpbmcSJgoJYWxsX2NvbmY0GAQgAygLMhMuY3JpbWcuY3JpdS5TZXR0aW5nEiYKCWRlZl9jb25mNhgFIAMoCzITLmNyaW1nLmNyaXUuU2V0dGluZxImCglhbGxfY29uZjYYBiADKAsyEy5jcmltZy5jcml1LlNldHRpbmcSDwoHZXh0X2tleRgIIAEoDA");
 
 /**
  * The one entry of utsns-N.img.
@@ -218,4 +218,416 @@ export type MountEntry = Message<"crimg.criu.MountEntry"> & {
  */
 export const MountEntrySchema: GenMessage<MountEntry> = /*@__PURE__*/
   messageDesc(file_namespaces, 3);
+
+/**
+ * The one entry of ipcns-var-N.img: kernel.sem, msgmax and so on.
+ *
+ * @generated from message crimg.criu.IpcVariables
+ */
+export type IpcVariables = Message<"crimg.criu.IpcVariables"> & {
+  /**
+   * @generated from field: repeated uint32 sem_ctls = 1;
+   */
+  semCtls: number[];
+
+  /**
+   * @generated from field: optional uint32 msg_ctlmax = 2;
+   */
+  msgCtlmax: number;
+
+  /**
+   * @generated from field: optional uint32 msg_ctlmnb = 3;
+   */
+  msgCtlmnb: number;
+
+  /**
+   * @generated from field: optional uint32 msg_ctlmni = 4;
+   */
+  msgCtlmni: number;
+
+  /**
+   * @generated from field: optional uint32 auto_msgmni = 5;
+   */
+  autoMsgmni: number;
+
+  /**
+   * @generated from field: optional uint64 shm_ctlmax = 6;
+   */
+  shmCtlmax: bigint;
+
+  /**
+   * @generated from field: optional uint64 shm_ctlall = 7;
+   */
+  shmCtlall: bigint;
+
+  /**
+   * @generated from field: optional uint32 shm_ctlmni = 8;
+   */
+  shmCtlmni: number;
+
+  /**
+   * @generated from field: optional uint32 shm_rmid_forced = 9;
+   */
+  shmRmidForced: number;
+
+  /**
+   * @generated from field: optional uint32 mq_queues_max = 10;
+   */
+  mqQueuesMax: number;
+
+  /**
+   * @generated from field: optional uint32 mq_msg_max = 11;
+   */
+  mqMsgMax: number;
+
+  /**
+   * @generated from field: optional uint32 mq_msgsize_max = 12;
+   */
+  mqMsgsizeMax: number;
+
+  /**
+   * @generated from field: optional uint32 mq_msg_default = 13;
+   */
+  mqMsgDefault: number;
+
+  /**
+   * @generated from field: optional uint32 mq_msgsize_default = 14;
+   */
+  mqMsgsizeDefault: number;
+
+  /**
+   * @generated from field: optional uint32 msg_next_id = 15;
+   */
+  msgNextId: number;
+
+  /**
+   * @generated from field: optional uint32 sem_next_id = 16;
+   */
+  semNextId: number;
+
+  /**
+   * @generated from field: optional uint32 shm_next_id = 17;
+   */
+  shmNextId: number;
+};
+
+/**
+ * Describes the message crimg.criu.IpcVariables.
+ * Use `create(IpcVariablesSchema)` to create a new message.
+ */
+export const IpcVariablesSchema: GenMessage<IpcVariables> = /*@__PURE__*/
+  messageDesc(file_namespaces, 4);
+
+/**
+ * What System V objects have in common; ids of users as seen inside.
+ *
+ * @generated from message crimg.criu.IpcObject
+ */
+export type IpcObject = Message<"crimg.criu.IpcObject"> & {
+  /**
+   * @generated from field: optional uint32 key = 1;
+   */
+  key: number;
+
+  /**
+   * @generated from field: optional uint32 uid = 2;
+   */
+  uid: number;
+
+  /**
+   * @generated from field: optional uint32 gid = 3;
+   */
+  gid: number;
+
+  /**
+   * @generated from field: optional uint32 cuid = 4;
+   */
+  cuid: number;
+
+  /**
+   * @generated from field: optional uint32 cgid = 5;
+   */
+  cgid: number;
+
+  /**
+   * Permissions, and of segments SHM_DEST and SHM_LOCKED.
+   *
+   * @generated from field: optional uint32 mode = 6;
+   */
+  mode: number;
+
+  /**
+   * @generated from field: optional uint32 id = 7;
+   */
+  id: number;
+};
+
+/**
+ * Describes the message crimg.criu.IpcObject.
+ * Use `create(IpcObjectSchema)` to create a new message.
+ */
+export const IpcObjectSchema: GenMessage<IpcObject> = /*@__PURE__*/
+  messageDesc(file_namespaces, 5);
+
+/**
+ * An entry of ipcns-shm-N.img. Its pages are in pagemap-shmem-ID.img, or in older sets behind it.
+ *
+ * @generated from message crimg.criu.IpcSegment
+ */
+export type IpcSegment = Message<"crimg.criu.IpcSegment"> & {
+  /**
+   * @generated from field: optional crimg.criu.IpcObject desc = 1;
+   */
+  desc?: IpcObject | undefined;
+
+  /**
+   * @generated from field: optional uint64 size = 2;
+   */
+  size: bigint;
+
+  /**
+   * @generated from field: optional bool in_pagemaps = 3;
+   */
+  inPagemaps: boolean;
+
+  /**
+   * SHM_HUGETLB and the size of its pages.
+   *
+   * @generated from field: optional uint32 hugetlb_flag = 4;
+   */
+  hugetlbFlag: number;
+};
+
+/**
+ * Describes the message crimg.criu.IpcSegment.
+ * Use `create(IpcSegmentSchema)` to create a new message.
+ */
+export const IpcSegmentSchema: GenMessage<IpcSegment> = /*@__PURE__*/
+  messageDesc(file_namespaces, 6);
+
+/**
+ * An entry of ipcns-sem-N.img. Behind it stand the values, u2 each, padded to 8 bytes.
+ *
+ * @generated from message crimg.criu.IpcSemaphores
+ */
+export type IpcSemaphores = Message<"crimg.criu.IpcSemaphores"> & {
+  /**
+   * @generated from field: optional crimg.criu.IpcObject desc = 1;
+   */
+  desc?: IpcObject | undefined;
+
+  /**
+   * @generated from field: optional uint32 nsems = 2;
+   */
+  nsems: number;
+};
+
+/**
+ * Describes the message crimg.criu.IpcSemaphores.
+ * Use `create(IpcSemaphoresSchema)` to create a new message.
+ */
+export const IpcSemaphoresSchema: GenMessage<IpcSemaphores> = /*@__PURE__*/
+  messageDesc(file_namespaces, 7);
+
+/**
+ * An entry of ipcns-msg-N.img. Behind it stand its messages.
+ *
+ * @generated from message crimg.criu.IpcQueue
+ */
+export type IpcQueue = Message<"crimg.criu.IpcQueue"> & {
+  /**
+   * @generated from field: optional crimg.criu.IpcObject desc = 1;
+   */
+  desc?: IpcObject | undefined;
+
+  /**
+   * @generated from field: optional uint32 qbytes = 2;
+   */
+  qbytes: number;
+
+  /**
+   * @generated from field: optional uint32 qnum = 3;
+   */
+  qnum: number;
+};
+
+/**
+ * Describes the message crimg.criu.IpcQueue.
+ * Use `create(IpcQueueSchema)` to create a new message.
+ */
+export const IpcQueueSchema: GenMessage<IpcQueue> = /*@__PURE__*/
+  messageDesc(file_namespaces, 8);
+
+/**
+ * A message of a queue. Behind it stands its text, padded to 8 bytes.
+ *
+ * @generated from message crimg.criu.IpcMessage
+ */
+export type IpcMessage = Message<"crimg.criu.IpcMessage"> & {
+  /**
+   * @generated from field: optional uint64 mtype = 1;
+   */
+  mtype: bigint;
+
+  /**
+   * @generated from field: optional uint32 msize = 2;
+   */
+  msize: number;
+};
+
+/**
+ * Describes the message crimg.criu.IpcMessage.
+ * Use `create(IpcMessageSchema)` to create a new message.
+ */
+export const IpcMessageSchema: GenMessage<IpcMessage> = /*@__PURE__*/
+  messageDesc(file_namespaces, 9);
+
+/**
+ * A setting of a device or of a network namespace.
+ *
+ * @generated from message crimg.criu.Setting
+ */
+export type Setting = Message<"crimg.criu.Setting"> & {
+  /**
+   * Of s4, u4, u8 or text.
+   *
+   * @generated from field: optional uint32 type = 1;
+   */
+  type: number;
+
+  /**
+   * @generated from field: optional int32 iarg = 2;
+   */
+  iarg: number;
+
+  /**
+   * @generated from field: optional bytes sarg = 3;
+   */
+  sarg: Uint8Array;
+};
+
+/**
+ * Describes the message crimg.criu.Setting.
+ * Use `create(SettingSchema)` to create a new message.
+ */
+export const SettingSchema: GenMessage<Setting> = /*@__PURE__*/
+  messageDesc(file_namespaces, 10);
+
+/**
+ * An entry of netdev-N.img.
+ *
+ * @generated from message crimg.criu.NetworkDevice
+ */
+export type NetworkDevice = Message<"crimg.criu.NetworkDevice"> & {
+  /**
+   * 1 loopback, 2 veth, 3 tun, 4 external, 6 bridge, 7 macvlan, 8 sit.
+   *
+   * @generated from field: optional uint32 type = 1;
+   */
+  type: number;
+
+  /**
+   * @generated from field: optional uint32 ifindex = 2;
+   */
+  ifindex: number;
+
+  /**
+   * @generated from field: optional uint32 mtu = 3;
+   */
+  mtu: number;
+
+  /**
+   * IFF_* flags.
+   *
+   * @generated from field: optional uint32 flags = 4;
+   */
+  flags: number;
+
+  /**
+   * @generated from field: optional bytes name = 5;
+   */
+  name: Uint8Array;
+
+  /**
+   * @generated from field: optional bytes address = 7;
+   */
+  address: Uint8Array;
+
+  /**
+   * @generated from field: repeated crimg.criu.Setting conf4 = 9;
+   */
+  conf4: Setting[];
+
+  /**
+   * @generated from field: repeated crimg.criu.Setting conf6 = 10;
+   */
+  conf6: Setting[];
+
+  /**
+   * The other end of a veth pair, and the namespace that it is in.
+   *
+   * @generated from field: optional uint32 peer_ifindex = 12;
+   */
+  peerIfindex: number;
+
+  /**
+   * @generated from field: optional uint32 peer_nsid = 13;
+   */
+  peerNsid: number;
+
+  /**
+   * Of a port of a bridge.
+   *
+   * @generated from field: optional uint32 master = 14;
+   */
+  master: number;
+};
+
+/**
+ * Describes the message crimg.criu.NetworkDevice.
+ * Use `create(NetworkDeviceSchema)` to create a new message.
+ */
+export const NetworkDeviceSchema: GenMessage<NetworkDevice> = /*@__PURE__*/
+  messageDesc(file_namespaces, 11);
+
+/**
+ * The one entry of netns-N.img.
+ *
+ * @generated from message crimg.criu.NetworkNamespace
+ */
+export type NetworkNamespace = Message<"crimg.criu.NetworkNamespace"> & {
+  /**
+   * @generated from field: repeated crimg.criu.Setting def_conf4 = 3;
+   */
+  defConf4: Setting[];
+
+  /**
+   * @generated from field: repeated crimg.criu.Setting all_conf4 = 4;
+   */
+  allConf4: Setting[];
+
+  /**
+   * @generated from field: repeated crimg.criu.Setting def_conf6 = 5;
+   */
+  defConf6: Setting[];
+
+  /**
+   * @generated from field: repeated crimg.criu.Setting all_conf6 = 6;
+   */
+  allConf6: Setting[];
+
+  /**
+   * The name by which whoever restores knows an external network namespace.
+   *
+   * @generated from field: optional bytes ext_key = 8;
+   */
+  extKey: Uint8Array;
+};
+
+/**
+ * Describes the message crimg.criu.NetworkNamespace.
+ * Use `create(NetworkNamespaceSchema)` to create a new message.
+ */
+export const NetworkNamespaceSchema: GenMessage<NetworkNamespace> = /*@__PURE__*/
+  messageDesc(file_namespaces, 12);
 

@@ -3,7 +3,7 @@
  * The identifiers that tie images together: file entries, shared memory, pipes, sockets, address spaces.
  * What a set said before is kept in foreign rows and used again; what is new gets numbers that are free.
  */
-import type { FileKind, Tables } from "../../../src/gen/tables.js";
+import type { FileKind, NamespaceKind, Tables } from "../../../src/gen/tables.js";
 import type { FileMapping } from "../map/kind.js";
 import { isRemoved } from "../map/removed.js";
 import type { Anchor, ForeignReader } from "../foreign/foreign.js";
@@ -22,6 +22,20 @@ export const hostNamespaces = {
   userNsId: 7,
   cgroupNsId: 8,
 } as const;
+
+/** Numbers of the namespaces that a task lives in. */
+export type NamespaceNumbers = { readonly [Key in keyof typeof hostNamespaces]: number };
+
+/** Which number tells of a kind of namespace. */
+const namespaceKeys: Readonly<Record<NamespaceKind, keyof NamespaceNumbers>> = {
+  user: "userNsId",
+  mount: "mntNsId",
+  pid: "pidNsId",
+  network: "netNsId",
+  ipc: "ipcNsId",
+  uts: "utsNsId",
+  cgroup: "cgroupNsId",
+};
 
 export function u32Bytes(...values: readonly number[]): Uint8Array {
   const bytes = Buffer.alloc(values.length * 4);
@@ -68,6 +82,10 @@ export class ImageSetIds {
   readonly #sockets: number[] = [];
   readonly #mms: number[] = [];
   readonly #taskIds: { filesId: number; fsId: number; sighandId: number }[] = [];
+  readonly #namespaces: number[] = [];
+  readonly #namespacesOfTasks = new Map<number, NamespaceNumbers>();
+  /** Objects that are the content of a file in a tmpfs, which has an image of its own. */
+  readonly #tmpfsObjects: ReadonlySet<number>;
   /** Entry of "/" for tasks whose root is the dumper's. */
   readonly rootDirectoryId: number;
 
@@ -76,10 +94,12 @@ export class ImageSetIds {
     readonly foreign: ForeignReader,
     private readonly kinds: Readonly<Record<FileKind, FileMapping>>,
   ) {
+    this.#tmpfsObjects = new Set(tables.mountEntries.flatMap(({ object }) => (object === null ? [] : [object])));
     this.#fileEntries();
     this.#shared();
     this.#inodes();
     this.#perTask();
+    this.#perNamespace();
     this.rootDirectoryId = this.#rootDirectory();
   }
 
@@ -121,6 +141,21 @@ export class ImageSetIds {
 
   ghostId(object: number): number {
     return this.#ghosts.get(object) ?? 0;
+  }
+
+  /** Rows of objects that have an image of their own, as nothing else has their content. */
+  get ghosts(): IterableIterator<number> {
+    return this.#ghosts.keys();
+  }
+
+  /** Number of a namespace of the tree's own, as in the names of its images. */
+  namespaceId(row: number): number {
+    return at(this.#namespaces, row);
+  }
+
+  /** Those of the tree's own, and of others the dumper's. */
+  namespacesOf(task: number): NamespaceNumbers {
+    return this.#namespacesOfTasks.get(task) ?? hostNamespaces;
   }
 
   /** Rows of the threads of a task, the leader first. */
@@ -244,13 +279,26 @@ export class ImageSetIds {
       for (const number of [shmid, plain]) if (number !== undefined) memoryNumbers.take(number);
       return { inodeId, shmid: shmid ?? plain };
     });
+    // In an IPC namespace of the tree's own, System V segments are known by their ids.
+    const segments = new Map(this.#ownSegments().map(({ object, id }) => [object, id]));
+    for (const id of segments.values()) memoryNumbers.take(id);
     objects.forEach((object, row) => {
       if (object.kind !== "memfd" && object.kind !== "shared_memory") return;
       const known = kept[row];
-      const shmid = known?.shmid ?? memoryNumbers.fresh();
+      const shmid = segments.get(row) ?? known?.shmid ?? memoryNumbers.fresh();
       const inodeId = known?.inodeId ?? (object.kind === "memfd" ? inodeNumbers.fresh() : undefined);
       this.#sharedMemory.set(row, { inodeId, shmid });
     });
+  }
+
+  #ownSegments(): Tables["sysvSegments"] {
+    const { namespaces, sysvSegments } = this.tables;
+    return namespaces.some(({ kind }) => kind === "ipc") ? sysvSegments : [];
+  }
+
+  /** True for a System V segment that a set in an IPC namespace of its own has as one. */
+  isSegment(object: number | null): boolean {
+    return object !== null && this.#ownSegments().some((segment) => segment.object === object);
   }
 
   /** Ghosts, pipes and sockets. Inode numbers serve where they fit into 32 bits and are unique. */
@@ -260,10 +308,24 @@ export class ImageSetIds {
     const keptGhosts = objects.map((_, row) => this.#kept({ table: "objects", row }, "ghost-id")[0]);
     for (const id of keptGhosts) if (id !== undefined) ghosts.take(id);
     objects.forEach((object, row) => {
-      if (isRemoved(object)) this.#ghosts.set(row, keptGhosts[row] ?? ghosts.fresh());
+      if (isRemoved(object) && !this.#tmpfsObjects.has(row)) this.#ghosts.set(row, keptGhosts[row] ?? ghosts.fresh());
     });
     this.#pipes.push(...uniqueInodes(pipes.map((pipe) => pipe.ino)));
     this.#sockets.push(...uniqueInodes(sockets.map((socket) => socket.ino)));
+  }
+
+  #perNamespace(): void {
+    const { namespaces, taskNamespaces } = this.tables;
+    const numbers = new Numbers();
+    for (const number of Object.values(hostNamespaces)) numbers.take(number);
+    const kept = namespaces.map((_, row) => this.#kept({ table: "namespaces", row }, "id")[0]);
+    for (const number of kept) if (number !== undefined) numbers.take(number);
+    for (const row of namespaces.keys()) this.#namespaces.push(kept[row] ?? numbers.fresh());
+    for (const { task, namespace } of taskNamespaces) {
+      const kind = namespaces[namespace]?.kind;
+      if (kind === undefined) continue;
+      this.#namespacesOfTasks.set(task, { ...this.namespacesOf(task), [namespaceKeys[kind]]: this.namespaceId(namespace) });
+    }
   }
 
   #perTask(): void {

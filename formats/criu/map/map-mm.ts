@@ -72,7 +72,7 @@ export function mmFromWire(builder: ModelBuilder, pid: number, entry: MmEntry, c
 
 function addVma(builder: ModelBuilder, mm: number, entry: MmEntry, vma: VmaEntry, image: string, path: string): void {
   const { tables } = builder;
-  const kind = kindOf(vma);
+  const kind = builder.wire.segments.has(Number(vma.shmid)) && (vma.status & areaStatus.sysvIpc) !== 0 ? "anon_shared" : kindOf(vma);
   const object = objectOfVma(builder, vma, kind, image, path);
   const isFile = kind === "file_private" || kind === "file_shared";
   const mayWrite = kind !== "file_shared" || (vma.fdflags & 3) === readWrite || (vma.prot & 2) !== 0;
@@ -188,7 +188,7 @@ export function vmaToWire(context: ImageSetIds, row: number): VmaEntry {
   const isAnonymousShared = vma.object !== null && object?.kind === "shared_memory" && !context.isMemoryFile(vma.object);
   if (isAnonymousShared && vma.object !== null) {
     entry.flags |= mapFlag.shared | mapFlag.anonymous;
-    entry.status |= areaStatus.anonShared;
+    entry.status |= areaStatus.anonShared | (context.isSegment(vma.object) ? areaStatus.sysvIpc : 0);
     entry.shmid = BigInt(context.sharedMemory(vma.object).shmid);
   } else if (vma.object !== null) {
     fileArea(context, vma, vma.object, entry);

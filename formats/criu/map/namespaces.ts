@@ -1,21 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Namespaces of the tree's own in an image set: who lives in which, names, users, mounts. */
 import { decodeText } from "../../../src/bytes/text.js";
-import {
-  idMapRow,
-  type MountRow,
-  mountRow,
-  type NamespaceKind,
-  namespaceRow,
-  networkAddressRow,
-  networkDeviceRow,
-  taskNamespaceRow,
-} from "../../../src/gen/tables.js";
+import { idMapRow, type MountRow, mountRow, type NamespaceKind, namespaceRow, taskNamespaceRow } from "../../../src/gen/tables.js";
 import { someOf } from "../../../src/adapter/losses.js";
 import type { ModelBuilder } from "../builder.js";
 import { type MountEntry, MountEntrySchema, UserNamespaceSchema, UtsNamespaceSchema } from "../gen/namespaces_pb.js";
 import type { KernelIds } from "../gen/tree_pb.js";
+import { u32Bytes } from "../ids/image-set-ids.js";
 import { list, optionalOne } from "../wire/image-lists.js";
+import { fsTypes } from "./fs-types.js";
+import { addIpc } from "./ipc-images.js";
+import { addNetwork } from "./network-images.js";
+import { mountToWire, propagation, userToWire, utsToWire, whereItWas } from "./namespace-images.js";
 
 /** Which id of a task tells it; user namespaces come first, as they own the others. */
 const kinds = [
@@ -39,31 +35,7 @@ const lossOrder = [
   ["cgroupNsId", "cgroup"],
 ] as const satisfies readonly (readonly [keyof KernelIds, string])[];
 
-/** Numbers of mnt_entry.fstype; 0 and 16: the name is beside it. */
-const fsTypes = new Map([
-  [1, "proc"],
-  [2, "sysfs"],
-  [3, "devtmpfs"],
-  [4, "binfmt_misc"],
-  [5, "tmpfs"],
-  [6, "devpts"],
-  [8, "pstore"],
-  [9, "securityfs"],
-  [10, "fusectl"],
-  [11, "debugfs"],
-  [12, "cgroup"],
-  [13, "aufs"],
-  [14, "mqueue"],
-  [15, "fuse"],
-  [17, "overlay"],
-  [18, "autofs"],
-  [19, "tracefs"],
-  [23, "cgroup2"],
-]);
-
 const madeAnew: ReadonlySet<string> = new Set(["proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2"]);
-/** IFF_UP | IFF_LOOPBACK | IFF_RUNNING */
-const loopbackUp = 0x49;
 /** MS_* flags that rows have: see the field `flags`. */
 const keptFlags = 0x20_0d0f;
 
@@ -117,8 +89,16 @@ function addNamespace(builder: ModelBuilder, kind: NamespaceKind, id: number, ow
         domainName: names ? decodeText(names.domainname) : "",
       }),
     ) - 1;
+  const anchor = { table: "namespaces", row } as const;
+  builder.foreign.add(anchor, "id", u32Bytes(id));
+  if (names) {
+    builder.deltas.push((context, foreign) => foreign.addDelta(anchor, "uts", UtsNamespaceSchema, names, utsToWire(context, row)));
+  }
   if (kind === "user") {
     const entry = optionalOne(wire.set, `userns-${id}.img`, "userns", UserNamespaceSchema);
+    if (entry) {
+      builder.deltas.push((context, foreign) => foreign.addDelta(anchor, "user", UserNamespaceSchema, entry, userToWire(context, row)));
+    }
     for (const [which, lines] of [
       ["uid", entry?.uidMap],
       ["gid", entry?.gidMap],
@@ -128,28 +108,11 @@ function addNamespace(builder: ModelBuilder, kind: NamespaceKind, id: number, ow
       }
     }
   }
-  // The set of a container engine says nothing of the network, which is not the engine's to keep.
-  if (kind === "network") addLoopback(builder, row);
+  if (kind === "network") addNetwork(builder, id, row);
+  if (kind === "ipc") addIpc(builder, id);
   if (kind === "mount") addMounts(builder, id, row);
   return row;
 }
-
-function addLoopback({ tables }: ModelBuilder, namespace: number): void {
-  const device = tables.networkDevices.push(networkDeviceRow({ namespace, index: 1, flags: loopbackUp, mtu: 65536, name: "lo" })) - 1;
-  tables.networkAddresses.push(
-    networkAddressRow({ device, family: 2, prefixLength: 8, scope: hostScope, local: Uint8Array.of(127, 0, 0, 1) }),
-    networkAddressRow({
-      device,
-      family: 10,
-      prefixLength: 128,
-      scope: hostScope,
-      local: Uint8Array.of(...new Array<number>(15).fill(0), 1),
-    }),
-  );
-}
-
-/** RT_SCOPE_HOST */
-const hostScope = 254;
 
 /** Device of a filesystem as CRIU writes it. */
 const splitDevice = (device: number): { devMajor: number; devMinor: number } => ({ devMajor: device >>> 20, devMinor: device & 0xf_ffff });
@@ -166,6 +129,9 @@ function addMounts(builder: ModelBuilder, id: number, namespace: number): void {
     const index = tables.mounts.push(mountOf(builder, entry, parent, namespace)) - 1;
     rowOf.set(entry.mntId, index);
     builder.mountDevices.set(index, entry.rootDev);
+    builder.deltas.push((context, foreign) => {
+      foreign.addDelta({ table: "mounts", row: index }, "mount", MountEntrySchema, entry, mountToWire(context, index));
+    });
   }
 }
 
@@ -188,7 +154,8 @@ function mountOf(builder: ModelBuilder, entry: MountEntry, parent: number | null
   const { mounts } = builder.tables;
   const fsType = entry.fsname.length > 0 ? decodeText(entry.fsname) : (fsTypes.get(entry.fstype) ?? "");
   const [point, root] = [decodeText(entry.mountpoint).replace(/^\.?\/*/, "/"), decodeText(entry.root)];
-  const name = entry.extKey.length > 0 ? decodeText(entry.extKey) : "";
+  const key = entry.extKey.length > 0 ? decodeText(entry.extKey) : "";
+  const name = key === whereItWas ? "" : key;
   const device = splitDevice(entry.rootDev);
   const base = {
     namespace,
@@ -196,7 +163,7 @@ function mountOf(builder: ModelBuilder, entry: MountEntry, parent: number | null
     flags: entry.flags & keptFlags,
     peers: entry.sharedId,
     master: entry.masterId,
-    superFlags: entry.sbFlags & 1,
+    superFlags: (entry.sbFlags & 1) + ((entry.flags & propagation.unbindable) === 0 ? 0 : 2 ** 31),
     point,
     root,
     fsType,
@@ -206,6 +173,7 @@ function mountOf(builder: ModelBuilder, entry: MountEntry, parent: number | null
     ...device,
   };
   if (parent === null) return mountRow({ ...base, origin: "rootfs", source: "" });
+  if (key === whereItWas) return mountRow({ ...base, origin: "bind" });
   const isSame = (row: MountRow): boolean =>
     row.namespace === namespace && row.devMajor === device.devMajor && row.devMinor === device.devMinor;
   const earlier = mounts.findIndex((row) => isSame(row) && row.origin === "made" && (row.root === "/" || root.startsWith(row.root)));

@@ -44,6 +44,13 @@ const magics: Readonly<Record<string, number>> = {
   utsns: 0x54473203,
   userns: 0x55474906,
   mountpoints: 0x55563928,
+  "ipcns-var": 0x53115007,
+  "ipcns-shm": 0x46283044,
+  "ipcns-sem": 0x59573019,
+  "ipcns-msg": 0x55453737,
+  netdev: 0x57373951,
+  netns: 0x55933752,
+  cgroup: 0x59383330,
 };
 
 /** An image of CRIU before 3.4 with the open files of one kind. */

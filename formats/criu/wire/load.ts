@@ -41,6 +41,7 @@ import { type TcpStream, TcpStreamSchema } from "../gen/sockets_pb.js";
 import type { ImageSet } from "./image-set.js";
 import { inventoryName, isModelled } from "./image-types.js";
 import { list, one, openRaw, optionalList, optionalOne } from "./image-lists.js";
+import { segmentIds } from "../map/ipc-images.js";
 import { taskStateFromWire } from "../map/map-core.js";
 import { actionsOfOldSet, loadFiles, remapsOfPaths } from "./old-forms.js";
 
@@ -92,6 +93,8 @@ export interface WireSet {
   readonly terminalData: readonly TtyData[];
   readonly fileLocks: readonly FileLock[];
   readonly seccomp: readonly SeccompFilter[];
+  /** Ids of the System V segments in an IPC namespace of the tree's own. */
+  readonly segments: ReadonlySet<number>;
   /** Images outside the model, by name. */
   readonly carried: ReadonlyMap<string, Uint8Array>;
   /** Images outside the model that are too big to carry. */
@@ -158,6 +161,7 @@ export function loadSet(set: ImageSet): WireSet {
     terminalData: optionalList(set, "tty-data.img", "tty-data", TtyDataSchema),
     fileLocks: optionalList(set, "filelocks.img", "filelocks", FileLockSchema),
     seccomp: optionalOne(set, "seccomp.img", "seccomp", SeccompEntrySchema)?.seccompFilters ?? [],
+    segments: segmentIds(set, ids.get(tree[0]?.pid ?? 0)?.ipcNsId ?? 0),
     ...carriedImages(set),
   };
 }

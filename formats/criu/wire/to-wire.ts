@@ -58,7 +58,7 @@ export function idsToWire(context: ImageSetIds, row: number): KernelIds {
   return create(KernelIdsSchema, {
     vmId: task.mm === null ? 0 : context.vmId(task.mm),
     ...context.task(row),
-    ...hostNamespaces,
+    ...context.namespacesOf(row),
   });
 }
 

@@ -4,7 +4,7 @@ import { create } from "@bufbuild/protobuf";
 import type { ModelBuilder } from "../../../formats/criu/builder.js";
 import { type FileEntry, FileEntrySchema } from "../../../formats/criu/gen/files_pb.js";
 import { InetSocketSchema, type InetSocket, type UnixSocket, UnixSocketSchema } from "../../../formats/criu/gen/sockets_pb.js";
-import { hostNamespaces, type ImageSetIds } from "../../../formats/criu/ids/image-set-ids.js";
+import type { ImageSetIds } from "../../../formats/criu/ids/image-set-ids.js";
 import { fileType } from "../../../formats/criu/map/file-types.js";
 import type { FileMapping } from "../../../formats/criu/map/kind.js";
 import { deviceOf, ownerToWire } from "../../../formats/criu/map/map-object.js";
@@ -215,7 +215,7 @@ function socketToWire(context: ImageSetIds, fileRow: number, file: OpenFileRow):
     backlog: socket.backlog,
     fown: ownerToWire(file),
     opts: optionsToWire(options, socket.family, isTcp),
-    nsId: hostNamespaces.netNsId,
+    nsId: context.namespacesOf(0).netNsId,
   };
   if (socket.family === family.unix) {
     const usk = create(UnixSocketSchema, {
