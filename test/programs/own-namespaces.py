@@ -101,7 +101,8 @@ while True:
         asked += 1
         tcp = connect()
     report = dict(
-        count=count, asked=asked, pid=os.getpid(), parent=os.getppid(), child=child, session=os.getsid(0), host=socket.gethostname(), tcp=tcp,
+        count=count, asked=asked, pid=os.getpid(), parent=os.getppid(), child=child, session=os.getsid(0), tcp=tcp,
+        host=socket.gethostname(),
         processes=sorted(int(name) for name in os.listdir("/proc") if name.isdigit()),
         maps=[open("/proc/self/" + name).read().split() for name in ("uid_map", "gid_map")],
         mounts=[line.split(" ")[3:6] + line.split(" - ")[1].split(" ")[:1] for line in open("/proc/self/mountinfo") if place in line],
