@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes what namespaces of its own can hold, and reports every 50 ms what it sees of it. Arguments: a directory, and a place for a tmpfs."""
+"""Makes what namespaces of its own can hold, and reports every 50 ms what it sees. Arguments: a directory, and a place for a tmpfs."""
 import ctypes, json, os, socket, subprocess, sys, threading, time
 
 libc = ctypes.CDLL(None, use_errno=True)
