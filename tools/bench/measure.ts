@@ -123,15 +123,17 @@ function emptied(folder: string): string {
   return folder;
 }
 
-/** Milliseconds until the program runs. It runs when this resolves. */
-async function resumed([command, ...args]: Command, clock: string): Promise<number> {
+/** Milliseconds until the program runs; `stop` ends what waits for it. */
+async function resumed([command, ...args]: Command, clock: string): Promise<{ readonly ms: number; stop(): void }> {
   const begin = realtime();
   const child = spawn(command, args, { stdio: "ignore", detached: true });
   child.once("exit", () => undefined);
   await until("the program runs again", () => clockWord(clock, 1) > begin);
-  const took = Number(clockWord(clock, 1) - begin) / 1e6;
-  if (child.pid !== undefined && child.exitCode === null) process.kill(child.pid, "SIGTERM");
-  return took;
+  const ms = Number(clockWord(clock, 1) - begin) / 1e6;
+  const stop = (): void => {
+    if (child.pid !== undefined && child.exitCode === null && child.signalCode === null) process.kill(child.pid, "SIGTERM");
+  };
+  return { ms, stop };
 }
 
 /** A turn of one engine. `program` makes the load, its last word follows; `directory` is a place for files. */
@@ -154,15 +156,22 @@ export async function measure(engine: Engine, { kind }: Load, [program, ...args]
       packed = (await timed(engine.packed(pid, emptied(folder)))).ms;
       packedImage = sizeOf(folder);
     }
-    // The first dump has changed nothing in the program; its image makes room.
-    const killing = kind === "pages" ? (await timed(engine.killing(pid, emptied(folder)))).ms : Number.NaN;
     await end(pid);
-    const resume = await resumed(engine.resume(folder), clock);
-    let lazy = Number.NaN;
-    if (kind === "pages" && engine.resumeLazily !== undefined) {
-      await end(pid);
-      lazy = await resumed(engine.resumeLazily(folder), clock);
+    const eager = await resumed(engine.resume(folder), clock);
+    let [killing, lazy] = [Number.NaN, Number.NaN];
+    if (kind === "pages") {
+      // Of the resumed program: that of before has shared its pages with a fork.
+      killing = (await timed(engine.killing(pid, emptied(folder)))).ms;
+      if (engine.resumeLazily !== undefined) {
+        await end(pid);
+        const later = await resumed(engine.resumeLazily(folder), clock);
+        lazy = later.ms;
+        later.stop();
+      }
     }
+    eager.stop();
+    await end(pid);
+    const resume = eager.ms;
     return { frozen, dump, cpu, killing, resume, lazy, peak, image, packed, packedImage };
   } finally {
     await end(pid);
