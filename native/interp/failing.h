@@ -13,6 +13,8 @@ struct context {
 	/* Compressed stored bytes; see the op frames. */
 	const struct restore_frame *frames;
 	uint64_t num_frames;
+	/* 1 + the userfaultfd that stored pages come by, 0: none; see the op populate. */
+	int32_t filler;
 };
 
 static const char *text_at(struct context *context, uint32_t offset)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Stored bytes: read from the image and summed while the processor still has them in its cache. */
 #pragma once
+#include "fill.h"
 #include "stored.h"
 #include "../common/crc32c.h"
 
@@ -40,6 +41,34 @@ static int64_t load_frames(struct context *context, int32_t fd, const struct res
 	return result ? result : total;
 }
 
+/* The same where pages come by a userfaultfd. */
+static int64_t load_filling(struct context *context, int32_t fd, const struct restore_piece *pieces, uint64_t count, uint64_t offset,
+	uint64_t base, struct crc32c *summing)
+{
+	struct inflating inflating;
+	int64_t total = 0, result = begin_inflating(&inflating, context, fd);
+	int64_t buffer = syscall6(SYS_mmap, 0, LOAD_BYTES, 3, 0x22, (uint64_t)-1, 0);
+	if (!result && is_error(buffer)) result = buffer;
+	while (count && !result) {
+		uint64_t taken = 0, length = 0;
+		while (taken < count && length + pieces[taken].length <= LOAD_BYTES) length += pieces[taken++].length;
+		if (!taken) result = -EINVAL; /* no chunk is so long */
+		else result = read_stored(&inflating, offset + (uint64_t)total, (uint8_t *)buffer, length);
+		const uint8_t *from = (const uint8_t *)buffer;
+		for (uint64_t i = 0; i < taken && !result; from += pieces[i++].length) {
+			struct restore_piece piece = { .address = (uint64_t)from, .length = pieces[i].length, .sum = pieces[i].sum };
+			if (summing && !are_sums_right(&piece, 1, 0, summing)) result = -EBADMSG;
+			else result = fill(context->filler - 1, pieces[i].address + base, from, pieces[i].length);
+		}
+		total += (int64_t)length;
+		pieces += taken;
+		count -= taken;
+	}
+	if (!is_error(buffer)) sys(SYS_munmap, (uint64_t)buffer, LOAD_BYTES, 0);
+	end_inflating(&inflating);
+	return result ? result : total;
+}
+
 /* See the op load in restore_program.ksy. */
 static int64_t load(struct context *context, int32_t fd, const struct restore_piece *pieces, uint64_t count, uint64_t offset,
 	uint64_t base, uint64_t no_verify)
@@ -49,6 +78,7 @@ static int64_t load(struct context *context, int32_t fd, const struct restore_pi
 	int64_t total = 0;
 	crc32c_look(&state);
 	int is_summed = !no_verify && state.has_words;
+	if (fd >= 0 && context->filler) return load_filling(context, fd, pieces, count, offset, base, is_summed ? &state : 0);
 	if (fd >= 0 && context->num_frames && offset >= context->frames->offset)
 		return load_frames(context, fd, pieces, count, offset, base, is_summed ? &state : 0);
 	while (count) {

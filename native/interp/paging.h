@@ -4,11 +4,11 @@
 #include "load.h"
 
 enum {
-	SYS_read = 0, SYS_poll = 7, SYS_ioctl = 16, SYS_sched_yield = 24, SYS_recvmsg = 47, SYS_getppid = 110, SYS_dup3 = 292,
+	SYS_read = 0, SYS_poll = 7, SYS_sched_yield = 24, SYS_recvmsg = 47, SYS_getppid = 110, SYS_dup3 = 292,
 	SYS_pidfd_send_signal = 424, SYS_pidfd_open = 434,
-	UFFDIO_WAKE = 0x8010aa02, UFFDIO_COPY = 0xc028aa03, UFFDIO_ZEROPAGE = 0xc020aa04,
+	UFFDIO_WAKE = 0x8010aa02, UFFDIO_ZEROPAGE = 0xc020aa04,
 	UFFD_EVENT_PAGEFAULT = 0x12, UFFD_EVENT_FORK = 0x13, UFFD_EVENT_REMAP = 0x14, UFFD_EVENT_REMOVE = 0x15, UFFD_EVENT_UNMAP = 0x16,
-	EINTR = 4, EBADF = 9, EAGAIN = 11, ENOMEM = 12, ENOTTY = 25,
+	EINTR = 4, EBADF = 9, ENOMEM = 12, ENOTTY = 25,
 	POLLIN = 1, O_CLOEXEC = 02000000, MSG_CMSG_CLOEXEC = 0x40000000,
 	/* Of a chunk: a mask has 64 bits. */
 	MAX_PAGES = 64,

@@ -35,6 +35,12 @@ export const MADV = {
   guardInstall: 102,
 } as const;
 export const MLOCK_ONFAULT = 1;
+/** userfaultfd(2) and its ioctls (linux/userfaultfd.h). */
+export const UFFD_USER_MODE_ONLY = 1;
+export const UFFD_API = 0xaan;
+export const UFFDIO_API = 0xc018aa3f;
+export const UFFDIO_REGISTER = 0xc020aa00;
+export const UFFDIO_REGISTER_MODE_MISSING = 1n;
 export const O = {
   rdonly: openFlags.RDONLY,
   wronly: openFlags.WRONLY,

@@ -19,7 +19,7 @@ import { lazyRunSize, lazySpaceSize, memoryModeValues, optionSlotValues } from "
 import type { Checkpoint } from "../model/checkpoint.js";
 import { chunkSize } from "../model/stored-chunks.js";
 import type { SharedRange } from "../model/shared-pages.js";
-import { CLONE, O, PR, WAIT, pageSize } from "./constants.js";
+import { CLONE, O, PR, UFFD_API, UFFDIO_API, UFFDIO_REGISTER, UFFDIO_REGISTER_MODE_MISSING, WAIT, pageSize } from "./constants.js";
 import { type Inheritance, subtract } from "./inheritance.js";
 import type { DataRef, Label, Shared, Slot } from "./operands.js";
 import { runsOf } from "./page-loading.js";
@@ -33,11 +33,7 @@ const leastOfSpace = 1n << 20n;
 /** Flags of mappings that are read before. */
 const neverLazy = vm.lo | vm.lf | vm.wf | vm.dp | vm.ht | vm.io | vm.pf | vm.um | vm.uw | vm.ui | vm.ss;
 
-/** ioctls of a userfaultfd, and what the pager wants to be told: EVENT_FORK, EVENT_REMAP, EVENT_REMOVE, EVENT_UNMAP. */
-const UFFD_API = 0xaan;
-const UFFDIO_API = 0xc018aa3f;
-const UFFDIO_REGISTER = 0xc020aa00;
-const UFFDIO_REGISTER_MODE_MISSING = 1n;
+/** What the pager wants to be told: EVENT_FORK, EVENT_REMAP, EVENT_REMOVE, EVENT_UNMAP. */
 const events = (1n << 1n) | (1n << 2n) | (1n << 3n) | (1n << 6n);
 
 const [SOL_SOCKET, SCM_RIGHTS, AF_UNIX, SOCK_SEQPACKET] = [1, 1, 1, 5];
@@ -147,6 +143,8 @@ export class LazyMemory {
     b.op("keep", [this.#pager.u4], { store: result });
     b.syscall("exit_group", [result]);
     b.place(pager);
+    // Not of the keeper's session: a signal for one of them is none for the other.
+    b.syscall("setsid", [], { expect: "any" });
     b.syscall("prctl", [PR.setName, b.string("crimg-pager"), 0, 0, 0], { expect: "any" });
     b.op("page", [pagerFd.image, pagerFd.socket, this.#table(), this.spaces.size, b.noVerify, this.failure]);
     b.syscall("exit_group", [0]);

@@ -3,9 +3,19 @@
  * The stored pages of an address space. Much of it is read by two: the task and a helper, a child that shares its
  * memory and ends when its half is read, since most of the time goes into making pages and not into copying.
  */
-import type { ExtentRow } from "../gen/tables.js";
+import { type ExtentRow, vmaVmFlagsBits as vm } from "../gen/tables.js";
 import { alignUp } from "./align.js";
-import { PROT, WAIT, hugePageSize } from "./constants.js";
+import {
+  hugePageSize,
+  O,
+  PROT,
+  UFFD_API,
+  UFFD_USER_MODE_ONLY,
+  UFFDIO_API,
+  UFFDIO_REGISTER,
+  UFFDIO_REGISTER_MODE_MISSING,
+  WAIT,
+} from "./constants.js";
 import type { Slot } from "./operands.js";
 import { inImage, longRuns, readExtents, type StoredIn } from "./page-loading.js";
 import type { ProcessMaker } from "./process.js";
@@ -26,11 +36,62 @@ export interface ReadingParts {
 /** Bytes from which a helper is worth the making. */
 const worthHelp = 32n << 20n;
 
+/** Flags of mappings that a userfaultfd is not for. */
+const neverFilled = vm.hg | vm.ht | vm.lo | vm.lf | vm.dp | vm.io | vm.pf | vm.um | vm.uw | vm.ui | vm.ss;
+/** Bytes of which some are made huge pages to see what that takes. */
+const trial = 16n << 20n;
+
 /** Ops of the task: reads the extents (ascending, disjoint) into the mappings that `plans` made. */
 export function readPages(parts: ReadingParts, plans: readonly VmaPlan[], extents: readonly Extent[]): void {
   const total = extents.reduce((sum, { length }) => sum + length, 0n);
-  if (total < worthHelp) readPart(parts, plans, extents);
-  else readInHalves(parts, plans, splitAfter(extents, total / 2n));
+  const learnt = parts.builder.slot("what huge pages have saved");
+  if (total < worthHelp) readPart(parts, plans, extents, learnt);
+  else {
+    const { builder: b } = parts;
+    const filler = beginFilling(b, plans, extents, learnt);
+    readInHalves(parts, plans, splitAfter(extents, total / 2n), learnt, filler);
+    const done = b.label("no userfaultfd has to be closed");
+    b.jumpIf(filler, "lt", 0, done);
+    b.op("populate", [-1n, 0, 0]);
+    b.syscall("close", [filler]);
+    b.place(done);
+  }
+}
+
+/** Mappings that pages can be made in before they are read. */
+function mayPopulate({ vma, loadProt, source, isSeparate }: VmaPlan): boolean {
+  return source === "mmap" && vma.kind === "anon_private" && !isSeparate && (loadProt & PROT.write) !== 0;
+}
+
+/**
+ * Ops that find out how pages come: as huge ones if these are quickly had, else by a userfaultfd (which then is in the slot
+ * that is returned), else as populate makes them. A mapping is registered whole: a part would be one of its own from then on,
+ * and not become one with the rest again.
+ */
+function beginFilling(b: ProgramBuilder, plans: readonly VmaPlan[], extents: readonly Extent[], learnt: Slot): Slot {
+  const filler = b.slot("userfaultfd that pages come by");
+  const known = b.label("it is known how pages come");
+  b.compute(filler, "move", -1n);
+  const large = plans.filter((plan) => mayPopulate(plan) && longRuns(extents, plan.vma.start, plan.vma.end).length > 0);
+  const mayHide = large.filter(({ vma }) => (vma.vmFlags & neverFilled) === 0n);
+  const [first] = large.flatMap(({ vma }) => longRuns(extents, vma.start, vma.end));
+  if (first === undefined || mayHide.length === 0) return filler;
+  b.op("populate", [first.address, first.length < trial ? first.length : trial, learnt.address]);
+  b.jumpIf(learnt, "ge", 1, known);
+  const cannot = b.label("no userfaultfd for pages");
+  b.syscall("userfaultfd", [O.cloexec | O.nonblock | UFFD_USER_MODE_ONLY], { store: filler, orElse: known });
+  b.syscall("ioctl", [filler, UFFDIO_API, b.u8s(UFFD_API, 0, 0)], { orElse: cannot });
+  for (const { vma } of mayHide) {
+    const range = b.u8s(vma.start, vma.end - vma.start, UFFDIO_REGISTER_MODE_MISSING, 0);
+    b.syscall("ioctl", [filler, UFFDIO_REGISTER, range], { orElse: cannot });
+  }
+  b.op("populate", [filler, 0, 0]);
+  b.jump(known);
+  b.place(cannot);
+  b.syscall("close", [filler]);
+  b.compute(filler, "move", -1n);
+  b.place(known);
+  return filler;
 }
 
 /**
@@ -41,30 +102,40 @@ function readInHalves(
   parts: ReadingParts,
   plans: readonly VmaPlan[],
   [first, second]: readonly [readonly Extent[], readonly Extent[]],
+  learnt: Slot,
+  filler: Slot,
 ): void {
   const b = parts.builder;
   const help = b.label("second half of the pages");
   const done = b.label("all pages are read");
   const status = b.buffer(8);
   const helper = parts.processes.helper(parts.spareId(), help);
-  readPart(parts, plans, first);
+  readPart(parts, plans, first, learnt, filler);
   b.jumpIf(helper, "lt", 0, help);
   b.syscall("wait4", [helper, status, WAIT.wall, 0], { message: "see the helper that reads pages end" });
   b.jumpIf(status.u4, "eq", 0, done);
   b.fail("the helper that reads pages was killed", "there may not be enough memory");
   b.place(help);
-  readPart(parts, plans, second);
+  readPart(parts, plans, second, learnt, filler);
   b.jumpIf(helper, "lt", 0, done);
   b.syscall("exit", [0]);
   b.place(done);
 }
 
-function readPart({ builder: b, imageFd, parents }: ReadingParts, plans: readonly VmaPlan[], extents: readonly Extent[]): void {
-  const learnt = b.slot("what huge pages have saved");
-  for (const { vma, loadProt, source, isSeparate } of plans) {
-    if (source !== "mmap" || vma.kind !== "anon_private" || isSeparate || (loadProt & PROT.write) === 0) continue;
-    for (const { address, length } of longRuns(extents, vma.start, vma.end)) b.op("populate", [address, length, learnt.address]);
+function readPart(
+  { builder: b, imageFd, parents }: ReadingParts,
+  plans: readonly VmaPlan[],
+  extents: readonly Extent[],
+  learnt: Slot,
+  filler?: Slot,
+): void {
+  const come = b.label("pages come as they are read");
+  if (filler !== undefined) b.jumpIf(filler, "ge", 0, come);
+  for (const plan of plans) {
+    if (!mayPopulate(plan)) continue;
+    for (const { address, length } of longRuns(extents, plan.vma.start, plan.vma.end)) b.op("populate", [address, length, learnt.address]);
   }
+  b.place(come);
   for (const file of [inImage(imageFd), ...parents]) {
     const own = parents.length === 0 ? extents : extents.filter(({ source }) => source === file.source);
     readExtents(b, file, own, (address) => address, "memory");
