@@ -10,11 +10,7 @@
 import { alignUp } from "./align.js";
 import { ByteWriter } from "../bytes/byte-writer.js";
 import {
-  argModeValues,
   controlHeaderSize,
-  expectValues,
-  opFlagsBits,
-  opKindValues,
   opSize,
   programHeader,
   programHeaderSize,
@@ -23,17 +19,15 @@ import {
 } from "../gen/restore-program.js";
 import { errno as errnoNumbers, errorTexts } from "../linux/errno.js";
 import { putChecksum } from "./checksum.js";
-import { type Arg, DataRef, type Label, type Operand, Shared, Slot } from "./operands.js";
-import type { DraftOp, PointerFixup, ProgramBuilder } from "./program-builder.js";
+import { positionOf } from "./op-store.js";
+import { type DataRef, type Label, Slot } from "./operands.js";
+import type { PointerFixup, ProgramBuilder } from "./program-builder.js";
 
 const pageSize = 4096n;
 /** The first process's stack; run() needs about 8 KiB when it reports. */
 const stackSize = 32768;
 /** Behind the stack: copies of the auxiliary vector and of the values of options (struct startup in startup.h). */
 const startupSize = 8192;
-
-/** control_header.supervisor. */
-const supervisorOffset = 24;
 
 export interface LinkedProgram {
   /** The program segment as it lies in the file. */
@@ -72,20 +66,9 @@ interface Layout {
   readonly holeSize: bigint;
   readonly addrProgram: bigint;
   readonly addrSlots: bigint;
-  readonly addrControl: bigint;
-  readonly numCounters: number;
-  readonly numLastingPids: number;
 }
 
 export function linkProgram(builder: ProgramBuilder, entry: Label, options: LinkOptions): LinkedProgram {
-  const text = (message: string | undefined): number => (message ? builder.string(message).offset : 0);
-  // Texts grow the data, so they go in before anything is measured.
-  const texts = new Uint32Array(builder.ops.length * 3);
-  builder.ops.forEach(({ subject, options: { message, hint } }, index) => {
-    texts[index * 3] = text(subject);
-    texts[index * 3 + 1] = text(message);
-    texts[index * 3 + 2] = text(hint);
-  });
   const errors = builder.u4s(...errorTable(builder));
   const usage = builder.string(options.usage);
   const title = builder.string(options.title);
@@ -116,9 +99,6 @@ export function linkProgram(builder: ProgramBuilder, entry: Label, options: Link
     holeSize,
     addrProgram,
     addrSlots: addrProgram + slotsOffset,
-    addrControl: addrProgram + lenMemory,
-    numCounters: builder.counters.length,
-    numLastingPids: builder.pids.length,
   };
   const header = programHeader({
     versionMajor: 1,
@@ -134,7 +114,7 @@ export function linkProgram(builder: ProgramBuilder, entry: Label, options: Link
     lenMemory,
     addrSlots: layout.addrSlots,
     addrStack: addrProgram + stackOffset + BigInt(stackSize),
-    addrControl: layout.addrControl,
+    addrControl: addrProgram + lenMemory,
     lenControl,
     numSlots: builder.slots.length,
     numErrors: errors.size / 4,
@@ -152,8 +132,12 @@ export function linkProgram(builder: ProgramBuilder, entry: Label, options: Link
   const writer = new ByteWriter(programHeaderSize);
   writeProgramHeader(writer, header);
   bytes.set(writer.finish());
-  const opsView = new DataView(bytes.buffer, programHeaderSize, builder.ops.length * opSize);
-  builder.ops.forEach((draft, index) => linkOp(opsView, index * opSize, draft, layout, texts, index * 3));
+  builder.ops.finish(bytes, programHeaderSize, {
+    zeroedOffset: Number(zeroedOffset),
+    numCounters: builder.counters.length,
+    numLastingPids: builder.pids.length,
+    holeSize: Number(holeSize),
+  });
   bytes.set(builder.data.finish(), Number(dataOffset));
   const view = new DataView(bytes.buffer, Number(dataOffset));
   for (const { at, target } of builder.pointers) view.setBigUint64(at.offset, addressOf(target, layout), true);
@@ -167,86 +151,9 @@ export function linkProgram(builder: ProgramBuilder, entry: Label, options: Link
   return { bytes, header: { ...header, checksum: sum }, sums };
 }
 
-/** Offsets in an op record. There may be hundreds of thousands: they are put into place by hand (see `writeOp`). */
-const place = { kind: 0, expect: 1, flags: 2, nr: 4, modes: 8, args: 16, expectA: 64, expectB: 72, store: 80, target: 84, texts: 88 };
-
-function linkOp(view: DataView, at: number, draft: DraftOp, layout: Layout, texts: Uint32Array, firstText: number): void {
-  const { orElse, store, isPatient = false, expect = "any" } = draft.options;
-  view.setUint8(at + place.kind, opKindValues[draft.kind]);
-  view.setUint16(at + place.flags, (orElse === undefined ? 0 : opFlagsBits.else_jump) | (isPatient ? opFlagsBits.patient : 0), true);
-  view.setUint32(at + place.nr, draft.nr, true);
-  for (let index = 0; index < draft.args.length; index++) linkArg(view, at, index, draft.args[index] ?? 0, layout);
-  if (typeof expect === "string") view.setUint8(at + place.expect, expectValues[expect]);
-  else if (typeof expect === "object") {
-    view.setUint8(at + place.expect, expectValues.one_of);
-    view.setBigInt64(at + place.expectA, BigInt(expect[0]), true);
-    view.setBigInt64(at + place.expectB, BigInt(expect[1]), true);
-  } else {
-    view.setUint8(at + place.expect, expectValues.equals);
-    view.setBigInt64(at + place.expectA, BigInt.asIntN(64, BigInt(expect)), true);
-  }
-  view.setUint32(at + place.store, store?.index ?? 0xffff_ffff, true);
-  if (draft.target !== undefined) view.setUint32(at + place.target, positionOf(draft.target), true);
-  for (let index = 0; index < 3; index++) view.setUint32(at + place.texts + index * 4, texts[firstText + index] ?? 0, true);
-}
-
-const twoTo32 = 0x1_0000_0000;
-
-function putArg(view: DataView, op: number, index: number, mode: keyof typeof argModeValues, value: number): void {
-  view.setUint8(op + place.modes + index, argModeValues[mode]);
-  view.setUint32(op + place.args + index * 8, value, true);
-  // Two's complement, for immediates below zero.
-  view.setUint32(op + place.args + index * 8 + 4, Math.floor(value / twoTo32), true);
-}
-
-function linkArg(view: DataView, op: number, index: number, arg: Arg, layout: Layout): void {
-  const put = (mode: keyof typeof argModeValues, value: number): void => putArg(view, op, index, mode, value);
-  if (typeof arg === "number") put("imm", arg);
-  else if (typeof arg === "bigint") {
-    put("imm", 0);
-    view.setBigUint64(op + place.args + index * 8, BigInt.asUintN(64, arg), true);
-  } else if (arg instanceof DataRef) put("data", dataOffsetOf(arg, layout));
-  else if (arg instanceof Slot) put("slot", arg.index);
-  else if (arg instanceof Shared) put("control", sharedOffset(arg, layout));
-  else if (arg.mode === "slot") {
-    put("slot", arg.slot.index);
-    view.setInt32(op + place.args + index * 8 + 4, arg.addend, true);
-  } else put(...operandOf(arg, layout));
-}
-
-function operandOf(arg: Exclude<Operand, { readonly mode: "slot" }>, layout: Layout): readonly [keyof typeof argModeValues, number] {
-  switch (arg.mode) {
-    case "slot_address":
-      return ["slot_address", arg.slot.index];
-    case "mem4":
-    case "mem4s":
-    case "mem8":
-      return [arg.mode, dataOffsetOf(arg.ref, layout)];
-    case "control4":
-      return ["control4", sharedOffset(arg.shared, layout)];
-    case "control_aborted":
-      return ["control4", 0];
-    case "control_supervisor":
-      return ["control", supervisorOffset];
-    case "auxv":
-      return ["auxv", arg.type];
-    case "hole_base":
-      return ["hole", 0];
-    case "hole_end":
-      return ["hole", Number(layout.holeSize)];
-    case "hole_size":
-      return ["imm", Number(layout.holeSize)];
-  }
-}
-
 /** Offset from the start of the data; zeroed buffers lie behind what the file holds. */
 function dataOffsetOf(ref: DataRef, layout: Layout): number {
   return ref.offset + (ref.isZeroed ? Number(layout.zeroedOffset) : 0);
-}
-
-function sharedOffset(shared: Shared, layout: Layout): number {
-  const before = { counter: 0, pid: layout.numCounters, ending_pid: layout.numCounters + layout.numLastingPids };
-  return controlHeaderSize + 4 * (before[shared.kind] + shared.index);
 }
 
 function addressOf(target: PointerFixup["target"], layout: Layout): bigint {
@@ -254,11 +161,6 @@ function addressOf(target: PointerFixup["target"], layout: Layout): bigint {
   if ("hole" in target) return layout.holeBase + target.hole;
   if (target instanceof Slot) return layout.addrSlots + BigInt(target.index * 8);
   return layout.addrProgram + layout.dataOffset + BigInt(dataOffsetOf(target, layout));
-}
-
-function positionOf(label: Label): number {
-  if (label.position === undefined) throw new Error(`label ${label.name} is not placed`);
-  return label.position;
 }
 
 function errorTable(builder: ProgramBuilder): number[] {

@@ -25,6 +25,7 @@ import {
   optionSlotValues,
   pieceSize,
 } from "../gen/restore-program.js";
+import { OpStore } from "./op-store.js";
 import { type Arg, DataRef, Label, Shared, Slot } from "./operands.js";
 import { nr, type SyscallName } from "../linux/syscall-numbers.js";
 import type { ExtentRow } from "../gen/tables.js";
@@ -44,16 +45,6 @@ export interface OpOptions {
   readonly message?: string;
   /** What to do if it fails, one sentence without a full stop. */
   readonly hint?: string;
-}
-
-/** An op before linking. */
-export interface DraftOp {
-  readonly kind: OpKind;
-  readonly nr: number;
-  readonly args: readonly Arg[];
-  readonly options: OpOptions;
-  readonly target?: Label;
-  readonly subject: string;
 }
 
 /** An address in the hole: that many bytes from its base. */
@@ -80,7 +71,7 @@ export interface SumFixup {
 const onlyOutside = [19, 99, 101, 113];
 
 export class ProgramBuilder {
-  readonly ops: DraftOp[] = [];
+  readonly ops = new OpStore((text) => this.string(text).offset);
   readonly data = new ByteWriter(4096);
   /** Bytes of zeroed memory behind the data. */
   zeroedSize = 0;
@@ -395,7 +386,7 @@ export class ProgramBuilder {
 
   #add(kind: OpKind, nr: number, args: readonly Arg[], options: OpOptions = {}, target?: Label): void {
     if (args.length > 6) throw new Error(`${kind}: more than six arguments`);
-    this.ops.push({ kind, nr, args, options, target: target ?? options.orElse, subject: this.#subject });
+    this.ops.add(kind, nr, args, options, target ?? options.orElse, this.#subject);
   }
 }
 

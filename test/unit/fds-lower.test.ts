@@ -24,9 +24,10 @@ import { deviceNumber } from "../../src/lower/fds/removed.js";
 import { planOrigins } from "../../src/kinds/socket/unix/lower-plan.js";
 import { chooseHighFds } from "../../src/lower/high-fds.js";
 import { type Arg, Slot } from "../../src/lower/operands.js";
-import { type DraftOp, ProgramBuilder } from "../../src/lower/program-builder.js";
+import { ProgramBuilder } from "../../src/lower/program-builder.js";
 import { nr } from "../../src/linux/syscall-numbers.js";
 import { Checkpoint } from "../../src/model/checkpoint.js";
+import { type DraftOp, draftsOf } from "../support/draft-ops.js";
 
 const firstHighFd = 1000;
 
@@ -91,7 +92,7 @@ test("every descriptor ends at its number and nothing else is open below the hig
       const from = context.builder.ops.length;
       program.placeDescriptors(0);
       const table = new Map(openBefore.map((number) => [number, "stranger"]));
-      runPlacement(context.builder.ops.slice(from), table, (arg) => (arg instanceof Slot ? arg.name : "?"));
+      runPlacement(draftsOf(context.builder, from), table, (arg) => (arg instanceof Slot ? arg.name : "?"));
       assert.deepEqual(table, new Map(descriptors.map(({ fd, file }) => [fd, `object ${file}`])));
     }),
   );
@@ -138,7 +139,7 @@ test("a pipe is made once, filled, and its ends are the files that name it", () 
   tables.descriptors.push(descriptorRow({ task: 0, fd: 3, file: 0 }), descriptorRow({ task: 0, fd: 4, file: 1 }));
   const context = contextOf(tables);
   new DescriptorProgram(context).openFiles();
-  const { ops } = context.builder;
+  const ops = draftsOf(context.builder);
   assert.equal(calls(ops, "pipe2").length, 1);
   assert.deepEqual(
     calls(ops, "write").map((op) => op.options.expect),
@@ -163,7 +164,7 @@ test("packets are written one by one", () => {
   const context = contextOf(tables);
   new DescriptorProgram(context).openFiles();
   assert.deepEqual(
-    calls(context.builder.ops, "write").map((op) => op.args[2]),
+    calls(draftsOf(context.builder), "write").map((op) => op.args[2]),
     [1, 2, 3],
   );
 });
@@ -179,7 +180,7 @@ test("a terminal on standard output is the caller's stream of the same number", 
   const from = context.builder.ops.length;
   program.placeDescriptors(0);
   const table = new Map<number, string>();
-  runPlacement(context.builder.ops.slice(from), table, (arg) => (arg instanceof Slot ? arg.name : "?"));
+  runPlacement(draftsOf(context.builder, from), table, (arg) => (arg instanceof Slot ? arg.name : "?"));
   assert.deepEqual(
     [...table],
     [
@@ -217,9 +218,9 @@ test("an end whose peer is gone still gets the bytes that wait in it", () => {
   tables.files.push(openFileRow({ kind: "socket", detail: 0, flags: 2 }));
   const context = contextOf(tables);
   new DescriptorProgram(context).openFiles();
-  assert.equal(calls(context.builder.ops, "socketpair").length, 1);
+  assert.equal(calls(draftsOf(context.builder), "socketpair").length, 1);
   assert.deepEqual(
-    calls(context.builder.ops, "sendto").map((op) => op.options.expect),
+    calls(draftsOf(context.builder), "sendto").map((op) => op.options.expect),
     [9],
   );
 });
@@ -234,7 +235,7 @@ test("bound sockets: a stale file is replaced only if nobody answers, a deleted 
   tables.files.push(openFileRow({ kind: "socket", detail: 0, flags: 2 }), openFileRow({ kind: "socket", detail: 1, flags: 2 }));
   const context = contextOf(tables);
   new DescriptorProgram(context).openFiles();
-  const { ops } = context.builder;
+  const ops = draftsOf(context.builder);
   // the probe and the bind both happen in the directory that the relative name counts from
   assert.equal(calls(ops, "chdir").length, 2);
   assert.equal(calls(ops, "connect").length, 1);
@@ -283,10 +284,10 @@ test("what lies in /proc of a process of the tree is opened by its holder, when 
   const context = contextOf(tables);
   const program = new DescriptorProgram(context);
   program.openFiles();
-  assert.equal(calls(context.builder.ops, "openat").length, 1, "only the one of a stranger");
+  assert.equal(calls(draftsOf(context.builder), "openat").length, 1, "only the one of a stranger");
   const from = context.builder.ops.length;
   program.finishDescriptors(0);
-  const late = context.builder.ops.slice(from);
+  const late = draftsOf(context.builder, from);
   assert.equal(calls(late, "openat").length, 1);
   assert.deepEqual(
     calls(late, "pidfd_open").map((op) => op.args[0]),
@@ -300,7 +301,7 @@ test("pidfds of one dead process are of one process again", () => {
   tables.files.push(openFileRow({ kind: "pidfd", object: 0 }), openFileRow({ kind: "pidfd", object: 0 }), openFileRow({ kind: "pidfd" }));
   const context = contextOf(tables);
   new DescriptorProgram(context).openFiles();
-  const { ops } = context.builder;
+  const ops = draftsOf(context.builder);
   assert.equal(calls(ops, "clone3").length, 2);
   assert.equal(calls(ops, "pidfd_open").length, 3);
   assert.equal(calls(ops, "wait4").length, 2);
@@ -316,8 +317,8 @@ test("a client that is not accepted connects last and is not accepted", () => {
   assert.deepEqual(planOrigins(tables.sockets), [{ how: "pending", listener: 1 }, { how: "alone" }]);
   const context = contextOf(tables);
   new DescriptorProgram(context).openFiles();
-  const names = context.builder.ops.map((op) => (op.kind === "syscall" ? op.nr : -1));
-  assert.equal(calls(context.builder.ops, "accept4").length, 0);
+  const names = draftsOf(context.builder).map((op) => (op.kind === "syscall" ? op.nr : -1));
+  assert.equal(calls(draftsOf(context.builder), "accept4").length, 0);
   assert.ok(names.lastIndexOf(nr.connect) > names.indexOf(nr.listen));
 });
 
@@ -327,8 +328,8 @@ test("a TCP connection that is over is broken off by a listener of the restore",
   tables.files.push(openFileRow({ kind: "socket", detail: 0, flags: 2 }));
   const context = contextOf(tables);
   new DescriptorProgram(context).openFiles();
-  assert.equal(calls(context.builder.ops, "accept4").length, 1);
-  assert.equal(calls(context.builder.ops, "bind").length, 1, "the port it had is not taken");
+  assert.equal(calls(draftsOf(context.builder), "accept4").length, 1);
+  assert.equal(calls(draftsOf(context.builder), "bind").length, 1, "the port it had is not taken");
 });
 
 test("descriptors in flight are sent with their message", () => {
@@ -345,7 +346,7 @@ test("descriptors in flight are sent with their message", () => {
   const context = contextOf(tables);
   new DescriptorProgram(context).openFiles();
   assert.deepEqual(
-    calls(context.builder.ops, "sendmsg").map((op) => op.options.expect),
+    calls(draftsOf(context.builder), "sendmsg").map((op) => op.options.expect),
     [1],
   );
 });

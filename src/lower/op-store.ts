@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Ops as they will lie in the image, from the moment at which they are added: a tree of ten thousand threads has half a million
+ * of them, for which objects would take gigabytes and seconds. What depends on where things come to lie is noted, and put
+ * right at the end (`finish`).
+ */
+import { argModeValues, controlHeaderSize, expectValues, opFlagsBits, opKindValues, opSize } from "../gen/restore-program.js";
+import type { OpKind } from "../gen/restore-program.js";
+import { type Arg, DataRef, type Label, type Operand, Shared, Slot } from "./operands.js";
+import type { OpOptions } from "./program-builder.js";
+
+/** Words of 4 bytes in an op, and where in it is what. */
+const wordsOfOp = opSize / 4;
+const word = { head: 0, nr: 1, modes: 2, args: 4, expectA: 16, expectB: 18, store: 20, target: 21, texts: 22 } as const;
+
+const opsOfChunk = 8192;
+
+/** control_header.supervisor. */
+const supervisorOffset = 24;
+
+const twoTo32 = 0x1_0000_0000;
+const noSlot = 0xffff_ffff;
+
+const modes = argModeValues;
+
+/** Numbers of the layout that an argument may have to be raised by. */
+export interface LayoutNumbers {
+  /** Bytes from the data to the zeroed memory behind it. */
+  readonly zeroedOffset: number;
+  readonly numCounters: number;
+  /** Pids that last; those of processes that end on purpose follow. */
+  readonly numLastingPids: number;
+  readonly holeSize: number;
+}
+
+/** What an argument is to be raised by. */
+type Raise = "zeroed" | "pid" | "ending_pid" | "hole_size";
+
+/** What a text has in place of an offset if there is none. */
+const noText = 0;
+
+export class OpStore {
+  readonly #chunks: Uint32Array[] = [];
+  #length = 0;
+  /** Words of all ops that are to be raised, by what. */
+  readonly #raises: Record<Raise, number[]> = { zeroed: [], pid: [], ending_pid: [], hole_size: [] };
+  /** Targets that had no place yet: op, label. */
+  readonly #targets: { readonly op: number; readonly label: Label }[] = [];
+  #chunk = new Uint32Array(0);
+  #lastSubject = "";
+  #lastSubjectAt = noText;
+
+  /** @param textAt interns a text in the data, and tells where it is. */
+  constructor(private readonly textAt: (text: string) => number) {}
+
+  /** How many there are. */
+  get length(): number {
+    return this.#length;
+  }
+
+  add(kind: OpKind, nr: number, args: readonly Arg[], options: OpOptions, target: Label | undefined, subject: string): void {
+    const inChunk = this.#length % opsOfChunk;
+    if (inChunk === 0) {
+      this.#chunk = new Uint32Array(opsOfChunk * wordsOfOp);
+      this.#chunks.push(this.#chunk);
+    }
+    const op = this.#length++;
+    const words = this.#chunk;
+    const at = inChunk * wordsOfOp;
+    const { orElse, store, isPatient, expect, message, hint } = options;
+    let flags = 0;
+    if (orElse !== undefined) flags |= opFlagsBits.else_jump;
+    if (isPatient === true) flags |= opFlagsBits.patient;
+    words[at + word.head] = opKindValues[kind] | (this.#putExpectation(words, at, expect) << 8) | (flags << 16);
+    words[at + word.nr] = nr;
+    for (let index = 0; index < args.length; index++) this.#putArg(words, at, op, index, args[index] ?? 0);
+    words[at + word.store] = store?.index ?? noSlot;
+    if (target !== undefined) {
+      if (target.position !== undefined) words[at + word.target] = target.position;
+      else this.#targets.push({ op, label: target });
+    }
+    words[at + word.texts] = this.#subjectAt(subject);
+    if (message !== undefined && message !== "") words[at + word.texts + 1] = this.textAt(message);
+    if (hint !== undefined && hint !== "") words[at + word.texts + 2] = this.textAt(hint);
+  }
+
+  /** Those of many ops one after the other are the same. */
+  #subjectAt(subject: string): number {
+    if (subject !== this.#lastSubject) {
+      this.#lastSubject = subject;
+      this.#lastSubjectAt = subject === "" ? noText : this.textAt(subject);
+    }
+    return this.#lastSubjectAt;
+  }
+
+  #putExpectation(words: Uint32Array, at: number, expect: OpOptions["expect"] = "any"): number {
+    if (typeof expect === "string") return expectValues[expect];
+    if (typeof expect === "object") {
+      putSigned(words, at + word.expectA, expect[0]);
+      putSigned(words, at + word.expectB, expect[1]);
+      return expectValues.one_of;
+    }
+    putSigned(words, at + word.expectA, expect);
+    return expectValues.equals;
+  }
+
+  #putArg(words: Uint32Array, at: number, op: number, index: number, arg: Arg): void {
+    const place = at + word.args + index * 2;
+    let mode: number = modes.imm;
+    if (typeof arg === "number") {
+      words[place] = arg;
+      // Two's complement, for immediates below zero.
+      words[place + 1] = Math.floor(arg / twoTo32);
+    } else if (typeof arg === "bigint") putSigned(words, place, arg);
+    else if (arg instanceof Slot) {
+      mode = modes.slot;
+      words[place] = arg.index;
+    } else if (arg instanceof DataRef) mode = this.#putData(words, place, op, index, "data", arg);
+    else if (arg instanceof Shared) mode = this.#putShared(words, place, op, index, "control", arg);
+    else mode = this.#putOperand(words, place, op, index, arg);
+    words[at + word.modes + (index >> 2)] = (words[at + word.modes + (index >> 2)] as number) | (mode << ((index & 3) * 8));
+  }
+
+  #putOperand(words: Uint32Array, place: number, op: number, index: number, arg: Operand): number {
+    switch (arg.mode) {
+      case "slot":
+        words[place] = arg.slot.index;
+        words[place + 1] = arg.addend;
+        return modes.slot;
+      case "slot_address":
+        words[place] = arg.slot.index;
+        return modes.slot_address;
+      case "mem4":
+      case "mem4s":
+      case "mem8":
+        return this.#putData(words, place, op, index, arg.mode, arg.ref);
+      case "control4":
+        return this.#putShared(words, place, op, index, "control4", arg.shared);
+      case "control_aborted":
+        return modes.control4;
+      case "control_supervisor":
+        words[place] = supervisorOffset;
+        return modes.control;
+      case "auxv":
+        words[place] = arg.type;
+        return modes.auxv;
+      case "hole_base":
+        return modes.hole;
+      case "hole_end":
+        this.#raise("hole_size", op, index);
+        return modes.hole;
+      case "hole_size":
+        this.#raise("hole_size", op, index);
+        return modes.imm;
+    }
+  }
+
+  #putData(words: Uint32Array, place: number, op: number, index: number, mode: "data" | "mem4" | "mem4s" | "mem8", ref: DataRef): number {
+    words[place] = ref.offset;
+    words[place + 1] = Math.floor(ref.offset / twoTo32);
+    if (ref.isZeroed) this.#raise("zeroed", op, index);
+    return modes[mode];
+  }
+
+  #putShared(words: Uint32Array, place: number, op: number, index: number, mode: "control" | "control4", shared: Shared): number {
+    words[place] = controlHeaderSize + 4 * shared.index;
+    if (shared.kind !== "counter") this.#raise(shared.kind, op, index);
+    return modes[mode];
+  }
+
+  #raise(by: Raise, op: number, index: number): void {
+    this.#raises[by].push(op * wordsOfOp + word.args + index * 2);
+  }
+
+  /** Puts all ops into `bytes` from `offset`, a multiple of 4, on. They are gone here afterwards. */
+  finish(bytes: Uint8Array, offset: number, layout: LayoutNumbers): void {
+    const all = new Uint32Array(bytes.buffer, bytes.byteOffset + offset, this.#length * wordsOfOp);
+    this.#chunks.forEach((chunk, index) => {
+      const start = index * chunk.length;
+      all.set(chunk.subarray(0, Math.min(chunk.length, all.length - start)), start);
+    });
+    this.#chunks.length = 0;
+    const sums: Record<Raise, number> = {
+      zeroed: layout.zeroedOffset,
+      pid: layout.numCounters * 4,
+      ending_pid: (layout.numCounters + layout.numLastingPids) * 4,
+      hole_size: layout.holeSize,
+    };
+    for (const by of ["zeroed", "pid", "ending_pid", "hole_size"] as const) {
+      for (const place of this.#raises[by]) {
+        const sum = (all[place] as number) + (all[place + 1] as number) * twoTo32 + sums[by];
+        all[place] = sum;
+        all[place + 1] = Math.floor(sum / twoTo32);
+      }
+    }
+    for (const { op, label } of this.#targets) all[op * wordsOfOp + word.target] = positionOf(label);
+  }
+
+  /** One op as it is stored so far, for tests: its words. */
+  wordsOf(index: number): Uint32Array {
+    const start = (index % opsOfChunk) * wordsOfOp;
+    return this.#chunks[Math.floor(index / opsOfChunk)]?.subarray(start, start + wordsOfOp) ?? new Uint32Array(0);
+  }
+}
+
+function putSigned(words: Uint32Array, at: number, value: number | bigint): void {
+  if (typeof value === "number") {
+    words[at] = value;
+    words[at + 1] = Math.floor(value / twoTo32);
+    return;
+  }
+  words[at] = Number(value & 0xffff_ffffn);
+  words[at + 1] = Number((value >> 32n) & 0xffff_ffffn);
+}
+
+/** Where a label stands. @throws if it was never placed */
+export function positionOf(label: Label): number {
+  if (label.position === undefined) throw new Error(`label ${label.name} is not placed`);
+  return label.position;
+}
