@@ -19,6 +19,8 @@ import type { ProgramBuilder } from "./program-builder.js";
 /** struct stat: its length, st_size, st_mtim. */
 const statLength = 144;
 const [sizeAt, mtimeAt] = [48, 88];
+/** st_dev and st_ino, with which it begins. */
+const inodeLength = 16;
 const second = 1_000_000_000n;
 /** Where a build-id is sought whose place no format has told. */
 const headLength = 4096;
@@ -36,6 +38,9 @@ interface Check {
 export class FileChecks {
   readonly #policies = new Map<string, Slot>();
   readonly #uses = new Map<number, FileUse>();
+  /** Device and inode number of what has been examined and is opened again, by objects. */
+  readonly #examined = new Map<number, DataRef>();
+  #openings: ReadonlyMap<number, number> | undefined;
   #stat: DataRef | undefined;
   #head: DataRef | undefined;
 
@@ -70,9 +75,19 @@ export class FileChecks {
   /** Ops: the file that was opened may be used again. What has changed and does no harm is told. */
   checkOpened(fd: Slot, index: number, object: ObjectRow, purpose: string): void {
     if (object.kind !== "file" || object.size === 0n || viewFileSystems.has(object.fsMagic)) return;
+    const examined = this.#examined.get(index);
+    if (examined !== undefined) {
+      this.#compareInode(this.#begin(fd, object, purpose), examined);
+      return;
+    }
     const { builder: b } = this;
     const check = this.#begin(fd, object, purpose);
     const { policy, stat, done } = check;
+    if (this.#openingsOf(index) > 1) {
+      const inode = b.buffer(inodeLength);
+      b.copy(inode, stat, inodeLength);
+      this.#examined.set(index, inode);
+    }
     const use = this.#uses.get(index) ?? useOfFile(this.checkpoint.tables, index);
     this.#uses.set(index, use);
     const lenient = b.label("as it may be");
@@ -89,6 +104,21 @@ export class FileChecks {
       this.#judgeContent(check, use === "written");
     }
     b.place(done);
+  }
+
+  /** How many open files are of an object. */
+  #openingsOf(index: number): number {
+    this.#openings ??= countOpenings(this.checkpoint);
+    return this.#openings.get(index) ?? 0;
+  }
+
+  /** What was opened again is what has been examined, unless somebody put another file there in between. */
+  #compareInode({ object, purpose, stat, done }: Check, examined: DataRef): void {
+    this.builder.compare(stat, examined, inodeLength, {
+      message: `${object.path} ${purpose} is another file than that which was opened a moment before`,
+      hint: "let nobody replace it meanwhile, and try again",
+    });
+    this.builder.place(done);
   }
 
   #begin(fd: Slot, object: ObjectRow, purpose: string): Check {
@@ -178,6 +208,12 @@ export class FileChecks {
     b.print(`${object.path} ${purpose} has been written since the dump; the program goes on with what it is now`);
     b.place(end);
   }
+}
+
+function countOpenings({ tables }: Checkpoint): ReadonlyMap<number, number> {
+  const openings = new Map<number, number>();
+  for (const { object } of tables.files) if (object !== null) openings.set(object, (openings.get(object) ?? 0) + 1);
+  return openings;
 }
 
 function hintFor({ path }: ObjectRow): string {

@@ -30,6 +30,8 @@ export class Xstates {
   /** Bytes that each area may take. */
   readonly room: number;
   readonly #areas: DataRef;
+  /** How many areas there are. */
+  readonly #count: number;
   /** Row of threads → which area. */
   readonly #indices: ReadonlyMap<number, number>;
   /** Components in use by any thread. */
@@ -41,8 +43,19 @@ export class Xstates {
   constructor(b: ProgramBuilder, { tables }: Checkpoint) {
     const xfeatures = tables.checkpoint[0]?.xfeatures ?? legacyFeatures;
     const rows = [...tables.threads.keys()].filter((row) => (tables.threads[row]?.xstate.length ?? 0) >= fxsaveSize);
-    const saved = rows.map((row) => tables.threads[row]?.xstate ?? new Uint8Array(0));
-    this.#indices = new Map(rows.map((row, index) => [row, index]));
+    // Threads that wait in the same place often have the same state: each is there once.
+    const saved: Uint8Array[] = [];
+    const known = new Map<string, number>();
+    const indices = new Map<number, number>();
+    for (const row of rows) {
+      const xstate = tables.threads[row]?.xstate ?? new Uint8Array(0);
+      const key = Buffer.from(xstate.buffer, xstate.byteOffset, xstate.length).toString("latin1");
+      const index = known.get(key) ?? saved.push(xstate) - 1;
+      known.set(key, index);
+      indices.set(row, index);
+    }
+    this.#indices = indices;
+    this.#count = saved.length;
     this.#used = saved.reduce((all, xstate) => all | usedBy(xstate), 0n);
     // Whoever uses most tells most.
     const [teller] = [...saved].sort((one, other) => movable(other) - movable(one));
@@ -133,7 +146,7 @@ export class Xstates {
     b.store4(area.plus(sizeOffset), size);
     b.store4(area.plus(size), magic2);
     b.compute(area, "add", area, this.room);
-    b.jumpIf(area, "lt", this.#areas.at(this.room * this.#indices.size), again);
+    b.jumpIf(area, "lt", this.#areas.at(this.room * this.#count), again);
   }
 }
 
