@@ -168,6 +168,8 @@ export function writeLosses(checkpoint: Checkpoint, tasks: readonly number[]): L
   add("core.locks", "files", locks, "file locks and leases are not in a core");
   const filtered = tables.seccompStates.map(({ thread }) => ({ task: tables.threads[thread]?.task ?? 0 }));
   const grouped = tables.cgroupMembers.map(({ thread }) => ({ task: tables.threads[thread]?.task ?? 0 }));
+  const apart = tables.threadDirectories.map(({ thread }) => ({ task: tables.threads[thread]?.task ?? 0 }));
+  add("core.thread-directories", "fs", apart, "directories of threads are not in a core");
   add("core.cgroups", "tree", grouped, "control groups are not in a core");
   add("core.seccomp", "credentials", filtered, "seccomp is not in a core");
   add("core.signal-actions", "signals", tables.signalActions, "signal actions are not in a core");

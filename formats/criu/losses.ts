@@ -45,6 +45,12 @@ export function lossesOf(checkpoint: Checkpoint, _options: WriteOptions): readon
   const at = ({ start }: { readonly start: bigint }): string => `0x${start.toString(16)}`;
   const groups = tables.cgroupPolicies.length === 0 ? [] : tables.cgroups.map(({ hierarchy, path }) => `${hierarchy}:${path}`);
   list.add("tree.cgroups", "tree", "control groups are not in this set", groups);
+  list.add(
+    "fs.thread-directories",
+    "fs",
+    "directories that a thread does not share with its process are not kept",
+    tables.threadDirectories.map(({ thread }) => `thread ${tables.threads[thread]?.tid ?? thread}`),
+  );
   list.add("memory.seals", "memory", "mseal is not kept", tables.vmas.filter((vma) => (vma.vmFlags & vmaVmFlagsBits.sl) !== 0n).map(at));
   list.add("memory.keys", "memory", "the protection keys of mappings are not kept", tables.vmas.filter((vma) => vma.pkey !== 0).map(at));
   list.add("memory.policies", "memory", "memory policies of mappings are not kept", tables.memoryPolicies.map(at));

@@ -453,6 +453,16 @@ types:
       - { id: reserved, type: u4, doc: "Zero." }
       - { id: message, type: blob_ref, -crimg-format: hex, doc: "struct rtmsg and its attributes, as RTM_NEWROUTE takes them." }
 
+  thread_directory:
+    -crimg-table: 30
+    -crimg-name: thread_directories
+    doc: Directories and umask of a thread that does not share them with its process (unshare(2) of CLONE_FS).
+    seq:
+      - { id: thread, type: u4, -crimg-ref: threads, doc: "Whose; not the first thread of a process." }
+      - { id: umask, type: u4, -crimg-format: octal, doc: "File mode creation mask." }
+      - { id: cwd, type: u4, -crimg-ref: objects, -crimg-optional: true, doc: "Current directory." }
+      - { id: root, type: u4, -crimg-ref: objects, -crimg-optional: true, doc: "Root directory; none: that of the dumper." }
+
   rlimit:
     -crimg-table: 5
     -crimg-name: rlimits

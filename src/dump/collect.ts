@@ -44,6 +44,7 @@ import { collectPendingSignals, collectSignalActions } from "./signals.js";
 import { type Mapping, readMappings } from "./smaps.js";
 import { collectSystemV } from "./sysv/collect.js";
 import { collectInnerTask, collectRlimits, outerTaskRow, processName } from "./tasks.js";
+import { collectThreadDirectories } from "./thread-directories.js";
 import { ThreadFacts } from "./thread-facts.js";
 import { collectThread, idleStack, readAlternateStack } from "./threads.js";
 import { collectIntervalTimers, collectPosixTimers } from "./timers.js";
@@ -223,6 +224,7 @@ function collectAll(context: DumpContext, processes: CollectedProcess[], options
     collectInnerTask(context, process);
     const rows = process.frozen.threads.map((thread, index) => collectOneThread(context, process, thread, index));
     threadRows.set(process, rows);
+    collectThreadDirectories(context, process, rows);
     collectSeccomp(context, process, rows);
     checkKeyrings(context, process);
     collectRlimits(context, process);

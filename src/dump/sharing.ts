@@ -11,11 +11,8 @@ const structures = [
   [kcmpType.FS, "current directory (CLONE_FS)"],
 ] as const;
 
-/** What the threads of one process must share. */
-const ofThreads = [
-  [kcmpType.FILES, "descriptor table (CLONE_FILES)"],
-  [kcmpType.FS, "current directory (CLONE_FS)"],
-] as const;
+/** What the threads of one process must share. Directories of their own are kept: see thread-directories.ts. */
+const ofThreads = [[kcmpType.FILES, "descriptor table (CLONE_FILES)"]] as const;
 
 /** The first thread of a process beside another. */
 const comparisons = new QuestionList(ofThreads.map(([type]): Question => ({ call: "kcmp", args: [{ id: 0 }, { id: 1 }, type, 0, 0] })));

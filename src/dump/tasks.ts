@@ -63,12 +63,15 @@ export function collectInnerTask(context: DumpContext, process: DumpedProcess): 
     // The root's parent is outside: what the program itself would be told.
     ppid: row.parent === null ? Math.max(injector.call("getppid"), 0) : row.ppid,
     cwd: context.objects.addLink(`${path}/cwd`, `current directory of ${process.pid} (${process.name})`),
-    root:
-      (context.view.isRoot(process.pid) ?? isOurRoot(`${path}/root`))
-        ? null
-        : context.objects.addLink(`${path}/root`, `root of ${process.pid} (${process.name})`),
+    root: rootOf(context, path, `${process.pid} (${process.name})`),
     ...states,
   };
+}
+
+/** The root directory of a task or thread by its folder in /proc; null for the usual one. */
+export function rootOf({ view, objects }: DumpContext, path: string, who: string): number | null {
+  const isUsual = view.isRoot(path) ?? isOurRoot(`${path}/root`);
+  return isUsual ? null : objects.addLink(`${path}/root`, `root of ${who}`);
 }
 
 /** Whether a task's root directory is that of crimg. */

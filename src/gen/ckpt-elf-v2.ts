@@ -112,6 +112,7 @@ import {
   type TaskRow,
   type TcpConnectionRow,
   type TerminalRow,
+  type ThreadDirectoryRow,
   type ThreadRow,
   type TimerfdRow,
   type TlsEntry,
@@ -861,6 +862,27 @@ export function writeNetworkRouteRow(writer: ByteWriter, row: NetworkRouteRow, h
   writer.u4(row.namespace, "namespace");
   writer.zeros(4);
   heaps.blob(writer, row.message, "message");
+}
+
+/** Bytes of a thread_directory record. */
+export const threadDirectoryRowSize = 16;
+
+/** Reads a thread_directory record at the reader's position. */
+export function readThreadDirectoryRow(reader: ByteReader, heaps: HeapReader): ThreadDirectoryRow {
+  reader.need(threadDirectoryRowSize, "thread_directory");
+  const thread = reader.u4();
+  const umask = reader.u4();
+  const cwd = reader.row();
+  const root = reader.row();
+  return { thread, umask, cwd, root };
+}
+
+/** Appends a thread_directory record. */
+export function writeThreadDirectoryRow(writer: ByteWriter, row: ThreadDirectoryRow, heaps: HeapWriter): void {
+  writer.u4(row.thread, "thread");
+  writer.u4(row.umask, "umask");
+  writer.row(row.cwd, "cwd");
+  writer.row(row.root, "root");
 }
 
 /** Bytes of a rlimit record. */
@@ -2139,6 +2161,7 @@ export const rowCodecs: { readonly [Name in keyof Tables]: RowCodec<Tables[Name]
   messageFiles: { read: readMessageFileRow, write: writeMessageFileRow },
   guardRegions: { read: readGuardRegionRow, write: writeGuardRegionRow },
   memoryPolicies: { read: readMemoryPolicyRow, write: writeMemoryPolicyRow },
+  threadDirectories: { read: readThreadDirectoryRow, write: writeThreadDirectoryRow },
   absentRegions: { read: readAbsentRegionRow, write: writeAbsentRegionRow },
   terminals: { read: readTerminalRow, write: writeTerminalRow },
   fileLocks: { read: readFileLockRow, write: writeFileLockRow },

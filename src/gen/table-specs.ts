@@ -637,6 +637,20 @@ export const tableSpecs: readonly TableSpec[] = [
     ],
   },
   {
+    kind: 30,
+    tableId: "thread_directories",
+    table: "threadDirectories",
+    id: "thread_directory",
+    size: 16,
+    doc: "Directories and umask of a thread that does not share them with its process (unshare(2) of CLONE_FS).",
+    fields: [
+      { id: "thread", name: "thread", wire: "u4", offset: 0, size: 4, ref: "threads", doc: "Whose; not the first thread of a process." },
+      { id: "umask", name: "umask", wire: "u4", offset: 4, size: 4, format: "octal", doc: "File mode creation mask." },
+      { id: "cwd", name: "cwd", wire: "u4", offset: 8, size: 4, ref: "objects", optional: true, doc: "Current directory." },
+      { id: "root", name: "root", wire: "u4", offset: 12, size: 4, ref: "objects", optional: true, doc: "Root directory; none: that of the dumper." },
+    ],
+  },
+  {
     kind: 40,
     tableId: "absent_regions",
     table: "absentRegions",

@@ -1809,6 +1809,29 @@ export function memoryPolicyRow(fields: Partial<MemoryPolicyRow> = {}): MemoryPo
   };
 }
 
+/** Directories and umask of a thread that does not share them with its process (unshare(2) of CLONE_FS). */
+export interface ThreadDirectoryRow {
+  /** Whose; not the first thread of a process. */
+  readonly thread: number;
+  /** File mode creation mask. */
+  readonly umask: number;
+  /** Current directory. */
+  readonly cwd: number | null;
+  /** Root directory; none: that of the dumper. */
+  readonly root: number | null;
+}
+
+/** A ThreadDirectoryRow; what is not given is zero, empty or none. */
+export function threadDirectoryRow(fields: Partial<ThreadDirectoryRow> = {}): ThreadDirectoryRow {
+  return {
+    thread: 0,
+    umask: 0,
+    cwd: null,
+    root: null,
+    ...fields,
+  };
+}
+
 /** Memory whose content the source of this checkpoint did not have (a core that leaves memory out, or was cut off). It is neither zero nor the mapped file's; nobody knows it. */
 export interface AbsentRegionRow {
   /** Address space. */
@@ -2895,6 +2918,7 @@ export interface Tables {
   readonly messageFiles: readonly MessageFileRow[];
   readonly guardRegions: readonly GuardRegionRow[];
   readonly memoryPolicies: readonly MemoryPolicyRow[];
+  readonly threadDirectories: readonly ThreadDirectoryRow[];
   readonly absentRegions: readonly AbsentRegionRow[];
   readonly terminals: readonly TerminalRow[];
   readonly fileLocks: readonly FileLockRow[];
@@ -2969,6 +2993,7 @@ export function emptyTables(): MutableTables {
     messageFiles: [],
     guardRegions: [],
     memoryPolicies: [],
+    threadDirectories: [],
     absentRegions: [],
     terminals: [],
     fileLocks: [],

@@ -15,6 +15,8 @@ export interface HighFds extends FdRange {
   readonly firstLasting: number;
   /** From here on those that the first process keeps to the end (lasting-fds.ts). */
   readonly firstUntilEnd: number;
+  /** From here on the directories of threads, until these are there. */
+  readonly firstOfThreads: number;
 }
 
 /** close_range's "to the end". */
@@ -29,7 +31,8 @@ const leastFirst = 64;
 export function chooseHighFds(checkpoint: Checkpoint): HighFds {
   const range = chooseRange(checkpoint);
   const firstLasting = range.first + mostNeeded(checkpoint);
-  return { ...range, firstLasting, firstUntilEnd: firstLasting + mostLasting(checkpoint) };
+  const firstUntilEnd = firstLasting + mostLasting(checkpoint);
+  return { ...range, firstLasting, firstUntilEnd, firstOfThreads: firstUntilEnd + mostUntilEnd(checkpoint) };
 }
 
 function chooseRange(checkpoint: Checkpoint): FdRange {
@@ -37,7 +40,7 @@ function chooseRange(checkpoint: Checkpoint): FdRange {
   // Items of epoll sets are added under their numbers, which may be of descriptors that are gone.
   const used = [...new Set([...descriptors, ...epollWatches].map(({ fd }) => fd))].sort((a, b) => a - b);
   const above = { first: Math.max(used.at(-1) ?? 0, leastFirst - 1) + 1, last: noLimit };
-  const needed = mostNeeded(checkpoint) + mostLasting(checkpoint) + mostUntilEnd(checkpoint);
+  const needed = mostNeeded(checkpoint) + mostLasting(checkpoint) + mostUntilEnd(checkpoint) + ofThreads(checkpoint);
   if (above.first + needed <= leastHardLimit(checkpoint)) return above;
   let first = leastFirst;
   for (const number of used) {
@@ -49,8 +52,9 @@ function chooseRange(checkpoint: Checkpoint): FdRange {
 
 /** More descriptors than a restore holds at once: what is open, mapped or stood in, each perhaps twice, and a few. */
 function mostNeeded({ tables }: Checkpoint): number {
-  const { files, objects, tasks, sockets, pipes, cgroups } = tables;
-  return 64 + 2 * (files.length + objects.length + tasks.length + 2 * sockets.length + 2 * pipes.length + cgroups.length);
+  const { files, objects, tasks, sockets, pipes, cgroups, threadDirectories } = tables;
+  const directories = tasks.length + threadDirectories.length;
+  return 64 + 2 * (files.length + objects.length + directories + 2 * sockets.length + 2 * pipes.length + cgroups.length);
 }
 
 /** What is kept for `settle`: files with marks, and nameless inodes that these name. */
@@ -74,6 +78,8 @@ function mostUntilEnd({ tables }: Checkpoint): number {
   const apart = cgroupMembers.filter(({ thread, cgroup }) => !leaders.has(thread) && !groupsOfLeaders.has(cgroup)).length;
   return apart + mostConnections({ tables });
 }
+
+const ofThreads = ({ tables }: Checkpoint): number => 2 * tables.threadDirectories.length;
 
 function mostConnections({ tables }: Pick<Checkpoint, "tables">): number {
   return tables.tcpConnections.length === 0 && tables.networkLocks.length === 0 ? 0 : tables.tcpConnections.length + 1;

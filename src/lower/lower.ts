@@ -117,6 +117,7 @@ export function lowerCheckpoint(checkpoint: Checkpoint, options: LowerOptions): 
   let directories: readonly Directories[] = [];
   const prepare = (): void => {
     directories = openDirectories(l);
+    l.threadDirectories.open();
     l.staged.make(l);
     tables.tasks.forEach((task, index) => {
       if (task.mm === null || task.state === "zombie") return;

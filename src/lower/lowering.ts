@@ -26,6 +26,7 @@ import { runAs } from "./run-as.js";
 import { SeccompLowering } from "./seccomp.js";
 import { SpareIds } from "./spare-ids.js";
 import { SemaphoreLowering } from "./sysv/semaphores.js";
+import { ThreadDirectories } from "./thread-directories.js";
 import { type TileCode, tileCode } from "./tiles.js";
 import { Xstates } from "./xstate.js";
 
@@ -78,6 +79,7 @@ export class Lowering implements LowerContext {
   /** How threads come under seccomp, if any does. */
   readonly seccomp: SeccompLowering | undefined;
 
+  readonly threadDirectories: ThreadDirectories;
   readonly semaphores: SemaphoreLowering;
   /** What may come when the program runs already; set before the ops of tasks are made. */
   lazy: LazyMemory | undefined;
@@ -136,6 +138,7 @@ export class Lowering implements LowerContext {
     this.rehearsed = b.counter("rehearsed");
     this.seccomp = SeccompLowering.of(this);
     this.cgroups = CgroupLowering.of(this);
+    this.threadDirectories = new ThreadDirectories(this);
     this.semaphores = new SemaphoreLowering(this);
     for (const { descriptorTable, state } of tasks) {
       if (descriptorTable === null || state === "zombie") continue;

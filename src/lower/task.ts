@@ -72,12 +72,14 @@ export function lowerTask(t: TreeLowering, plan: TaskPlan): void {
     // Before the root directory changes: /proc may be out of reach then.
     setTaskStates(l, "proc", plan.task);
     enterDirectories(t, plan);
+    l.threadDirectories.place(plan.task);
     const table = l.descriptorTables.get(plan.row.descriptorTable ?? plan.task);
     if (plan.row.descriptorTable === null) {
       // Those who share this table need what is open in it only until here.
       if (table !== undefined) b.wait(table.released, table.sharers);
       t.descriptors.placeDescriptors(plan.task);
-      b.syscall("close_range", [l.highFds.first, l.highFds.last, 0], { message: "close what the restore had open" });
+      const last = l.checkpoint.tables.threadDirectories.length === 0 ? l.highFds.last : l.highFds.firstOfThreads - 1;
+      b.syscall("close_range", [l.highFds.first, last, 0], { message: "close what the restore had open" });
     } else if (table !== undefined) {
       b.count(table.released);
     }
@@ -276,6 +278,7 @@ function lowerThreads(t: TreeLowering, plan: TaskPlan): void {
     b.about(`thread ${thread.tid} of ${l.taskSubject(plan.task)}`, () => {
       publishOwnId(l, "gettid", l.threadShared(index));
       t.descriptors.finishThread(index);
+      l.threadDirectories.enter(index);
       lowerThreadState(l, index);
       lowerRelease(l, index);
     });

@@ -85,6 +85,12 @@ export function addProcessLosses(list: LossList, checkpoint: Checkpoint, tasks: 
   );
   list.add("limits", "limits", "resource limits", ofTasks(tables.rlimits));
   list.add(
+    "fs.thread-directories",
+    "fs",
+    "directories of threads",
+    tables.threadDirectories.map(({ thread }) => `thread ${tables.threads[thread]?.tid ?? thread}`),
+  );
+  list.add(
     "scheduling",
     "scheduling",
     "scheduling",

@@ -95,6 +95,33 @@ static void name_of(FILE *out)
 }
 static void tell_name(FILE *out) { on_thread(name_of, out); }
 
+static void fs_there(FILE *out)
+{
+	(void)out;
+	made = 0;
+	if (unshare(CLONE_FS) || mkdir("of-a-thread", 0700) || mkdir("of-a-thread/inner", 0700))
+		made = errno;
+	else if (chroot("of-a-thread") || chdir("/inner"))
+		made = errno;
+	umask(0123);
+}
+static int make_thread_fs(void) { on_thread(fs_there, NULL); return made; }
+static void fs_of(FILE *out)
+{
+	char name[256] = "";
+	mode_t mask = umask(0);
+
+	umask(mask);
+	fprintf(out, "%s %d%d %o", getcwd(name, sizeof name) ? name : "?", access("/inner", F_OK), access("/etc", F_OK), mask);
+}
+static void tell_thread_fs(FILE *out)
+{
+	char name[256] = "";
+
+	on_thread(fs_of, out);
+	fprintf(out, " %s", getcwd(name, sizeof name) && strlen(name) > 6 ? "other" : name);
+}
+
 static int make_cpu_time(void)
 {
 	struct timespec now;
@@ -147,4 +174,5 @@ PROBES({ "umask", make_umask, tell_umask }, { "personality", make_personality, t
        { "membarrier", make_membarrier, tell_membarrier }, { "nnp", make_nnp, tell_nnp },
        { "pdeath", make_pdeath, tell_pdeath }, { "slack", make_slack, tell_slack },
        { "nice", make_nice, tell_nice }, { "ioprio", make_ioprio, tell_ioprio },
-       { "name", make_name, tell_name }, { "cpu-time", make_cpu_time, tell_cpu_time }, { "gone", make_gone, tell_gone })
+       { "name", make_name, tell_name }, { "thread-fs", make_thread_fs, tell_thread_fs },
+       { "cpu-time", make_cpu_time, tell_cpu_time }, { "gone", make_gone, tell_gone })

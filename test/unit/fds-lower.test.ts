@@ -124,11 +124,23 @@ test("where the hard limit leaves no room above, the restore keeps its descripto
   const tables = emptyTables();
   for (const fd of [0, 1, 70, 1000, 1023]) tables.descriptors.push(descriptorRow({ task: 0, fd, file: 0 }));
   const checkpoint = new Checkpoint({ tables, sources: [] });
-  assert.deepEqual(chooseHighFds(checkpoint), { first: 1024, last: 0xffff_ffff, firstLasting: 1088, firstUntilEnd: 1088 });
+  assert.deepEqual(chooseHighFds(checkpoint), {
+    first: 1024,
+    last: 0xffff_ffff,
+    firstLasting: 1088,
+    firstUntilEnd: 1088,
+    firstOfThreads: 1088,
+  });
   tables.rlimits.push(rlimitRow({ task: 0, resource: "nofile", soft: 1024n, hard: 1024n }));
-  assert.deepEqual(chooseHighFds(checkpoint), { first: 71, last: 999, firstLasting: 135, firstUntilEnd: 135 });
+  assert.deepEqual(chooseHighFds(checkpoint), { first: 71, last: 999, firstLasting: 135, firstUntilEnd: 135, firstOfThreads: 135 });
   tables.rlimits[0] = rlimitRow({ task: 0, resource: "nofile", soft: 1024n, hard: 4096n });
-  assert.deepEqual(chooseHighFds(checkpoint), { first: 1024, last: 0xffff_ffff, firstLasting: 1088, firstUntilEnd: 1088 });
+  assert.deepEqual(chooseHighFds(checkpoint), {
+    first: 1024,
+    last: 0xffff_ffff,
+    firstLasting: 1088,
+    firstUntilEnd: 1088,
+    firstOfThreads: 1088,
+  });
 });
 
 test("a pipe is made once, filled, and its ends are the files that name it", () => {

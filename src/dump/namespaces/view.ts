@@ -111,9 +111,9 @@ export class TreeView {
     return prefix === "/" || path[0] !== 0x2f ? path : Buffer.concat([Buffer.from(prefix.slice(0, -1)), path]);
   }
 
-  /** Whether a task's root directory is the root of the mount namespace; undefined if that is crimg's own. */
-  isRoot(pid: number): boolean | undefined {
-    return this.#root === undefined ? undefined : tryReadlink(`/proc/${pid}/root`)?.toString("latin1") === "/";
+  /** Whether the root directory of a task, by its folder in /proc, is the root of the mount namespace; undefined if that is crimg's own. */
+  isRoot(path: string): boolean | undefined {
+    return this.#root === undefined ? undefined : tryReadlink(`${path}/root`)?.toString("latin1") === "/";
   }
 
   /** `/proc/self/net` of the tree. */

@@ -3,7 +3,7 @@
 import { cgroupFlagsBits } from "../../gen/tables.js";
 import type { Checkpoint } from "../../model/checkpoint.js";
 import { unusualStates } from "../../state/states.js";
-import { type Scope, mmsOf, rowsOfTasks, taskTitle } from "./scope.js";
+import { type Scope, mmsOf, objectText, rowsOfTasks, taskTitle } from "./scope.js";
 import type { Section } from "./section-tasks.js";
 
 /** Seccomp of the threads of a task: `strict`, `filters of 14, 3 instructions`, the last that was installed last. */
@@ -30,13 +30,27 @@ function cgroupRows(checkpoint: Checkpoint, task: number): string[][] {
   });
 }
 
+/** Directories and umask of the threads of a task that have their own. */
+function directoryRows(checkpoint: Checkpoint, task: number): string[][] {
+  const { threadDirectories, threads, tasks, objects } = checkpoint.tables;
+  return threadDirectories.flatMap(({ thread, cwd, root, umask }) => {
+    const row = threads[thread];
+    if (row?.task !== task) return [];
+    const holder = `thread ${row.tid} of ${tasks[task]?.pid}`;
+    const rows = [["umask", umask.toString(8).padStart(3, "0"), holder]];
+    if (cwd !== null) rows.push(["current directory", objectText(objects[cwd]), holder]);
+    if (root !== null) rows.push(["root directory", objectText(objects[root]), holder]);
+    return rows;
+  });
+}
+
 /** One table a process: state, value, whose. */
 export function state(scope: Scope): Section {
   const { checkpoint } = scope;
   const columns = [{ title: "STATE" }, { title: "VALUE" }, { title: "OF" }] as const;
   const blocks = scope.tasks.map((task) => {
     const rows = unusualStates(checkpoint, [task]).map(({ title, value, holder }) => [title, value, holder]);
-    rows.push(...seccompRows(checkpoint, task), ...cgroupRows(checkpoint, task));
+    rows.push(...seccompRows(checkpoint, task), ...cgroupRows(checkpoint, task), ...directoryRows(checkpoint, task));
     const heading = taskTitle(scope, task);
     return rows.length > 0 ? { heading, columns, rows } : { heading, lines: ["nothing that a fresh process does not have"] };
   });

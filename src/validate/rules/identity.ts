@@ -72,6 +72,24 @@ export const identityRules: readonly ModelRule[] = [
   }),
   modelRule(
     {
+      code: "thread.directories",
+      facet: "fs",
+      summary: "Threads with directories of their own are not the first of their process, and have them once.",
+      spec: "SPEC 5.30",
+    },
+    function* ({ tables }) {
+      const seen = new Set<number>();
+      for (const [row, { thread }] of tables.threadDirectories.entries()) {
+        const { task, tid = 0 } = tables.threads[thread] ?? {};
+        const at = { table: "threadDirectories", row, field: "thread" } as const;
+        if (tid === tables.tasks[task ?? -1]?.pid) yield { message: `thread ${tid} is the first of its process`, at };
+        if (seen.has(thread)) yield { message: `thread ${tid} has two rows of directories`, at };
+        seen.add(thread);
+      }
+    },
+  ),
+  modelRule(
+    {
       code: "sched.values",
       facet: "scheduling",
       summary: "Nice values are −20 to 19; real-time classes have a priority of 1 to 99, others 0.",

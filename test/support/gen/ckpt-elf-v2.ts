@@ -110,6 +110,7 @@ import {
   readTaskRow,
   readTcpConnectionRow,
   readTerminalRow,
+  readThreadDirectoryRow,
   readThreadRow,
   readTimerfdRow,
   readTlsEntry,
@@ -134,6 +135,7 @@ import {
   taskRowSize,
   tcpConnectionRowSize,
   terminalRowSize,
+  threadDirectoryRowSize,
   threadRowSize,
   timerfdRowSize,
   tlsEntrySize,
@@ -202,6 +204,7 @@ import {
   writeTaskRow,
   writeTcpConnectionRow,
   writeTerminalRow,
+  writeThreadDirectoryRow,
   writeThreadRow,
   writeTimerfdRow,
   writeTlsEntry,
@@ -275,6 +278,7 @@ import type {
   TaskRow,
   TcpConnectionRow,
   TerminalRow,
+  ThreadDirectoryRow,
   ThreadRow,
   TimerfdRow,
   TlsEntry,
@@ -555,6 +559,13 @@ export const networkAddressArbitrary: fc.Arbitrary<NetworkAddressRow> = fc.recor
 export const networkRouteArbitrary: fc.Arbitrary<NetworkRouteRow> = fc.record({
   namespace: u4,
   message: bytes(0, 20),
+});
+
+export const threadDirectoryArbitrary: fc.Arbitrary<ThreadDirectoryRow> = fc.record({
+  thread: u4,
+  umask: u4,
+  cwd: optionalRow,
+  root: optionalRow,
 });
 
 export const rlimitArbitrary: fc.Arbitrary<RlimitRow> = fc.record({
@@ -1028,6 +1039,7 @@ export const codecCases: readonly CodecCase[] = [
   codecCase("ckpt_elf_v2::network_device", networkDeviceRowSize, networkDeviceArbitrary, readNetworkDeviceRow, writeNetworkDeviceRow),
   codecCase("ckpt_elf_v2::network_address", networkAddressRowSize, networkAddressArbitrary, readNetworkAddressRow, writeNetworkAddressRow),
   codecCase("ckpt_elf_v2::network_route", networkRouteRowSize, networkRouteArbitrary, readNetworkRouteRow, writeNetworkRouteRow),
+  codecCase("ckpt_elf_v2::thread_directory", threadDirectoryRowSize, threadDirectoryArbitrary, readThreadDirectoryRow, writeThreadDirectoryRow),
   codecCase("ckpt_elf_v2::rlimit", rlimitRowSize, rlimitArbitrary, readRlimitRow, writeRlimitRow),
   codecCase("ckpt_elf_v2::signal_action", signalActionRowSize, signalActionArbitrary, readSignalActionRow, writeSignalActionRow),
   codecCase("ckpt_elf_v2::pending_signal", pendingSignalRowSize, pendingSignalArbitrary, readPendingSignalRow, writePendingSignalRow),
@@ -1105,6 +1117,7 @@ export const rowArbitraries: { readonly [Name in keyof Tables]: fc.Arbitrary<Tab
   messageFiles: messageFileArbitrary,
   guardRegions: guardRegionArbitrary,
   memoryPolicies: memoryPolicyArbitrary,
+  threadDirectories: threadDirectoryArbitrary,
   absentRegions: absentRegionArbitrary,
   terminals: terminalArbitrary,
   fileLocks: fileLockArbitrary,

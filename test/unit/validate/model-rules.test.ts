@@ -346,6 +346,13 @@ const broken: Readonly<Record<string, readonly ((tables: MutableTables) => void)
   ],
   "cred.capabilities": [set("creds", 0, { capEffective: 4n }), set("creds", 0, { capAmbient: 1n })],
   "cred.groups": [set("creds", 0, { groups: new Uint8Array(3) })],
+  "thread.directories": [
+    (tables) => void tables.threadDirectories.push({ thread: 0, umask: 0, cwd: null, root: null }),
+    (tables) => {
+      const second = tables.threads.push({ ...(tables.threads[0] ?? assert.fail()), tid: 9999 }) - 1;
+      for (let twice = 0; twice < 2; twice++) tables.threadDirectories.push({ thread: second, umask: 0, cwd: null, root: null });
+    },
+  ],
   "limit.order": [set("rlimits", 0, { soft: 17n })],
   "limit.twice": [copy("rlimits", 0)],
   "sched.values": [set("threads", 0, { nice: 20 }), set("threads", 0, { schedPriority: 5 }), set("threads", 0, { schedPolicy: "fifo" })],
