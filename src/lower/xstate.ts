@@ -7,9 +7,9 @@
  * on another's: CRIU's images, which have components by name, are given Intel's places.
  */
 import type { Checkpoint } from "../model/checkpoint.js";
-import { amdAvxLayout, amdLayout, endOf, intelLayout, type XstateLayout, xstateLayout } from "../model/xstate-layout.js";
+import { amdAvxLayout, amdLayout, endOf, intelLayout, keysComponent, usesKeys, type XstateLayout, xstateLayout } from "../model/xstate-layout.js";
 import { ERRNO } from "./constants.js";
-import type { DataRef, Label } from "./operands.js";
+import type { DataRef, Label, Slot } from "./operands.js";
 import type { ProgramBuilder } from "./program-builder.js";
 
 const fxsaveSize = 512;
@@ -17,11 +17,13 @@ const headerEnd = 576;
 const magic1 = 0x46505853;
 const magic2 = 0x46505845;
 const extendedSizeOffset = 468;
+const featuresOffset = 472;
 const sizeOffset = 480;
 /** xstate_bv of an area that only FXSAVE filled: x87 and SSE. */
 const legacyFeatures = 3n;
 /** x87, SSE and AVX are in the same place everywhere. */
 const fixedFeatures = 7n;
+const keys = 1n << BigInt(keysComponent);
 /** CPUID leaf of the components: subleaf n has the offset of component n in EBX. */
 const xstateLeaf = 0xd;
 const ebx = 1;
@@ -37,6 +39,10 @@ export class Xstates {
   /** Components in use by any thread. */
   readonly #used: bigint;
   readonly #layout: XstateLayout;
+  /** Not 0 where the processor has no protection keys, and none are needed. */
+  readonly #lacksKeys: Slot;
+  /** Components that a processor may lack, as they have their default: protection keys that nobody uses. */
+  readonly #dispensable: bigint;
   /** Those of them that are not in the same place everywhere. */
   readonly #moving: readonly number[];
 
@@ -57,6 +63,7 @@ export class Xstates {
     this.#indices = indices;
     this.#count = saved.length;
     this.#used = saved.reduce((all, xstate) => all | usedBy(xstate), 0n);
+    this.#dispensable = usesKeys(tables) ? 0n : this.#used & keys;
     // Whoever uses most tells most.
     const [teller] = [...saved].sort((one, other) => movable(other) - movable(one));
     this.#layout = teller === undefined ? intelLayout : xstateLayout(teller, xfeatures);
@@ -70,6 +77,7 @@ export class Xstates {
       putArea(bytes.subarray(index * this.room, (index + 1) * this.room), xstate, sizes[index] ?? headerEnd, xfeatures);
     }
     this.#areas = b.bytes(bytes, 64);
+    this.#lacksKeys = b.slot("processor lacks protection keys");
   }
 
   /** A thread's area; undefined if the format had none. */
@@ -86,14 +94,43 @@ export class Xstates {
     const missing = b.slot("missing xstate features");
     const fits = b.label("processor has all features");
     b.op("xgetbv", [], { store: available });
-    b.compute(missing, "and", available, this.#used);
-    b.jumpIf(missing, "eq", this.#used, fits);
+    if (this.#dispensable !== 0n) this.#dispense(b, available);
+    const needed = this.#used & ~this.#dispensable;
+    b.compute(missing, "and", available, needed);
+    b.jumpIf(missing, "eq", needed, fits);
     b.fail(
       `this processor lacks register state that the program uses (xstate components ${this.#used.toString(2)} in binary)`,
       "resume on a processor with the same vector extensions as at the dump",
       -ERRNO.nosys,
     );
     b.place(fits);
+  }
+
+  /** On a processor without keys their component is taken out of every area. */
+  #dispense(b: ProgramBuilder, available: Slot): void {
+    const has = b.label("processor has protection keys");
+    b.jumpIf(available, "bits", keys, has);
+    this.#eachArea(b, (area) => {
+      const features = b.slot("components of an area");
+      for (const offset of [fxsaveSize, featuresOffset]) {
+        b.compute(features, "load8", area, offset);
+        b.compute(features, "and", features, ~keys & 0xffff_ffff_ffff_ffffn);
+        b.store8(area.plus(offset), features);
+      }
+    });
+    b.compute(this.#lacksKeys, "move", 1);
+    b.place(has);
+  }
+
+  /** Ops in a loop over the areas of all threads. */
+  #eachArea(b: ProgramBuilder, build: (area: Slot) => void): void {
+    const area = b.slot("an area of extended state");
+    const again = b.label("next area");
+    b.compute(area, "move", this.#areas);
+    b.place(again);
+    build(area);
+    b.compute(area, "add", area, this.room);
+    b.jumpIf(area, "lt", this.#areas.at(this.room * this.#count), again);
   }
 
   /** Ops of the first process, before it makes any other: puts components where this processor has them. */
@@ -125,8 +162,11 @@ export class Xstates {
   #jumpUnless(b: ProgramBuilder, layout: XstateLayout, target: Label): void {
     const offset = b.slot("offset of a component");
     for (const component of this.#moving) {
+      const absent = b.label("this processor does not have it, and need not");
+      if (component === keysComponent) b.jumpIf(this.#lacksKeys, "ne", 0, absent);
       b.op("cpuid", [xstateLeaf, component, ebx], { store: offset });
       b.jumpIf(offset, "ne", layout.get(component)?.offset ?? 0, target);
+      b.place(absent);
     }
   }
 
@@ -136,17 +176,13 @@ export class Xstates {
     const size = endOf(layout, this.#used | fixedFeatures);
     const length = size - offsetIn(layout);
     const aside = b.buffer(length);
-    const area = b.slot("an area of extended state");
-    const again = b.label("move the components of an area");
-    b.compute(area, "move", this.#areas);
-    b.place(again);
-    b.copy(aside, area.plus(offsetIn(this.#layout)), length);
-    b.copy(area.plus(offsetIn(layout)), aside, length);
-    b.store4(area.plus(extendedSizeOffset), size + 4);
-    b.store4(area.plus(sizeOffset), size);
-    b.store4(area.plus(size), magic2);
-    b.compute(area, "add", area, this.room);
-    b.jumpIf(area, "lt", this.#areas.at(this.room * this.#count), again);
+    this.#eachArea(b, (area) => {
+      b.copy(aside, area.plus(offsetIn(this.#layout)), length);
+      b.copy(area.plus(offsetIn(layout)), aside, length);
+      b.store4(area.plus(extendedSizeOffset), size + 4);
+      b.store4(area.plus(sizeOffset), size);
+      b.store4(area.plus(size), magic2);
+    });
   }
 }
 
@@ -166,7 +202,7 @@ function putArea(area: Uint8Array, xstate: Uint8Array, size: number, xfeatures: 
   view.setBigUint64(fxsaveSize, saved, true);
   view.setUint32(464, magic1, true);
   view.setUint32(extendedSizeOffset, size + 4, true);
-  view.setBigUint64(472, saved | (xfeatures & saved), true);
+  view.setBigUint64(featuresOffset, saved | (xfeatures & saved), true);
   view.setUint32(sizeOffset, size, true);
   view.setUint32(size, magic2, true);
 }

@@ -5,6 +5,8 @@
  * is. A checkpoint does not name the CPU, but an area tells: in Intel's layout nothing but MPX is between 832 and 1088.
  */
 
+import type { Tables } from "../gen/tables.js";
+
 /** A component: its bytes in the area. */
 export interface XstateComponent {
   readonly offset: number;
@@ -76,4 +78,24 @@ export function endOf(layout: XstateLayout, features: bigint): number {
   let end = headerEnd;
   for (const [number, { offset, size }] of layout) if (((features >> BigInt(number)) & 1n) !== 0n) end = Math.max(end, offset + size);
   return end;
+}
+
+/** Number of the component of protection keys. */
+export const keysComponent = 9;
+/** What the kernel gives every program: all keys but 0 may not be used (init_pkru, arch/x86/kernel/fpu). */
+const defaultKeys = 0x5555_5554;
+
+/**
+ * Whether a tree makes use of protection keys. One that does not has their default register on a processor with keys, and
+ * misses nothing on one without.
+ */
+export function usesKeys({ checkpoint, threads, vmas, mms }: Pick<Tables, "checkpoint" | "threads" | "vmas" | "mms">): boolean {
+  if (vmas.some(({ pkey }) => pkey !== 0) || mms.some(({ pkeys }) => pkeys !== 0)) return true;
+  return threads.some(({ xstate }) => {
+    if (xstate.length < headerEnd) return false;
+    const view = new DataView(xstate.buffer, xstate.byteOffset, xstate.length);
+    if ((view.getBigUint64(fxsaveSize, true) & pkru) === 0n) return false;
+    const offset = xstateLayout(xstate, checkpoint[0]?.xfeatures).get(keysComponent)?.offset ?? 0;
+    return offset + 4 > xstate.length || view.getUint32(offset, true) !== defaultKeys;
+  });
 }

@@ -6,6 +6,7 @@ import { FileBytes } from "../../bytes/random-bytes.js";
 import type { ObjectRow, Tables } from "../../gen/tables.js";
 import type { Checkpoint } from "../../model/checkpoint.js";
 import { samplePartsOf } from "../../model/content-sample.js";
+import { keysComponent, usesKeys } from "../../model/xstate-layout.js";
 import { useOfFile } from "../../model/file-use.js";
 import { hasUsableVdso, threadInVdso } from "../../lower/other-vdso.js";
 import { ownVdso } from "../../pages/own-vdso.js";
@@ -238,9 +239,10 @@ export const imageRules: readonly ImageRule[] = [
     },
     function* ({ tables, facts }) {
       if (facts.xfeatures === 0n) return;
+      const available = facts.xfeatures | (usesKeys(tables) ? 0n : 1n << BigInt(keysComponent));
       for (const [row, thread] of tables.threads.entries()) {
         const used = componentsOf(thread.xstate);
-        if ((used & ~facts.xfeatures) === 0n) continue;
+        if ((used & ~available) === 0n) continue;
         yield {
           message: `thread ${thread.tid} uses registers that this CPU lacks`,
           at: { table: "threads", row, field: "xstate" },
