@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Reads an image set: a directory, or an archive of one. */
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
 import type { ReadOptions } from "../../src/adapter/format.js";
 import { CrimgError } from "../../src/errors/crimg-error.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
-import { readTmpfs } from "./archive/tmpfs.js";
+import { readTmpfs, storedNameOf } from "./archive/tmpfs.js";
 import { engineFiles, factsOf } from "./archive/container.js";
 import { type Member, membersOfDirectory } from "./archive/members.js";
 import { archiveAt } from "./archive/oci.js";
@@ -21,9 +23,10 @@ export async function readCriu(path: string, options: ReadOptions): Promise<Chec
   const { set, members } = await openSet(path, options.extra?.["without-memory"] === true ? maxPagesShown : undefined);
   try {
     const wire = loadSet(set);
-    const { checkpoint, losses } = fromWire(wire, await readTmpfs(set));
+    const facts = factsOf(members ?? membersOfDirectory(path, (name) => engineFiles.has(name)));
+    const { checkpoint, losses } = fromWire(wire, await readTmpfs(set), facts);
     for (const loss of losses) options.onLoss?.(loss);
-    options.onContainer?.(factsOf(members ?? membersOfDirectory(path, (name) => engineFiles.has(name))));
+    options.onContainer?.(facts);
     return checkpoint;
   } finally {
     set.close();
@@ -54,12 +57,25 @@ function setIn(path: string): ImageSet {
     });
   }
   // An unpacked checkpoint of a container engine keeps the set one level down.
-  if (set.has(engineFolder)) return new ImageSet(set.path(engineFolder), set.path(engineFolder));
+  if (set.has(engineFolder)) {
+    return new ImageSet(set.path(engineFolder), set.path(engineFolder), undefined, 0, contentsBeside(path, set.names));
+  }
   throw new CrimgError("criu.open", `The directory has no ${inventoryName}.`, {
     source: path,
     format: "criu",
     hint: "Name the directory that criu dump wrote (-D).",
   });
+}
+
+/** What an engine keeps beside the set, by the names that it has in an unpacked archive. */
+function contentsBeside(path: string, names: ReadonlySet<string>): ReadonlyMap<string, string> {
+  const volumes = names.has("volumes") ? readdirSync(join(path, "volumes")).map((name) => `volumes/${name}`) : [];
+  const found = new Map<string, string>();
+  for (const member of [...names, ...volumes]) {
+    const name = storedNameOf(member);
+    if (name !== undefined) found.set(name, join(path, member));
+  }
+  return found;
 }
 
 /** Where the checkpoints of container engines keep the set. */

@@ -25,6 +25,8 @@ export interface ContainerFacts {
   readonly hostname: string;
   readonly addresses: readonly { readonly interface: string; readonly address: string; readonly mac: string }[];
   readonly mounts: readonly ContainerMount[];
+  /** Volumes with a name whose contents the engine keeps in its archives. */
+  readonly volumes: readonly { readonly name: string; readonly destination: string }[];
   readonly annotations: Readonly<Record<string, string>>;
   /** Namespaces that the runtime made, of its specification. */
   readonly namespaces: readonly string[];

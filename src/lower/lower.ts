@@ -236,6 +236,7 @@ function prepareFirstProcess(l: Lowering, vdsoBuildId: Uint8Array, devices: Devi
   b.syscall("prctl", [PR.setChildSubreaper, 1, 0, 0, 0], { message: "become a child subreaper" });
   checkMachine(l, vdsoBuildId);
   b.syscall("geteuid", [], { store: euid });
+  l.callersUser = euid;
   const notRoot = b.label("not root");
   b.jumpIf(euid, "ne", 0, notRoot);
   b.compute(l.isPrivileged, "move", 1);

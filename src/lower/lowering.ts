@@ -42,6 +42,8 @@ export class Lowering implements LowerContext {
   readonly ended: EndedProcesses;
   /** 1 for root and in a user namespace of our own. */
   readonly isPrivileged: Slot;
+  /** Effective user of the caller, once it is asked for. */
+  callersUser: Slot | undefined;
   /** 1 in namespaces of our own. */
   readonly isNamespaced: Slot;
   /** Descriptor of the caller's terminal once it is given up for the tree; else 0. */

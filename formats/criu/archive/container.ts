@@ -42,6 +42,10 @@ export function factsOf(members: readonly Member[]): ContainerFacts | undefined 
     hostname: text(spec?.["hostname"]),
     addresses: addressesOf(parsed(content("network.status")), annotations),
     mounts: list(spec?.["mounts"]).map(mountOf),
+    volumes: list(config?.["namedVolumes"]).map((one) => ({
+      name: text(object(one)?.["volumeName"]),
+      destination: text(object(one)?.["dest"]),
+    })),
     annotations,
     namespaces: list(object(spec?.["linux"])?.["namespaces"]).map((one) => text(object(one)?.["type"])),
     sizes: {

@@ -26,7 +26,7 @@ import { maxZstdWindow, zstdWindow } from "../../../src/bytes/zstd-window.js";
 import { engineFiles } from "./container.js";
 import { maxContent, type Member } from "./members.js";
 import type { Archive } from "./oci.js";
-import { sharedMemoryTar } from "./tmpfs.js";
+import { sharedMemoryTar, storedNameOf } from "./tmpfs.js";
 import { inventoryName } from "../wire/image-types.js";
 import { type Content, unpack } from "./unpack.js";
 
@@ -85,7 +85,8 @@ function refuse(source: string, message: string, member?: string, cause?: unknow
 class Folders {
   readonly #folders = new Map<string, { directory: string; names: Set<string> }>();
   #members = 0;
-  #hasSharedMemory = false;
+  /** Names of what an engine put beside the set. */
+  readonly #beside = new Set<string>();
   readonly noted: Member[] = [];
 
   constructor(
@@ -105,10 +106,11 @@ class Folders {
     const slash = path.lastIndexOf("/");
     const [folder, name] = [path.slice(0, slash + 1), path.slice(slash + 1)];
     const isEngines = engineFiles.has(path) && (header.size ?? 0) <= maxContent;
-    if (path === sharedMemoryTar && header.type === "file") {
+    const beside = header.type === "file" ? storedNameOf(path) : undefined;
+    if (beside !== undefined && !this.#beside.has(beside) && (path === sharedMemoryTar || (header.size ?? 0) <= this.maxPages)) {
       this.#requireSpace(header);
-      await store(join(this.temporary, sharedMemoryTar), stream);
-      this.#hasSharedMemory = true;
+      await store(join(this.temporary, beside), stream);
+      this.#beside.add(beside);
       return undefined;
     }
     if (!imageName.test(name)) {
@@ -175,8 +177,7 @@ class Folders {
     sets.sort(([left], [right]) => depth(left) - depth(right));
     const directory = sets[0]?.[1].directory;
     // It lies beside the set; here it is one of its files.
-    if (directory !== undefined && this.#hasSharedMemory)
-      renameSync(join(this.temporary, sharedMemoryTar), join(directory, sharedMemoryTar));
+    for (const name of directory === undefined ? [] : this.#beside) renameSync(join(this.temporary, name), join(String(directory), name));
     return directory;
   }
 }

@@ -39,14 +39,33 @@ export interface TmpfsContents {
 
 /** Name of the tar of /dev/shm that engines put beside the set. */
 export const sharedMemoryTar = "devshm-checkpoint.tar";
+/** Name of the tar of what the container's own layer had beside its image, and of the list of what was removed of that. */
+export const rootDiffTar = "rootfs-diff.tar";
+export const deletedFiles = "deleted.files";
+const volumeTar = /^volumes[/-]([A-Za-z0-9][A-Za-z0-9_.-]{0,200})\.tar$/;
+/** Name here of the contents of a volume. */
+export const volumeName = (volume: string): string => `volumes-${volume}.tar`;
+
+/** What an engine's member is called among the files of the set; undefined for one that is none of its contents. */
+export function storedNameOf(member: string): string | undefined {
+  if (member === sharedMemoryTar || member === rootDiffTar || member === deletedFiles) return member;
+  const [, volume] = volumeTar.exec(member) ?? [];
+  return volume === undefined ? undefined : volumeName(volume);
+}
+
 const tmpfsTar = /^tmpfs-dev-\d+\.tar\.gz\.img$/;
 const types: ReadonlySet<string> = new Set(["file", "directory", "symlink", "link", "fifo", "character-device", "block-device"]);
 const page = 4096n;
 const mostMembers = 100_000;
 
-/** Unpacks the contents of all tmpfs of a set. @throws CrimgError `criu.tmpfs` */
+/**
+ * Unpacks the contents of all tmpfs of a set, and what an engine keeps in the same way: they come back in memory too.
+ * @throws CrimgError `criu.tmpfs`
+ */
 export async function readTmpfs(set: ImageSet): Promise<TmpfsContents> {
-  const names = [...set.names].filter((name) => tmpfsTar.test(name) || name === sharedMemoryTar).sort();
+  const isTar = (name: string): boolean =>
+    tmpfsTar.test(name) || name === sharedMemoryTar || name === rootDiffTar || volumeTar.test(name);
+  const names = [...set.names].filter(isTar).sort();
   if (names.length === 0) return { members: new Map(), fd: undefined };
   const path = join(tmpdir(), `.crimg-${randomBytes(8).toString("hex")}`);
   const fd = openSync(path, "wx+", 0o600);

@@ -26,6 +26,7 @@ import { mmFromWire, objectOfFileId } from "../map/map-mm.js";
 import { remapType } from "../map/map-object.js";
 import { isRemoved } from "../map/removed.js";
 import { addNamespaces } from "../map/namespaces.js";
+import type { ContainerFacts } from "../../../src/adapter/container-facts.js";
 import { addTmpfs } from "../map/tmpfs.js";
 import { inheritStandardStreams } from "../map/standard-streams.js";
 import { credsFromWire, processFromWire, queueFromWire } from "../map/map-task.js";
@@ -35,7 +36,11 @@ import { PagemapReader } from "../pages/pagemap.js";
 import { coreToWire, deadCoreToWire, fsToWire, idsToWire, inventoryToWire, objectFileToWire, treeToWire } from "./to-wire.js";
 
 /** Builds the checkpoint. Page and ghost files are opened, their content is not read. */
-export function fromWire(wire: WireSet, tmpfs?: TmpfsContents): { checkpoint: Checkpoint; losses: ModelBuilder["losses"] } {
+export function fromWire(
+  wire: WireSet,
+  tmpfs?: TmpfsContents,
+  container?: ContainerFacts,
+): { checkpoint: Checkpoint; losses: ModelBuilder["losses"] } {
   const builder = new ModelBuilder(wire);
   builder.losses.push(...lossesOfSet(wire));
   try {
@@ -52,7 +57,7 @@ export function fromWire(wire: WireSet, tmpfs?: TmpfsContents): { checkpoint: Ch
     const unknownLocks = addLocks(builder);
     if (unknownLocks > 0) builder.lose(lostLocks(unknownLocks));
     addObjectContents(builder, pages);
-    if (tmpfs) addTmpfs(builder, tmpfs);
+    if (tmpfs) addTmpfs(builder, tmpfs, container);
     keepUnused(builder);
     keepDeltas(builder);
   } catch (error) {

@@ -23,8 +23,10 @@ export class ImageSet {
     /** Removed at close. */
     readonly temporary: string | undefined = undefined,
     readonly depth = 0,
+    /** Files elsewhere that count as its own: name → path. */
+    private readonly beside: ReadonlyMap<string, string> = new Map(),
   ) {
-    const names = readdirSync(directory);
+    const names = [...readdirSync(directory), ...beside.keys()];
     if (names.length > maxNames) {
       throw new CrimgError("criu.names", `The directory has ${names.length} names; no more than ${maxNames} are accepted.`, {
         source: label,
@@ -39,7 +41,7 @@ export class ImageSet {
   }
 
   path(name: string): string {
-    return join(this.directory, name);
+    return this.beside.get(name) ?? join(this.directory, name);
   }
 
   labelOf(name: string): string {

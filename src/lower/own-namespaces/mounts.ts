@@ -13,6 +13,7 @@ import { optionSlotValues } from "../../gen/restore-program.js";
 import { AT, O } from "../constants.js";
 import type { Lowering } from "../lowering.js";
 import type { OpOptions } from "../program-builder.js";
+import { mountLayered } from "./root-layer.js";
 import { fillTmpfs } from "./tmpfs.js";
 
 const MS = {
@@ -100,16 +101,20 @@ function withOwnRoot(l: Lowering, rows: readonly Indexed[]): void {
   b.jumpIf(given, "ne", 0, isGiven);
   b.compute(path, "move", b.string(directory));
   b.place(isGiven);
-  b.syscall("mount", [path, path, 0, MS.bind, 0], { message: `take ${directory} as root directory`, hint });
-  b.syscall("chdir", [path], { message: `enter ${directory}`, hint });
-  setPropagation(l, ".", MS.private);
-  setFlags(l, ".", root.row);
-  // What the image holds of single files lies there until the machine's mounts are left; the binds of it stay.
+  const isLayered = holdsContent(l, root.index);
+  // What the image holds of single files, or of the root's layer, lies there until the machine's mounts are left; it stays.
   const isFile = ({ row, index }: Indexed): boolean => row.origin === "bind" && holdsContent(l, index);
-  if (others.some(isFile)) {
+  if (isLayered || others.some(isFile)) {
     const none = b.string("none");
     b.syscall("mount", [none, b.string(scratch), b.string("tmpfs"), 0, b.string("mode=700")], { message: `mount a tmpfs at ${scratch}` });
   }
+  if (isLayered) mountLayered(l, root.index, path, scratch);
+  else {
+    b.syscall("mount", [path, path, 0, MS.bind, 0], { message: `take ${directory} as root directory`, hint });
+    b.syscall("chdir", [path], { message: `enter ${directory}`, hint });
+  }
+  setPropagation(l, ".", MS.private);
+  setFlags(l, ".", root.row);
   for (const { row, index } of others) mountOne(l, row, index, ".");
   b.syscall("pivot_root", [b.string("."), b.string(".")], { message: `make ${directory} the root directory` });
   b.syscall("umount2", [b.string("."), MNT_DETACH], { message: "leave the caller's mounts" });
@@ -205,11 +210,13 @@ function mountOne(l: Lowering, row: MountRow, index: number, base: string): void
         });
       }
       const skip = b.label("not mounted");
+      // The console of a container is a terminal of its own, which the engine held: it has that of the caller, if any.
+      const isTerminal = row.sameAs !== null && l.checkpoint.tables.mounts[row.sameAs]?.fsType === "devpts";
       const hint = "what was mounted there is gone: it must exist where the image is resumed";
       b.syscall(
         "mount",
         [b.string(source), point, 0, MS.bind, 0],
-        isCgroup ? { orElse: skip } : { message: `bind ${source} to ${row.point}`, hint },
+        isCgroup || isTerminal ? { orElse: skip } : { message: `bind ${source} to ${row.point}`, hint },
       );
       setFlags(l, `${base}${row.point}`, row);
       setPropagation(l, `${base}${row.point}`, propagationOf(row));

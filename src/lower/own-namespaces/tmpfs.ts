@@ -10,11 +10,16 @@ const [S_IFDIR, S_IFREG, S_IFLNK, S_IFCHR] = [0o040000, 0o100000, 0o120000, 0o02
 const AT_SYMLINK_NOFOLLOW = 0x100;
 const second = 1_000_000_000n;
 
-/** Ops of the first process in the mount namespace. `base` is the path of the mount. */
-export function fillTmpfs(l: Lowering, mount: number, base: string): void {
+/** Ops of the first process in the mount namespace. `base` is the path of the mount; `before` adds ops before those of an entry. */
+export function fillTmpfs(l: Lowering, mount: number, base: string, before?: (entry: MountEntryRow) => void): void {
   const b = l.builder;
   const entries = l.checkpoint.tables.mountEntries.filter((row) => row.mount === mount);
-  for (const entry of entries) b.about(`${base}/${entry.path}`, () => makeEntry(l, entry, base));
+  for (const entry of entries) {
+    b.about(`${base}/${entry.path}`, () => {
+      before?.(entry);
+      makeEntry(l, entry, base);
+    });
+  }
   // Children change the times of their directories.
   for (const entry of [...entries].reverse()) if ((entry.mode & S_IFMT) === S_IFDIR) setTimes(l, entry, pathOf(base, entry.path));
 }
