@@ -7,7 +7,16 @@
  * on another's: CRIU's images, which have components by name, are given Intel's places.
  */
 import type { Checkpoint } from "../model/checkpoint.js";
-import { amdAvxLayout, amdLayout, endOf, intelLayout, keysComponent, usesKeys, type XstateLayout, xstateLayout } from "../model/xstate-layout.js";
+import {
+  amdAvxLayout,
+  amdLayout,
+  endOf,
+  intelLayout,
+  keysComponent,
+  usesKeys,
+  type XstateLayout,
+  xstateLayout,
+} from "../model/xstate-layout.js";
 import { ERRNO } from "./constants.js";
 import type { DataRef, Label, Slot } from "./operands.js";
 import type { ProgramBuilder } from "./program-builder.js";

@@ -63,8 +63,7 @@ const mostMembers = 100_000;
  * @throws CrimgError `criu.tmpfs`
  */
 export async function readTmpfs(set: ImageSet): Promise<TmpfsContents> {
-  const isTar = (name: string): boolean =>
-    tmpfsTar.test(name) || name === sharedMemoryTar || name === rootDiffTar || volumeTar.test(name);
+  const isTar = (name: string): boolean => tmpfsTar.test(name) || name === sharedMemoryTar || name === rootDiffTar || volumeTar.test(name);
   const names = [...set.names].filter(isTar).sort();
   if (names.length === 0) return { members: new Map(), fd: undefined };
   const path = join(tmpdir(), `.crimg-${randomBytes(8).toString("hex")}`);

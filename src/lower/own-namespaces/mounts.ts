@@ -21,6 +21,7 @@ const MS = {
   remount: 0x20,
   bind: 0x1000,
   rec: 0x4000,
+  strictatime: 1 << 24,
   unbindable: 1 << 17,
   private: 1 << 18,
   slave: 1 << 19,
@@ -37,6 +38,7 @@ const attributeOf: readonly (readonly [flag: number, attribute: number])[] = [
   [mountFlagsBits.nosymfollow, 0x200000],
 ];
 const MOUNT_ATTR_NOATIME = 0x10;
+const MOUNT_ATTR_STRICTATIME = 0x20;
 const MOUNT_ATTR__ATIME = 0x70;
 const stateOf = (row: MountRow): string => `${row.point} (${row.fsType})`;
 
@@ -169,7 +171,7 @@ function mountOne(l: Lowering, row: MountRow, index: number, base: string): void
     case "made": {
       const content = holdsContent(l, index);
       makePoint(l, base, row, false);
-      const flags = row.flags & (content ? ~MS.rdonly : ~0);
+      const flags = (row.flags & (content ? ~MS.rdonly : ~0)) | (isStrictAtime(row) ? MS.strictatime : 0);
       const skip = b.label("not mounted");
       const mountWith = (options: string, otherwise: OpOptions): void =>
         b.syscall("mount", [b.string(row.source), point, b.string(row.fsType), flags, b.string(options)], otherwise);
@@ -186,7 +188,7 @@ function mountOne(l: Lowering, row: MountRow, index: number, base: string): void
         fillTmpfs(l, index, `${base}${row.point}`);
         setFlags(l, `${base}${row.point}`, row);
         if (isReadOnly)
-          b.syscall("mount", [0, point, 0, MS.remount | row.flags | MS.rdonly, b.string(row.options)], {
+          b.syscall("mount", [0, point, 0, MS.remount | flags | MS.rdonly, b.string(row.options)], {
             message: `make ${row.point} read-only`,
           });
       }
@@ -248,6 +250,11 @@ function setPropagation(l: Lowering, path: string, how: number): void {
   b.syscall("mount", [0, b.string(path), 0, how, 0], { message: `set the propagation of ${path}` });
 }
 
+/** Times of access are always noted; to note them where that is due is what a mount begins with. */
+function isStrictAtime({ flags }: Pick<MountRow, "flags">): boolean {
+  return (flags & (mountFlagsBits.noatime | mountFlagsBits.relatime)) === 0;
+}
+
 /** Flags that a mount was born with cannot be taken away in every user namespace; whatever it lacks is set. */
 function setFlags(l: Lowering, path: string, row: Pick<MountRow, "flags">): void {
   const b = l.builder;
@@ -259,4 +266,7 @@ function setFlags(l: Lowering, path: string, row: Pick<MountRow, "flags">): void
     b.syscall("mount_setattr", [AT.fdcwd, b.string(path), 0, attributes, 32], { message: `set the flags of the mount at ${path}` });
   }
   b.syscall("mount_setattr", [AT.fdcwd, b.string(path), 0, b.u8s(0, clear, 0, 0), 32], { expect: "any" });
+  if (isNoAtime) return;
+  const atime = b.u8s(isStrictAtime(row) ? MOUNT_ATTR_STRICTATIME : 0, MOUNT_ATTR__ATIME, 0, 0);
+  b.syscall("mount_setattr", [AT.fdcwd, b.string(path), 0, atime, 32], { expect: "any" });
 }

@@ -26,7 +26,11 @@ export function mountLayered(l: Lowering, mount: number, directory: Slot, scratc
   const below = b.slot("fd of the directory below the layer");
   const hint = "give the directory with the files of the container: --rootfs DIR";
   for (const path of [upper, work, root]) b.syscall("mkdirat", [AT.fdcwd, b.string(path), 0o755], { message: `make ${path}` });
-  b.syscall("openat", [AT.fdcwd, directory, O.path | O.directory | O.cloexec, 0], { store: below, message: "open the root directory", hint });
+  b.syscall("openat", [AT.fdcwd, directory, O.path | O.directory | O.cloexec, 0], {
+    store: below,
+    message: "open the root directory",
+    hint,
+  });
   const entries = l.checkpoint.tables.mountEntries.filter((row) => row.mount === mount);
   const known = new Set(entries.map(({ path }) => path));
   likeBelow(l, below, "", upper);

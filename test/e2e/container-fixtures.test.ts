@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Checkpoints that Podman and runc made become executables that go on as the containers did, without their engine. */
+import assert from "node:assert/strict";
+import { spawn, spawnSync } from "node:child_process";
+import {
+  chmodSync,
+  chownSync,
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  statSync,
+} from "node:fs";
+import { join } from "node:path";
+import test, { type TestContext } from "node:test";
+import { crimg, endTree, run, temporaryDirectory, treeOf, until } from "../support/processes.js";
+import { fixtures } from "../support/project.js";
+
+const skip = process.getuid?.() !== 0 && "containers of root's";
+const nobody = 65534;
+const directory = join(fixtures, "containers");
+
+interface TrueFile {
+  readonly fd: number;
+  readonly what: string;
+  readonly flags: string;
+  readonly position: number;
+  readonly other_end?: string;
+}
+
+interface TrueProcess {
+  readonly pid: number;
+  readonly comm: string;
+  readonly exe: string;
+  readonly cwd: string;
+  readonly cmdline: readonly string[];
+  readonly environ: readonly string[];
+  readonly CapEff: string;
+  readonly CapBnd: string;
+  readonly NoNewPrivs: string;
+  readonly Seccomp: string;
+  readonly threads: readonly { readonly tid: number; readonly comm: string }[];
+  readonly fds: readonly TrueFile[];
+}
+
+interface Truth {
+  readonly hostname: string;
+  readonly last_number_printed: number;
+  readonly processes: readonly TrueProcess[];
+  readonly mounts: readonly { readonly mountpoint: string; readonly fstype: string; readonly options: string }[];
+}
+
+const truths = (JSON.parse(readFileSync(join(directory, "truth.json"), "utf8")) as { archives: Record<string, Truth> }).archives;
+
+/** The root file system of all of them, unpacked. */
+function unpackedRoot(to: string): string {
+  const root = join(to, "rootfs");
+  mkdirSync(root);
+  const { status } = spawnSync("tar", ["xf", join(directory, "rootfs.tar"), "-C", root]);
+  assert.equal(status, 0);
+  return root;
+}
+
+/** Every file of a directory with what tells whether it was changed. */
+function contents(root: string): string[] {
+  return readdirSync(root, { recursive: true, encoding: "utf8" })
+    .map((name) => `${name} ${statSync(join(root, name)).mode} ${statSync(join(root, name)).size}`)
+    .sort();
+}
+
+interface Running {
+  /** Outside. */
+  readonly pid: number;
+  readonly waiter: number;
+  lines(): string[];
+}
+
+/** Executes an image in the foreground; what it prints goes to a file. */
+async function resumed(t: TestContext, image: string, words: readonly string[] = [], as: readonly string[] = []): Promise<Running> {
+  const out = `${image}.out`;
+  const fd = openSync(out, "w", 0o666);
+  const [head = "", ...rest] = [...as, image, ...words];
+  const child = spawn(head, rest, { stdio: ["ignore", fd, fd] });
+  closeSync(fd);
+  const waiter = child.pid ?? assert.fail("no process");
+  t.after(() => endTree(waiter));
+  const lines = (): string[] => readFileSync(out, "utf8").split("\n").slice(0, -1);
+  await until("ten numbers", () => (assert.equal(child.exitCode, null, lines().join("\n")), lines().length >= 10));
+  const pid = treeOf(waiter).find((one) => /^NSpid:.*\t1$/m.test(readFileSync(`/proc/${one}/status`, "utf8")));
+  return { pid: pid ?? assert.fail("no first process"), waiter, lines };
+}
+
+/** The numbers go on where they were, none is missing, and the program found nothing changed. */
+function assertGoesOn(lines: readonly string[], from: number): void {
+  assert.deepEqual(
+    lines.slice(0, 10),
+    Array.from({ length: 10 }, (_, index) => String(from + index)),
+  );
+}
+
+/** What /proc tells of the processes is what it told before the checkpoint. */
+function assertTrue({ pid }: Running, truth: Truth): void {
+  for (const wanted of truth.processes) {
+    const own = treeOf(pid).find((one) => new RegExp(`^NSpid:.*\\t${wanted.pid}$`, "m").test(readFileSync(`/proc/${one}/status`, "utf8")));
+    assert.ok(own !== undefined, `process ${wanted.pid}`);
+    const read = (name: string): string => readFileSync(`/proc/${own}/${name}`, "utf8");
+    const status = read("status");
+    for (const field of ["CapEff", "CapBnd", "NoNewPrivs", "Seccomp"] as const)
+      assert.match(status, new RegExp(`^${field}:\\s*${wanted[field]}$`, "m"), `${field} of ${wanted.pid}`);
+    assert.deepEqual(read("cmdline").split("\0").slice(0, -1), wanted.cmdline);
+    assert.deepEqual(read("environ").split("\0").slice(0, -1), wanted.environ);
+    assert.equal(readlinkSync(`/proc/${own}/exe`), wanted.exe);
+    assert.equal(readlinkSync(`/proc/${own}/cwd`), wanted.cwd);
+    const threads = readdirSync(`/proc/${own}/task`).map((tid) => read(`task/${tid}/comm`).trim());
+    assert.deepEqual(threads.sort(), wanted.threads.map(({ comm }) => comm).sort());
+    for (const { fd, what, flags, position, other_end: end } of wanted.fds) {
+      // What the engine held is the caller's now.
+      if (end === "outside" || what.startsWith("/dev/pts/")) continue;
+      const link = readlinkSync(`/proc/${own}/fd/${fd}`);
+      assert.ok(what === "pipe" ? link.startsWith("pipe:") : link === what, `fd ${fd} of ${wanted.pid}: ${link}`);
+      const info = read(`fdinfo/${fd}`);
+      assert.match(info, new RegExp(`^pos:\\s*${position}\nflags:\\s*${flags}$`, "m"), `fd ${fd} of ${wanted.pid}`);
+    }
+  }
+  const found = new Map(
+    readFileSync(`/proc/${pid}/mountinfo`, "utf8")
+      .split("\n")
+      .filter(Boolean)
+      .map((line) => [line.split(" ")[4] ?? "", line] as const),
+  );
+  for (const { mountpoint, fstype, options } of truth.mounts) {
+    // What the engine made for the container is a file of the root, control groups are the machine's, the console the caller's.
+    if (/^\/(etc\/|run\/|sys\/fs\/cgroup\/|dev\/console)/.test(mountpoint) || mountpoint === "/") continue;
+    const line = found.get(mountpoint) ?? assert.fail(`nothing is mounted at ${mountpoint}`);
+    if (mountpoint !== "/data") assert.ok(line.includes(` - ${fstype} `), `${line}: ${fstype}`);
+    const [own, before] = [line.split(" ")[5] ?? "", options].map((text) => text.split(",").sort());
+    assert.deepEqual(own, before, mountpoint);
+  }
+  const [other] = [...treeOf(pid)];
+  const name = run("nsenter", ["-t", String(other), "-u", "hostname"]).stdout.trim();
+  assert.equal(name, truth.hostname);
+}
+
+const cases = [
+  { file: "counter-tty.tar.zst", truth: "counter-tty.tar.zst" },
+  { file: "counter-shm.tar.zst", truth: "counter-shm.tar.zst" },
+  { file: "counter-volume.tar.gz", truth: "counter-volume.tar", mounts: ["--mount", `/data=${join(directory, "demo-volume")}`] },
+  { file: "runc-counter", truth: "runc-counter" },
+];
+
+for (const { file, truth: name, mounts = [] } of cases) {
+  const truth = truths[name];
+  test(`${file} goes on with a directory as its root`, { skip, timeout: 60_000 }, async (t) => {
+    assert.ok(truth);
+    const to = temporaryDirectory(t);
+    const root = unpackedRoot(to);
+    const image = join(to, "image.elf");
+    const converted = crimg("convert", join(directory, file), image, "--rootfs", root, ...mounts);
+    assert.equal(converted.status, 0, converted.stderr);
+    const before = contents(root);
+    const running = await resumed(t, image);
+    assertGoesOn(running.lines(), truth.last_number_printed + 1);
+    assertTrue(running, truth);
+    assert.deepEqual(
+      contents(root).filter((line) => !/^(etc|run|dev|proc|sys|data|cache)\b/.test(line)),
+      before.filter((line) => !/^(etc|run|dev|proc|sys|data|cache)\b/.test(line)),
+    );
+    assert.ok(existsSync(join(root, "bin/counter")));
+  });
+}
+void [chmodSync, chownSync, nobody];
