@@ -2,25 +2,13 @@
 /** Checkpoints that Podman and runc made become executables that go on as the containers did, without their engine. */
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
-import {
-  chmodSync,
-  chownSync,
-  closeSync,
-  existsSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  readlinkSync,
-  statSync,
-} from "node:fs";
+import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
 import { join } from "node:path";
 import test, { type TestContext } from "node:test";
 import { crimg, endTree, run, temporaryDirectory, treeOf, until } from "../support/processes.js";
 import { fixtures } from "../support/project.js";
 
 const skip = process.getuid?.() !== 0 && "containers of root's";
-const nobody = 65534;
 const directory = join(fixtures, "containers");
 
 interface TrueFile {
@@ -88,7 +76,10 @@ async function resumed(t: TestContext, image: string, words: readonly string[] =
   const waiter = child.pid ?? assert.fail("no process");
   t.after(() => endTree(waiter));
   const lines = (): string[] => readFileSync(out, "utf8").split("\n").slice(0, -1);
-  await until("ten numbers", () => (assert.equal(child.exitCode, null, lines().join("\n")), lines().length >= 10));
+  await until("ten numbers", () => {
+    assert.equal(child.exitCode, null, lines().join("\n"));
+    return lines().length >= 10;
+  });
   const pid = treeOf(waiter).find((one) => /^NSpid:.*\t1$/m.test(readFileSync(`/proc/${one}/status`, "utf8")));
   return { pid: pid ?? assert.fail("no first process"), waiter, lines };
 }
@@ -171,4 +162,3 @@ for (const { file, truth: name, mounts = [] } of cases) {
     assert.ok(existsSync(join(root, "bin/counter")));
   });
 }
-void [chmodSync, chownSync, nobody];
