@@ -4,7 +4,7 @@
  * the functions compiled, which is half of the time from the start to the first thing done. A cache of another V8, of
  * other flags or of another bundle is rejected by V8 and does no harm.
  */
-const { existsSync, readFileSync } = require("node:fs");
+const { existsSync, readFileSync, writeSync } = require("node:fs");
 const { createRequire } = require("node:module");
 const { dirname, join } = require("node:path");
 const { Script } = require("node:vm");
@@ -65,6 +65,12 @@ function runAsProcess(words) {
   if (!existsSync(bundle)) {
     process.stderr.write("crimg: not built yet; run `npm ci` (or `npm run build`) in the checkout first\n");
     process.exit(2);
+  }
+  // For which the bundle need not be read.
+  if (words.length === 1 && words[0] === "--version") {
+    const { version } = JSON.parse(readFileSync(join(__dirname, "../package.json"), "utf8"));
+    writeSync(1, `${version}\n`);
+    return;
   }
   // What was printed is out (terminal.ts writes at once). Ending here spares the time that V8 takes to give back its heap
   // piece by piece.

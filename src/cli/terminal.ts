@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What a command may write to: standard output for results, standard error for everything said beside them. */
-import { isatty } from "node:tty";
+import { fstatSync } from "node:fs";
+import { createRequire } from "node:module";
 import { writeAll } from "../ops/write-all.js";
 
 export interface Terminal {
@@ -30,10 +31,21 @@ export function withoutNotes(terminal: Terminal): Terminal {
   return { ...terminal, errIsTerminal: false, note: () => undefined };
 }
 
+/** Whether a descriptor is a terminal. What tells is loaded only for what may be one: it brings networking along. */
+function isTerminal(fd: number): boolean {
+  try {
+    if (!fstatSync(fd).isCharacterDevice()) return false;
+  } catch {
+    return false;
+  }
+  const { isatty } = createRequire(import.meta.url)("node:tty") as typeof import("node:tty");
+  return isatty(fd);
+}
+
 /** The terminal of this process. */
 export function processTerminal(env: NodeJS.ProcessEnv = process.env): Terminal {
-  const outIsTerminal = isatty(1);
-  const errIsTerminal = isatty(2);
+  const outIsTerminal = isTerminal(1);
+  const errIsTerminal = isTerminal(2);
   let isOpen = true;
   const say = (text: string): void => {
     try {
