@@ -3,6 +3,7 @@
  * Seccomp comes before credentials, since whoever installed a filter may have given up the right to it since, and after
  * it the restore still makes system calls. So the first process takes hold of such threads early, with
  * PTRACE_O_SUSPEND_SECCOMP (ptrace(2)): their filters are not asked as long as it traces them, which is until they run.
+ * An ordinary user may not do that; the filters then have to let those calls through, which those of container engines do.
  *
  *   thread            counts on `awaitingTrace`, waits for `traced`, installs, gives up its credentials, is ready
  *   first process     waits for all of `awaitingTrace`, seizes them, counts on `traced`
@@ -11,14 +12,33 @@
  * has one filter, and the program can go on to synchronise. `synced` counts processes whose leader did.
  */
 import type { SeccompFilterRow, SeccompStateRow } from "../gen/tables.js";
+import { nr, type SyscallName } from "../linux/syscall-numbers.js";
 import { PTRACE } from "./constants.js";
 import type { Lowering } from "./lowering.js";
 import type { DataRef, Shared } from "./operands.js";
+import { allowsCall } from "./seccomp-allows.js";
 
 const PTRACE_O_SUSPEND_SECCOMP = 0x20_0000;
 const [SECCOMP_SET_MODE_STRICT, SECCOMP_SET_MODE_FILTER] = [0, 1];
 /** TSYNC, LOG, SPEC_ALLOW: the speculation controls of a thread are states of their own. */
 const FLAG = { tsync: 1, log: 2, specAllow: 4 } as const;
+
+/** What a thread does behind its filters: those that follow, credentials, waiting for others, the way out. */
+const callsBehind = [
+  "seccomp",
+  "setgroups",
+  "setresgid",
+  "setresuid",
+  "setfsgid",
+  "setfsuid",
+  "prctl",
+  "capset",
+  "futex",
+  "waitid",
+  "kill",
+  "munmap",
+  "rt_sigreturn",
+] as const satisfies readonly SyscallName[];
 
 /** How threads come under seccomp; absent where none of the image does. */
 export class SeccompLowering {
@@ -30,6 +50,8 @@ export class SeccompLowering {
   readonly #synced = new Map<number, Shared>();
   readonly #programs = new Map<number, DataRef>();
   readonly #states = new Map<number, SeccompStateRow>();
+  /** By row of filters. */
+  readonly #harmless = new Map<number, boolean>();
 
   private constructor(private readonly l: Lowering) {
     this.#awaitingTrace = l.builder.counter("awaiting trace for seccomp");
@@ -62,6 +84,12 @@ export class SeccompLowering {
       b.syscall("ptrace", [PTRACE.seize, l.threadShared(index).u4, 0, PTRACE_O_SUSPEND_SECCOMP], { store: result, orElse: cannot });
       b.jump(done);
       b.place(cannot);
+      if (this.#isHarmless(index)) {
+        b.syscall("ptrace", [PTRACE.seize, l.threadShared(index).u4, 0, 0], {
+          message: `take hold of thread ${tid} of ${l.taskName(task)}`,
+        });
+        b.jump(done);
+      }
       b.fail(
         `put thread ${tid} of ${l.taskName(task)} under seccomp again: its filters cannot be suspended until it runs`,
         "resume as root, not under strace, and without a seccomp filter on the caller",
@@ -70,6 +98,19 @@ export class SeccompLowering {
       b.place(done);
     }
     b.count(this.#traced);
+  }
+
+  /** Whether the filters of a thread let everything through that the restore still does in it. */
+  #isHarmless(index: number): boolean {
+    const state = this.#states.get(index);
+    if (state === undefined || state.mode === "strict") return false;
+    const { seccompFilters } = this.l.checkpoint.tables;
+    return this.#chainOf(state.filter).every((row) => {
+      let known = this.#harmless.get(row);
+      known ??= callsBehind.every((name) => allowsCall(seccompFilters[row]?.instructions ?? new Uint8Array(0), nr[name]));
+      this.#harmless.set(row, known);
+      return known;
+    });
   }
 
   /** Ops of a thread before it gives up its credentials. */
