@@ -171,6 +171,7 @@ export function lowerCheckpoint(checkpoint: Checkpoint, options: LowerOptions): 
     labels,
     counts: {
       placed: tree.tasks.length + tree.tasks.filter(({ group }) => group.kind === "revive").length,
+      orphaned: tree.tasks.filter(({ orphans }) => orphans.length > 0).length,
       joined: tree.tasks.filter(({ group }) => group.kind !== "inherit" && group.kind !== "lead").length,
       living: tables.tasks.filter((task) => task.state !== "zombie").length,
     },

@@ -52,6 +52,8 @@ export class Lowering implements LowerContext {
   readonly taskPids: readonly Shared[];
   /** Every task (zombies too) and helper exists and leads or is in its session. */
   readonly placed: Shared;
+  /** Helpers that left orphans behind are gone. */
+  readonly orphaned: Shared;
   /** Those who join a process group of another did. */
   readonly joined: Shared;
   /** Every task has its descriptors at their numbers. */
@@ -128,6 +130,7 @@ export class Lowering implements LowerContext {
       return leader !== undefined && own !== undefined && leader.pid === row.tid ? own : b.pid(`tid of ${row.tid}`);
     });
     this.placed = b.counter("placed");
+    this.orphaned = b.counter("orphaned");
     this.joined = b.counter("joined");
     this.descriptorsPlaced = b.counter("descriptorsPlaced");
     this.ready = b.counter("ready");

@@ -34,6 +34,8 @@ export interface TreeLowering {
   readonly counts: {
     /** Who counts on `placed`: tasks and stand-ins for leaders of groups. */
     readonly placed: number;
+    /** Tasks that leave orphans behind. */
+    readonly orphaned: number;
     readonly joined: number;
     readonly living: number;
   };
@@ -47,6 +49,8 @@ export function lowerTask(t: TreeLowering, plan: TaskPlan): void {
   if (label === undefined) throw new RangeError(`no task ${plan.task}`);
   b.place(label);
   b.about(l.taskSubject(plan.task), () => {
+    if (plan.received.length > 0) b.syscall("prctl", [PR.setChildSubreaper, 1, 0, 0, 0], { message: "become a child subreaper" });
+    if (t.tree.tasks.some(({ orphans }) => orphans.includes(plan.task))) b.wait(l.orphaned, t.counts.orphaned);
     // If the parent dies before everything runs, so does the child: nothing half-alive remains.
     b.syscall("prctl", [PR.setPdeathsig, SIG.kill, 0, 0, 0], { message: "ask to die with the parent" });
     publishOwnId(l, "getpid", l.taskShared(plan.task));
@@ -63,7 +67,8 @@ export function lowerTask(t: TreeLowering, plan: TaskPlan): void {
     }
     // Zombies and stand-ins end after this. Here, unlike in the calls that reap, it is seen if somebody is killed.
     if (t.counts.joined > 0) b.wait(l.joined, t.counts.joined);
-    for (const child of [...plan.early, ...plan.late]) awaitZombie(l, child);
+    if (plan.received.length > 0) b.wait(l.orphaned, t.counts.orphaned);
+    for (const child of [...plan.early, ...plan.late, ...plan.received]) awaitZombie(l, child);
     for (const { members } of plan.goneLeaders) for (const member of members) awaitZombie(l, member);
     memory.make();
     unmapStaging(l.memoryParts);
@@ -123,17 +128,27 @@ class TaskMemory {
 }
 
 /**
- * Tasks whose memory is that of another when they begin, with its row in `mms`: heirs, and whoever is forked after them
- * (or by a stand-in that is).
+ * Tasks whose memory is that of another when they begin, with its row in `mms`: heirs, whoever is forked after them (or by a
+ * helper that is), and whoever these fork before they have their own.
  */
 export function tasksForkedFromMemory(tree: TreePlan, inheritance: ReadonlyMap<number, Inheritance>): ReadonlyMap<number, number> {
   const foreign = new Map<number, number>();
-  for (const { row, early, late, siblings, goneLeaders } of tree.tasks) {
-    const isHeir = (child: number): boolean => inheritance.has(child);
-    if (row.mm === null || ![...early, ...late].some(isHeir)) continue;
-    const after = [...(early.some(isHeir) ? late : []), ...siblings, ...goneLeaders.flatMap(({ members }) => members)];
-    for (const child of [...early.filter(isHeir), ...late.filter(isHeir), ...after]) foreign.set(child, row.mm);
-  }
+  const begin = (task: number, memory: number | undefined): void => {
+    const plan = tree.tasks[task];
+    if (memory !== undefined) foreign.set(task, memory);
+    if (plan === undefined) return;
+    let current = memory;
+    const forkAll = (children: readonly number[]): void => {
+      const heirs = children.filter((child) => inheritance.has(child));
+      for (const child of children) if (!heirs.includes(child)) begin(child, current);
+      if (heirs.length > 0 && plan.row.mm !== null) current = plan.row.mm;
+      for (const child of heirs) begin(child, current);
+    };
+    forkAll(plan.early);
+    forkAll(plan.late);
+    for (const child of [...plan.siblings, ...plan.orphans, ...plan.goneLeaders.flatMap(({ members }) => members)]) begin(child, current);
+  };
+  begin(tree.root, undefined);
   return foreign;
 }
 
@@ -163,6 +178,7 @@ function makeRelatives(t: TreeLowering, plan: TaskPlan, memory: TaskMemory): Slo
   }
   forkAll(plan.late);
   for (const sibling of plan.siblings) fork(t, sibling, CLONE.parent);
+  if (plan.orphans.length > 0) leaveOrphans(t, plan);
   for (const { sid, members } of plan.goneLeaders) {
     helpers.push(
       standIn(t, sid, () => {
@@ -182,6 +198,24 @@ function makeRelatives(t: TreeLowering, plan: TaskPlan, memory: TaskMemory): Slo
     );
   }
   return helpers;
+}
+
+/** A helper makes them and ends; then they are their parent's. */
+function leaveOrphans(t: TreeLowering, plan: TaskPlan): void {
+  const { l } = t;
+  const b = l.builder;
+  const helper = b.label("leave orphans behind");
+  const after = b.label("orphans are left behind");
+  const shared = b.endingPid(`process that leaves orphans of ${plan.row.pid} behind`);
+  l.processes.auxiliary(l.spareId(), 0, shared, helper);
+  b.jump(after);
+  b.place(helper);
+  b.syscall("prctl", [PR.setPdeathsig, SIG.kill, 0, 0, 0]);
+  for (const orphan of plan.orphans) fork(t, orphan, 0);
+  b.syscall("exit_group", [0]);
+  b.place(after);
+  b.syscall("wait4", [shared.u4, 0, WAIT.wall, 0], { message: "reap the process that leaves orphans behind" });
+  b.count(l.orphaned);
 }
 
 function fork(t: TreeLowering, child: number, flags: number): void {

@@ -16,6 +16,13 @@ export interface TaskPlan {
   readonly late: number[];
   /** Tasks that this one makes as siblings (CLONE_PARENT), since only it can give them their session. */
   readonly siblings: number[];
+  /**
+   * Tasks that a helper of this one makes and leaves behind, so that they come to their parent as they once did: their own one
+   * ended, and the parent is who gets orphans (a child subreaper, or the init of the tree).
+   */
+  readonly orphans: number[];
+  /** Tasks that come to this one so. */
+  readonly received: number[];
   /** Session leaders that are gone: process id, and the children of this task that were in their session. */
   readonly goneLeaders: { readonly sid: number; readonly members: number[] }[];
   readonly isSessionLeader: boolean;
@@ -49,6 +56,8 @@ export function planTree(tasks: readonly TaskRow[], root: number): TreePlan {
     early: [],
     late: [],
     siblings: [],
+    orphans: [],
+    received: [],
     goneLeaders: [],
     isSessionLeader: row.sid === row.pid,
     group: { kind: "inherit" },
@@ -104,13 +113,29 @@ function placeChild(
   }
   const leaderPlan = planAt(leader);
   if (leaderPlan.row.parent !== row.parent) {
+    if (getsOrphansOf(leaderPlan.row, parent, tasks)) {
+      leaderPlan.orphans.push(child);
+      parent.received.push(child);
+      return;
+    }
     throw new CrimgError(
       "lower.session",
-      `task ${row.pid} is in the session of ${row.sid}, which is neither its parent nor its sibling: no order of forks gives that`,
+      `task ${row.pid} is in the session of ${row.sid}, from which it cannot have come to its parent: no order of forks gives that`,
       { path: `tasks[${child}].sid` },
     );
   }
   leaderPlan.siblings.push(child);
+}
+
+/** Whether what a process below `reaper` leaves behind becomes a child of that one, and of none in between. */
+function getsOrphansOf(from: TaskRow, reaper: TaskPlan, tasks: readonly TaskRow[]): boolean {
+  const isReaper = (row: TaskRow): boolean => row.childSubreaper !== 0 || row.pid === 1;
+  if (!isReaper(reaper.row)) return false;
+  for (let at = from.parent; at !== null; at = rowAt(tasks, at).parent) {
+    if (at === reaper.task) return true;
+    if (isReaper(rowAt(tasks, at))) return false;
+  }
+  return false;
 }
 
 function planGroup(

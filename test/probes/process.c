@@ -122,6 +122,58 @@ static void tell_thread_fs(FILE *out)
 	fprintf(out, " %s", getcwd(name, sizeof name) && strlen(name) > 6 ? "other" : name);
 }
 
+/* This process gets the orphan of a session that its grandchild leads. */
+static pid_t orphan, leader;
+static int make_orphan(void)
+{
+	int ends[2];
+	pid_t ids[2] = { 0, 0 };
+
+	if (prctl(PR_SET_CHILD_SUBREAPER, 1) || pipe(ends))
+		return errno;
+	if (fork() == 0) {
+		if (fork() == 0) {
+			setsid();
+			if (fork() == 0) {
+				if (fork() == 0) {
+					while (getppid() != getsid(0) && getppid() == 1)
+						usleep(1000);
+					ids[0] = getpid();
+					ids[1] = getsid(0);
+					if (write(ends[1], ids, sizeof ids) != sizeof ids)
+						_exit(1);
+					pause();
+				}
+				_exit(0);
+			}
+			wait(NULL);
+			pause();
+		}
+		pause();
+	}
+	if (read(ends[0], ids, sizeof ids) != sizeof ids)
+		return errno;
+	orphan = ids[0];
+	leader = ids[1];
+	close(ends[0]);
+	close(ends[1]);
+	return 0;
+}
+static void tell_orphan(FILE *out)
+{
+	char path[64], line[256] = "";
+	int parent = 0;
+	FILE *stat;
+
+	snprintf(path, sizeof path, "/proc/%d/stat", orphan);
+	stat = fopen(path, "r");
+	if (stat && fgets(line, sizeof line, stat) && strrchr(line, ')'))
+		sscanf(strrchr(line, ')') + 4, "%d", &parent);
+	if (stat)
+		fclose(stat);
+	fprintf(out, "%s %s", parent == getpid() ? "mine" : "lost", getsid(orphan) == leader ? "same session" : "another session");
+}
+
 static int make_cpu_time(void)
 {
 	struct timespec now;
@@ -175,4 +227,5 @@ PROBES({ "umask", make_umask, tell_umask }, { "personality", make_personality, t
        { "pdeath", make_pdeath, tell_pdeath }, { "slack", make_slack, tell_slack },
        { "nice", make_nice, tell_nice }, { "ioprio", make_ioprio, tell_ioprio },
        { "name", make_name, tell_name }, { "thread-fs", make_thread_fs, tell_thread_fs },
+       { "orphan", make_orphan, tell_orphan },
        { "cpu-time", make_cpu_time, tell_cpu_time }, { "gone", make_gone, tell_gone })

@@ -40,6 +40,12 @@ test("a root in a session of somebody else stays in the caller's", () => {
   assert.deepEqual(ownGroup.tasks[0]?.group, { kind: "lead" });
 });
 
+test("a process that was orphaned into a subreaper above its leader's parent is left behind by the leader", () => {
+  const tasks = [{ ...task(1, null, 1, 1), childSubreaper: 1 }, task(2, 0, 2, 2), task(3, 1, 3, 3), task(4, 0, 3, 3)];
+  const plan = planTree(tasks, 0);
+  assert.deepEqual([plan.tasks[2]?.orphans, plan.tasks[0]?.received], [[3], [3]]);
+});
+
 test("a session that no order of forks gives is refused by name", () => {
   const tasks = [task(1, null, 1, 1), task(2, 0, 2, 2), task(3, 0, 1, 1), task(4, 2, 2, 2)];
   assert.throws(

@@ -11,6 +11,7 @@ import { chooseNextId, openQueue, systemVCalls } from "./sysv.js";
 import { Process, Thread, type Waiting } from "./process.js";
 
 const AF_UNIX = 1n;
+const PR_SET_CHILD_SUBREAPER = 36n;
 const TIOCGPTPEER = 0x5441n;
 const error = { perm: -1n, refused: -111n, badf: -9n, exist: -17n, inval: -22n, nomem: -12n, noent: -2n, srch: -3n, child: -10n } as const;
 const MAP = { shared: 1, fixed: 0x10, anonymous: 0x20, noReplace: 0x100000 } as const;
@@ -231,7 +232,12 @@ export const calls: Readonly<Record<string, Call>> = {
   exit_group: (machine, { process }, [status = 0n]) => {
     for (const one of machine.threads) if (one.process === process) one.isOver = true;
     process.exitStatus ??= Number(status & 0xffn) << 8;
+    for (const child of machine.processes) if (child.parent === process) child.parent = process.reaper;
     return 0n;
+  },
+  prctl: (_machine, { process }, [option, value], op) => {
+    if (option === PR_SET_CHILD_SUBREAPER) process.isSubreaper = value !== 0n;
+    return expected(op);
   },
   wait4: (machine, thread, [which = -1n, status = 0n, options = 0n]) => {
     const look = waitFor(machine, thread, which, (child) => {

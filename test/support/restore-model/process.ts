@@ -12,6 +12,8 @@ export class Process {
   exitStatus: number | undefined;
   /** Its parent has waited for it. */
   isReaped = false;
+  /** It gets orphans (PR_SET_CHILD_SUBREAPER). */
+  isSubreaper = false;
   /** Bytes that ops wrote to its mappings, by address. */
   readonly written = new Map<bigint, Uint8Array>();
   sid: number;
@@ -19,13 +21,20 @@ export class Process {
 
   constructor(
     readonly pid: number,
-    readonly parent: Process | undefined,
+    public parent: Process | undefined,
     readonly memory: Block,
     readonly mappings: Mappings,
     readonly descriptors: Map<number, Descriptor>,
   ) {
     this.sid = parent?.sid ?? pid;
     this.pgid = parent?.pgid ?? pid;
+  }
+
+  /** Who gets its children when it ends. */
+  get reaper(): Process | undefined {
+    let above = this.parent;
+    while (above?.parent !== undefined && !above.isSubreaper) above = above.parent;
+    return above;
   }
 
   lowest(from = 0): number {
