@@ -385,7 +385,7 @@ types:
       - { id: namespace, type: u4, -crimg-ref: namespaces, doc: "Where." }
       - { id: parent, type: u4, -crimg-ref: mounts, -crimg-optional: true, doc: "What it is mounted on; none: it is the root." }
       - { id: origin, type: u4, enum: mount_origin, doc: "What is mounted at a resume." }
-      - { id: same_as, type: u4, -crimg-ref: mounts, -crimg-optional: true, doc: "An earlier mount of the same filesystem, which this one is
+      - { id: same_as, type: u4, -crimg-ref: mounts, -crimg-optional: true, doc: "A mount of the same filesystem, which this one is
           a bind mount of." }
       - { id: flags, type: u4, -crimg-flags: { read_only: 0, nosuid: 1, nodev: 2, noexec: 3, nosymfollow: 8, noatime: 10, nodiratime: 11,
           relatime: 21 }, doc: "MS_* flags of this mount." }
@@ -452,6 +452,13 @@ types:
       - { id: namespace, type: u4, -crimg-ref: namespaces, doc: "Where." }
       - { id: reserved, type: u4, doc: "Zero." }
       - { id: message, type: blob_ref, -crimg-format: hex, doc: "struct rtmsg and its attributes, as RTM_NEWROUTE takes them." }
+  object_namespace:
+    -crimg-table: 132
+    -crimg-name: object_namespaces
+    doc: An object whose path is one in another mount namespace than that of the root of the tree.
+    seq:
+      - { id: object, type: u4, -crimg-ref: objects, doc: "What." }
+      - { id: namespace, type: u4, -crimg-ref: namespaces, doc: "Where; of kind mount." }
 
   thread_directory:
     -crimg-table: 30

@@ -17,7 +17,7 @@ export function collectMm(context: DumpContext, process: DumpedProcess, mappings
   if (stat === undefined || auxv === undefined) throw refusal("ended", `process ${process.pid}: it ended while being dumped`);
   const injector = process.injector();
   const vdso = mappings.find(({ text }) => text === "[vdso]");
-  const exe = context.objects.addLink(`${path}/exe`, `program of ${process.pid} (${process.name})`);
+  const exe = context.objects.addLink(`${path}/exe`, `program of ${process.pid} (${process.name})`, undefined, process);
   storeProgram(context, exe, `${path}/exe`);
   const states = readStates(statesOfMm, new ThreadAsking(process, process.pid, injector));
   // A mapping can keep a key that was freed since; with a key that is not allocated it could not be made again.

@@ -7,7 +7,8 @@ import type { PageSource } from "../model/page-source.js";
 import { failed, type FileStat, trySeekData, trySeekHole, tryReadlink, tryStat, tryStatfsType, SysError, errno } from "../native/index.js";
 import { FilePageSource } from "../pages/file-source.js";
 import { inodeFlagsOf, xattrsOf } from "./attributes.js";
-import type { TreeView } from "./namespaces/view.js";
+import type { MountSpace, TreeView } from "./namespaces/view.js";
+import type { Questioned } from "./context.js";
 import { findOtherName } from "./other-name.js";
 import { refusal } from "./refusal.js";
 
@@ -47,6 +48,8 @@ export interface ObjectSource {
   readonly fields?: Partial<ObjectRow>;
   /** What holds it, for messages: "fd 7 of 4711". */
   readonly holder: string;
+  /** The mount namespace that the name is of; that of the root of the tree if absent. */
+  readonly space?: MountSpace | undefined;
 }
 
 /** Anonymous shared memory, opened through /proc/PID/map_files: shmem_zero_setup (mm/shmem.c) names it so, with all permissions. */
@@ -94,7 +97,7 @@ export class ObjectTable {
       kind = "memfd";
       name = name.subarray(memfdPrefix.length);
     } else if (isDeleted && !isEnded && kind === "file") {
-      const otherName = stat.nlink > 0 ? findOtherName(name, stat, this.view) : undefined;
+      const otherName = stat.nlink > 0 ? findOtherName(name, stat, this.view, source.space) : undefined;
       if (stat.nlink > 0 && otherName === undefined) {
         throw refusal("renamed", `${source.holder}: ${decodeText(name)} was removed, but the file lives on under another name`, {
           hint: "Close it, or put the name back, and dump again.",
@@ -103,7 +106,9 @@ export class ObjectTable {
       if (otherName !== undefined) linkTarget = decodeText(otherName);
       else kind = "ghost";
     }
-    const key = `${stat.devMajor}:${stat.devMinor}:${stat.ino}:${kind === "ghost" || kind === "memfd" ? "" : name.toString("latin1")}`;
+    const space = this.view.isOther(source.space) && kind !== "memfd" ? source.space.namespace : undefined;
+    const place = space === undefined ? "" : `${space}:`;
+    const key = `${stat.devMajor}:${stat.devMinor}:${stat.ino}:${kind === "ghost" || kind === "memfd" ? "" : `${place}${name.toString("latin1")}`}`;
     const known = this.#index.get(key);
     if (known !== undefined) {
       if (source.fields) this.update(known, source.fields);
@@ -129,17 +134,26 @@ export class ObjectTable {
       isEnded: isEnded ? 1 : 0,
       ...source.fields,
     });
-    return this.#push(key, row);
+    const index = this.#push(key, row);
+    if (space !== undefined) this.#tables.objectNamespaces.push({ object: index, namespace: space });
+    return index;
   }
 
-  /** The object behind a magic link of /proc (fd/N, cwd, root, exe, map_files/…). Throws SysError. */
-  addLink(path: string, holder: string, fields?: Partial<ObjectRow>): number {
+  /** The object behind a magic link of /proc (fd/N, cwd, root, exe, map_files/…) of a process. Throws SysError. */
+  addLink(path: string, holder: string, fields?: Partial<ObjectRow>, process?: Questioned): number {
     const stat = tryStat(path);
     if (typeof stat === "number") throw new SysError("stat", -stat, `${holder} (${path})`);
     const link = tryReadlink(path);
     if (link === undefined) throw new SysError("readlink", errno.ENOENT, `${holder} (${path})`);
     const magic = tryStatfsType(path);
-    return this.add({ stat, link, fsMagic: typeof magic === "number" ? 0n : magic, fields, holder });
+    return this.add({
+      stat,
+      link,
+      fsMagic: typeof magic === "number" ? 0n : magic,
+      fields,
+      holder,
+      space: process && this.view.spaceOfTask(process),
+    });
   }
 
   /** Anonymous shared memory, known by the kernel's device and inode numbers of it. */

@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Another name of a file whose own name is gone: hard links are mostly in the same directory. */
 import { close, failed, openFlag, tryCall, tryFstat, tryOpen, type FileStat } from "../native/index.js";
-import type { TreeView } from "./namespaces/view.js";
+import type { MountSpace, TreeView } from "./namespaces/view.js";
 
 /** Entries looked at; a directory of more is left alone. */
 const mostEntries = 100_000;
 
 /** The absolute path of another link to the inode in the directory of `path`, or undefined. */
-export function findOtherName(path: Buffer, stat: FileStat, view: TreeView): Buffer | undefined {
+export function findOtherName(path: Buffer, stat: FileStat, view: TreeView, space?: MountSpace): Buffer | undefined {
   const slash = path.lastIndexOf(0x2f);
   if (slash < 0) return undefined;
   const directory = slash === 0 ? Buffer.from("/") : path.subarray(0, slash);
-  const fd = tryOpen(view.pathBytes(directory), openFlag.RDONLY | openFlag.DIRECTORY);
+  const fd = tryOpen(view.pathBytes(directory, space), openFlag.RDONLY | openFlag.DIRECTORY);
   if (failed(fd)) return undefined;
   try {
     for (const name of namesOf(fd, stat.ino)) {
       const found = Buffer.concat([path.subarray(0, slash + 1), name]);
-      if (leadsTo(view.pathBytes(found), stat)) return found;
+      if (leadsTo(view.pathBytes(found, space), stat)) return found;
     }
     return undefined;
   } finally {

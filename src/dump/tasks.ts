@@ -4,7 +4,7 @@ import { decodeText } from "../bytes/text.js";
 import { type RlimitResource, rlimitResourceNames, rlimitRow, taskRow, type TaskRow } from "../gen/tables.js";
 import { statesOfTask } from "../state/states.js";
 import { failed, tryPrlimit, tryStat } from "../native/index.js";
-import type { DumpContext, DumpedProcess } from "./context.js";
+import type { DumpContext, DumpedProcess, Questioned } from "./context.js";
 import type { FrozenProcess } from "./freeze.js";
 import { innermost, procPath, readStat, readStatus } from "./procfs.js";
 import { refusal } from "./refusal.js";
@@ -62,16 +62,16 @@ export function collectInnerTask(context: DumpContext, process: DumpedProcess): 
     ...row,
     // The root's parent is outside: what the program itself would be told.
     ppid: row.parent === null ? Math.max(injector.call("getppid"), 0) : row.ppid,
-    cwd: context.objects.addLink(`${path}/cwd`, `current directory of ${process.pid} (${process.name})`),
-    root: rootOf(context, path, `${process.pid} (${process.name})`),
+    cwd: context.objects.addLink(`${path}/cwd`, `current directory of ${process.pid} (${process.name})`, undefined, process),
+    root: rootOf(context, path, `${process.pid} (${process.name})`, process),
     ...states,
   };
 }
 
 /** The root directory of a task or thread by its folder in /proc; null for the usual one. */
-export function rootOf({ view, objects }: DumpContext, path: string, who: string): number | null {
+export function rootOf({ view, objects }: DumpContext, path: string, who: string, process?: Questioned): number | null {
   const isUsual = view.isRoot(path) ?? isOurRoot(`${path}/root`);
-  return isUsual ? null : objects.addLink(`${path}/root`, `root of ${who}`);
+  return isUsual ? null : objects.addLink(`${path}/root`, `root of ${who}`, undefined, process);
 }
 
 /** Whether a task's root directory is that of crimg. */

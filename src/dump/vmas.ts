@@ -226,7 +226,7 @@ function addMappedFile(context: DumpContext, process: DumpedProcess, mapping: Ma
   const byLink = tryStat(link);
   const exact = typeof byLink !== "number";
   // Following links of map_files takes CAP_CHECKPOINT_RESTORE; the path is as good if it still names that inode.
-  const path = exact ? link : context.view.path(decodeText(mapping.name));
+  const path = exact ? link : context.view.path(decodeText(mapping.name), context.view.spaceOfTask(process));
   const stat = exact ? byLink : tryStat(path);
   const isSame =
     typeof stat !== "number" &&
@@ -241,6 +241,7 @@ function addMappedFile(context: DumpContext, process: DumpedProcess, mapping: Ma
     link: mapping.name,
     fsMagic: typeof magic === "number" ? 0n : magic,
     holder,
+    space: context.view.spaceOfTask(process),
     fields: {
       ...((stat.mode & 0o170000) === 0o100000 ? fileBuildId(path) : {}),
       ...(isMemfd(mapping) ? { seals: sealsOf(path), memfdFlags: hugeFlags(mapping) } : {}),

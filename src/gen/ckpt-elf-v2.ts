@@ -85,6 +85,7 @@ import {
   type NetworkDeviceRow,
   type NetworkLockRow,
   type NetworkRouteRow,
+  type ObjectNamespaceRow,
   type ObjectRow,
   type OpenFileRow,
   type ParentRow,
@@ -862,6 +863,23 @@ export function writeNetworkRouteRow(writer: ByteWriter, row: NetworkRouteRow, h
   writer.u4(row.namespace, "namespace");
   writer.zeros(4);
   heaps.blob(writer, row.message, "message");
+}
+
+/** Bytes of a object_namespace record. */
+export const objectNamespaceRowSize = 8;
+
+/** Reads a object_namespace record at the reader's position. */
+export function readObjectNamespaceRow(reader: ByteReader, heaps: HeapReader): ObjectNamespaceRow {
+  reader.need(objectNamespaceRowSize, "object_namespace");
+  const object = reader.u4();
+  const namespace = reader.u4();
+  return { object, namespace };
+}
+
+/** Appends a object_namespace record. */
+export function writeObjectNamespaceRow(writer: ByteWriter, row: ObjectNamespaceRow, heaps: HeapWriter): void {
+  writer.u4(row.object, "object");
+  writer.u4(row.namespace, "namespace");
 }
 
 /** Bytes of a thread_directory record. */
@@ -2198,4 +2216,5 @@ export const rowCodecs: { readonly [Name in keyof Tables]: RowCodec<Tables[Name]
   networkAddresses: { read: readNetworkAddressRow, write: writeNetworkAddressRow },
   networkRoutes: { read: readNetworkRouteRow, write: writeNetworkRouteRow },
   vdsoImages: { read: readVdsoImageRow, write: writeVdsoImageRow },
+  objectNamespaces: { read: readObjectNamespaceRow, write: writeObjectNamespaceRow },
 };

@@ -1137,7 +1137,7 @@ export const tableSpecs: readonly TableSpec[] = [
       { id: "namespace", name: "namespace", wire: "u4", offset: 0, size: 4, ref: "namespaces", doc: "Where." },
       { id: "parent", name: "parent", wire: "u4", offset: 4, size: 4, ref: "mounts", optional: true, doc: "What it is mounted on; none: it is the root." },
       { id: "origin", name: "origin", wire: "u4", offset: 8, size: 4, enum: mountOriginEnum, doc: "What is mounted at a resume." },
-      { id: "same_as", name: "sameAs", wire: "u4", offset: 12, size: 4, ref: "mounts", optional: true, doc: "An earlier mount of the same filesystem, which this one is a bind mount of." },
+      { id: "same_as", name: "sameAs", wire: "u4", offset: 12, size: 4, ref: "mounts", optional: true, doc: "A mount of the same filesystem, which this one is a bind mount of." },
       { id: "flags", name: "flags", wire: "u4", offset: 16, size: 4, flags: { read_only: 0, nosuid: 1, nodev: 2, noexec: 3, nosymfollow: 8, noatime: 10, nodiratime: 11, relatime: 21 }, doc: "MS_* flags of this mount." },
       { id: "peers", name: "peers", wire: "u4", offset: 20, size: 4, doc: "Peer group that it shares events with ('shared:N'); 0: none." },
       { id: "master", name: "master", wire: "u4", offset: 24, size: 4, doc: "Peer group that it receives events from ('master:N'); 0: none." },
@@ -1228,6 +1228,18 @@ export const tableSpecs: readonly TableSpec[] = [
     doc: "One row at most. The code that the kernel of the dump had mapped into every task.",
     fields: [
       { id: "image", name: "image", wire: "blob_ref", offset: 0, size: 16, format: "hex", doc: "The bytes of [vdso], whole pages." },
+    ],
+  },
+  {
+    kind: 132,
+    tableId: "object_namespaces",
+    table: "objectNamespaces",
+    id: "object_namespace",
+    size: 8,
+    doc: "An object whose path is one in another mount namespace than that of the root of the tree.",
+    fields: [
+      { id: "object", name: "object", wire: "u4", offset: 0, size: 4, ref: "objects", doc: "What." },
+      { id: "namespace", name: "namespace", wire: "u4", offset: 4, size: 4, ref: "namespaces", doc: "Where; of kind mount." },
     ],
   },
 ];

@@ -2698,7 +2698,7 @@ export interface MountRow {
   readonly parent: number | null;
   /** What is mounted at a resume. */
   readonly origin: MountOrigin;
-  /** An earlier mount of the same filesystem, which this one is a bind mount of. */
+  /** A mount of the same filesystem, which this one is a bind mount of. */
   readonly sameAs: number | null;
   /** MS_* flags of this mount. */
   readonly flags: number;
@@ -2888,6 +2888,23 @@ export function vdsoImageRow(fields: Partial<VdsoImageRow> = {}): VdsoImageRow {
   };
 }
 
+/** An object whose path is one in another mount namespace than that of the root of the tree. */
+export interface ObjectNamespaceRow {
+  /** What. */
+  readonly object: number;
+  /** Where; of kind mount. */
+  readonly namespace: number;
+}
+
+/** A ObjectNamespaceRow; what is not given is zero, empty or none. */
+export function objectNamespaceRow(fields: Partial<ObjectNamespaceRow> = {}): ObjectNamespaceRow {
+  return {
+    object: 0,
+    namespace: 0,
+    ...fields,
+  };
+}
+
 /** All tables; a row is referred to by its index. */
 export interface Tables {
   readonly checkpoint: readonly CheckpointRow[];
@@ -2955,6 +2972,7 @@ export interface Tables {
   readonly networkAddresses: readonly NetworkAddressRow[];
   readonly networkRoutes: readonly NetworkRouteRow[];
   readonly vdsoImages: readonly VdsoImageRow[];
+  readonly objectNamespaces: readonly ObjectNamespaceRow[];
 }
 
 export type TableName = keyof Tables;
@@ -3030,5 +3048,6 @@ export function emptyTables(): MutableTables {
     networkAddresses: [],
     networkRoutes: [],
     vdsoImages: [],
+    objectNamespaces: [],
   };
 }

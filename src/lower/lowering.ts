@@ -19,6 +19,7 @@ import type { LazyMemory } from "./lazy.js";
 import type { MemoryParts } from "./memory.js";
 import { OtherVdso } from "./other-vdso.js";
 import type { ReadingParts } from "./read-pages.js";
+import { withinMounts } from "./own-namespaces/several.js";
 import { type OwnNamespacesPlan, planOwnNamespaces } from "./own-namespaces/plan.js";
 import type { StoredIn } from "./page-loading.js";
 import { StagedMemory } from "./shared-memory.js";
@@ -74,6 +75,8 @@ export class Lowering implements LowerContext {
   readonly supervised: Shared;
   /** What namespaces are the tree's own. */
   readonly own: OwnNamespacesPlan | undefined;
+  /** Descriptors of namespaces of a kind of which the tree has several, by their rows. */
+  readonly inside = new Map<number, Slot>();
   /** A rehearsal came to its end. */
   readonly rehearsed: Shared;
   /** See LowerContext.untilEnd. */
@@ -122,6 +125,7 @@ export class Lowering implements LowerContext {
     this.processes = new ProcessMaker(b);
     this.ended = new EndedProcesses(this);
     this.objects.ended = this.ended;
+    this.objects.within = withinMounts(this);
     this.#spareIds = new SpareIds(checkpoint);
     this.taskPids = tasks.map((row) => (row.state === "zombie" ? b.endingPid(`pid of ${row.pid}`) : b.pid(`pid of ${row.pid}`)));
     this.threadPids = threads.map((row) => {

@@ -56,6 +56,8 @@ export class ObjectOpener {
   /** What waits until everything is opened and mapped. */
   readonly #late: (() => void)[] = [];
   #isSealed = false;
+  /** Does what is to be done in the mount namespace that the path of an object is of. */
+  within: <Result>(object: number, build: () => Result) => Result = (_, build) => build();
   /** Opens what told of processes that are gone. */
   ended: EndedProcesses | undefined;
   #hasTold: Slot | undefined;
@@ -94,6 +96,10 @@ export class ObjectOpener {
 
   /** A new open file description of the object, at a high number. */
   open(index: number, options: OpenOptions): Slot {
+    return this.within(index, () => this.#open(index, options));
+  }
+
+  #open(index: number, options: OpenOptions): Slot {
     if (this.#isSealed) throw new Error(`object ${index} is opened too late`);
     const object = this.#object(index);
     switch (object.kind) {
@@ -140,6 +146,10 @@ export class ObjectOpener {
 
   /** A descriptor to map an object with; the same one for all mappings of the same access. */
   openToMap(index: number, isWritable: boolean, options: OpenOptions): Slot {
+    return this.within(index, () => this.#openToMap(index, isWritable, options));
+  }
+
+  #openToMap(index: number, isWritable: boolean, options: OpenOptions): Slot {
     const mapped = this.#object(index);
     if (isSocket(mapped)) return this.#socketSlot(mapped.ino);
     const key = `${index}:${isWritable}`;

@@ -5,7 +5,7 @@
  * are free.
  */
 import type { Identity } from "./context.js";
-import { WAIT } from "./constants.js";
+import { PR, WAIT } from "./constants.js";
 import type { ProcessMaker } from "./process.js";
 import type { ProgramBuilder } from "./program-builder.js";
 
@@ -34,4 +34,6 @@ export function runAs(b: ProgramBuilder, processes: ProcessMaker, { pid, uid, gi
   b.jumpIf(helper, "lt", 0, done);
   b.syscall("exit", [0]);
   b.place(done);
+  // The memory is that of the helper, whose change of users has put its files in /proc out of reach of a user namespace's root.
+  if (uid !== 0 || gid !== 0) b.syscall("prctl", [PR.setDumpable, 1, 0, 0, 0], { expect: "any" });
 }

@@ -8,6 +8,7 @@ import type { Lowering } from "./lowering.js";
 import type { Inheritance } from "./inheritance.js";
 import { lowerMemory, unmapParents, unmapStaging } from "./memory.js";
 import type { Label, Shared, Slot } from "./operands.js";
+import { enterNamespacesOfTask } from "./own-namespaces/several.js";
 import { endWithStatus, threadFlags } from "./process.js";
 import { lowerPendingSignals, lowerSignalActions } from "./signals.js";
 import { setTaskStates } from "./state-setter.js";
@@ -276,6 +277,7 @@ function awaitZombie(l: Lowering, child: number): void {
 function enterDirectories(t: TreeLowering, plan: TaskPlan): void {
   const b = t.l.builder;
   const { cwd, root } = t.directories[plan.task] ?? {};
+  enterNamespacesOfTask(t.l, plan.task);
   if (root !== undefined) {
     b.syscall("fchdir", [root], { message: "enter the root directory" });
     b.syscall("chroot", [b.string(".")], { message: "change the root directory", hint: "resume as root" });

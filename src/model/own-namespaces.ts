@@ -17,6 +17,20 @@ export function namespacesOf({ namespaces, taskNamespaces }: NamespaceTables, ta
   return found;
 }
 
+/** Kinds of which processes of one tree may live in several. */
+export const severalKinds: ReadonlySet<NamespaceKind> = new Set(["mount", "uts"]);
+
+/** The row of the mount that one is a part of, which is itself no part of another; undefined if there is none. */
+export function sourceOfMount(mounts: readonly MountRow[], row: number): number | undefined {
+  let at: number | null | undefined = row;
+  for (let steps = 0; at !== null && at !== undefined && steps <= mounts.length; steps++) {
+    const next: number | null | undefined = mounts[at]?.sameAs;
+    if (next === null) return at;
+    at = next;
+  }
+  return undefined;
+}
+
 /** What a container engine mounts over files of the root; without them those are there. */
 export const engineFiles: ReadonlySet<string> = new Set([
   "/etc/hosts",

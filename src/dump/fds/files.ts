@@ -52,7 +52,9 @@ export function internPath(collecting: Collecting, description: Description, isL
   }
   const text = linkTextOf(description);
   const isEnded = isOfEndedProcess(link, fsMagic);
-  const isNamed = !isEnded && leadsTo(collecting.context.view.path(text), stat, isLink);
+  const { view } = collecting.context;
+  const space = view.spaceOfMount(description.info.mountId);
+  const isNamed = !isEnded && leadsTo(view.path(text, space), stat, isLink);
   // The root of a mount that hangs nowhere is called "/", too.
   if ((!isNamed || text === "/") && !isEnded && isDetached(description)) {
     refuseDescription(
@@ -69,7 +71,7 @@ export function internPath(collecting: Collecting, description: Description, isL
   }
   const { objects } = collecting.context;
   const fields = isLink && !isNamed ? { linkTarget: targetOf(description) } : undefined;
-  const object = objects.add({ stat, link, fsMagic, fields, holder: nameOf(description) });
+  const object = objects.add({ stat, link, fsMagic, fields, holder: nameOf(description), space });
   if (objects.needsContents(object)) {
     const { ghostLimit } = collecting.options;
     if (ghostLimit !== undefined && stat.size > ghostLimit) {

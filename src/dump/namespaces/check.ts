@@ -25,6 +25,8 @@ interface Finding {
   readonly text: string;
   /** The tree as a whole is in another one; false: its parts are in different ones, which cannot be left out. */
   readonly isWhole: boolean;
+  /** Processes in several: kept if that of the root is. */
+  readonly isKeptWithRoots?: boolean;
 }
 
 /**
@@ -42,8 +44,9 @@ export function checkNamespaces(context: DumpContext, processes: readonly Dumped
   let isBlocked = false;
   const kinds = new Set<NamespaceKind>();
   const init = initOfResume(root.pid);
-  for (const { kind, text, isWhole } of withoutOwn(context, findings, root, live, init)) {
+  for (const { kind, text, isWhole, isKeptWithRoots } of withoutOwn(context, findings, root, live, init)) {
     const { ignorable, title } = namespaceRules[kind];
+    if (isKeptWithRoots === true && kinds.has(kind)) continue;
     if (!isWhole) {
       isBlocked = true;
       context.blockers.add(refusal(`${title}-namespace`, text, { hint }));
@@ -90,14 +93,17 @@ function wholeTree(kind: NamespaceKind, root: DumpedProcess): Finding[] {
 
 /** Every other process against the root, every thread against its process, and what the next child would get. */
 function partsOf(kind: NamespaceKind, root: DumpedProcess, live: readonly DumpedProcess[], links: NamespaceLinks): Finding[] {
-  const { title, forChildren } = namespaceRules[kind];
-  const wanted = namespaceLink(procPath(root.pid), kind);
+  const { title, forChildren, mayBeSeveral } = namespaceRules[kind];
+  const ofRoot = namespaceLink(procPath(root.pid), kind);
   const findings: Finding[] = [];
   const add = (text: string): unknown => findings.push({ kind, text, isWhole: false });
   for (const process of live) {
-    if (process !== root && namespaceLink(procPath(process.pid), kind) !== wanted) {
-      add(`${name(root)} and ${name(process)} live in different ${title} namespaces`);
-      continue;
+    let wanted = ofRoot;
+    if (process !== root && namespaceLink(procPath(process.pid), kind) !== ofRoot) {
+      const text = `${name(root)} and ${name(process)} live in different ${title} namespaces`;
+      findings.push({ kind, text, isWhole: false, isKeptWithRoots: mayBeSeveral === true });
+      if (mayBeSeveral !== true) continue;
+      wanted = namespaceLink(procPath(process.pid), kind);
     }
     for (const { tid } of process.frozen.threads) {
       if (tid !== process.pid && links.of(tid, kind) !== wanted) add(`thread ${tid} of ${name(process)} has its own ${title} namespace`);

@@ -1,34 +1,58 @@
 // SPDX-License-Identifier: Apache-2.0
-/** The mounts of a mount namespace of the tree's own, and what is in its tmpfs. */
+/** The mounts of the mount namespaces of the tree's own, and what is in its tmpfs. */
 import { engineFiles } from "../../model/own-namespaces.js";
+import { deletedSuffix } from "../../model/mount-paths.js";
 import type { DumpContext, DumpedProcess } from "../context.js";
 import { refusal } from "../refusal.js";
 import { mountInfoOf } from "./mountinfo.js";
-import { collectFile, collectTmpfs } from "./tmpfs.js";
-import { planMounts } from "./mounts.js";
+import { collectFile, collectRemoved, collectTmpfs } from "./tmpfs.js";
+import { type PlannedMount, planMounts } from "./mounts.js";
 
-/** `externals`: names of mounts by their points. */
-export function collectMounts(context: DumpContext, root: DumpedProcess, namespace: number, externals: ReadonlyMap<string, string>): void {
-  const { tables, blockers } = context;
-  const base = tables.mounts.length;
-  const planned = planMounts(mountInfoOf(root.pid), mountInfoOf("self"), namespace, externals);
-  const refuseMount = (problem: string): void =>
-    blockers.add(refusal("mount", `process ${root.pid} (${root.name}): ${problem}`, { hint: "Unmount it there, and dump again." }));
-  const hasOwnRoot = planned[0]?.row.origin === "rootfs";
-  const filled: number[] = [];
-  for (const { row, problem } of planned) {
-    const at = (index: number | null): number | null => (index === null ? null : index + base);
-    const index = tables.mounts.push({ ...row, parent: at(row.parent), sameAs: at(row.sameAs) }) - 1;
-    if (problem !== undefined) {
-      refuseMount(problem);
-    } else if (row.origin === "made" && (row.fsType === "tmpfs" || row.fsType === "ramfs")) {
-      filled.push(index);
-    } else if (hasOwnRoot && row.origin === "bind" && row.sameAs === null && (row.source === "" || engineFiles.has(row.point))) {
-      const isStored = blockers.attempt(() => collectFile(context, index));
-      if (isStored === false && row.source === "") refuseMount(`${row.point}: a part of a tmpfs that is mounted nowhere else`);
-    } else if (row.origin === "bind" && row.sameAs === null && row.source === "") {
-      refuseMount(`${row.point}: a part of a tmpfs that is mounted nowhere else`);
+/** Fills the tables of one namespace after the other, that of the root first. */
+export class MountCollector {
+  readonly #planned: PlannedMount[] = [];
+  readonly #ours = mountInfoOf("self");
+
+  constructor(
+    private readonly context: DumpContext,
+    /** Names of mounts of outside by their points. */
+    private readonly externals: ReadonlyMap<string, string>,
+  ) {}
+
+  /** The mounts that `process`, one that lives in the namespace, sees. */
+  collect(process: DumpedProcess, namespace: number): void {
+    const { tables, blockers } = this.context;
+    const base = this.#planned.length;
+    const before = [...this.#planned];
+    const planned = planMounts({ theirs: mountInfoOf(process.pid), ours: this.#ours, externals: this.externals, before }, namespace);
+    this.#planned.push(...planned);
+    const refuseMount = (problem: string): void =>
+      blockers.add(refusal("mount", `process ${process.pid} (${process.name}): ${problem}`, { hint: "Unmount it there, and dump again." }));
+    const hasOwnRoot = this.#planned[0]?.row.origin === "rootfs";
+    if (base > 0 && !hasOwnRoot) {
+      throw refusal(
+        "mount-namespace",
+        `process ${process.pid} (${process.name}) lives in another mount namespace than the root of the tree, which has the machine's root directory`,
+      );
     }
+    const filled: number[] = [];
+    tables.mounts.push(...planned.map(({ row }) => row));
+    for (const [offset, { row, problem }] of planned.entries()) {
+      const index = base + offset;
+      if (problem !== undefined) {
+        refuseMount(problem);
+      } else if (row.root.endsWith(deletedSuffix)) {
+        if (row.sameAs === null) refuseMount(`${row.point}: a mount of a file or directory that was removed`);
+        else blockers.attempt(() => collectRemoved(this.context, process, index));
+      } else if (row.origin === "made" && (row.fsType === "tmpfs" || row.fsType === "ramfs")) {
+        filled.push(index);
+      } else if (hasOwnRoot && row.origin === "bind" && row.sameAs === null && (row.source === "" || engineFiles.has(row.point))) {
+        const isStored = blockers.attempt(() => collectFile(this.context, index));
+        if (isStored === false && row.source === "") refuseMount(`${row.point}: a part of a tmpfs that is mounted nowhere else`);
+      } else if (row.origin === "bind" && row.sameAs === null && row.source === "") {
+        refuseMount(`${row.point}: a part of a tmpfs that is mounted nowhere else`);
+      }
+    }
+    for (const index of filled) blockers.attempt(() => collectTmpfs(this.context, process, index));
   }
-  for (const index of filled) blockers.attempt(() => collectTmpfs(context, root, index));
 }

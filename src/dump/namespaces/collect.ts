@@ -1,13 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What there is of the namespaces that are the tree's own, once its processes can be asked. */
 import { decodeText } from "../../bytes/text.js";
-import { type IdMapRow, type MutableTables, namespaceRow, type NamespaceRow, taskNamespaceRow } from "../../gen/tables.js";
+import {
+  type IdMapRow,
+  type MutableTables,
+  type NamespaceKind as ModelKind,
+  namespaceRow,
+  type NamespaceRow,
+  taskNamespaceRow,
+} from "../../gen/tables.js";
 import { close, failed, SysError, tryReadlink, tryReadSmall } from "../../native/index.js";
 import type { DumpContext, DumpedProcess } from "../context.js";
 import { procPath, readStatus } from "../procfs.js";
 import { refusal } from "../refusal.js";
 import { readIdMaps } from "./ids.js";
-import { collectMounts } from "./collect-mounts.js";
+import { MountCollector } from "./collect-mounts.js";
+import { namespaceLink } from "./own-resume.js";
 import { type NamespaceKind, namespaceKinds, namespaceRules } from "./kinds.js";
 import { collectNetwork } from "./network.js";
 import { mayEnterIpc } from "./view.js";
@@ -34,36 +42,59 @@ export function collectNamespaces(
   const [root] = live;
   if (root === undefined) return [];
   const { tables, blockers } = context;
-  const path = procPath(root.pid);
   const user = kinds.has("user") ? addUser(tables, root, outsideUsers) : undefined;
   for (const kind of namespaceKinds) {
     const { model } = namespaceRules[kind];
     if (!kinds.has(kind) || model === undefined) continue;
-    let row = user?.row;
-    if (kind !== "user") {
-      const inner = kind === "uts" ? namesOf(root) : {};
-      row =
-        tables.namespaces.push(
-          namespaceRow({
-            ...inner,
-            kind: model,
-            owner: ownerRow(root, kind, user, outsideUsers),
-            inode: inodeOf(`${path}/ns/${kind}`) ?? 0n,
-          }),
-        ) - 1;
-    }
-    for (const process of live) tables.taskNamespaces.push(taskNamespaceRow({ task: process.row, namespace: row ?? 0 }));
-    if (kind === "mnt") {
-      context.view.throughRootOf(viewer(live));
-      blockers.attempt(() => collectMounts(context, root, row ?? 0, externalMounts));
-    }
-    if (kind === "net") blockers.attempt(() => addNetwork(context, root, row ?? 0));
-    if (kind === "ipc") {
-      if (mayEnterIpc(root.pid)) context.view.throughIpcOf(root);
-      else blockers.attempt(() => assertEmptyIpc(root));
+    const mounts = new MountCollector(context, externalMounts);
+    for (const members of byNamespace(live, kind)) {
+      const [first] = members;
+      if (first === undefined) continue;
+      const row = kind === "user" ? (user?.row ?? 0) : addRow(tables, first, { kind, model, user, outsideUsers });
+      for (const process of members) tables.taskNamespaces.push(taskNamespaceRow({ task: process.row, namespace: row }));
+      if (kind === "mnt") {
+        const space = context.view.throughRootOf(viewer(members), row);
+        for (const process of members) context.view.setSpace(process, space);
+        blockers.attempt(() => mounts.collect(space.process, row));
+      }
+      if (kind === "net") blockers.attempt(() => addNetwork(context, first, row));
+      if (kind === "ipc") {
+        if (mayEnterIpc(root.pid)) context.view.throughIpcOf(root);
+        else blockers.attempt(() => assertEmptyIpc(root));
+      }
     }
   }
   return user?.maps ?? [];
+}
+
+/** Processes by the namespace that they live in, those of the root of the tree first. */
+function byNamespace(live: readonly DumpedProcess[], kind: NamespaceKind): DumpedProcess[][] {
+  const groups = new Map<string | undefined, DumpedProcess[]>();
+  for (const process of live) {
+    const link = namespaceLink(procPath(process.pid), kind);
+    const members = groups.get(link);
+    if (members === undefined) groups.set(link, [process]);
+    else members.push(process);
+  }
+  return [...groups.values()];
+}
+
+interface RowParts {
+  readonly kind: NamespaceKind;
+  readonly model: ModelKind;
+  readonly user: OwnUser | undefined;
+  readonly outsideUsers: ReadonlySet<bigint>;
+}
+
+/** The row of a namespace other than a user namespace, in which `process` lives. */
+function addRow(tables: MutableTables, process: DumpedProcess, { kind, model, user, outsideUsers }: RowParts): number {
+  const row = namespaceRow({
+    ...(kind === "uts" ? namesOf(process) : {}),
+    kind: model,
+    owner: ownerRow(process, kind, user, outsideUsers),
+    inode: inodeOf(`${procPath(process.pid)}/ns/${kind}`) ?? 0n,
+  });
+  return tables.namespaces.push(row) - 1;
 }
 
 /** A process whose root directory is that of the mount namespace. */

@@ -4,6 +4,7 @@
  * it; the rest is mounted again.
  */
 import { type MountOrigin, type MountRow, mountRow } from "../../gen/tables.js";
+import { deletedSuffix, outOf, withoutDeleted } from "../../model/mount-paths.js";
 import type { MountInfo } from "./mountinfo.js";
 
 /** Filesystems that are mounted anew: they hold nothing but what the kernel shows, or what the image stores. */
@@ -20,45 +21,56 @@ const isSameDevice = (a: MountInfo, b: MountInfo): boolean => a.devMajor === b.d
 
 /** Where a part of a filesystem lies in a mount of it: a path, or undefined if the mount does not show it. */
 export function pathWithin(mount: Pick<MountInfo, "root" | "point">, root: string): string | undefined {
-  if (root === mount.root) return mount.point;
-  const prefix = mount.root === "/" ? "/" : `${mount.root}/`;
-  if (!root.startsWith(prefix)) return undefined;
-  return `${mount.point === "/" ? "" : mount.point}/${root.slice(prefix.length)}`;
+  const rest = outOf(root, mount.root);
+  if (rest === undefined) return undefined;
+  return rest === "" ? mount.point : `${mount.point === "/" ? "" : mount.point}/${rest}`;
+}
+
+export interface MountTables {
+  /** Of the tree. */
+  readonly theirs: readonly MountInfo[];
+  /** Of crimg. */
+  readonly ours: readonly MountInfo[];
+  /** Names by mount point of what is of outside. */
+  readonly externals?: ReadonlyMap<string, string>;
+  /** What is planned of the tree's other namespaces already: those of its root first. */
+  readonly before?: readonly PlannedMount[];
 }
 
 /**
- * Decides for each mount how it comes back. `theirs` is the table of the tree, `ours` that of crimg; `namespace` the row
- * of the mount namespace. Rows are numbered from 0. Pure.
+ * Decides for each mount of a namespace how it comes back; `namespace` is its row. Rows are numbered from the first of
+ * `before`. Pure.
  */
-export function planMounts(
-  theirs: readonly MountInfo[],
-  ours: readonly MountInfo[],
-  namespace: number,
-  externals: ReadonlyMap<string, string> = new Map(),
-): PlannedMount[] {
-  const rowOf = new Map<number, number>();
-  const planned: PlannedMount[] = [];
+export function planMounts({ theirs, ours, externals = new Map(), before = [] }: MountTables, namespace: number): PlannedMount[] {
   const [root] = theirs;
   const ourRoot = ours.find(({ point }) => point === "/");
   if (root === undefined || ourRoot === undefined) return [];
-  const isOnMachine = isSameDevice(root, ourRoot) && root.root === ourRoot.root;
+  const isOnMachine = before.length === 0 && isSameDevice(root, ourRoot) && root.root === ourRoot.root;
+  const rowOf = new Map(theirs.map(({ id }, index) => [id, before.length + index]));
+  const planned: PlannedMount[] = [];
   const left = [...ours];
-  for (const info of theirs) {
-    const parent = rowOf.get(info.parent) ?? null;
-    rowOf.set(info.id, planned.length);
+  const kept = theirs.map((info) => {
     const at = isOnMachine
       ? left.findIndex((mount) => isSameDevice(mount, info) && mount.root === info.root && mount.point === info.point)
       : -1;
-    const [same] = at < 0 ? [] : left.splice(at, 1);
+    return at < 0 ? undefined : left.splice(at, 1)[0];
+  });
+  const all = [...before.map(({ info }) => info), ...theirs];
+  const source = new Sources(all, externals, isOnMachine ? (index) => kept[index] !== undefined : undefined);
+  for (const [index, info] of theirs.entries()) {
+    const same = kept[index];
+    const row = before.length + index;
     const how =
-      same === undefined ? howToMount(info, parent, planned, ours, externals) : { origin: keptOrigin(info, same), source: info.source };
+      same !== undefined
+        ? { origin: keptOrigin(info, same), source: info.source }
+        : howToMount(info, { isRoot: row === 0, partOf: source.of(row), ours, name: externals.get(info.point) });
     const { problem, ...fields } = how;
     planned.push({
       info,
       problem,
       row: mountRow({
         namespace,
-        parent,
+        parent: index === 0 ? null : (rowOf.get(info.parent) ?? null),
         flags: info.flags,
         peers: info.peers,
         master: info.master,
@@ -77,6 +89,46 @@ export function planMounts(
   return planned;
 }
 
+/** For each mount, the one of the same filesystem that shows the most of it: the others are parts of that. */
+class Sources {
+  constructor(
+    private readonly all: readonly MountInfo[],
+    private readonly externals: ReadonlyMap<string, string>,
+    /** On the machine's root mounts are made in their order, and those of the machine are none of the tree's. */
+    private readonly isKept: ((index: number) => boolean) | undefined,
+  ) {}
+
+  /** Its row; undefined for a mount that stands for itself. */
+  of(row: number): number | undefined {
+    const info = this.all[row];
+    if (info === undefined || row === 0) return undefined;
+    const root = withoutDeleted(info.root);
+    const isKept = this.isKept;
+    if (isKept !== undefined) {
+      const earlier = this.all.findIndex(
+        (other, index) => !isKept(index) && isSameDevice(other, info) && pathWithin(other, root) !== undefined,
+      );
+      return earlier < 0 || earlier >= row ? undefined : earlier;
+    }
+    let best = row;
+    for (const [index, other] of this.all.entries()) {
+      if (!isSameDevice(other, info) || pathWithin(other, root) === undefined) continue;
+      if (this.#rank(index) < this.#rank(best)) best = index;
+    }
+    return best === row ? undefined : best;
+  }
+
+  /** The root directory first; then what is shown as a whole, and of those what is of outside; then the order of mounting. */
+  #rank(index: number): number {
+    const info = this.all[index];
+    if (info === undefined || index === 0) return -1;
+    const isExternal = this.externals.has(info.point);
+    return (
+      info.root.length * 2 * this.all.length * (info.root.endsWith(deletedSuffix) ? 1e6 : 1) + (isExternal ? 0 : this.all.length) + index
+    );
+  }
+}
+
 function keptOrigin(info: MountInfo, same: MountInfo): MountOrigin {
   return info.flags === same.flags ? "kept" : "changed";
 }
@@ -89,30 +141,28 @@ interface How {
   readonly problem?: string;
 }
 
-function howToMount(
-  info: MountInfo,
-  parent: number | null,
-  planned: readonly PlannedMount[],
-  ours: readonly MountInfo[],
-  externals: ReadonlyMap<string, string>,
-): How {
-  const earlier = planned.findIndex(
-    ({ info: other, row }) => isSameDevice(other, info) && row.origin !== "kept" && pathWithin(other, info.root) !== undefined,
-  );
+interface Circumstances {
+  /** The root directory of the tree. */
+  readonly isRoot: boolean;
+  /** The mount that it is a part of. */
+  readonly partOf: number | undefined;
+  readonly ours: readonly MountInfo[];
+  readonly name: string | undefined;
+}
+
+function howToMount(info: MountInfo, { isRoot, partOf, ours, name }: Circumstances): How {
   const onMachine = ours
     .map((mount) => (isSameDevice(mount, info) ? pathWithin(mount, info.root) : undefined))
     .find((path) => path !== undefined);
-  if (parent === null) return { origin: "rootfs", source: onMachine ?? info.source };
-  const name = externals.get(info.point);
+  if (isRoot) return { origin: "rootfs", source: onMachine ?? info.source };
+  if (partOf !== undefined) return { origin: "bind", source: info.source, sameAs: partOf };
   if (name !== undefined) return { origin: "external", name, source: onMachine ?? "" };
-  const isWhole = info.root === "/";
   // A tmpfs as a whole is the tree's, wherever its engine mounted it first.
-  if (earlier < 0 && isWhole && madeAnew.has(info.fsType) && (onMachine === undefined || info.fsType === "tmpfs"))
+  if (info.root === "/" && madeAnew.has(info.fsType) && (onMachine === undefined || info.fsType === "tmpfs"))
     return { origin: "made", source: info.source };
-  if (earlier >= 0) return { origin: "bind", source: info.source, sameAs: earlier };
   if (onMachine !== undefined) return { origin: "bind", source: onMachine };
   // A file that a resume of crimg's brought back: its bytes are looked for.
-  if (info.fsType === "tmpfs" && !isWhole) return { origin: "bind", source: "" };
+  if (info.fsType === "tmpfs" && info.root !== "/") return { origin: "bind", source: "" };
   if (info.fsType.startsWith("cgroup")) return { origin: "made", source: info.source };
   return {
     origin: "external",

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What is in a tmpfs of the tree's own: it exists nowhere else. */
 import { decodeText } from "../../bytes/text.js";
-import { mountEntryRow, objectRow } from "../../gen/tables.js";
+import { mountEntryRow, type MountRow, objectRow } from "../../gen/tables.js";
 import {
   close,
   cString,
@@ -14,6 +14,7 @@ import {
   tryFstat,
   tryListDirectory,
   tryOpen,
+  tryReadSmall,
 } from "../../native/index.js";
 import type { DumpContext, DumpedProcess } from "../context.js";
 import { refusal } from "../refusal.js";
@@ -27,23 +28,18 @@ const mostEntries = 20_000;
 export function collectTmpfs(context: DumpContext, root: DumpedProcess, mount: number): void {
   const row = context.tables.mounts[mount];
   if (row === undefined) return;
-  const base = context.view.path(row.point);
-  const top = statOf(base);
   const who = `process ${root.pid} (${root.name}): ${row.point} (${row.fsType})`;
-  if (top === undefined) throw refusal("mount", `${who} cannot be looked into`, { hint: "Run as root." });
-  if (top.devMajor !== row.devMajor || top.devMinor !== row.devMinor) {
-    throw refusal("mount", `${who} lies under another mount, and cannot be looked into`, {
-      hint: "Unmount what covers it, and dump again.",
-    });
-  }
+  const seen = visiblePath(context, mount, row);
+  if (typeof seen === "string") throw refusal("mount", `${who} ${seen}`, { hint: "Unmount what covers it, and dump again." });
+  const { base, top, at } = seen;
   // Another mount of the same filesystem has the same device.
   const points = new Set(
-    context.tables.mounts.filter(({ namespace, origin }) => namespace === row.namespace && origin !== "removed").map(({ point }) => point),
+    context.tables.mounts.filter(({ namespace, origin }) => namespace === at.namespace && origin !== "removed").map(({ point }) => point),
   );
   const firstNames = new Map<bigint, string>();
-  let seen = 0;
+  let count = 0;
   const add = (path: string, stat: FileStat): void => {
-    if (++seen > mostEntries)
+    if (++count > mostEntries)
       throw refusal("mount", `${who} holds more than ${mostEntries} files`, { hint: "Remove some, or unmount it." });
     const type = stat.mode & S_IFMT;
     if (type === S_IFSOCK) return;
@@ -75,22 +71,75 @@ export function collectTmpfs(context: DumpContext, root: DumpedProcess, mount: n
       // What is mounted on it is a row of its own; under it lies an empty directory or file.
       if (stat === undefined) continue;
       const inner = path === "" ? name : `${path}/${name}`;
-      const isPoint = points.has(`${row.point === "/" ? "" : row.point}/${inner}`);
+      const isPoint = points.has(`${at.point === "/" ? "" : at.point}/${inner}`);
       if (!isPoint && stat.devMajor === top.devMajor && stat.devMinor === top.devMinor) add(inner, stat);
       else addPoint(inner, stat);
     }
   };
   const addPoint = (path: string, stat: FileStat): void => {
-    const isDirectory = (stat.mode & S_IFMT) === S_IFDIR;
-    context.tables.mountEntries.push(mountEntryRow({ mount, path, mode: isDirectory ? 0o040755 : 0o100644, mtimeNs: top.mtimeNs }));
+    context.tables.mountEntries.push(mountEntryRow({ mount, path, mode: isDirectory(stat) ? 0o040755 : 0o100644, mtimeNs: top.mtimeNs }));
   };
   add("", top);
 }
 
+/** Where the whole of a filesystem can be looked into: at this mount of it, or at another that nothing covers. */
+function visiblePath(
+  context: DumpContext,
+  mount: number,
+  row: MountRow,
+): { readonly base: string; readonly top: FileStat; readonly at: MountRow } | string {
+  const { mounts } = context.tables;
+  const same = (other: MountRow): boolean =>
+    other !== row && other.devMajor === row.devMajor && other.devMinor === row.devMinor && other.root === row.root;
+  let isThere = false;
+  for (const at of [row, ...mounts.slice(0, mount).filter(same), ...mounts.slice(mount).filter(same)]) {
+    const base = context.view.path(at.point, context.view.spaceOf(at.namespace));
+    const top = statOf(base);
+    isThere ||= top !== undefined;
+    const isRoot = top !== undefined && top.devMajor === row.devMajor && top.devMinor === row.devMinor;
+    if (isRoot && (row.root !== "/" || mountIdOf(base) === undefined || isMountOf(context, base, row))) return { base, top, at };
+  }
+  return isThere ? "lies under another mount, and cannot be looked into" : "cannot be looked into";
+}
+
+/** Whether the mount that a path leads to shows the filesystem as a whole. */
+function isMountOf(context: DumpContext, path: string, row: MountRow): boolean {
+  const id = mountIdOf(path);
+  return id === undefined || context.view.rootOfMount(id) === undefined || context.view.rootOfMount(id) === row.root;
+}
+
+function mountIdOf(path: string): number | undefined {
+  const fd = tryOpen(path, openFlag.PATH | openFlag.NOFOLLOW);
+  if (failed(fd)) return undefined;
+  const text = tryReadSmall(`/proc/self/fdinfo/${fd}`)?.toString("latin1") ?? "";
+  close(fd);
+  const match = /^mnt_id:\s*(\d+)$/m.exec(text);
+  return match === null ? undefined : Number(match[1]);
+}
+
+/** A directory or file that is mounted and has lost its name: what is left of it. */
+export function collectRemoved(context: DumpContext, process: DumpedProcess, mount: number): void {
+  const row = context.tables.mounts[mount];
+  if (row === undefined) return;
+  const path = context.view.path(row.point, context.view.spaceOf(row.namespace));
+  const stat = statOf(path);
+  const who = `process ${process.pid} (${process.name}): ${row.point} (${row.fsType}), which was removed,`;
+  const hint = "Unmount it, and dump again.";
+  if (stat === undefined || stat.devMajor !== row.devMajor || stat.devMinor !== row.devMinor || stat.nlink > (isDirectory(stat) ? 1 : 0))
+    throw refusal("mount", `${who} cannot be looked into`, { hint });
+  const type = stat.mode & S_IFMT;
+  if (type !== S_IFDIR && type !== S_IFREG) throw refusal("mount", `${who} is neither a directory nor a file`, { hint });
+  const object = type === S_IFREG && stat.size > 0n ? storeFile(context, path, row.point, stat) : null;
+  const { mode, uid, gid, mtimeNs } = stat;
+  context.tables.mountEntries.push(mountEntryRow({ mount, mode, uid, gid, mtimeNs, object }));
+}
+
+const isDirectory = ({ mode }: FileStat): boolean => (mode & S_IFMT) === S_IFDIR;
+
 /** A file that a container engine made for the container, and removes with it. Returns whether it is stored. */
 export function collectFile(context: DumpContext, mount: number): boolean {
   const row = context.tables.mounts[mount];
-  const path = context.view.path(row?.point ?? "");
+  const path = context.view.path(row?.point ?? "", context.view.spaceOf(row?.namespace));
   const stat = row === undefined ? undefined : statOf(path);
   if (row === undefined || stat === undefined || (stat.mode & S_IFMT) !== S_IFREG || stat.size > largestFile) return false;
   const object = stat.size > 0n ? storeFile(context, path, row.point, stat) : null;

@@ -16,7 +16,7 @@ import {
   tryPidfdOpen,
   tryReadlink,
 } from "../../native/index.js";
-import type { DumpedProcess } from "../context.js";
+import type { DumpedProcess, Questioned } from "../context.js";
 import { mountInfoOf } from "./mountinfo.js";
 
 const [AF_NETLINK, SOCK_RAW_CLOEXEC] = [16, 0o2000003];
@@ -51,21 +51,62 @@ export function mayEnterIpc(pid: number): boolean {
   }
 }
 
+/** A mount namespace of the tree's own: whose root directory leads there, and what is mounted in it. */
+export interface MountSpace {
+  /** Its row. */
+  readonly namespace: number;
+  readonly process: DumpedProcess;
+  /** What of its filesystem each mount shows, by id. */
+  readonly mounts: ReadonlyMap<number, string>;
+}
+
 export class TreeView {
-  #root: DumpedProcess | undefined;
-  #mounts: ReadonlySet<number> | undefined;
+  /** That of the root of the tree first. */
+  readonly #spaces: MountSpace[] = [];
+  readonly #spaceOfTask = new Map<number, MountSpace>();
   #network: DumpedProcess | undefined;
   #ipc: DumpedProcess | undefined;
 
-  /** From here on paths are those of this process's mount namespace. */
-  throughRootOf(process: DumpedProcess): void {
-    this.#root = process;
-    this.#mounts = new Set(mountInfoOf(process.pid).map(({ id }) => id));
+  /** Paths of a mount namespace are reached through the root directory of this process; without another word, those of the first. */
+  throughRootOf(process: DumpedProcess, namespace: number): MountSpace {
+    const space = { process, namespace, mounts: new Map(mountInfoOf(process.pid).map(({ id, root }) => [id, root])) };
+    this.#spaces.push(space);
+    return space;
   }
 
-  /** Whether a mount is in the tree's mount namespace. Everything is, where that is crimg's own. */
+  /** Paths that a process knows are of this namespace. */
+  setSpace(process: Questioned, space: MountSpace): void {
+    this.#spaceOfTask.set(process.row, space);
+  }
+
+  /** Where a process lives; undefined for the first namespace. */
+  spaceOfTask(process: Questioned): MountSpace | undefined {
+    return this.#spaceOfTask.get(process.row);
+  }
+
+  /** The namespace of a row. */
+  spaceOf(namespace: number | undefined): MountSpace | undefined {
+    return this.#spaces.find((space) => space.namespace === namespace);
+  }
+
+  /** The namespace that a mount is in. */
+  spaceOfMount(id: number): MountSpace | undefined {
+    return this.#spaces.find(({ mounts }) => mounts.has(id));
+  }
+
+  /** Whether a namespace is another one than the first. */
+  isOther(space: MountSpace | undefined): space is MountSpace {
+    return space !== undefined && space !== this.#spaces[0];
+  }
+
+  /** What of its filesystem a mount shows. */
+  rootOfMount(id: number): string | undefined {
+    return this.spaceOfMount(id)?.mounts.get(id);
+  }
+
+  /** Whether a mount is in a mount namespace of the tree. Everything is, where that is crimg's own. */
   hasMount(id: number): boolean {
-    return this.#mounts === undefined || this.#mounts.has(id);
+    return this.#spaces.length === 0 || this.spaceOfMount(id) !== undefined;
   }
 
   /** From here on network questions are asked where this process lives. */
@@ -101,19 +142,19 @@ export class TreeView {
   }
 
   /** A path of the tree's as crimg reaches it. */
-  path(path: string): string {
-    return this.#root === undefined || !path.startsWith("/") ? path : `/proc/${this.#root.pid}/root${path}`;
+  path(path: string, space = this.#spaces[0]): string {
+    return space === undefined || !path.startsWith("/") ? path : `/proc/${space.process.pid}/root${path}`;
   }
 
   /** The same of bytes. */
-  pathBytes(path: Buffer): Buffer {
-    const prefix = this.path("/");
+  pathBytes(path: Buffer, space = this.#spaces[0]): Buffer {
+    const prefix = this.path("/", space);
     return prefix === "/" || path[0] !== 0x2f ? path : Buffer.concat([Buffer.from(prefix.slice(0, -1)), path]);
   }
 
   /** Whether the root directory of a task, by its folder in /proc, is the root of the mount namespace; undefined if that is crimg's own. */
   isRoot(path: string): boolean | undefined {
-    return this.#root === undefined ? undefined : tryReadlink(`${path}/root`)?.toString("latin1") === "/";
+    return this.#spaces.length === 0 ? undefined : tryReadlink(`${path}/root`)?.toString("latin1") === "/";
   }
 
   /** `/proc/self/net` of the tree. */

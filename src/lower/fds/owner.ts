@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Who gets SIGIO: set late, when the processes exist. */
 import type { OpenFileRow } from "../../gen/tables.js";
+import { PR } from "../constants.js";
 import type { Arg } from "../operands.js";
 import { type FileSlots, fcntl, openFlags } from "./shared.js";
 
@@ -44,7 +45,10 @@ function setOwnerTo({ context }: FileSlots, file: OpenFileRow, fd: number, id: A
   const isOther = file.ownerUid !== 0 || file.ownerEuid !== 0;
   if (isOther) builder.syscall("setresuid", [file.ownerUid, file.ownerEuid, -1], { expect: "any" });
   builder.syscall("fcntl", [fd, fcntl.SETOWN_EX, owner], { message: `set the owner of fd ${fd} to ${file.ownerType} ${file.ownerPid}` });
-  if (isOther) builder.syscall("setresuid", [0, 0, -1], { expect: "any" });
+  if (isOther) {
+    builder.syscall("setresuid", [0, 0, -1], { expect: "any" });
+    builder.syscall("prctl", [PR.setDumpable, 1, 0, 0, 0], { expect: "any" });
+  }
 }
 
 /** O_ASYNC, after the owner. */

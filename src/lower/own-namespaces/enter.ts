@@ -22,6 +22,7 @@ import { cloneArgsSize } from "../process.js";
 import { reportRehearsal } from "../rehearsal.js";
 import { makeMounts } from "./mounts.js";
 import { makeNetwork } from "./network.js";
+import { enterNamespace, keepOwn } from "./several.js";
 import type { OwnNamespacesPlan } from "./plan.js";
 
 const makerFlags = CLONE.vm | CLONE.fs | CLONE.files | CLONE.parent;
@@ -86,7 +87,7 @@ export function enterOwnNamespaces(l: Lowering, parts: EnterParts): OwnNamespace
     unshare(l, plan.outerFlags);
     enterUser(l, { plan, euid, userMade, mapped });
     unshare(l, plan.innerFlags);
-    setNames(l, plan);
+    if (plan.set.uts !== undefined) setNames(l, plan.set.uts);
     if (plan.set.network !== undefined) makeNetwork(l, plan.set.network);
     continueClocks(l);
     enterClocks(l);
@@ -112,6 +113,7 @@ export function enterOwnNamespaces(l: Lowering, parts: EnterParts): OwnNamespace
 
     b.place(rootStart);
     b.syscall("prctl", [PR.setPdeathsig, SIG.kill, 0, 0, 0], { message: "ask to die with the parent" });
+    if (plan.several.has("uts")) makeOtherNames(l, plan);
     if (plan.set.mount !== undefined) makeMounts(l, plan.set.mount);
     parts.prepare();
     b.count(prepared);
@@ -144,8 +146,21 @@ function enterClocks(l: Lowering): void {
   b.place(none);
 }
 
-function setNames(l: Lowering, { set }: OwnNamespacesPlan): void {
-  const row = set.uts === undefined ? undefined : l.checkpoint.tables.namespaces[set.uts];
+/** Namespaces with other names, which processes other than the root live in. */
+function makeOtherNames(l: Lowering, { set }: OwnNamespacesPlan): void {
+  if (set.uts === undefined) return;
+  keepOwn(l, "uts", set.uts);
+  for (const [index, { kind }] of l.checkpoint.tables.namespaces.entries()) {
+    if (kind !== "uts" || index === set.uts) continue;
+    l.builder.syscall("unshare", [CLONE.newuts], { message: "make another uts namespace of the tree" });
+    setNames(l, index);
+    keepOwn(l, "uts", index);
+    enterNamespace(l, "uts", set.uts);
+  }
+}
+
+function setNames(l: Lowering, namespace: number): void {
+  const row = l.checkpoint.tables.namespaces[namespace];
   if (row === undefined) return;
   for (const [field, call] of Object.entries(nsNames) as [keyof typeof nsNames, (typeof nsNames)["hostName"]][]) {
     const name = l.builder.string(row[field]);

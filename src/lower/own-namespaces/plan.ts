@@ -2,12 +2,14 @@
 /** What a resume has to know of the namespaces that are the tree's own. Pure. */
 import { CrimgError } from "../../errors/crimg-error.js";
 import type { IdMapRow, NamespaceKind, NamespaceRow, Tables } from "../../gen/tables.js";
-import { type NamespaceSet, namespacesOf } from "../../model/own-namespaces.js";
+import { type NamespaceSet, namespacesOf, severalKinds } from "../../model/own-namespaces.js";
 import { CLONE } from "../constants.js";
 
 export interface OwnNamespacesPlan {
   readonly set: NamespaceSet;
   readonly hasPids: boolean;
+  /** Kinds of which the tree has several. */
+  readonly several: ReadonlySet<NamespaceKind>;
   readonly user?: {
     readonly row: NamespaceRow;
     readonly maps: readonly IdMapRow[];
@@ -34,15 +36,20 @@ const unshareFlags: Readonly<Record<NamespaceKind, number>> = {
 export function planOwnNamespaces(tables: Tables, root: number): OwnNamespacesPlan | undefined {
   if (tables.namespaces.length === 0 || tables.taskNamespaces.length === 0) return undefined;
   const set = namespacesOf(tables, root);
+  const several = new Set<NamespaceKind>();
   tables.tasks.forEach((row, task) => {
     if (row.state === "zombie") return;
     const other = namespacesOf(tables, task);
     const kinds = new Set([...Object.keys(set), ...Object.keys(other)]) as Set<NamespaceKind>;
-    const different = [...kinds].find((kind) => set[kind] !== other[kind]);
-    if (different === undefined) return;
-    throw new CrimgError("lower.namespaces", `task ${row.pid} lives in another ${different} namespace than the root of the tree`, {
-      path: `tasks[${task}]`,
-    });
+    for (const kind of kinds) {
+      if (set[kind] === other[kind]) continue;
+      const isMade = severalKinds.has(kind) && set[kind] !== undefined && other[kind] !== undefined;
+      if (isMade) several.add(kind);
+      else
+        throw new CrimgError("lower.namespaces", `task ${row.pid} lives in another ${kind} namespace than the root of the tree`, {
+          path: `tasks[${task}]`,
+        });
+    }
   });
   const rowOf = (index: number): NamespaceRow => {
     const row = tables.namespaces[index];
@@ -61,11 +68,11 @@ export function planOwnNamespaces(tables: Tables, root: number): OwnNamespacesPl
       path: `tasks[${root}].pid`,
     });
   }
-  if (set.user === undefined) return { set, hasPids: set.pid !== undefined, outerFlags: outerFlags | innerFlags, innerFlags: 0 };
+  if (set.user === undefined) return { set, several, hasPids: set.pid !== undefined, outerFlags: outerFlags | innerFlags, innerFlags: 0 };
   const maps = tables.idMaps.filter(({ namespace }) => namespace === set.user);
   const isSingle = (["uid", "gid"] as const).every((kind) => {
     const lines = maps.filter((row) => row.kind === kind);
     return lines.length === 1 && lines[0]?.count === 1;
   });
-  return { set, hasPids: set.pid !== undefined, user: { row: rowOf(set.user), maps, isSingle }, outerFlags, innerFlags };
+  return { set, several, hasPids: set.pid !== undefined, user: { row: rowOf(set.user), maps, isSingle }, outerFlags, innerFlags };
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Rules about namespaces of the tree's own, and what is mounted in them. */
-import { namespacesOf } from "../../model/own-namespaces.js";
+import { namespacesOf, type NamespaceSet, severalKinds, sourceOfMount } from "../../model/own-namespaces.js";
 import { type ModelRule, modelRule, taskName } from "../model-context.js";
 
 export const namespaceRules: readonly ModelRule[] = [
@@ -27,7 +27,7 @@ export const namespaceRules: readonly ModelRule[] = [
     {
       code: "namespace.member",
       facet: "tree",
-      summary: "A process lives in one namespace of each kind, and the whole tree in the same ones.",
+      summary: "A process lives in one namespace of each kind, and the whole tree in the same ones, but for mount and uts namespaces.",
       spec: "SPEC 5.121",
     },
     function* (context) {
@@ -44,11 +44,16 @@ export const namespaceRules: readonly ModelRule[] = [
         seen.add(key);
       }
       if (tables.taskNamespaces.length === 0) return;
-      const root = JSON.stringify(namespacesOf(tables, tables.checkpoint[0]?.rootTask ?? 0));
+      const root = namespacesOf(tables, tables.checkpoint[0]?.rootTask ?? 0);
       for (const [task, { state }] of tables.tasks.entries()) {
-        if (state === "zombie" || JSON.stringify(namespacesOf(tables, task)) === root) continue;
+        const own = namespacesOf(tables, task);
+        const kinds = new Set([...Object.keys(root), ...Object.keys(own)] as (keyof NamespaceSet)[]);
+        const other = [...kinds].find(
+          (kind) => own[kind] !== root[kind] && !(severalKinds.has(kind) && own[kind] !== undefined && root[kind] !== undefined),
+        );
+        if (state === "zombie" || other === undefined) continue;
         yield {
-          message: `${taskName(context, task)} lives in other namespaces than the root of the tree, which no resume makes`,
+          message: `${taskName(context, task)} lives in another ${other} namespace than the root of the tree, which no resume makes`,
           at: { table: "tasks", row: task },
         };
       }
@@ -77,16 +82,20 @@ export const namespaceRules: readonly ModelRule[] = [
     {
       code: "mount.order",
       facet: "tree",
-      summary: "A mount stands behind what it is mounted on and what it is a part of, in the same namespace, at an absolute path.",
+      summary:
+        "A mount stands behind what it is mounted on, in the same namespace, at an absolute path, and is a part of one that stands for itself.",
       spec: "SPEC 5.123",
     },
     function* ({ tables }) {
       for (const [row, mount] of tables.mounts.entries()) {
-        for (const field of ["parent", "sameAs"] as const) {
-          const other = mount[field];
-          if (other === null || (other < row && tables.mounts[other]?.namespace === mount.namespace)) continue;
-          yield { message: `the mount at ${mount.point} comes before mounts[${other}]`, at: { table: "mounts", row, field } };
-        }
+        const { parent, sameAs } = mount;
+        if (parent !== null && (parent >= row || tables.mounts[parent]?.namespace !== mount.namespace))
+          yield { message: `the mount at ${mount.point} comes before mounts[${parent}]`, at: { table: "mounts", row, field: "parent" } };
+        if (sameAs !== null && sourceOfMount(tables.mounts, row) === undefined)
+          yield {
+            message: `the mount at ${mount.point} is a part of none of its filesystem`,
+            at: { table: "mounts", row, field: "sameAs" },
+          };
         if (!mount.point.startsWith("/"))
           yield { message: `the mount point ${mount.point} is no absolute path`, at: { table: "mounts", row, field: "point" } };
       }

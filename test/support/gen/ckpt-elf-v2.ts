@@ -39,6 +39,7 @@ import {
   networkDeviceRowSize,
   networkLockRowSize,
   networkRouteRowSize,
+  objectNamespaceRowSize,
   objectRowSize,
   openFileRowSize,
   parentRowSize,
@@ -84,6 +85,7 @@ import {
   readNetworkDeviceRow,
   readNetworkLockRow,
   readNetworkRouteRow,
+  readObjectNamespaceRow,
   readObjectRow,
   readOpenFileRow,
   readParentRow,
@@ -178,6 +180,7 @@ import {
   writeNetworkDeviceRow,
   writeNetworkLockRow,
   writeNetworkRouteRow,
+  writeObjectNamespaceRow,
   writeObjectRow,
   writeOpenFileRow,
   writeParentRow,
@@ -251,6 +254,7 @@ import type {
   NetworkDeviceRow,
   NetworkLockRow,
   NetworkRouteRow,
+  ObjectNamespaceRow,
   ObjectRow,
   OpenFileRow,
   ParentRow,
@@ -559,6 +563,11 @@ export const networkAddressArbitrary: fc.Arbitrary<NetworkAddressRow> = fc.recor
 export const networkRouteArbitrary: fc.Arbitrary<NetworkRouteRow> = fc.record({
   namespace: u4,
   message: bytes(0, 20),
+});
+
+export const objectNamespaceArbitrary: fc.Arbitrary<ObjectNamespaceRow> = fc.record({
+  object: u4,
+  namespace: u4,
 });
 
 export const threadDirectoryArbitrary: fc.Arbitrary<ThreadDirectoryRow> = fc.record({
@@ -1039,6 +1048,7 @@ export const codecCases: readonly CodecCase[] = [
   codecCase("ckpt_elf_v2::network_device", networkDeviceRowSize, networkDeviceArbitrary, readNetworkDeviceRow, writeNetworkDeviceRow),
   codecCase("ckpt_elf_v2::network_address", networkAddressRowSize, networkAddressArbitrary, readNetworkAddressRow, writeNetworkAddressRow),
   codecCase("ckpt_elf_v2::network_route", networkRouteRowSize, networkRouteArbitrary, readNetworkRouteRow, writeNetworkRouteRow),
+  codecCase("ckpt_elf_v2::object_namespace", objectNamespaceRowSize, objectNamespaceArbitrary, readObjectNamespaceRow, writeObjectNamespaceRow),
   codecCase("ckpt_elf_v2::thread_directory", threadDirectoryRowSize, threadDirectoryArbitrary, readThreadDirectoryRow, writeThreadDirectoryRow),
   codecCase("ckpt_elf_v2::rlimit", rlimitRowSize, rlimitArbitrary, readRlimitRow, writeRlimitRow),
   codecCase("ckpt_elf_v2::signal_action", signalActionRowSize, signalActionArbitrary, readSignalActionRow, writeSignalActionRow),
@@ -1154,4 +1164,5 @@ export const rowArbitraries: { readonly [Name in keyof Tables]: fc.Arbitrary<Tab
   networkAddresses: networkAddressArbitrary,
   networkRoutes: networkRouteArbitrary,
   vdsoImages: vdsoImageArbitrary,
+  objectNamespaces: objectNamespaceArbitrary,
 };
