@@ -146,13 +146,15 @@ export class ObjectTable {
     const link = tryReadlink(path);
     if (link === undefined) throw new SysError("readlink", errno.ENOENT, `${holder} (${path})`);
     const magic = tryStatfsType(path);
+    const isDirectory = (stat.mode & S_IFMT) === 0o040000;
+    const space = process && (isDirectory ? this.view.spaceOfTask(process) : this.view.spaceOfFile(process, link, stat));
     return this.add({
       stat,
       link,
       fsMagic: typeof magic === "number" ? 0n : magic,
       fields,
       holder,
-      space: process && this.view.spaceOfTask(process),
+      space,
     });
   }
 

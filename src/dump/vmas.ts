@@ -241,7 +241,7 @@ function addMappedFile(context: DumpContext, process: DumpedProcess, mapping: Ma
     link: mapping.name,
     fsMagic: typeof magic === "number" ? 0n : magic,
     holder,
-    space: context.view.spaceOfTask(process),
+    space: context.view.spaceOfFile(process, mapping.name, stat),
     fields: {
       ...((stat.mode & 0o170000) === 0o100000 ? fileBuildId(path) : {}),
       ...(isMemfd(mapping) ? { seals: sealsOf(path), memfdFlags: hugeFlags(mapping) } : {}),

@@ -8,6 +8,7 @@ import {
   close,
   errno,
   failed,
+  type FileStat,
   openFlag,
   SysError,
   tryCall,
@@ -15,7 +16,9 @@ import {
   tryPidfdGetfd,
   tryPidfdOpen,
   tryReadlink,
+  tryStat,
 } from "../../native/index.js";
+import { decodeText } from "../../bytes/text.js";
 import type { DumpedProcess, Questioned } from "../context.js";
 import { mountInfoOf } from "./mountinfo.js";
 
@@ -82,6 +85,17 @@ export class TreeView {
   /** Where a process lives; undefined for the first namespace. */
   spaceOfTask(process: Questioned): MountSpace | undefined {
     return this.#spaceOfTask.get(process.row);
+  }
+
+  /**
+   * Where a file that a process maps or executes has its path: what it had before it left the first namespace is of that
+   * still (unshare(2) gives it other mounts, but its files stay where they are).
+   */
+  spaceOfFile(process: Questioned, link: Buffer, stat: FileStat): MountSpace | undefined {
+    const space = this.spaceOfTask(process);
+    if (!this.isOther(space)) return undefined;
+    const found = tryStat(this.path(decodeText(link)));
+    return typeof found !== "number" && found.dev === stat.dev && found.ino === stat.ino ? undefined : space;
   }
 
   /** The namespace of a row. */
