@@ -108,7 +108,8 @@ export class ObjectTable {
     }
     const space = this.view.isOther(source.space) && kind !== "memfd" ? source.space.namespace : undefined;
     const place = space === undefined ? "" : `${space}:`;
-    const key = `${stat.devMajor}:${stat.devMinor}:${stat.ino}:${kind === "ghost" || kind === "memfd" ? "" : `${place}${name.toString("latin1")}`}`;
+    const isNameless = kind === "ghost" || kind === "memfd";
+    const key = `${stat.devMajor}:${stat.devMinor}:${stat.ino}:${isNameless ? "" : place + name.toString("latin1")}`;
     const known = this.#index.get(key);
     if (known !== undefined) {
       if (source.fields) this.update(known, source.fields);

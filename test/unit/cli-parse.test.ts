@@ -6,6 +6,7 @@ import fc from "fast-check";
 import { defineCommand } from "../../src/cli/command.js";
 import { externalOptions, parseSize } from "../../src/cli/external-options.js";
 import { commandEntries } from "../../src/cli/commands.js";
+import { parseRoot } from "../../src/cli/own-root.js";
 import { optionName, parseCommandLine } from "../../src/cli/parse.js";
 import { parsePlainWords } from "../../src/cli/plain-words.js";
 import { parseByYargs } from "../../src/cli/yargs-parser.js";
@@ -138,7 +139,11 @@ test("options of test runners for CRIU are taken by dump and exec", async () => 
     tcpClose: true,
   });
   assert.deepEqual(await take(execCommand, "x", "--tcp-close", "--manage-cgroups=none"), { tcpClose: true, manageCgroups: "none" });
-  await assert.rejects(take(execCommand, "x", "--join-ns=net:/x"), { code: /^usage/ });
+  const { externalMounts } = externalOptions({ external: ["mnt[]", "mnt[/dev]:DEV"] });
+  assert.deepEqual([...(externalMounts ?? [])], [["/dev", "DEV"]]);
+  assert.deepEqual(parseRoot({ mount: ["a=/b"], external: ["mnt[]", "mnt[DEV]:/srv/dev"] }), { mount: ["a=/b", "DEV=/srv/dev"] });
+  for (const option of ["--join-ns=net:/x", "--external=mnt[DEV]", "--external=chair[a]:b"])
+    await assert.rejects(take(execCommand, "x", option), { code: /^usage/ });
 });
 
 test("modes of control groups and their roots are looked at", async () => {

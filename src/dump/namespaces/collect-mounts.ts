@@ -32,7 +32,7 @@ export class MountCollector {
     if (base > 0 && !hasOwnRoot) {
       throw refusal(
         "mount-namespace",
-        `process ${process.pid} (${process.name}) lives in another mount namespace than the root of the tree, which has the machine's root directory`,
+        `process ${process.pid} (${process.name}) lives in another mount namespace than the tree's root, which has the machine's files`,
       );
     }
     const filled: number[] = [];

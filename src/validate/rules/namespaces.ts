@@ -83,7 +83,7 @@ export const namespaceRules: readonly ModelRule[] = [
       code: "mount.order",
       facet: "tree",
       summary:
-        "A mount stands behind what it is mounted on, in the same namespace, at an absolute path, and is a part of one that stands for itself.",
+        "A mount stands behind what it is mounted on, in the same namespace, at an absolute path; what it is a part of stands for itself.",
       spec: "SPEC 5.123",
     },
     function* ({ tables }) {
