@@ -28,6 +28,30 @@ const apart = (module, name) => ({
   },
 });
 
+/** Modules of Node that most commands import and few use: what is named here is looked up when it is called. */
+const seldomUsed = {
+  "node:child_process": ["spawn", "spawnSync"],
+  "node:crypto": ["randomBytes"],
+  "node:net": ["isIP", "Socket"],
+};
+
+/** A function or, with a capital, a class. */
+const lazy = (module, name) =>
+  `export function ${name}(...words) { return ${/^[A-Z]/.test(name) ? "new " : ""}(require("${module}").${name})(...words); }`;
+
+/** Loading them takes milliseconds, since they bring streams and keys along. A name that is missing above fails the build. */
+const lazyModules = {
+  name: "lazy modules",
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^node:(child_process|crypto|net)$/ }, ({ path: module, namespace }) =>
+      namespace === "lazy" ? { path: module, external: true } : { path: module, namespace: "lazy" },
+    );
+    onLoad({ filter: /.*/, namespace: "lazy" }, ({ path: module }) => ({
+      contents: seldomUsed[module].map((name) => lazy(module, name)).join("\n"),
+    }));
+  },
+};
+
 /** For a bundle of a command that only reads: writers of formats, and what they take along, are never loaded (bin/bundle.cjs). */
 const readsOnly = {
   name: "reads only",
@@ -44,7 +68,7 @@ const bundle = (name, plugins = [], external = []) =>
     entryPoints: [path("../dist/src/cli/main.js")],
     // As deep as dist/src/cli, since modules find the addon and the schemas relative to themselves.
     outfile: path(`../dist/bundle/cli/${name}.cjs`),
-    plugins,
+    plugins: [lazyModules, ...plugins],
     bundle: true,
     minify: true,
     platform: "node",
