@@ -12,20 +12,26 @@ import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { setFlagsFromString } from "node:v8";
 
 const { cacheOf, loadBundle } = createRequire(import.meta.url)("../../bin/bundle.cjs");
 
 async function makeOne(name, lines) {
+  // V8 forgets the code of functions that have not run for a while, and what it has forgotten is in no cache.
+  setFlagsFromString("--no-flush-bytecode");
   const { runCommandLine, script } = loadBundle(name);
   for (const words of lines) await runCommandLine(words);
+  // The flags of a cache must be those of whoever uses it.
+  setFlagsFromString("--flush-bytecode");
   writeFileSync(cacheOf(name), script.createCachedData());
 }
 
-function makeAll(directory, pid) {
+function makeAll(directory, pid, largePid) {
   const path = (name) => join(directory, name);
   const image = path("image.elf");
   // Whatever descriptors the child inherited.
-  const dump = ["dump", String(pid), "-o", image, "--leave-running", "--ignore", "descriptor"];
+  const dumpOf = (child, name) => ["dump", String(child), "-o", path(name), "--leave-running", "--json", "--ignore", "descriptor"];
+  const dump = [...dumpOf(largePid, "large.elf"), "+", ...dumpOf(pid, "image.elf")];
   const conversions = ["ckpt-elf", "core", "criu", "json"].flatMap((format) => ["+", "convert", image, path(format), "--to", format]);
   const run = ["run", "--image", path("run.elf"), "--at", "100ms", "-q", "--", "sleep", "3"];
   const lines = {
@@ -52,10 +58,14 @@ if (name !== undefined) {
 } else {
   const directory = mkdtempSync(join(tmpdir(), "crimg-build-"));
   const sleeper = spawn("sleep", ["60"], { stdio: "ignore" });
+  // What larger programs have: threads, much memory, descriptors of several kinds.
+  const large = spawn(process.execPath, ["-e", "setTimeout(() => {}, 60_000)"], { stdio: "ignore", env: { UV_USE_IO_URING: "0" } });
   try {
-    makeAll(directory, sleeper.pid);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    makeAll(directory, sleeper.pid, large.pid);
   } finally {
     sleeper.kill();
+    large.kill();
     rmSync(directory, { recursive: true, force: true });
   }
 }
