@@ -276,7 +276,7 @@ function lazyRanges(checkpoint: Checkpoint, task: number, mm: number, inheritanc
     kept?.has(row) !== true &&
     // Before what it holds is counted: a program may have tens of thousands of small ones.
     row.end - row.start >= leastOfMapping &&
-    sizeOf(storedIn(extents, [row])) >= leastOfMapping;
+    bytesStoredIn(extents, row) >= leastOfMapping;
   const there = [
     ...pagesOfKernel(checkpoint, task),
     ...pagesThatSeparate(checkpoint, mm),
@@ -342,6 +342,25 @@ export function storedIn(extents: readonly Stored[], ranges: readonly SharedRang
       fileOffset: fileOffset + (start - address),
     })),
   );
+}
+
+/** Bytes of ascending extents that lie in a mapping; there may be many of both. */
+function bytesStoredIn(extents: readonly Stored[], { start, end }: SharedRange): bigint {
+  let [low, high] = [0, extents.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    const { address, length } = extents[middle] as Stored;
+    if (address + length > start) high = middle;
+    else low = middle + 1;
+  }
+  let sum = 0n;
+  for (; low < extents.length; low++) {
+    const { address, length } = extents[low] as Stored;
+    if (address >= end) break;
+    const to = address + length;
+    sum += (to < end ? to : end) - (address > start ? address : start);
+  }
+  return sum;
 }
 
 /** The chunks of an extent that something in the ranges belongs to, as few parts of it as they are together. */

@@ -67,9 +67,10 @@ export function hasUsableVdso(checkpoint: Checkpoint): boolean {
 
 /** A thread inside the vDSO: its next instruction would be of code that nobody has any more. */
 export function threadInVdso({ tables }: Checkpoint): number | undefined {
+  const code = tables.vmas.filter(({ kind }) => kind === "vdso");
   return tables.threads.find(({ task, regs }) => {
     const mm = tables.tasks[task]?.mm;
-    return tables.vmas.some((vma) => vma.kind === "vdso" && vma.mm === mm && vma.start <= regs.ip && regs.ip < vma.end);
+    return code.some((vma) => vma.mm === mm && vma.start <= regs.ip && regs.ip < vma.end);
   })?.tid;
 }
 
