@@ -470,6 +470,17 @@ types:
       - { id: cwd, type: u4, -crimg-ref: objects, -crimg-optional: true, doc: "Current directory." }
       - { id: root, type: u4, -crimg-ref: objects, -crimg-optional: true, doc: "Root directory; none: that of the dumper." }
 
+  outside_pidfd:
+    -crimg-table: 31
+    -crimg-name: outside_pidfds
+    doc: A pidfd of a process that is none of the tree. For who does not know this table it is one of a process that is gone.
+    seq:
+      - { id: file, type: u4, -crimg-ref: files, doc: "The open file, of kind pidfd." }
+      - { id: pid, type: u4, doc: "Process id, as the dumper sees it." }
+      - { id: ino, type: u8, doc: "Its inode in pidfs: no other process has it before the next boot." }
+      - { id: boot_id, type: str_ref, doc: "/proc/sys/kernel/random/boot_id." }
+      - { id: reserved, type: u4, doc: "Zero." }
+
   rlimit:
     -crimg-table: 5
     -crimg-name: rlimits

@@ -88,6 +88,7 @@ import {
   type ObjectNamespaceRow,
   type ObjectRow,
   type OpenFileRow,
+  type OutsidePidfdRow,
   type ParentRow,
   type PendingSignalRow,
   type PipeRow,
@@ -901,6 +902,29 @@ export function writeThreadDirectoryRow(writer: ByteWriter, row: ThreadDirectory
   writer.u4(row.umask, "umask");
   writer.row(row.cwd, "cwd");
   writer.row(row.root, "root");
+}
+
+/** Bytes of a outside_pidfd record. */
+export const outsidePidfdRowSize = 24;
+
+/** Reads a outside_pidfd record at the reader's position. */
+export function readOutsidePidfdRow(reader: ByteReader, heaps: HeapReader): OutsidePidfdRow {
+  reader.need(outsidePidfdRowSize, "outside_pidfd");
+  const file = reader.u4();
+  const pid = reader.u4();
+  const ino = reader.u8();
+  const bootId = heaps.text(reader, "boot_id");
+  reader.skip(4);
+  return { file, pid, ino, bootId };
+}
+
+/** Appends a outside_pidfd record. */
+export function writeOutsidePidfdRow(writer: ByteWriter, row: OutsidePidfdRow, heaps: HeapWriter): void {
+  writer.u4(row.file, "file");
+  writer.u4(row.pid, "pid");
+  writer.u8(row.ino, "ino");
+  heaps.text(writer, row.bootId, "boot_id");
+  writer.zeros(4);
 }
 
 /** Bytes of a rlimit record. */
@@ -2180,6 +2204,7 @@ export const rowCodecs: { readonly [Name in keyof Tables]: RowCodec<Tables[Name]
   guardRegions: { read: readGuardRegionRow, write: writeGuardRegionRow },
   memoryPolicies: { read: readMemoryPolicyRow, write: writeMemoryPolicyRow },
   threadDirectories: { read: readThreadDirectoryRow, write: writeThreadDirectoryRow },
+  outsidePidfds: { read: readOutsidePidfdRow, write: writeOutsidePidfdRow },
   absentRegions: { read: readAbsentRegionRow, write: writeAbsentRegionRow },
   terminals: { read: readTerminalRow, write: writeTerminalRow },
   fileLocks: { read: readFileLockRow, write: writeFileLockRow },

@@ -651,6 +651,20 @@ export const tableSpecs: readonly TableSpec[] = [
     ],
   },
   {
+    kind: 31,
+    tableId: "outside_pidfds",
+    table: "outsidePidfds",
+    id: "outside_pidfd",
+    size: 24,
+    doc: "A pidfd of a process that is none of the tree. For who does not know this table it is one of a process that is gone.",
+    fields: [
+      { id: "file", name: "file", wire: "u4", offset: 0, size: 4, ref: "files", doc: "The open file, of kind pidfd." },
+      { id: "pid", name: "pid", wire: "u4", offset: 4, size: 4, doc: "Process id, as the dumper sees it." },
+      { id: "ino", name: "ino", wire: "u8", offset: 8, size: 8, doc: "Its inode in pidfs: no other process has it before the next boot." },
+      { id: "boot_id", name: "bootId", wire: "str_ref", offset: 16, size: 4, doc: "/proc/sys/kernel/random/boot_id." },
+    ],
+  },
+  {
     kind: 40,
     tableId: "absent_regions",
     table: "absentRegions",

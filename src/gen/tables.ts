@@ -1832,6 +1832,29 @@ export function threadDirectoryRow(fields: Partial<ThreadDirectoryRow> = {}): Th
   };
 }
 
+/** A pidfd of a process that is none of the tree. For who does not know this table it is one of a process that is gone. */
+export interface OutsidePidfdRow {
+  /** The open file, of kind pidfd. */
+  readonly file: number;
+  /** Process id, as the dumper sees it. */
+  readonly pid: number;
+  /** Its inode in pidfs: no other process has it before the next boot. */
+  readonly ino: bigint;
+  /** /proc/sys/kernel/random/boot_id. */
+  readonly bootId: string;
+}
+
+/** A OutsidePidfdRow; what is not given is zero, empty or none. */
+export function outsidePidfdRow(fields: Partial<OutsidePidfdRow> = {}): OutsidePidfdRow {
+  return {
+    file: 0,
+    pid: 0,
+    ino: 0n,
+    bootId: "",
+    ...fields,
+  };
+}
+
 /** Memory whose content the source of this checkpoint did not have (a core that leaves memory out, or was cut off). It is neither zero nor the mapped file's; nobody knows it. */
 export interface AbsentRegionRow {
   /** Address space. */
@@ -2936,6 +2959,7 @@ export interface Tables {
   readonly guardRegions: readonly GuardRegionRow[];
   readonly memoryPolicies: readonly MemoryPolicyRow[];
   readonly threadDirectories: readonly ThreadDirectoryRow[];
+  readonly outsidePidfds: readonly OutsidePidfdRow[];
   readonly absentRegions: readonly AbsentRegionRow[];
   readonly terminals: readonly TerminalRow[];
   readonly fileLocks: readonly FileLockRow[];
@@ -3012,6 +3036,7 @@ export function emptyTables(): MutableTables {
     guardRegions: [],
     memoryPolicies: [],
     threadDirectories: [],
+    outsidePidfds: [],
     absentRegions: [],
     terminals: [],
     fileLocks: [],

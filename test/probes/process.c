@@ -174,6 +174,27 @@ static void tell_orphan(FILE *out)
 	fprintf(out, "%s %s", parent == getpid() ? "mine" : "lost", getsid(orphan) == leader ? "same session" : "another session");
 }
 
+/* A pidfd of who started this, and outlives dump and resume. */
+static int outside = -1;
+static int make_outside(void)
+{
+	outside = syscall(SYS_pidfd_open, getppid(), 0);
+	return outside < 0 ? errno : 0;
+}
+static void tell_outside(FILE *out)
+{
+	char path[64], line[64];
+	FILE *info;
+
+	snprintf(path, sizeof path, "/proc/self/fdinfo/%d", outside);
+	info = fopen(path, "r");
+	while (info && fgets(line, sizeof line, info))
+		if (strncmp(line, "Pid:", 4) == 0)
+			fprintf(out, "%d", atoi(line + 4));
+	if (info)
+		fclose(info);
+}
+
 static int make_cpu_time(void)
 {
 	struct timespec now;
@@ -227,5 +248,5 @@ PROBES({ "umask", make_umask, tell_umask }, { "personality", make_personality, t
        { "pdeath", make_pdeath, tell_pdeath }, { "slack", make_slack, tell_slack },
        { "nice", make_nice, tell_nice }, { "ioprio", make_ioprio, tell_ioprio },
        { "name", make_name, tell_name }, { "thread-fs", make_thread_fs, tell_thread_fs },
-       { "orphan", make_orphan, tell_orphan },
+       { "outside", make_outside, tell_outside }, { "orphan", make_orphan, tell_orphan },
        { "cpu-time", make_cpu_time, tell_cpu_time }, { "gone", make_gone, tell_gone })

@@ -21,6 +21,7 @@ export const processes: Family = {
     { name: "name", state: "name of a thread (PR_SET_NAME)", is: "kept" },
     { name: "thread-fs", state: "current directory, root and umask of a thread (unshare of CLONE_FS)", is: "kept" },
     { name: "orphan", state: "an orphan of a subreaper, in a session led from elsewhere in the tree", is: "kept", isAlone: true },
+    { name: "outside", state: "a pidfd of a process outside the tree that is still there", is: "kept" },
     { name: "gone", state: "working directory and open file in /proc of a process that is gone", is: "kept", isAlone: true },
     {
       name: "cpu-time",

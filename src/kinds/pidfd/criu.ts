@@ -22,6 +22,14 @@ export const mapping: FileMapping = {
     builder.objectRows.set(key, object);
     return { ...common, object };
   },
+  losses: ({ tables }) => [
+    {
+      code: "files.outside-pidfd",
+      facet: "files",
+      names: tables.outsidePidfds.map(({ pid }) => `that of process ${pid}`),
+      what: "pidfds of processes outside the tree become such of a process that is gone",
+    },
+  ],
   toWire(context, row, file) {
     const id = context.fileId(row);
     const ino = Number(BigInt.asUintN(32, objectOf(context, file).ino));

@@ -42,6 +42,7 @@ import {
   objectNamespaceRowSize,
   objectRowSize,
   openFileRowSize,
+  outsidePidfdRowSize,
   parentRowSize,
   pendingSignalRowSize,
   pipeRowSize,
@@ -88,6 +89,7 @@ import {
   readObjectNamespaceRow,
   readObjectRow,
   readOpenFileRow,
+  readOutsidePidfdRow,
   readParentRow,
   readPendingSignalRow,
   readPipeRow,
@@ -183,6 +185,7 @@ import {
   writeObjectNamespaceRow,
   writeObjectRow,
   writeOpenFileRow,
+  writeOutsidePidfdRow,
   writeParentRow,
   writePendingSignalRow,
   writePipeRow,
@@ -257,6 +260,7 @@ import type {
   ObjectNamespaceRow,
   ObjectRow,
   OpenFileRow,
+  OutsidePidfdRow,
   ParentRow,
   PendingSignalRow,
   PipeRow,
@@ -575,6 +579,13 @@ export const threadDirectoryArbitrary: fc.Arbitrary<ThreadDirectoryRow> = fc.rec
   umask: u4,
   cwd: optionalRow,
   root: optionalRow,
+});
+
+export const outsidePidfdArbitrary: fc.Arbitrary<OutsidePidfdRow> = fc.record({
+  file: u4,
+  pid: u4,
+  ino: u8,
+  bootId: text(20),
 });
 
 export const rlimitArbitrary: fc.Arbitrary<RlimitRow> = fc.record({
@@ -1050,6 +1061,7 @@ export const codecCases: readonly CodecCase[] = [
   codecCase("ckpt_elf_v2::network_route", networkRouteRowSize, networkRouteArbitrary, readNetworkRouteRow, writeNetworkRouteRow),
   codecCase("ckpt_elf_v2::object_namespace", objectNamespaceRowSize, objectNamespaceArbitrary, readObjectNamespaceRow, writeObjectNamespaceRow),
   codecCase("ckpt_elf_v2::thread_directory", threadDirectoryRowSize, threadDirectoryArbitrary, readThreadDirectoryRow, writeThreadDirectoryRow),
+  codecCase("ckpt_elf_v2::outside_pidfd", outsidePidfdRowSize, outsidePidfdArbitrary, readOutsidePidfdRow, writeOutsidePidfdRow),
   codecCase("ckpt_elf_v2::rlimit", rlimitRowSize, rlimitArbitrary, readRlimitRow, writeRlimitRow),
   codecCase("ckpt_elf_v2::signal_action", signalActionRowSize, signalActionArbitrary, readSignalActionRow, writeSignalActionRow),
   codecCase("ckpt_elf_v2::pending_signal", pendingSignalRowSize, pendingSignalArbitrary, readPendingSignalRow, writePendingSignalRow),
@@ -1128,6 +1140,7 @@ export const rowArbitraries: { readonly [Name in keyof Tables]: fc.Arbitrary<Tab
   guardRegions: guardRegionArbitrary,
   memoryPolicies: memoryPolicyArbitrary,
   threadDirectories: threadDirectoryArbitrary,
+  outsidePidfds: outsidePidfdArbitrary,
   absentRegions: absentRegionArbitrary,
   terminals: terminalArbitrary,
   fileLocks: fileLockArbitrary,
