@@ -656,8 +656,8 @@ types:
     seq:
       - { id: kind, type: u4, enum: file_kind, doc: "What it is." }
       - { id: detail, type: u4, -crimg-optional: true, doc: "Row in the table that `kind` names (pipes, sockets, eventfds, timerfds,
-          signalfds, terminals, fanotify_groups); for inherited and tty the stdio number; for pidfd the process id, or none if the
-          process is gone; else none." }
+          signalfds, terminals, fanotify_groups, io_urings); for inherited and tty the stdio number; for pidfd the process id, or none
+          if the process is gone; else none." }
       - { id: object, type: u4, -crimg-ref: objects, -crimg-optional: true, doc: "Path-based kinds and FIFOs: the inode. Pidfds of
           processes that are gone: equal for the same process." }
       - { id: flags, type: u4, -crimg-format: octal, doc: "F_GETFL: access mode and status flags (O_PATH included)." }
@@ -841,6 +841,28 @@ types:
       - { id: flags, type: u4, -crimg-format: hex, doc: "FAN_MARK_IGNORED_SURV_MODIFY, FAN_MARK_EVICTABLE and FAN_MARK_IGNORE, as set." }
       - { id: mask, type: u8, -crimg-format: hex, doc: "FAN_* events that are told." }
       - { id: ignored_mask, type: u8, -crimg-format: hex, doc: "FAN_* events that are not." }
+
+  io_uring:
+    -crimg-table: 100
+    -crimg-name: io_urings
+    doc: A ring of io_uring(7) without a request under way.
+    seq:
+      - { id: ino, type: u8, doc: "Inode number, by which mappings of it are found: their object has it, and the path
+          anon_inode:[io_uring]." }
+      - { id: sq_entries, type: u4, doc: "Entries of the submission queue, a power of two." }
+      - { id: cq_entries, type: u4, doc: "Entries of the completion queue, a power of two." }
+      - { id: flags, type: u4, -crimg-format: hex, doc: "IORING_SETUP_* of io_uring_setup(2), as far as they can be found out." }
+      - { id: position, type: u4, doc: "How many requests it has taken and how many completions it has given, modulo 2^32." }
+
+  io_uring_buffer:
+    -crimg-table: 101
+    -crimg-name: io_uring_buffers
+    doc: A buffer that a ring has registered.
+    seq:
+      - { id: file, type: u4, -crimg-ref: files, doc: "The ring." }
+      - { id: index, type: u4, doc: "Its number there. Numbers before the last one that no row has are without a buffer." }
+      - { id: address, type: u8, -crimg-format: hex, doc: "In the memory of the first task that has the ring open; 0 for none." }
+      - { id: length, type: u8, doc: "Bytes; 0 for none." }
 
   posix_queue:
     -crimg-table: 95
@@ -1234,6 +1256,7 @@ enums:
     30: mqueue
     80: inotify
     81: fanotify
+    100: io_uring
   cgroup_mode:
     1: none
     2: props

@@ -4,6 +4,7 @@ import type { FileKind } from "../gen/tables.js";
 import { losses as epoll } from "../kinds/epoll/losses.js";
 import { losses as eventfd } from "../kinds/eventfd/losses.js";
 import { losses as fanotify } from "../kinds/fanotify/losses.js";
+import { losses as io_uring } from "../kinds/io_uring/losses.js";
 import { losses as inherited } from "../kinds/inherited/losses.js";
 import { losses as inotify } from "../kinds/inotify/losses.js";
 import { losses as memfd } from "../kinds/memfd/losses.js";
@@ -29,6 +30,7 @@ export const fileLosses: Readonly<Record<FileKind, FileLosses>> = {
   signalfd,
   inotify,
   fanotify,
+  io_uring,
   memfd,
   inherited,
   mqueue,

@@ -3,7 +3,8 @@
 import { guardRegionRow, type VmaKind } from "../gen/tables.js";
 import { close, errno, extentKind, failed, findExtents, open, openFlag, smapsRow, SysError, tryPread } from "../native/index.js";
 import type { DumpContext, DumpedProcess } from "./context.js";
-import type { VmaInfo } from "./vmas.js";
+import { ringLayout, ringOffset, sqesLength } from "../linux/io-uring.js";
+import { isRing, type VmaInfo } from "./vmas.js";
 
 const page = 4096n;
 
@@ -54,6 +55,9 @@ export function collectExtents(context: DumpContext, process: DumpedProcess, mm:
   const emit = (start: bigint, end: bigint): void => {
     extents.push({ ownerKind: "mm", owner: mm, address: start, length: end - start, fileOffset: start, source });
   };
+  const first = extents.length;
+  for (const vma of vmas) if (vma.kind === "file_shared" && isRing(vma.mapping)) storeRing(context, vma, emit);
+  const isOrdered = extents.length === first;
   const fd = open(`/proc/${process.pid}/pagemap`, openFlag.RDONLY);
   try {
     const { table } = vmas[0]?.mapping ?? {};
@@ -70,9 +74,22 @@ export function collectExtents(context: DumpContext, process: DumpedProcess, mm:
     for (let at = 0; at < runs.length; at += 2) emit(runs[at] as bigint, runs[at + 1] as bigint);
     for (let at = 0; at < guards.length; at += 2)
       guardRegions.push(guardRegionRow({ mm, start: guards[at] as bigint, end: guards[at + 1] as bigint }));
+    if (!isOrdered) extents.push(...extents.splice(first).sort((a, b) => (a.address < b.address ? -1 : 1)));
   } finally {
     close(fd);
   }
+}
+
+/** The memory of an io_uring is shared, but nobody else keeps it. A mapping may be longer than what it is of. */
+function storeRing({ tables }: DumpContext, { mapping }: VmaInfo, emit: (start: bigint, end: bigint) => void): void {
+  const ring = tables.ioUrings.find(({ ino }) => ino === mapping.ino);
+  if (ring === undefined) return;
+  // Both queues are the same memory, under two offsets.
+  const queues = mapping.offset >= ringOffset.cqRing ? ringOffset.cqRing : ringOffset.rings;
+  const [from, length] = mapping.offset >= ringOffset.sqes ? [ringOffset.sqes, sqesLength(ring)] : [queues, ringLayout(ring).length];
+  const left = from + ((BigInt(length) + page - 1n) & ~(page - 1n)) - mapping.offset;
+  const size = mapping.end - mapping.start;
+  if (left > 0n) emit(mapping.start, mapping.start + (left < size ? left : size));
 }
 
 const kindOf: Readonly<Partial<Record<VmaKind, number>>> = {

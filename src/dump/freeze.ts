@@ -24,10 +24,10 @@ import {
 } from "../native/index.js";
 import { assertTraceable } from "./admission.js";
 import { leaveVdso } from "./leave-vdso.js";
-import { listChildrenOf, listThreads, procPath, readStat, readStatus } from "./procfs.js";
+import { listChildrenOf, listThreads, PF_IO_WORKER, procPath, readStat, readStatus } from "./procfs.js";
 import { refusal } from "./refusal.js";
 import { abortedSequence } from "./rseq.js";
-import { isSpuriousEintr, rewound } from "./registers.js";
+import { getReg, isSpuriousEintr, rewound } from "./registers.js";
 import { isStillThatWait, noteWait, type NotedWait, releaseWithRest } from "./waits.js";
 
 /** A thread that stands still under our trace. */
@@ -108,6 +108,8 @@ export interface FreezeOptions {
 export class FrozenTree {
   readonly processes: FrozenProcess[] = [];
   readonly #held = new Map<number, FrozenThread>();
+  /** Threads that the kernel has added to processes with an io_uring: they run on, and end what is under way there. */
+  readonly #workers = new Set<number>();
   readonly #waits = new Map<number, NotedWait>();
   readonly #byPid = new Map<number, FrozenProcess>();
   /** Threads whose seccomp filters are out of force. */
@@ -171,7 +173,7 @@ export class FrozenTree {
     }
     const fresh = this.#seize(
       process,
-      tids.filter((tid) => !this.#held.has(tid)),
+      tids.filter((tid) => !this.#held.has(tid) && !this.#workers.has(tid)),
     );
     this.#awaitStops(process, fresh);
     if (fresh.length === 0 && process.threads.length === 0) {
@@ -241,6 +243,13 @@ export class FrozenTree {
     const signal = (row.readUInt32LE(stopRow.status) >> 8) & 0xff;
     if (signal !== SIGTRAP) process.stopSignal = signal;
     const found = row.subarray(stopRow.regs, stopRow.regs + regsLength);
+    // No stack: it never was in the program.
+    if (getReg(found, "sp") === 0n && isWorker(process.pid, tid)) {
+      this.#held.delete(tid);
+      this.#workers.add(tid);
+      tryDetach(tid);
+      return;
+    }
     const isInSequence = row.readBigUInt64LE(stopRow.rseqCs) !== 0n;
     // Stopped by job control the call really was interrupted: EINTR is what the program is due.
     let regs = isInSequence ? abortedSequence(process.pid, tid, found) : found;
@@ -358,6 +367,10 @@ function mendedRegs(pid: number, tid: number, found: Buffer, regs: Buffer): Buff
   const mended = rewound(regs);
   setRegs(tid, mended);
   return mended;
+}
+
+function isWorker(pid: number, tid: number): boolean {
+  return ((readStat(procPath(pid, tid))?.field(9) ?? 0n) & PF_IO_WORKER) !== 0n;
 }
 
 /** Lets go of a thread that does not stand still, or was not successfully seen to stop. */

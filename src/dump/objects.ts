@@ -182,10 +182,11 @@ export class ObjectTable {
     return index;
   }
 
-  /** A socket that is mapped: the ring of a packet socket. */
-  addSocket(ino: bigint, name: string): number {
-    const key = `socket:${ino}`;
-    return this.#index.get(key) ?? this.#push(key, objectRow({ kind: "other", mode: 0o140777, path: name, ino }));
+  /** A descriptor that is mapped and has no name by which it could be opened: a packet socket, an io_uring. */
+  addMappedDescriptor(ino: bigint, name: string): number {
+    const key = `${name}:${ino}`;
+    const mode = name.startsWith("socket:") ? 0o140777 : 0o600;
+    return this.#index.get(key) ?? this.#push(key, objectRow({ kind: "other", mode, path: name, ino }));
   }
 
   /** Rows of System V segments by id. */

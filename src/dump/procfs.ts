@@ -47,6 +47,8 @@ export interface ProcStat {
 
 /** PF_KTHREAD in field 9 (flags). */
 export const PF_KTHREAD = 0x00200000n;
+/** PF_IO_WORKER: a thread that the kernel has added to a process, for its io_uring. No tracer can have it. */
+export const PF_IO_WORKER = 0x10n;
 
 /** Reads /proc/PID/stat. The name is between the first "(" and the last ")": it may hold either itself. */
 export function readStat(path: string): ProcStat | undefined {

@@ -53,6 +53,7 @@ const eintrCalls: ReadonlySet<string> = new Set([
   "semtimedop",
   "io_getevents",
   "io_pgetevents",
+  "io_uring_enter",
   "read",
   "readv",
   "recvfrom",

@@ -7,6 +7,7 @@ import { findBuildId } from "./build-id.js";
 import type { DumpContext, DumpedProcess } from "./context.js";
 import type { ObjectTable } from "./objects.js";
 import { refusal } from "./refusal.js";
+import { ringName } from "../linux/io-uring.js";
 import { MFD_HUGE_SHIFT, MFD_HUGETLB } from "../linux/huge-pages.js";
 import { type Mapping, vmFlag } from "./smaps.js";
 
@@ -33,7 +34,7 @@ function assertRestorable(process: DumpedProcess, mapping: Mapping, name: string
   const where = `${process.pid} (${process.name}): memory at 0x${mapping.start.toString(16)}`;
   const has = (flag: bigint): boolean => (mapping.vmFlags & flag) !== 0n;
   if (special.has(name)) return;
-  if (name.startsWith("anon_inode:[io_uring]")) throw refusal("io_uring", `${where}: io_uring`);
+  if (isRing(mapping)) return;
   if (name.startsWith("anon_inode:") || name.startsWith("/anon_inode:")) {
     throw refusal("mapping", `${where}: a mapping of ${name.replace(/^\/?anon_inode:/, "")}`);
   }
@@ -148,8 +149,9 @@ function classify(context: DumpContext, process: DumpedProcess, mapping: Mapping
     return { mapping, kind: mapping.isShared ? "anon_shared" : "file_private", object };
   }
   const key = `${mapping.devMajor}:${mapping.devMinor}:${mapping.ino}:${name}`;
-  if (name.startsWith("socket:[")) {
-    return { mapping, kind: mapping.isShared ? "file_shared" : "file_private", object: context.objects.addSocket(mapping.ino, name) };
+  if (name.startsWith("socket:[") || isRing(mapping)) {
+    const object = context.objects.addMappedDescriptor(mapping.ino, isRing(mapping) ? ringName : name);
+    return { mapping, kind: mapping.isShared ? "file_shared" : "file_private", object };
   }
   let object = files.get(key);
   if (object === undefined) {
@@ -187,6 +189,11 @@ function addSegment(context: DumpContext, process: DumpedProcess, mapping: Mappi
     );
   }
   return object;
+}
+
+/** The queues and requests of an io_uring: pages of the kernel, of which a new ring has none. */
+export function isRing({ name, isShared }: Mapping): boolean {
+  return isShared && /^\/?anon_inode:\[io_uring\]$/.test(name.toString("latin1"));
 }
 
 function isAioRing({ text, devMajor }: Mapping): boolean {

@@ -74,6 +74,8 @@ import {
   type InotifyEventRow,
   type InotifyWatchRow,
   type IntervalTimerRow,
+  type IoUringBufferRow,
+  type IoUringRow,
   type LossRow,
   type MemoryPolicyRow,
   type MessageFileRow,
@@ -1630,6 +1632,50 @@ export function writeFanotifyMarkRow(writer: ByteWriter, row: FanotifyMarkRow, h
   writer.u8(row.ignoredMask, "ignored_mask");
 }
 
+/** Bytes of a io_uring record. */
+export const ioUringRowSize = 24;
+
+/** Reads a io_uring record at the reader's position. */
+export function readIoUringRow(reader: ByteReader, heaps: HeapReader): IoUringRow {
+  reader.need(ioUringRowSize, "io_uring");
+  const ino = reader.u8();
+  const sqEntries = reader.u4();
+  const cqEntries = reader.u4();
+  const flags = reader.u4();
+  const position = reader.u4();
+  return { ino, sqEntries, cqEntries, flags, position };
+}
+
+/** Appends a io_uring record. */
+export function writeIoUringRow(writer: ByteWriter, row: IoUringRow, heaps: HeapWriter): void {
+  writer.u8(row.ino, "ino");
+  writer.u4(row.sqEntries, "sq_entries");
+  writer.u4(row.cqEntries, "cq_entries");
+  writer.u4(row.flags, "flags");
+  writer.u4(row.position, "position");
+}
+
+/** Bytes of a io_uring_buffer record. */
+export const ioUringBufferRowSize = 24;
+
+/** Reads a io_uring_buffer record at the reader's position. */
+export function readIoUringBufferRow(reader: ByteReader, heaps: HeapReader): IoUringBufferRow {
+  reader.need(ioUringBufferRowSize, "io_uring_buffer");
+  const file = reader.u4();
+  const index = reader.u4();
+  const address = reader.u8();
+  const length = reader.u8();
+  return { file, index, address, length };
+}
+
+/** Appends a io_uring_buffer record. */
+export function writeIoUringBufferRow(writer: ByteWriter, row: IoUringBufferRow, heaps: HeapWriter): void {
+  writer.u4(row.file, "file");
+  writer.u4(row.index, "index");
+  writer.u8(row.address, "address");
+  writer.u8(row.length, "length");
+}
+
 /** Bytes of a posix_queue record. */
 export const posixQueueRowSize = 48;
 
@@ -2231,6 +2277,8 @@ export const rowCodecs: { readonly [Name in keyof Tables]: RowCodec<Tables[Name]
   sysvMessages: { read: readSysvMessageRow, write: writeSysvMessageRow },
   posixQueues: { read: readPosixQueueRow, write: writePosixQueueRow },
   posixMessages: { read: readPosixMessageRow, write: writePosixMessageRow },
+  ioUrings: { read: readIoUringRow, write: writeIoUringRow },
+  ioUringBuffers: { read: readIoUringBufferRow, write: writeIoUringBufferRow },
   parents: { read: readParentRow, write: writeParentRow },
   namespaces: { read: readNamespaceRow, write: writeNamespaceRow },
   taskNamespaces: { read: readTaskNamespaceRow, write: writeTaskNamespaceRow },

@@ -30,7 +30,7 @@ const itimerKindEnum: EnumSpec = { id: "itimer_kind", values: { real: 0, virtual
 const vmaKindEnum: EnumSpec = { id: "vma_kind", values: { anon_private: 1, anon_shared: 2, file_private: 3, file_shared: 4, vdso: 5, vvar: 6, vsyscall: 7, special: 8, aio_ring: 9 } };
 const extentOwnerEnum: EnumSpec = { id: "extent_owner", values: { mm: 0, object: 1 } };
 const objectKindEnum: EnumSpec = { id: "object_kind", values: { file: 1, ghost: 2, directory: 3, char_device: 4, block_device: 5, fifo: 6, unix_socket: 7, symlink: 8, shared_memory: 9, memfd: 10, other: 11 } };
-const fileKindEnum: EnumSpec = { id: "file_kind", values: { path: 1, pipe: 2, socket: 3, eventfd: 4, epoll: 5, timerfd: 6, signalfd: 7, memfd: 8, inherited: 9, pidfd: 10, tty: 11, pty: 12, mqueue: 30, inotify: 80, fanotify: 81 } };
+const fileKindEnum: EnumSpec = { id: "file_kind", values: { path: 1, pipe: 2, socket: 3, eventfd: 4, epoll: 5, timerfd: 6, signalfd: 7, memfd: 8, inherited: 9, pidfd: 10, tty: 11, pty: 12, mqueue: 30, inotify: 80, fanotify: 81, io_uring: 100 } };
 const cgroupModeEnum: EnumSpec = { id: "cgroup_mode", values: { none: 1, props: 2, soft: 3, full: 4, strict: 5 } };
 const seccompModeEnum: EnumSpec = { id: "seccomp_mode", values: { strict: 1, filter: 2 } };
 const fanotifyMarkKindEnum: EnumSpec = { id: "fanotify_mark_kind", values: { inode: 1, mount: 2, file_system: 3 } };
@@ -417,7 +417,7 @@ export const tableSpecs: readonly TableSpec[] = [
     doc: "An open file description (struct file), however many descriptors name it.",
     fields: [
       { id: "kind", name: "kind", wire: "u4", offset: 0, size: 4, enum: fileKindEnum, doc: "What it is." },
-      { id: "detail", name: "detail", wire: "u4", offset: 4, size: 4, optional: true, doc: "Row in the table that `kind` names (pipes, sockets, eventfds, timerfds, signalfds, terminals, fanotify_groups); for inherited and tty the stdio number; for pidfd the process id, or none if the process is gone; else none." },
+      { id: "detail", name: "detail", wire: "u4", offset: 4, size: 4, optional: true, doc: "Row in the table that `kind` names (pipes, sockets, eventfds, timerfds, signalfds, terminals, fanotify_groups, io_urings); for inherited and tty the stdio number; for pidfd the process id, or none if the process is gone; else none." },
       { id: "object", name: "object", wire: "u4", offset: 8, size: 4, ref: "objects", optional: true, doc: "Path-based kinds and FIFOs: the inode. Pidfds of processes that are gone: equal for the same process." },
       { id: "flags", name: "flags", wire: "u4", offset: 12, size: 4, format: "octal", doc: "F_GETFL: access mode and status flags (O_PATH included)." },
       { id: "pos", name: "pos", wire: "u8", offset: 16, size: 8, doc: "File offset." },
@@ -1078,6 +1078,35 @@ export const tableSpecs: readonly TableSpec[] = [
       { id: "queue", name: "queue", wire: "u4", offset: 0, size: 4, ref: "posixQueues", doc: "The queue." },
       { id: "priority", name: "priority", wire: "u4", offset: 4, size: 4, doc: "Its priority." },
       { id: "data", name: "data", wire: "blob_ref", offset: 8, size: 16, format: "hex", doc: "Bytes." },
+    ],
+  },
+  {
+    kind: 100,
+    tableId: "io_urings",
+    table: "ioUrings",
+    id: "io_uring",
+    size: 24,
+    doc: "A ring of io_uring(7) without a request under way.",
+    fields: [
+      { id: "ino", name: "ino", wire: "u8", offset: 0, size: 8, doc: "Inode number, by which mappings of it are found: their object has it, and the path anon_inode:[io_uring]." },
+      { id: "sq_entries", name: "sqEntries", wire: "u4", offset: 8, size: 4, doc: "Entries of the submission queue, a power of two." },
+      { id: "cq_entries", name: "cqEntries", wire: "u4", offset: 12, size: 4, doc: "Entries of the completion queue, a power of two." },
+      { id: "flags", name: "flags", wire: "u4", offset: 16, size: 4, format: "hex", doc: "IORING_SETUP_* of io_uring_setup(2), as far as they can be found out." },
+      { id: "position", name: "position", wire: "u4", offset: 20, size: 4, doc: "How many requests it has taken and how many completions it has given, modulo 2^32." },
+    ],
+  },
+  {
+    kind: 101,
+    tableId: "io_uring_buffers",
+    table: "ioUringBuffers",
+    id: "io_uring_buffer",
+    size: 24,
+    doc: "A buffer that a ring has registered.",
+    fields: [
+      { id: "file", name: "file", wire: "u4", offset: 0, size: 4, ref: "files", doc: "The ring." },
+      { id: "index", name: "index", wire: "u4", offset: 4, size: 4, doc: "Its number there. Numbers before the last one that no row has are without a buffer." },
+      { id: "address", name: "address", wire: "u8", offset: 8, size: 8, format: "hex", doc: "In the memory of the first task that has the ring open; 0 for none." },
+      { id: "length", name: "length", wire: "u8", offset: 16, size: 8, doc: "Bytes; 0 for none." },
     ],
   },
   {

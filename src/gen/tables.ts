@@ -332,6 +332,7 @@ export const fileKindValues = {
   mqueue: 30,
   inotify: 80,
   fanotify: 81,
+  io_uring: 100,
 } as const;
 export type FileKind = keyof typeof fileKindValues;
 /** Names of file_kind. */
@@ -351,6 +352,7 @@ export const fileKindNames: ReadonlyMap<number, FileKind> = new Map([
   [30, "mqueue"],
   [80, "inotify"],
   [81, "fanotify"],
+  [100, "io_uring"],
 ]);
 
 /** Numbers of cgroup_mode. */
@@ -1414,7 +1416,7 @@ export function objectRow(fields: Partial<ObjectRow> = {}): ObjectRow {
 export interface OpenFileRow {
   /** What it is. */
   readonly kind: FileKind;
-  /** Row in the table that `kind` names (pipes, sockets, eventfds, timerfds, signalfds, terminals, fanotify_groups); for inherited and tty the stdio number; for pidfd the process id, or none if the process is gone; else none. */
+  /** Row in the table that `kind` names (pipes, sockets, eventfds, timerfds, signalfds, terminals, fanotify_groups, io_urings); for inherited and tty the stdio number; for pidfd the process id, or none if the process is gone; else none. */
   readonly detail: number | null;
   /** Path-based kinds and FIFOs: the inode. Pidfds of processes that are gone: equal for the same process. */
   readonly object: number | null;
@@ -2609,6 +2611,55 @@ export function posixMessageRow(fields: Partial<PosixMessageRow> = {}): PosixMes
   };
 }
 
+/** A ring of io_uring(7) without a request under way. */
+export interface IoUringRow {
+  /** Inode number, by which mappings of it are found: their object has it, and the path anon_inode:[io_uring]. */
+  readonly ino: bigint;
+  /** Entries of the submission queue, a power of two. */
+  readonly sqEntries: number;
+  /** Entries of the completion queue, a power of two. */
+  readonly cqEntries: number;
+  /** IORING_SETUP_* of io_uring_setup(2), as far as they can be found out. */
+  readonly flags: number;
+  /** How many requests it has taken and how many completions it has given, modulo 2^32. */
+  readonly position: number;
+}
+
+/** A IoUringRow; what is not given is zero, empty or none. */
+export function ioUringRow(fields: Partial<IoUringRow> = {}): IoUringRow {
+  return {
+    ino: 0n,
+    sqEntries: 0,
+    cqEntries: 0,
+    flags: 0,
+    position: 0,
+    ...fields,
+  };
+}
+
+/** A buffer that a ring has registered. */
+export interface IoUringBufferRow {
+  /** The ring. */
+  readonly file: number;
+  /** Its number there. Numbers before the last one that no row has are without a buffer. */
+  readonly index: number;
+  /** In the memory of the first task that has the ring open; 0 for none. */
+  readonly address: bigint;
+  /** Bytes; 0 for none. */
+  readonly length: bigint;
+}
+
+/** A IoUringBufferRow; what is not given is zero, empty or none. */
+export function ioUringBufferRow(fields: Partial<IoUringBufferRow> = {}): IoUringBufferRow {
+  return {
+    file: 0,
+    index: 0,
+    address: 0n,
+    length: 0n,
+    ...fields,
+  };
+}
+
 /** An image that has pages of this one (crimg dump --parent). Row n is source n + 1 of extents. */
 export interface ParentRow {
   /** Where it was, an absolute path. */
@@ -2986,6 +3037,8 @@ export interface Tables {
   readonly sysvMessages: readonly SysvMessageRow[];
   readonly posixQueues: readonly PosixQueueRow[];
   readonly posixMessages: readonly PosixMessageRow[];
+  readonly ioUrings: readonly IoUringRow[];
+  readonly ioUringBuffers: readonly IoUringBufferRow[];
   readonly parents: readonly ParentRow[];
   readonly namespaces: readonly NamespaceRow[];
   readonly taskNamespaces: readonly TaskNamespaceRow[];
@@ -3063,6 +3116,8 @@ export function emptyTables(): MutableTables {
     sysvMessages: [],
     posixQueues: [],
     posixMessages: [],
+    ioUrings: [],
+    ioUringBuffers: [],
     parents: [],
     namespaces: [],
     taskNamespaces: [],

@@ -12,6 +12,7 @@
  * - `finishDescriptors(task)` adds ops at the end, when every task of the tree exists and has its descriptors, but
  *   before the credentials are given up: epoll_ctl, F_SETOWN and the like.
  */
+import type { ObjectRow } from "../gen/tables.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import type { Arg, Slot } from "./operands.js";
 import type { ProgramBuilder } from "./program-builder.js";
@@ -27,8 +28,8 @@ export interface DescriptorLowering {
   /** A high descriptor of the terminal of the tree's own that is the controlling terminal of a session. */
   controllingTerminal(session: number): Slot | undefined;
   finishThread(thread: number): void;
-  /** The high descriptor of a socket by its inode, once files are open. */
-  socket(ino: bigint): Slot | undefined;
+  /** The high descriptor of a mapped socket or io_uring, by the object that stands for it, once files are open. */
+  mapped(object: ObjectRow): Slot | undefined;
 }
 
 /** Who makes a call whose maker the kernel remembers (the peer of a unix socket). */

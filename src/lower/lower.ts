@@ -127,7 +127,7 @@ export function lowerCheckpoint(checkpoint: Checkpoint, options: LowerOptions): 
     makeQueues(l);
     l.cgroups?.make();
     descriptors.openFiles();
-    l.objects.takeSockets((ino) => descriptors.socket(ino));
+    l.objects.takeDescriptors((object) => descriptors.mapped(object));
     l.objects.seal();
   };
   const supervisorStart = b.label("every task is forked");

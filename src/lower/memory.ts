@@ -8,6 +8,7 @@ import type { Checkpoint } from "../model/checkpoint.js";
 import { memoryPolicyText, needsNodes, nodesArguments } from "../state/memory-policy.js";
 import { makeAioRing } from "./aio-rings.js";
 import { ARCH, MADV, MAP, MREMAP, O, PR, PR_SET_MM_MAP, PR_SET_VMA_ANON_NAME, PROT, pageSize, taskSize } from "./constants.js";
+import { ringName } from "../linux/io-uring.js";
 import { withoutRanges } from "../model/shared-pages.js";
 import { type Inheritance, subtract } from "./inheritance.js";
 import type { LazyMemory } from "./lazy.js";
@@ -16,6 +17,7 @@ import type { Slot } from "./operands.js";
 import type { OtherVdso } from "./other-vdso.js";
 import { firstEndingAfter } from "./page-loading.js";
 import type { ProgramBuilder } from "./program-builder.js";
+import { mapRings, type RingMapping } from "./ring-mappings.js";
 import { type ReadingParts, readPages } from "./read-pages.js";
 import { mayWrite, noHugePages, type StagedMemory } from "./shared-memory.js";
 import { SHM } from "../linux/sysv-ipc.js";
@@ -68,14 +70,17 @@ export function lowerMemory(parts: MemoryParts & ReadingParts, mmIndex: number, 
   setMmFields(parts, mm, subject, inherited !== undefined);
   let before: VmaPlan | undefined;
   const policies = checkpoint.tables.memoryPolicies.filter((row) => row.mm === mmIndex);
+  const rings: RingMapping[] = [];
   for (const plan of plans) {
-    if (inherited?.kept.has(plan.vma) === true) openForPages(b, plan, extents);
+    if (isRing(parts, plan.vma)) rings.push({ vma: plan.vma, fd: mappedFd(parts, plan.vma, subject) as Slot, prot: plan.loadProt });
+    else if (inherited?.kept.has(plan.vma) === true) openForPages(b, plan, extents);
     else {
       mapVma(parts, plan, before, subject);
       setMemoryPolicies(b, plan.vma, policies);
     }
     before = plan;
   }
+  mapRings(b, rings, [...vmas.filter((vma) => !isRing(parts, vma)), ...(parts.staged.range === undefined ? [] : [parts.staged.range])]);
   for (const { start, end } of inherited?.dropped ?? []) {
     b.syscall("madvise", [start, end - start, MADV.dontneed], { message: `drop ${hex(start)}-${hex(end)}, which only the parent has` });
   }
@@ -334,6 +339,10 @@ function mappedFd(parts: MemoryParts, vma: VmaRow, subject: string): Slot | unde
     // Shared writable pages are the file's own business: its time may change at any writeback.
     mustBeUnchanged: vma.kind === "file_private",
   });
+}
+
+function isRing({ checkpoint }: MemoryParts, { object }: VmaRow): boolean {
+  return object !== null && checkpoint.tables.objects[object]?.path === ringName;
 }
 
 function describe(parts: MemoryParts, vma: VmaRow): string {

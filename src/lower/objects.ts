@@ -7,6 +7,7 @@ import type { ExtentRow, ObjectRow, VmaRow } from "../gen/tables.js";
 import { vmaVmFlagsBits } from "../gen/tables.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import { isSharedForWriting } from "../model/needed-files.js";
+import { ringName } from "../linux/io-uring.js";
 import { hugeShiftIn } from "../linux/huge-pages.js";
 import { alignUp } from "./align.js";
 import { AT, ERRNO, F, FS_IOC, F_SEAL_FUTURE_WRITE, MAP, MFD, O, PROT } from "./constants.js";
@@ -19,9 +20,9 @@ import { isRemoved, makeRemoved, withParents } from "./fds/removed.js";
 import type { ProgramBuilder } from "./program-builder.js";
 import type { StagedMemory } from "./shared-memory.js";
 
-/** An object that stands for a mapped socket. */
-function isSocket({ kind, path }: ObjectRow): boolean {
-  return kind === "other" && path.startsWith("socket:[");
+/** An object that stands for a mapped socket, or a mapped ring of io_uring. */
+function isDescriptor({ kind, path }: ObjectRow): boolean {
+  return kind === "other" && (path.startsWith("socket:[") || path === ringName);
 }
 
 /** The first process has nothing there: staged memory and the hole lie below. */
@@ -49,8 +50,8 @@ export class ObjectOpener {
   /** Descriptor of the first opening of something that has no name to open. */
   readonly #nameless = new Map<number, Slot>();
   readonly #mapped = new Map<string, Slot>();
-  /** Slots that mapped sockets will be in, by inode. */
-  readonly #sockets = new Map<bigint, Slot>();
+  /** Slots that mapped sockets and rings will be in, by object. */
+  readonly #descriptors = new Map<number, Slot>();
   /** Memfds whose first description belongs to the tree. */
   readonly #handedOut = new Set<number>();
   /** What waits until everything is opened and mapped. */
@@ -151,7 +152,7 @@ export class ObjectOpener {
 
   #openToMap(index: number, isWritable: boolean, options: OpenOptions): Slot {
     const mapped = this.#object(index);
-    if (isSocket(mapped)) return this.#socketSlot(mapped.ino);
+    if (isDescriptor(mapped)) return this.#descriptorSlot(index);
     const key = `${index}:${isWritable}`;
     let fd = this.#mapped.get(key);
     if (fd === undefined) {
@@ -168,18 +169,19 @@ export class ObjectOpener {
     return fd;
   }
 
-  #socketSlot(ino: bigint): Slot {
-    const slot = this.#sockets.get(ino) ?? this.#builder.slot(`fd of mapped socket ${ino}`);
-    this.#sockets.set(ino, slot);
+  #descriptorSlot(index: number): Slot {
+    const slot = this.#descriptors.get(index) ?? this.#builder.slot(`fd of mapped ${this.#object(index).path}`);
+    this.#descriptors.set(index, slot);
     return slot;
   }
 
-  /** Ops of the first process when sockets are open: those that are mapped are mapped from there. */
-  takeSockets(slotOf: (ino: bigint) => Slot | undefined): void {
-    for (const [ino, slot] of this.#sockets) {
-      const open = slotOf(ino);
+  /** Ops of the first process when descriptors are open: those that are mapped are mapped from there. */
+  takeDescriptors(slotOf: (object: ObjectRow) => Slot | undefined): void {
+    for (const [index, slot] of this.#descriptors) {
+      const object = this.#object(index);
+      const open = slotOf(object);
       if (open === undefined) {
-        throw new CrimgError("lower.socket", `socket ${ino} is mapped, and no task of the tree has it open`, {
+        throw new CrimgError("lower.mapped-descriptor", `${object.path} is mapped, and no task of the tree has it open`, {
           hint: "such a mapping cannot be made again",
         });
       }

@@ -74,6 +74,7 @@ export const fileDetailTables: Readonly<Record<FileKind, TableName | null>> = {
   signalfd: "signalfds",
   inotify: null,
   fanotify: "fanotifyGroups",
+  io_uring: "ioUrings",
   memfd: null,
   mqueue: "posixQueues",
   inherited: null,

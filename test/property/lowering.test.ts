@@ -29,7 +29,7 @@ const noDescriptors: DescriptorLowering = {
   placeDescriptors: () => undefined,
   finishDescriptors: () => undefined,
   controllingTerminal: () => undefined,
-  socket: () => undefined,
+  mapped: () => undefined,
   finishThread: () => undefined,
   hasSettling: false,
   settle: () => undefined,

@@ -4,6 +4,7 @@ import type { FileKind } from "../../src/gen/tables.js";
 import { arbitrary as epoll } from "../../src/kinds/epoll/arbitrary.js";
 import { arbitrary as eventfd } from "../../src/kinds/eventfd/arbitrary.js";
 import { arbitrary as fanotify } from "../../src/kinds/fanotify/arbitrary.js";
+import { arbitrary as io_uring } from "../../src/kinds/io_uring/arbitrary.js";
 import { arbitrary as inherited } from "../../src/kinds/inherited/arbitrary.js";
 import { arbitrary as inotify } from "../../src/kinds/inotify/arbitrary.js";
 import { arbitrary as memfd } from "../../src/kinds/memfd/arbitrary.js";
@@ -19,6 +20,7 @@ import { arbitrary as tty } from "../../src/kinds/tty/arbitrary.js";
 import { projection as epollProjection } from "../../src/kinds/epoll/projection.js";
 import { projection as eventfdProjection } from "../../src/kinds/eventfd/projection.js";
 import { projection as fanotifyProjection } from "../../src/kinds/fanotify/projection.js";
+import { projection as ioUringProjection } from "../../src/kinds/io_uring/projection.js";
 import { projection as inheritedProjection } from "../../src/kinds/inherited/projection.js";
 import { projection as inotifyProjection } from "../../src/kinds/inotify/projection.js";
 import { projection as memfdProjection } from "../../src/kinds/memfd/projection.js";
@@ -44,6 +46,7 @@ export const fileArbitraries: Readonly<Record<FileKind, FileArbitrary>> = {
   signalfd,
   inotify,
   fanotify,
+  io_uring,
   memfd,
   inherited,
   mqueue,
@@ -62,6 +65,7 @@ export const fileProjections: Readonly<Record<FileKind, FileProjection>> = {
   signalfd: signalfdProjection,
   inotify: inotifyProjection,
   fanotify: fanotifyProjection,
+  io_uring: ioUringProjection,
   memfd: memfdProjection,
   inherited: inheritedProjection,
   mqueue: mqueueProjection,

@@ -40,7 +40,7 @@ function messages(...used: readonly bigint[]): string {
       finishDescriptors: none,
       controllingTerminal: none,
       finishThread: none,
-      socket: none,
+      mapped: none,
       hasSettling: false,
       settle: none,
     }),

@@ -4,6 +4,7 @@ import type { FileKind } from "../../../src/gen/tables.js";
 import { mapping as epoll } from "../../../src/kinds/epoll/criu.js";
 import { mapping as eventfd } from "../../../src/kinds/eventfd/criu.js";
 import { mapping as fanotify } from "../../../src/kinds/fanotify/criu.js";
+import { mapping as io_uring } from "../../../src/kinds/io_uring/criu.js";
 import { mapping as inherited } from "../../../src/kinds/inherited/criu.js";
 import { mapping as inotify } from "../../../src/kinds/inotify/criu.js";
 import { mapping as memfd } from "../../../src/kinds/memfd/criu.js";
@@ -28,6 +29,7 @@ export const fileMappings: Readonly<Record<FileKind, FileMapping>> = {
   signalfd,
   inotify,
   fanotify,
+  io_uring,
   memfd,
   inherited,
   mqueue,

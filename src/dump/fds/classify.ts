@@ -8,7 +8,6 @@ export type Classified = { readonly kind: FileKind } | { readonly refused: strin
 
 /** Words for anonymous inodes that are refused; others are named as the link has them. */
 const anonymousWords = new Map<string, string>([
-  ["[io_uring]", "io_uring"],
   ["[userfaultfd]", "userfaultfd"],
   ["[perf_event]", "perf_event"],
   ["bpf-map", "a bpf map"],

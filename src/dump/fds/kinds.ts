@@ -4,6 +4,7 @@ import type { FileKind } from "../../gen/tables.js";
 import { dump as epoll } from "../../kinds/epoll/dump.js";
 import { dump as eventfd } from "../../kinds/eventfd/dump.js";
 import { dump as fanotify } from "../../kinds/fanotify/dump.js";
+import { dump as io_uring } from "../../kinds/io_uring/dump.js";
 import { dump as inherited } from "../../kinds/inherited/dump.js";
 import { dump as inotify } from "../../kinds/inotify/dump.js";
 import { dump as memfd } from "../../kinds/memfd/dump.js";
@@ -29,6 +30,7 @@ export const fileDumps: Readonly<Record<FileKind, FileDump | DerivedKind>> = {
   signalfd,
   inotify,
   fanotify,
+  io_uring,
   memfd,
   inherited,
   mqueue,

@@ -4,6 +4,7 @@ import type { FileKind } from "../../gen/tables.js";
 import { lowering as epoll } from "../../kinds/epoll/lower.js";
 import { lowering as eventfd } from "../../kinds/eventfd/lower.js";
 import { lowering as fanotify } from "../../kinds/fanotify/lower.js";
+import { lowering as io_uring } from "../../kinds/io_uring/lower.js";
 import { lowering as inherited } from "../../kinds/inherited/lower.js";
 import { lowering as inotify } from "../../kinds/inotify/lower.js";
 import { lowering as memfd } from "../../kinds/memfd/lower.js";
@@ -26,6 +27,7 @@ export const fileLowerings: Readonly<Record<FileKind, FileLowering>> = {
   signalfd,
   inotify,
   fanotify,
+  io_uring,
   epoll,
   tty,
   pty,

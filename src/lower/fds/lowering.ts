@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The descriptors' part of a restore program: what is the same for files of every kind. */
 import { CrimgError } from "../../errors/crimg-error.js";
-import type { FileKind } from "../../gen/tables.js";
+import type { FileKind, ObjectRow } from "../../gen/tables.js";
+import { ringName } from "../../linux/io-uring.js";
 import type { DescriptorLowering, LowerContext } from "../context.js";
 import type { Slot } from "../operands.js";
 import type { FileLowering } from "./kind.js";
@@ -77,9 +78,10 @@ export class DescriptorProgram implements DescriptorLowering {
     return undefined;
   }
 
-  socket(ino: bigint): Slot | undefined {
-    const { files, sockets } = this.context.checkpoint.tables;
-    const file = files.findIndex(({ kind, detail }) => kind === "socket" && detail !== null && sockets[detail]?.ino === ino);
+  mapped({ path, ino }: ObjectRow): Slot | undefined {
+    const { files, sockets, ioUrings } = this.context.checkpoint.tables;
+    const [wanted, rows] = path === ringName ? (["io_uring", ioUrings] as const) : (["socket", sockets] as const);
+    const file = files.findIndex(({ kind, detail }) => kind === wanted && detail !== null && rows[detail]?.ino === ino);
     return file < 0 ? undefined : this.#slots.get(file);
   }
 

@@ -4,6 +4,7 @@ import type { FileKind, OpenFileRow } from "../../gen/tables.js";
 import { show as epoll } from "../../kinds/epoll/show.js";
 import { show as eventfd } from "../../kinds/eventfd/show.js";
 import { show as fanotify } from "../../kinds/fanotify/show.js";
+import { show as io_uring } from "../../kinds/io_uring/show.js";
 import { show as inherited } from "../../kinds/inherited/show.js";
 import { show as inotify } from "../../kinds/inotify/show.js";
 import { show as memfd } from "../../kinds/memfd/show.js";
@@ -31,6 +32,7 @@ const fileShows: Readonly<Record<FileKind, FileShow>> = {
   signalfd,
   inotify,
   fanotify,
+  io_uring,
   memfd,
   inherited,
   mqueue,

@@ -4,6 +4,7 @@ import type { FileKind } from "../../gen/tables.js";
 import { validation as epoll } from "../../kinds/epoll/validate.js";
 import { validation as eventfd } from "../../kinds/eventfd/validate.js";
 import { validation as fanotify } from "../../kinds/fanotify/validate.js";
+import { validation as io_uring } from "../../kinds/io_uring/validate.js";
 import { validation as inherited } from "../../kinds/inherited/validate.js";
 import { validation as inotify } from "../../kinds/inotify/validate.js";
 import { validation as memfd } from "../../kinds/memfd/validate.js";
@@ -29,6 +30,7 @@ export const fileValidations: Readonly<Record<FileKind, FileValidation>> = {
   signalfd,
   inotify,
   fanotify,
+  io_uring,
   memfd,
   inherited,
   mqueue,

@@ -28,6 +28,8 @@ import {
   inotifyEventRowSize,
   inotifyWatchRowSize,
   intervalTimerRowSize,
+  ioUringBufferRowSize,
+  ioUringRowSize,
   lossRowSize,
   memoryPolicyRowSize,
   messageFileRowSize,
@@ -75,6 +77,8 @@ import {
   readInotifyEventRow,
   readInotifyWatchRow,
   readIntervalTimerRow,
+  readIoUringBufferRow,
+  readIoUringRow,
   readLossRow,
   readMemoryPolicyRow,
   readMessageFileRow,
@@ -171,6 +175,8 @@ import {
   writeInotifyEventRow,
   writeInotifyWatchRow,
   writeIntervalTimerRow,
+  writeIoUringBufferRow,
+  writeIoUringRow,
   writeLossRow,
   writeMemoryPolicyRow,
   writeMessageFileRow,
@@ -246,6 +252,8 @@ import type {
   InotifyEventRow,
   InotifyWatchRow,
   IntervalTimerRow,
+  IoUringBufferRow,
+  IoUringRow,
   LossRow,
   MemoryPolicyRow,
   MessageFileRow,
@@ -710,7 +718,7 @@ export const objectArbitrary: fc.Arbitrary<ObjectRow> = fc.record({
 });
 
 export const openFileArbitrary: fc.Arbitrary<OpenFileRow> = fc.record({
-  kind: fc.constantFrom("path", "pipe", "socket", "eventfd", "epoll", "timerfd", "signalfd", "memfd", "inherited", "pidfd", "tty", "pty", "mqueue", "inotify", "fanotify"),
+  kind: fc.constantFrom("path", "pipe", "socket", "eventfd", "epoll", "timerfd", "signalfd", "memfd", "inherited", "pidfd", "tty", "pty", "mqueue", "inotify", "fanotify", "io_uring"),
   detail: optionalRow,
   object: optionalRow,
   flags: u4,
@@ -843,6 +851,21 @@ export const fanotifyMarkArbitrary: fc.Arbitrary<FanotifyMarkRow> = fc.record({
   flags: u4,
   mask: u8,
   ignoredMask: u8,
+});
+
+export const ioUringArbitrary: fc.Arbitrary<IoUringRow> = fc.record({
+  ino: u8,
+  sqEntries: u4,
+  cqEntries: u4,
+  flags: u4,
+  position: u4,
+});
+
+export const ioUringBufferArbitrary: fc.Arbitrary<IoUringBufferRow> = fc.record({
+  file: u4,
+  index: u4,
+  address: u8,
+  length: u8,
 });
 
 export const posixQueueArbitrary: fc.Arbitrary<PosixQueueRow> = fc.record({
@@ -1087,6 +1110,8 @@ export const codecCases: readonly CodecCase[] = [
   codecCase("ckpt_elf_v2::inotify_event", inotifyEventRowSize, inotifyEventArbitrary, readInotifyEventRow, writeInotifyEventRow),
   codecCase("ckpt_elf_v2::fanotify_group", fanotifyGroupRowSize, fanotifyGroupArbitrary, readFanotifyGroupRow, writeFanotifyGroupRow),
   codecCase("ckpt_elf_v2::fanotify_mark", fanotifyMarkRowSize, fanotifyMarkArbitrary, readFanotifyMarkRow, writeFanotifyMarkRow),
+  codecCase("ckpt_elf_v2::io_uring", ioUringRowSize, ioUringArbitrary, readIoUringRow, writeIoUringRow),
+  codecCase("ckpt_elf_v2::io_uring_buffer", ioUringBufferRowSize, ioUringBufferArbitrary, readIoUringBufferRow, writeIoUringBufferRow),
   codecCase("ckpt_elf_v2::posix_queue", posixQueueRowSize, posixQueueArbitrary, readPosixQueueRow, writePosixQueueRow),
   codecCase("ckpt_elf_v2::posix_message", posixMessageRowSize, posixMessageArbitrary, readPosixMessageRow, writePosixMessageRow),
   codecCase("ckpt_elf_v2::socket", socketRowSize, socketArbitrary, readSocketRow, writeSocketRow),
@@ -1167,6 +1192,8 @@ export const rowArbitraries: { readonly [Name in keyof Tables]: fc.Arbitrary<Tab
   sysvMessages: sysvMessageArbitrary,
   posixQueues: posixQueueArbitrary,
   posixMessages: posixMessageArbitrary,
+  ioUrings: ioUringArbitrary,
+  ioUringBuffers: ioUringBufferArbitrary,
   parents: parentArbitrary,
   namespaces: namespaceArbitrary,
   taskNamespaces: taskNamespaceArbitrary,

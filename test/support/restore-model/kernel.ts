@@ -6,6 +6,7 @@
 import assert from "node:assert/strict";
 import { openSync, closeSync, readSync, statSync } from "node:fs";
 import type { Op } from "./image.js";
+import { Block } from "./memory.js";
 import type { Machine } from "./machine.js";
 import { chooseNextId, openQueue, systemVCalls } from "./sysv.js";
 import { Process, Thread, type Waiting } from "./process.js";
@@ -65,6 +66,20 @@ function waitFor(machine: Machine, { process }: Thread, which: bigint, then: (ch
   };
 }
 
+/** Whether a range is free, and nothing else that is as wide, but for what the vDSO leaves: it is not in the model. */
+function isOnlyGap(machine: Machine, process: Process, start: bigint, size: bigint): boolean {
+  if (process.mappings.overlaps(start, start + size)) return false;
+  const { holeBase, holeSize } = machine.image.header;
+  const used = [...process.mappings.list, { start: holeBase, end: holeBase + holeSize }, { start, end: start + size }];
+  used.sort((a, b) => (a.start < b.start ? -1 : 1));
+  let at = 0x10000n;
+  for (const range of [...used, { start: 0x7fff_ffff_f000n, end: 0n }]) {
+    if (range.start - at >= size && range.start - at > 0x10000n) return false;
+    if (range.end > at) at = range.end;
+  }
+  return true;
+}
+
 function unprivileged(call: string): Call {
   return (_machine, thread) => {
     thread.unprivileged ??= call;
@@ -75,23 +90,27 @@ function unprivileged(call: string): Call {
 export const calls: Readonly<Record<string, Call>> = {
   // Not permitted: everything is read before the program runs.
   userfaultfd: () => -1n,
-  mmap: (machine, { process }, [addr = 0n, length = 0n, prot = 0n, flagWord = 0n, fd = -1n]) => {
+  mmap: (machine, { process }, [addr = 0n, length = 0n, prot = 0n, flagWord = 0n, fd = -1n], op) => {
     const flags = Number(flagWord);
     const size = (length + 4095n) & ~4095n;
     const file = (flags & MAP.anonymous) === 0 ? process.descriptors.get(Number(BigInt.asIntN(32, fd)))?.file : undefined;
     if ((flags & MAP.anonymous) === 0 && file === undefined) return error.badf;
     const isFixed = (flags & (MAP.fixed | MAP.noReplace)) !== 0;
-    const start = isFixed ? addr : machine.freeRange(process, size);
+    if (file?.what === "io_uring" && addr !== 0n) return error.inval;
+    const isOnlyPlace = file?.what === "io_uring" && op.expect >= 2 && isOnlyGap(machine, process, expected(op), size);
+    const start = isFixed ? addr : isOnlyPlace ? expected(op) : machine.freeRange(process, size);
     if ((flags & MAP.noReplace) !== 0 && process.mappings.overlaps(start, start + size)) return error.exist;
     assert.ok(!machine.isInHole(start, start + size), "nothing is mapped over the hole");
     const isShared = (flags & MAP.shared) !== 0;
     process.mappings.add({ start, end: start + size, prot: Number(prot), isShared, file: file?.path ?? file?.what ?? "" });
+    if (!isFixed && !isOnlyPlace) process.own.set(start, new Block(start, new Uint8Array(Number(size))));
     return start;
   },
   munmap: (machine, thread, [start = 0n, length = 0n]) => {
     const end = start + ((length + 4095n) & ~4095n);
     if (machine.isInHole(start, end)) thread.hasLeft = true;
     thread.process.mappings.remove(start, end);
+    thread.process.own.delete(start);
     machine.dropPages(thread.process, start, end);
     return 0n;
   },
@@ -151,6 +170,9 @@ export const calls: Readonly<Record<string, Call>> = {
   signalfd4: opens("signalfd", 3),
   memfd_create: opens("memfd", 1, 1),
   pidfd_open: opens("pidfd", 9),
+  io_uring_setup: (_machine, { process }) => BigInt(process.open("io_uring", cloexec)),
+  // All that is submitted is taken.
+  io_uring_enter: (_machine, thread, [fd, count = 0n]) => (descriptor(thread, fd) === undefined ? error.badf : count),
   close: (_machine, { process }, [fd = 0n]) => (process.descriptors.delete(Number(fd)) ? 0n : error.badf),
   close_range: (_machine, { process }, [first = 0n, last = 0n]) => {
     for (const fd of [...process.descriptors.keys()])

@@ -189,7 +189,7 @@ export class Machine {
 
   /** Nothing is ever written to memory of the tasks that is not theirs: all that ops touch is the restore's own. */
   private blockAt(process: Process, address: bigint, length: number): Block {
-    for (const block of [process.memory, this.control]) if (block.has(address, length)) return block;
+    for (const block of [process.memory, this.control, ...process.own.values()]) if (block.has(address, length)) return block;
     assert.fail(`${length} bytes at ${address.toString(16)} are not the restore's`);
   }
 

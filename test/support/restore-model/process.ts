@@ -16,6 +16,8 @@ export class Process {
   isSubreaper = false;
   /** Bytes that ops wrote to its mappings, by address. */
   readonly written = new Map<bigint, Uint8Array>();
+  /** Mappings that the restore makes for itself, at addresses that the kernel chooses. */
+  readonly own = new Map<bigint, Block>();
   sid: number;
   pgid: number;
 
