@@ -121,7 +121,9 @@ test("no descriptor is of two kinds", () => {
       "/run/socket:[1]",
       "pidfd:[1]",
       "net:[1]",
-      ...["[eventfd]", "[timerfd]", "[signalfd]", "[eventpoll]", "[pidfd]", "inotify", "[fanotify]"].map((name) => `anon_inode:${name}`),
+      ...["[eventfd]", "[timerfd]", "[signalfd]", "[eventpoll]", "[pidfd]", "inotify", "[fanotify]", "[io_uring]"].map(
+        (name) => `anon_inode:${name}`,
+      ),
     ),
     mode: fc.constantFrom(0, 0o140000, 0o120000, 0o100000, 0o060000, 0o040000, 0o020000, 0o010000),
     rdevMajor: fc.constantFrom(0, 1, 4, 5, 136, 10),
@@ -140,7 +142,6 @@ test("no descriptor is of two kinds", () => {
 test("anonymous inodes that are not kept are refused under their own name", () => {
   for (const [link, code] of [
     ["[landlock-ruleset]", "landlock_ruleset"],
-    ["[io_uring]", "io_uring"],
     ["[userfaultfd]", "userfaultfd"],
     ["bpf-map", "bpf_map"],
     ["[perf_event]", "perf_event"],

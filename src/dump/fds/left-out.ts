@@ -40,6 +40,7 @@ const classes: ReadonlyMap<string, IgnorableClass> = new Map<string, IgnorableCl
 const vital: ReadonlyMap<string, string> = new Map([
   ["pty_master", "programs on that terminal get SIGHUP and end-of-file as soon as it is gone"],
   ["io_uring", "a program that waits at its ring waits for ever"],
+  ["io_uring_busy", "a program that waits at its ring waits for ever"],
   ["userfaultfd", "page faults in the registered memory are no longer answered"],
 ]);
 

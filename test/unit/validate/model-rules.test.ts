@@ -7,6 +7,8 @@ import {
   cgroupPropertyRow,
   cgroupRow,
   fanotifyMarkRow,
+  ioUringBufferRow,
+  ioUringRow,
   inotifyEventRow,
   inotifyWatchRow,
   mountEntryRow,
@@ -271,6 +273,11 @@ const broken: Readonly<Record<string, readonly ((tables: MutableTables) => void)
     (tables) => void tables.inotifyEvents.push(inotifyEventRow({ file: 0, wd: 1, mask: 0 })),
   ],
   "fd.fanotify": [(tables) => void tables.fanotifyMarks.push(fanotifyMarkRow({ file: 0 }))],
+  "fd.io-uring": [
+    (tables) => void tables.ioUrings.push(ioUringRow({ sqEntries: 8, cqEntries: 0 })),
+    (tables) => void tables.ioUrings.push(ioUringRow({ sqEntries: 24, cqEntries: 64 })),
+  ],
+  "fd.io-uring-buffer": [(tables) => void tables.ioUringBuffers.push(ioUringBufferRow({ file: 0 }))],
   "state.seccomp": [
     (tables) => void tables.seccompFilters.push(seccompFilterRow({ instructions: new Uint8Array(12) })),
     (tables) => void tables.seccompFilters.push(seccompFilterRow({ previous: 0, instructions: new Uint8Array(8) })),
