@@ -19,9 +19,10 @@ export interface Bundled {
 export function bundle(checkpoint: Checkpoint): Bundled {
   const { tables } = checkpoint;
   // A file that lost the name that the tree knows is found under another.
-  const files = new MappedFiles(
-    tables.objects.map((row) => (row.linkTarget === "" || row.kind !== "file" ? row : { ...row, path: row.linkTarget })),
-  );
+  const files = new MappedFiles({
+    ...tables,
+    objects: tables.objects.map((row) => (row.linkTarget === "" || row.kind !== "file" ? row : { ...row, path: row.linkTarget })),
+  });
   try {
     const objects: ObjectRow[] = [...tables.objects];
     const extents: ExtentRow[] = [...tables.extents];

@@ -36,7 +36,7 @@ const pageSize = 4096n;
 export async function writeCores(checkpoint: Checkpoint, output: Output, options: WriteOptions, isDirectory: boolean): Promise<void> {
   const tasks = chosenTasks(checkpoint, options.pid).filter((task) => checkpoint.tables.tasks[task]?.mm !== null);
   if (tasks.length === 0) throw new CrimgError("core.nothing", "there is no process with memory to write a core of", { format: "core" });
-  const files = new MappedFiles(checkpoint.tables.objects);
+  const files = new MappedFiles(checkpoint.tables);
   const isFull = options.bundle === true || options.extra?.["full"] === true;
   try {
     const cores = tasks.map((task) => layOut(checkpoint, task, files, isFull));

@@ -69,7 +69,7 @@ export async function writeDocument(checkpoint: Checkpoint, output: Output, opti
 
 function writeProcesses(text: TextOutput, checkpoint: Checkpoint): void {
   const { tables } = checkpoint;
-  const files = new MappedFiles(tables.objects);
+  const files = new MappedFiles(tables);
   const lines: string[] = [];
   for (const [task, { pid, mm }] of tables.tasks.entries()) {
     const row = mm === null ? undefined : tables.mms[mm];

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** crimg convert: read → losses → write → commit. */
+import { statSync } from "node:fs";
 import { basename } from "node:path";
 import type { FormatAdapter, Loss, ReadOptions, WriteOptions } from "../adapter/format.js";
 import { detectFormat, probeFormat, probeInputOf } from "../adapter/detect.js";
@@ -11,8 +12,10 @@ import type { ClockPolicy } from "../gen/tables.js";
 import { Checkpoint } from "../model/checkpoint.js";
 import { absentBytes } from "../model/absent.js";
 import { assertResumable } from "../model/resumable.js";
+import { ownRootMount } from "../model/root-files.js";
 import { selectTask } from "../model/select-task.js";
 import { assertRootGiven, changeRoot, changesRoot, type OwnRootChanges } from "./changes/own-root.js";
+import type { WithRoot } from "./changes/bundle-root.js";
 import { expandInput } from "./expand/expand-input.js";
 import { InterruptGuard } from "./interrupt.js";
 import { assertCompressible, writeWithoutZeros } from "./write-without-zeros.js";
@@ -148,14 +151,20 @@ export async function convert(input: string, output: string, options: ConvertOpt
       verify: options.verify !== false,
       onLoss: (loss) => report.add(loss),
     });
+    let whenDone = (): void => undefined;
     try {
       const selected = withDefaults(options.pid === undefined ? whole : selectTask(whole, options.pid), options);
-      const checkpoint = withRoot(selected, { ...options, onLoss: (loss) => report.add(loss) });
+      const rooted = withRoot(selected, { ...options, onLoss: (loss) => report.add(loss) });
+      const bundled = await withRootFiles(rooted, options, target.isExecutable === true);
+      const checkpoint = bundled?.checkpoint ?? rooted;
+      whenDone = bundled?.close ?? whenDone;
+      // What the tree uses of its root is in the image then, under its own names.
+      const writing = bundled === undefined ? options : { ...options, bundle: false };
       if (target.isExecutable === true) {
         assertResumable(checkpoint);
         assertRootGiven(checkpoint.tables);
       }
-      report.addAll(target.losses?.(checkpoint, options) ?? []);
+      report.addAll(target.losses?.(checkpoint, writing) ?? []);
       if (target.keepsAbsentMemory !== true) report.addAll(absentAsZeros(checkpoint));
       options.onLosses?.(report.losses);
       if (options.strict === true && !report.isEmpty) {
@@ -166,14 +175,30 @@ export async function convert(input: string, output: string, options: ConvertOpt
           exitStatus.loss,
         );
       }
-      await writeCheckpoint(checkpoint, output, target, { ...options, isSameFormat: format.id === target.id });
+      const isSameFormat = format.id === target.id && bundled === undefined;
+      await writeCheckpoint(checkpoint, output, target, { ...writing, isSameFormat });
       return { input: source.name, output, from: format.id, to: target.id, losses: report.losses };
     } finally {
+      whenDone();
       whole.close();
     }
   } finally {
     source.close();
   }
+}
+
+/** The same with the files of its own root in it, if a tar of them was given, or all is to be in the image. */
+export async function withRootFiles(
+  checkpoint: Checkpoint,
+  { rootfs, bundle }: Pick<ConvertOptions, "rootfs" | "bundle">,
+  isExecutable: boolean,
+): Promise<WithRoot | undefined> {
+  const tar = rootfs !== undefined && statSync(rootfs, { throwIfNoEntry: false })?.isFile() === true ? rootfs : undefined;
+  const isWanted = bundle === true && isExecutable && ownRootMount(checkpoint.tables) !== undefined;
+  if (tar === undefined && !isWanted) return undefined;
+  if (tar === undefined) assertRootGiven(checkpoint.tables);
+  const { bundleRoot } = await import("./changes/bundle-root.js");
+  return await bundleRoot(checkpoint, tar, isWanted);
 }
 
 /** Absent memory where the target knows stored memory and zeros only. */

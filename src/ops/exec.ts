@@ -19,6 +19,7 @@ import { addressOf, cString, failed, memfdCreate, tryCall, tryFcntl } from "../n
 import { assertRootGiven } from "./changes/own-root.js";
 import { applyChanges, hasChanges } from "./changes/apply.js";
 import { parseInheritedFd } from "./changes/inherit-fd.js";
+import { withRootFiles } from "./convert.js";
 import { resolveInput } from "./input.js";
 import type { ExecOptions } from "./options.js";
 import { readToResume } from "./read-to-resume.js";
@@ -46,13 +47,17 @@ export async function exec(options: ExecOptions): Promise<number> {
   }
   const whole = await readToResume(input, options);
   let fd: number;
+  let bundled: Awaited<ReturnType<typeof withRootFiles>>;
   try {
-    const checkpoint = isChanged ? applyChanges(whole, options) : whole;
+    const changed = isChanged ? applyChanges(whole, options) : whole;
+    bundled = await withRootFiles(changed, options, true);
+    const checkpoint = bundled?.checkpoint ?? changed;
     assertResumable(checkpoint);
     assertRootGiven(checkpoint.tables);
     const wanted = options.tcpClose === true ? withoutTcpConnections(checkpoint) : checkpoint;
     fd = await linkImage(wanted, await options.registry.load(imageFormat), options.onProgress);
   } finally {
+    bundled?.close();
     whole.close();
   }
   // Node marks inherited descriptors close-on-exec when it starts.

@@ -213,7 +213,7 @@ export class OpenedCheckpoint {
     readonly losses: readonly Loss[],
     private readonly input: Input,
   ) {
-    this.#files = new MappedFiles(model.tables.objects);
+    this.#files = new MappedFiles(model.tables);
   }
 
   /** Parents before children. */

@@ -6,8 +6,9 @@
 import { closeSync, constants, fstatSync, openSync } from "node:fs";
 import { elfBuildId } from "../elf/build-id.js";
 import { CrimgError } from "../errors/crimg-error.js";
-import type { ObjectRow } from "../gen/tables.js";
+import type { ObjectRow, Tables } from "../gen/tables.js";
 import type { ByteRange, PageSource } from "../model/page-source.js";
+import { placeOf } from "../model/root-files.js";
 import { FilePageSource } from "./file-source.js";
 
 /** A file of the host, or why it cannot stand in for the mapped one. */
@@ -18,7 +19,7 @@ export class MappedFiles {
   readonly #files = new Map<number, MappedFile>();
 
   constructor(
-    private readonly objects: readonly ObjectRow[],
+    private readonly tables: Pick<Tables, "objects" | "mounts" | "namespaces" | "mountEntries">,
     /** Prefix of every path (a directory that holds the files), without a slash at its end. */
     private readonly rootDirectory = "",
   ) {}
@@ -27,8 +28,8 @@ export class MappedFiles {
   get(object: number): MappedFile {
     const known = this.#files.get(object);
     if (known) return known;
-    const row = this.objects[object];
-    const file = row ? openMapped(row, this.rootDirectory + row.path) : { refusal: `there is no object ${object}` };
+    const row = this.tables.objects[object];
+    const file = row ? this.#open(row) : { refusal: `there is no object ${object}` };
     this.#files.set(object, file);
     return file;
   }
@@ -53,6 +54,12 @@ export class MappedFiles {
   close(): void {
     for (const file of this.#files.values()) if ("pages" in file) file.pages.close();
     this.#files.clear();
+  }
+
+  #open(row: ObjectRow): MappedFile {
+    const place = row.kind === "file" ? placeOf(this.tables, row.path) : row.path;
+    if (place !== undefined) return openMapped(row, this.rootDirectory + place);
+    return { refusal: `${row.path} lies in the tree's own root directory, which is not known here (--rootfs DIR)` };
   }
 
   #usable(object: number): Extract<MappedFile, { pages: FilePageSource }> {

@@ -82,7 +82,7 @@ export class MemoryView {
     this.#vmas = checkpoint.vmasOf(mm).map((index) => checkpoint.tables.vmas[index] as VmaRow);
     this.#extents = checkpoint.extentsOf({ mm });
     this.#absent = checkpoint.absentOf(mm);
-    this.#files = files ?? new MappedFiles(checkpoint.tables.objects);
+    this.#files = files ?? new MappedFiles(checkpoint.tables);
   }
 
   /** The mapping that holds an address, or undefined. */

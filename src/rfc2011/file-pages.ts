@@ -59,7 +59,7 @@ export interface FilePages {
  */
 export function filePagesOf(checkpoint: Checkpoint, task: number, all: boolean): FilePages {
   const mm = checkpoint.tables.tasks[task]?.mm ?? null;
-  const files = new MappedFiles(checkpoint.tables.objects);
+  const files = new MappedFiles(checkpoint.tables);
   const view = mm === null ? undefined : new MemoryView(checkpoint, mm, files);
   const privately: StoredRun[] = [];
   const shared: StoredRun[] = [];

@@ -2,7 +2,7 @@
 /** Checkpoints that Podman and runc made become executables that go on as the containers did, without their engine. */
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
-import { chmodSync, chownSync, closeSync, mkdirSync, openSync, readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
+import { chmodSync, chownSync, closeSync, mkdirSync, openSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import test, { type TestContext } from "node:test";
 import { crimg, endTree, run, temporaryDirectory, treeOf, until } from "../support/processes.js";
@@ -139,22 +139,31 @@ function assertTrue({ pid }: Running, truth: Truth): void {
   assert.equal(name, truth.hostname);
 }
 
-const cases = [
+interface Case {
+  readonly file: string;
+  readonly truth: string;
+  readonly mounts?: readonly string[];
+}
+
+const [terminal, memory, volume, plain]: readonly [Case, Case, Case, Case] = [
   { file: "counter-tty.tar.zst", truth: "counter-tty.tar.zst" },
   { file: "counter-shm.tar.zst", truth: "counter-shm.tar.zst" },
   { file: "counter-volume.tar.gz", truth: "counter-volume.tar", mounts: ["--mount", `/data=${join(directory, "demo-volume")}`] },
   { file: "runc-counter", truth: "runc-counter" },
 ];
+const cases = [terminal, memory, volume, plain];
 const nobody = 65534;
 const asNobody = ["setpriv", `--reuid=${nobody}`, `--regid=${nobody}`, "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"];
-const people = [
-  { who: "root", as: [] },
-  { who: "an ordinary user", as: asNobody },
-];
+interface Person {
+  readonly who: string;
+  readonly as: readonly string[];
+}
+const root: Person = { who: "root", as: [] };
+const ordinary: Person = { who: "an ordinary user", as: asNobody };
 
 for (const { file, truth: name, mounts = [] } of cases) {
   const truth = truths[name];
-  for (const { who, as } of people) {
+  for (const { who, as } of [root, ordinary]) {
     test(`${file} goes on with a directory as its root, for ${who}`, { skip, timeout: 60_000 }, async (t) => {
       assert.ok(truth);
       const to = temporaryDirectory(t);
@@ -176,4 +185,40 @@ for (const { file, truth: name, mounts = [] } of cases) {
       assert.deepEqual(contents(root), before);
     });
   }
+}
+
+const alone = [
+  { of: memory, how: "bundled", by: root },
+  { of: volume, how: "bundled", by: ordinary },
+  { of: plain, how: "bundled", by: root },
+  { of: terminal, how: "from a tar of its root", by: ordinary },
+];
+
+for (const {
+  of: { file, truth: name, mounts = [] },
+  how,
+  by: { who, as },
+} of alone) {
+  test(`${file} goes on as one file, ${how}, for ${who}`, { skip, timeout: 60_000 }, async (t) => {
+    const truth = truths[name] ?? assert.fail(name);
+    const to = temporaryDirectory(t);
+    const image = join(to, "image.elf");
+    const root = how === "bundled" ? unpackedRoot(to) : join(directory, "rootfs.tar");
+    const converted = crimg(
+      "convert",
+      join(directory, file),
+      image,
+      "--rootfs",
+      root,
+      ...mounts,
+      ...(how === "bundled" ? ["--bundle"] : []),
+    );
+    assert.equal(converted.status, 0, converted.stderr);
+    if (how === "bundled") rmSync(root, { recursive: true });
+    chmodSync(to, 0o755);
+    if (as.length > 0) chownSync(image, nobody, nobody);
+    const running = await resumed(t, image, [], as);
+    assertGoesOn(running.lines(), truth.last_number_printed + 1);
+    assertTrue(running, truth);
+  });
 }

@@ -24,7 +24,7 @@ import { fixtures } from "../support/project.js";
 async function pagesIn(path: string): Promise<Map<string, string>> {
   const checkpoint = await readCriu(path, {});
   try {
-    const files = new MappedFiles(checkpoint.tables.objects);
+    const files = new MappedFiles(checkpoint.tables);
     const view = new MemoryView(checkpoint, 0, files);
     const found = new Map<string, string>();
     for (const { address, length } of checkpoint.extentsOf({ mm: 0 })) {

@@ -3,15 +3,15 @@
  * Contents of tmpfs mounts: a set has each as a compressed tar (tmpfs-dev-N.tar.gz.img), an engine's archive that of
  * /dev/shm as another. Their bytes go to one nameless file, where extents find them.
  */
-import { closeSync, createReadStream, ftruncateSync, openSync, unlinkSync, writeSync } from "node:fs";
+import { closeSync, ftruncateSync, openSync, readSync, unlinkSync, writeSync } from "node:fs";
 import { randomBytes } from "node:crypto";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { pipeline } from "node:stream/promises";
-import { createGunzip } from "node:zlib";
-import { extract as tarExtract, type Header } from "tar-stream";
+import type { Header } from "tar-stream";
 import { CrimgError } from "../../../src/errors/crimg-error.js";
 import type { ImageSet } from "../wire/image-set.js";
+import { type Compression, compressionOf } from "./archive.js";
+import { unpack } from "./unpack.js";
 
 /** A member of such a tar, as far as rows need it. */
 export interface TmpfsMember {
@@ -66,14 +66,13 @@ export async function readTmpfs(set: ImageSet): Promise<TmpfsContents> {
   const isTar = (name: string): boolean => tmpfsTar.test(name) || name === sharedMemoryTar || name === rootDiffTar || volumeTar.test(name);
   const names = [...set.names].filter(isTar).sort();
   if (names.length === 0) return { members: new Map(), fd: undefined };
-  const path = join(tmpdir(), `.crimg-${randomBytes(8).toString("hex")}`);
-  const fd = openSync(path, "wx+", 0o600);
-  unlinkSync(path);
+  const fd = nameless();
   try {
     const members = new Map<string, readonly TmpfsMember[]>();
     let end = 0n;
     for (const name of names) {
-      const unpacked = await unpack(set, name, fd, end);
+      const isPacked = name.endsWith(".img");
+      const unpacked = await unpackTar(set.path(name), set.labelOf(name), isPacked ? "gzip" : "none", fd, end);
       end = unpacked.end;
       members.set(name, unpacked.members);
     }
@@ -84,11 +83,45 @@ export async function readTmpfs(set: ImageSet): Promise<TmpfsContents> {
   }
 }
 
-async function unpack(set: ImageSet, name: string, fd: number, from: bigint): Promise<{ members: TmpfsMember[]; end: bigint }> {
+function nameless(): number {
+  const path = join(tmpdir(), `.crimg-${randomBytes(8).toString("hex")}`);
+  const fd = openSync(path, "wx+", 0o600);
+  unlinkSync(path);
+  return fd;
+}
+
+/** Unpacks a tar, which may be compressed. The caller closes the file of all contents. @throws CrimgError `criu.tmpfs` */
+export async function readTar(path: string): Promise<{ readonly members: readonly TmpfsMember[]; readonly fd: number }> {
+  const head = Buffer.alloc(512);
+  const tar = openSync(path, "r");
+  try {
+    readSync(tar, head, 0, head.length, 0);
+  } finally {
+    closeSync(tar);
+  }
+  const compression = compressionOf(head);
+  if (compression === undefined) throw new CrimgError("criu.tmpfs", "The file is no tar.", { source: path });
+  const fd = nameless();
+  try {
+    const { members } = await unpackTar(path, path, compression, fd, 0n);
+    return { members, fd };
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
+}
+
+async function unpackTar(
+  path: string,
+  label: string,
+  compression: Compression,
+  fd: number,
+  from: bigint,
+): Promise<{ members: TmpfsMember[]; end: bigint }> {
   const members: TmpfsMember[] = [];
   let end = from;
   const refuse = (message: string, cause?: unknown): CrimgError =>
-    new CrimgError("criu.tmpfs", message, { source: set.labelOf(name), format: "criu", cause });
+    new CrimgError("criu.tmpfs", message, { source: label, format: "criu", cause });
   const add = async (header: Header, stream: AsyncIterable<unknown>): Promise<void> => {
     // A sparse member (CRIU packs with --sparse) has a type or keys that tar-stream passes over, and comes without its holes.
     const isSparse = header.type === null || Object.keys(header.pax ?? {}).some((key) => key.startsWith("GNU.sparse."));
@@ -119,13 +152,8 @@ async function unpack(set: ImageSet, name: string, fd: number, from: bigint): Pr
       position,
     });
   };
-  const extractor = tarExtract();
-  extractor.on("entry", (header, stream, next) => {
-    add(header, stream).then(() => next(), next);
-  });
   try {
-    const source = createReadStream(set.path(name));
-    await (name.endsWith(".img") ? pipeline(source, createGunzip(), extractor) : pipeline(source, extractor));
+    await unpack({ path, offset: 0, length: Number.POSITIVE_INFINITY }, compression, add);
   } catch (error) {
     if (error instanceof CrimgError) throw error;
     throw refuse(`The contents of the filesystem cannot be unpacked: ${error instanceof Error ? error.message : String(error)}.`, error);

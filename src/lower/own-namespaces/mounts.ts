@@ -32,7 +32,7 @@ export function makeMounts(l: Lowering, namespace: number): void {
   const root = rows.find(({ row }) => row.parent === null && row.origin !== "removed");
   if (root === undefined) return;
   l.builder.about("mounts of the tree", () => {
-    if (root.row.origin === "rootfs") makeOwnRoot(l, rows, otherNamespaces(l, namespace));
+    if (root.row.origin === "rootfs" || root.row.origin === "made") makeOwnRoot(l, rows, otherNamespaces(l, namespace));
     else onMachinesRoot(l, rows);
   });
 }

@@ -76,7 +76,9 @@ export function makeOwnRoot(l: Lowering, rows: readonly Indexed[], others: reado
   });
   b.syscall("mount", [none, b.string(scratch), b.string("tmpfs"), 0, b.string("mode=700")], { message: `mount a tmpfs at ${scratch}` });
   b.syscall("mount", [0, b.string(scratch), 0, MS.private, 0], { message: `keep what is mounted below ${scratch} apart` });
-  if (holdsContent(l, root.index)) mountLayered(l, root.index, path, scratch);
+  // One that the image holds is mounted like others that it holds.
+  if (root.row.origin === "made") b.syscall("chdir", [b.string(scratch)], { message: `enter ${scratch}` });
+  else if (holdsContent(l, root.index)) mountLayered(l, root.index, path, scratch);
   else b.syscall("chdir", [path], { message: `take ${directory} as root directory`, hint });
   b.syscall("mkdirat", [AT.fdcwd, b.string(assembly), 0o700], { message: `make ${assembly}` });
 

@@ -21,13 +21,18 @@ export function changesRoot({ rootfs, mount, here }: OwnRootChanges): boolean {
   return rootfs !== undefined || (mount?.length ?? 0) > 0 || here === true;
 }
 
+/** The tar of a root is no directory: bundle-root.ts takes it. */
+function isFile(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isFile() === true;
+}
+
 const isRootfs = (row: MountRow): boolean => row.origin === "rootfs";
 
 /** @throws CrimgError `usage.change` for a change that changes nothing */
 export function changeRoot(tables: Tables, changes: OwnRootChanges): Tables {
   if (changes.here === true) return withoutNamespaces(tables, changes.onLoss);
   let { mounts } = tables;
-  if (changes.rootfs !== undefined) {
+  if (changes.rootfs !== undefined && !isFile(changes.rootfs)) {
     const source = directory(changes.rootfs);
     if (!mounts.some(isRootfs)) throw new CrimgError("usage.change", "--rootfs: the checkpoint has no root directory of its own");
     mounts = mounts.map((row) => (isRootfs(row) ? { ...row, source } : row));
@@ -52,7 +57,9 @@ export function changeRoot(tables: Tables, changes: OwnRootChanges): Tables {
 function directory(path: string): string {
   const isDirectory = statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
   if (!isDirectory) {
-    throw new CrimgError("usage.rootfs", `--rootfs ${path}: this is no directory`, { hint: "Unpack the root file system there first." });
+    throw new CrimgError("usage.rootfs", `--rootfs ${path}: this is no directory`, {
+      hint: "Give a directory with the root file system, or a tar of it.",
+    });
   }
   return resolve(path);
 }
