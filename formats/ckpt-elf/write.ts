@@ -297,18 +297,19 @@ interface Frame {
   readonly head: Uint8Array;
   readonly tablesOffset: bigint;
   /** From there to the end of the file, when checksums of pages are where they belong: tables, a gap, program, section headers. */
-  finish(): readonly [tables: Uint8Array, gap: Uint8Array, back: Uint8Array];
+  finish(): readonly Uint8Array[];
 }
 
 function writeTail(tail: ImageTail, fd: number, endOfPages: bigint, front: Front, endOfContent = endOfPages): void {
   const { head, tablesOffset, finish } = frameOf(tail, endOfPages, front, endOfContent);
-  const [tables, gap, back] = finish();
-  const backOffset = tablesOffset + BigInt(tables.length + gap.length);
-  writeFully(fd, tables, tablesOffset);
-  writeFully(fd, back, backOffset);
+  let at = Number(tablesOffset);
+  for (const part of finish()) {
+    writeFully(fd, part, BigInt(at));
+    at += part.length;
+  }
   writeFully(fd, head, 0n);
   // An output that was longer before (a reused file) must end here.
-  ftruncateSync(fd, Number(backOffset) + back.length);
+  ftruncateSync(fd, at);
 }
 
 /** @param endOfContent where pages would end if nothing were compressed */
@@ -321,7 +322,7 @@ function frameOf(
   const codeSize = pageSize + BigInt(interpreter.bytes.length);
   const tablesOffset = endOfPages;
   const programOffset = alignUp(tablesOffset + BigInt(tables.bytes.length), pageSize);
-  const namesOffset = programOffset + BigInt(program.bytes.length);
+  const namesOffset = programOffset + BigInt(program.length);
   const names = new StringTableWriter();
   const { header } = program;
   const section = (name: string, fields: Partial<SectionHeader>): SectionHeader =>
@@ -360,7 +361,7 @@ function frameOf(
     );
   }
   sections.push(
-    section(".ckpt.program", { shType: SHT.progbits, shOffset: programOffset, shSize: BigInt(program.bytes.length), shAddralign: 8n }),
+    section(".ckpt.program", { shType: SHT.progbits, shOffset: programOffset, shSize: BigInt(program.length), shAddralign: 8n }),
   );
   const nameOfNames = names.add(".shstrtab");
   const nameBytes = names.finish();
@@ -381,7 +382,7 @@ function frameOf(
       pMemsz: endOfContent - firstPage,
     }),
     segment(segmentTypeValues.ckpt_tables, PF.r, tablesOffset, BigInt(tables.bytes.length)),
-    segment(segmentTypeValues.ckpt_program, PF.r | PF.w, programOffset, BigInt(program.bytes.length), {
+    segment(segmentTypeValues.ckpt_program, PF.r | PF.w, programOffset, BigInt(program.length), {
       pVaddr: header.addrProgram,
       pPaddr: header.addrProgram,
       pMemsz: header.lenMemory,
@@ -408,16 +409,16 @@ function frameOf(
   if (helper !== undefined) front.bytes(helper.bytes);
   front.zeros(Number(firstPage) - front.length);
   const head = front.finish();
-  const finish = (): readonly [Uint8Array, Uint8Array, Uint8Array] => {
-    const writer = new ByteWriter(Number(headersOffset - programOffset) + sections.length * 64);
-    writer.bytes(program.bytes);
+  const finish = (): readonly Uint8Array[] => {
+    const writer = new ByteWriter(Number(headersOffset - namesOffset) + sections.length * 64);
     writer.bytes(nameBytes);
+    // The program ends at a multiple of 64.
     writer.align(8);
     for (const one of sections) writeSectionHeader(writer, one);
-    const back = writer.finish();
     const gap = new Uint8Array(Number(programOffset - tablesOffset) - tables.bytes.length);
-    putSums(tables.bytes, storedSum(crcOf(back, crcOf(gap, crcOf(head)))));
-    return [tables.bytes, gap, back];
+    const behind = [gap, ...program.parts, writer.finish()];
+    putSums(tables.bytes, storedSum(behind.reduce((crc, part) => crcOf(part, crc), crcOf(head))));
+    return [tables.bytes, ...behind];
   };
   return { head, tablesOffset, finish };
 }

@@ -79,7 +79,7 @@ class CollectedProcess implements DumpedProcess {
   readonly mappings: readonly Mapping[];
   readonly #site: InjectionSite | undefined;
   #leader: Injector | undefined;
-  readonly facts: ThreadFacts | undefined;
+  facts: ThreadFacts | undefined;
   readonly numaMaps: BackgroundRead | undefined;
   lists: ListsMade | undefined;
 
@@ -119,6 +119,13 @@ class CollectedProcess implements DumpedProcess {
     }
     this.#leader.close();
     this.#leader = undefined;
+  }
+
+  /** What was asked in advance has been collected: for thousands of threads it is much. */
+  forget(): void {
+    this.facts = undefined;
+    this.lists = undefined;
+    if (this.#leader !== undefined) this.#leader.prepared = undefined;
   }
 
   get pid(): number {
@@ -270,6 +277,7 @@ function collectAll(context: DumpContext, processes: CollectedProcess[], options
   context.takeAll();
   if (idMaps.length > 0) takeIdsInside(tables, idMaps);
   addCheckpointRow(context, live[0] as CollectedProcess, clocks, options);
+  for (const process of live) process.forget();
   // What follows are few and large calls: better on whichever processor is free.
   unpin();
 }

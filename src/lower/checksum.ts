@@ -18,11 +18,15 @@ export function checksum(bytes: Uint8Array, sum = 0): number {
   return result >>> 0;
 }
 
-/** Puts the right checksum into a program, and returns it; `codeChecksum` is that of the interpreter. */
-export function putChecksum(program: Uint8Array, codeChecksum: number): number {
+/**
+ * Puts the right checksum into a program, and returns it; `codeChecksum` is that of the interpreter. `rest`: parts of whole
+ * words that follow the first, where the program is not in one piece.
+ */
+export function putChecksum(program: Uint8Array, codeChecksum: number, rest: readonly Uint8Array[] = []): number {
   const view = new DataView(program.buffer, program.byteOffset, program.byteLength);
   view.setUint32(checksumOffset, 0, true);
-  const sum = checksum(program, codeChecksum);
+  let sum = checksum(program, codeChecksum);
+  for (const part of rest) sum = checksum(part, sum);
   view.setUint32(checksumOffset, sum, true);
   return sum;
 }

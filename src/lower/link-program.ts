@@ -29,15 +29,39 @@ const stackSize = 32768;
 /** Behind the stack: copies of the auxiliary vector and of the values of options (struct startup in startup.h). */
 const startupSize = 8192;
 
-export interface LinkedProgram {
-  /** The program segment as it lies in the file. */
-  readonly bytes: Uint8Array;
-  readonly header: ProgramHeader;
-  /** Where in it checksums of stored bytes belong; they are 0 ("not known") until `putProgramSums`. */
-  readonly sums: readonly ProgramSums[];
+/** A program with its addresses. Its bytes are in parts: together they may be a hundred MiB. */
+export class LinkedProgram {
+  /** Bytes of it. */
+  readonly length: number;
+
+  constructor(
+    /** Header, ops and data as they lie in the file, one behind the other; whole words each. */
+    readonly parts: readonly [Uint8Array, ...Uint8Array[]],
+    readonly header: ProgramHeader,
+    /** Where in its data checksums of stored bytes belong; they are 0 ("not known") until `putProgramSums`. */
+    readonly sums: readonly ProgramSums[],
+  ) {
+    this.length = parts.reduce((sum, part) => sum + part.length, 0);
+  }
+
+  /** The data: the last part. */
+  get data(): Uint8Array {
+    return this.parts.at(-1) as Uint8Array;
+  }
+
+  /** The program segment as it lies in the file: a copy. */
+  get bytes(): Uint8Array {
+    const bytes = new Uint8Array(this.length);
+    let at = 0;
+    for (const part of this.parts) {
+      bytes.set(part, at);
+      at += part.length;
+    }
+    return bytes;
+  }
 }
 
-/** `count` records `piece` from `offset` of the program on, of chunks that follow each other from `fileOffset` on. */
+/** `count` records `piece` from `offset` of the data on, of chunks that follow each other from `fileOffset` on. */
 export interface ProgramSums {
   readonly offset: number;
   readonly fileOffset: bigint;
@@ -128,27 +152,22 @@ export function linkProgram(builder: ProgramBuilder, entry: Label, options: Link
     numFiles: builder.files.length,
     ofsFiles: files.offset,
   });
-  const bytes = new Uint8Array(Number(lenFile));
   const writer = new ByteWriter(programHeaderSize);
   writeProgramHeader(writer, header);
-  bytes.set(writer.finish());
-  builder.ops.finish(bytes, programHeaderSize, {
+  const head = writer.finish();
+  const ops = builder.ops.finish({
     zeroedOffset: Number(zeroedOffset),
     numCounters: builder.counters.length,
     numLastingPids: builder.pids.length,
     holeSize: Number(holeSize),
   });
-  bytes.set(builder.data.finish(), Number(dataOffset));
-  const view = new DataView(bytes.buffer, Number(dataOffset));
+  const gap = new Uint8Array(Number(dataOffset) - programHeaderSize - builder.ops.length * opSize);
+  const data = builder.data.finish();
+  const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
   for (const { at, target } of builder.pointers) view.setBigUint64(at.offset, addressOf(target, layout), true);
-  const sum = putChecksum(bytes, options.codeChecksum);
-  const sums = builder.sums.map(({ at, fileOffset, count, source }) => ({
-    offset: Number(dataOffset) + at.offset,
-    fileOffset,
-    count,
-    source,
-  }));
-  return { bytes, header: { ...header, checksum: sum }, sums };
+  const sum = putChecksum(head, options.codeChecksum, [...ops, gap, data]);
+  const sums = builder.sums.map(({ at, fileOffset, count, source }) => ({ offset: at.offset, fileOffset, count, source }));
+  return new LinkedProgram([head, ...ops, gap, data], { ...header, checksum: sum }, sums);
 }
 
 /** Offset from the start of the data; zeroed buffers lie behind what the file holds. */

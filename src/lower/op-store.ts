@@ -14,6 +14,7 @@ const wordsOfOp = opSize / 4;
 const word = { head: 0, nr: 1, modes: 2, args: 4, expectA: 16, expectB: 18, store: 20, target: 21, texts: 22 } as const;
 
 const opsOfChunk = 8192;
+const wordsOfChunk = opsOfChunk * wordsOfOp;
 
 /** control_header.supervisor. */
 const supervisorOffset = 24;
@@ -61,7 +62,7 @@ export class OpStore {
   add(kind: OpKind, nr: number, args: readonly Arg[], options: OpOptions, target: Label | undefined, subject: string): void {
     const inChunk = this.#length % opsOfChunk;
     if (inChunk === 0) {
-      this.#chunk = new Uint32Array(opsOfChunk * wordsOfOp);
+      this.#chunk = new Uint32Array(wordsOfChunk);
       this.#chunks.push(this.#chunk);
     }
     const op = this.#length++;
@@ -172,14 +173,8 @@ export class OpStore {
     this.#raises[by].push(op * wordsOfOp + word.args + index * 2);
   }
 
-  /** Puts all ops into `bytes` from `offset`, a multiple of 4, on. They are gone here afterwards. */
-  finish(bytes: Uint8Array, offset: number, layout: LayoutNumbers): void {
-    const all = new Uint32Array(bytes.buffer, bytes.byteOffset + offset, this.#length * wordsOfOp);
-    this.#chunks.forEach((chunk, index) => {
-      const start = index * chunk.length;
-      all.set(chunk.subarray(0, Math.min(chunk.length, all.length - start)), start);
-    });
-    this.#chunks.length = 0;
+  /** All ops, one part behind the other: views, since there may be much of them. */
+  finish(layout: LayoutNumbers): Uint8Array[] {
     const sums: Record<Raise, number> = {
       zeroed: layout.zeroedOffset,
       pid: layout.numCounters * 4,
@@ -188,12 +183,19 @@ export class OpStore {
     };
     for (const by of ["zeroed", "pid", "ending_pid", "hole_size"] as const) {
       for (const place of this.#raises[by]) {
-        const sum = (all[place] as number) + (all[place + 1] as number) * twoTo32 + sums[by];
-        all[place] = sum;
-        all[place + 1] = Math.floor(sum / twoTo32);
+        const words = this.#chunks[Math.floor(place / wordsOfChunk)] as Uint32Array;
+        const at = place % wordsOfChunk;
+        const sum = (words[at] as number) + (words[at + 1] as number) * twoTo32 + sums[by];
+        words[at] = sum;
+        words[at + 1] = Math.floor(sum / twoTo32);
       }
     }
-    for (const { op, label } of this.#targets) all[op * wordsOfOp + word.target] = positionOf(label);
+    for (const { op, label } of this.#targets) this.wordsOf(op)[word.target] = positionOf(label);
+    const all = this.#length * wordsOfOp;
+    return this.#chunks.map((chunk, index) => {
+      const count = Math.min(wordsOfChunk, all - index * wordsOfChunk);
+      return new Uint8Array(chunk.buffer, chunk.byteOffset, count * 4);
+    });
   }
 
   /** One op as it is stored so far, for tests: its words. */

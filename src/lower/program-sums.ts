@@ -12,16 +12,23 @@ const sumOffset = 12;
 export type ForeignSums = ReadonlyMap<number, ReadonlyMap<number, number>>;
 
 /** Puts those of other files' chunks in from a program of the same checkpoint: nothing else knows them. */
-export function takeForeignSums({ bytes, sums }: LinkedProgram, from: Uint8Array): void {
+export function takeForeignSums({ data, length, sums }: LinkedProgram, from: Uint8Array): void {
+  const start = length - data.length;
   for (const { offset, count, source } of sums) {
     if (source === 0) continue;
-    for (let at = offset + sumOffset; at < offset + count * pieceSize; at += pieceSize) bytes.set(from.subarray(at, at + 4), at);
+    for (let at = offset + sumOffset; at < offset + count * pieceSize; at += pieceSize)
+      data.set(from.subarray(start + at, start + at + 4), at);
   }
 }
 
 /** Puts them in, and the right checksum of the program itself; `codeChecksum` is that of the interpreter. */
-export function putProgramSums({ bytes, sums }: LinkedProgram, chunks: StoredChunks, codeChecksum: number, foreign?: ForeignSums): void {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+export function putProgramSums(
+  { parts, data, sums }: LinkedProgram,
+  chunks: StoredChunks,
+  codeChecksum: number,
+  foreign?: ForeignSums,
+): void {
+  const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
   for (const { offset, fileOffset, count, source } of sums) {
     let at = Number(fileOffset);
     if (source !== 0) {
@@ -41,5 +48,6 @@ export function putProgramSums({ bytes, sums }: LinkedProgram, chunks: StoredChu
       at = chunks.endOf(index);
     }
   }
-  putChecksum(bytes, codeChecksum);
+  const [head, ...rest] = parts;
+  putChecksum(head, codeChecksum, rest);
 }

@@ -393,7 +393,7 @@ export const programRules: readonly ProgramRule[] = [
           ...(container.frames.length === 0 ? {} : { frames: { records: frameRecords(container.frames), count: container.frames.length } }),
           lowerDescriptors: (context) => new DescriptorProgram(context),
         });
-        if (bytes.length === linked.bytes.length) takeForeignSums(linked, bytes);
+        if (bytes.length === linked.length) takeForeignSums(linked, bytes);
         if (container.sums?.chunks) putProgramSums(linked, container.sums.chunks, readInterpreter().checksum);
         derived = linked.bytes;
       } catch (error) {
