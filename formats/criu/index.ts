@@ -3,6 +3,7 @@
 import type { FormatAdapter, ProbeInput } from "../../src/adapter/format.js";
 import { compressionOf, looksLikeArchive } from "./archive/archive.js";
 import { isOciTar, layoutNames, reading } from "./archive/oci.js";
+import { compressionByName } from "./archive/write-archive.js";
 import { inventoryName } from "./wire/image-types.js";
 import { lossesOf } from "./losses.js";
 import { engineFolder, readCriu } from "./read.js";
@@ -34,6 +35,7 @@ export const format: FormatAdapter = {
   id: "criu",
   title: "CRIU image directory",
   shape: "directory",
+  shapeOfName: (name) => (compressionByName(name) === undefined ? "directory" : "file"),
   facets: {
     tree: "exact",
     threads: "exact",

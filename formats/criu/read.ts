@@ -7,6 +7,7 @@ import { CrimgError } from "../../src/errors/crimg-error.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
 import { readTmpfs, storedNameOf } from "./archive/tmpfs.js";
 import { engineFiles, factsOf } from "./archive/container.js";
+import { carriedMembers, isCarriedMember } from "./archive/engine-members.js";
 import { type Member, membersOfDirectory } from "./archive/members.js";
 import { archiveAt } from "./archive/oci.js";
 import { extractSet } from "./archive/extract.js";
@@ -23,8 +24,9 @@ export async function readCriu(path: string, options: ReadOptions): Promise<Chec
   const { set, members } = await openSet(path, options.extra?.["without-memory"] === true ? maxPagesShown : undefined);
   try {
     const wire = loadSet(set);
-    const facts = factsOf(members ?? membersOfDirectory(path, (name) => engineFiles.has(name)));
-    const { checkpoint, losses } = fromWire(wire, await readTmpfs(set), facts);
+    const noted = members ?? membersOfDirectory(path, (name) => engineFiles.has(name) || isCarriedMember(name));
+    const facts = factsOf(noted);
+    const { checkpoint, losses } = fromWire(wire, await readTmpfs(set), facts, carriedMembers(noted));
     for (const loss of losses) options.onLoss?.(loss);
     options.onContainer?.(facts);
     return checkpoint;

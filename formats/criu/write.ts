@@ -9,6 +9,7 @@ import { CrimgError } from "../../src/errors/crimg-error.js";
 import type { Tables } from "../../src/gen/tables.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
 import { lengthOf, PageCopies } from "../../src/pages/page-copies.js";
+import { compressionByName, writeArchive } from "./archive/write-archive.js";
 import { u32Values, ImageSetIds } from "./ids/image-set-ids.js";
 import { ForeignReader, wholeCheckpoint } from "./foreign/foreign.js";
 import { CoreEntrySchema } from "./gen/core_pb.js";
@@ -43,12 +44,22 @@ import {
   treeToWire,
 } from "./wire/to-wire.js";
 import { countForms } from "./pages/page-flags.js";
+import { descriptorsName, descriptorsToWire } from "./map/standard-streams.js";
 import { withVdso } from "./map/vdso.js";
 import { writeGhost } from "./pages/write-ghost.js";
 import { type MapRun, runsOfMm, runsOfObject, writePages } from "./pages/write-pages.js";
 
-/** Writes the whole set. Losses are told by losses.ts. */
+/** Writes the set as a directory, or as an archive if its name asks for one. Losses are told by losses.ts. */
 export async function writeCriu(checkpoint: Checkpoint, output: Output, options: WriteOptions): Promise<void> {
+  const compression = compressionByName(output.path);
+  if (compression === undefined) return await writeSet(checkpoint, output, options);
+  const like = options.extra?.["like"];
+  await writeArchive(checkpoint, output, compression, typeof like === "string" ? like : undefined, (set) =>
+    writeSet(checkpoint, set, options),
+  );
+}
+
+async function writeSet(checkpoint: Checkpoint, output: Output, options: WriteOptions): Promise<void> {
   const context = new ImageSetIds(checkpoint.tables, new ForeignReader(checkpoint.tables), fileMappings);
   const files = collectFiles(context);
   writeTree(output, checkpoint, context);
@@ -58,6 +69,12 @@ export async function writeCriu(checkpoint: Checkpoint, output: Output, options:
   writeLocks(output, context);
   await writeNamespaces(output, checkpoint, context);
   writeCarried(output, context);
+  const descriptors = descriptorsToWire(context);
+  if (descriptors !== undefined) {
+    const writer = new ImageWriter(output, descriptorsName, null);
+    writer.raw(Buffer.from(descriptors));
+    writer.flush();
+  }
   await writeContents(output, checkpoint, context, options);
 }
 
@@ -192,7 +209,7 @@ function writeMm(output: Output, checkpoint: Checkpoint, context: ImageSetIds, p
 function writeFiles(output: Output, context: ImageSetIds, files: ReadonlyMap<number, FileEntry>): void {
   const { tables, foreign } = context;
   const image = new ImageWriter(output, "files.img", "files");
-  for (const entry of files.values()) image.entry(FileEntrySchema, entry);
+  for (const entry of inOrder(files, u32Values(foreign.get(wholeCheckpoint, "order")))) image.entry(FileEntrySchema, entry);
   image.flush();
   const memfds = tables.objects.flatMap((_, row) => (context.isMemoryFile(row) ? [row] : []));
   if (memfds.length > 0) {
@@ -209,6 +226,13 @@ function writeFiles(output: Output, context: ImageSetIds, files: ReadonlyMap<num
     for (const remap of remaps) writer.entry(RemapFilePathSchema, remap);
     writer.flush();
   }
+}
+
+/** Entries that a set had in the order in which it had them, then all others. */
+function inOrder(files: ReadonlyMap<number, FileEntry>, order: readonly number[]): FileEntry[] {
+  const known = new Set(order);
+  const first = [...known].flatMap((id) => files.get(id) ?? []);
+  return [...first, ...[...files].flatMap(([id, entry]) => (known.has(id) ? [] : [entry]))];
 }
 
 /** Every entry of an unlinked file refers to its ghost, or to the name that a dump gave it. */

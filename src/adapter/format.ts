@@ -97,6 +97,8 @@ export interface FormatAdapter {
   readonly shape: "file" | "directory";
   /** Where that depends on the checkpoint: a core is a file a process, so a tree is a directory. */
   shapeOf?(checkpoint: Checkpoint, options: WriteOptions): "file" | "directory";
+  /** Where it depends on the name of the output: "set.tar" is a file. */
+  shapeOfName?(name: string): "file" | "directory";
   /** Whether the file written is executable (mode 0700, else 0600). */
   readonly isExecutable?: boolean;
   readonly facets: Readonly<Record<FacetName, FacetSupport>>;

@@ -63,7 +63,7 @@ const byName: readonly (readonly [RegExp, string])[] = [
   [/\.json$/, "json"],
   [/\.(elf|ckpt|image)$/, "ckpt-elf"],
   [/^core(\.|$)|\.core$/, "core"],
-  [/criu/, "criu"],
+  [/criu|\.(tar(\.(gz|zst))?|tgz|tzst)$/, "criu"],
   [/crtools/, "crtools"],
 ];
 
@@ -244,7 +244,7 @@ export async function writeCheckpoint(
   },
 ): Promise<void> {
   // Detection is asynchronous and replacing is decided in one step, so it is asked beforehand.
-  const shape = target.shapeOf?.(checkpoint, options) ?? target.shape;
+  const shape = target.shapeOf?.(checkpoint, options) ?? target.shapeOfName?.(output) ?? target.shape;
   const isImageSet = options.force === true && shape === "directory" && (await isImage(output, options.registry));
   const pending = openOutput(output, {
     shape,

@@ -112,7 +112,7 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
   const open = (shape: FormatAdapter["shape"]): PendingOutput =>
     openOutput(options.output, { shape, isExecutable: format.isExecutable, force: options.force });
   // Whether a core is a file or a directory only the tree tells; all else is refused before anything is frozen.
-  let output = format.shapeOf === undefined ? open(format.shape) : undefined;
+  let output = format.shapeOf === undefined ? open(format.shapeOfName?.(options.output) ?? format.shape) : undefined;
   const guard = new InterruptGuard(options.ignoresSignals);
   let devices: DeviceHold | undefined;
   try {

@@ -24,6 +24,7 @@ import type { Header } from "tar-stream";
 import { CrimgError } from "../../../src/errors/crimg-error.js";
 import { maxZstdWindow, zstdWindow } from "../../../src/bytes/zstd-window.js";
 import { engineFiles } from "./container.js";
+import { isCarriedMember } from "./engine-members.js";
 import { maxContent, type Member } from "./members.js";
 import type { Archive } from "./oci.js";
 import { sharedMemoryTar, storedNameOf } from "./tmpfs.js";
@@ -105,7 +106,7 @@ class Folders {
   async #take(header: Header, path: string, stream: Content): Promise<Buffer | undefined> {
     const slash = path.lastIndexOf("/");
     const [folder, name] = [path.slice(0, slash + 1), path.slice(slash + 1)];
-    const isEngines = engineFiles.has(path) && (header.size ?? 0) <= maxContent;
+    const isEngines = (engineFiles.has(path) || isCarriedMember(path)) && (header.size ?? 0) <= maxContent;
     const beside = header.type === "file" ? storedNameOf(path) : undefined;
     if (beside !== undefined && !this.#beside.has(beside) && (path === sharedMemoryTar || (header.size ?? 0) <= this.maxPages)) {
       this.#requireSpace(header);

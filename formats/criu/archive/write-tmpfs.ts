@@ -23,7 +23,7 @@ export async function writeTmpfs(fd: number, checkpoint: Checkpoint, mount: numb
   const { mountEntries, objects } = checkpoint.tables;
   try {
     for (const entry of mountEntries) {
-      if (entry.mount !== mount) continue;
+      if (entry.mount !== mount || isWhiteout(entry)) continue;
       const object = entry.object === null ? undefined : objects[entry.object];
       const header = headerOf(entry, object);
       if (header === undefined) continue;
@@ -34,6 +34,11 @@ export async function writeTmpfs(fd: number, checkpoint: Checkpoint, mount: numb
     throw error;
   }
   await tar.finish();
+}
+
+/** What a container removed of its image (Documentation/filesystems/overlayfs.rst). */
+export function isWhiteout({ mode, rdevMajor, rdevMinor }: MountEntryRow): boolean {
+  return (mode & modeType) === 0o020000 && rdevMajor === 0 && rdevMinor === 0;
 }
 
 function headerOf(entry: MountEntryRow, object: ObjectRow | undefined): MemberHeader | undefined {

@@ -49,6 +49,9 @@ export function u32Values(bytes: Uint8Array | undefined): number[] {
   return Array.from({ length: Math.floor(bytes.length / 4) }, (_, index) => view.getUint32(index * 4, true));
 }
 
+/** Pipes of the caller's are numbered from here, above the inodes that a machine usually has. */
+const firstOutsidePipe = 0x7000_0000;
+
 /** Hands out numbers from 1 up that nobody has. */
 class Numbers {
   readonly #used = new Set<number>();
@@ -195,6 +198,13 @@ export class ImageSetIds {
 
   pipeId(row: number): number {
     return at(this.#pipes, row);
+  }
+
+  /** Number of a pipe whose other end is the caller's, by its row in `files`. */
+  outsidePipeId(row: number): number {
+    let id = firstOutsidePipe + row;
+    while (this.#pipes.includes(id)) id += this.tables.files.length;
+    return id;
   }
 
   socketInode(row: number): number {

@@ -134,9 +134,15 @@ function placeOf({ mounts }: Tables, mount: MountRow): { readonly key: string; r
   const root = mounts.find((row) => row.namespace === mount.namespace && row.parent === null);
   const hasOwnRoot = root?.origin === "rootfs";
   const isOutside = origin === "external" || (origin === "bind" && mount.sameAs === null);
+  if (hasOwnRoot && isMask(mount)) return { key: "/dev/null", source };
   if (hasOwnRoot) return { key: isOutside || isEngines(mount) ? point : "", source };
   if (origin === "kept" || origin === "changed") return { key: whereItWas, source: point };
   return isOutside && source !== "" ? { key: whereItWas, source } : { key: isOutside ? point : "", source };
+}
+
+/** What hides a file of a container from it: /dev/null, of the machine or of the container. */
+function isMask({ origin, root, fsType, point }: MountRow): boolean {
+  return origin === "bind" && root === "/null" && (fsType === "devtmpfs" || fsType === "tmpfs") && point !== "/dev/null";
 }
 
 /** The shared memory of a container, which its engine mounts and keeps for it. */

@@ -59,11 +59,11 @@ const ofLoopback = (device: number): NetworkAddressRow[] => [
 const isSame = (a: NetworkAddressRow, b: NetworkAddressRow): boolean =>
   a.family === b.family && a.prefixLength === b.prefixLength && Buffer.compare(a.local, b.local) === 0;
 
-/** Writes the images of the namespace in row `namespace`, unless the set that it was read from has them. */
+/** Writes the images of the namespace in row `namespace`. Of one that was read from a set, the images that it had are carried along. */
 export function writeNetwork(output: Output, context: ImageSetIds, namespace: number): void {
   const { tables, foreign } = context;
   const id = context.namespaceId(namespace);
-  if (foreign.whole(`image:netdev-${id}.img`).length > 0 || foreign.whole(`image:netns-${id}.img`).length > 0) return;
+  if (foreign.get({ table: "namespaces", row: namespace }, "id") !== undefined) return;
   const settings = new ImageWriter(output, `netns-${id}.img`, "netns");
   settings.add(NetworkNamespaceSchema, {});
   settings.flush();

@@ -5,6 +5,7 @@ import { toBinary } from "@bufbuild/protobuf";
 import { checkpointRow, descriptorRow, taskRow, threadRow } from "../../../src/gen/tables.js";
 import { Checkpoint } from "../../../src/model/checkpoint.js";
 import { statSync } from "node:fs";
+import { keepMembers } from "../archive/engine-members.js";
 import type { TmpfsContents } from "../archive/tmpfs.js";
 import { ModelBuilder } from "../builder.js";
 import { u32Bytes, u32Values, ImageSetIds } from "../ids/image-set-ids.js";
@@ -40,6 +41,7 @@ export function fromWire(
   wire: WireSet,
   tmpfs?: TmpfsContents,
   container?: ContainerFacts,
+  members: ReadonlyMap<string, Uint8Array> = new Map(),
 ): { checkpoint: Checkpoint; losses: ModelBuilder["losses"] } {
   const builder = new ModelBuilder(wire);
   builder.losses.push(...lossesOfSet(wire));
@@ -59,6 +61,7 @@ export function fromWire(
     addObjectContents(builder, pages);
     if (tmpfs) addTmpfs(builder, tmpfs, container);
     keepUnused(builder);
+    keepMembers(builder.foreign, members);
     keepDeltas(builder);
   } catch (error) {
     for (const source of builder.sources) source.close();
@@ -277,6 +280,8 @@ function keepUnused(builder: ModelBuilder): void {
     const isKnown = remap.remapType === remapType.ghost || (remap.remapType === remapType.linked && builder.linkTargets.has(remap.remapId));
     if (!isKnown) foreign.add(wholeCheckpoint, "remap", toBinary(RemapFilePathSchema, remap));
   }
+  // External unix sockets are found by their order, not by a number.
+  foreign.add(wholeCheckpoint, "order", u32Bytes(...wire.files.keys()));
   for (const [name, bytes] of wire.carried) foreign.add(wholeCheckpoint, `image:${name}`, bytes);
   for (const name of wire.tooBig) {
     builder.lose({ code: "images.too-big", facet: "files", count: 1, text: `${name} is too big to be carried along.` });

@@ -14,7 +14,7 @@ export const command = defineCommand({
   name: "convert",
   describe: "Convert a checkpoint to another format",
   notes: [
-    "IN is recognised by its content. The format of OUT follows from its name (.elf, .json, core.N, …criu…) or from --to.",
+    "IN is recognised by its content. The format of OUT follows from its name (.elf, .json, core.N, …criu…, .tar.zst) or from --to.",
     "Anything that the target format cannot hold is reported, one line for each kind; --strict refuses instead (exit status 3).",
   ],
   positionals: {
@@ -39,6 +39,12 @@ export const command = defineCommand({
       describe: "Merge an image and its parents (dump --parent) into one that needs no other: convert always does",
     },
     full: { type: "boolean", describe: "Core files: all memory instead of what the kernel's coredump_filter selects" },
+    like: {
+      type: "string",
+      value: "ARCHIVE",
+      isFile: true,
+      describe: "Archives (.tar, .tar.gz, .tar.zst): what a container engine put beside this other checkpoint of the same container",
+    },
     inlinePages: { type: "boolean", describe: "JSON: store pages in the document, as base64" },
     force: { type: "boolean", alias: "f", describe: "Replace OUT if it exists" },
     noVerify: { type: "boolean", describe: "Do not verify the checksums of stored bytes" },
@@ -68,7 +74,7 @@ export const command = defineCommand({
         force: args.force,
         sync: args.sync,
         verify: !args.noVerify,
-        extra: { full: args.full, "inline-pages": args.inlinePages },
+        extra: { full: args.full, "inline-pages": args.inlinePages, ...(args.like === undefined ? {} : { like: args.like }) },
         onProgress: (done, total) => progress.update(done, total),
         onLosses: (losses) => {
           if (!args.json || args.out === "-") terminal.note(renderLosses(losses));

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+/** An image set → an archive, as Podman and CRI-O take it (`podman container restore --import`): what they wrote beside it comes back. */
+import { closeSync, createReadStream, fstatSync, mkdtempSync, openSync, rmSync, writeSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Output } from "../../../src/adapter/output.js";
+import { CrimgError } from "../../../src/errors/crimg-error.js";
+import type { Checkpoint } from "../../../src/model/checkpoint.js";
+import { ForeignReader } from "../foreign/foreign.js";
+import { engineMemory } from "../map/namespace-images.js";
+import type { Compression } from "./archive.js";
+import { carriedMembers, isCarriedMember, keptMembers } from "./engine-members.js";
+import { extractSet } from "./extract.js";
+import { type Member, membersOfDirectory } from "./members.js";
+import { type Archive, archiveAt } from "./oci.js";
+import { TarWriter } from "./tar-writer.js";
+import { sharedMemoryTar } from "./tmpfs.js";
+import { isWhiteout, writeTmpfs } from "./write-tmpfs.js";
+
+/** The compression that the name of an archive asks for; undefined for the name of a directory. */
+export function compressionByName(path: string): Compression | undefined {
+  if (/\.(tar\.zst|tzst)$/.test(path)) return "zstd";
+  if (/\.(tar\.gz|tgz)$/.test(path)) return "gzip";
+  return /\.tar$/.test(path) ? "none" : undefined;
+}
+
+/** What the container changed of its image, and what it removed. */
+const [rootDiffTar, deletedFiles] = ["rootfs-diff.tar", "deleted.files"];
+
+interface File {
+  readonly name: string;
+  readonly fd: number;
+}
+
+/**
+ * Writes an archive into the file of `output`.
+ * @param like another checkpoint of the same container, whose engine's files this one gets
+ * @param writeSet writes the images, by `create`
+ */
+export async function writeArchive(
+  checkpoint: Checkpoint,
+  output: Output,
+  compression: Compression,
+  like: string | undefined,
+  writeSet: (output: Output) => Promise<void>,
+): Promise<void> {
+  const members = like === undefined ? keptMembers(new ForeignReader(checkpoint.tables)) : await membersOf(like);
+  const temporary = mkdtempSync(join(tmpdir(), "crimg-criu-"));
+  const files: File[] = [];
+  // Named for a moment: nothing of it stays if this process is killed.
+  const create = (name: string): { fd: number; path: string } => {
+    const fd = openSync(join(temporary, "image"), "wx+", 0o600);
+    rmSync(join(temporary, "image"));
+    files.push({ name, fd });
+    return { fd, path: `${output.path}: ${name}` };
+  };
+  try {
+    await writeSet({ ...output, create });
+    const set = files.splice(0);
+    try {
+      await writeContents(checkpoint, members, create);
+      const tar = new TarWriter(output.file().fd, compression);
+      try {
+        await addAll(tar, members, files, set);
+      } catch (error) {
+        await tar.abandon();
+        throw error;
+      }
+      await tar.finish();
+    } finally {
+      for (const { fd } of set) closeSync(fd);
+    }
+  } finally {
+    for (const { fd } of files) closeSync(fd);
+    rmSync(temporary, { recursive: true, force: true });
+  }
+}
+
+const [fileMode, folderMode] = [0o600, 0o700];
+
+/** In Podman's order: the small ones first, so that `show` need not read all. */
+async function addAll(tar: TarWriter, members: ReadonlyMap<string, Uint8Array>, contents: readonly File[], set: readonly File[]): Promise<void> {
+  const mtime = new Date();
+  const addFile = async (name: string, fd: number): Promise<void> => {
+    const { size } = fstatSync(fd);
+    const bytes = size === 0 ? [] : createReadStream("", { fd, autoClose: false, start: 0, end: size - 1, highWaterMark: 1 << 20 });
+    await tar.add({ name, size, mode: fileMode, mtime }, bytes);
+  };
+  const isEngines = members.size > 0;
+  if (isEngines) await tar.add({ name: "artifacts/", type: "directory", mode: folderMode, mtime });
+  for (const { name, fd } of contents) await addFile(name, fd);
+  for (const [name, content] of members) await tar.add({ name, size: content.length, mode: fileMode, mtime }, [content]);
+  if (isEngines) await tar.add({ name: "checkpoint/", type: "directory", mode: folderMode, mtime });
+  for (const { name, fd } of set) await addFile(isEngines ? `checkpoint/${name}` : name, fd);
+}
+
+/** What an engine keeps beside the set: /dev/shm always, and what the container changed of its image. */
+async function writeContents(checkpoint: Checkpoint, members: ReadonlyMap<string, Uint8Array>, create: Output["create"]): Promise<void> {
+  if (members.size === 0) return;
+  const { tables } = checkpoint;
+  await writeTmpfs(create(sharedMemoryTar).fd, checkpoint, engineMemory(tables) ?? -1, "none");
+  const root = tables.mounts.findIndex(({ parent, origin }) => parent === null && origin === "rootfs");
+  // The root itself is in it in any case.
+  const layer = tables.mountEntries.filter(({ mount, path }) => mount === root && path !== "");
+  if (layer.some((entry) => !isWhiteout(entry))) await writeTmpfs(create(rootDiffTar).fd, checkpoint, root, "none");
+  const removed = layer.filter(isWhiteout).map(({ path }) => `/${path}`);
+  if (removed.length > 0) writeSync(create(deletedFiles).fd, JSON.stringify(removed));
+}
+
+/** The small files of another archive, or of a directory that was one. */
+async function membersOf(path: string): Promise<ReadonlyMap<string, Uint8Array>> {
+  const archive = archiveAt(path);
+  const members =
+    archive === undefined ? membersOfDirectory(path, isCarriedMember) : await noteMembers(path, archive);
+  const found = carriedMembers(members);
+  if (found.size === 0) {
+    throw new CrimgError("criu.like", "It has neither config.dump nor spec.dump: no container engine made it.", {
+      source: path,
+      format: "criu",
+      hint: "Name a checkpoint of the same container, as podman container checkpoint --export writes it.",
+    });
+  }
+  return found;
+}
+
+async function noteMembers(path: string, archive: Archive): Promise<readonly Member[]> {
+  // Pages are passed over.
+  const { members, temporary } = await extractSet(path, archive, 0);
+  rmSync(temporary, { recursive: true, force: true });
+  return members;
+}
