@@ -54,13 +54,18 @@ export async function writeCriu(checkpoint: Checkpoint, output: Output, options:
   const compression = compressionByName(output.path);
   if (compression === undefined) return await writeSet(checkpoint, output, options);
   const like = options.extra?.["like"];
-  await writeArchive(checkpoint, output, compression, typeof like === "string" ? like : undefined, (set) =>
-    writeSet(checkpoint, set, options),
+  await writeArchive(checkpoint, output, compression, typeof like === "string" ? like : undefined, (set, enginePoints) =>
+    writeSet(checkpoint, set, options, enginePoints),
   );
 }
 
-async function writeSet(checkpoint: Checkpoint, output: Output, options: WriteOptions): Promise<void> {
-  const context = new ImageSetIds(checkpoint.tables, new ForeignReader(checkpoint.tables), fileMappings);
+async function writeSet(
+  checkpoint: Checkpoint,
+  output: Output,
+  options: WriteOptions,
+  enginePoints: ReadonlySet<string> = new Set(),
+): Promise<void> {
+  const context = new ImageSetIds(checkpoint.tables, new ForeignReader(checkpoint.tables), fileMappings, enginePoints);
   const files = collectFiles(context);
   writeTree(output, checkpoint, context);
   writeTasks(output, checkpoint, context, files);

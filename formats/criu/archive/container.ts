@@ -58,6 +58,12 @@ export function factsOf(members: readonly Member[]): ContainerFacts | undefined 
   };
 }
 
+/** Where the runtime binds something into the container, as spec.dump says. */
+export function bindPoints(spec: Uint8Array | undefined): ReadonlySet<string> {
+  const mounts = list(parsed(spec === undefined ? undefined : Buffer.from(spec))?.["mounts"]).map(mountOf);
+  return new Set(mounts.filter(({ type }) => type === "bind").map(({ destination }) => destination));
+}
+
 function engineOf(annotations: Readonly<Record<string, string>>, config: Json | undefined): string {
   const manager = annotations["io.container.manager"];
   if (manager === "libpod") return "Podman";

@@ -1,18 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 /** An image set → an archive, as Podman and CRI-O take it (`podman container restore --import`): what they wrote beside it comes back. */
-import { closeSync, createReadStream, fstatSync, mkdtempSync, openSync, rmSync, writeSync } from "node:fs";
+import { closeSync, createReadStream, fstatSync, ftruncateSync, mkdtempSync, openSync, readFileSync, rmSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Output } from "../../../src/adapter/output.js";
 import { CrimgError } from "../../../src/errors/crimg-error.js";
 import type { Checkpoint } from "../../../src/model/checkpoint.js";
 import { ForeignReader } from "../foreign/foreign.js";
+import { NetworkNamespaceSchema } from "../gen/namespaces_pb.js";
 import { engineMemory } from "../map/namespace-images.js";
+import { one } from "../wire/image-lists.js";
+import { ImageSet } from "../wire/image-set.js";
 import type { Compression } from "./archive.js";
+import { bindPoints } from "./container.js";
 import { carriedMembers, isCarriedMember, keptMembers } from "./engine-members.js";
 import { extractSet } from "./extract.js";
-import { type Member, membersOfDirectory } from "./members.js";
-import { type Archive, archiveAt } from "./oci.js";
+import { membersOfDirectory } from "./members.js";
+import { archiveAt } from "./oci.js";
 import { TarWriter } from "./tar-writer.js";
 import { sharedMemoryTar } from "./tmpfs.js";
 import { isWhiteout, writeTmpfs } from "./write-tmpfs.js";
@@ -42,9 +46,10 @@ export async function writeArchive(
   output: Output,
   compression: Compression,
   like: string | undefined,
-  writeSet: (output: Output) => Promise<void>,
+  writeSet: (output: Output, enginePoints: ReadonlySet<string>) => Promise<void>,
 ): Promise<void> {
-  const members = like === undefined ? keptMembers(new ForeignReader(checkpoint.tables)) : await membersOf(like);
+  const { members, network } =
+    like === undefined ? { members: keptMembers(new ForeignReader(checkpoint.tables)), network: undefined } : await filesOf(like);
   const temporary = mkdtempSync(join(tmpdir(), "crimg-criu-"));
   const files: File[] = [];
   // Named for a moment: nothing of it stays if this process is killed.
@@ -55,8 +60,8 @@ export async function writeArchive(
     return { fd, path: `${output.path}: ${name}` };
   };
   try {
-    await writeSet({ ...output, create });
-    const set = files.splice(0);
+    await writeSet({ ...output, create }, bindPoints(members.get("spec.dump")));
+    const set = withNetwork(files.splice(0), network);
     try {
       await writeContents(checkpoint, members, create);
       const tar = new TarWriter(output.file().fd, compression);
@@ -79,7 +84,12 @@ export async function writeArchive(
 const [fileMode, folderMode] = [0o600, 0o700];
 
 /** In Podman's order: the small ones first, so that `show` need not read all. */
-async function addAll(tar: TarWriter, members: ReadonlyMap<string, Uint8Array>, contents: readonly File[], set: readonly File[]): Promise<void> {
+async function addAll(
+  tar: TarWriter,
+  members: ReadonlyMap<string, Uint8Array>,
+  contents: readonly File[],
+  set: readonly File[],
+): Promise<void> {
   const mtime = new Date();
   const addFile = async (name: string, fd: number): Promise<void> => {
     const { size } = fstatSync(fd);
@@ -107,25 +117,48 @@ async function writeContents(checkpoint: Checkpoint, members: ReadonlyMap<string
   if (removed.length > 0) writeSync(create(deletedFiles).fd, JSON.stringify(removed));
 }
 
-/** The small files of another archive, or of a directory that was one. */
-async function membersOf(path: string): Promise<ReadonlyMap<string, Uint8Array>> {
-  const archive = archiveAt(path);
-  const members =
-    archive === undefined ? membersOfDirectory(path, isCarriedMember) : await noteMembers(path, archive);
-  const found = carriedMembers(members);
-  if (found.size === 0) {
-    throw new CrimgError("criu.like", "It has neither config.dump nor spec.dump: no container engine made it.", {
-      source: path,
-      format: "criu",
-      hint: "Name a checkpoint of the same container, as podman container checkpoint --export writes it.",
-    });
+/** The network is the engine's: the set says by which name it hands it over, and no more. */
+function withNetwork(set: readonly File[], network: Buffer | undefined): readonly File[] {
+  if (network === undefined) return set;
+  for (const { name, fd } of set) {
+    if (!/^netns-\d+\.img$/.test(name)) continue;
+    ftruncateSync(fd, 0);
+    writeSync(fd, network, 0, network.length, 0);
   }
-  return found;
+  const others = /^(netdev|ifaddr|route6?)-\d+\.img$/;
+  for (const { name, fd } of set) if (others.test(name)) closeSync(fd);
+  return set.filter(({ name }) => !others.test(name));
 }
 
-async function noteMembers(path: string, archive: Archive): Promise<readonly Member[]> {
+/** What there is in another archive of the same container, or in a directory that was one. */
+interface EngineFiles {
+  readonly members: ReadonlyMap<string, Uint8Array>;
+  /** Its netns-N.img, if that names a network from outside. */
+  readonly network: Buffer | undefined;
+}
+
+async function filesOf(path: string): Promise<EngineFiles> {
+  const archive = archiveAt(path);
   // Pages are passed over.
-  const { members, temporary } = await extractSet(path, archive, 0);
-  rmSync(temporary, { recursive: true, force: true });
-  return members;
+  const extracted = archive === undefined ? undefined : await extractSet(path, archive, 0);
+  try {
+    const members = carriedMembers(extracted?.members ?? membersOfDirectory(path, isCarriedMember));
+    if (members.size > 0) return { members, network: networkOf(extracted?.directory ?? join(path, "checkpoint")) };
+  } finally {
+    if (extracted !== undefined) rmSync(extracted.temporary, { recursive: true, force: true });
+  }
+  throw new CrimgError("criu.like", "It has neither config.dump nor spec.dump: no container engine made it.", {
+    source: path,
+    format: "criu",
+    hint: "Name a checkpoint of the same container, as podman container checkpoint --export writes it.",
+  });
+}
+
+/** Without a name the runtime makes an empty network. */
+function networkOf(directory: string): Buffer | undefined {
+  const set = new ImageSet(directory, directory);
+  const name = [...set.names].find((one) => /^netns-\d+\.img$/.test(one));
+  if (name === undefined) return undefined;
+  const { extKey } = one(set, name, "netns", NetworkNamespaceSchema);
+  return extKey.length === 0 ? undefined : readFileSync(join(directory, name));
 }

@@ -96,6 +96,8 @@ export class ImageSetIds {
     readonly tables: Tables,
     readonly foreign: ForeignReader,
     private readonly kinds: Readonly<Record<FileKind, FileMapping>>,
+    /** Mount points at which the engine of a container binds something of its own. */
+    readonly enginePoints: ReadonlySet<string> = new Set(),
   ) {
     this.#tmpfsObjects = new Set(tables.mountEntries.flatMap(({ object }) => (object === null ? [] : [object])));
     this.#fileEntries();

@@ -96,9 +96,9 @@ async function writeMounts(output: Output, checkpoint: Checkpoint, context: Imag
 /** Number of a mount; 1 is that on which the root is mounted, which is not in the set. */
 const mountId = (row: number): number => row + 2;
 
-export function mountToWire({ tables }: ImageSetIds, row: number): MountEntry {
+export function mountToWire({ tables, enginePoints }: ImageSetIds, row: number): MountEntry {
   const mount = tables.mounts[row] ?? mountRow();
-  const { key, source } = placeOf(tables, mount);
+  const { key, source } = placeOf(tables, mount, enginePoints);
   const { fstype, fsname } = fsTypeNumber(mount.fsType, key !== "" || mount.parent === null);
   return create(MountEntrySchema, {
     fstype,
@@ -127,7 +127,11 @@ export function mountToWire({ tables }: ImageSetIds, row: number): MountEntry {
 const deviceNumber = ({ devMajor, devMinor }: MountRow): number => ((devMajor << 20) | devMinor) >>> 0;
 
 /** The key by which a mount is external, empty if it is not, and its source. */
-function placeOf({ mounts }: Tables, mount: MountRow): { readonly key: string; readonly source: string } {
+function placeOf(
+  { mounts }: Tables,
+  mount: MountRow,
+  enginePoints: ReadonlySet<string>,
+): { readonly key: string; readonly source: string } {
   const { origin, parent, name, point, source } = mount;
   if (parent === null) return { key: "", source };
   if (name !== "") return { key: name, source };
@@ -135,7 +139,7 @@ function placeOf({ mounts }: Tables, mount: MountRow): { readonly key: string; r
   const hasOwnRoot = root?.origin === "rootfs";
   const isOutside = origin === "external" || (origin === "bind" && mount.sameAs === null);
   if (hasOwnRoot && isMask(mount)) return { key: "/dev/null", source };
-  if (hasOwnRoot) return { key: isOutside || isEngines(mount) ? point : "", source };
+  if (hasOwnRoot) return { key: isOutside || (origin === "made" && enginePoints.has(point)) ? point : "", source };
   if (origin === "kept" || origin === "changed") return { key: whereItWas, source: point };
   return isOutside && source !== "" ? { key: whereItWas, source } : { key: isOutside ? point : "", source };
 }
@@ -145,15 +149,8 @@ function isMask({ origin, root, fsType, point }: MountRow): boolean {
   return origin === "bind" && root === "/null" && (fsType === "devtmpfs" || fsType === "tmpfs") && point !== "/dev/null";
 }
 
-/** The shared memory of a container, which its engine mounts and keeps for it. */
-function isEngines({ fsType, point, source, origin }: MountRow): boolean {
-  return origin === "made" && fsType === "tmpfs" && point === "/dev/shm" && source === "shm";
-}
-
-/** Rows of mounts whose content an engine keeps beside the set. */
+/** The mount whose content an engine keeps beside the set: its shared memory. */
 export function engineMemory({ mounts }: Tables): number | undefined {
-  const row = mounts.findIndex(
-    (mount) => isEngines(mount) || (mount.point === "/dev/shm" && mount.fsType === "tmpfs" && mount.name !== ""),
-  );
+  const row = mounts.findIndex(({ origin, point, fsType }) => origin === "made" && point === "/dev/shm" && fsType === "tmpfs");
   return row < 0 ? undefined : row;
 }
