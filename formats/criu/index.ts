@@ -6,7 +6,8 @@ import { isOciTar, layoutNames, reading } from "./archive/oci.js";
 import { compressionByName } from "./archive/write-archive.js";
 import { inventoryName } from "./wire/image-types.js";
 import { lossesOf } from "./losses.js";
-import { engineFolder, readCriu } from "./read.js";
+import { readCriu } from "./read.js";
+import { engineFolder } from "./archive/engine-members.js";
 import { writeCriu } from "./write.js";
 
 /** What Podman and CRI-O put beside the set. */

@@ -16,7 +16,7 @@ import { storableXfeatures } from "./map/map-xstate.js";
 import { vdsoIsKnown } from "./map/vdso.js";
 
 /** Losses of writing `checkpoint` as an image set. */
-export function lossesOf(checkpoint: Checkpoint, _options: WriteOptions): readonly Loss[] {
+export function lossesOf(checkpoint: Checkpoint, options: WriteOptions): readonly Loss[] {
   const { tables } = checkpoint;
   const list = new LossList();
   const pidOf = (task: number): number => tables.tasks[task]?.pid ?? 0;
@@ -91,6 +91,13 @@ export function lossesOf(checkpoint: Checkpoint, _options: WriteOptions): readon
   );
   addStateLosses(list, unusualStates(checkpoint, tables.tasks.keys()));
   addNamespaceLosses(list, checkpoint);
+  const like = options.extra?.["like"];
+  const hasLayer = tables.mountEntries.some(({ mount }) => tables.mounts[mount]?.parent === null);
+  if (typeof like === "string" && !hasLayer) {
+    list.add("container.layer", "files", "what the container changed of its image and its volumes is as it was in another checkpoint", [
+      like,
+    ]);
+  }
   const ownsIpc = tables.namespaces.some(({ kind }) => kind === "ipc");
   return [...list.losses, ...gpuLosses(checkpoint), ...(ownsIpc ? [] : ipcLosses(checkpoint))];
 }

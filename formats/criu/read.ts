@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Reads an image set: a directory, or an archive of one. */
-import { readdirSync } from "node:fs";
-import { join } from "node:path";
 import type { ReadOptions } from "../../src/adapter/format.js";
 import { CrimgError } from "../../src/errors/crimg-error.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
-import { readTmpfs, storedNameOf } from "./archive/tmpfs.js";
+import { readTmpfs } from "./archive/tmpfs.js";
 import { engineFiles, factsOf } from "./archive/container.js";
-import { carriedMembers, isCarriedMember } from "./archive/engine-members.js";
+import { carriedMembers, contentsBeside, engineFolder, isCarriedMember } from "./archive/engine-members.js";
 import { type Member, membersOfDirectory } from "./archive/members.js";
 import { archiveAt } from "./archive/oci.js";
 import { extractSet } from "./archive/extract.js";
@@ -68,17 +66,3 @@ function setIn(path: string): ImageSet {
     hint: "Name the directory that criu dump wrote (-D).",
   });
 }
-
-/** What an engine keeps beside the set, by the names that it has in an unpacked archive. */
-function contentsBeside(path: string, names: ReadonlySet<string>): ReadonlyMap<string, string> {
-  const volumes = names.has("volumes") ? readdirSync(join(path, "volumes")).map((name) => `volumes/${name}`) : [];
-  const found = new Map<string, string>();
-  for (const member of [...names, ...volumes]) {
-    const name = storedNameOf(member);
-    if (name !== undefined) found.set(name, join(path, member));
-  }
-  return found;
-}
-
-/** Where the checkpoints of container engines keep the set. */
-export const engineFolder = "checkpoint";

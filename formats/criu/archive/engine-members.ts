@@ -3,8 +3,11 @@
  * What an engine puts beside the set of a container and wants back: config.dump, spec.dump, network.status, logs, whatever else
  * is small. They are carried as they are. Contents (the container's own layer, shared memory, volumes) are in the model.
  */
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
 import { type ForeignReader, type ForeignWriter, wholeCheckpoint } from "../foreign/foreign.js";
 import { maxContent, type Member } from "./members.js";
+import { storedNameOf } from "./tmpfs.js";
 
 /** What the foreign rows are called. */
 const prefix = "member:";
@@ -41,4 +44,18 @@ export function keptMembers(foreign: ForeignReader): ReadonlyMap<string, Uint8Ar
       return isCarriedMember(name) ? [[name, value] as const] : [];
     }),
   );
+}
+
+/** Where the checkpoints of container engines keep the set. */
+export const engineFolder = "checkpoint";
+
+/** What an engine keeps beside the set, by the names that it has in an unpacked archive. */
+export function contentsBeside(path: string, names: ReadonlySet<string>): ReadonlyMap<string, string> {
+  const volumes = names.has("volumes") ? readdirSync(join(path, "volumes")).map((name) => `volumes/${name}`) : [];
+  const found = new Map<string, string>();
+  for (const member of [...names, ...volumes]) {
+    const name = storedNameOf(member);
+    if (name !== undefined) found.set(name, join(path, member));
+  }
+  return found;
 }

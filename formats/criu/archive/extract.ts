@@ -52,19 +52,21 @@ export interface Extracted {
 /**
  * Extracts the set of the archive at `path`.
  * @param maxPages files of pages above this become holes of their size, bytes: for whoever reads no memory
+ * @param maxContents what an engine keeps beside the set is passed over above this, bytes
  * @throws CrimgError `criu.archive`; nothing is left behind then
  */
 export async function extractSet(
   path: string,
   { blob, compression, head }: Archive,
   maxPages = Number.POSITIVE_INFINITY,
+  maxContents = maxPages,
 ): Promise<Extracted> {
   if (compression === "zstd" && zstdWindow(head) > maxZstdWindow) {
     throw refuse(path, `The archive asks for a zstd window of ${zstdWindow(head)} bytes; no more than ${maxZstdWindow} are accepted.`);
   }
   const temporary = mkdtempSync(join(tmpdir(), "crimg-criu-"));
   try {
-    const folders = new Folders(path, temporary, maxPages);
+    const folders = new Folders(path, temporary, maxPages, maxContents);
     await unpack(blob, compression, (header, content) => folders.member(header, content));
     const directory = folders.withSet();
     if (directory === undefined) {
@@ -94,6 +96,7 @@ class Folders {
     readonly path: string,
     readonly temporary: string,
     private readonly maxPages: number,
+    private readonly maxContents: number,
   ) {}
 
   async member(header: Header, stream: Content): Promise<void> {
@@ -108,7 +111,7 @@ class Folders {
     const [folder, name] = [path.slice(0, slash + 1), path.slice(slash + 1)];
     const isEngines = (engineFiles.has(path) || isCarriedMember(path)) && (header.size ?? 0) <= maxContent;
     const beside = header.type === "file" ? storedNameOf(path) : undefined;
-    if (beside !== undefined && !this.#beside.has(beside) && (path === sharedMemoryTar || (header.size ?? 0) <= this.maxPages)) {
+    if (beside !== undefined && !this.#beside.has(beside) && (path === sharedMemoryTar || (header.size ?? 0) <= this.maxContents)) {
       this.#requireSpace(header);
       await store(join(this.temporary, beside), stream);
       this.#beside.add(beside);

@@ -1,6 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 /** An image set → an archive, as Podman and CRI-O take it (`podman container restore --import`): what they wrote beside it comes back. */
-import { closeSync, createReadStream, fstatSync, ftruncateSync, mkdtempSync, openSync, readFileSync, rmSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  createReadStream,
+  fstatSync,
+  ftruncateSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  rmSync,
+  writeSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Output } from "../../../src/adapter/output.js";
@@ -12,13 +24,13 @@ import { engineMemory } from "../map/namespace-images.js";
 import { one } from "../wire/image-lists.js";
 import { ImageSet } from "../wire/image-set.js";
 import type { Compression } from "./archive.js";
-import { bindPoints } from "./container.js";
-import { carriedMembers, isCarriedMember, keptMembers } from "./engine-members.js";
+import { bindPoints, factsOf } from "./container.js";
+import { carriedMembers, contentsBeside, engineFolder, isCarriedMember, keptMembers } from "./engine-members.js";
 import { extractSet } from "./extract.js";
-import { membersOfDirectory } from "./members.js";
+import { type Member, membersOfDirectory } from "./members.js";
 import { archiveAt } from "./oci.js";
 import { TarWriter } from "./tar-writer.js";
-import { sharedMemoryTar } from "./tmpfs.js";
+import { deletedFiles, rootDiffTar, sharedMemoryTar, storedNameOf } from "./tmpfs.js";
 import { isWhiteout, writeTmpfs } from "./write-tmpfs.js";
 
 /** The compression that the name of an archive asks for; undefined for the name of a directory. */
@@ -27,9 +39,6 @@ export function compressionByName(path: string): Compression | undefined {
   if (/\.(tar\.gz|tgz)$/.test(path)) return "gzip";
   return /\.tar$/.test(path) ? "none" : undefined;
 }
-
-/** What the container changed of its image, and what it removed. */
-const [rootDiffTar, deletedFiles] = ["rootfs-diff.tar", "deleted.files"];
 
 interface File {
   readonly name: string;
@@ -48,8 +57,8 @@ export async function writeArchive(
   like: string | undefined,
   writeSet: (output: Output, enginePoints: ReadonlySet<string>) => Promise<void>,
 ): Promise<void> {
-  const { members, network } =
-    like === undefined ? { members: keptMembers(new ForeignReader(checkpoint.tables)), network: undefined } : await filesOf(like);
+  const engine = like === undefined ? filesKept(checkpoint) : await filesOf(like);
+  const { members, network } = engine;
   const temporary = mkdtempSync(join(tmpdir(), "crimg-criu-"));
   const files: File[] = [];
   // Named for a moment: nothing of it stays if this process is killed.
@@ -63,7 +72,7 @@ export async function writeArchive(
     await writeSet({ ...output, create }, bindPoints(members.get("spec.dump")));
     const set = withNetwork(files.splice(0), network);
     try {
-      await writeContents(checkpoint, members, create);
+      await writeContents(checkpoint, engine, create);
       const tar = new TarWriter(output.file().fd, compression);
       try {
         await addAll(tar, members, files, set);
@@ -76,7 +85,7 @@ export async function writeArchive(
       for (const { fd } of set) closeSync(fd);
     }
   } finally {
-    for (const { fd } of files) closeSync(fd);
+    for (const { fd } of [...files, ...engine.contents]) closeSync(fd);
     rmSync(temporary, { recursive: true, force: true });
   }
 }
@@ -104,18 +113,47 @@ async function addAll(
   for (const { name, fd } of set) await addFile(isEngines ? `checkpoint/${name}` : name, fd);
 }
 
-/** What an engine keeps beside the set: /dev/shm always, and what the container changed of its image. */
-async function writeContents(checkpoint: Checkpoint, members: ReadonlyMap<string, Uint8Array>, create: Output["create"]): Promise<void> {
-  if (members.size === 0) return;
+/** What an engine keeps beside the set: /dev/shm always, what the container changed of its image, and volumes. */
+async function writeContents(checkpoint: Checkpoint, engine: EngineFiles, create: Output["create"]): Promise<void> {
+  if (engine.members.size === 0) return;
   const { tables } = checkpoint;
-  await writeTmpfs(create(sharedMemoryTar).fd, checkpoint, engineMemory(tables) ?? -1, "none");
+  const written = new Set<string>();
+  const write = async (name: string, mount: number): Promise<void> => {
+    written.add(name);
+    await writeTmpfs(create(name).fd, checkpoint, mount, "none");
+  };
+  const memory = engineMemory(tables);
+  if (memory !== undefined) await write(sharedMemoryTar, memory);
+  for (const { name, destination } of factsOf(membersAsRead(engine))?.volumes ?? []) {
+    const row = tables.mounts.findIndex(({ origin, point }) => origin === "made" && point === destination);
+    if (row >= 0) await write(`volumes/${name}.tar`, row);
+  }
   const root = tables.mounts.findIndex(({ parent, origin }) => parent === null && origin === "rootfs");
-  // The root itself is in it in any case.
-  const layer = tables.mountEntries.filter(({ mount, path }) => mount === root && path !== "");
-  if (layer.some((entry) => !isWhiteout(entry))) await writeTmpfs(create(rootDiffTar).fd, checkpoint, root, "none");
-  const removed = layer.filter(isWhiteout).map(({ path }) => `/${path}`);
-  if (removed.length > 0) writeSync(create(deletedFiles).fd, JSON.stringify(removed));
+  const layer = tables.mountEntries.filter(({ mount }) => mount === root);
+  if (layer.length > 0) {
+    // The root itself is in it in any case.
+    if (layer.some((entry) => entry.path !== "" && !isWhiteout(entry))) await write(rootDiffTar, root);
+    const removed = layer.filter(isWhiteout).map(({ path }) => `/${path}`);
+    if (removed.length > 0) writeSync(create(deletedFiles).fd, JSON.stringify(removed));
+    for (const name of [rootDiffTar, deletedFiles]) written.add(name);
+  }
+  for (const { name, fd } of engine.contents) if (!written.has(name)) copyFile(fd, create(name).fd);
+  const hasMemory = memory !== undefined || engine.contents.some(({ name }) => name === sharedMemoryTar);
+  if (!hasMemory) await write(sharedMemoryTar, -1);
 }
+
+function copyFile(from: number, to: number): void {
+  const piece = Buffer.alloc(1 << 20);
+  for (let at = 0; ; ) {
+    const count = readSync(from, piece, 0, piece.length, at);
+    if (count === 0) return;
+    writeSync(to, piece, 0, count, at);
+    at += count;
+  }
+}
+
+const membersAsRead = ({ members }: EngineFiles): Member[] =>
+  [...members].map(([name, content]) => ({ name, size: content.length, mtime: undefined, content: Buffer.from(content) }));
 
 /** The network is the engine's: the set says by which name it hands it over, and no more. */
 function withNetwork(set: readonly File[], network: Buffer | undefined): readonly File[] {
@@ -135,15 +173,30 @@ interface EngineFiles {
   readonly members: ReadonlyMap<string, Uint8Array>;
   /** Its netns-N.img, if that names a network from outside. */
   readonly network: Buffer | undefined;
+  /** What it keeps beside the set, open. */
+  readonly contents: readonly File[];
 }
+
+const filesKept = ({ tables }: Checkpoint): EngineFiles => ({
+  members: keptMembers(new ForeignReader(tables)),
+  network: undefined,
+  contents: [],
+});
 
 async function filesOf(path: string): Promise<EngineFiles> {
   const archive = archiveAt(path);
   // Pages are passed over.
-  const extracted = archive === undefined ? undefined : await extractSet(path, archive, 0);
+  const extracted = archive === undefined ? undefined : await extractSet(path, archive, 0, Number.POSITIVE_INFINITY);
   try {
     const members = carriedMembers(extracted?.members ?? membersOfDirectory(path, isCarriedMember));
-    if (members.size > 0) return { members, network: networkOf(extracted?.directory ?? join(path, "checkpoint")) };
+    const set = extracted?.directory ?? join(path, engineFolder);
+    if (members.size > 0) {
+      const beside = extracted === undefined ? contentsBeside(path, new Set(readdirSync(path))) : filesIn(set);
+      const contents = [...beside].flatMap(([name, file]) =>
+        storedNameOf(name) === undefined ? [] : [{ name: memberOf(name), fd: openSync(file, "r") }],
+      );
+      return { members, network: networkOf(set), contents };
+    }
   } finally {
     if (extracted !== undefined) rmSync(extracted.temporary, { recursive: true, force: true });
   }
@@ -153,6 +206,11 @@ async function filesOf(path: string): Promise<EngineFiles> {
     hint: "Name a checkpoint of the same container, as podman container checkpoint --export writes it.",
   });
 }
+
+const filesIn = (directory: string): Map<string, string> => new Map(readdirSync(directory).map((name) => [name, join(directory, name)]));
+
+/** The member of an archive that has such a name among the files of the set. */
+const memberOf = (name: string): string => name.replace(/^volumes-/, "volumes/");
 
 /** Without a name the runtime makes an empty network. */
 function networkOf(directory: string): Buffer | undefined {
