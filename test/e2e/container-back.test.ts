@@ -104,8 +104,8 @@ class Container extends Place {
   start(): string | undefined {
     const image = `podman import -c 'CMD ["/bin/counter"]' - localhost/${this.name} < ${rootfs}`;
     const limits = "--ulimit nofile=1024:1024 --ulimit nproc=4096:4096";
-    const start = `podman --log-level error --runtime runc run -d --name ${this.name} --network none --hostname demo ${limits} localhost/${this.name}`;
-    const { status, stderr } = this.shell(`${image} && ${start}`);
+    const start = `podman --log-level error --runtime runc run -d --name ${this.name} --network none --hostname demo`;
+    const { status, stderr } = this.shell(`${image} && ${start} ${limits} localhost/${this.name}`);
     return status === 0 ? undefined : `podman runs no container here: ${stderr.split("\n").at(-2) ?? ""}`;
   }
 

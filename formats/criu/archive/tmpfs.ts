@@ -63,7 +63,10 @@ const mostMembers = 100_000;
  * @throws CrimgError `criu.tmpfs`
  */
 export async function readTmpfs(set: ImageSet): Promise<TmpfsContents> {
-  const isTar = (name: string): boolean => tmpfsTar.test(name) || name === sharedMemoryTar || name === rootDiffTar || volumeTar.test(name);
+  // Without mounts of its own a tree has no layer of its own either.
+  const hasMounts = [...set.names].some((name) => name.startsWith("mountpoints-"));
+  const isTar = (name: string): boolean =>
+    tmpfsTar.test(name) || name === sharedMemoryTar || (hasMounts && (name === rootDiffTar || volumeTar.test(name)));
   const names = [...set.names].filter(isTar).sort();
   if (names.length === 0) return { members: new Map(), fd: undefined };
   const fd = nameless();
