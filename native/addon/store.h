@@ -2,8 +2,9 @@
 /*
  * Storing pages: from a process or a file, through a buffer that stays in the processor's cache, one behind the other into a
  * file. Pages of zeros are left out, and pages that another file (the parent of an incremental image) has at a given place.
- * Any number of threads work on one job; each takes the next piece, and writes where the pieces before it end. A thread
- * knows that as soon as those have been read, so one reads while another writes.
+ * Any number of threads work on one job; each takes the next piece, and writes it where the pieces before it end. That is known
+ * when those have been read; until then a thread goes on with other pieces, as far as it has buffers, and does not sleep: on
+ * a busy machine it would wait for a processor each time, and so would whoever then waits for it.
  *
  * The job is an array of words that both sides see; the addresses in it stay valid until every thread is done.
  */
@@ -34,10 +35,14 @@ enum {
 	STORE_FRAMES,      /* address of int64_t[2 * count]: by piece, where its frame is in the file, and its bytes; 0: nothing is compressed */
 	STORE_FRAME_NEXT,  /* where the next frame goes; STORE_POSITION counts what it holds */
 	STORE_IN_PLACE,    /* parts go to their targets, pages of zeros become holes; nothing moves together */
+	STORE_LENGTHS,     /* address of int64_t[2 * count]: by piece, 1 + the bytes that it holds (0: not known), and those of its frame */
+	STORE_PLACES,      /* address of int64_t[count]: by piece before the ticket, where it goes */
+	STORE_LOCK,        /* 1: a thread is deciding places */
+	STORE_WRITER,      /* 1: a thread is writing */
 	STORE_WORDS
 };
 
-enum { STORE_BUFFER = 1 << 18, STORE_PAGE = 4096 };
+enum { STORE_BUFFER = 1 << 18, STORE_PAGE = 4096, STORE_SLOTS = 8 };
 
 /* What became of a page. */
 enum { STORE_ZERO, STORE_KEPT, STORE_IN_BASE };
@@ -56,12 +61,21 @@ struct store_part {
 };
 _Static_assert(sizeof(struct store_part) == 48, "store_part");
 
+/* A piece that has been read. */
+struct store_slot {
+	int64_t piece; /* -1: none */
+	int64_t written;
+	const uint8_t *bytes; /* in one of the two */
+	uint8_t *buffer, *frame;
+};
+
 /* What one thread works with. */
 struct store_lane {
 	int64_t *job;
-	uint8_t *buffer, *other;
-	uint8_t *frame; /* compressed */
+	uint8_t *buffer, *other; /* of the piece that is being read; for what another file has */
+	uint8_t *frame;          /* compressed */
 	struct lz4_table *table;
+	struct store_slot slots[STORE_SLOTS];
 	struct crc32c crc;
 };
 
@@ -272,24 +286,65 @@ static void store_fail(int64_t *job, int64_t piece, int64_t error)
 	call(__NR_futex, (int64_t)(uintptr_t)&job[STORE_TICKET], FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT32_MAX, 0);
 }
 
-/* Waits until the places of all pieces before are known. Returns 0 if this one is in vain. */
-static int store_turn(int64_t *job, int64_t piece)
+static void store_wake(int64_t *job)
+{
+	if (__atomic_load_n(&job[STORE_WAITING], __ATOMIC_SEQ_CST))
+		call(__NR_futex, (int64_t)(uintptr_t)&job[STORE_TICKET], FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT32_MAX, 0);
+}
+
+/* Places of the pieces that are next and whose lengths are known. */
+static void store_place(int64_t *job, const int64_t *lengths)
+{
+	int64_t *places = (int64_t *)(uintptr_t)job[STORE_PLACES], *frames = (int64_t *)(uintptr_t)job[STORE_FRAMES];
+	int64_t piece = job[STORE_TICKET], length;
+
+	for (; piece < job[STORE_COUNT] && (length = __atomic_load_n(&lengths[2 * piece], __ATOMIC_SEQ_CST)); piece++) {
+		int64_t written = lengths[2 * piece + 1];
+
+		places[piece] = job[STORE_POSITION];
+		job[STORE_POSITION] += length - 1;
+		if (!frames)
+			continue;
+		places[piece] = frames[2 * piece] = job[STORE_FRAME_NEXT];
+		frames[2 * piece + 1] = written;
+		/* Each begins with a page, so that what is not compressed can be mapped. */
+		job[STORE_FRAME_NEXT] += (written + STORE_PAGE - 1) / STORE_PAGE * STORE_PAGE;
+	}
+	__atomic_store_n(&job[STORE_TICKET], piece, __ATOMIC_SEQ_CST);
+}
+
+/* Says how long a piece is. Whoever holds the lock looks again when it has let it go. */
+static void store_publish(int64_t *job, int64_t piece, int64_t length, int64_t written)
+{
+	int64_t *lengths = (int64_t *)(uintptr_t)job[STORE_LENGTHS], next = piece;
+
+	lengths[2 * piece + 1] = written;
+	__atomic_store_n(&lengths[2 * piece], length + 1, __ATOMIC_SEQ_CST);
+	while (next < job[STORE_COUNT] && __atomic_load_n(&lengths[2 * next], __ATOMIC_SEQ_CST)) {
+		int64_t nobody = 0;
+
+		if (!__atomic_compare_exchange_n(&job[STORE_LOCK], &nobody, 1, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+			return;
+		store_place(job, lengths);
+		next = job[STORE_TICKET];
+		__atomic_store_n(&job[STORE_LOCK], 0, __ATOMIC_SEQ_CST);
+		store_wake(job);
+	}
+}
+
+/* Waits until the place of a piece is known, or it is in vain. */
+static void store_wait(int64_t *job, int64_t piece)
 {
 	static const struct __kernel_timespec soon = { 0, 5000000 };
+	int64_t now = __atomic_load_n(&job[STORE_TICKET], __ATOMIC_SEQ_CST);
+	const int64_t words[7] = { __NR_futex, (int64_t)(uintptr_t)&job[STORE_TICKET], FUTEX_WAIT | FUTEX_PRIVATE_FLAG,
+				   (int32_t)now, (int64_t)(uintptr_t)&soon, 0, 0 };
 
-	for (;;) {
-		int64_t now = load_word(&job[STORE_TICKET]);
-		const int64_t words[7] = { __NR_futex, (int64_t)(uintptr_t)&job[STORE_TICKET], FUTEX_WAIT | FUTEX_PRIVATE_FLAG,
-					   (int32_t)now, (int64_t)(uintptr_t)&soon, 0, 0 };
-
-		if (now == piece)
-			return 1;
-		if (load_word(&job[STORE_FAILED]) < piece || load_word(&job[STORE_STOP]))
-			return 0;
-		__atomic_fetch_add(&job[STORE_WAITING], 1, __ATOMIC_ACQ_REL);
-		raw_syscall(words);
-		__atomic_fetch_sub(&job[STORE_WAITING], 1, __ATOMIC_ACQ_REL);
-	}
+	if (now > piece)
+		return;
+	__atomic_fetch_add(&job[STORE_WAITING], 1, __ATOMIC_SEQ_CST);
+	raw_syscall(words);
+	__atomic_fetch_sub(&job[STORE_WAITING], 1, __ATOMIC_SEQ_CST);
 }
 
 /* Compresses what was packed, where that saves a page. Returns the bytes to be written from `*bytes`. */
@@ -306,77 +361,115 @@ static int64_t store_compress(struct store_lane *lane, int64_t length, const uin
 	return stored;
 }
 
-/* One piece. Returns 0 if the thread should end. */
-static int store_piece(struct store_lane *lane, int64_t piece)
+/* Reads a piece into a slot, and says how long it is. */
+static void store_take(struct store_lane *lane, struct store_slot *slot, int64_t piece)
 {
 	int64_t *job = lane->job;
 	const uint32_t *pieces = (const uint32_t *)(uintptr_t)job[STORE_PIECES];
 	struct store_part *parts = (struct store_part *)(uintptr_t)job[STORE_PARTS];
 	struct store_part *part = parts + pieces[piece], *end = parts + pieces[piece + 1];
-	int64_t result = piece == job[STORE_FAULT_PIECE] ? -EIO : store_read(lane, part, end), length, position, written;
-	int64_t *frames = (int64_t *)(uintptr_t)job[STORE_FRAMES];
-	const uint8_t *bytes = lane->buffer;
+	int64_t result, written;
 
+	lane->buffer = slot->buffer;
+	lane->frame = slot->frame;
+	result = piece == job[STORE_FAULT_PIECE] ? -EIO : store_read(lane, part, end);
 	if (!result)
 		result = job[STORE_IN_PLACE] ? store_in_place(lane, part, end) : store_pack(lane, part, end);
 	if (result < 0) {
 		store_fail(job, piece, result);
-		return 0;
+		return;
 	}
-	length = written = result;
-	if (frames)
-		written = store_compress(lane, length, &bytes);
-	if (!store_turn(job, piece))
-		return 0;
-	position = job[STORE_POSITION];
-	job[STORE_POSITION] = position + length;
-	if (frames) {
-		position = job[STORE_FRAME_NEXT];
-		frames[2 * piece] = position;
-		frames[2 * piece + 1] = written;
-		/* Each begins with a page, so that what is not compressed can be mapped. */
-		job[STORE_FRAME_NEXT] = position + (written + STORE_PAGE - 1) / STORE_PAGE * STORE_PAGE;
-	}
-	__atomic_store_n(&job[STORE_TICKET], piece + 1, __ATOMIC_RELEASE);
-	if (load_word(&job[STORE_WAITING]))
-		call(__NR_futex, (int64_t)(uintptr_t)&job[STORE_TICKET], FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT32_MAX, 0);
-	if (job[STORE_TARGET_FD] >= 0 && length && !job[STORE_IN_PLACE]) {
-		result = write_all(job[STORE_TARGET_FD], bytes, (uint64_t)written, (uint64_t)position);
-		if (result < 0) {
-			/* The places of later pieces are right all the same: whoever mends this one writes it to the same place. */
-			store_fail(job, piece, result);
-			return 0;
+	slot->bytes = slot->buffer;
+	written = result;
+	if (job[STORE_FRAMES])
+		written = store_compress(lane, result, &slot->bytes);
+	slot->piece = piece;
+	slot->written = result ? written : 0;
+	store_publish(job, piece, result, written);
+}
+
+/* Writes a piece whose place is known; the slot is free again. */
+static void store_write(struct store_lane *lane, struct store_slot *slot)
+{
+	int64_t *job = lane->job, piece = slot->piece;
+	const uint32_t *pieces = (const uint32_t *)(uintptr_t)job[STORE_PIECES];
+	const struct store_part *parts = (const struct store_part *)(uintptr_t)job[STORE_PARTS];
+	int64_t looked = 0, result = 0;
+
+	slot->piece = -1;
+	if (job[STORE_TARGET_FD] >= 0 && slot->written && !job[STORE_IN_PLACE])
+		result = write_all(job[STORE_TARGET_FD], slot->bytes, (uint64_t)slot->written,
+				   (uint64_t)((const int64_t *)(uintptr_t)job[STORE_PLACES])[piece]);
+	/* The places of later pieces are right all the same: whoever mends this one writes it to the same place. */
+	if (result < 0)
+		store_fail(job, piece, result);
+	for (uint32_t part = pieces[piece]; part < pieces[piece + 1]; part++) looked += whole_pages(parts[part].length) * STORE_PAGE;
+	__atomic_fetch_add(&job[STORE_DONE], looked, __ATOMIC_RELAXED);
+}
+
+/* Reads and writes until no piece is left, or those that are left are in vain. */
+static void store_work_off(struct store_lane *lane)
+{
+	int64_t *job = lane->job;
+	int is_last = 0, must_write = 0;
+
+	for (;;) {
+		int64_t ticket = __atomic_load_n(&job[STORE_TICKET], __ATOMIC_SEQ_CST), first = INT64_MAX, piece;
+		struct store_slot *room = 0;
+		int64_t nobody = 0;
+		/* Writes into one file exclude each other: who finds another at it reads on as long as there is room. */
+		int may_write = __atomic_compare_exchange_n(&job[STORE_WRITER], &nobody, 1, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+
+		if (load_word(&job[STORE_STOP]))
+			return;
+		for (struct store_slot *slot = lane->slots; slot < lane->slots + STORE_SLOTS; slot++) {
+			if (slot->piece >= 0 && slot->piece < ticket && (may_write || must_write))
+				store_write(lane, slot);
+			else if (slot->piece > load_word(&job[STORE_FAILED]))
+				slot->piece = -1;
+			if (slot->piece < 0)
+				room = room ? room : slot;
+			else if (slot->piece < first)
+				first = slot->piece;
+		}
+		if (may_write)
+			__atomic_store_n(&job[STORE_WRITER], 0, __ATOMIC_RELEASE);
+		must_write = !room || is_last;
+		if (room && !is_last) {
+			piece = __atomic_fetch_add(&job[STORE_NEXT], 1, __ATOMIC_ACQ_REL);
+			is_last = piece >= job[STORE_COUNT] || load_word(&job[STORE_FAILED]) < piece;
+			if (!is_last)
+				store_take(lane, room, piece);
+		} else if (first == INT64_MAX) {
+			return;
+		} else if (first >= ticket) {
+			store_wait(job, first);
 		}
 	}
-	for (int64_t looked = 0; part < end; part++) {
-		looked = whole_pages(part->length) * STORE_PAGE;
-		__atomic_fetch_add(&job[STORE_DONE], looked, __ATOMIC_RELAXED);
-	}
-	return 1;
 }
 
 /* A thread's part in a job, until no piece is left. Returns 0 or -errno if there is no memory. */
 static int64_t store_run(int64_t *job)
 {
-	const int64_t size = 2 * STORE_BUFFER + (job[STORE_FRAMES] ? STORE_BUFFER + (int64_t)sizeof(struct lz4_table) : 0);
-	const int64_t words[7] = { __NR_mmap, 0, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0 };
+	const int64_t of_slot = job[STORE_FRAMES] ? 2 * STORE_BUFFER : STORE_BUFFER;
+	const int64_t size = STORE_BUFFER + STORE_SLOTS * of_slot + (job[STORE_FRAMES] ? (int64_t)sizeof(struct lz4_table) : 0);
+	/* Most of the time one buffer is enough: the others are made when they are needed. */
+	const int64_t words[7] = { __NR_mmap, 0, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0 };
 	int64_t memory = raw_syscall(words);
 	struct store_lane lane;
 
 	if (memory < 0)
 		return memory;
 	lane.job = job;
-	lane.buffer = (uint8_t *)(uintptr_t)memory;
-	lane.other = lane.buffer + STORE_BUFFER;
-	lane.frame = lane.other + STORE_BUFFER;
-	lane.table = (struct lz4_table *)(void *)(lane.frame + STORE_BUFFER);
-	crc32c_look(&lane.crc);
-	for (;;) {
-		int64_t piece = __atomic_fetch_add(&job[STORE_NEXT], 1, __ATOMIC_ACQ_REL);
-
-		if (piece >= job[STORE_COUNT] || load_word(&job[STORE_STOP]) || load_word(&job[STORE_FAILED]) < piece || !store_piece(&lane, piece))
-			break;
+	lane.other = (uint8_t *)(uintptr_t)memory;
+	for (int i = 0; i < STORE_SLOTS; i++) {
+		lane.slots[i].piece = -1;
+		lane.slots[i].buffer = lane.other + STORE_BUFFER + i * of_slot;
+		lane.slots[i].frame = lane.slots[i].buffer + STORE_BUFFER;
 	}
+	lane.table = (struct lz4_table *)(void *)(lane.other + STORE_BUFFER + STORE_SLOTS * of_slot);
+	crc32c_look(&lane.crc);
+	store_work_off(&lane);
 	call(__NR_munmap, memory, size, 0, 0);
 	return 0;
 }

@@ -31,7 +31,11 @@ const word = {
   frames: 17,
   frameNext: 18,
   inPlace: 19,
-  length: 20,
+  lengths: 20,
+  places: 21,
+  lock: 22,
+  writer: 23,
+  length: 24,
 } as const;
 
 /** What became of a page. */
@@ -168,6 +172,8 @@ export interface StoreJobOptions {
 export class StoreJob {
   readonly #words = new BigInt64Array(word.length);
   readonly #pieces: Uint32Array;
+  readonly #lengths: BigInt64Array;
+  readonly #places: BigInt64Array;
   /** By piece, where jobs compress: where its frame is in the file, and its bytes. */
   readonly frames: BigInt64Array | undefined;
 
@@ -177,6 +183,8 @@ export class StoreJob {
    */
   constructor(parts: PartList, pieces: readonly number[], options: StoreJobOptions) {
     this.#pieces = Uint32Array.from(pieces);
+    this.#lengths = new BigInt64Array(2 * pieces.length);
+    this.#places = new BigInt64Array(pieces.length);
     const set = (index: number, value: number | bigint): void => {
       this.#words[index] = BigInt(value);
     };
@@ -191,6 +199,8 @@ export class StoreJob {
     set(word.position, options.position ?? 0);
     set(word.inPlace, options.position === undefined ? 1 : 0);
     set(word.failed, this.count);
+    set(word.lengths, addressOf(this.#lengths));
+    set(word.places, addressOf(this.#places));
     if (options.frameNext !== undefined && this.count > 0) {
       this.frames = new BigInt64Array(2 * this.count);
       set(word.frames, addressOf(this.frames));
