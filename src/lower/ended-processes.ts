@@ -39,7 +39,10 @@ export class EndedProcesses {
     const [child, after] = [b.label(`stand-in ${pid}`), b.label(`after stand-in ${pid}`)];
     const shared = b.endingPid(`stand-in for ${pid}`);
     const result = b.slot(`pid of stand-in ${pid}`);
-    l.processes.fork({ pid, flags: 0, exitSignal: SIG.chld, shared, what: `a stand-in for process ${pid}, which is gone` }, child);
+    l.processes.fork(
+      { pid, flags: 0, exitSignal: this.l.own === undefined ? SIG.chld : 0, shared, what: `a stand-in for process ${pid}, which is gone` },
+      child,
+    );
     b.compute(result, "move", shared.u4);
     b.jump(after);
     b.place(child);
@@ -52,7 +55,7 @@ export class EndedProcesses {
     return result;
   }
 
-  /** Ops of the first process when every task stands in its directory. */
+  /** Ops of the first process when every task stands in its directory; of the root, where that has made them. */
   finish(): void {
     const { builder: b } = this.l;
     for (const [pid, result] of this.#made) {

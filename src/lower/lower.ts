@@ -178,7 +178,7 @@ export function lowerCheckpoint(checkpoint: Checkpoint, options: LowerOptions): 
   };
   if (l.objects.hasLate || descriptors.hasSettling || l.ended.isUsed) {
     b.wait(l.descriptorsPlaced, t.counts.living);
-    l.ended.finish();
+    if (own === undefined) l.ended.finish();
     l.objects.finishLate();
   }
   devices?.keepGoing();

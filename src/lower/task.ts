@@ -91,6 +91,7 @@ export function lowerTask(t: TreeLowering, plan: TaskPlan): void {
     }
     b.count(l.descriptorsPlaced);
     if (t.counts.living > 1) b.wait(l.descriptorsPlaced, t.counts.living);
+    if (l.own !== undefined && plan.task === t.tree.root && l.ended.isUsed) l.ended.finish();
     t.descriptors.finishDescriptors(plan.task);
     l.semaphores.undo(plan.task);
     setForegroundGroup(l, t.tree, plan);

@@ -17,6 +17,7 @@ import {
   tryReadlink,
   tryReadSmall,
 } from "../../native/index.js";
+import type { TreeView } from "../namespaces/view.js";
 import type { Collecting, Description } from "./context.js";
 import { parseFdInfo } from "./fdinfo.js";
 
@@ -56,9 +57,10 @@ const kernelDevice = ({ devMajor, devMinor }: { readonly devMajor: number; reado
  * has one. Undefined if it was not found. The caller closes `fd`.
  */
 export function findInode(collecting: Collecting, name: InodeName, asSeenBy: Description): Description | undefined {
-  const byHandle = openByHandle(name);
+  const { view } = collecting.context;
+  const byHandle = openByHandle(name, view);
   const fd =
-    byHandle !== undefined && hasName(byHandle) ? byHandle : (openOwn(collecting, name) ?? openByPath(collecting, name) ?? byHandle);
+    byHandle !== undefined && hasName(byHandle, view) ? byHandle : (openOwn(collecting, name) ?? openByPath(collecting, name) ?? byHandle);
   if (byHandle !== undefined && byHandle !== fd) close(byHandle);
   return fd === undefined ? undefined : describe(fd, asSeenBy);
 }
@@ -90,11 +92,12 @@ function isIt(fd: number, { ino, device, handle }: InodeName): boolean {
 }
 
 /** Whether the name that /proc shows of a descriptor leads to what it is of. */
-function hasName(fd: number): boolean {
+function hasName(fd: number, view: TreeView): boolean {
   const link = tryReadlink(`/proc/self/fd/${fd}`);
   const own = tryFstat(fd);
   if (link === undefined || typeof own === "number") return false;
-  const other = tryOpen(link, openFlag.PATH | openFlag.NOFOLLOW);
+  const info = parseFdInfo(tryReadSmall(`/proc/self/fdinfo/${fd}`)?.toString("latin1") ?? "");
+  const other = tryOpen(view.pathBytes(link, view.spaceOfMount(info?.mountId ?? 0)), openFlag.PATH | openFlag.NOFOLLOW);
   if (failed(other)) return false;
   const found = tryFstat(other);
   close(other);
@@ -107,19 +110,26 @@ interface Mount {
   readonly path: Buffer;
 }
 
-/** Mounts as crimg sees them. */
-function mounts(): Mount[] {
-  const table = tryReadSmall("/proc/self/mountinfo")?.toString("latin1") ?? "";
+/** Mounts of the tree's own namespaces as crimg reaches them; of crimg's, where it has none. */
+function mounts(view?: TreeView): Mount[] {
+  const spaces = view?.spaces ?? [];
+  if (spaces.length === 0) return mountsOf("self", "");
+  return spaces.flatMap(({ process }) => mountsOf(process.pid, `/proc/${process.pid}/root`));
+}
+
+function mountsOf(pid: number | "self", prefix: string): Mount[] {
+  const table = tryReadSmall(`/proc/${pid}/mountinfo`)?.toString("latin1") ?? "";
   return table.split("\n").flatMap((line) => {
     const [id, , numbers = "", , escaped = ""] = line.split(" ");
     const [devMajor = -1, devMinor = -1] = numbers.split(":").map(Number);
     if (escaped === "") return [];
     const path = escaped.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(parseInt(octal, 8)));
-    return [{ id: Number(id), device: kernelDevice({ devMajor, devMinor }), path: Buffer.from(path, "latin1") }];
+    return [{ id: Number(id), device: kernelDevice({ devMajor, devMinor }), path: Buffer.from(prefix + path, "latin1") }];
   });
 }
 
-const mountPoints = (device: number): Buffer[] => mounts().flatMap((mount) => (mount.device === device ? [mount.path] : []));
+const mountPoints = (device: number, view: TreeView): Buffer[] =>
+  mounts(view).flatMap((mount) => (mount.device === device ? [mount.path] : []));
 
 /** Where the first mount is that fits (its id, and the kernel's number of its device). */
 export function findMount(fits: (id: number, device: number) => boolean): Buffer | undefined {
@@ -133,14 +143,14 @@ export function openPath(path: Uint8Array, asSeenBy: Description): Description |
 }
 
 /** open_by_handle_at(2): needs CAP_DAC_READ_SEARCH. Prefers a mount under which the inode has a name. */
-function openByHandle({ device, handle, ...name }: InodeName): number | undefined {
+function openByHandle({ device, handle, ...name }: InodeName, view: TreeView): number | undefined {
   if (handle === undefined) return undefined;
   const structure = Buffer.alloc(8 + handle.bytes.length);
   structure.writeUInt32LE(handle.bytes.length, 0);
   structure.writeInt32LE(handle.type, 4);
   handle.bytes.copy(structure, 8);
   let nameless: number | undefined;
-  for (const point of mountPoints(device)) {
+  for (const point of mountPoints(device, view)) {
     const mount = tryOpen(point, openFlag.RDONLY | openFlag.NONBLOCK);
     if (failed(mount)) continue;
     const fd = tryCall("open_by_handle_at", mount, structure, openFlag.PATH | openFlag.NOFOLLOW | openFlag.CLOEXEC);
@@ -152,7 +162,7 @@ function openByHandle({ device, handle, ...name }: InodeName): number | undefine
     }
     if (nameless !== undefined) close(nameless);
     nameless = fd;
-    if (hasName(fd)) return fd;
+    if (hasName(fd, view)) return fd;
   }
   return nameless;
 }
@@ -167,13 +177,14 @@ function openOwn({ descriptions }: Collecting, name: InodeName): number | undefi
 
 /** Paths of the tree, those above them, what lies in them, and what lies below its current directories. */
 function openByPath(collecting: Collecting, name: InodeName): number | undefined {
-  const paths = new Set(mountPoints(name.device).map(decodeText));
+  const { view } = collecting.context;
+  const paths = new Set(view.spaces.length > 0 ? [] : mountPoints(name.device, view).map(decodeText));
   for (const path of pathsOfTree(collecting)) {
     for (let at = path; at.length > 0; at = at.slice(0, at.lastIndexOf("/"))) paths.add(at);
     paths.add("/");
   }
   const matching = (path: string): number | undefined => {
-    const fd = tryOpen(encodeText(path), openFlag.PATH | openFlag.NOFOLLOW);
+    const fd = tryOpen(encodeText(view.path(path)), openFlag.PATH | openFlag.NOFOLLOW);
     if (failed(fd)) return undefined;
     if (isIt(fd, name)) return fd;
     close(fd);
@@ -189,7 +200,7 @@ function openByPath(collecting: Collecting, name: InodeName): number | undefined
   let left = mostEntries;
   for (let directory = queue.shift(); directory !== undefined && left > 0; directory = queue.shift()) {
     if (/^\/(proc|sys|dev)(\/|$)/.test(directory)) continue;
-    const names = tryListDirectory(directory);
+    const names = tryListDirectory(view.path(directory));
     if (typeof names === "number") continue;
     left -= names.length;
     for (const entry of names) {

@@ -70,6 +70,11 @@ export class TreeView {
   #network: DumpedProcess | undefined;
   #ipc: DumpedProcess | undefined;
 
+  /** Mount namespaces of the tree's own, that of its root first. */
+  get spaces(): readonly MountSpace[] {
+    return this.#spaces;
+  }
+
   /** Paths of a mount namespace are reached through the root directory of this process; without another word, those of the first. */
   throughRootOf(process: DumpedProcess, namespace: number): MountSpace {
     const space = { process, namespace, mounts: new Map(mountInfoOf(process.pid).map(({ id, root }) => [id, root])) };
