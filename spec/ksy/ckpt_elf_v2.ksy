@@ -452,6 +452,16 @@ types:
       - { id: namespace, type: u4, -crimg-ref: namespaces, doc: "Where." }
       - { id: reserved, type: u4, doc: "Zero." }
       - { id: message, type: blob_ref, -crimg-format: hex, doc: "struct rtmsg and its attributes, as RTM_NEWROUTE takes them." }
+  sysctl:
+    -crimg-table: 133
+    -crimg-name: sysctls
+    doc: A setting of a network or ipc namespace that is another than in a new one (sysctl(8)).
+    seq:
+      - { id: namespace, type: u4, -crimg-ref: namespaces, doc: "Where." }
+      - { id: reserved, type: u4, doc: "Zero." }
+      - { id: path, type: str_ref, doc: "From /proc/sys, such as 'net/ipv4/ip_forward'." }
+      - { id: value, type: str_ref, doc: "As it reads, without the line's end." }
+
   object_namespace:
     -crimg-table: 132
     -crimg-name: object_namespaces

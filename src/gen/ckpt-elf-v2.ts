@@ -106,6 +106,7 @@ import {
   type SocketMessageRow,
   type SocketOptionRow,
   type SocketRow,
+  type SysctlRow,
   type SysvMessageRow,
   type SysvQueueRow,
   type SysvSegmentRow,
@@ -866,6 +867,27 @@ export function writeNetworkRouteRow(writer: ByteWriter, row: NetworkRouteRow, h
   writer.u4(row.namespace, "namespace");
   writer.zeros(4);
   heaps.blob(writer, row.message, "message");
+}
+
+/** Bytes of a sysctl record. */
+export const sysctlRowSize = 16;
+
+/** Reads a sysctl record at the reader's position. */
+export function readSysctlRow(reader: ByteReader, heaps: HeapReader): SysctlRow {
+  reader.need(sysctlRowSize, "sysctl");
+  const namespace = reader.u4();
+  reader.skip(4);
+  const path = heaps.text(reader, "path");
+  const value = heaps.text(reader, "value");
+  return { namespace, path, value };
+}
+
+/** Appends a sysctl record. */
+export function writeSysctlRow(writer: ByteWriter, row: SysctlRow, heaps: HeapWriter): void {
+  writer.u4(row.namespace, "namespace");
+  writer.zeros(4);
+  heaps.text(writer, row.path, "path");
+  heaps.text(writer, row.value, "value");
 }
 
 /** Bytes of a object_namespace record. */
@@ -2290,4 +2312,5 @@ export const rowCodecs: { readonly [Name in keyof Tables]: RowCodec<Tables[Name]
   networkRoutes: { read: readNetworkRouteRow, write: writeNetworkRouteRow },
   vdsoImages: { read: readVdsoImageRow, write: writeVdsoImageRow },
   objectNamespaces: { read: readObjectNamespaceRow, write: writeObjectNamespaceRow },
+  sysctls: { read: readSysctlRow, write: writeSysctlRow },
 };

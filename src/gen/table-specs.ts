@@ -1285,4 +1285,17 @@ export const tableSpecs: readonly TableSpec[] = [
       { id: "namespace", name: "namespace", wire: "u4", offset: 4, size: 4, ref: "namespaces", doc: "Where; of kind mount." },
     ],
   },
+  {
+    kind: 133,
+    tableId: "sysctls",
+    table: "sysctls",
+    id: "sysctl",
+    size: 16,
+    doc: "A setting of a network or ipc namespace that is another than in a new one (sysctl(8)).",
+    fields: [
+      { id: "namespace", name: "namespace", wire: "u4", offset: 0, size: 4, ref: "namespaces", doc: "Where." },
+      { id: "path", name: "path", wire: "str_ref", offset: 8, size: 4, doc: "From /proc/sys, such as 'net/ipv4/ip_forward'." },
+      { id: "value", name: "value", wire: "str_ref", offset: 12, size: 4, doc: "As it reads, without the line's end." },
+    ],
+  },
 ];

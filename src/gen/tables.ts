@@ -2979,6 +2979,26 @@ export function objectNamespaceRow(fields: Partial<ObjectNamespaceRow> = {}): Ob
   };
 }
 
+/** A setting of a network or ipc namespace that is another than in a new one (sysctl(8)). */
+export interface SysctlRow {
+  /** Where. */
+  readonly namespace: number;
+  /** From /proc/sys, such as 'net/ipv4/ip_forward'. */
+  readonly path: string;
+  /** As it reads, without the line's end. */
+  readonly value: string;
+}
+
+/** A SysctlRow; what is not given is zero, empty or none. */
+export function sysctlRow(fields: Partial<SysctlRow> = {}): SysctlRow {
+  return {
+    namespace: 0,
+    path: "",
+    value: "",
+    ...fields,
+  };
+}
+
 /** All tables; a row is referred to by its index. */
 export interface Tables {
   readonly checkpoint: readonly CheckpointRow[];
@@ -3050,6 +3070,7 @@ export interface Tables {
   readonly networkRoutes: readonly NetworkRouteRow[];
   readonly vdsoImages: readonly VdsoImageRow[];
   readonly objectNamespaces: readonly ObjectNamespaceRow[];
+  readonly sysctls: readonly SysctlRow[];
 }
 
 export type TableName = keyof Tables;
@@ -3129,5 +3150,6 @@ export function emptyTables(): MutableTables {
     networkRoutes: [],
     vdsoImages: [],
     objectNamespaces: [],
+    sysctls: [],
   };
 }

@@ -24,7 +24,12 @@ export class MountCollector {
     const { tables, blockers } = this.context;
     const base = this.#planned.length;
     const before = [...this.#planned];
-    const planned = planMounts({ theirs: mountInfoOf(process.pid), ours: this.#ours, externals: this.externals, before }, namespace);
+    // The paths are those that the root of the tree knows.
+    const isFirst = base === 0;
+    const planned = planMounts(
+      { theirs: mountInfoOf(process.pid), ours: this.#ours, externals: isFirst ? this.externals : new Map(), before },
+      namespace,
+    );
     this.#planned.push(...planned);
     const refuseMount = (problem: string): void =>
       blockers.add(refusal("mount", `process ${process.pid} (${process.name}): ${problem}`, { hint: "Unmount it there, and dump again." }));

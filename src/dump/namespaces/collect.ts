@@ -17,6 +17,7 @@ import { readIdMaps } from "./ids.js";
 import { MountCollector } from "./collect-mounts.js";
 import { namespaceLink } from "./own-resume.js";
 import { type NamespaceKind, namespaceKinds, namespaceRules } from "./kinds.js";
+import { collectSysctls } from "./sysctls.js";
 import { collectNetwork } from "./network.js";
 import { mayEnterIpc } from "./view.js";
 import { inodeOf, ownerOf, ownerUid, parentOf } from "./owner.js";
@@ -58,6 +59,7 @@ export function collectNamespaces(
         blockers.attempt(() => mounts.collect(space.process, row));
       }
       if (kind === "net") blockers.attempt(() => addNetwork(context, first, row));
+      if (kind === "net" || kind === "ipc") blockers.attempt(() => collectSysctls(tables, first.pid, kind, row));
       if (kind === "ipc") {
         if (mayEnterIpc(root.pid)) context.view.throughIpcOf(root);
         else blockers.attempt(() => assertEmptyIpc(root));

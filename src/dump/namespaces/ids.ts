@@ -66,6 +66,16 @@ export function takeIdsInside(tables: MutableTables, maps: readonly IdMapRow[]):
   change(tables.sysvSemaphoreSets, owners);
   change(tables.sysvQueues, owners);
   change(tables.mounts, (row) => ({ ...row, options: optionsInside(row.options, uid, gid) }));
+  change(tables.sysctls, (row) => {
+    if (row.path !== "net/ipv4/ping_group_range") return row;
+    return {
+      ...row,
+      value: row.value
+        .split(/\s+/)
+        .map((id) => gid(Number(id)))
+        .join(" "),
+    };
+  });
   change(tables.mountEntries, (row) => ({ ...row, uid: uid(row.uid), gid: gid(row.gid) }));
   change(tables.terminals, (row) => ({ ...row, uid: uid(row.uid), gid: gid(row.gid) }));
 }

@@ -22,6 +22,7 @@ import { cloneArgsSize } from "../process.js";
 import { reportRehearsal } from "../rehearsal.js";
 import { makeMounts } from "./mounts.js";
 import { makeNetwork } from "./network.js";
+import { setSysctls } from "./sysctls.js";
 import { enterNamespace, keepOwn } from "./several.js";
 import type { OwnNamespacesPlan } from "./plan.js";
 
@@ -88,7 +89,11 @@ export function enterOwnNamespaces(l: Lowering, parts: EnterParts): OwnNamespace
     enterUser(l, { plan, euid, userMade, mapped });
     unshare(l, plan.innerFlags);
     if (plan.set.uts !== undefined) setNames(l, plan.set.uts);
-    if (plan.set.network !== undefined) makeNetwork(l, plan.set.network);
+    if (plan.set.network !== undefined) {
+      makeNetwork(l, plan.set.network);
+      setSysctls(l, plan.set.network);
+    }
+    if (plan.set.ipc !== undefined) setSysctls(l, plan.set.ipc);
     continueClocks(l);
     enterClocks(l);
     if (plan.hasPids) b.syscall("unshare", [CLONE.newpid], { message: "make a pid namespace" });

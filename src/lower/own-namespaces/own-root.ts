@@ -298,7 +298,10 @@ class Yard {
     } else if (holdsContent(this.l, index)) {
       clone(this.#pathOf(index), `bind the file to ${row.point}`);
     } else {
-      const source = row.origin === "external" ? externalSource(row, index) : row.source;
+      // Whoever named it at the dump gives it at the resume.
+      const isLater = row.origin === "external" && row.source === "" && row.name !== "";
+      if (isLater) b.fail(`nobody says what is to be mounted at ${row.point}`, `resume with crimg exec --mount ${row.name}=PATH`);
+      const source = isLater ? undefined : row.origin === "external" ? externalSource(row, index) : row.source;
       if (source !== undefined) clone(source, `bind ${source} to ${row.point}`);
     }
     const isOfMachine = row.origin !== "rootfs" && row.sameAs === null && row.origin !== "made";

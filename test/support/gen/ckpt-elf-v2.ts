@@ -109,6 +109,7 @@ import {
   readSocketMessageRow,
   readSocketOptionRow,
   readSocketRow,
+  readSysctlRow,
   readSysvMessageRow,
   readSysvQueueRow,
   readSysvSegmentRow,
@@ -134,6 +135,7 @@ import {
   socketMessageRowSize,
   socketOptionRowSize,
   socketRowSize,
+  sysctlRowSize,
   sysvMessageRowSize,
   sysvQueueRowSize,
   sysvSegmentRowSize,
@@ -207,6 +209,7 @@ import {
   writeSocketMessageRow,
   writeSocketOptionRow,
   writeSocketRow,
+  writeSysctlRow,
   writeSysvMessageRow,
   writeSysvQueueRow,
   writeSysvSegmentRow,
@@ -284,6 +287,7 @@ import type {
   SocketMessageRow,
   SocketOptionRow,
   SocketRow,
+  SysctlRow,
   SysvMessageRow,
   SysvQueueRow,
   SysvSegmentRow,
@@ -575,6 +579,12 @@ export const networkAddressArbitrary: fc.Arbitrary<NetworkAddressRow> = fc.recor
 export const networkRouteArbitrary: fc.Arbitrary<NetworkRouteRow> = fc.record({
   namespace: u4,
   message: bytes(0, 20),
+});
+
+export const sysctlArbitrary: fc.Arbitrary<SysctlRow> = fc.record({
+  namespace: u4,
+  path: text(20),
+  value: text(20),
 });
 
 export const objectNamespaceArbitrary: fc.Arbitrary<ObjectNamespaceRow> = fc.record({
@@ -1082,6 +1092,7 @@ export const codecCases: readonly CodecCase[] = [
   codecCase("ckpt_elf_v2::network_device", networkDeviceRowSize, networkDeviceArbitrary, readNetworkDeviceRow, writeNetworkDeviceRow),
   codecCase("ckpt_elf_v2::network_address", networkAddressRowSize, networkAddressArbitrary, readNetworkAddressRow, writeNetworkAddressRow),
   codecCase("ckpt_elf_v2::network_route", networkRouteRowSize, networkRouteArbitrary, readNetworkRouteRow, writeNetworkRouteRow),
+  codecCase("ckpt_elf_v2::sysctl", sysctlRowSize, sysctlArbitrary, readSysctlRow, writeSysctlRow),
   codecCase("ckpt_elf_v2::object_namespace", objectNamespaceRowSize, objectNamespaceArbitrary, readObjectNamespaceRow, writeObjectNamespaceRow),
   codecCase("ckpt_elf_v2::thread_directory", threadDirectoryRowSize, threadDirectoryArbitrary, readThreadDirectoryRow, writeThreadDirectoryRow),
   codecCase("ckpt_elf_v2::outside_pidfd", outsidePidfdRowSize, outsidePidfdArbitrary, readOutsidePidfdRow, writeOutsidePidfdRow),
@@ -1205,4 +1216,5 @@ export const rowArbitraries: { readonly [Name in keyof Tables]: fc.Arbitrary<Tab
   networkRoutes: networkRouteArbitrary,
   vdsoImages: vdsoImageArbitrary,
   objectNamespaces: objectNamespaceArbitrary,
+  sysctls: sysctlArbitrary,
 };
