@@ -15,7 +15,7 @@ import type { LazyMemory } from "./lazy.js";
 import type { ObjectOpener } from "./objects.js";
 import type { Slot } from "./operands.js";
 import type { OtherVdso } from "./other-vdso.js";
-import { firstEndingAfter } from "./page-loading.js";
+import { ExtentCursor, firstEndingAfter } from "./page-loading.js";
 import type { ProgramBuilder } from "./program-builder.js";
 import { mapRings, type RingMapping } from "./ring-mappings.js";
 import { type ReadingParts, readPages } from "./read-pages.js";
@@ -57,10 +57,11 @@ export function lowerMemory(parts: MemoryParts & ReadingParts, mmIndex: number, 
   const extents = withoutRanges(checkpoint.extentsOf({ mm: mmIndex }), inherited?.shared ?? []).filter(
     ({ address, length }) => !droppable.some((vma) => address >= vma.start && address + length <= vma.end),
   );
+  const cursor = new ExtentCursor(extents);
   const plans = planVmas(
     vmas,
     (vma) => {
-      const extent = extents[firstEndingAfter(extents, vma.start)];
+      const extent = cursor.endingAfter(vma.start);
       return extent !== undefined && extent.address < vma.end;
     },
     { isMerged: mm.memoryMerge === 1 },

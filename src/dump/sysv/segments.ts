@@ -20,7 +20,7 @@ export function collectSegments(context: DumpContext, users: SystemVUsers, mappe
   const attached = new Map<number, { count: number; key: number }>();
   for (const { vmas } of mapped) {
     for (const { mapping } of vmas) {
-      if (!isSegment(mapping)) continue;
+      if (mapping.isNameless || !isSegment(mapping)) continue;
       const id = Number(mapping.ino);
       const known = attached.get(id);
       // Removal makes the key IPC_PRIVATE; the name keeps the one that it was made with.
