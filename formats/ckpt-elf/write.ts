@@ -146,15 +146,16 @@ async function writeOn(whole: Checkpoint, output: Output, options: WriteOptions,
   // As if no page were zero: then everything is known. Where one is, the second time takes much less.
   let guess: ImageTail | undefined;
   try {
-    if (plan.total >= worthGuess) guess = tailOf(checkpoint, guessedExtents(checkpoint, plan, firstPage));
+    if (plan.total >= worthGuess && !isLongToDerive(checkpoint, plan.total))
+      guess = tailOf(checkpoint, guessedExtents(checkpoint, plan, firstPage));
   } catch (error) {
     abort.abort();
     await storing.catch(() => undefined);
     throw error;
   }
   const runs = await storing;
-  const isGuessed = guess !== undefined && runs.end === Number(firstPage + storedLength(plan));
-  const tail = isGuessed && guess !== undefined ? guess : tailOf(checkpoint, extentsOf(checkpoint, storedParts(checkpoint, plan, runs)));
+  if (runs.end !== Number(firstPage + storedLength(plan))) guess = undefined;
+  const tail = guess ?? tailOf(checkpoint, extentsOf(checkpoint, storedParts(checkpoint, plan, runs)));
   const { chunks } = tail;
   if (chunks.count !== runs.sums.length) throw new Error(`${chunks.count} chunks have ${runs.sums.length} checksums`);
   chunks.sums.set(runs.sums);
@@ -208,6 +209,18 @@ async function writeCompressed(checkpoint: Checkpoint, output: Output, options: 
   putProgramSums(tail.program, chunks, interpreter.checksum);
   const end = frames.length > 0 ? runs.endOfFrames : runs.end;
   writeTail(tail, fd, BigInt(end), { interpreter, helper, firstPage }, BigInt(runs.end));
+}
+
+/** Nanoseconds that it takes to derive what a restore program has for a row, and to store a byte: roughly. */
+const nsOf = { thread: 120_000, vma: 10_000, file: 40_000, byte: 1 } as const;
+
+/**
+ * Whether deriving the tables and the program takes so much longer than storing the pages that it is better done once, when
+ * it is known which pages are zero: then little would be gained by doing it meanwhile, and much lost by doing it twice.
+ */
+function isLongToDerive({ tables: { threads, vmas, files } }: Checkpoint, bytes: bigint): boolean {
+  const derive = threads.length * nsOf.thread + vmas.length * nsOf.vma + files.length * nsOf.file;
+  return derive > 8 * nsOf.byte * Number(bytes);
 }
 
 function withParents(checkpoint: Checkpoint, parents: readonly ParentRow[]): Checkpoint {

@@ -126,7 +126,8 @@ export class ExtentCursor {
     const { extents } = this;
     const before = extents[this.#next - 1];
     if (before !== undefined && before.address + before.length > address) this.#next = firstEndingAfter(extents, address);
-    for (let extent = extents[this.#next]; extent !== undefined && extent.address + extent.length <= address; ) extent = extents[++this.#next];
+    for (let extent = extents[this.#next]; extent !== undefined && extent.address + extent.length <= address; )
+      extent = extents[++this.#next];
     return extents[this.#next];
   }
 }
