@@ -2,7 +2,19 @@
 /** Checkpoints that Podman and runc made become executables that go on as the containers did, without their engine. */
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
-import { chmodSync, chownSync, closeSync, mkdirSync, openSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  closeSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import test, { type TestContext } from "node:test";
 import { crimg, endTree, run, temporaryDirectory, treeOf, until } from "../support/processes.js";
@@ -220,5 +232,39 @@ for (const {
     const running = await resumed(t, image, [], as);
     assertGoesOn(running.lines(), truth.last_number_printed + 1);
     assertTrue(running, truth);
+  });
+}
+
+for (const how of ["a directory as its root", "one file"]) {
+  test(`a resumed container is dumped and goes on again, with ${how}, for root`, { skip, timeout: 90_000 }, async (t) => {
+    const truth = truths[volume.truth] ?? assert.fail();
+    const to = temporaryDirectory(t);
+    const image = join(to, "image.elf");
+    const files = unpackedRoot(to);
+    writeFileSync(join(files, "etc/old"), "old\n");
+    const options = how === "one file" ? ["--bundle"] : [];
+    const converted = crimg("convert", join(directory, volume.file), image, "--rootfs", files, ...(volume.mounts ?? []), ...options);
+    assert.equal(converted.status, 0, converted.stderr);
+    const first = await resumed(t, image);
+    const inside = (path: string): string => `/proc/${first.pid}/root${path}`;
+    // What the program has in its own layer now: a new file, one changed, one removed.
+    writeFileSync(inside("/var/new"), "new\n");
+    rmSync(inside("/etc/old"), { force: true });
+    writeFileSync(inside("/bin/counter.txt"), "counts\n");
+    const again = join(to, "again.elf");
+    const dumped = crimg("dump", String(first.pid), "-o", again, "--ignore", "cgroup");
+    assert.equal(dumped.status, 0, dumped.stderr);
+    const last = Number(first.lines().at(-1));
+    assert.deepEqual(
+      [...first.lines()].map(Number),
+      Array.from({ length: last - truth.last_number_printed }, (_, index) => truth.last_number_printed + 1 + index),
+    );
+    if (how === "one file") rmSync(files, { recursive: true });
+    const second = await resumed(t, again);
+    assertGoesOn(second.lines(), last + 1);
+    assert.equal(readFileSync(`/proc/${second.pid}/root/var/new`, "utf8"), "new\n");
+    assert.equal(readFileSync(`/proc/${second.pid}/root/bin/counter.txt`, "utf8"), "counts\n");
+    assert.ok(!readdirSync(`/proc/${second.pid}/root/etc`).includes("old"));
+    assert.deepEqual(readdirSync(`/proc/${second.pid}/root/var/demo`), ["written.dat"]);
   });
 }

@@ -6,7 +6,7 @@ import type { DumpContext, DumpedProcess } from "../context.js";
 import { refusal } from "../refusal.js";
 import { mountInfoOf } from "./mountinfo.js";
 import { collectFile, collectRemoved, collectTmpfs } from "./tmpfs.js";
-import { type PlannedMount, planMounts } from "./mounts.js";
+import { directoryBelow, type PlannedMount, planMounts } from "./mounts.js";
 
 /** Fills the tables of one namespace after the other, that of the root first. */
 export class MountCollector {
@@ -33,7 +33,8 @@ export class MountCollector {
     this.#planned.push(...planned);
     const refuseMount = (problem: string): void =>
       blockers.add(refusal("mount", `process ${process.pid} (${process.name}): ${problem}`, { hint: "Unmount it there, and dump again." }));
-    const hasOwnRoot = this.#planned[0]?.row.origin === "rootfs";
+    const root = this.#planned[0];
+    const hasOwnRoot = root?.row.origin === "rootfs" || root?.row.origin === "made";
     if (base > 0 && !hasOwnRoot) {
       throw refusal(
         "mount-namespace",
@@ -58,6 +59,8 @@ export class MountCollector {
         refuseMount(`${row.point}: a part of a tmpfs that is mounted nowhere else`);
       }
     }
+    const below = root === undefined || root.row.origin !== "rootfs" ? undefined : directoryBelow(root.info);
+    if (base === 0 && below !== undefined) blockers.attempt(() => collectTmpfs(this.context, process, 0, below));
     for (const index of filled) blockers.attempt(() => collectTmpfs(this.context, process, index));
   }
 }

@@ -70,7 +70,7 @@ export function mountInfoOf(pid: number | "self"): MountInfo[] {
 }
 
 /** The kernel writes space, tab, newline and backslash as three octal digits. */
-function unescapeOctal(text: string): string {
+export function unescapeOctal(text: string): string {
   const bytes = text.replaceAll(/\\([0-7]{3})/g, (_, digits: string) => String.fromCharCode(Number.parseInt(digits, 8)));
   return decodeText(Buffer.from(bytes, "latin1"));
 }

@@ -5,7 +5,7 @@
  */
 import { type MountOrigin, type MountRow, mountRow } from "../../gen/tables.js";
 import { deletedSuffix, outOf, withoutDeleted } from "../../model/mount-paths.js";
-import type { MountInfo } from "./mountinfo.js";
+import { type MountInfo, unescapeOctal } from "./mountinfo.js";
 
 /** Filesystems that are mounted anew: they hold nothing but what the kernel shows, or what the image stores. */
 export const madeAnew: ReadonlySet<string> = new Set(["proc", "sysfs", "tmpfs", "ramfs", "devpts", "mqueue", "cgroup", "cgroup2"]);
@@ -141,6 +141,20 @@ interface How {
   readonly problem?: string;
 }
 
+/** A root that a resume of crimg's made is memory, or a layer of memory over a directory; else it is one that others made. */
+function rootOf(info: MountInfo, onMachine: string | undefined): How {
+  if (onMachine !== undefined) return { origin: "rootfs", source: onMachine };
+  if (info.fsType === "tmpfs" && info.root === "/") return { origin: "made", source: info.source };
+  return { origin: "rootfs", source: directoryBelow(info) ?? info.source };
+}
+
+/** The directory below a layer that a resume of crimg's made (own-namespaces/root-layer.ts): nobody else has the layer there. */
+export function directoryBelow({ fsType, options }: MountInfo): string | undefined {
+  if (fsType !== "overlay" || !options.includes("upperdir=/proc/fs/upper")) return undefined;
+  const [, path] = /(?:^|,)lowerdir\+?=(\/[^,]*)/.exec(options) ?? [];
+  return path === undefined ? undefined : unescapeOctal(path);
+}
+
 interface Circumstances {
   /** The root directory of the tree. */
   readonly isRoot: boolean;
@@ -154,7 +168,7 @@ function howToMount(info: MountInfo, { isRoot, partOf, ours, name }: Circumstanc
   const onMachine = ours
     .map((mount) => (isSameDevice(mount, info) ? pathWithin(mount, info.root) : undefined))
     .find((path) => path !== undefined);
-  if (isRoot) return { origin: "rootfs", source: onMachine ?? info.source };
+  if (isRoot) return rootOf(info, onMachine);
   if (partOf !== undefined) return { origin: "bind", source: info.source, sameAs: partOf };
   if (name !== undefined) return { origin: "external", name, source: onMachine ?? "" };
   // A tmpfs as a whole is the tree's, wherever its engine mounted it first.

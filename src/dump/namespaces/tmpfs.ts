@@ -20,12 +20,15 @@ import type { DumpContext, DumpedProcess } from "../context.js";
 import { refusal } from "../refusal.js";
 
 const S_IFMT = 0o170000;
-const [S_IFDIR, S_IFREG, S_IFLNK, S_IFSOCK] = [0o040000, 0o100000, 0o120000, 0o140000];
+const [S_IFDIR, S_IFREG, S_IFLNK, S_IFSOCK, S_IFCHR] = [0o040000, 0o100000, 0o120000, 0o140000, 0o020000];
 /** Every file that is not empty is a descriptor of crimg's until the image is written. */
 const mostEntries = 20_000;
 
-/** Adds the entries of the mount in row `mount`. */
-export function collectTmpfs(context: DumpContext, root: DumpedProcess, mount: number): void {
+/**
+ * Adds the entries of the mount in row `mount`. Of a layer over a directory, `below`, what it has beside that, and for what it
+ * hides of that a device 0:0 (SPEC 5.124).
+ */
+export function collectTmpfs(context: DumpContext, root: DumpedProcess, mount: number, below?: string): void {
   const row = context.tables.mounts[mount];
   if (row === undefined) return;
   const who = `process ${root.pid} (${root.name}): ${row.point} (${row.fsType})`;
@@ -46,6 +49,10 @@ export function collectTmpfs(context: DumpContext, root: DumpedProcess, mount: n
     const first = type !== S_IFDIR && stat.nlink > 1 ? firstNames.get(stat.ino) : undefined;
     if (first === undefined) firstNames.set(stat.ino, path);
     const full = path === "" ? base : `${base}/${path}`;
+    if (below !== undefined && path !== "" && isLike(`${below}/${path}`, full, stat)) {
+      if (type === S_IFDIR) addAll(path, full);
+      return;
+    }
     const hasBytes = type === S_IFREG && first === undefined && stat.size > 0n;
     context.tables.mountEntries.push(
       mountEntryRow({
@@ -72,14 +79,36 @@ export function collectTmpfs(context: DumpContext, root: DumpedProcess, mount: n
       if (stat === undefined) continue;
       const inner = path === "" ? name : `${path}/${name}`;
       const isPoint = points.has(`${at.point === "/" ? "" : at.point}/${inner}`);
-      if (!isPoint && stat.devMajor === top.devMajor && stat.devMinor === top.devMinor) add(inner, stat);
+      if (below !== undefined) {
+        // There the device of a file is that of the filesystem that it lies on.
+        if (!isPoint) add(inner, stat);
+        else if (statOf(`${below}/${inner}`) === undefined) addPoint(inner, stat);
+      } else if (!isPoint && stat.devMajor === top.devMajor && stat.devMinor === top.devMinor) add(inner, stat);
       else addPoint(inner, stat);
+    }
+    const hidden = below === undefined ? [] : tryListDirectory(path === "" ? below : `${below}/${path}`);
+    if (typeof hidden === "number") return;
+    const known = new Set(names);
+    for (const name of hidden) {
+      if (known.has(name)) continue;
+      context.tables.mountEntries.push(mountEntryRow({ mount, path: path === "" ? name : `${path}/${name}`, mode: S_IFCHR }));
     }
   };
   const addPoint = (path: string, stat: FileStat): void => {
     context.tables.mountEntries.push(mountEntryRow({ mount, path, mode: isDirectory(stat) ? 0o040755 : 0o100644, mtimeNs: top.mtimeNs }));
   };
   add("", top);
+}
+
+/** Whether a file is still the one of the directory below, as far as its type, owner, mode, size and time tell. */
+function isLike(path: string, full: string, stat: FileStat): boolean {
+  const other = statOf(path);
+  if (other === undefined || other.mode !== stat.mode || other.uid !== stat.uid || other.gid !== stat.gid) return false;
+  if (isDirectory(stat)) return true;
+  if ((stat.mode & S_IFMT) === S_IFLNK) return linkTarget(path) === linkTarget(full);
+  return (
+    other.size === stat.size && other.mtimeNs === stat.mtimeNs && other.rdevMajor === stat.rdevMajor && other.rdevMinor === stat.rdevMinor
+  );
 }
 
 /** Where the whole of a filesystem can be looked into: at this mount of it, or at another that nothing covers. */
