@@ -13,7 +13,7 @@
 import { CrimgError } from "../../errors/crimg-error.js";
 import { optionSlotValues } from "../../gen/restore-program.js";
 import type { MountRow } from "../../gen/tables.js";
-import { sourceOfMount } from "../../model/own-namespaces.js";
+import { isOptionalMount, sourceOfMount } from "../../model/own-namespaces.js";
 import { AT, CLONE, O } from "../constants.js";
 import type { Lowering } from "../lowering.js";
 import type { Slot } from "../operands.js";
@@ -299,7 +299,7 @@ class Yard {
       clone(this.#pathOf(index), `bind the file to ${row.point}`);
     } else {
       // Whoever named it at the dump gives it at the resume.
-      const isLater = row.origin === "external" && row.source === "" && row.name !== "";
+      const isLater = row.origin === "external" && row.source === "" && row.name !== "" && !isOptionalMount(row);
       if (isLater) b.fail(`nobody says what is to be mounted at ${row.point}`, `resume with crimg exec --mount ${row.name}=PATH`);
       const source = isLater ? undefined : row.origin === "external" ? externalSource(row, index) : row.source;
       if (source !== undefined) clone(source, `bind ${source} to ${row.point}`);
