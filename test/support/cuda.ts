@@ -30,12 +30,16 @@ export interface GpuProgram {
   readonly hostLog: string;
 }
 
+/** What loads the driver; the same that images carry. */
+export const cudaHelper = join(projectRoot, "build/crimg-cuda");
+
 /** A host with the stand-in, in a directory of its own. */
 export class CudaHost {
   readonly directory: string;
   readonly image: string;
   readonly #t: TestContext;
-  readonly #counter: string;
+  /** The program that counts on the device (test/programs/cuda/counter.c). */
+  readonly counter: string;
   readonly env: NodeJS.ProcessEnv;
 
   constructor(t: TestContext) {
@@ -51,14 +55,14 @@ export class CudaHost {
     });
     if (status !== 0) throw new Error(`cc ${source}: ${stderr}`);
     symlinkSync("libcuda.so.1", join(libraries, "libnvidia-ml.so.1"));
-    this.#counter = compile(join(projectRoot, "test/programs/cuda/counter.c"), this.directory, "-ldl", "-lpthread");
+    this.counter = compile(join(projectRoot, "test/programs/cuda/counter.c"), this.directory, "-ldl", "-lpthread");
     this.env = { ...process.env, LD_LIBRARY_PATH: libraries, ...(device === undefined ? {} : { CUDA_STANDIN_DEVICE: device }) };
   }
 
   /** A program that counts on the device. */
   async start(env: NodeJS.ProcessEnv = {}, ...args: readonly string[]): Promise<GpuProgram> {
     const log = join(this.directory, "log");
-    const child = start(this.#t, this.#counter, [log, ...args], { cwd: this.directory, env: { ...this.env, ...env } });
+    const child = start(this.#t, this.counter, [log, ...args], { cwd: this.directory, env: { ...this.env, ...env } });
     const program = { pid: child.pid, log, hostLog: `${log}.host` };
     await until("the program counts", () => ticks(log).length > 3);
     return program;
