@@ -11,8 +11,8 @@ const { Script } = require("node:vm");
 
 const bundle = join(__dirname, "../dist/bundle/cli/main.cjs");
 
-/** Words with which `show` writes: pages for browsers, cores for debuggers. */
-const writing = /^(--html(=.*)?|bt)$/;
+/** Words with which `show` does more than read: pages for browsers, cores for debuggers, restore programs. */
+const writing = /^(--html(=.*)?|bt|program)$/;
 
 /** The bundle of a command: one of its own that only reads (tools/bundle.mjs), or that of all. */
 function bundleOf(command, words) {

@@ -62,6 +62,17 @@ const readsOnly = {
   },
 };
 
+/** The same of what makes restore programs, which only the part `program` shows. */
+const withoutPrograms = {
+  name: "without programs",
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /\/ckpt-elf\/link\.js$/ }, ({ path: module }) => ({ path: module, namespace: "without" }));
+    onLoad({ filter: /.*/, namespace: "without" }, () => ({
+      contents: 'export function linkProgramOf() { throw new Error("bin/bundle.cjs loads the bundle of all commands for this"); }',
+    }));
+  },
+};
+
 /** Bundles the command line, whole or with one command only, into dist/bundle/cli/NAME.cjs. */
 const bundle = (name, plugins = [], external = []) =>
   build({
@@ -92,7 +103,11 @@ const bundle = (name, plugins = [], external = []) =>
 await bundle("main");
 // What is read at every start counts most where little else is.
 // Archives are rare; their readers stay where npm has put them.
-await bundle("show", [only("show"), readsOnly, apart("ajv/dist/2020.js", "ajv")], ["xz-decompress", "tar-stream", "fzstd"]);
+await bundle(
+  "show",
+  [only("show"), readsOnly, withoutPrograms, apart("ajv/dist/2020.js", "ajv")],
+  ["xz-decompress", "tar-stream", "fzstd"],
+);
 // Only JSON images are checked with a schema.
 await build({
   stdin: { contents: 'export { Ajv2020 } from "ajv/dist/2020.js";', resolveDir: path("..") },
