@@ -26,6 +26,8 @@ import { CrimgError } from "../errors/crimg-error.js";
 import { logStep } from "../errors/log.js";
 import { errno, errnoMessage, SysError } from "../native/index.js";
 import type { Checkpoint } from "../model/checkpoint.js";
+import type { WithRoot } from "./changes/bundle-root.js";
+import { withRootFiles } from "./convert.js";
 import { rehearsalFailed, rehearse } from "./rehearse.js";
 import { rehearsalObstacle } from "./rehearsal-obstacle.js";
 import { InterruptGuard } from "./interrupt.js";
@@ -123,6 +125,7 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
     let collection: Collection | undefined = frozen.collection;
     let context: DumpContext | undefined;
     let detached: DetachedCheckpoint | undefined;
+    let bundled: WithRoot | undefined;
     let frozenMs: number | undefined;
     try {
       context = collection.context;
@@ -156,10 +159,12 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
       }
       // Standard output may be a pipe that nobody reads from: from here on a signal ends this process, which lets the tree go.
       if (options.output === "-") guard.close();
+      // A container takes along what it uses of its root.
+      bundled = options.bundle ? await withRootFiles(checkpoint, options, format.isExecutable === true) : undefined;
       await writing(
         options.output,
-        writeWithoutZeros(format, checkpoint, output, {
-          bundle: options.bundle,
+        writeWithoutZeros(format, bundled?.checkpoint ?? checkpoint, output, {
+          bundle: options.bundle && bundled === undefined,
           compress: options.compress,
           parent: options.parent,
           onProgress,
@@ -207,6 +212,7 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
       logStep(() => "the tree goes on as it was");
       throw error;
     } finally {
+      bundled?.close();
       detached?.close();
     }
   } catch (error) {

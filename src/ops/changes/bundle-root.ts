@@ -108,7 +108,7 @@ class Bundle {
       paths.set(mount, known);
     };
     for (const { kind, path, linkTarget } of objects) {
-      if (kind === "file" && path.startsWith("/")) add(linkTarget === "" ? path : linkTarget);
+      if ((kind === "file" || kind === "directory" || kind === "other") && path.startsWith("/")) add(linkTarget === "" ? path : linkTarget);
     }
     // What is mounted on a directory needs it.
     for (const { point, parent } of mounts) if (parent !== null) add(point.slice(0, Math.max(point.lastIndexOf("/"), 1)));
