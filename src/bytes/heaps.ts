@@ -79,11 +79,14 @@ export class HeapWriter {
   /** Bytes of the seed that a reference has already: not 0. */
   readonly #taken: Uint8Array;
 
-  /** @throws CrimgError `tables.string` if the seed is no string heap. */
-  constructor(seedStrings: Uint8Array = Uint8Array.of(0), seedBlobs: Uint8Array = new Uint8Array(0)) {
+  /**
+   * @param blobRoom bytes of blobs that are to come, as far as they are known: room for them is made at once
+   * @throws CrimgError `tables.string` if the seed is no string heap.
+   */
+  constructor(seedStrings: Uint8Array = Uint8Array.of(0), seedBlobs: Uint8Array = new Uint8Array(0), blobRoom = 256) {
     this.strings = new ByteWriter(seedStrings.length + 256);
     this.strings.bytes(seedStrings);
-    this.blobs = new ByteWriter(seedBlobs.length + 256);
+    this.blobs = new ByteWriter(seedBlobs.length + blobRoom);
     this.blobs.bytes(seedBlobs);
     this.#seedBlobs = seedBlobs;
     this.#taken = new Uint8Array(seedBlobs.length);

@@ -62,7 +62,9 @@ export function writeTables(tables: Tables, unknownTables: readonly RawTable[] =
 /** As `writeTables`, with room for that many checksums and frames of stored bytes, and where each table is. */
 export function writeTablesSegment(tables: Tables, unknownTables: readonly RawTable[], checksums: number, frames = 0): TablesSegment {
   const seed = (kind: number): Uint8Array | undefined => unknownTables.find((table) => table.kind === kind)?.bytes;
-  const heaps = new HeapWriter(seed(kindStrings), seed(kindBlobs));
+  // Extended registers are by far the most of it, where there are thousands of threads.
+  const room = tables.threads.reduce((sum, { xstate }) => sum + ((xstate.length + 7) & ~7), 4096);
+  const heaps = new HeapWriter(seed(kindStrings), seed(kindBlobs), room);
   const parts: Part[] = [];
   for (const { kind, table, tableId, size } of tableSpecs) {
     const write = (name: keyof Tables): Part => tablePart(kind, tableId, size, tables[name], rowCodecs[name] as RowCodec<object>, heaps);
