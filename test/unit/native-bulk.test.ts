@@ -39,7 +39,11 @@ test("pages of private memory are found, within their mappings, ascending", () =
       readSync(pagemap, word, 0, 8, (address / BigInt(page)) * 8n);
       assert.equal(pages.has(address), word.readBigUInt64LE() >> 62n !== 0n, `page ${index}`);
     }
-    const nothing = findExtents(pagemap, table.rows, kinds.map((kind) => (kind === extentKind.noPlace ? kind : extentKind.none)));
+    const nothing = findExtents(
+      pagemap,
+      table.rows,
+      kinds.map((kind) => (kind === extentKind.noPlace ? kind : extentKind.none)),
+    );
     assert.ok(typeof nothing !== "number" && nothing.runs.length === 0);
   } finally {
     closeSync(pagemap);
