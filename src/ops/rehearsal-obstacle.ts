@@ -60,6 +60,9 @@ export function rehearsalObstacle({ tables }: Checkpoint): CrimgError | undefine
   if (tables.fileLocks.some(({ kind }) => kind === "lease")) {
     return refusal("rehearse-lease", "the program holds a lease on a file, and a rehearsal would break it by opening that file", { hint });
   }
+  if (new Set(tables.mounts.map(({ namespace }) => namespace)).size > 1) {
+    return refusal("rehearse-namespaces", "a tree in several mount namespaces cannot be rehearsed", { hint });
+  }
   if (tables.cudaProcesses.length > 0) return refusal("rehearse-gpu", "a program that uses GPUs cannot be rehearsed", { hint });
   const needed = tables.extents.reduce((sum, { length }) => sum + length, spare);
   const room = availableMemory();

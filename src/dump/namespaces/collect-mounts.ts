@@ -6,7 +6,7 @@ import type { DumpContext, DumpedProcess } from "../context.js";
 import { refusal } from "../refusal.js";
 import { mountInfoOf } from "./mountinfo.js";
 import { collectFile, collectRemoved, collectTmpfs } from "./tmpfs.js";
-import { directoryBelow, type PlannedMount, planMounts } from "./mounts.js";
+import { directoryBelow, hasOwnRoot, type PlannedMount, planMounts } from "./mounts.js";
 
 /** Fills the tables of one namespace after the other, that of the root first. */
 export class MountCollector {
@@ -33,13 +33,14 @@ export class MountCollector {
     this.#planned.push(...planned);
     const refuseMount = (problem: string): void =>
       blockers.add(refusal("mount", `process ${process.pid} (${process.name}): ${problem}`, { hint: "Unmount it there, and dump again." }));
+    const isOwnRoot = hasOwnRoot(this.#planned);
     const root = this.#planned[0];
-    const hasOwnRoot = root?.row.origin === "rootfs" || root?.row.origin === "made";
-    if (base > 0 && !hasOwnRoot) {
-      throw refusal(
-        "mount-namespace",
-        `process ${process.pid} (${process.name}) lives in another mount namespace than the tree's root, which has the machine's files`,
-      );
+    const origin = planned[0]?.row.origin;
+    if (!isOwnRoot && origin !== "kept" && origin !== "changed") {
+      const who = `process ${process.pid} (${process.name})`;
+      throw refusal("mount-namespace", `${who} has another root directory than the root of the tree, which has the machine's`, {
+        hint: "Dump a part of the tree that has the same one.",
+      });
     }
     const filled: number[] = [];
     tables.mounts.push(...planned.map(({ row }) => row));
@@ -52,7 +53,7 @@ export class MountCollector {
         else blockers.attempt(() => collectRemoved(this.context, process, index));
       } else if (row.origin === "made" && (row.fsType === "tmpfs" || row.fsType === "ramfs")) {
         filled.push(index);
-      } else if (hasOwnRoot && row.origin === "bind" && row.sameAs === null && (row.source === "" || engineFiles.has(row.point))) {
+      } else if (isOwnRoot && row.origin === "bind" && row.sameAs === null && (row.source === "" || engineFiles.has(row.point))) {
         const isStored = blockers.attempt(() => collectFile(this.context, index));
         if (isStored === false && row.source === "") refuseMount(`${row.point}: a part of a tmpfs that is mounted nowhere else`);
       } else if (row.origin === "bind" && row.sameAs === null && row.source === "") {

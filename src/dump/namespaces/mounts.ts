@@ -45,7 +45,7 @@ export function planMounts({ theirs, ours, externals = new Map(), before = [] }:
   const [root] = theirs;
   const ourRoot = ours.find(({ point }) => point === "/");
   if (root === undefined || ourRoot === undefined) return [];
-  const isOnMachine = before.length === 0 && isSameDevice(root, ourRoot) && root.root === ourRoot.root;
+  const isOnMachine = !hasOwnRoot(before) && isSameDevice(root, ourRoot) && root.root === ourRoot.root;
   const rowOf = new Map(theirs.map(({ id }, index) => [id, before.length + index]));
   const planned: PlannedMount[] = [];
   const left = [...ours];
@@ -56,7 +56,11 @@ export function planMounts({ theirs, ours, externals = new Map(), before = [] }:
     return at < 0 ? undefined : left.splice(at, 1)[0];
   });
   const all = [...before.map(({ info }) => info), ...theirs];
-  const source = new Sources(all, externals, isOnMachine ? (index) => kept[index] !== undefined : undefined);
+  const source = new Sources(
+    all,
+    externals,
+    isOnMachine ? (index) => index < before.length || kept[index - before.length] !== undefined : undefined,
+  );
   for (const [index, info] of theirs.entries()) {
     const same = kept[index];
     const row = before.length + index;
@@ -87,6 +91,11 @@ export function planMounts({ theirs, ours, externals = new Map(), before = [] }:
   }
   if (isOnMachine) planned.push(...removed(left, theirs, namespace));
   return planned;
+}
+
+/** Whether the first namespace has another root directory than the machine. */
+export function hasOwnRoot([root]: readonly PlannedMount[]): boolean {
+  return root?.row.origin === "rootfs" || root?.row.origin === "made";
 }
 
 /** For each mount, the one of the same filesystem that shows the most of it: the others are parts of that. */

@@ -8,7 +8,7 @@
  */
 import { CrimgError } from "../../errors/crimg-error.js";
 import type { MountRow } from "../../gen/tables.js";
-import { AT, O } from "../constants.js";
+import { AT, CLONE, O } from "../constants.js";
 import type { Lowering } from "../lowering.js";
 import type { OpOptions } from "../program-builder.js";
 import {
@@ -23,6 +23,7 @@ import {
   withoutOwners,
 } from "./mount-ops.js";
 import { makeOwnRoot, type OtherMounts } from "./own-root.js";
+import { enterNamespace, keepOwn } from "./several.js";
 import { fillTmpfs } from "./tmpfs.js";
 
 const stateOf = (row: MountRow): string => `${row.point} (${row.fsType})`;
@@ -33,8 +34,29 @@ export function makeMounts(l: Lowering, namespace: number): void {
   if (root === undefined) return;
   l.builder.about("mounts of the tree", () => {
     if (root.row.origin === "rootfs" || root.row.origin === "made") makeOwnRoot(l, rows, otherNamespaces(l, namespace));
-    else onMachinesRoot(l, rows);
+    else {
+      makeOthersOnMachinesRoot(l, namespace);
+      onMachinesRoot(l, rows);
+    }
   });
+}
+
+/** Each is a copy of the machine's mounts as they are at first, changed to what it was. */
+function makeOthersOnMachinesRoot(l: Lowering, first: number): void {
+  const others = otherNamespaces(l, first);
+  if (others.length === 0) return;
+  const b = l.builder;
+  const before = b.slot("current directory before");
+  b.syscall("openat", [AT.fdcwd, b.string("."), O.path | O.cloexec, 0], { store: before, message: "open the current directory" });
+  keepOwn(l, "mount", first);
+  for (const { namespace, rows } of others) {
+    b.syscall("unshare", [CLONE.newns], { message: "make another mount namespace of the tree" });
+    keepOwn(l, "mount", namespace);
+    onMachinesRoot(l, rows);
+    enterNamespace(l, "mount", first);
+  }
+  b.syscall("fchdir", [before], { message: "return to the current directory" });
+  b.syscall("close", [before]);
 }
 
 /** Mounts of namespaces that only some processes of the tree live in. */
