@@ -69,7 +69,9 @@ export function putDatagramsBack(
     undoRoom(context, slot, size, "receive");
     const isWhole = builder.label("all datagrams are back");
     builder.jumpIf(lost, "eq", 0, isWhole);
-    builder.print(`datagrams that waited in a UDP socket cannot be put back ${purpose}: it takes CAP_NET_RAW, and loopback that is up`);
+    builder.print(
+      `datagrams that waited in a UDP socket cannot be put back ${purpose}: it takes CAP_NET_RAW, or a sender's address that is free`,
+    );
     builder.place(isWhole);
   });
 }
@@ -104,7 +106,7 @@ function putBack(context: LowerContext, { slot, row, own, message, isShared, los
   const target = bound ?? (sentTo !== undefined && !isWildcard(sentTo.address) ? { ...sentTo, port: own.port } : undefined);
   const send = (to: Place): void => {
     const ends: Ends = { source: to.address, sourcePort: own.port, target: from.address, targetPort: from.port };
-    if (to.address.length === from.address.length) deliver(context, datagramFromPeer(ends, message.data), to, failed);
+    if (to.address.length === from.address.length) deliver(context, { ends, data: message.data, from, to }, failed);
     else builder.jump(failed);
   };
   if (target !== undefined && bound === undefined) {
@@ -136,20 +138,45 @@ function assertOwn(context: LowerContext, place: Place, orElse: ReturnType<Lower
   builder.jumpIf(result, "ne", 0, orElse);
 }
 
-/** Sends a packet to ourselves. */
-function deliver(context: LowerContext, packet: Uint8Array, to: Place, failed: ReturnType<LowerContext["builder"]["label"]>): void {
+/** A datagram on its way. */
+interface Delivery {
+  readonly ends: Ends;
+  readonly data: Uint8Array;
+  readonly from: Place;
+  readonly to: Place;
+}
+
+/** Sends a datagram to ourselves: as a packet, or without the privilege for that from a socket that has the sender's address. */
+function deliver(context: LowerContext, { ends, data, from, to }: Delivery, failed: ReturnType<LowerContext["builder"]["label"]>): void {
   const { builder } = context;
-  const isV4 = to.address.length === 4;
-  const raw = builder.slot("raw socket");
+  const family = to.address.length === 4 ? AF_INET : AF_INET6;
+  const fd = builder.slot("socket that sends a datagram again");
   const result = builder.slot("result of sendto");
-  const address = sockaddr(isV4 ? AF_INET : AF_INET6, { ...to, port: 0 });
-  builder.syscall("socket", [isV4 ? AF_INET : AF_INET6, SOCK_RAW | openFlags.CLOEXEC, IPPROTO_RAW], { store: raw, orElse: failed });
-  builder.syscall("sendto", [raw, builder.bytes(packet, 1), packet.length, dontWait, builder.bytes(address), address.length], {
-    store: result,
-    expect: "any",
-  });
-  builder.syscall("close", [raw]);
-  builder.jumpIf(result, "lt", 0, failed);
+  const unprivileged = builder.label("without CAP_NET_RAW");
+  const done = builder.label("the datagram is sent");
+  const send = (bytes: Uint8Array, port: number): void => {
+    const address = sockaddr(family, { ...to, port });
+    builder.syscall("sendto", [fd, builder.bytes(bytes, 1), bytes.length, dontWait, builder.bytes(address), address.length], {
+      store: result,
+      expect: "any",
+    });
+    builder.syscall("close", [fd]);
+    builder.jumpIf(result, "lt", 0, failed);
+  };
+  builder.syscall("socket", [family, SOCK_RAW | openFlags.CLOEXEC, IPPROTO_RAW], { store: fd, orElse: unprivileged });
+  send(datagramFromPeer(ends, data), 0);
+  builder.jump(done);
+  builder.place(unprivileged);
+  builder.syscall("socket", [family, SOCK_DGRAM | openFlags.CLOEXEC, 0], { store: fd, orElse: failed });
+  const sender = sockaddr(family, from);
+  const isSender = builder.label("it has the sender's address");
+  builder.syscall("bind", [fd, builder.bytes(sender), sender.length], { store: result, expect: "any" });
+  builder.jumpIf(result, "eq", 0, isSender);
+  builder.syscall("close", [fd]);
+  builder.jump(failed);
+  builder.place(isSender);
+  send(data, to.port);
+  builder.place(done);
 }
 
 function placeOf(address: Uint8Array): Place | undefined {
