@@ -16,11 +16,11 @@ import { canCallDirectly } from "./kernel-copy.js";
 const pageSize = 4096;
 const chunk = Number(chunkSize);
 /**
- * Pieces of one job: up to 256 MiB. Pieces are as long as a thread's buffer, 256 KiB: the page cache takes blocks as large
+ * Pieces of one job: up to 1 GiB, since threads wait between two jobs. Pieces are as long as a thread's buffer, 256 KiB: the page cache takes blocks as large
  * as a write; from 1 MiB on they are huge pages, and a virtual machine that reports free memory to its host has to ask for
  * those back, which was seen to turn 0.2 s for a GiB into 1.5 s.
  */
-const piecesOfJob = 1024;
+const piecesOfJob = 4096;
 /**
  * Threads: writes into one file exclude each other, and reading a GiB takes about as long as writing it (measured on ext4:
  * 0.22 and 0.15 s), so that a third would wait for the others.
