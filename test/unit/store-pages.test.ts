@@ -16,7 +16,8 @@ import { BufferPageSource } from "../../src/pages/buffer-source.js";
 import { CheckedPageSource } from "../../src/pages/checked-source.js";
 import { FilePageSource } from "../../src/pages/file-source.js";
 import { ProcessPageSource } from "../../src/pages/process-source.js";
-import { type StoreRange, storePages } from "../../src/pages/store-pages.js";
+import { lookAndSum, type StoreRange, storePages } from "../../src/pages/store-pages.js";
+import { streamPages } from "../../src/pages/stream-pages.js";
 import { temporaryDirectory } from "../support/processes.js";
 
 /** The checksums of chunks as a file has them. */
@@ -149,4 +150,43 @@ test("what differs from its checksum is not stored", async (t) => {
   const source = new CheckedPageSource(FilePageSource.open(path), sumsIn(fd, chunks), chunks);
   const range = { source, position: 0n, length: BigInt(bytes.length), address: 0n, keep: 0 };
   await assert.rejects(storePages(openSync(join(directory, "out"), "w+"), 0, [range], {}), /damaged/);
+});
+
+/** More pieces than the threads have room for, in ranges that end in the middle of one. */
+const manyRanges = (source: PageSource, origin: bigint): StoreRange[] =>
+  Array.from({ length: 400 }, (_, index) => ({
+    source,
+    position: origin + BigInt(((index * 37) % (pages - 70)) * page),
+    length: BigInt((1 + (index % 70)) * page),
+    address: BigInt(index * 64 * page),
+    keep: index % 3,
+  }));
+
+test("pages that are written in their order are those of a file", async (t) => {
+  const directory = temporaryDirectory(t);
+  const ranges = manyRanges(new ProcessPageSource(process.pid), addressOf(bytes));
+  const fd = openSync(join(directory, "out"), "w+");
+  t.after(() => closeSync(fd));
+  const stored = await storePages(fd, start, ranges, {});
+  const looked = await storePages(lookAndSum, start, ranges, {});
+  assert.deepEqual({ ...looked }, { ...stored });
+  const parts: Uint8Array[] = [];
+  const sums = streamPages(
+    (part) => parts.push(Buffer.from(part)),
+    ranges,
+    looked,
+    () => undefined,
+  );
+  assert.deepEqual(sums, stored.sums);
+  assert.ok(Buffer.concat(parts).equals(readFileSync(join(directory, "out")).subarray(start)));
+});
+
+test("who waits for a piece that cannot be read does not wait for ever", { timeout: 20_000 }, async (t) => {
+  const directory = temporaryDirectory(t);
+  for (const at of [0, 1, 199, 399]) {
+    const ranges = manyRanges(new ProcessPageSource(process.pid), addressOf(bytes));
+    // Nothing is mapped there.
+    ranges[at] = { ...(ranges[at] as StoreRange), position: 4096n };
+    await assert.rejects(storePages(openSync(join(directory, "out"), "w+"), 0, ranges, {}), /Input\/output|I\/O error|0x1000/);
+  }
 });
