@@ -16,9 +16,9 @@ import { canCallDirectly } from "./kernel-copy.js";
 const pageSize = 4096;
 const chunk = Number(chunkSize);
 /**
- * Pieces of one job: up to 1 GiB, since threads wait between two jobs. Pieces are as long as a thread's buffer, 256 KiB: the page cache takes blocks as large
- * as a write; from 1 MiB on they are huge pages, and a virtual machine that reports free memory to its host has to ask for
- * those back, which was seen to turn 0.2 s for a GiB into 1.5 s.
+ * Pieces of one job: up to 1 GiB, since threads wait between two jobs. Pieces are as long as a thread's buffer, 256 KiB: the
+ * page cache takes blocks as large as a write; from 1 MiB on they are huge pages, and a virtual machine that reports free
+ * memory to its host has to ask for those back, which was seen to turn 0.2 s for a GiB into 1.5 s.
  */
 const piecesOfJob = 4096;
 /**
