@@ -9,6 +9,7 @@ import { FilePageSource } from "../pages/file-source.js";
 import { inodeFlagsOf, xattrsOf } from "./attributes.js";
 import type { MountSpace, TreeView } from "./namespaces/view.js";
 import type { Questioned } from "./context.js";
+import { overlayFileSystem } from "../linux/file-systems.js";
 import { findOtherName } from "./other-name.js";
 import { refusal } from "./refusal.js";
 
@@ -92,13 +93,15 @@ export class ObjectTable {
     const isMemfd = isDeleted && link.subarray(0, memfdPrefix.length).equals(memfdPrefix);
     let name = isDeleted ? link.subarray(0, -deletedSuffix.length) : link;
     let linkTarget = "";
+    // A file of a layer below keeps its links there, whatever is removed of what overlayfs shows.
+    const numLinks = isDeleted && source.fsMagic === overlayFileSystem ? 0 : stat.nlink;
     let kind = kindByMode.get(stat.mode & S_IFMT) ?? "other";
     if (isMemfd) {
       kind = "memfd";
       name = name.subarray(memfdPrefix.length);
     } else if (isDeleted && !isEnded && kind === "file") {
       const otherName = stat.nlink > 0 ? findOtherName(name, stat, this.view, source.space) : undefined;
-      if (stat.nlink > 0 && otherName === undefined) {
+      if (numLinks > 0 && otherName === undefined) {
         throw refusal("renamed", `${source.holder}: ${decodeText(name)} was removed, but the file lives on under another name`, {
           hint: "Close it, or put the name back, and dump again.",
         });
@@ -125,7 +128,7 @@ export class ObjectTable {
       rdevMinor: stat.rdevMinor,
       uid: stat.uid,
       gid: stat.gid,
-      nlink: stat.nlink,
+      nlink: kind === "ghost" ? numLinks : stat.nlink,
       ino: stat.ino,
       size: stat.size,
       mtimeNs: stat.mtimeNs,

@@ -53,7 +53,7 @@ function read(image: Buffer): readonly DynamicFunction[] | undefined {
     if (type !== STT_FUNC || section === 0) continue;
     const [offset, size] = [place(image.readBigUInt64LE(at + 8)), Number(image.readBigUInt64LE(at + 16))];
     const end = image.indexOf(0, nameAt);
-    if (nameAt >= image.length || end < 0 || offset + size > image.length) return undefined;
+    if (nameAt >= image.length || end < 0 || offset < 0 || offset + size > image.length) return undefined;
     found.push({ name: image.toString("latin1", nameAt, end), offset, size });
   }
   return found;

@@ -16,3 +16,6 @@ export const viewFileSystems: ReadonlySet<bigint> = new Set([
 
 /** FUSE_SUPER_MAGIC: reading is a question to a program, which may be one that stands still. */
 export const fuseFileSystem = 0x65735546n;
+
+/** OVERLAYFS_SUPER_MAGIC. */
+export const overlayFileSystem = 0x794c7630n;
