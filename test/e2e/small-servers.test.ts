@@ -4,33 +4,12 @@ import assert from "node:assert/strict";
 import { closeSync, existsSync, openSync, readFileSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import test from "node:test";
+import { answer, ask, choosePort } from "../support/http.js";
 import { run, start, temporaryDirectory, until } from "../support/processes.js";
 import { missing, twoLives } from "../support/two-lives.js";
 import { users } from "../support/users.js";
 
 const timeout = 90_000;
-let nextPort = 21_000 + (process.pid % 19_000);
-
-/** What a server answers, or undefined while it does not. */
-async function ask(port: number, path = "/"): Promise<string | undefined> {
-  try {
-    return await (
-      await fetch(`http://127.0.0.1:${port}${path}`, { headers: { connection: "close" }, signal: AbortSignal.timeout(2000) })
-    ).text();
-  } catch {
-    return undefined;
-  }
-}
-
-async function answer(port: number): Promise<string> {
-  for (let attempt = 0; attempt < 100; attempt++) {
-    const text = await ask(port);
-    if (text !== undefined) return text;
-    await new Promise((done) => setTimeout(done, 50));
-  }
-  return assert.fail("the server does not answer");
-}
-
 for (const user of users) {
   const [command, ...words] = user.words;
 
@@ -66,7 +45,7 @@ for (const user of users) {
   test(`haproxy, master and worker, ${user.name}`, { skip: missing("haproxy") || user.skip, timeout }, async (t) => {
     const directory = temporaryDirectory(t);
     user.own(directory);
-    const port = nextPort++;
+    const port = choosePort();
     const file = join(directory, "haproxy.cfg");
     const counts = "track-sc0 src\n http-request return status 200 content-type text/plain lf-string %[sc_http_req_cnt(0)]";
     const lines = [
@@ -90,7 +69,7 @@ for (const user of users) {
   test(`node with cluster, ${user.name}`, { skip: user.skip, timeout }, async (t) => {
     const directory = temporaryDirectory(t);
     user.own(directory);
-    const port = nextPort++;
+    const port = choosePort();
     const program = join(directory, "cluster.cjs");
     writeFileSync(
       program,

@@ -9,9 +9,10 @@ import { missing, twoLives } from "../support/two-lives.js";
 import { users } from "../support/users.js";
 
 const timeout = 90_000;
+const vim = missing("vim") === false ? "vim" : "vim.tiny";
 
 for (const user of users) {
-  test(`tmux with vim inside, ${user.name}`, { skip: missing("tmux", "vim") || user.skip, timeout }, async (t) => {
+  test(`tmux with vim inside, ${user.name}`, { skip: missing("tmux", vim) || user.skip, timeout }, async (t) => {
     const directory = temporaryDirectory(t);
     user.own(directory);
     const [command, ...words] = user.words;
@@ -26,7 +27,7 @@ for (const user of users) {
       env: { ...process.env, HOME: directory, SHELL: "/bin/sh" },
     });
     await until("the server listens", () => existsSync(socket) && tmux("show-options", "-g").status === 0);
-    const made = tmux("new-session", "-d", "-x", "80", "-y", "24", `vim -u NONE -n ${file}`);
+    const made = tmux("new-session", "-d", "-x", "80", "-y", "24", `${vim} -u NONE -n ${file}`);
     assert.equal(made.status, 0, made.stderr);
     await until("vim has drawn", () => screen().includes("line two"));
     tmux("send-keys", "Gohello", "Escape", "yyp");
