@@ -43,8 +43,6 @@ export function lossesOf(checkpoint: Checkpoint, options: WriteOptions): readonl
     tasks((row) => row.parent !== null && row.exitSignal !== sigchld),
   );
   const at = ({ start }: { readonly start: bigint }): string => `0x${start.toString(16)}`;
-  const groups = tables.cgroupPolicies.length === 0 ? [] : tables.cgroups.map(({ hierarchy, path }) => `${hierarchy}:${path}`);
-  list.add("tree.cgroups", "tree", "control groups are not in this set", groups);
   list.add(
     "fs.thread-directories",
     "fs",

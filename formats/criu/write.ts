@@ -27,6 +27,7 @@ import {
 } from "./gen/tree_pb.js";
 import { ImageWriter } from "./wire/image-writer.js";
 import { inventoryName, isModelled } from "./wire/image-types.js";
+import { writeCgroups } from "./map/cgroup-images.js";
 import { fileMappings } from "./map/kinds.js";
 import { fileToWire, pathFileToWire } from "./map/map-file.js";
 import { mmToWire, vmasToWire } from "./map/map-mm.js";
@@ -72,6 +73,7 @@ async function writeSet(
   writeFiles(output, context, files);
   for (const mapping of Object.values(fileMappings)) mapping.writeImages?.(output, context);
   writeLocks(output, context);
+  writeCgroups(output, context);
   await writeNamespaces(output, checkpoint, context);
   writeCarried(output, context);
   const descriptors = descriptorsToWire(context);

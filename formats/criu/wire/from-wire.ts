@@ -18,6 +18,7 @@ import { readGhost } from "../pages/ghost.js";
 import { inventoryName } from "./image-types.js";
 import type { WireSet } from "./load.js";
 import { machineX86, taskStateFromWire, threadFromWire } from "../map/map-core.js";
+import { addCgroups } from "../map/cgroup-images.js";
 import { fileMappings } from "../map/kinds.js";
 import { addLocks } from "../map/map-locks.js";
 import { addSeccomp } from "../map/map-seccomp.js";
@@ -56,6 +57,7 @@ export function fromWire(
     addNamespaces(builder);
     finishFiles(builder);
     addSeccomp(builder);
+    addCgroups(builder);
     const unknownLocks = addLocks(builder);
     if (unknownLocks > 0) builder.lose(lostLocks(unknownLocks));
     addObjectContents(builder, pages);

@@ -8,6 +8,11 @@ import { type DescMessage, isFieldSet, type Message } from "@bufbuild/protobuf";
 /** Message → field names. */
 const required: Readonly<Record<string, readonly string[]>> = {
   AltStack: ["ss_sp", "ss_size", "ss_flags"],
+  CgroupDirectory: ["dir_name"],
+  CgroupMember: ["name", "path"],
+  CgroupPermissions: ["mode", "uid", "gid"],
+  CgroupProperty: ["name", "value"],
+  CgroupSet: ["id"],
   ControlMessage: ["type"],
   CoreEntry: ["mtype"],
   Creds: ["uid", "gid", "euid", "egid", "suid", "sgid", "fsuid", "fsgid", "secbits"],

@@ -15,6 +15,7 @@ import {
   type TreeEntry,
   TreeEntrySchema,
 } from "../gen/tree_pb.js";
+import { cgroupToWire, rootSet } from "../map/cgroup-images.js";
 import { fileType } from "../map/file-types.js";
 import { seccompToWire } from "../map/map-seccomp.js";
 import { machineX86, threadToWire } from "../map/map-core.js";
@@ -37,7 +38,7 @@ export function inventoryToWire(tables: Pick<Tables, "networkLocks" | "tcpConnec
     fdinfoPerId: true,
     rootIds: { vmId: 1, filesId: 1, fsId: 1, sighandId: 1, ...hostNamespaces },
     nsPerId: true,
-    rootCgSet: 1,
+    rootCgSet: rootSet,
     lsmtype: 0,
     networkLockMethod: method,
     ...(runId === undefined ? {} : { dumpCriuRunId: Buffer.from(runId) }),
@@ -83,6 +84,7 @@ export function coreToWire(context: ImageSetIds, row: number): CoreEntry {
   if (isLeader) core.tc = taskCoreToWire(tables, thread.task, task, thread);
   if (!core.threadCore) return core;
   seccompToWire(tables, row, core.threadCore, isLeader);
+  cgroupToWire(tables, row, core.threadCore, core.tc);
   core.threadCore.signalsP = queueToWire(tables, thread.task, row);
   return core;
 }
