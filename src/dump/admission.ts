@@ -56,5 +56,8 @@ export function assertTraceable(pid: number, tid: number, stat: ProcStat): void 
 
 /** Refuses code segments other than the 64-bit one. `cs` is the register of the stopped thread. */
 export function assert64Bit(pid: number, cs: bigint): void {
-  if (cs !== 0x33n) throw refusal("32-bit", `process ${pid} is a 32-bit program; crimg handles ${uname().machine} only`);
+  if (cs === 0x33n) return;
+  throw refusal("32-bit", `process ${pid} is a 32-bit program; crimg handles ${uname().machine} only`, {
+    hint: "Run a 64-bit build of it. docs/architecture.md says what it would take.",
+  });
 }

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import test, { type TestContext } from "node:test";
 import { moreTicks } from "../support/cycle.js";
 import { compile, crimg, run, start, temporaryDirectory, until, type Outcome } from "../support/processes.js";
-import { crimgCommand } from "../support/project.js";
+import { crimgCommand, projectRoot } from "../support/project.js";
 import { differences, treeState } from "../support/tree-state.js";
 
 /** A message names the object, and nobody sees a stack trace. */
@@ -39,6 +39,17 @@ test("a kernel thread", { skip: process.getuid?.() !== 0 && "needs root" }, (t) 
   const directory = temporaryDirectory(t);
   assertRefused(crimg("dump", "2", "-o", join(directory, "image.elf")), /kernel thread/);
   assert.deepEqual(names(directory), []);
+});
+
+test("a 32-bit program", async (t) => {
+  const directory = temporaryDirectory(t);
+  const program = join(directory, "compat");
+  const made = run("cc", ["-m32", "-nostdlib", "-static", "-o", program, join(projectRoot, "test/programs/compat.S")]);
+  if (made.status !== 0) return t.skip("the compiler makes no 32-bit programs");
+  const { pid } = start(t, program, []);
+  await until("it runs, if this kernel lets it", () => readlinkSync(`/proc/${pid}/exe`) === program);
+  assertRefused(crimg("dump", String(pid), "-o", join(directory, "image.elf")), /is a 32-bit program/);
+  assert.deepEqual(names(directory), ["compat"]);
 });
 
 test("crimg's own ancestor", (t) => {
