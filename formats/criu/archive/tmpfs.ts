@@ -11,6 +11,7 @@ import type { Header } from "tar-stream";
 import { CrimgError } from "../../../src/errors/crimg-error.js";
 import type { ImageSet } from "../wire/image-set.js";
 import { type Compression, compressionOf } from "./archive.js";
+import { readSparseMap, type SparseMember, sparseMemberOf, type SparsePart } from "./sparse-member.js";
 import { unpack } from "./unpack.js";
 
 /** A member of such a tar, as far as rows need it. */
@@ -28,6 +29,8 @@ export interface TmpfsMember {
   readonly size: bigint;
   /** Where its bytes begin in the file of all contents. */
   readonly position: bigint;
+  /** Of one with holes, where it has bytes. */
+  readonly ranges?: readonly SparsePart[];
 }
 
 export interface TmpfsContents {
@@ -35,6 +38,19 @@ export interface TmpfsContents {
   readonly members: ReadonlyMap<string, readonly TmpfsMember[]>;
   /** The file of all contents; whoever takes it closes it. Undefined if there is none. */
   readonly fd: number | undefined;
+}
+
+/** Where a file has bytes, in whole pages, ascending. */
+export function dataOf({ size, ranges }: Pick<TmpfsMember, "size" | "ranges">): { readonly offset: bigint; readonly length: bigint }[] {
+  if (ranges === undefined) return size === 0n ? [] : [{ offset: 0n, length: (size + page - 1n) & ~(page - 1n) }];
+  const found: { offset: bigint; length: bigint }[] = [];
+  for (const { offset, length } of ranges) {
+    const [start, end] = [offset & ~(page - 1n), (offset + length + page - 1n) & ~(page - 1n)];
+    const last = found.at(-1);
+    if (last !== undefined && start <= last.offset + last.length) last.length = end - last.offset;
+    else found.push({ offset: start, length: end - start });
+  }
+  return found;
 }
 
 /** Name of the tar of /dev/shm that engines put beside the set. */
@@ -114,6 +130,44 @@ export async function readTar(path: string): Promise<{ readonly members: readonl
   }
 }
 
+/** Writes the bytes of a member with holes to where they belong; returns where that is. */
+async function storeSparse(
+  { size, parts: known }: SparseMember,
+  stream: AsyncIterable<unknown>,
+  write: (chunk: Uint8Array, offset: bigint) => void,
+  wrong: () => CrimgError,
+): Promise<readonly SparsePart[]> {
+  let parts = known;
+  let head = Buffer.alloc(0);
+  let [index, done] = [0, 0n];
+  for await (const piece of stream) {
+    if (!(piece instanceof Uint8Array)) throw wrong();
+    let chunk = piece;
+    if (parts === undefined) {
+      head = Buffer.concat([head, piece]);
+      try {
+        const map = readSparseMap(head, size);
+        if (map === undefined) continue;
+        ({ parts } = map);
+        chunk = head.subarray(map.end);
+      } catch {
+        throw wrong();
+      }
+    }
+    for (let at = 0; at < chunk.length; ) {
+      const part = parts[index];
+      if (part === undefined) throw wrong();
+      const count = Math.min(chunk.length - at, Number(part.length - done));
+      write(chunk.subarray(at, at + count), part.offset + done);
+      at += count;
+      done += BigInt(count);
+      if (done === part.length) [index, done] = [index + 1, 0n];
+    }
+  }
+  if (parts === undefined || index < parts.length) throw wrong();
+  return parts;
+}
+
 async function unpackTar(
   path: string,
   label: string,
@@ -126,19 +180,34 @@ async function unpackTar(
   const refuse = (message: string, cause?: unknown): CrimgError =>
     new CrimgError("criu.tmpfs", message, { source: label, format: "criu", cause });
   const add = async (header: Header, stream: AsyncIterable<unknown>): Promise<void> => {
-    // A sparse member (CRIU packs with --sparse) has a type or keys that tar-stream passes over, and comes without its holes.
-    const isSparse = header.type === null || Object.keys(header.pax ?? {}).some((key) => key.startsWith("GNU.sparse."));
-    if (isSparse) throw refuse(`The file ${header.name} is sparse, which crimg does not read.`);
+    const sparse = header.type === null ? "unknown" : sparseMemberOf(header.name, header.pax);
+    if (sparse === "unknown") {
+      throw refuse(`The file ${header.name} is sparse, in a form of tar that crimg does not read (GNU's own, or PAX 0.0).`);
+    }
     const type = header.type ?? "file";
-    const path = header.name.replace(/^(\.\/+)+|^\.$|^\/+|\/+$/g, "");
+    const path = (sparse?.name ?? header.name).replace(/^(\.\/+)+|^\.$|^\/+|\/+$/g, "");
     if (!types.has(type) || path.split("/").includes("..")) throw refuse(`The member ${header.name} is none of a filesystem.`);
     if (members.length >= mostMembers) throw refuse(`The filesystem has more than ${mostMembers} files.`);
     const position = end;
     let size = 0n;
-    for await (const chunk of stream) {
-      if (!(chunk instanceof Uint8Array)) throw refuse(`The member ${header.name} is not bytes.`);
-      for (let done = 0; done < chunk.length; ) done += writeSync(fd, chunk, done, chunk.length - done, Number(position + size) + done);
-      size += BigInt(chunk.length);
+    const write = (chunk: Uint8Array, at: bigint): void => {
+      for (let done = 0; done < chunk.length; ) done += writeSync(fd, chunk, done, chunk.length - done, Number(at) + done);
+    };
+    let ranges: readonly SparsePart[] | undefined;
+    if (sparse === undefined) {
+      for await (const chunk of stream) {
+        if (!(chunk instanceof Uint8Array)) throw refuse(`The member ${header.name} is not bytes.`);
+        write(chunk, position + size);
+        size += BigInt(chunk.length);
+      }
+    } else {
+      ranges = await storeSparse(
+        sparse,
+        stream,
+        (chunk, offset) => write(chunk, position + offset),
+        () => refuse(`The member ${header.name} is sparse, and what it says of its holes is wrong.`),
+      );
+      ({ size } = sparse);
     }
     end = (position + size + page - 1n) & ~(page - 1n);
     members.push({
@@ -153,6 +222,7 @@ async function unpackTar(
       rdevMinor: header.devminor ?? 0,
       size,
       position,
+      ...(ranges === undefined ? {} : { ranges }),
     });
   };
   try {

@@ -5,7 +5,7 @@ import { mountEntryRow, objectRow } from "../../../src/gen/tables.js";
 import { FilePageSource } from "../../../src/pages/file-source.js";
 import type { ContainerFacts } from "../../../src/adapter/container-facts.js";
 import { CrimgError } from "../../../src/errors/crimg-error.js";
-import { deletedFiles, rootDiffTar, sharedMemoryTar, type TmpfsContents, type TmpfsMember, volumeName } from "../archive/tmpfs.js";
+import { dataOf, deletedFiles, rootDiffTar, sharedMemoryTar, type TmpfsContents, type TmpfsMember, volumeName } from "../archive/tmpfs.js";
 import type { ModelBuilder } from "../builder.js";
 
 const modes = {
@@ -17,7 +17,6 @@ const modes = {
   "character-device": 0o020000,
   "block-device": 0o060000,
 } as const;
-const pageMask = 4095n;
 
 /**
  * Adds what is in the tmpfs mounts that are made again, and in what a container's engine keeps beside the set: volumes, which
@@ -86,14 +85,10 @@ function addMember({ tables }: ModelBuilder, mount: number, member: TmpfsMember,
   if (member.type === "file" && member.size > 0n) {
     object =
       tables.objects.push(objectRow({ kind: "ghost", mode, path: `/${path}`, uid, gid, size: member.size, mtimeNs, atimeNs: mtimeNs })) - 1;
-    tables.extents.push({
-      ownerKind: "object",
-      owner: object,
-      address: 0n,
-      length: (member.size + pageMask) & ~pageMask,
-      fileOffset: member.position,
-      source,
-    });
+    for (const { offset, length } of dataOf(member)) {
+      const place = { address: offset, length, fileOffset: member.position + offset, source };
+      tables.extents.push({ ownerKind: "object", owner: object, ...place });
+    }
   }
   tables.mountEntries.push(mountEntryRow({ mount, mode, path, target, uid, gid, rdevMajor, rdevMinor, mtimeNs, object }));
 }

@@ -6,7 +6,7 @@
 import { lstatSync, openSync, readdirSync, readlinkSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { inOrder } from "../../../formats/criu/map/tmpfs.js";
-import { readTar, type TmpfsMember } from "../../../formats/criu/archive/tmpfs.js";
+import { dataOf, readTar, type TmpfsMember } from "../../../formats/criu/archive/tmpfs.js";
 import { CrimgError } from "../../errors/crimg-error.js";
 import { type ExtentRow, extentRow, type MountEntryRow, mountEntryRow, type ObjectRow, objectRow, type Tables } from "../../gen/tables.js";
 import { Checkpoint } from "../../model/checkpoint.js";
@@ -45,7 +45,13 @@ export async function bundleRoot(checkpoint: Checkpoint, tar: string | undefined
 /** An entry and where its content is. */
 interface Entry {
   readonly row: Omit<MountEntryRow, "object" | "mount">;
-  readonly content?: { readonly source: PageSource; readonly position: bigint; readonly size: bigint };
+  readonly content?: {
+    readonly source: PageSource;
+    readonly position: bigint;
+    readonly size: bigint;
+    /** Where it has bytes, if not everywhere. */
+    readonly data?: readonly { readonly offset: bigint; readonly length: bigint }[];
+  };
 }
 
 class Bundle {
@@ -89,7 +95,9 @@ class Bundle {
       mount,
       inOrder(members).map((member) => ({
         row: rowOfMember(member),
-        ...(member.type === "file" && member.size > 0n ? { content: { source, position: member.position, size: member.size } } : {}),
+        ...(member.type === "file" && member.size > 0n
+          ? { content: { source, position: member.position, size: member.size, data: dataOf(member) } }
+          : {}),
       })),
     );
   }
@@ -192,11 +200,14 @@ class Bundle {
   #add(mount: number, { row, content }: Entry): MountEntryRow {
     if (content === undefined) return { ...row, mount, object: null };
     const { mode, path, uid, gid, mtimeNs } = row;
-    const { source, position, size } = content;
+    const { source, position, size, data = [{ offset: 0n, length: size }] } = content;
     const object = this.#objects.push(objectRow({ kind: "ghost", mode, path: `/${path}`, uid, gid, size, mtimeNs, atimeNs: mtimeNs })) - 1;
     let index = this.#sources.indexOf(source);
     if (index < 0) index = this.#sources.push(source) - 1;
-    this.#extents.push(extentRow({ ownerKind: "object", owner: object, address: 0n, length: size, fileOffset: position, source: index }));
+    for (const { offset, length } of data) {
+      const place = { address: offset, length, fileOffset: position + offset, source: index };
+      this.#extents.push(extentRow({ ownerKind: "object", owner: object, ...place }));
+    }
     return { ...row, mount, object };
   }
 }
