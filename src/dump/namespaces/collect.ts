@@ -13,6 +13,8 @@ import { close, failed, SysError, tryReadlink, tryReadSmall } from "../../native
 import type { DumpContext, DumpedProcess } from "../context.js";
 import { procPath, readStatus } from "../procfs.js";
 import { refusal } from "../refusal.js";
+import { decodeAttributes } from "../../kinds/socket/dump-netlink-messages.js";
+import { askNetlink } from "../../kinds/socket/dump-sock-diag.js";
 import { readIdMaps } from "./ids.js";
 import { MountCollector } from "./collect-mounts.js";
 import { namespaceLink } from "./own-resume.js";
@@ -29,7 +31,10 @@ export interface OwnNamespaces {
   readonly outsideUsers: ReadonlySet<bigint>;
 }
 
-const NETLINK_ROUTE = 0;
+const [NETLINK_ROUTE, NETLINK_NETFILTER] = [0, 12];
+/** NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETTABLE. */
+const NFT_MSG_GETTABLE = 0x0a01;
+const NFTA_TABLE_NAME = 1;
 const utsField = 65;
 
 /** Adds rows for all that is the tree's own, and lets the view look through them. Returns how ids are seen inside. */
@@ -182,6 +187,11 @@ function addNetwork(context: DumpContext, root: DumpedProcess, namespace: number
   if (fd === undefined) return;
   try {
     const other = collectNetwork(context.tables, namespace, fd).filter(({ name }) => name !== "lo");
+    const tables = filterTables(context);
+    if (tables.length > 0) {
+      const text = `the packet filter of its network namespace (nftables: ${tables.join(", ")})`;
+      context.leaveOut("network-device", `${root.pid} (${root.name}): ${text}`);
+    }
     if (other.length === 0) return;
     const names = other.map(({ name, kind }) => (kind === "" ? name : `${name} (${kind})`)).join(", ");
     context.leaveOut("network-device", `${root.pid} (${root.name}): the network device ${names} of its network namespace`);
@@ -189,6 +199,25 @@ function addNetwork(context: DumpContext, root: DumpedProcess, namespace: number
   } finally {
     close(fd);
   }
+}
+
+/** Names of the tables of nftables in the network of the tree; none where crimg may not ask, or the kernel has no such thing. */
+function filterTables(context: DumpContext): string[] {
+  const fd = context.view.netlink(NETLINK_NETFILTER);
+  if (fd === undefined) return [];
+  const names: string[] = [];
+  try {
+    // struct nfgenmsg: u1 family, u1 version, be2 res_id
+    askNetlink(fd, NFT_MSG_GETTABLE, Buffer.alloc(4), (payload) => {
+      const name = decodeAttributes(payload, 4).get(NFTA_TABLE_NAME);
+      names.push(name === undefined ? "?" : decodeText(name.subarray(0, name.indexOf(0))));
+    });
+  } catch (error) {
+    if (!(error instanceof SysError)) throw error;
+  } finally {
+    close(fd);
+  }
+  return names;
 }
 
 /** Whoever may not enter an ipc namespace cannot keep what it holds: there must be nothing. */
