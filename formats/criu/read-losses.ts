@@ -44,7 +44,6 @@ export function lostLocks(count: number): Loss {
 
 const special = [
   [areaStatus.sysvIpc, "System V shared memory"],
-  [areaStatus.aioRing, "an asynchronous I/O ring"],
   [areaStatus.socket, "a packet socket's ring"],
   [areaStatus.uprobes, "[uprobes]"],
 ] as const;

@@ -63,6 +63,7 @@ const resources: Subject = {
 /** The tool ends a sleep that was interrupted by its dump with EINTR, which this program does not forgive. */
 const plain = logged("one process", (directory, log) => [compile("counter.c", directory), log]);
 const threaded = logged("python3 with three threads", (_, log) => ["/usr/bin/python3", program("threads.py"), log]);
+const ring = logged("a ring of asynchronous I/O with an event in it", (_, log) => ["/usr/bin/python3", program("aio-counter.py"), log]);
 const pipeline = logged("a shell with children", (_, log) => ["bash", program("pipeline.sh"), log]);
 
 /** Executes an image in the foreground; what it complains of is shown. Returns the pid of the waiting process. */
@@ -75,7 +76,7 @@ function execute(t: TestContext, image: string, directory: string): number {
   return pid;
 }
 
-for (const subject of [threaded, pipeline, resources]) {
+for (const subject of [threaded, pipeline, ring, resources]) {
   test(`dumped by CRIU, read and written again, restored by CRIU: ${subject.name}`, { skip, timeout: 180_000 }, async (t) => {
     const directory = temporaryDirectory(t);
     const pid = await subject.start(t, directory);
@@ -105,7 +106,7 @@ for (const subject of [threaded, pipeline, resources]) {
   });
 }
 
-for (const subject of [plain, threaded, pipeline, resources]) {
+for (const subject of [plain, threaded, pipeline, ring, resources]) {
   test(`dumped by crimg, restored by CRIU: ${subject.name}`, { skip, timeout: 180_000 }, async (t) => {
     const directory = temporaryDirectory(t);
     const pid = await subject.start(t, directory);

@@ -28,7 +28,7 @@ function isLazy(vma: VmaRow): boolean {
 
 /** Areas whose pages belong to the address space; those of shared ones belong to their object. */
 function ownsPages(vma: VmaRow): boolean {
-  return vma.kind === "anon_private" || vma.kind === "file_private" || vma.kind === "vdso";
+  return vma.kind === "anon_private" || vma.kind === "file_private" || vma.kind === "vdso" || vma.kind === "aio_ring";
 }
 
 /** The runs of an address space: extents cut at areas, so that each run has one kind of page. */
