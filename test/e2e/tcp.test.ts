@@ -135,6 +135,32 @@ test("a program that is left running has its connections as before", { skip, tim
   assert.equal(readFileSync(join(directory, "result"), "utf8"), allGood);
 });
 
+test("a socket that connects goes on connecting", { skip, timeout }, async (t) => {
+  const directory = temporaryDirectory(t);
+  const { pid } = await startPython(t, directory, [
+    "l = socket.socket(); l.bind(('127.0.0.1', 0)); l.listen(0)",
+    "a = socket.create_connection(l.getsockname())",
+    "b = socket.socket(); b.setblocking(False)",
+    // There is no room for it: it is not answered.
+    "try: b.connect(l.getsockname())",
+    "except BlockingIOError: pass",
+    "ready()",
+    "while not os.path.exists('go'): time.sleep(0.05)",
+    "l.settimeout(30); l.accept(); b.settimeout(30)",
+    "d, peer = l.accept(); b.sendall(b'later')",
+    "open('out.new', 'w').write(d.recv(5).decode() + ' ' + str(peer == b.getsockname())); os.rename('out.new', 'out')",
+  ]);
+  const image = join(directory, "image.elf");
+  const refused = crimg("dump", String(pid), "-o", image);
+  assert.equal(refused.status, 4, refused.stderr);
+  assert.match(refused.stderr, /a TCP connection \(SYN_SENT, 127\.0\.0\.1:\d+ to 127\.0\.0\.1:\d+\).*outside/);
+  await dumped(pid, image, "--tcp-established");
+  resumed(t, image, directory);
+  writeFileSync(join(directory, "go"), "");
+  await until("it is connected", () => existsSync(join(directory, "out")));
+  assert.equal(readFileSync(join(directory, "out"), "utf8"), "later True");
+});
+
 test("half-closed, unread, unaccepted and MPTCP sockets come back as they were", { skip, timeout }, async (t) => {
   const directory = temporaryDirectory(t);
   const { pid } = await startPython(t, directory, [

@@ -7,11 +7,12 @@
  * acknowledgement had been lost, and never in none.
  */
 import { networkLockRow, type SocketRow, type TcpConnectionRow, type TcpState } from "../../../gen/tables.js";
-import { trySocketAddress } from "../../../native/index.js";
+import { errno, trySocketAddress } from "../../../native/index.js";
 import { type Collecting, type Description, refuseDescription } from "../../../dump/fds/context.js";
 import type { Ends } from "../../../linux/nftables.js";
 import { connectionKey, endsOf } from "../../../state/tcp.js";
 import { printableAddress } from "./dump-address.js";
+import { targetOfConnecting } from "./dump-connecting.js";
 import { ConnectionHold } from "./dump-hold.js";
 import { receiving, sending } from "./dump-tcp.js";
 
@@ -85,8 +86,10 @@ function refuseOutside({ description, state }: Found): never {
 }
 
 /** As getsockname and getpeername tell them. */
-export function addressesOf({ fd }: Description): Pick<SocketRow, "localAddress" | "peerAddress"> {
-  const [local, peer] = [trySocketAddress(fd, "getsockname"), trySocketAddress(fd, "getpeername")];
+export function addressesOf(description: Description): Pick<SocketRow, "localAddress" | "peerAddress"> {
+  const { fd } = description;
+  const [local, known] = [trySocketAddress(fd, "getsockname"), trySocketAddress(fd, "getpeername")];
+  const peer = known === -errno.ENOTCONN ? (targetOfConnecting(description) ?? known) : known;
   return {
     localAddress: typeof local === "number" ? new Uint8Array(0) : Uint8Array.from(local),
     peerAddress: typeof peer === "number" ? new Uint8Array(0) : Uint8Array.from(peer),
