@@ -64,6 +64,8 @@ test("a ring goes on undisturbed after a dump with --leave-running", { skip, tim
   }
   await moreTicks(log, 10);
   assertUnbroken(log);
+  const { status, stdout, stderr } = crimg("validate", join(directory, "3.elf"));
+  assert.equal(status, 0, stdout + stderr);
 });
 
 const refused = [

@@ -13,6 +13,7 @@ import {
   type Op,
   type ProgramHeader,
   argModeValues,
+  expectValues,
   opFlagsBits,
   opKindValues,
   opSize,
@@ -162,9 +163,12 @@ function mappedSpans(program: Program): Mapped {
     const imm = (place: number): bigint | undefined => (op.modes[place] === mode.imm ? (op.args[place] ?? 0n) : undefined);
     const [address, length] = op.nr === call.mremap ? [imm(4), imm(2)] : [imm(0), imm(1)];
     if (address === undefined || length === undefined) continue;
-    const span = { start: address, end: address + length };
+    // The kernel takes no address for a ring of io_uring: what it must choose is expected.
+    const isChosen = op.nr === call.mmap && address === 0n && op.expect === expectValues.equals;
+    const start = isChosen ? op.expectA : address;
+    const span = { start, end: start + length };
     if (op.nr === call.munmap) unmaps.push(span);
-    const isFixedMap = op.nr === call.mmap && ((imm(3) ?? 0n) & (mapFixed | mapFixedNoReplace)) !== 0n;
+    const isFixedMap = isChosen || (op.nr === call.mmap && ((imm(3) ?? 0n) & (mapFixed | mapFixedNoReplace)) !== 0n);
     if (!isFixedMap && op.nr !== call.mremap) continue;
     const subject = textAt(program, op.subject);
     const spans = maps.get(subject);
