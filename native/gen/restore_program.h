@@ -21,7 +21,7 @@
 #define RESTORE_OP_KIND_SIGRETURN 14 /* Leaves by rt_sigreturn with the stack pointer at arg0. */
 #define RESTORE_OP_KIND_FAIL 15 /* Fails with result arg0. */
 #define RESTORE_OP_KIND_REPORT 16 /* The supervisor says what failed, ends everything, and exits with status 125. */
-#define RESTORE_OP_KIND_POPULATE 17 /* Gives each page of the arg1 bytes at arg0, private memory that reads as zeros, memory of its own. How is the interpreter's choice; it keeps in the u8 at arg2, which is 0 at first, how many ns huge pages have saved so far. With arg1 0: from here on `load` puts pages in place by the userfaultfd arg0 where that knows them; -1: no longer. */
+#define RESTORE_OP_KIND_POPULATE 17 /* Gives each page of the arg1 bytes at arg0, private memory that reads as zeros, memory of its own. How is the interpreter's choice; it keeps in the u8 at arg2, which is 0 at first, how many ns huge pages have saved so far. Unless arg3 is 0 it ends where these are not quickly had. With arg1 0: from here on `load` puts pages in place by the userfaultfd arg0 where that knows them; -1: no longer. */
 #define RESTORE_OP_KIND_CPUID 18 /* result = register arg2 (0 ax, 1 bx, 2 cx, 3 dx) of cpuid leaf arg0, subleaf arg1. */
 #define RESTORE_OP_KIND_XGETBV 19 /* result = XCR0. */
 #define RESTORE_OP_KIND_FILL_TILES 20 /* Uses AMX once, so that the kernel makes room for its state. */

@@ -62,7 +62,7 @@ static __attribute__((noreturn, used)) void run(struct context *context, uint64_
 		case RESTORE_OP_KIND_FAIL: fail(context, (uint32_t)pc, (int64_t)a[0]);
 		case RESTORE_OP_KIND_REPORT: report(context);
 		case RESTORE_OP_KIND_POPULATE:
-			if (a[1]) populate(a[0], a[1], (int64_t *)a[2]);
+			if (a[1]) populate(a[0], a[1], (int64_t *)a[2], a[3]);
 			else context->filler = (int32_t)a[0] + 1;
 			break;
 		case RESTORE_OP_KIND_CPUID: result = cpuid((uint32_t)a[0], (uint32_t)a[1], a[2]); break;

@@ -36,12 +36,13 @@ static uint64_t make_huge_pages(uint64_t at, uint64_t end, int64_t *gain)
 	return at;
 }
 
-/* Best effort: a page that is missing afterwards is made by the read. */
-static void populate(uint64_t from, uint64_t length, int64_t *gain)
+/* Best effort: a page that is missing afterwards is made by the read. `is_trial`: as long as huge pages are quickly had. */
+static void populate(uint64_t from, uint64_t length, int64_t *gain, uint64_t is_trial)
 {
 	uint64_t end = from + length;
 	uint64_t huge = (from + HUGE_PAGE - 1) & -(uint64_t)HUGE_PAGE;
 	uint64_t rest = huge < end ? make_huge_pages(huge, end, gain) : from;
+	if (is_trial) return;
 	if (huge < end && huge > from) sys(SYS_madvise, from, huge - from, MADV_POPULATE_WRITE);
 	if (rest < end) sys(SYS_madvise, rest, end - rest, MADV_POPULATE_WRITE);
 }

@@ -174,8 +174,9 @@ enums:
     17:
       id: populate
       doc: "Gives each page of the arg1 bytes at arg0, private memory that reads as zeros, memory of its own. How is the interpreter's
-          choice; it keeps in the u8 at arg2, which is 0 at first, how many ns huge pages have saved so far. With arg1 0: from here on
-          `load` puts pages in place by the userfaultfd arg0 where that knows them; -1: no longer."
+          choice; it keeps in the u8 at arg2, which is 0 at first, how many ns huge pages have saved so far. Unless arg3 is 0 it ends where
+          these are not quickly had. With arg1 0: from here on `load` puts pages in place by the userfaultfd arg0 where that knows them;
+          -1: no longer."
     18:
       id: cpuid
       doc: "result = register arg2 (0 ax, 1 bx, 2 cx, 3 dx) of cpuid leaf arg0, subleaf arg1."

@@ -38,8 +38,8 @@ const worthHelp = 32n << 20n;
 
 /** Flags of mappings that a userfaultfd is not for. */
 const neverFilled = vm.hg | vm.ht | vm.lo | vm.lf | vm.dp | vm.io | vm.pf | vm.um | vm.uw | vm.ui | vm.ss;
-/** Bytes of which some are made huge pages to see what that takes. */
-const trial = 16n << 20n;
+/** Bytes that are made huge pages to see what that takes: a few are had where many are not. */
+const trial = 128n << 20n;
 
 /** Ops of the task: reads the extents (ascending, disjoint) into the mappings that `plans` made. */
 export function readPages(parts: ReadingParts, plans: readonly VmaPlan[], extents: readonly Extent[]): void {
@@ -76,7 +76,7 @@ function beginFilling(b: ProgramBuilder, plans: readonly VmaPlan[], extents: rea
   const mayHide = large.filter(({ vma }) => (vma.vmFlags & neverFilled) === 0n);
   const [first] = large.flatMap(({ vma }) => longRuns(extents, vma.start, vma.end));
   if (first === undefined || mayHide.length === 0) return filler;
-  b.op("populate", [first.address, first.length < trial ? first.length : trial, learnt.address]);
+  b.op("populate", [first.address, first.length < trial ? first.length : trial, learnt.address, 1]);
   b.jumpIf(learnt, "ge", 1, known);
   const cannot = b.label("no userfaultfd for pages");
   b.syscall("userfaultfd", [O.cloexec | O.nonblock | UFFD_USER_MODE_ONLY], { store: filler, orElse: known });
