@@ -188,6 +188,8 @@ for (const { file, truth: name, mounts = [] } of cases) {
         for (const path of [image, root, ...readdirSync(root, { recursive: true, encoding: "utf8" }).map((one) => join(root, one))])
           chownSync(path, nobody, nobody);
       }
+      const judged = crimg("validate", "--profile", "host", image).stdout;
+      assert.doesNotMatch(judged, /^error|host\.pid-taken/m);
       const before = contents(root);
       const running = await resumed(t, image, [], as);
       assertGoesOn(running.lines(), truth.last_number_printed + 1);

@@ -6,6 +6,8 @@ import { FileBytes } from "../../bytes/random-bytes.js";
 import type { ObjectRow, Tables } from "../../gen/tables.js";
 import type { Checkpoint } from "../../model/checkpoint.js";
 import { samplePartsOf } from "../../model/content-sample.js";
+import { namespacesOf } from "../../model/own-namespaces.js";
+import { placeOf } from "../../model/root-files.js";
 import { keysComponent, usesKeys } from "../../model/xstate-layout.js";
 import { useOfFile } from "../../model/file-use.js";
 import { hasUsableVdso, threadInVdso } from "../../lower/other-vdso.js";
@@ -52,7 +54,10 @@ const typeBits = 0o170000;
 function* objectsOnHost(context: ImageOnHost): Generator<readonly [number, ObjectRow, "mapped" | "opened"]> {
   for (const [row, how] of wantedObjects(context)) {
     const object = context.tables.objects[row];
-    if (object !== undefined && object.bundled === 0 && named.has(object.kind) && object.path.startsWith("/")) yield [row, object, how];
+    if (object === undefined || object.bundled !== 0 || !named.has(object.kind) || !object.path.startsWith("/")) continue;
+    // What lies in a root of the tree's own is looked for there; what the image holds of it comes with the resume.
+    const path = placeOf(context.tables, object.path);
+    if (path !== undefined) yield [row, { ...object, path }, how];
   }
 }
 
@@ -215,6 +220,8 @@ export const imageRules: readonly ImageRule[] = [
     },
     function* ({ checkpoint, tables, facts }) {
       if (!hasCapability(facts, capability.CHECKPOINT_RESTORE) && !hasCapability(facts, capability.SYS_ADMIN)) return;
+      // In a pid namespace of its own all are free.
+      if (namespacesOf(tables, tables.checkpoint[0]?.rootTask ?? 0).pid !== undefined) return;
       const ids = [...tables.tasks.keys()].flatMap((row) =>
         checkpoint.threadsOf(row).map((thread) => [thread, tables.threads[thread]?.tid ?? 0] as const),
       );
