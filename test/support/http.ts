@@ -2,7 +2,9 @@
 /** Asking the servers of tests. */
 import assert from "node:assert/strict";
 
-let nextPort = 21_000 + (process.pid % 19_000);
+/** Test files run beside each other, with process ids near to each other. */
+const portsOfFile = 40;
+let nextPort = 21_000 + ((process.pid * portsOfFile) % 11_000);
 
 /** A port that no other test uses, most likely. */
 export const choosePort = (): number => nextPort++;
