@@ -125,7 +125,8 @@ test("dumped by crimg in its own namespaces, restored by CRIU, dumped by crimg a
     const pid = tree.pid();
     const members = treeOf(pid);
     const [image, set] = [join(tree.directory, `${name}.elf`), join(tree.directory, name)];
-    const dumped = run(crimgCommand, ["dump", String(pid), "-o", image]);
+    // CRIU leaves empty tables of packet filters behind where it has restored a network.
+    const dumped = run(crimgCommand, ["dump", String(pid), "-o", image, "--ignore", "network-device"]);
     assert.equal(dumped.status, 0, dumped.stderr);
     await gone(members);
     const converted = run(crimgCommand, ["convert", image, set, "--to", "criu", "--strict"]);
