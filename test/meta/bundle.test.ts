@@ -14,3 +14,11 @@ for (const command of ["dump", "convert", "validate", "explain", "other"]) {
     assert.equal(stdout, "true", stderr);
   });
 }
+
+test("a command that cannot come to its end is no success", () => {
+  const bundle = JSON.stringify(join(projectRoot, "bin/bundle.cjs"));
+  const script = `require(${bundle}).endWith(new Promise(() => {}))`;
+  const { status, stderr } = spawnSync(process.execPath, ["-e", script], { encoding: "utf8", timeout: 30_000 });
+  assert.equal(status, 2);
+  assert.match(stderr, /^crimg: bug in crimg: .*\n$/);
+});
