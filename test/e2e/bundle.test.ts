@@ -183,7 +183,14 @@ test("a static program, and an image that is bundled afterwards", async (t) => {
     join(directory, "s.c"),
     `#include <stdio.h>
 #include <unistd.h>
-int main(void) { char s[16]; for (int n = 1;; n++) { sprintf(s, "%d", n); symlink(s, "ticks.new"); rename("ticks.new", "ticks"); usleep(50000); } }
+int main(void) {
+  char s[16];
+  for (int n = 1;; usleep(50000)) {
+    sprintf(s, "%d", n++);
+    symlink(s, "ticks.new");
+    rename("ticks.new", "ticks");
+  }
+}
 `,
   );
   const program = join(directory, "s");

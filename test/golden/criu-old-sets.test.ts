@@ -158,7 +158,12 @@ test("a FIFO and a terminal that share their ids with their paths", async (t) =>
     return { kind: file?.kind, path: tables.objects[file?.object ?? -1]?.path };
   };
   assert.deepEqual(fileAt(fifo.fd), { kind: "pipe", path: pathOf(fifo.id) });
-  assert.deepEqual(fileAt(tty.fd), { kind: "tty", path: pathOf(tty.id) });
+  // Type 3 is a virtual terminal: a terminal of the machine.
+  assert.deepEqual(fileAt(tty.fd), { kind: "pty", path: pathOf(tty.id) });
+  assert.deepEqual(
+    tables.terminals.map(({ kind }) => kind),
+    ["device"],
+  );
   // Written anew, each entry has an id of its own, and the remap follows the path.
   const again = join(set, "../again");
   await writeSet(checkpoint, again);

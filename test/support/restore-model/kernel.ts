@@ -254,7 +254,8 @@ export const calls: Readonly<Record<string, Call>> = {
   exit_group: (machine, { process }, [status = 0n]) => {
     for (const one of machine.threads) if (one.process === process) one.isOver = true;
     process.exitStatus ??= Number(status & 0xffn) << 8;
-    for (const child of machine.processes) if (child.parent === process) child.parent = process.reaper;
+    // Whoever is above the first process is not in the model: its children stay its own.
+    for (const child of machine.processes) if (child.parent === process) child.parent = process.reaper ?? process;
     return 0n;
   },
   prctl: (_machine, { process }, [option, value], op) => {
