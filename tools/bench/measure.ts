@@ -105,14 +105,29 @@ async function timed(command: readonly string[]): Promise<Run> {
   return { ms, cpu, peak, said: rest.join("\n") };
 }
 
-/** Ends a program and what it started, and waits until their ids are free. */
+/** The processes of a group. */
+function membersOf(group: number): string[] {
+  const isMember = (pid: string): boolean => {
+    try {
+      const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
+      // Behind the name: state, parent, group (proc_pid_stat(5)).
+      return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[2] === String(group);
+    } catch {
+      return false;
+    }
+  };
+  return readdirSync("/proc").filter((name) => /^\d+$/.test(name) && isMember(name));
+}
+
+/** Ends a program and what it started, and waits until their ids are free: orphans are waited for by whoever gets them. */
 async function end(pid: number): Promise<void> {
+  const members = membersOf(pid);
   try {
     process.kill(-pid, "SIGKILL");
   } catch {
     // gone
   }
-  await until("the program is gone", () => !existsSync(`/proc/${pid}`));
+  await until("the program is gone", () => [String(pid), ...members].every((member) => !existsSync(`/proc/${member}`)));
 }
 
 const sizeOf = (folder: string): number => readdirSync(folder).reduce((sum, name) => sum + statSync(join(folder, name)).size, 0) / 2 ** 20;

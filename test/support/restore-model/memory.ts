@@ -45,18 +45,35 @@ export class Mappings {
     return other;
   }
 
+  /** The row of the first mapping that ends behind an address: programs have tens of thousands. */
+  #firstBehind(address: bigint): number {
+    let [low, high] = [0, this.list.length];
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if ((this.list[middle] as Mapping).end > address) high = middle;
+      else low = middle + 1;
+    }
+    return low;
+  }
+
+  /** The mappings that have a byte between two addresses, and the row of the first of them. */
+  #within(start: bigint, end: bigint): { readonly from: number; readonly found: readonly Mapping[] } {
+    const from = this.#firstBehind(start);
+    let to = from;
+    while (to < this.list.length && (this.list[to] as Mapping).start < end) to++;
+    return { from, found: this.list.slice(from, to) };
+  }
+
   overlaps(start: bigint, end: bigint): boolean {
-    return this.list.some((one) => one.start < end && one.end > start);
+    return this.#within(start, end).found.length > 0;
   }
 
   /** Whether every byte is mapped, with all bits of `prot`. */
   covers(start: bigint, end: bigint, prot = 0): boolean {
     let at = start;
-    for (const one of this.list) {
-      if (one.end <= at) continue;
+    for (const one of this.#within(start, end).found) {
       if (one.start > at || (one.prot & prot) !== prot) return false;
       at = one.end;
-      if (at >= end) return true;
     }
     return at >= end;
   }
@@ -64,29 +81,26 @@ export class Mappings {
   add(mapping: Mapping): void {
     assert.ok(mapping.start % 4096n === 0n && mapping.start < mapping.end, "a mapping is a run of pages");
     this.remove(mapping.start, mapping.end);
-    this.list.push({ ...mapping, end: (mapping.end + 4095n) & ~4095n });
-    this.list.sort((a, b) => (a.start < b.start ? -1 : 1));
+    this.list.splice(this.#firstBehind(mapping.start), 0, { ...mapping, end: (mapping.end + 4095n) & ~4095n });
   }
 
   remove(start: bigint, end: bigint): void {
-    this.list = this.list.flatMap((one) => {
-      if (one.end <= start || one.start >= end) return [one];
-      const parts: Mapping[] = [];
-      if (one.start < start) parts.push({ ...one, end: start });
-      if (one.end > end) parts.push({ ...one, start: end });
-      return parts;
-    });
+    const { from, found } = this.#within(start, end);
+    const parts = found.flatMap((one) => [
+      ...(one.start < start ? [{ ...one, end: start }] : []),
+      ...(one.end > end ? [{ ...one, start: end }] : []),
+    ]);
+    this.list.splice(from, found.length, ...parts);
   }
 
   protect(start: bigint, end: bigint, prot: number): void {
-    const inside = this.list.filter((one) => one.start < end && one.end > start);
-    for (const one of inside) {
+    for (const one of this.#within(start, end).found) {
       const [from, to] = [one.start > start ? one.start : start, one.end < end ? one.end : end];
       this.add({ ...one, start: from, end: to, prot });
     }
   }
 
   at(address: bigint): Mapping | undefined {
-    return this.list.find((one) => one.start <= address && address < one.end);
+    return this.#within(address, address + 1n).found[0];
   }
 }
