@@ -5,7 +5,7 @@
 
 enum {
 	SYS_write = 1, SYS_mmap = 9, SYS_mprotect = 10, SYS_rt_sigreturn = 15, SYS_pread64 = 17, SYS_mremap = 25, SYS_exit = 60, SYS_wait4 = 61,
-	SYS_kill = 62, SYS_madvise = 28, SYS_nanosleep = 35, SYS_clock_gettime = 228, SYS_fcntl = 72, SYS_gettid = 186,
+	SYS_kill = 62, SYS_madvise = 28, SYS_nanosleep = 35, SYS_clock_gettime = 228, SYS_fcntl = 72, SYS_gettid = 186, SYS_getpid = 39,
 	SYS_futex = 202, SYS_exit_group = 231, SYS_openat = 257, SYS_close = 3,
 	SYS_clone3 = 435, SYS_waitid = 247,
 	EINVAL = 22, ENOENT = 2, ESRCH = 3, ECHILD = 10, EEXIST = 17,

@@ -56,6 +56,7 @@ export const targets: readonly Target[] = [
   { load: load("pages", 1024), measure: "lazy", atMost: 3, isAbsolute: true },
   { load: load("pages", 1024), measure: "lazy", atMost: 0.01, to: { engine: "criu", measure: "resume" } },
   { load: load("threads", 1000), measure: "resume", atMost: 0.3 },
+  { load: load("threads", 10_000), measure: "resume", atMost: 0.3 },
   { load: load("mappings", 10_000), measure: "resume", atMost: 0.3 },
   { load: load("threads", 10_000), measure: "image", atMost: 1 },
   { load: load("pages", 4096), measure: "peak", atMost: 100, isAbsolute: true },
