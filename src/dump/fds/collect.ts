@@ -88,14 +88,14 @@ function collectAllowed(collecting: Collecting): void {
   }
 }
 
-/** The rows so far. Objects and extents stay: their table looks them up by what they are. */
+/** The rows so far. Objects, their namespaces and extents stay: their table looks them up by what they are. */
 function snapshot(tables: MutableTables): MutableTables {
   return Object.fromEntries(Object.entries(tables).map(([name, rows]) => [name, [...rows]])) as unknown as MutableTables;
 }
 
 function restore(tables: MutableTables, before: MutableTables): void {
   for (const name of Object.keys(tables) as (keyof MutableTables)[]) {
-    if (name === "objects" || name === "extents") continue;
+    if (name === "objects" || name === "objectNamespaces" || name === "extents") continue;
     const rows: unknown[] = tables[name];
     rows.splice(0, rows.length, ...before[name]);
   }

@@ -81,18 +81,18 @@ function collectPath(collecting: Collecting, description: Description): FileFiel
   );
 }
 
-/** By names, which the descriptors of a file share. */
-const permissions = new WeakMap<Buffer, { readonly wanted: number; readonly isGiven: boolean }>();
+/** By names, which the descriptors of a file share; in each mount namespace they may be of other files. */
+const permissions = new WeakMap<Buffer, { readonly wanted: number; readonly mountId: number; readonly isGiven: boolean }>();
 
 /** Whether this user has the rights to open the path of a description again as it is open. */
 function mayOpen({ context }: Collecting, { link, flags, info }: Description): boolean {
   const access = flags & openFlag.ACCMODE;
   const wanted = (flags & openFlag.PATH) !== 0 ? F_OK : access === openFlag.RDONLY ? R_OK : access === openFlag.WRONLY ? W_OK : R_OK | W_OK;
   const known = permissions.get(link);
-  if (known?.wanted === wanted) return known.isGiven;
+  if (known?.wanted === wanted && known.mountId === info.mountId) return known.isGiven;
   const path = cString(context.view.pathBytes(link, context.view.spaceOfMount(info.mountId)));
   const isGiven = tryCall("faccessat2", AT_FDCWD, path, wanted, AT_EACCESS | AT_SYMLINK_NOFOLLOW) !== -errno.EACCES;
-  permissions.set(link, { wanted, isGiven });
+  permissions.set(link, { wanted, mountId: info.mountId, isGiven });
   return isGiven;
 }
 

@@ -89,6 +89,8 @@ function withoutNamespaces(tables: Tables, onLoss: OwnRootChanges["onLoss"]): Ta
     ...tables,
     namespaces: [],
     taskNamespaces: [],
+    objectNamespaces: [],
+    sysctls: [],
     idMaps: [],
     mounts: [],
     mountEntries: [],
