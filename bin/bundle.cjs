@@ -59,18 +59,6 @@ function keepEarlySignals() {
   for (const name of ["SIGUSR1", "SIGUSR2", "SIGTERM"]) process.on(name, (signal) => early.push(signal));
 }
 
-/** Ends the process with the exit status that a command line promises. */
-function endWith(status) {
-  // Nothing is left to wait for, but the command has not ended: never a success.
-  process.once("beforeExit", () => {
-    writeSync(2, "crimg: bug in crimg: the command waits for something that cannot come\n");
-    process.exitCode = 2;
-  });
-  // What was printed is out (terminal.ts writes at once). Ending here spares the time that V8 takes to give back its heap
-  // piece by piece.
-  void status.then((code) => process.exit(code));
-}
-
 /** Runs a command line to its end, as the process. */
 function runAsProcess(words) {
   if (words[0] === "run") keepEarlySignals();
@@ -84,7 +72,8 @@ function runAsProcess(words) {
     writeSync(1, `${version}\n`);
     return;
   }
-  endWith(loadBundle(words[0], words).runCommandLine(words));
+  const { endWith, runCommandLine } = loadBundle(words[0], words);
+  endWith(runCommandLine(words));
 }
 
-module.exports = { cacheOf, endWith, loadBundle, runAsProcess };
+module.exports = { cacheOf, loadBundle, runAsProcess };

@@ -33,6 +33,7 @@ const seldomUsed = {
   "node:child_process": ["spawn", "spawnSync"],
   "node:crypto": ["randomBytes"],
   "node:net": ["isIP", "Socket"],
+  "node:tty": ["isatty"],
 };
 
 /** A function or, with a capital, a class. */
@@ -43,7 +44,7 @@ const lazy = (module, name) =>
 const lazyModules = {
   name: "lazy modules",
   setup({ onResolve, onLoad }) {
-    onResolve({ filter: /^node:(child_process|crypto|net)$/ }, ({ path: module, namespace }) =>
+    onResolve({ filter: new RegExp(`^(${Object.keys(seldomUsed).join("|")})$`) }, ({ path: module, namespace }) =>
       namespace === "lazy" ? { path: module, external: true } : { path: module, namespace: "lazy" },
     );
     onLoad({ filter: /.*/, namespace: "lazy" }, ({ path: module }) => ({

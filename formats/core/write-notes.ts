@@ -192,7 +192,7 @@ function fpregsetOf(xstate: Uint8Array): Uint8Array {
 }
 
 /** What a core said about a row, kept in the model. */
-export function foreignValue(checkpoint: Checkpoint, table: "tasks" | "threads" | "mms", row: number, key: string): Uint8Array | undefined {
+function foreignValue(checkpoint: Checkpoint, table: "tasks" | "threads", row: number, key: string): Uint8Array | undefined {
   const kind = tableSpecs.find((spec) => spec.table === table)?.kind;
   return checkpoint.tables.foreign.find((one) => one.format === "core" && one.table === kind && one.row === row && one.key === key)?.value;
 }

@@ -7,11 +7,8 @@ import { compressionByName } from "./archive/write-archive.js";
 import { inventoryName } from "./wire/image-types.js";
 import { lossesOf } from "./losses.js";
 import { readCriu } from "./read.js";
-import { engineFolder } from "./archive/engine-members.js";
+import { engineFolder, engineMarks } from "./archive/engine-members.js";
 import { writeCriu } from "./write.js";
-
-/** What Podman and CRI-O put beside the set. */
-const engineFiles = ["config.dump", "spec.dump"];
 
 function probe(input: ProbeInput): boolean {
   if (input.isDirectory) {
@@ -25,7 +22,7 @@ function probe(input: ProbeInput): boolean {
     // An OCI image; whether it is one of a checkpoint, its index says.
     if (layoutNames.every((name) => input.entries.includes(name))) return true;
     // A container engine's unpacked checkpoint keeps the set one level down.
-    return input.entries.includes(engineFolder) && engineFiles.some((name) => input.entries.includes(name));
+    return input.entries.includes(engineFolder) && engineMarks.some((name) => input.entries.includes(name));
   }
   if (compressionOf(input.head) === undefined) return false;
   const file = { path: input.path, offset: 0, length: Number.POSITIVE_INFINITY };

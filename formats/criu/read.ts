@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Reads an image set: a directory, or an archive of one. */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import type { ReadOptions } from "../../src/adapter/format.js";
 import { CrimgError } from "../../src/errors/crimg-error.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
 import { readTmpfs } from "./archive/tmpfs.js";
 import { engineFiles, factsOf } from "./archive/container.js";
-import { carriedMembers, contentsBeside, engineFolder, isCarriedMember } from "./archive/engine-members.js";
+import { carriedMembers, contentsBeside, engineFolder, engineMarks, isCarriedMember } from "./archive/engine-members.js";
 import { type Member, membersOfDirectory } from "./archive/members.js";
 import { archiveAt } from "./archive/oci.js";
 import { extractSet } from "./archive/extract.js";
@@ -22,7 +24,7 @@ export async function readCriu(path: string, options: ReadOptions): Promise<Chec
   const { set, members } = await openSet(path, options.extra?.["without-memory"] === true ? maxPagesShown : undefined);
   try {
     const wire = loadSet(set);
-    const noted = members ?? membersOfDirectory(path, (name) => engineFiles.has(name) || isCarriedMember(name));
+    const noted = members ?? membersBeside(path);
     const facts = factsOf(noted);
     const { checkpoint, losses } = fromWire(wire, await readTmpfs(set), facts, carriedMembers(noted));
     for (const loss of losses) options.onLoss?.(loss);
@@ -31,6 +33,12 @@ export async function readCriu(path: string, options: ReadOptions): Promise<Chec
   } finally {
     set.close();
   }
+}
+
+/** What an engine put into an unpacked checkpoint; nothing is looked for where none did. */
+function membersBeside(path: string): readonly Member[] {
+  if (!engineMarks.some((name) => existsSync(join(path, name)))) return [];
+  return membersOfDirectory(path, (name) => engineFiles.has(name) || isCarriedMember(name));
 }
 
 /** Without memory (the switch "without-memory"), pages of an archive are unpacked up to this, for the command lines. */

@@ -94,7 +94,8 @@ const idsOf = (context: ImageSetIds, row: number): KernelIds =>
 function writeTree(output: Output, _checkpoint: Checkpoint, context: ImageSetIds): void {
   const { tables, foreign } = context;
   const inventory = new ImageWriter(output, inventoryName, "inventory");
-  inventory.entry(InventorySchema, inventoryOf(context));
+  const stored = inventoryOf(context);
+  inventory.entry(InventorySchema, stored);
   inventory.flush();
   const tree = new ImageWriter(output, "pstree.img", "pstree");
   tables.tasks.forEach((_, row) => {
@@ -106,7 +107,7 @@ function writeTree(output: Output, _checkpoint: Checkpoint, context: ImageSetIds
   if (main === undefined || main.clock === "host" || main.monotonicNs <= 0n) return;
   const time = (ns: bigint): { tvSec: bigint; tvNsec: bigint } => ({ tvSec: ns / 1_000_000_000n, tvNsec: ns % 1_000_000_000n });
   // Of a tree in a time namespace of its own they bear its number.
-  const [inventoryRoot, ids] = [inventoryOf(context).rootIds, idsOf(context, 0)];
+  const [inventoryRoot, ids] = [stored.rootIds, idsOf(context, 0)];
   const number = ids.timeNsId === (inventoryRoot?.timeNsId ?? ids.timeNsId) ? 0 : ids.timeNsId;
   const timens = new ImageWriter(output, `timens-${number}.img`, "timens");
   timens.entry(TimensEntrySchema, create(TimensEntrySchema, { monotonic: time(main.monotonicNs), boottime: time(main.boottimeNs) }));

@@ -403,7 +403,6 @@ static napi_value js_read_file(napi_env env, napi_callback_info info)
 	napi_value values[2], value;
 	void *into;
 	char path[4200];
-	struct gathering g = { 0 };
 
 	if (napi_get_cb_info(env, info, &count, values, NULL, NULL) != napi_ok || count < 2 ||
 	    !buffer_address(env, values[1], &into, &length) ||
@@ -412,9 +411,7 @@ static napi_value js_read_file(napi_env env, napi_callback_info info)
 	for (size_t i = 0; i < written; i++)
 		if (!path[i])
 			return throw_type(env, "readFile: NUL inside");
-	g.arena = into;
-	g.arena_length = (int64_t)length;
-	return napi_create_int64(env, gather_file(&g, path), &value) == napi_ok ? value : NULL;
+	return napi_create_int64(env, read_file(path, into, (int64_t)length, counted_call), &value) == napi_ok ? value : NULL;
 }
 
 /*

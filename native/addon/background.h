@@ -17,35 +17,12 @@ struct background {
 	char path[128];
 };
 
-static int64_t read_whole(const char *path, uint8_t *into, int64_t room)
-{
-	int64_t fd = call(__NR_openat, -100, address_of(path), O_CLOEXEC_FLAG, 0);
-	int64_t length = 0, got = 0;
-
-	if (fd < 0)
-		return fd;
-	for (;;) {
-		if (length == room) {
-			got = -E2BIG;
-			break;
-		}
-		got = call(__NR_read, fd, address_of(into + length), room - length, 0);
-		if (got == -EINTR)
-			continue;
-		if (got <= 0)
-			break;
-		length += got;
-	}
-	call(__NR_close, fd, 0, 0, 0);
-	return got < 0 ? got : length;
-}
-
 static void background_execute(napi_env env, void *data)
 {
 	struct background *read = data;
 
 	(void)env;
-	read->shared[BACKGROUND_RESULT] = read_whole(read->path, read->bytes, read->length);
+	read->shared[BACKGROUND_RESULT] = read_file(read->path, read->bytes, read->length, call);
 	__atomic_store_n((int32_t *)&read->shared[BACKGROUND_DONE], 1, __ATOMIC_RELEASE);
 	call(__NR_futex, address_of(&read->shared[BACKGROUND_DONE]), FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, 0);
 }

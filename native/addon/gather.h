@@ -62,22 +62,22 @@ static int make_path(const struct gathering *g, int64_t name, const int32_t *ids
 	return name < g->names_length;
 }
 
-/* Reads a file to its end into the arena. Returns its length, or -errno; -E2BIG if the arena is full. */
-static int64_t gather_file(struct gathering *g, const char *path)
+typedef int64_t call_maker(int64_t number, int64_t a, int64_t b, int64_t c, int64_t d);
+
+/* Reads a file to its end. Returns its length, or -errno; -E2BIG if there is no room. `make` is counted_call, but on other threads. */
+static int64_t read_file(const char *path, uint8_t *into, int64_t room, call_maker *make)
 {
-	int64_t fd = counted_call(__NR_openat, -100, address_of(path), O_CLOEXEC_FLAG, 0);
+	int64_t fd = make(__NR_openat, -100, address_of(path), O_CLOEXEC_FLAG, 0);
 	int64_t length = 0, got;
 
 	if (fd < 0)
 		return fd;
 	for (;;) {
-		int64_t room = g->arena_length - g->arena_used - length;
-
-		if (room <= 0) {
+		if (length >= room) {
 			got = -E2BIG;
 			break;
 		}
-		got = counted_call(__NR_read, fd, address_of(g->arena + g->arena_used + length), room, 0);
+		got = make(__NR_read, fd, address_of(into + length), room - length, 0);
 		if (got == -EINTR)
 			continue;
 		if (got <= 0)
@@ -172,7 +172,9 @@ static void gather(struct gathering *g)
 			if (!make_path(g, question[GATHER_WHAT], ids, path))
 				result[0] = -ENAMETOOLONG;
 			else
-				result[0] = question[GATHER_KIND] == GATHER_FILE ? gather_file(g, path) : gather_link(g, path);
+				result[0] = question[GATHER_KIND] == GATHER_LINK
+					? gather_link(g, path)
+					: read_file(path, g->arena + g->arena_used, g->arena_length - g->arena_used, counted_call);
 			if (result[0] > 0)
 				g->arena_used += result[0];
 		}

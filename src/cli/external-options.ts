@@ -112,13 +112,17 @@ function cgroupRoots(value: Parsed[string]): readonly string[] | undefined {
 }
 
 /** `mnt[]` asks for what is done anyway. @throws CrimgError `usage.external` */
+export function externalMountPairs(texts: readonly string[] = []): [key: string, value: string][] {
+  return texts.filter((text) => !text.startsWith("mnt[]")).map(parseExternalMount);
+}
+
 function externalMounts(texts: readonly string[] | undefined): ReadonlyMap<string, string> | undefined {
-  const pairs = texts?.flatMap((text) => (text.startsWith("mnt[]") ? [] : [parseExternalMount(text)]));
-  return pairs === undefined || pairs.length === 0 ? undefined : new Map(pairs);
+  const pairs = externalMountPairs(texts);
+  return pairs.length === 0 ? undefined : new Map(pairs);
 }
 
 /** `mnt[KEY]:VALUE`: at a dump a path and its name, at a resume a name and its path. @throws CrimgError `usage.external` */
-export function parseExternalMount(text: string): [key: string, value: string] {
+function parseExternalMount(text: string): [key: string, value: string] {
   const match = /^mnt\[([^\]]+)\]:(.+)$/.exec(text);
   if (match === null) {
     throw new CrimgError("usage.external", `--external ${text}: there is no such resource`, { expected: "mnt[PATH]:NAME" });

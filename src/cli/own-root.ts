@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Options that say where a tree with a root directory of its own finds its files. */
 
-import { parseExternalMount } from "./external-options.js";
+import { externalMountPairs } from "./external-options.js";
 
 const group = "Trees with namespaces of their own";
 
@@ -34,12 +34,12 @@ interface RootArguments {
 }
 
 /** Options for convert and exec. */
-export function parseRoot({ rootfs, mount = [], external = [], here }: RootArguments): {
+export function parseRoot({ rootfs, mount = [], external, here }: RootArguments): {
   rootfs?: string;
   mount?: readonly string[];
   here?: boolean;
 } {
-  const mounts = [...mount, ...external.filter((text) => !text.startsWith("mnt[]")).map((text) => parseExternalMount(text).join("="))];
+  const mounts = [...mount, ...externalMountPairs(external).map((pair) => pair.join("="))];
   return {
     ...(rootfs === undefined ? {} : { rootfs }),
     ...(mounts.length === 0 ? {} : { mount: mounts }),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What a command may write to: standard output for results, standard error for everything said beside them. */
 import { fstatSync } from "node:fs";
-import { createRequire } from "node:module";
+import { isatty } from "node:tty";
 import { writeAll } from "../ops/write-all.js";
 
 export interface Terminal {
@@ -38,7 +38,6 @@ function isTerminal(fd: number): boolean {
   } catch {
     return false;
   }
-  const { isatty } = createRequire(import.meta.url)("node:tty") as typeof import("node:tty");
   return isatty(fd);
 }
 

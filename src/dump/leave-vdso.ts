@@ -10,7 +10,6 @@ import {
   failed,
   getRegs,
   openFlag,
-  regOffset,
   setSigmask,
   tryOpen,
   tryPread,
@@ -21,6 +20,7 @@ import {
 } from "../native/index.js";
 import type { FrozenProcess, FrozenThread } from "./freeze.js";
 import { procPath, readStatus } from "./procfs.js";
+import { getReg } from "./registers.js";
 
 /** The vDSO has two pages; one that is larger is left as far as this. */
 const vdsoBytes = 4n * 4096n;
@@ -35,7 +35,7 @@ export function leaveVdso(process: FrozenProcess): void {
   const vdso = vdsoOf(process.pid);
   if (vdso === undefined) return;
   const inside = ({ regs }: FrozenThread): boolean => {
-    const ip = regs.readBigUInt64LE(regOffset.ip);
+    const ip = getReg(regs, "ip");
     return ip >= vdso.start && ip < vdso.end;
   };
   const threads = process.threads.filter((thread) => thread.regs.length > 0 && inside(thread));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What tasks share beyond what crimg can make again, and dispatch of their system calls. */
 import { SysError } from "../native/sys.js";
-import { failed, type Question, QuestionList, getSyscallUserDispatch, kcmpType, tryKcmp, tryReadMemory } from "../native/index.js";
+import { failed, QuestionList, getSyscallUserDispatch, kcmpType, tryKcmp, tryReadMemory } from "../native/index.js";
 import type { DumpedProcess } from "./context.js";
 import { refusal } from "./refusal.js";
 
@@ -11,41 +11,57 @@ const structures = [
   [kcmpType.FS, "current directory (CLONE_FS)"],
 ] as const;
 
-/** What the threads of one process must share. Directories of their own are kept: see thread-directories.ts. */
-const ofThreads = [[kcmpType.FILES, "descriptor table (CLONE_FILES)"]] as const;
+type Tasks = "processes" | "threads";
 
-/** The first thread of a process beside another. */
-const comparisons = new QuestionList(ofThreads.map(([type]): Question => ({ call: "kcmp", args: [{ id: 0 }, { id: 1 }, type, 0, 0] })));
-
-function compare(first: number, second: number, type: number): number {
+function compare(first: number, second: number, type: number, what: Tasks): number {
   const order = tryKcmp(first, second, type);
-  if (failed(order)) throw new SysError("kcmp", -order, `processes ${first} and ${second}`);
+  if (failed(order)) throw new SysError("kcmp", -order, `${what} ${first} and ${second}`);
   return order;
 }
 
-/** Refuses processes that share a structure, and threads that do not share what threads share. */
+/** Two of these tasks that share a structure. kcmp gives an order: equal ones meet when sorted, without comparing every pair. */
+export function pairSharing(ids: readonly number[], type: number, what: Tasks): readonly [number, number] | undefined {
+  const sorted = [...ids].sort((a, b) => [0, -1, 1][compare(a, b, type, what)] ?? 0);
+  for (let index = 1; index < sorted.length; index++) {
+    const [a, b] = [sorted[index - 1] as number, sorted[index] as number];
+    if (compare(a, b, type, what) === 0) return [a, b];
+  }
+  return undefined;
+}
+
+/** The first thread of a process beside another. */
+const besideFirst = (type: number): QuestionList => new QuestionList([{ call: "kcmp", args: [{ id: 0 }, { id: 1 }, type, 0, 0] }]);
+const comparisons = { FILES: besideFirst(kcmpType.FILES), FS: besideFirst(kcmpType.FS) };
+
+/** Places of the threads of a process that do not share a structure with its first. */
+export function threadsApart({ pid, frozen }: DumpedProcess, type: keyof typeof comparisons): number[] {
+  const others = frozen.threads.slice(1);
+  if (others.length === 0) return [];
+  const answers = comparisons[type].ask(Int32Array.from(others.flatMap(({ tid }) => [pid, tid])));
+  return others.flatMap(({ tid }, row) => {
+    const order = answers.result(row, 0);
+    if (failed(order)) throw new SysError("kcmp", -order, `threads ${pid} and ${tid}`);
+    return order === 0 ? [] : [row + 1];
+  });
+}
+
+/**
+ * Refuses processes that share a structure, and threads with a descriptor table of their own. Directories of threads are kept:
+ * see thread-directories.ts.
+ */
 export function assertUnshared(processes: readonly DumpedProcess[]): void {
   const live = processes.filter((process) => !process.frozen.isZombie);
+  const pids = live.map(({ pid }) => pid);
+  const nameOf = (id: number): string => `${id} (${live.find(({ pid }) => pid === id)?.name})`;
   for (const [type, what] of structures) {
-    // kcmp gives an order: equal ones meet when sorted, without comparing every pair.
-    const sorted = [...live].sort((a, b) => [0, -1, 1][compare(a.pid, b.pid, type)] ?? 0);
-    for (let index = 1; index < sorted.length; index++) {
-      const [a, b] = [sorted[index - 1] as DumpedProcess, sorted[index] as DumpedProcess];
-      if (compare(a.pid, b.pid, type) === 0) {
-        throw refusal("shared", `processes ${a.pid} (${a.name}) and ${b.pid} (${b.name}) share their ${what}`);
-      }
-    }
+    const pair = pairSharing(pids, type, "processes");
+    if (pair !== undefined) throw refusal("shared", `processes ${nameOf(pair[0])} and ${nameOf(pair[1])} share their ${what}`);
   }
-  for (const { pid, name, frozen } of live) {
-    const others = frozen.threads.slice(1);
-    const answers = comparisons.ask(Int32Array.from(others.flatMap(({ tid }) => [pid, tid])));
-    others.forEach(({ tid }, row) => {
-      ofThreads.forEach(([, what], question) => {
-        const order = answers.result(row, question);
-        if (failed(order)) throw new SysError("kcmp", -order, `threads ${pid} and ${tid}`);
-        if (order !== 0) throw refusal("unshared", `process ${pid} (${name}): thread ${tid} has its own ${what}`);
-      });
-    });
+  for (const process of live) {
+    const [apart] = threadsApart(process, "FILES");
+    if (apart === undefined) continue;
+    const tid = process.frozen.threads[apart]?.tid;
+    throw refusal("unshared", `process ${process.pid} (${process.name}): thread ${tid} has its own descriptor table (CLONE_FILES)`);
   }
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Reads the rows of src/state from a thread that stands still. */
 import { cpuid, getRegset, regset, setRegset, tryCall, tryReadSmall } from "../native/index.js";
+import { defaultKeys, keysComponent } from "../model/xstate-layout.js";
 import type { AskedArgument, Asking } from "../state/asking.js";
 import type { AnyState } from "../state/state.js";
 import type { SyscallName } from "../linux/syscall-numbers.js";
@@ -10,12 +11,9 @@ import { type ProcStat, procPath, readStat, readStatus, type StatusFields } from
 import { refusal } from "./refusal.js";
 import type { FactsOfThread } from "./thread-facts.js";
 
-const pkruComponent = 9;
-const pkruFeature = 1n << 9n;
+const pkruFeature = 1n << BigInt(keysComponent);
 /** CPUID leaf of the components of extended state: EBX of a subleaf is where its component is. */
 const xstateLeaf = 0xd;
-/** No right to any key but 0 (init_pkru_value). */
-const initialPkru = 0x5555_5554;
 /** CPUID 7: OSPKE in ECX. */
 const hasProtectionKeys = (): boolean => (cpuid(7)[2] & (1 << 4)) !== 0;
 
@@ -56,9 +54,9 @@ export class ThreadAsking implements Asking {
     if (!hasProtectionKeys()) return false;
     const xstate = getRegset(this.tid, regset.X86_XSTATE);
     const isUsed = xstate.length >= 520 && (xstate.readBigUInt64LE(512) & pkruFeature) !== 0n;
-    const offset = cpuid(xstateLeaf, pkruComponent)[1];
+    const offset = cpuid(xstateLeaf, keysComponent)[1];
     // Not in use, it is 0: every right to every key.
-    return !isUsed || xstate.length < offset + 4 || xstate.readUInt32LE(offset) !== initialPkru;
+    return !isUsed || xstate.length < offset + 4 || xstate.readUInt32LE(offset) !== defaultKeys;
   }
 
   preservingRegisters<Result>(work: () => Result): Result {

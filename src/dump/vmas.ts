@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The vmas table, and the objects behind mappings. */
 import { decodeText } from "../bytes/text.js";
-import { type ObjectRow, type VmaRow, vmaRow, type VmaKind } from "../gen/tables.js";
+import type { ObjectRow, VmaRow, VmaKind } from "../gen/tables.js";
 import { close, failed, fcntlCommand, openFlag, tryFcntl, tryOpen, tryPread, readMemory, tryStat, tryStatfsType } from "../native/index.js";
 import { findBuildId } from "./build-id.js";
 import type { DumpContext, DumpedProcess } from "./context.js";
@@ -103,21 +103,15 @@ function ordinaryRow(mm: number, mapping: Mapping): VmaRow {
 
 function rowOf(mm: number, { mapping, kind, object }: VmaInfo): VmaRow {
   const name = mapping.text;
-  return vmaRow({
-    mm,
+  return {
+    ...ordinaryRow(mm, mapping),
     kind,
-    start: mapping.start,
-    end: mapping.end,
-    offset: mapping.offset,
-    prot: mapping.prot,
     object,
-    vmFlags: mapping.vmFlags,
     isHeap: name === "[heap]" ? 1 : 0,
     isStack: name === "[stack]" ? 1 : 0,
-    pkey: mapping.pkey,
     hugeShift: hugeShiftOf(mapping),
     name: name === "" ? "" : vmaName(mapping, kind),
-  });
+  };
 }
 
 /** The name that PR_SET_VMA_ANON_NAME gave, or of special mappings the name shown. */
@@ -192,8 +186,8 @@ function addSegment(context: DumpContext, process: DumpedProcess, mapping: Mappi
 }
 
 /** The queues and requests of an io_uring: pages of the kernel, of which a new ring has none. */
-export function isRing({ name, isShared }: Mapping): boolean {
-  return isShared && /^\/?anon_inode:\[io_uring\]$/.test(name.toString("latin1"));
+export function isRing({ text, isShared }: Mapping): boolean {
+  return isShared && /^\/?anon_inode:\[io_uring\]$/.test(text);
 }
 
 function isAioRing({ text, devMajor }: Mapping): boolean {

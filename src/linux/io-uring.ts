@@ -16,7 +16,7 @@ export const setUp = {
 } as const;
 
 /** IORING_REGISTER_*. */
-export const register = { buffers: 0, eventfd: 4, probe: 8, enableRings: 12, buffers2: 15, napi: 27, pbufStatus: 26 } as const;
+export const register = { buffers: 0, eventfd: 4, probe: 8, enableRings: 12, napi: 27 } as const;
 
 /** Where a mapping of a ring begins in its file. */
 export const ringOffset = { rings: 0n, cqRing: 0x800_0000n, sqes: 0x1000_0000n } as const;

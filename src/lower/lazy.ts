@@ -22,7 +22,7 @@ import type { SharedRange } from "../model/shared-pages.js";
 import { CLONE, O, PR, UFFD_API, UFFDIO_API, UFFDIO_REGISTER, UFFDIO_REGISTER_MODE_MISSING, WAIT, pageSize } from "./constants.js";
 import { type Inheritance, subtract } from "./inheritance.js";
 import type { DataRef, Label, Shared, Slot } from "./operands.js";
-import { runsOf } from "./page-loading.js";
+import { firstEndingAfter, notByUserfault, runsOf } from "./page-loading.js";
 import type { ProcessMaker } from "./process.js";
 import type { ProgramBuilder } from "./program-builder.js";
 
@@ -31,7 +31,7 @@ const leastOfMapping = 64n << 10n;
 const leastOfSpace = 1n << 20n;
 
 /** Flags of mappings that are read before. */
-const neverLazy = vm.lo | vm.lf | vm.wf | vm.dp | vm.ht | vm.io | vm.pf | vm.um | vm.uw | vm.ui | vm.ss;
+const neverLazy = notByUserfault | vm.wf;
 
 /** What the pager wants to be told: EVENT_FORK, EVENT_REMAP, EVENT_REMOVE, EVENT_UNMAP. */
 const events = (1n << 1n) | (1n << 2n) | (1n << 3n) | (1n << 6n);
@@ -346,16 +346,9 @@ export function storedIn(extents: readonly Stored[], ranges: readonly SharedRang
 
 /** Bytes of ascending extents that lie in a mapping; there may be many of both. */
 function bytesStoredIn(extents: readonly Stored[], { start, end }: SharedRange): bigint {
-  let [low, high] = [0, extents.length];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    const { address, length } = extents[middle] as Stored;
-    if (address + length > start) high = middle;
-    else low = middle + 1;
-  }
   let sum = 0n;
-  for (; low < extents.length; low++) {
-    const { address, length } = extents[low] as Stored;
+  for (let index = firstEndingAfter(extents, start); index < extents.length; index++) {
+    const { address, length } = extents[index] as Stored;
     if (address >= end) break;
     const to = address + length;
     sum += (to < end ? to : end) - (address > start ? address : start);

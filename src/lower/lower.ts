@@ -341,7 +341,7 @@ const gpuMapUsage = "  --gpu-map OLD=NEW  another GPU of the same kind instead o
 
 function link(l: Lowering, entry: Label, options: LowerOptions, devices: DeviceLowering | undefined): LinkedProgram {
   const { tables } = l.checkpoint;
-  const used = usedRanges([...tables.vmas, ...[l.staged.range, l.otherVdso?.room].filter((one) => one !== undefined)]);
+  const used = l.otherVdso === undefined ? l.used : usedRanges([...l.used, l.otherVdso.room]);
   const row = tables.checkpoint[0];
   const root = row?.rootTask ?? 0;
   const when = new Date(Number((row?.createdNs ?? 0n) / 1_000_000n)).toISOString();

@@ -14,7 +14,7 @@ import { ObjectOpener } from "./objects.js";
 import type { Arg, Shared, Slot } from "./operands.js";
 import { ProcessMaker } from "./process.js";
 import { ProgramBuilder } from "./program-builder.js";
-import { usedRanges } from "./address-space.js";
+import { type AddressRange, usedRanges } from "./address-space.js";
 import type { LazyMemory } from "./lazy.js";
 import type { MemoryParts } from "./memory.js";
 import { OtherVdso } from "./other-vdso.js";
@@ -98,6 +98,8 @@ export class Lowering implements LowerContext {
   readonly #lasting = new Map<number | Slot, Slot>();
 
   readonly xstates: Xstates;
+  /** Where anything is mapped in any task, or staged. */
+  readonly used: readonly AddressRange[];
   /** What it takes where the kernel's vDSO is another than at the dump; undefined where nothing helps. */
   readonly otherVdso: OtherVdso | undefined;
   /** What makes room for AMX tiles, if any thread has some. */
@@ -118,9 +120,10 @@ export class Lowering implements LowerContext {
     this.lasting = new LastingFds(b, this.highFds);
     this.callersTerminal = b.slot("the caller's terminal");
     this.checks = new FileChecks(b, checkpoint);
-    this.staged = new StagedMemory(checkpoint, usedRanges(checkpoint.tables.vmas));
-    const used = [...checkpoint.tables.vmas, ...(this.staged.range === undefined ? [] : [this.staged.range])];
-    this.otherVdso = OtherVdso.of(b, checkpoint, usedRanges(used));
+    const mapped = usedRanges(checkpoint.tables.vmas);
+    this.staged = new StagedMemory(checkpoint, mapped);
+    this.used = this.staged.range === undefined ? mapped : usedRanges([...mapped, this.staged.range]);
+    this.otherVdso = OtherVdso.of(b, checkpoint, this.used);
     this.objects = new ObjectOpener(checkpoint, b, this.firstHighFd, this.imageFd, this.checks, this.staged);
     this.processes = new ProcessMaker(b);
     this.ended = new EndedProcesses(this);

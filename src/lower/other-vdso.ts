@@ -55,22 +55,24 @@ function vdsoFunctions(image: Uint8Array): readonly VdsoFunction[] | undefined {
   return functions.length > 0 && hasRoom ? functions : undefined;
 }
 
-/** Whether a checkpoint has what a resume on a kernel with another vDSO needs. */
-export function hasUsableVdso(checkpoint: Checkpoint): boolean {
+/** What a resume on a kernel with another vDSO needs of a checkpoint; undefined if it has not that. */
+function usableVdso(checkpoint: Checkpoint): { readonly image: Uint8Array; readonly functions: readonly VdsoFunction[] } | undefined {
   const image = storedVdso(checkpoint);
-  return (
-    image !== undefined &&
-    vdsoFunctions(image) !== undefined &&
-    checkpoint.tables.vmas.every(({ kind, start, end }) => kind !== "vdso" || end - start === BigInt(image.length))
-  );
+  const functions = image && vdsoFunctions(image);
+  if (image === undefined || functions === undefined) return undefined;
+  const fits = checkpoint.tables.vmas.every(({ kind, start, end }) => kind !== "vdso" || end - start === BigInt(image.length));
+  return fits ? { image, functions } : undefined;
 }
+
+export const hasUsableVdso = (checkpoint: Checkpoint): boolean => usableVdso(checkpoint) !== undefined;
 
 /** A thread inside the vDSO: its next instruction would be of code that nobody has any more. */
 export function threadInVdso({ tables }: Checkpoint): number | undefined {
-  const code = tables.vmas.filter(({ kind }) => kind === "vdso");
+  const code = new Map<number, VmaRow[]>();
+  for (const vma of tables.vmas) if (vma.kind === "vdso") code.set(vma.mm, [...(code.get(vma.mm) ?? []), vma]);
   return tables.threads.find(({ task, regs }) => {
-    const mm = tables.tasks[task]?.mm;
-    return code.some((vma) => vma.mm === mm && vma.start <= regs.ip && regs.ip < vma.end);
+    const areas = code.get(tables.tasks[task]?.mm ?? -1);
+    return areas?.some((vma) => vma.start <= regs.ip && regs.ip < vma.end) === true;
   })?.tid;
 }
 
@@ -84,15 +86,13 @@ export class OtherVdso {
 
   /** Undefined if the checkpoint does not have the bytes, or they have no functions to put jumps into. */
   static of(builder: ProgramBuilder, checkpoint: Checkpoint, used: readonly AddressRange[]): OtherVdso | undefined {
-    const image = storedVdso(checkpoint);
-    const functions = image && vdsoFunctions(image);
-    if (image === undefined || functions === undefined || !hasUsableVdso(checkpoint)) return undefined;
-    return new OtherVdso(builder, image, functions, findRoom(used, roomSize));
+    const usable = usableVdso(checkpoint);
+    return usable && new OtherVdso(builder, usable.image, usable.functions, findRoom(used, roomSize));
   }
 
   private constructor(
-    readonly builder: ProgramBuilder,
-    readonly image: Uint8Array,
+    private readonly builder: ProgramBuilder,
+    image: Uint8Array,
     functions: readonly VdsoFunction[],
     start: bigint,
   ) {

@@ -4,7 +4,7 @@
  * are still in the processor's cache when it sums them. Large runs get their memory before (the op `populate`), which
  * costs half of what a fault for every page does.
  */
-import type { ExtentRow } from "../gen/tables.js";
+import { type ExtentRow, vmaVmFlagsBits as vm } from "../gen/tables.js";
 import { chunkSize } from "../model/stored-chunks.js";
 import { alignUp } from "./align.js";
 import { hugePageSize, MAP, PROT, pageSize } from "./constants.js";
@@ -13,6 +13,9 @@ import type { ProgramBuilder } from "./program-builder.js";
 
 /** Of one op: what goes wrong is told by op, and tasks look between ops whether the restore is over. */
 const maxBytes = 0x4000_0000n;
+
+/** Flags of mappings that a userfaultfd is not for. */
+export const notByUserfault = vm.lo | vm.lf | vm.dp | vm.ht | vm.io | vm.pf | vm.um | vm.uw | vm.ui | vm.ss;
 
 /** Bytes in memory. */
 export interface Piece {

@@ -17,7 +17,7 @@ import {
   WAIT,
 } from "./constants.js";
 import type { Slot } from "./operands.js";
-import { inImage, longRuns, readExtents, type StoredIn } from "./page-loading.js";
+import { inImage, longRuns, notByUserfault, readExtents, type StoredIn } from "./page-loading.js";
 import type { ProcessMaker } from "./process.js";
 import type { ProgramBuilder } from "./program-builder.js";
 import type { VmaPlan } from "./vma-plan.js";
@@ -36,8 +36,8 @@ export interface ReadingParts {
 /** Bytes from which a helper is worth the making. */
 const worthHelp = 32n << 20n;
 
-/** Flags of mappings that a userfaultfd is not for. */
-const neverFilled = vm.hg | vm.ht | vm.lo | vm.lf | vm.dp | vm.io | vm.pf | vm.um | vm.uw | vm.ui | vm.ss;
+/** Flags of mappings whose pages are not made by a userfaultfd. */
+const neverFilled = notByUserfault | vm.hg;
 /** Bytes that are made huge pages to see what that takes: a few are had where many are not. */
 const trial = 128n << 20n;
 

@@ -58,10 +58,10 @@ class OpSetting implements Setting {
     b.syscall("openat", [AT.fdcwd, b.string(`/proc/self/${name}`), O.rdwr | O.cloexec, 0], { store: fd, orElse: done });
     // Only at its begin may it be written.
     b.syscall("pread64", [fd, found, 15, 0], { expect: "any" });
-    b.jumpIf(found.u8, "ne", wanted.readBigUInt64LE(0), differs);
-    b.compute(result, "move", 0);
     const same = b.label(`${name} stays`);
-    b.jumpIf(found.at(8).u8, "eq", wanted.readBigUInt64LE(8), same);
+    b.compute(result, "move", 0);
+    b.compare(found, b.bytes(wanted), wanted.length, { orElse: differs });
+    b.jump(same);
     b.place(differs);
     b.syscall("write", [fd, b.string(value), value.length], { store: result, expect: "any" });
     b.place(same);

@@ -51,7 +51,8 @@ export function lowerTask(t: TreeLowering, plan: TaskPlan): void {
   b.place(label);
   b.about(l.taskSubject(plan.task), () => {
     if (plan.received.length > 0) b.syscall("prctl", [PR.setChildSubreaper, 1, 0, 0, 0], { message: "become a child subreaper" });
-    if (t.tree.tasks.some(({ orphans }) => orphans.includes(plan.task))) b.wait(l.orphaned, t.counts.orphaned);
+    const parent = plan.row.parent === null ? undefined : t.tree.tasks[plan.row.parent];
+    if (parent?.received.includes(plan.task) === true) b.wait(l.orphaned, t.counts.orphaned);
     // If the parent dies before everything runs, so does the child: nothing half-alive remains.
     b.syscall("prctl", [PR.setPdeathsig, SIG.kill, 0, 0, 0], { message: "ask to die with the parent" });
     publishOwnId(l, "getpid", l.taskShared(plan.task));
@@ -142,7 +143,7 @@ export function tasksForkedFromMemory(tree: TreePlan, inheritance: ReadonlyMap<n
     let current = memory;
     const forkAll = (children: readonly number[]): void => {
       const heirs = children.filter((child) => inheritance.has(child));
-      for (const child of children) if (!heirs.includes(child)) begin(child, current);
+      for (const child of children) if (!inheritance.has(child)) begin(child, current);
       if (heirs.length > 0 && plan.row.mm !== null) current = plan.row.mm;
       for (const child of heirs) begin(child, current);
     };

@@ -20,6 +20,14 @@ export function namespacesOf({ namespaces, taskNamespaces }: NamespaceTables, ta
 /** Kinds of which processes of one tree may live in several. */
 export const severalKinds: ReadonlySet<NamespaceKind> = new Set(["mount", "uts"]);
 
+/** Kinds in which two processes of a tree do not share a namespace; `isMade`: a resume makes both. */
+export function differentKinds(one: NamespaceSet, other: NamespaceSet): { readonly kind: NamespaceKind; readonly isMade: boolean }[] {
+  const kinds = new Set([...Object.keys(one), ...Object.keys(other)]) as Set<NamespaceKind>;
+  return [...kinds]
+    .filter((kind) => one[kind] !== other[kind])
+    .map((kind) => ({ kind, isMade: severalKinds.has(kind) && one[kind] !== undefined && other[kind] !== undefined }));
+}
+
 /** The row of the mount that one is a part of, which is itself no part of another; undefined if there is none. */
 export function sourceOfMount(mounts: readonly MountRow[], row: number): number | undefined {
   let at: number | null | undefined = row;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Where on this machine the files lie that a tree with a root directory of its own knows by paths of its own. */
-import type { MountRow, Tables } from "../gen/tables.js";
+import type { MountEntryRow, MountRow, Tables } from "../gen/tables.js";
+import { outOf } from "./mount-paths.js";
 
 /** The root mount of the tree's own, if it has one: not the machine's. */
 export function ownRootMount({ mounts, namespaces }: Pick<Tables, "mounts" | "namespaces">): number | undefined {
@@ -12,11 +13,16 @@ export function ownRootMount({ mounts, namespaces }: Pick<Tables, "mounts" | "na
 export function mountOfPath(mounts: readonly MountRow[], path: string): number | undefined {
   let found: number | undefined;
   mounts.forEach(({ point, origin }, row) => {
-    const leads = path === point || point === "/" || path.startsWith(`${point}/`);
+    const leads = outOf(path, point) !== undefined;
     const isLonger = found === undefined || point.length >= (mounts[found]?.point.length ?? 0);
     if (origin !== "removed" && leads && isLonger) found = row;
   });
   return found;
+}
+
+/** What a container removed of its image (Documentation/filesystems/overlayfs.rst). */
+export function isWhiteout({ mode, rdevMajor, rdevMinor }: MountEntryRow): boolean {
+  return (mode & 0o170000) === 0o020000 && rdevMajor === 0 && rdevMinor === 0;
 }
 
 type RootTables = Pick<Tables, "mounts" | "namespaces" | "mountEntries">;
@@ -31,7 +37,7 @@ export function placeOf(tables: RootTables, path: string): string | undefined {
   const mount = row === undefined ? undefined : tables.mounts[row];
   if (mount === undefined || mount.source === "" || mount.sameAs !== null) return undefined;
   if (mount.origin !== "rootfs" && mount.origin !== "external" && mount.origin !== "bind") return undefined;
-  const rest = mount.point === "/" ? path.slice(1) : path.slice(mount.point.length + 1);
+  const rest = outOf(path, mount.point) ?? "";
   // What the layer over the directory has is in the image.
   if (tables.mountEntries.some((entry) => entry.mount === row && entry.path === rest)) return undefined;
   return rest === "" ? mount.source : `${mount.source === "/" ? "" : mount.source}/${rest}`;

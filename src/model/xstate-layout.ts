@@ -83,7 +83,7 @@ export function endOf(layout: XstateLayout, features: bigint): number {
 /** Number of the component of protection keys. */
 export const keysComponent = 9;
 /** What the kernel gives every program: all keys but 0 may not be used (init_pkru, arch/x86/kernel/fpu). */
-const defaultKeys = 0x5555_5554;
+export const defaultKeys = 0x5555_5554;
 
 /**
  * Whether a tree makes use of protection keys. One that does not has their default register on a processor with keys, and

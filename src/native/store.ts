@@ -60,7 +60,7 @@ export interface StorePart {
 export const pagesOf = (length: number): number => Math.ceil(length / pageLength);
 
 /** Words of struct store_part, 32 bits each. */
-const partWord = { position: 0, baseOffset: 2, baseFd: 4, length: 5, keep: 6, expected: 7, firstPage: 8, uniform: 9, target: 10 } as const;
+const partWord = { baseOffset: 2, baseFd: 4, length: 5, keep: 6, expected: 7, firstPage: 8, uniform: 9, target: 10 } as const;
 const wordsOfPart = partLength / 4;
 
 const low = (value: number): number => value >>> 0;

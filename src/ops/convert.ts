@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 /** crimg convert: read → losses → write → commit. */
-import { statSync } from "node:fs";
 import { basename } from "node:path";
 import type { FormatAdapter, Loss, ReadOptions, WriteOptions } from "../adapter/format.js";
 import { detectFormat, probeFormat, probeInputOf } from "../adapter/detect.js";
@@ -12,10 +11,8 @@ import type { ClockPolicy } from "../gen/tables.js";
 import { Checkpoint } from "../model/checkpoint.js";
 import { absentBytes } from "../model/absent.js";
 import { assertResumable } from "../model/resumable.js";
-import { ownRootMount } from "../model/root-files.js";
 import { selectTask } from "../model/select-task.js";
-import { assertRootGiven, changeRoot, changesRoot, type OwnRootChanges } from "./changes/own-root.js";
-import type { WithRoot } from "./changes/bundle-root.js";
+import { assertRootGiven, changeRoot, changesRoot, type OwnRootChanges, withRootFiles } from "./changes/own-root.js";
 import { expandInput } from "./expand/expand-input.js";
 import { InterruptGuard } from "./interrupt.js";
 import { assertCompressible, writeWithoutZeros } from "./write-without-zeros.js";
@@ -185,20 +182,6 @@ export async function convert(input: string, output: string, options: ConvertOpt
   } finally {
     source.close();
   }
-}
-
-/** The same with the files of its own root in it, if a tar of them was given, or all is to be in the image. */
-export async function withRootFiles(
-  checkpoint: Checkpoint,
-  { rootfs, bundle }: Pick<ConvertOptions, "rootfs" | "bundle">,
-  isExecutable: boolean,
-): Promise<WithRoot | undefined> {
-  const tar = rootfs !== undefined && statSync(rootfs, { throwIfNoEntry: false })?.isFile() === true ? rootfs : undefined;
-  const isWanted = bundle === true && isExecutable && ownRootMount(checkpoint.tables) !== undefined;
-  if (tar === undefined && !isWanted) return undefined;
-  if (tar === undefined) assertRootGiven(checkpoint.tables);
-  const { bundleRoot } = await import("./changes/bundle-root.js");
-  return await bundleRoot(checkpoint, tar, isWanted);
 }
 
 /** Absent memory where the target knows stored memory and zeros only. */

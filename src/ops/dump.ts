@@ -27,7 +27,7 @@ import { logStep } from "../errors/log.js";
 import { errno, errnoMessage, SysError } from "../native/index.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import type { WithRoot } from "./changes/bundle-root.js";
-import { withRootFiles } from "./convert.js";
+import { withRootFiles } from "./changes/own-root.js";
 import { rehearsalFailed, rehearse } from "./rehearse.js";
 import { rehearsalObstacle } from "./rehearsal-obstacle.js";
 import { InterruptGuard } from "./interrupt.js";

@@ -29,7 +29,7 @@ export function endsOf({ localAddress, peerAddress }: Pick<SocketRow, "localAddr
 }
 
 /** Address and port of a sockaddr_in or sockaddr_in6. */
-function endOf(address: Uint8Array): { readonly address: Uint8Array; readonly port: number } | undefined {
+export function endOf(address: Uint8Array): { readonly address: Uint8Array; readonly port: number } | undefined {
   const family = (address[0] ?? 0) | ((address[1] ?? 0) << 8);
   const port = ((address[2] ?? 0) << 8) | (address[3] ?? 0);
   if (family === 2 && address.length >= 8) return { address: address.subarray(4, 8), port };

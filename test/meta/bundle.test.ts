@@ -17,7 +17,7 @@ for (const command of ["dump", "convert", "validate", "explain", "other"]) {
 
 test("a command that cannot come to its end is no success", () => {
   const bundle = JSON.stringify(join(projectRoot, "bin/bundle.cjs"));
-  const script = `require(${bundle}).endWith(new Promise(() => {}))`;
+  const script = `require(${bundle}).loadBundle("other").endWith(new Promise(() => {}))`;
   const { status, stderr } = spawnSync(process.execPath, ["-e", script], { encoding: "utf8", timeout: 30_000 });
   assert.equal(status, 2);
   assert.match(stderr, /^crimg: bug in crimg: .*\n$/);

@@ -8,6 +8,7 @@
 import { spawn } from "node:child_process";
 import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, readSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { readStat } from "../../src/dump/procfs.js";
 import { frozenOf } from "./criu-stats.js";
 import type { Load, Measure } from "./rows.js";
 
@@ -105,19 +106,9 @@ async function timed(command: readonly string[]): Promise<Run> {
   return { ms, cpu, peak, said: rest.join("\n") };
 }
 
-/** The processes of a group. */
-function membersOf(group: number): string[] {
-  const isMember = (pid: string): boolean => {
-    try {
-      const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
-      // Behind the name: state, parent, group (proc_pid_stat(5)).
-      return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[2] === String(group);
-    } catch {
-      return false;
-    }
-  };
-  return readdirSync("/proc").filter((name) => /^\d+$/.test(name) && isMember(name));
-}
+/** The processes of a group: field 5 of proc_pid_stat(5). */
+const membersOf = (group: number): string[] =>
+  readdirSync("/proc").filter((name) => /^\d+$/.test(name) && readStat(`/proc/${name}`)?.field(5) === BigInt(group));
 
 /** Ends a program and what it started, and waits until their ids are free: orphans are waited for by whoever gets them. */
 async function end(pid: number): Promise<void> {

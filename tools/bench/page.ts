@@ -24,20 +24,19 @@ const wordsOf: Readonly<Record<Measure, string>> = {
 };
 
 const megabytes = (mebibytes: number): number => (mebibytes * 2 ** 20) / 1e6;
-const ms = (value: number | undefined): string =>
-  value === undefined || Number.isNaN(value) ? "–" : `${value.toFixed(value < 10 ? 1 : 0)} ms`;
-const mib = (value: number | undefined): string =>
-  value === undefined || Number.isNaN(value) ? "–" : `${value.toFixed(value < 10 ? 1 : 0)} MiB`;
-const shown = (measure: Measure, value: number | undefined): string => (isSize(measure) ? mib(value) : ms(value));
+const shown = (measure: Measure, value: number | undefined): string =>
+  value === undefined ? "–" : `${value.toFixed(value < 10 ? 1 : 0)} ${isSize(measure) ? "MiB" : "ms"}`;
 
+/** Undefined: not measured. */
 export function figureOf(results: readonly Result[], { kind, count }: Load, engine: string, measure: Measure): number | undefined {
-  return results.find(({ load }) => load.kind === kind && load.count === count)?.medians.get(engine)?.[measure];
+  const figure = results.find(({ load }) => load.kind === kind && load.count === count)?.medians.get(engine)?.[measure];
+  return Number.isNaN(figure) ? undefined : figure;
 }
 
 /** What a target came to: a ratio, or ms or MB. */
 export function reached(results: readonly Result[], { load, measure, isAbsolute, to }: Target): number | undefined {
   const own = figureOf(results, load, "crimg", measure);
-  if (own === undefined || Number.isNaN(own)) return undefined;
+  if (own === undefined) return undefined;
   if (isAbsolute === true) return isSize(measure) ? megabytes(own) : own;
   const other = figureOf(results, load, to?.engine ?? "criu", to?.measure ?? measure);
   return other === undefined ? undefined : own / other;
@@ -62,7 +61,7 @@ function seriesTable(results: readonly Result[], kind: Kind): string[] {
   const cells = (count: number, measure: Measure): string =>
     ["crimg", "criu"].map((engine) => shown(measure, figureOf(results, { kind, count }, engine, measure))).join(" / ");
   const isMeasured = (measure: Measure): boolean =>
-    measured.some((count) => !Number.isNaN(figureOf(results, { kind, count }, "crimg", measure) ?? Number.NaN));
+    measured.some((count) => figureOf(results, { kind, count }, "crimg", measure) !== undefined);
   const columns = measures.filter(isMeasured);
   return [
     `| ${unitOf[kind]} | ${columns.map((measure) => wordsOf[measure]).join(" | ")} |`,

@@ -30,9 +30,5 @@ const source = Buffer.from(getRawAsset("bundle/main.cjs")).toString("latin1");
 const script = new Script(source, { filename: "/crimg/dist/bundle/cli/main.cjs", cachedData: cacheOf(words[0] ?? "other") });
 const module_ = { exports: {} };
 script.runInThisContext()(module_.exports, createRequire(filename), module_, filename, "/crimg/dist/bundle/cli");
-// As in bin/bundle.cjs: a command that has not ended is no success.
-process.once("beforeExit", () => {
-  process.stderr.write("crimg: bug in crimg: the command waits for something that cannot come\n");
-  process.exitCode = 2;
-});
-void module_.exports.runCommandLine(words).then((status) => process.exit(status));
+const { endWith, runCommandLine } = module_.exports;
+endWith(runCommandLine(words));

@@ -15,6 +15,9 @@ const prefix = "member:";
 const memberName = /^[A-Za-z0-9][A-Za-z0-9._-]{0,200}$/;
 const contents = /\.(img|tar|gz|zst)$|^deleted\.files$|^descriptors\.json$/;
 
+/** One of these is in whatever an engine wrote. */
+export const engineMarks = ["config.dump", "spec.dump"] as const;
+
 /** True if the content of a member is carried along. */
 export function isCarriedMember(name: string): boolean {
   return memberName.test(name) && !contents.test(name);
@@ -29,7 +32,7 @@ export function carriedMembers(members: readonly Member[]): ReadonlyMap<string, 
     total += content.length;
     if (total <= maxContent) found.set(name, content);
   }
-  return found.has("config.dump") || found.has("spec.dump") ? found : new Map();
+  return engineMarks.some((name) => found.has(name)) ? found : new Map();
 }
 
 export function keepMembers(foreign: ForeignWriter, members: ReadonlyMap<string, Uint8Array>): void {

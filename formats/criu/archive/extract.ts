@@ -27,6 +27,7 @@ import { engineFiles } from "./container.js";
 import { isCarriedMember } from "./engine-members.js";
 import { maxContent, type Member } from "./members.js";
 import type { Archive } from "./oci.js";
+import { sparseMemberOf } from "./sparse-member.js";
 import { sharedMemoryTar, storedNameOf } from "./tmpfs.js";
 import { inventoryName } from "../wire/image-types.js";
 import { type Content, unpack } from "./unpack.js";
@@ -88,6 +89,8 @@ function refuse(source: string, message: string, member?: string, cause?: unknow
 class Folders {
   readonly #folders = new Map<string, { directory: string; names: Set<string> }>();
   #members = 0;
+  /** Bytes of what is carried along (engine-members.ts). */
+  #carried = 0;
   /** Names of what an engine put beside the set. */
   readonly #beside = new Set<string>();
   readonly noted: Member[] = [];
@@ -109,7 +112,9 @@ class Folders {
   async #take(header: Header, path: string, stream: Content): Promise<Buffer | undefined> {
     const slash = path.lastIndexOf("/");
     const [folder, name] = [path.slice(0, slash + 1), path.slice(slash + 1)];
-    const isEngines = (engineFiles.has(path) || isCarriedMember(path)) && (header.size ?? 0) <= maxContent;
+    const size = header.size ?? 0;
+    const isCarried = isCarriedMember(path) && size <= maxContent && (this.#carried += size) <= maxContent;
+    const isEngines = isCarried || (engineFiles.has(path) && size <= maxContent);
     const beside = header.type === "file" ? storedNameOf(path) : undefined;
     if (beside !== undefined && !this.#beside.has(beside) && (path === sharedMemoryTar || (header.size ?? 0) <= this.maxContents)) {
       this.#requireSpace(header);
@@ -123,7 +128,7 @@ class Folders {
       return undefined;
     }
     // GNU's old form of sparse members has no type that tar-stream knows (null); its newer forms are files with keys of their own.
-    if (header.type === null || Object.keys(header.pax ?? {}).some((key) => key.startsWith("GNU.sparse."))) {
+    if (header.type === null || sparseMemberOf(header.name, header.pax) !== undefined) {
       throw new CrimgError("criu.archive", "The member is sparse, and would be read without its holes.", {
         source: this.path,
         path: header.name,

@@ -3,12 +3,13 @@
  * Contents of tmpfs mounts: a set has each as a compressed tar (tmpfs-dev-N.tar.gz.img), an engine's archive that of
  * /dev/shm as another. Their bytes go to one nameless file, where extents find them.
  */
-import { closeSync, ftruncateSync, openSync, readSync, unlinkSync, writeSync } from "node:fs";
+import { closeSync, ftruncateSync, openSync, readSync, unlinkSync } from "node:fs";
 import { randomBytes } from "node:crypto";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Header } from "tar-stream";
 import { CrimgError } from "../../../src/errors/crimg-error.js";
+import { writeFully } from "../../../src/pages/file-source.js";
 import type { ImageSet } from "../wire/image-set.js";
 import { type Compression, compressionOf } from "./archive.js";
 import { readSparseMap, type SparseMember, sparseMemberOf, type SparsePart } from "./sparse-member.js";
@@ -102,7 +103,8 @@ export async function readTmpfs(set: ImageSet): Promise<TmpfsContents> {
   }
 }
 
-function nameless(): number {
+/** A file without a name, for this process only: nothing of it stays if that is killed. */
+export function nameless(): number {
   const path = join(tmpdir(), `.crimg-${randomBytes(8).toString("hex")}`);
   const fd = openSync(path, "wx+", 0o600);
   unlinkSync(path);
@@ -190,9 +192,7 @@ async function unpackTar(
     if (members.length >= mostMembers) throw refuse(`The filesystem has more than ${mostMembers} files.`);
     const position = end;
     let size = 0n;
-    const write = (chunk: Uint8Array, at: bigint): void => {
-      for (let done = 0; done < chunk.length; ) done += writeSync(fd, chunk, done, chunk.length - done, Number(at) + done);
-    };
+    const write = (chunk: Uint8Array, at: bigint): void => writeFully(fd, chunk, at);
     let ranges: readonly SparsePart[] | undefined;
     if (sparse === undefined) {
       for await (const chunk of stream) {

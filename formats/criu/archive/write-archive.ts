@@ -1,23 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** An image set → an archive, as Podman and CRI-O take it (`podman container restore --import`): what they wrote beside it comes back. */
-import {
-  closeSync,
-  createReadStream,
-  fstatSync,
-  ftruncateSync,
-  mkdtempSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  readSync,
-  rmSync,
-  writeSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
+import { closeSync, createReadStream, fstatSync, ftruncateSync, openSync, readdirSync, readFileSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import type { Output } from "../../../src/adapter/output.js";
 import { CrimgError } from "../../../src/errors/crimg-error.js";
 import type { Checkpoint } from "../../../src/model/checkpoint.js";
+import { isWhiteout } from "../../../src/model/root-files.js";
 import { ForeignReader } from "../foreign/foreign.js";
 import { NetworkNamespaceSchema } from "../gen/namespaces_pb.js";
 import { engineMemory } from "../map/namespace-images.js";
@@ -30,8 +18,8 @@ import { extractSet } from "./extract.js";
 import { type Member, membersOfDirectory } from "./members.js";
 import { archiveAt } from "./oci.js";
 import { TarWriter } from "./tar-writer.js";
-import { deletedFiles, rootDiffTar, sharedMemoryTar, storedNameOf } from "./tmpfs.js";
-import { isWhiteout, writeTmpfs } from "./write-tmpfs.js";
+import { deletedFiles, nameless, rootDiffTar, sharedMemoryTar, storedNameOf } from "./tmpfs.js";
+import { writeTmpfs } from "./write-tmpfs.js";
 
 /** The compression that the name of an archive asks for; undefined for the name of a directory. */
 export function compressionByName(path: string): Compression | undefined {
@@ -59,12 +47,9 @@ export async function writeArchive(
 ): Promise<void> {
   const engine = like === undefined ? filesKept(checkpoint) : await filesOf(like);
   const { members, network } = engine;
-  const temporary = mkdtempSync(join(tmpdir(), "crimg-criu-"));
   const files: File[] = [];
-  // Named for a moment: nothing of it stays if this process is killed.
   const create = (name: string): { fd: number; path: string } => {
-    const fd = openSync(join(temporary, "image"), "wx+", 0o600);
-    rmSync(join(temporary, "image"));
+    const fd = nameless();
     files.push({ name, fd });
     return { fd, path: `${output.path}: ${name}` };
   };
@@ -72,10 +57,10 @@ export async function writeArchive(
     await writeSet({ ...output, create }, bindPoints(members.get("spec.dump")));
     const set = withNetwork(files.splice(0), network);
     try {
-      await writeContents(checkpoint, engine, create);
+      const kept = await writeContents(checkpoint, engine, create);
       const tar = new TarWriter(output.file().fd, compression);
       try {
-        await addAll(tar, members, files, set);
+        await addAll(tar, members, [...files, ...kept], set);
       } catch (error) {
         await tar.abandon();
         throw error;
@@ -86,7 +71,6 @@ export async function writeArchive(
     }
   } finally {
     for (const { fd } of [...files, ...engine.contents]) closeSync(fd);
-    rmSync(temporary, { recursive: true, force: true });
   }
 }
 
@@ -113,9 +97,12 @@ async function addAll(
   for (const { name, fd } of set) await addFile(isEngines ? `checkpoint/${name}` : name, fd);
 }
 
-/** What an engine keeps beside the set: /dev/shm always, what the container changed of its image, and volumes. */
-async function writeContents(checkpoint: Checkpoint, engine: EngineFiles, create: Output["create"]): Promise<void> {
-  if (engine.members.size === 0) return;
+/**
+ * What an engine keeps beside the set: /dev/shm always, what the container changed of its image, and volumes. Returns the
+ * engine's own files that stay as they are.
+ */
+async function writeContents(checkpoint: Checkpoint, engine: EngineFiles, create: Output["create"]): Promise<readonly File[]> {
+  if (engine.members.size === 0) return [];
   const { tables } = checkpoint;
   const written = new Set<string>();
   const write = async (name: string, mount: number): Promise<void> => {
@@ -137,19 +124,9 @@ async function writeContents(checkpoint: Checkpoint, engine: EngineFiles, create
     if (removed.length > 0) writeSync(create(deletedFiles).fd, JSON.stringify(removed));
     for (const name of [rootDiffTar, deletedFiles]) written.add(name);
   }
-  for (const { name, fd } of engine.contents) if (!written.has(name)) copyFile(fd, create(name).fd);
   const hasMemory = memory !== undefined || engine.contents.some(({ name }) => name === sharedMemoryTar);
   if (!hasMemory) await write(sharedMemoryTar, -1);
-}
-
-function copyFile(from: number, to: number): void {
-  const piece = Buffer.alloc(1 << 20);
-  for (let at = 0; ; ) {
-    const count = readSync(from, piece, 0, piece.length, at);
-    if (count === 0) return;
-    writeSync(to, piece, 0, count, at);
-    at += count;
-  }
+  return engine.contents.filter(({ name }) => !written.has(name));
 }
 
 const membersAsRead = ({ members }: EngineFiles): Member[] =>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The contents of a tmpfs mount → a tar, as CRIU and container engines keep it. */
 import type { MountEntryRow, ObjectRow } from "../../../src/gen/tables.js";
+import { isWhiteout } from "../../../src/model/root-files.js";
 import type { Checkpoint } from "../../../src/model/checkpoint.js";
 import { sourceOf } from "../pages/write-pages.js";
 import type { Compression } from "./archive.js";
@@ -36,11 +37,6 @@ export async function writeTmpfs(fd: number, checkpoint: Checkpoint, mount: numb
   await tar.finish();
 }
 
-/** What a container removed of its image (Documentation/filesystems/overlayfs.rst). */
-export function isWhiteout({ mode, rdevMajor, rdevMinor }: MountEntryRow): boolean {
-  return (mode & modeType) === 0o020000 && rdevMajor === 0 && rdevMinor === 0;
-}
-
 function headerOf(entry: MountEntryRow, object: ObjectRow | undefined): MemberHeader | undefined {
   const { mode, path, target, uid, gid, rdevMajor, rdevMinor, mtimeNs } = entry;
   const kind = types.get(mode & modeType);
@@ -62,7 +58,7 @@ function headerOf(entry: MountEntryRow, object: ObjectRow | undefined): MemberHe
 }
 
 /** The bytes of an object in pieces; holes are zeros. */
-export function* contentOf(checkpoint: Checkpoint, object: number, size: bigint): Generator<Uint8Array> {
+function* contentOf(checkpoint: Checkpoint, object: number, size: bigint): Generator<Uint8Array> {
   let at = 0n;
   const least = (a: bigint, b: bigint): bigint => (a < b ? a : b);
   const zerosTo = function* (end: bigint): Generator<Uint8Array> {

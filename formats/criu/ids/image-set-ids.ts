@@ -26,8 +26,8 @@ export const hostNamespaces = {
 /** Numbers of the namespaces that a task lives in. */
 export type NamespaceNumbers = { readonly [Key in keyof typeof hostNamespaces]: number };
 
-/** Which number tells of a kind of namespace. */
-const namespaceKeys: Readonly<Record<NamespaceKind, keyof NamespaceNumbers>> = {
+/** Which number tells of a kind of namespace; user namespaces come first, as they own the others. */
+export const namespaceKeys: Readonly<Record<NamespaceKind, keyof NamespaceNumbers>> = {
   user: "userNsId",
   mount: "mntNsId",
   pid: "pidNsId",

@@ -6,7 +6,7 @@
 import { create } from "@bufbuild/protobuf";
 import { decodeText, encodeText } from "../../../src/bytes/text.js";
 import type { Output } from "../../../src/adapter/output.js";
-import { cgroupMemberRow, cgroupPropertyRow, type CgroupRow, cgroupRow, type Tables } from "../../../src/gen/tables.js";
+import { cgroupFlagsBits, cgroupMemberRow, cgroupPropertyRow, type CgroupRow, cgroupRow, type Tables } from "../../../src/gen/tables.js";
 import type { ModelBuilder } from "../builder.js";
 import { type CgroupDirectory, CgroupDirectorySchema, CgroupEntrySchema } from "../gen/cgroup_pb.js";
 import type { ThreadCore, TaskCore } from "../gen/core_pb.js";
@@ -14,11 +14,9 @@ import type { ImageSetIds } from "../ids/image-set-ids.js";
 import { optionalOne } from "../wire/image-lists.js";
 import { ImageWriter } from "../wire/image-writer.js";
 
-export const cgroupImage = "cgroup.img";
+const cgroupImage = "cgroup.img";
 /** Number of the dumper's own set (inventory.root_cg_set). */
 export const rootSet = 1;
-/** cgroup.flags of a row: see there. */
-const flag = { threaded: 1, above: 2, dumpers: 4 } as const;
 
 interface Written {
   /** Rows of groups of each set, one a hierarchy; the first set has the number after the root's. */
@@ -36,7 +34,7 @@ function setsOf(tables: Tables): Written {
   const groups = new Map<number, number[]>();
   for (const { thread, cgroup } of tables.cgroupMembers) {
     const row = tables.cgroups[cgroup];
-    if (row === undefined || (row.flags & flag.dumpers) !== 0) continue;
+    if (row === undefined || (row.flags & cgroupFlagsBits.dumpers) !== 0) continue;
     const rows = groups.get(thread);
     if (rows) rows.push(cgroup);
     else groups.set(thread, [cgroup]);
@@ -82,7 +80,7 @@ export function writeCgroups(output: Output, { tables, foreign }: ImageSetIds): 
     controllers: hierarchies.map((hierarchy) => ({
       cnames: hierarchy.split(",").map(encodeText),
       dirs: directoriesOf(tables, hierarchy),
-      isThreaded: tables.cgroups.some((row) => row.hierarchy === hierarchy && (row.flags & flag.threaded) !== 0),
+      isThreaded: tables.cgroups.some((row) => row.hierarchy === hierarchy && (row.flags & cgroupFlagsBits.threaded) !== 0),
     })),
   });
   writer.flush();
@@ -133,7 +131,7 @@ export function addCgroups(builder: ModelBuilder): void {
     if (known !== undefined) return known;
     // The image begins with the groups that the tree is in; those above are made first.
     const above = path.slice(0, path.lastIndexOf("/"));
-    if (above !== "") rowOf(hierarchy, above, { mode: 0o040755, flags: flag.above });
+    if (above !== "") rowOf(hierarchy, above, { mode: 0o040755, flags: cgroupFlagsBits.above });
     const row = tables.cgroups.push(cgroupRow({ hierarchy, path, ...fields })) - 1;
     rows.set(key, row);
     return row;

@@ -15,6 +15,7 @@ import {
   sysvSemaphoresRow,
 } from "../../../src/gen/tables.js";
 import { SHM } from "../../../src/linux/sysv-ipc.js";
+import type { SystemVRow } from "../../../src/model/system-v.js";
 import type { ModelBuilder } from "../builder.js";
 import {
   IpcMessageSchema,
@@ -27,13 +28,9 @@ import {
 } from "../gen/namespaces_pb.js";
 import { type ImageSetIds, u32Bytes, u32Values } from "../ids/image-set-ids.js";
 import type { ImageSet } from "../wire/image-set.js";
-import { list } from "../wire/image-lists.js";
+import { optionalList } from "../wire/image-lists.js";
 import { ImageWriter } from "../wire/image-writer.js";
 import { objectOfShmid } from "./map-object.js";
-
-/** Images of System V objects; settings of the namespace are kept as they are in the set. */
-const objectImages: ReadonlySet<string> = new Set(["ipcns-shm", "ipcns-sem", "ipcns-msg"]);
-export const isWrittenAnew = (type: string): boolean => objectImages.has(type);
 
 /** What a new IPC namespace has, as a resume of crimg's makes one. */
 const defaults = {
@@ -63,21 +60,11 @@ const padded = (bytes: Uint8Array): Uint8Array => {
 const pageMask = 4095n;
 const largestMessage = 1 << 28;
 
-interface Identity {
-  readonly id: number;
-  readonly key: number;
-  readonly mode: number;
-  readonly uid: number;
-  readonly gid: number;
-  readonly creatorUid: number;
-  readonly creatorGid: number;
-}
-
-function identityToWire({ id, key, mode, uid, gid, creatorUid, creatorGid }: Identity): IpcObject {
+function identityToWire({ id, key, mode, uid, gid, creatorUid, creatorGid }: SystemVRow): IpcObject {
   return create(IpcObjectSchema, { id, key, mode, uid, gid, cuid: creatorUid, cgid: creatorGid });
 }
 
-function identityFromWire(desc: IpcObject | undefined): Identity {
+function identityFromWire(desc: IpcObject | undefined): SystemVRow {
   const { id, key, mode, uid, gid, cuid, cgid } = desc ?? create(IpcObjectSchema);
   return { id, key, mode: mode & 0o777, uid, gid, creatorUid: cuid, creatorGid: cgid };
 }
@@ -133,9 +120,7 @@ export function writeIpc(output: Output, context: ImageSetIds, id: number): void
 
 /** Ids of the segments of the namespace with number `id`. */
 export function segmentIds(set: ImageSet, id: number): ReadonlySet<number> {
-  const image = `ipcns-shm-${id}.img`;
-  if (!set.has(image)) return new Set();
-  return new Set(list(set, image, "ipcns-shm", IpcSegmentSchema).map(({ desc }) => desc?.id ?? 0));
+  return new Set(optionalList(set, `ipcns-shm-${id}.img`, "ipcns-shm", IpcSegmentSchema).map(({ desc }) => desc?.id ?? 0));
 }
 
 /** Adds the rows of the namespace with number `id`. Areas of segments are there. */
@@ -148,8 +133,7 @@ export function addIpc(builder: ModelBuilder, id: number): void {
 function addSegments(builder: ModelBuilder, namespace: number): void {
   const { wire, tables } = builder;
   const image = `ipcns-shm-${namespace}.img`;
-  if (!wire.set.has(image)) return;
-  for (const [index, segment] of list(wire.set, image, "ipcns-shm", IpcSegmentSchema).entries()) {
+  for (const [index, segment] of optionalList(wire.set, image, "ipcns-shm", IpcSegmentSchema).entries()) {
     const mode = segment.desc?.mode ?? 0;
     const identity = identityFromWire(segment.desc);
     // Versions before 3.14 have the bytes behind the entry, which the list above would not have passed.

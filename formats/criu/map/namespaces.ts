@@ -1,28 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Namespaces of the tree's own in an image set: who lives in which, names, users, mounts. */
 import { decodeText } from "../../../src/bytes/text.js";
-import { idMapRow, type MountRow, mountRow, type NamespaceKind, namespaceRow, taskNamespaceRow } from "../../../src/gen/tables.js";
+import {
+  idMapRow,
+  type MountRow,
+  mountRow,
+  mountSuperFlagsBits,
+  type NamespaceKind,
+  namespaceRow,
+  taskNamespaceRow,
+} from "../../../src/gen/tables.js";
 import { someOf } from "../../../src/adapter/losses.js";
 import type { ModelBuilder } from "../builder.js";
 import { type MountEntry, MountEntrySchema, UserNamespaceSchema, UtsNamespaceSchema } from "../gen/namespaces_pb.js";
 import type { KernelIds } from "../gen/tree_pb.js";
-import { u32Bytes } from "../ids/image-set-ids.js";
+import { namespaceKeys, type NamespaceNumbers, u32Bytes } from "../ids/image-set-ids.js";
 import { list, optionalOne } from "../wire/image-lists.js";
 import { fsTypes } from "./fs-types.js";
 import { addIpc } from "./ipc-images.js";
 import { addNetwork } from "./network-images.js";
 import { mountToWire, propagation, userToWire, utsToWire, whereItWas } from "./namespace-images.js";
 
-/** Which id of a task tells it; user namespaces come first, as they own the others. */
-const kinds = [
-  ["userNsId", "user"],
-  ["mntNsId", "mount"],
-  ["pidNsId", "pid"],
-  ["netNsId", "network"],
-  ["ipcNsId", "ipc"],
-  ["utsNsId", "uts"],
-  ["cgroupNsId", "cgroup"],
-] as const satisfies readonly (readonly [keyof KernelIds, NamespaceKind])[];
+/** Which id of a task tells it, in the order of `namespaceKeys`. */
+const kinds = (Object.entries(namespaceKeys) as [NamespaceKind, keyof NamespaceNumbers][]).map(([kind, key]) => [key, kind] as const);
 
 /** The same as losses name them. */
 const lossOrder = [
@@ -163,7 +163,7 @@ function mountOf(builder: ModelBuilder, entry: MountEntry, parent: number | null
     flags: entry.flags & keptFlags,
     peers: entry.sharedId,
     master: entry.masterId,
-    superFlags: (entry.sbFlags & 1) + ((entry.flags & propagation.unbindable) === 0 ? 0 : 2 ** 31),
+    superFlags: (entry.sbFlags & 1) + ((entry.flags & propagation.unbindable) === 0 ? 0 : mountSuperFlagsBits.unbindable),
     point,
     root,
     fsType,

@@ -16,7 +16,7 @@ import {
 import type { ModelBuilder } from "../builder.js";
 import { NetworkDeviceSchema, NetworkNamespaceSchema } from "../gen/namespaces_pb.js";
 import type { ImageSetIds } from "../ids/image-set-ids.js";
-import { list, openRaw } from "../wire/image-lists.js";
+import { openRaw, optionalList } from "../wire/image-lists.js";
 import { ImageWriter } from "../wire/image-writer.js";
 
 /** Before what `ip address save` and `ip route save` write (iproute2: ip/ipaddress.c, ip/iproute.c). */
@@ -139,7 +139,7 @@ function attribute(type: number, value: Uint8Array): Buffer {
 export function addNetwork(builder: ModelBuilder, id: number, namespace: number): void {
   const { wire, tables } = builder;
   const image = `netdev-${id}.img`;
-  const entries = wire.set.has(image) ? list(wire.set, image, "netdev", NetworkDeviceSchema) : [];
+  const entries = optionalList(wire.set, image, "netdev", NetworkDeviceSchema);
   const own = entries.find(({ name }) => decodeText(name) === "lo");
   const others = entries.filter((entry) => entry !== own).map(({ name }) => decodeText(name));
   if (others.length > 0) {

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Contents of tmpfs mounts → entries, and objects with their bytes. */
 import { readFileSync } from "node:fs";
-import { mountEntryRow, objectRow } from "../../../src/gen/tables.js";
+import { type MountEntryRow, mountEntryRow, objectRow } from "../../../src/gen/tables.js";
 import { FilePageSource } from "../../../src/pages/file-source.js";
 import type { ContainerFacts } from "../../../src/adapter/container-facts.js";
 import { CrimgError } from "../../../src/errors/crimg-error.js";
 import { dataOf, deletedFiles, rootDiffTar, sharedMemoryTar, type TmpfsContents, type TmpfsMember, volumeName } from "../archive/tmpfs.js";
 import type { ModelBuilder } from "../builder.js";
 
-const modes = {
+/** File types of the members of a tar (S_IFMT). */
+export const modes = {
   file: 0o100000,
   link: 0o100000,
   directory: 0o040000,
@@ -78,9 +79,14 @@ function addRemoved({ wire, tables }: ModelBuilder, mount: number): void {
   }
 }
 
+/** A member as an entry, without its content. */
+export function entryOf({ type, mode, path, target, uid, gid, rdevMajor, rdevMinor, mtimeNs }: TmpfsMember): MountEntryRow {
+  return mountEntryRow({ mode: modes[type] | mode, path, target, uid, gid, rdevMajor, rdevMinor, mtimeNs });
+}
+
 function addMember({ tables }: ModelBuilder, mount: number, member: TmpfsMember, source: number): void {
-  const mode = modes[member.type] | member.mode;
-  const { path, uid, gid, mtimeNs, target, rdevMajor, rdevMinor } = member;
+  const entry = entryOf(member);
+  const { mode, path, uid, gid, mtimeNs } = entry;
   let object: number | null = null;
   if (member.type === "file" && member.size > 0n) {
     object =
@@ -90,5 +96,5 @@ function addMember({ tables }: ModelBuilder, mount: number, member: TmpfsMember,
       tables.extents.push({ ownerKind: "object", owner: object, ...place });
     }
   }
-  tables.mountEntries.push(mountEntryRow({ mount, mode, path, target, uid, gid, rdevMajor, rdevMinor, mtimeNs, object }));
+  tables.mountEntries.push({ ...entry, mount, object });
 }

@@ -21,24 +21,21 @@ const anonymousWords = new Map<string, string>([
 
 const allKinds = Object.keys(fileDumps) as FileKind[];
 
+const recognises =
+  (facts: DescriptorFacts) =>
+  (kind: FileKind): boolean => {
+    const dump = fileDumps[kind];
+    return "recognises" in dump && dump.recognises(facts);
+  };
+
 /** The kinds that recognise a descriptor: one, or none for what is refused. */
 export function kindsOf(facts: DescriptorFacts): FileKind[] {
-  return allKinds.filter((kind) => {
-    const dump = fileDumps[kind];
-    return "recognises" in dump && dump.recognises(facts);
-  });
-}
-
-function firstKindOf(facts: DescriptorFacts): FileKind | undefined {
-  return allKinds.find((kind) => {
-    const dump = fileDumps[kind];
-    return "recognises" in dump && dump.recognises(facts);
-  });
+  return allKinds.filter(recognises(facts));
 }
 
 /** Decides the kind, or the words of a refusal. */
 export function classify(facts: DescriptorFacts): Classified {
-  const kind = firstKindOf(facts);
+  const kind = allKinds.find(recognises(facts));
   if (kind !== undefined) return { kind };
   const anonymous = anonymousName(facts);
   if (anonymous !== undefined) return refused(anonymousWords.get(anonymous) ?? anonymous.replace(/^\[(.*)\]$/, "$1"));

@@ -3,6 +3,7 @@
  * /proc/PID/fdinfo/N (proc_pid_fdinfo(5); fs/proc/fd.c and the show_fdinfo of each kind in the kernel).
  * Lines are `name:` and a value; what a kind adds comes after the common four.
  */
+import { tryReadSmall } from "../../native/index.js";
 
 /** An item of an epoll set: `tfd: 3 events: 19 data: 3 pos:0 ino:12 sdev:10` (numbers other than tfd and pos are hex). */
 export interface EpollItem {
@@ -31,6 +32,11 @@ export interface FdInfo {
 }
 
 const epollLine = /^tfd:\s*(\d+) events:\s*([0-9a-f]+) data:\s*([0-9a-f]+)(?:\s+pos:\s*-?\d+ ino:\s*([0-9a-f]+) sdev:\s*([0-9a-f]+))?/;
+
+/** Of a descriptor of crimg's own. */
+export function ownFdInfo(fd: number): FdInfo | undefined {
+  return parseFdInfo(tryReadSmall(`/proc/self/fdinfo/${fd}`)?.toString("latin1") ?? "");
+}
 
 /** Parses an fdinfo file; undefined when the common lines are missing (the descriptor went away while reading). */
 export function parseFdInfo(text: string): FdInfo | undefined {

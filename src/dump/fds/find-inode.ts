@@ -19,7 +19,8 @@ import {
 } from "../../native/index.js";
 import type { TreeView } from "../namespaces/view.js";
 import type { Collecting, Description } from "./context.js";
-import { parseFdInfo } from "./fdinfo.js";
+import { type MountInfo, mountInfoOf } from "../namespaces/mountinfo.js";
+import { ownFdInfo } from "./fdinfo.js";
 
 /** What fdinfo says of a marked inode (fs/notify/fdinfo.c). */
 export interface InodeName {
@@ -68,7 +69,7 @@ export function findInode(collecting: Collecting, name: InodeName, asSeenBy: Des
 function describe(fd: number, { holders }: Description): Description | undefined {
   const stat = tryFstat(fd);
   const link = tryReadlink(`/proc/self/fd/${fd}`);
-  const info = parseFdInfo(tryReadSmall(`/proc/self/fdinfo/${fd}`)?.toString("latin1") ?? "");
+  const info = ownFdInfo(fd);
   const magic = tryFstatfsType(fd);
   if (typeof stat === "number" || link === undefined || info === undefined) {
     close(fd);
@@ -96,7 +97,7 @@ function hasName(fd: number, view: TreeView): boolean {
   const link = tryReadlink(`/proc/self/fd/${fd}`);
   const own = tryFstat(fd);
   if (link === undefined || typeof own === "number") return false;
-  const info = parseFdInfo(tryReadSmall(`/proc/self/fdinfo/${fd}`)?.toString("latin1") ?? "");
+  const info = ownFdInfo(fd);
   const other = tryOpen(view.pathBytes(link, view.spaceOfMount(info?.mountId ?? 0)), openFlag.PATH | openFlag.NOFOLLOW);
   if (failed(other)) return false;
   const found = tryFstat(other);
@@ -113,19 +114,12 @@ interface Mount {
 /** Mounts of the tree's own namespaces as crimg reaches them; of crimg's, where it has none. */
 function mounts(view?: TreeView): Mount[] {
   const spaces = view?.spaces ?? [];
-  if (spaces.length === 0) return mountsOf("self", "");
-  return spaces.flatMap(({ process }) => mountsOf(process.pid, `/proc/${process.pid}/root`));
+  if (spaces.length === 0) return mountInfoOf("self").map((info) => mountAt(info, ""));
+  return spaces.flatMap(({ process, mounts }) => [...mounts.values()].map((info) => mountAt(info, `/proc/${process.pid}/root`)));
 }
 
-function mountsOf(pid: number | "self", prefix: string): Mount[] {
-  const table = tryReadSmall(`/proc/${pid}/mountinfo`)?.toString("latin1") ?? "";
-  return table.split("\n").flatMap((line) => {
-    const [id, , numbers = "", , escaped = ""] = line.split(" ");
-    const [devMajor = -1, devMinor = -1] = numbers.split(":").map(Number);
-    if (escaped === "") return [];
-    const path = escaped.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(parseInt(octal, 8)));
-    return [{ id: Number(id), device: kernelDevice({ devMajor, devMinor }), path: Buffer.from(prefix + path, "latin1") }];
-  });
+function mountAt(info: MountInfo, prefix: string): Mount {
+  return { id: info.id, device: kernelDevice(info), path: Buffer.from(encodeText(prefix + info.point)) };
 }
 
 const mountPoints = (device: number, view: TreeView): Buffer[] =>

@@ -4,6 +4,7 @@
  * named in one message; in the namespaces of whoever resumes it, a program would have another network, other files, and
  * capabilities where it had none.
  */
+import { severalKinds } from "../../model/own-namespaces.js";
 import type { DumpContext, DumpedProcess } from "../context.js";
 import { innermost, procPath, readStatus } from "../procfs.js";
 import { refusal } from "../refusal.js";
@@ -93,17 +94,17 @@ function wholeTree(kind: NamespaceKind, root: DumpedProcess): Finding[] {
 
 /** Every other process against the root, every thread against its process, and what the next child would get. */
 function partsOf(kind: NamespaceKind, root: DumpedProcess, live: readonly DumpedProcess[], links: NamespaceLinks): Finding[] {
-  const { title, forChildren, mayBeSeveral } = namespaceRules[kind];
+  const { title, forChildren, model } = namespaceRules[kind];
+  const mayBeSeveral = model !== undefined && severalKinds.has(model);
   const ofRoot = namespaceLink(procPath(root.pid), kind);
   const findings: Finding[] = [];
   const add = (text: string): unknown => findings.push({ kind, text, isWhole: false });
   for (const process of live) {
-    let wanted = ofRoot;
-    if (process !== root && namespaceLink(procPath(process.pid), kind) !== ofRoot) {
+    const wanted = process === root ? ofRoot : namespaceLink(procPath(process.pid), kind);
+    if (wanted !== ofRoot) {
       const text = `${name(root)} and ${name(process)} live in different ${title} namespaces`;
-      findings.push({ kind, text, isWhole: false, isKeptWithRoots: mayBeSeveral === true });
-      if (mayBeSeveral !== true) continue;
-      wanted = namespaceLink(procPath(process.pid), kind);
+      findings.push({ kind, text, isWhole: false, isKeptWithRoots: mayBeSeveral });
+      if (!mayBeSeveral) continue;
     }
     for (const { tid } of process.frozen.threads) {
       if (tid !== process.pid && links.of(tid, kind) !== wanted) add(`thread ${tid} of ${name(process)} has its own ${title} namespace`);

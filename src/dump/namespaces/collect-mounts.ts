@@ -2,16 +2,17 @@
 /** The mounts of the mount namespaces of the tree's own, and what is in its tmpfs. */
 import { engineFiles } from "../../model/own-namespaces.js";
 import { deletedSuffix } from "../../model/mount-paths.js";
-import type { DumpContext, DumpedProcess } from "../context.js";
+import type { DumpContext } from "../context.js";
 import { refusal } from "../refusal.js";
-import { mountInfoOf } from "./mountinfo.js";
+import { type MountInfo, mountInfoOf } from "./mountinfo.js";
 import { collectFile, collectRemoved, collectTmpfs } from "./tmpfs.js";
+import type { MountSpace } from "./view.js";
 import { directoryBelow, hasOwnRoot, type PlannedMount, planMounts } from "./mounts.js";
 
 /** Fills the tables of one namespace after the other, that of the root first. */
 export class MountCollector {
   readonly #planned: PlannedMount[] = [];
-  readonly #ours = mountInfoOf("self");
+  #ours: readonly MountInfo[] | undefined;
 
   constructor(
     private readonly context: DumpContext,
@@ -19,15 +20,15 @@ export class MountCollector {
     private readonly externals: ReadonlyMap<string, string>,
   ) {}
 
-  /** The mounts that `process`, one that lives in the namespace, sees. */
-  collect(process: DumpedProcess, namespace: number): void {
+  collect({ process, namespace, mounts }: MountSpace): void {
     const { tables, blockers } = this.context;
     const base = this.#planned.length;
     const before = [...this.#planned];
     // The paths are those that the root of the tree knows.
     const isFirst = base === 0;
+    this.#ours ??= mountInfoOf("self");
     const planned = planMounts(
-      { theirs: mountInfoOf(process.pid), ours: this.#ours, externals: isFirst ? this.externals : new Map(), before },
+      { theirs: [...mounts.values()], ours: this.#ours, externals: isFirst ? this.externals : new Map(), before },
       namespace,
     );
     this.#planned.push(...planned);
@@ -60,8 +61,8 @@ export class MountCollector {
         refuseMount(`${row.point}: a part of a tmpfs that is mounted nowhere else`);
       }
     }
-    const below = root === undefined || root.row.origin !== "rootfs" ? undefined : directoryBelow(root.info);
-    if (base === 0 && below !== undefined) blockers.attempt(() => collectTmpfs(this.context, process, 0, below));
+    const below = isFirst && root?.row.origin === "rootfs" ? directoryBelow(root.info) : undefined;
+    if (below !== undefined) blockers.attempt(() => collectTmpfs(this.context, process, 0, below));
     for (const index of filled) blockers.attempt(() => collectTmpfs(this.context, process, index));
   }
 }

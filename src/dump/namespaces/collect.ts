@@ -49,10 +49,10 @@ export function collectNamespaces(
   if (root === undefined) return [];
   const { tables, blockers } = context;
   const user = kinds.has("user") ? addUser(tables, root, outsideUsers) : undefined;
+  const mounts = new MountCollector(context, externalMounts);
   for (const kind of namespaceKinds) {
     const { model } = namespaceRules[kind];
     if (!kinds.has(kind) || model === undefined) continue;
-    const mounts = new MountCollector(context, externalMounts);
     for (const members of byNamespace(live, kind)) {
       const [first] = members;
       if (first === undefined) continue;
@@ -61,7 +61,7 @@ export function collectNamespaces(
       if (kind === "mnt") {
         const space = context.view.throughRootOf(viewer(members), row);
         for (const process of members) context.view.setSpace(process, space);
-        blockers.attempt(() => mounts.collect(space.process, row));
+        blockers.attempt(() => mounts.collect(space));
       }
       if (kind === "net") blockers.attempt(() => addNetwork(context, first, row));
       if (kind === "net" || kind === "ipc") blockers.attempt(() => collectSysctls(tables, first.pid, kind, row));

@@ -14,8 +14,6 @@ export interface NamespaceRule {
   readonly title: string;
   /** What a thread's later children are put into, where that is told apart. */
   readonly forChildren?: string;
-  /** Processes of a tree may live in several, if that of its root is kept. */
-  readonly mayBeSeveral?: boolean;
   /** Its kind in the model, where an image has rows for it. The clocks of a time namespace are in the row `checkpoint`. */
   readonly model?: ModelKind;
   /** What `--ignore` calls it, where leaving it out harms nobody. */
@@ -25,11 +23,11 @@ export interface NamespaceRule {
 export const namespaceRules: Readonly<Record<NamespaceKind, NamespaceRule>> = {
   // Left out, its capabilities would hold in the namespace of whoever resumes: they are left out with it.
   user: { title: "user", model: "user", ignorable: "user-namespace" },
-  mnt: { title: "mount", model: "mount", mayBeSeveral: true },
+  mnt: { title: "mount", model: "mount" },
   pid: { title: "pid", model: "pid", forChildren: "pid_for_children" },
   net: { title: "network", model: "network" },
   ipc: { title: "ipc", model: "ipc" },
-  uts: { title: "uts", model: "uts", mayBeSeveral: true, ignorable: "uts-namespace" },
+  uts: { title: "uts", model: "uts", ignorable: "uts-namespace" },
   cgroup: { title: "cgroup", model: "cgroup", ignorable: "cgroup-namespace" },
   time: { title: "time", forChildren: "time_for_children" },
 };

@@ -3,7 +3,7 @@
  * What is mounted in a mount namespace of the tree's own. What it has of the machine's mounts stays as the machine has
  * it; the rest is mounted again.
  */
-import { type MountOrigin, type MountRow, mountRow } from "../../gen/tables.js";
+import { type MountOrigin, type MountRow, mountRow, mountSuperFlagsBits } from "../../gen/tables.js";
 import { deletedSuffix, outOf, withoutDeleted } from "../../model/mount-paths.js";
 import { type MountInfo, unescapeOctal } from "./mountinfo.js";
 
@@ -78,7 +78,7 @@ export function planMounts({ theirs, ours, externals = new Map(), before = [] }:
         flags: info.flags,
         peers: info.peers,
         master: info.master,
-        superFlags: (info.isReadOnly ? 1 : 0) + (info.isUnbindable ? 2 ** 31 : 0),
+        superFlags: (info.isReadOnly ? 1 : 0) + (info.isUnbindable ? mountSuperFlagsBits.unbindable : 0),
         point: info.point,
         root: info.root,
         fsType: info.fsType,

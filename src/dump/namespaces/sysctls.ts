@@ -4,29 +4,27 @@
  * of crimg goes there; and into a new one, to see what need not be kept.
  */
 import { type MutableTables, sysctlRow } from "../../gen/tables.js";
-import { check, close, failed, openFlag, tryCall, tryFstat, tryListDirectory, tryOpen, tryReadSmall } from "../../native/index.js";
+import { failed, tryCall, tryListDirectory, tryReadSmall, tryStat } from "../../native/index.js";
+import { namespaceFlag, tryInNamespace } from "./view.js";
 
 const kinds = {
-  net: { flag: 0x4000_0000, roots: ["net"] },
-  ipc: {
-    flag: 0x0800_0000,
-    roots: [
-      "msgmax",
-      "msgmnb",
-      "msgmni",
-      "auto_msgmni",
-      "sem",
-      "shmall",
-      "shmmax",
-      "shmmni",
-      "shm_rmid_forced",
-      "msg_next_id",
-      "sem_next_id",
-      "shm_next_id",
-    ]
-      .map((name) => `kernel/${name}`)
-      .concat("fs/mqueue"),
-  },
+  net: ["net"],
+  ipc: [
+    "msgmax",
+    "msgmnb",
+    "msgmni",
+    "auto_msgmni",
+    "sem",
+    "shmall",
+    "shmmax",
+    "shmmni",
+    "shm_rmid_forced",
+    "msg_next_id",
+    "sem_next_id",
+    "shm_next_id",
+  ]
+    .map((name) => `kernel/${name}`)
+    .concat("fs/mqueue"),
 } as const;
 
 const forwarding = /^net\/ipv[46]\/(?:ip_forward|conf\/[^/]+\/(?:mc_)?forwarding)$/;
@@ -37,34 +35,22 @@ const [S_IFMT, S_IFDIR, ownersRead, ownersWrite] = [0o170000, 0o040000, 0o400, 0
 
 /** Adds what is set in the namespace of a process; nothing where crimg may not go there (it takes CAP_SYS_ADMIN). */
 export function collectSysctls(tables: MutableTables, pid: number, kind: keyof typeof kinds, namespace: number): void {
-  const { flag, roots } = kinds[kind];
-  const own = check(tryOpen(`/proc/thread-self/ns/${kind}`, openFlag.RDONLY), "open", `/proc/thread-self/ns/${kind}`);
-  const theirs = tryOpen(`/proc/${pid}/ns/${kind}`, openFlag.RDONLY);
-  try {
-    if (failed(theirs) || failed(tryCall("setns", theirs, flag))) return;
-    let here: ReadonlyMap<string, string>;
-    let usual: ReadonlyMap<string, string> | undefined;
-    try {
-      here = readAll(roots);
-      usual = failed(tryCall("unshare", flag)) ? undefined : readAll(roots);
-    } finally {
-      check(tryCall("setns", own, flag), "setns", `crimg's own ${kind} namespace`);
-    }
-    if (usual === undefined) return;
-    const changed = (path: string): boolean => here.get(path) !== usual.get(path);
-    // To set forwarding sets others too, so it comes first, and the others whatever they are.
-    const forwards = [...here.keys()].filter((path) => forwarding.test(path));
-    const besides = forwards.some(changed) ? /^net\/ipv[46]\/conf\// : undefined;
-    const inOrder = [...forwards, ...[...here.keys()].filter((path) => !forwarding.test(path))];
-    for (const path of inOrder) {
-      const value = here.get(path) ?? "";
-      // A device has at first what is set for all that come.
-      const before = usual.get(path) ?? usual.get(path.replace(/^(net\/ipv[46]\/(?:conf|neigh)\/)[^/]+/, "$1default"));
-      if (value !== before || besides?.test(path) === true) tables.sysctls.push(sysctlRow({ namespace, path, value }));
-    }
-  } finally {
-    if (!failed(theirs)) close(theirs);
-    close(own);
+  const seen = tryInNamespace(pid, kind, () => ({
+    here: readAll(kinds[kind]),
+    usual: failed(tryCall("unshare", namespaceFlag[kind])) ? undefined : readAll(kinds[kind]),
+  }));
+  if (typeof seen === "number" || seen.result.usual === undefined) return;
+  const { here, usual } = seen.result;
+  const changed = (path: string): boolean => here.get(path) !== usual.get(path);
+  // To set forwarding sets others too, so it comes first, and the others whatever they are.
+  const forwards = [...here.keys()].filter((path) => forwarding.test(path));
+  const besides = forwards.some(changed) ? /^net\/ipv[46]\/conf\// : undefined;
+  const inOrder = [...forwards, ...[...here.keys()].filter((path) => !forwarding.test(path))];
+  for (const path of inOrder) {
+    const value = here.get(path) ?? "";
+    // A device has at first what is set for all that come.
+    const before = usual.get(path) ?? usual.get(path.replace(/^(net\/ipv[46]\/(?:conf|neigh)\/)[^/]+/, "$1default"));
+    if (value !== before || besides?.test(path) === true) tables.sysctls.push(sysctlRow({ namespace, path, value }));
   }
 }
 
@@ -73,10 +59,7 @@ function readAll(roots: readonly string[]): ReadonlyMap<string, string> {
   const values = new Map<string, string>();
   const look = (path: string): void => {
     const full = `/proc/sys/${path}`;
-    const fd = tryOpen(full, openFlag.PATH);
-    if (failed(fd)) return;
-    const stat = tryFstat(fd);
-    close(fd);
+    const stat = tryStat(full);
     if (typeof stat === "number") return;
     if ((stat.mode & S_IFMT) === S_IFDIR) {
       const names = tryListDirectory(full);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What is in a tmpfs of the tree's own: it exists nowhere else. */
+import { ownFdInfo } from "../fds/fdinfo.js";
 import { decodeText } from "../../bytes/text.js";
 import { mountEntryRow, type MountRow, objectRow } from "../../gen/tables.js";
 import {
@@ -14,7 +15,6 @@ import {
   tryFstat,
   tryListDirectory,
   tryOpen,
-  tryReadSmall,
 } from "../../native/index.js";
 import type { DumpContext, DumpedProcess } from "../context.js";
 import { refusal } from "../refusal.js";
@@ -126,7 +126,7 @@ function visiblePath(
     const top = statOf(base);
     isThere ||= top !== undefined;
     const isRoot = top !== undefined && top.devMajor === row.devMajor && top.devMinor === row.devMinor;
-    if (isRoot && (row.root !== "/" || mountIdOf(base) === undefined || isMountOf(context, base, row))) return { base, top, at };
+    if (isRoot && (row.root !== "/" || isMountOf(context, base, row))) return { base, top, at };
   }
   return isThere ? "lies under another mount, and cannot be looked into" : "cannot be looked into";
 }
@@ -134,16 +134,16 @@ function visiblePath(
 /** Whether the mount that a path leads to shows the filesystem as a whole. */
 function isMountOf(context: DumpContext, path: string, row: MountRow): boolean {
   const id = mountIdOf(path);
-  return id === undefined || context.view.rootOfMount(id) === undefined || context.view.rootOfMount(id) === row.root;
+  const root = id === undefined ? undefined : context.view.rootOfMount(id);
+  return root === undefined || root === row.root;
 }
 
 function mountIdOf(path: string): number | undefined {
   const fd = tryOpen(path, openFlag.PATH | openFlag.NOFOLLOW);
   if (failed(fd)) return undefined;
-  const text = tryReadSmall(`/proc/self/fdinfo/${fd}`)?.toString("latin1") ?? "";
+  const info = ownFdInfo(fd);
   close(fd);
-  const match = /^mnt_id:\s*(\d+)$/m.exec(text);
-  return match === null ? undefined : Number(match[1]);
+  return info?.mountId;
 }
 
 /** A directory or file that is mounted and has lost its name: what is left of it. */

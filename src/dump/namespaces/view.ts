@@ -19,38 +19,55 @@ import {
   tryStat,
 } from "../../native/index.js";
 import { decodeText } from "../../bytes/text.js";
+import { CLONE } from "../../linux/clone-flags.js";
 import type { DumpedProcess, Questioned } from "../context.js";
-import { mountInfoOf } from "./mountinfo.js";
+import { type MountInfo, mountInfoOf } from "./mountinfo.js";
 
 const [AF_NETLINK, SOCK_RAW_CLOEXEC] = [16, 0o2000003];
 
-const CLONE_NEWIPC = 0x0800_0000;
+export const namespaceFlag = { ipc: CLONE.newipc, net: CLONE.newnet } as const;
 
-function openNamespace(path: string): number {
-  return check(tryOpen(path, openFlag.RDONLY), "open", path);
-}
-
-function enterNamespace(path: string): void {
-  const fd = openNamespace(path);
+/**
+ * Runs `work` in a namespace of a process; −errno if crimg may not go there (it takes CAP_SYS_ADMIN). Only this thread is there,
+ * and only meanwhile.
+ */
+export function tryInNamespace<Result>(
+  pid: number,
+  kind: keyof typeof namespaceFlag,
+  work: () => Result,
+): { readonly result: Result } | number {
+  const flag = namespaceFlag[kind];
+  const path = `/proc/thread-self/ns/${kind}`;
+  const own = check(tryOpen(path, openFlag.RDONLY), "open", path);
   try {
-    check(tryCall("setns", fd, CLONE_NEWIPC), "setns", path);
+    const theirs = tryOpen(`/proc/${pid}/ns/${kind}`, openFlag.RDONLY);
+    if (failed(theirs)) return theirs;
+    const entered = tryCall("setns", theirs, flag);
+    close(theirs);
+    if (failed(entered)) return entered;
+    try {
+      return { result: work() };
+    } finally {
+      check(tryCall("setns", own, flag), "setns", `crimg's own ${kind} namespace`);
+    }
   } finally {
-    close(fd);
+    close(own);
   }
 }
 
-/** Whether crimg may enter the ipc namespace of a process: it takes CAP_SYS_ADMIN. */
+function inIpcOf<Result>(pid: number, work: () => Result): Result {
+  const done = tryInNamespace(pid, "ipc", work);
+  if (typeof done === "number") throw new SysError("setns", -done, `/proc/${pid}/ns/ipc`);
+  return done.result;
+}
+
+/** Whether crimg may enter the ipc namespace of a process. */
 export function mayEnterIpc(pid: number): boolean {
-  const own = openNamespace("/proc/thread-self/ns/ipc");
   try {
-    enterNamespace(`/proc/${pid}/ns/ipc`);
-    check(tryCall("setns", own, CLONE_NEWIPC), "setns", "crimg's own ipc namespace");
-    return true;
+    return inIpcOf(pid, () => true);
   } catch (error) {
     if (error instanceof SysError && error.errno === errno.EPERM) return false;
     throw error;
-  } finally {
-    close(own);
   }
 }
 
@@ -59,8 +76,8 @@ export interface MountSpace {
   /** Its row. */
   readonly namespace: number;
   readonly process: DumpedProcess;
-  /** What of its filesystem each mount shows, by id. */
-  readonly mounts: ReadonlyMap<number, string>;
+  /** Its mounts by id, in the order of mountinfo. */
+  readonly mounts: ReadonlyMap<number, MountInfo>;
 }
 
 export class TreeView {
@@ -77,7 +94,7 @@ export class TreeView {
 
   /** Paths of a mount namespace are reached through the root directory of this process; without another word, those of the first. */
   throughRootOf(process: DumpedProcess, namespace: number): MountSpace {
-    const space = { process, namespace, mounts: new Map(mountInfoOf(process.pid).map(({ id, root }) => [id, root])) };
+    const space = { process, namespace, mounts: new Map(mountInfoOf(process.pid).map((info) => [info.id, info])) };
     this.#spaces.push(space);
     return space;
   }
@@ -120,7 +137,7 @@ export class TreeView {
 
   /** What of its filesystem a mount shows. */
   rootOfMount(id: number): string | undefined {
-    return this.spaceOfMount(id)?.mounts.get(id);
+    return this.spaceOfMount(id)?.mounts.get(id)?.root;
   }
 
   /** Whether a mount is in a mount namespace of the tree. Everything is, where that is crimg's own. */
@@ -145,19 +162,7 @@ export class TreeView {
 
   /** Runs `work` in the ipc namespace of the tree. Only this thread is there, and only meanwhile. */
   inIpc<Result>(work: () => Result): Result {
-    const process = this.#ipc;
-    if (process === undefined) return work();
-    const own = openNamespace("/proc/thread-self/ns/ipc");
-    try {
-      enterNamespace(`/proc/${process.pid}/ns/ipc`);
-      try {
-        return work();
-      } finally {
-        check(tryCall("setns", own, CLONE_NEWIPC), "setns", "crimg's own ipc namespace");
-      }
-    } finally {
-      close(own);
-    }
+    return this.#ipc === undefined ? work() : inIpcOf(this.#ipc.pid, work);
   }
 
   /** A path of the tree's as crimg reaches it. */

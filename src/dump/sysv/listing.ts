@@ -1,18 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What /proc/sysvipc lists of an IPC namespace (proc_sysvipc(5)): everybody may read it, whatever the permissions of the objects. */
+import type { SystemVRow } from "../../model/system-v.js";
 import { tryReadSmall } from "../../native/index.js";
 
-/** What all three kinds have. */
-export interface SystemVObject {
-  /** key_t, unsigned. */
-  readonly key: number;
-  readonly id: number;
-  /** Permissions, and of segments SHM_DEST and SHM_LOCKED. */
-  readonly mode: number;
-  readonly uid: number;
-  readonly gid: number;
-  readonly creatorUid: number;
-  readonly creatorGid: number;
+/** What all three kinds have. `key` is unsigned; `mode` has SHM_DEST and SHM_LOCKED of segments as well. */
+export interface SystemVObject extends SystemVRow {
   /** A column by its heading, as a number. */
   column(name: string): number;
 }

@@ -4,6 +4,7 @@
  * other, made by crimg on its copy of the descriptor (error paths in io_uring/register.c and io_uring.c of the kernel), by how much
  * memory it has, and by what is in that.
  */
+import type { DumpedProcess } from "../../dump/context.js";
 import { type Description, refuseDescription } from "../../dump/fds/context.js";
 import { register, type RingSizes, ringLayout, ringOffset, setUp, sqesLength } from "../../linux/io-uring.js";
 import { check, errno, failed, readMemory, tryCall, tryReadMemory } from "../../native/index.js";
@@ -11,7 +12,7 @@ import type { RingState } from "./dump-state.js";
 
 const page = 4096;
 const EBADFD = 77;
-const ENTER_GETEVENTS = 1;
+export const ENTER_GETEVENTS = 1;
 const ENTER_REGISTERED_RING = 16;
 /** A thread has at most so many rings registered (IO_RINGFD_REG_MAX). */
 const mostRegisteredRings = 16;
@@ -96,15 +97,26 @@ export function assertOrdinary(ring: Description, state: RingState, flags: numbe
   if (probed === -errno.EEXIST) refuse("that belongs to another thread than the first one of its process (IORING_SETUP_SINGLE_ISSUER)");
   if (probed === -errno.EACCES) refuse("with restrictions (IORING_REGISTER_RESTRICTIONS)");
   if (ask(register.eventfd, nowhere, 1) === -errno.EBUSY) refuse("with a registered eventfd");
-  for (const { process } of ring.holders) {
-    for (const thread of process.frozen.threads) {
+  inEachThread(ring, (injector) => {
+    for (let number = 0; number < mostRegisteredRings; number++) {
+      const result = injector.call("io_uring_enter", number, 0, 0, ENTER_REGISTERED_RING, 0, 0);
+      if (result === -errno.EINVAL) break;
+      if (result !== -errno.EBADF) refuse("that is registered itself (IORING_REGISTER_RING_FDS)");
+    }
+  });
+}
+
+type ThreadInjector = ReturnType<DumpedProcess["injector"]>;
+
+/** Runs something in each thread of those who have a ring; `fd` is its number there. */
+export function inEachThread({ holders }: Description, run: (injector: ThreadInjector, fd: number) => void): void {
+  for (const { process, fd } of holders) {
+    const [, ...others] = process.frozen.threads;
+    run(process.injector(), fd);
+    for (const thread of others) {
       const injector = process.injectorFor(thread);
       try {
-        for (let number = 0; number < mostRegisteredRings; number++) {
-          const result = injector.call("io_uring_enter", number, 0, 0, ENTER_REGISTERED_RING, 0, 0);
-          if (result === -errno.EINVAL) break;
-          if (result !== -errno.EBADF) refuse("that is registered itself (IORING_REGISTER_RING_FDS)");
-        }
+        run(injector, fd);
       } finally {
         injector.close();
       }

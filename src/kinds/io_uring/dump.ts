@@ -10,12 +10,11 @@ import { refuseDescription } from "../../dump/fds/context.js";
 import { anonymousName } from "../../dump/fds/facts.js";
 import { eachAlone, type FileDump, type FileFields } from "../../dump/fds/kind.js";
 import { ioUringBufferRow, ioUringRow } from "../../gen/tables.js";
-import { assertOrdinary, flagsOf } from "./dump-setup.js";
+import { assertOrdinary, ENTER_GETEVENTS, flagsOf, inEachThread } from "./dump-setup.js";
 import { readRing, type RingState } from "./dump-state.js";
 
 /** Requests to a disk end by themselves. */
 const longestWaitMs = 2000;
-const ENTER_GETEVENTS = 1;
 
 export const dump: FileDump = {
   recognises: (facts) => anonymousName(facts) === "[io_uring]",
@@ -63,20 +62,7 @@ function refuseBusy(ring: Description, { taken, given, polls }: RingState): neve
 }
 
 /** Has every thread that may have completions waiting for it run for a moment. */
-function letComplete({ holders }: Description): void {
-  for (const { process, fd } of holders) {
-    for (const [index, thread] of process.frozen.threads.entries()) {
-      if (index === 0) {
-        process.injector().call("io_uring_enter", fd, 0, 0, ENTER_GETEVENTS, 0, 0);
-        continue;
-      }
-      const injector = process.injectorFor(thread);
-      try {
-        injector.call("io_uring_enter", fd, 0, 0, ENTER_GETEVENTS, 0, 0);
-      } finally {
-        injector.close();
-      }
-    }
-  }
+function letComplete(ring: Description): void {
+  inEachThread(ring, (injector, fd) => void injector.call("io_uring_enter", fd, 0, 0, ENTER_GETEVENTS, 0, 0));
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
 }

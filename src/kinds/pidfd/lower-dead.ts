@@ -29,7 +29,7 @@ function openOutside(slots: FileSlots, index: number, slot: Slot, done: Label): 
   });
   builder.syscall("read", [fd, found, 36], { expect: "any" });
   builder.syscall("close", [fd]);
-  for (let at = 0; at + 4 <= wanted.length; at += 4) builder.jumpIf(found.at(at).u4, "ne", wanted.readUInt32LE(at), gone);
+  builder.compare(found, builder.bytes(wanted), wanted.length, { orElse: gone });
   builder.syscall("pidfd_open", [pid, slots.file(index).flags & openFlags.NONBLOCK], { store: slot, orElse: gone });
   builder.syscall("fstat", [slot, stat], { message: "examine a pidfd" });
   builder.jumpIf(stat.at(inoOffset).u8, "ne", ino, other);

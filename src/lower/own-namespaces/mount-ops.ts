@@ -4,7 +4,8 @@ import { CrimgError } from "../../errors/crimg-error.js";
 import { type MountRow, mountFlagsBits } from "../../gen/tables.js";
 import { isOptionalMount } from "../../model/own-namespaces.js";
 import type { Lowering } from "../lowering.js";
-import type { Arg } from "../operands.js";
+import type { Arg, Label, Slot } from "../operands.js";
+import type { OpOptions } from "../program-builder.js";
 
 export const MS = {
   rdonly: 1,
@@ -44,11 +45,48 @@ export function holdsContent(l: Lowering, index: number): boolean {
 }
 
 /** In a user namespace of one user there may be no group "tty" (gid=5): its terminals are that user's then. */
-export function withoutOwners(options: string): string {
+function withoutOwners(options: string): string {
   return options
     .split(",")
     .filter((option) => !/^[ug]id=/.test(option))
     .join(",");
+}
+
+const strictAtime = (row: MountRow): number => (isStrictAtime(row) ? MS.strictatime : 0);
+
+/**
+ * Ops that mount a filesystem anew at a path; one with content becomes read-only later. They jump to `skip` where the machine has
+ * no such hierarchy of control groups. `store`: the result.
+ */
+export function mountAnew(l: Lowering, { row, index }: Indexed, path: string, skip: Label, store?: Slot): void {
+  const b = l.builder;
+  const flags = (row.flags & (holdsContent(l, index) ? ~MS.rdonly : ~0)) | strictAtime(row);
+  const message = `mount ${row.point} (${row.fsType})`;
+  const [asOthers, mounted] = [b.label("owners have no number here"), b.label("mounted")];
+  const mountWith = (options: string, otherwise: OpOptions): void =>
+    b.syscall("mount", [b.string(row.source), b.string(path), b.string(row.fsType), flags, b.string(options)], {
+      ...(store === undefined ? {} : { store }),
+      ...otherwise,
+    });
+  const withoutIds = withoutOwners(row.options);
+  mountWith(
+    row.options,
+    row.fsType.startsWith("cgroup") ? { orElse: skip } : withoutIds !== row.options ? { orElse: asOthers } : { message },
+  );
+  if (withoutIds !== row.options) {
+    b.jump(mounted);
+    b.place(asOthers);
+    mountWith(withoutIds, { message });
+  }
+  b.place(mounted);
+}
+
+/** Ops that make what `mountAnew` has mounted read-only. */
+export function remountReadOnly(l: Lowering, row: MountRow, path: string): void {
+  const b = l.builder;
+  b.syscall("mount", [0, b.string(path), 0, MS.remount | row.flags | MS.rdonly | strictAtime(row), b.string(row.options)], {
+    message: `make ${row.point} read-only`,
+  });
 }
 
 /** What is mounted from outside; undefined where a resume can do without. @throws CrimgError `lower.mount` */
@@ -78,6 +116,6 @@ export function setAttributes(l: Lowering, which: readonly [Arg, Arg, number], r
 }
 
 /** Times of access are always noted; to note them where that is due is what a mount begins with. */
-export function isStrictAtime({ flags }: Pick<MountRow, "flags">): boolean {
+function isStrictAtime({ flags }: Pick<MountRow, "flags">): boolean {
   return (flags & (mountFlagsBits.noatime | mountFlagsBits.relatime)) === 0;
 }

@@ -7,26 +7,23 @@
  * container) gets all its mounts below that directory, which then becomes the root; nothing of the machine stays in reach.
  */
 import { CrimgError } from "../../errors/crimg-error.js";
-import type { MountRow } from "../../gen/tables.js";
+import { type MountRow, mountSuperFlagsBits } from "../../gen/tables.js";
 import { AT, CLONE, O } from "../constants.js";
 import type { Lowering } from "../lowering.js";
-import type { OpOptions } from "../program-builder.js";
 import {
   externalSource,
   holdsContent,
   type Indexed,
   MNT_DETACH,
+  mountAnew,
   MS,
-  isStrictAtime,
+  remountReadOnly,
   scratch,
   setAttributes,
-  withoutOwners,
 } from "./mount-ops.js";
 import { makeOwnRoot, type OtherMounts } from "./own-root.js";
 import { enterNamespace, keepOwn } from "./several.js";
 import { fillTmpfs } from "./tmpfs.js";
-
-const stateOf = (row: MountRow): string => `${row.point} (${row.fsType})`;
 
 export function makeMounts(l: Lowering, namespace: number): void {
   const rows = l.checkpoint.tables.mounts.map((row, index) => ({ row, index })).filter(({ row }) => row.namespace === namespace);
@@ -84,7 +81,7 @@ function onMachinesRoot(l: Lowering, rows: readonly Indexed[]): void {
   for (const { row } of rows) if (row.origin === "removed") unmount(l, row);
   for (const { row, index } of rows) {
     if (row.origin === "changed") setFlags(l, row.point, row);
-    else if (row.origin !== "kept" && row.origin !== "removed") mountOne(l, row, index, "");
+    else if (row.origin !== "kept" && row.origin !== "removed") mountOne(l, row, index);
   }
 }
 
@@ -99,78 +96,42 @@ function unmount(l: Lowering, row: MountRow): void {
   b.place(done);
 }
 
-/** A mount point in a directory that was given may be missing. What is wrong with it otherwise, the mount tells. */
-function makePoint(l: Lowering, base: string, row: MountRow, isFile: boolean): void {
-  if (base === "") return;
+/** Paths are from the machine's root. */
+function mountOne(l: Lowering, row: MountRow, index: number): void {
   const b = l.builder;
-  const path = b.string(`${base}${row.point}`);
-  if (isFile) {
-    const fd = b.slot(`fd of ${row.point}`);
-    const none = b.label("there is no such file to make");
-    b.syscall("openat", [AT.fdcwd, path, O.rdonly | O.creat | O.excl | O.cloexec | O.nofollow, 0o644], { store: fd, orElse: none });
-    b.syscall("close", [fd]);
-    b.place(none);
-  } else {
-    b.syscall("mkdirat", [AT.fdcwd, path, 0o755], { expect: "any" });
-  }
-}
-
-/** `base` is what paths of the namespace are taken from: the machine's root (""), or the current directory ("."). */
-function mountOne(l: Lowering, row: MountRow, index: number, base: string): void {
-  const b = l.builder;
-  const point = b.string(`${base}${row.point}`);
-  const isReadOnly = (row.superFlags & 1) !== 0;
-  const isCgroup = row.fsType.startsWith("cgroup");
-  const message = `mount ${stateOf(row)}`;
   switch (row.origin) {
     case "made": {
-      const content = holdsContent(l, index);
-      makePoint(l, base, row, false);
-      const flags = (row.flags & (content ? ~MS.rdonly : ~0)) | (isStrictAtime(row) ? MS.strictatime : 0);
       const skip = b.label("not mounted");
-      const mountWith = (options: string, otherwise: OpOptions): void =>
-        b.syscall("mount", [b.string(row.source), point, b.string(row.fsType), flags, b.string(options)], otherwise);
-      const withoutIds = withoutOwners(row.options);
-      const [asOthers, mounted] = [b.label("owners have no number here"), b.label("mounted")];
-      mountWith(row.options, isCgroup ? { orElse: skip } : withoutIds !== row.options ? { orElse: asOthers } : { message });
-      if (withoutIds !== row.options) {
-        b.jump(mounted);
-        b.place(asOthers);
-        mountWith(withoutIds, { message });
+      mountAnew(l, { row, index }, row.point, skip);
+      if (holdsContent(l, index)) {
+        fillTmpfs(l, index, row.point);
+        setFlags(l, row.point, row);
+        if ((row.superFlags & 1) !== 0) remountReadOnly(l, row, row.point);
       }
-      b.place(mounted);
-      if (content) {
-        fillTmpfs(l, index, `${base}${row.point}`);
-        setFlags(l, `${base}${row.point}`, row);
-        if (isReadOnly)
-          b.syscall("mount", [0, point, 0, MS.remount | flags | MS.rdonly, b.string(row.options)], {
-            message: `make ${row.point} read-only`,
-          });
-      }
-      setPropagation(l, `${base}${row.point}`, propagationOf(row));
+      setPropagation(l, row.point, propagationOf(row));
       b.place(skip);
       return;
     }
     case "bind":
     case "external": {
       const hasBytes = row.origin === "bind" && holdsContent(l, index);
-      const source = hasBytes ? `${scratch}/${index}` : row.sameAs === null ? row.source : `${base}${pathOf(l, row)}`;
+      const source = hasBytes ? `${scratch}/${index}` : row.sameAs === null ? row.source : pathOf(l, row);
       if (hasBytes) {
-        makePoint(l, base, row, true);
         fillTmpfs(l, index, source);
       }
       if (row.origin === "external" && row.sameAs === null && externalSource(row, index) === undefined) return;
       const skip = b.label("not mounted");
       // The console of a container is a terminal of its own, which the engine held: it has that of the caller, if any.
+      const isCgroup = row.fsType.startsWith("cgroup");
       const isTerminal = row.sameAs !== null && l.checkpoint.tables.mounts[row.sameAs]?.fsType === "devpts";
       const hint = "what was mounted there is gone: it must exist where the image is resumed";
       b.syscall(
         "mount",
-        [b.string(source), point, 0, MS.bind, 0],
+        [b.string(source), b.string(row.point), 0, MS.bind, 0],
         isCgroup || isTerminal ? { orElse: skip } : { message: `bind ${source} to ${row.point}`, hint },
       );
-      setFlags(l, `${base}${row.point}`, row);
-      setPropagation(l, `${base}${row.point}`, propagationOf(row));
+      setFlags(l, row.point, row);
+      setPropagation(l, row.point, propagationOf(row));
       b.place(skip);
       return;
     }
@@ -190,7 +151,7 @@ function pathOf(l: Lowering, row: MountRow): string {
 }
 
 function propagationOf(row: MountRow): number {
-  if (row.superFlags >= 2 ** 31) return MS.unbindable;
+  if (row.superFlags >= mountSuperFlagsBits.unbindable) return MS.unbindable;
   return row.peers !== 0 ? MS.shared : MS.private;
 }
 

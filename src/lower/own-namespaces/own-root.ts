@@ -17,18 +17,17 @@ import { isOptionalMount, sourceOfMount } from "../../model/own-namespaces.js";
 import { AT, CLONE, O } from "../constants.js";
 import type { Lowering } from "../lowering.js";
 import type { Slot } from "../operands.js";
-import type { OpOptions } from "../program-builder.js";
 import { deletedSuffix, outOf, withoutDeleted } from "../../model/mount-paths.js";
 import {
   externalSource,
   holdsContent,
   type Indexed,
-  isStrictAtime,
   MNT_DETACH,
+  mountAnew,
   MS,
+  remountReadOnly,
   scratch,
   setAttributes,
-  withoutOwners,
 } from "./mount-ops.js";
 import { mountLayered } from "./root-layer.js";
 import { enterNamespace, keepOwn } from "./several.js";
@@ -149,11 +148,10 @@ function assemble(l: Lowering, rows: readonly Indexed[], fds: MountFds): void {
     const children = [...(childrenOf.get(parent.index) ?? [])].sort((one, two) => depth(two) - depth(one));
     for (const child of children) {
       const fd = fds.get(child.index);
-      if (fd === undefined) continue;
+      const where = outOf(child.row.point, parent.row.point);
+      if (fd === undefined || where === undefined) continue;
       const skip = b.label("there is no such mount");
       b.jumpIf(fd, "lt", 0, skip);
-      const where = outOf(child.row.point, parent.row.point);
-      if (where === undefined) continue;
       if (where !== "") makePoint(l, to, where, isFileMount(l, child));
       b.syscall(
         "move_mount",
@@ -230,46 +228,17 @@ class Yard {
       return;
     }
     if (row.origin !== "made") return;
-    const isCgroup = row.fsType.startsWith("cgroup");
-    const content = holdsContent(this.l, index);
-    const flags = (row.flags & (content ? ~MS.rdonly : ~0)) | (isStrictAtime(row) ? MS.strictatime : 0);
     const result = b.slot(`result of mounting ${row.point}`);
-    const [skip, asOthers, mounted] = [b.label("not mounted"), b.label("owners have no number here"), b.label("mounted")];
-    const mountWith = (options: string, otherwise: OpOptions): void =>
-      b.syscall("mount", [b.string(row.source), b.string(path), b.string(row.fsType), flags, b.string(options)], otherwise);
-    const withoutIds = withoutOwners(row.options);
-    const message = `mount ${row.point} (${row.fsType})`;
+    const skip = b.label("not mounted");
     this.#made.set(index, result);
     b.syscall("mkdirat", [AT.fdcwd, b.string(path), 0o700], { message: `make ${path}` });
-    mountWith(row.options, {
-      store: result,
-      ...(isCgroup ? { orElse: skip } : withoutIds !== row.options ? { orElse: asOthers } : { message }),
-    });
-    if (withoutIds !== row.options) {
-      b.jump(mounted);
-      b.place(asOthers);
-      mountWith(withoutIds, { store: result, message });
-    }
-    b.place(mounted);
-    if (content) fillTmpfs(this.l, index, path);
+    mountAnew(this.l, { row, index }, path, skip, result);
+    if (holdsContent(this.l, index)) fillTmpfs(this.l, index, path);
     b.place(skip);
   }
 
   makeReadOnly({ row, index }: Indexed): void {
-    const b = this.l.builder;
-    b.syscall(
-      "mount",
-      [
-        0,
-        b.string(this.#pathOf(index)),
-        0,
-        MS.remount | row.flags | MS.rdonly | (isStrictAtime(row) ? MS.strictatime : 0),
-        b.string(row.options),
-      ],
-      {
-        message: `make ${row.point} read-only`,
-      },
-    );
+    remountReadOnly(this.l, row, this.#pathOf(index));
   }
 
   /** A mount that hangs nowhere yet; its slot holds a negative number where this machine has none (control groups). */

@@ -2,7 +2,7 @@
 /** What a resume has to know of the namespaces that are the tree's own. Pure. */
 import { CrimgError } from "../../errors/crimg-error.js";
 import type { IdMapRow, NamespaceKind, NamespaceRow, Tables } from "../../gen/tables.js";
-import { type NamespaceSet, namespacesOf, severalKinds } from "../../model/own-namespaces.js";
+import { differentKinds, type NamespaceSet, namespacesOf } from "../../model/own-namespaces.js";
 import { CLONE } from "../constants.js";
 
 export interface OwnNamespacesPlan {
@@ -39,11 +39,7 @@ export function planOwnNamespaces(tables: Tables, root: number): OwnNamespacesPl
   const several = new Set<NamespaceKind>();
   tables.tasks.forEach((row, task) => {
     if (row.state === "zombie") return;
-    const other = namespacesOf(tables, task);
-    const kinds = new Set([...Object.keys(set), ...Object.keys(other)]) as Set<NamespaceKind>;
-    for (const kind of kinds) {
-      if (set[kind] === other[kind]) continue;
-      const isMade = severalKinds.has(kind) && set[kind] !== undefined && other[kind] !== undefined;
+    for (const { kind, isMade } of differentKinds(set, namespacesOf(tables, task))) {
       if (isMade) several.add(kind);
       else
         throw new CrimgError("lower.namespaces", `task ${row.pid} lives in another ${kind} namespace than the root of the tree`, {

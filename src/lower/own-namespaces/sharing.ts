@@ -3,6 +3,7 @@
  * Who shares events with whom (mount_namespaces(7)). Every mount is private at first. The first member of a peer group, the
  * one that shows the most of its filesystem, makes it; the others are let in.
  */
+import { mountSuperFlagsBits } from "../../gen/tables.js";
 import type { Lowering } from "../lowering.js";
 import type { Slot } from "../operands.js";
 import { outOf, withoutDeleted } from "../../model/mount-paths.js";
@@ -64,7 +65,7 @@ export function shareMounts(l: Lowering, rows: readonly Indexed[], fds: MountFds
   };
   for (const group of groups.keys()) make(group);
   for (const one of rows) if (one.row.peers === 0) follow(one);
-  for (const one of rows) if (one.row.superFlags >= 2 ** 31) set(one, MS.unbindable);
+  for (const one of rows) if (one.row.superFlags >= mountSuperFlagsBits.unbindable) set(one, MS.unbindable);
 }
 
 function setPropagation(l: Lowering, fd: Slot, how: number, point: string): void {

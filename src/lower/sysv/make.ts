@@ -1,23 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Making an object of System V IPC under its old id: /proc/sys/kernel/*_next_id says which id the kernel gives next. */
 import { IPC, ipcOffset, ipcStructSize } from "../../linux/sysv-ipc.js";
+import type { SystemVRow } from "../../model/system-v.js";
 import { AT, O } from "../constants.js";
 import type { LowerContext } from "../context.js";
 import type { Arg, DataRef, Label, Slot } from "../operands.js";
 
 const calls = { shm: "shmctl", sem: "semctl", msg: "msgctl" } as const;
 type Kind = keyof typeof calls;
-
-/** What the three kinds of rows have in common. */
-export interface SystemVRow {
-  readonly id: number;
-  readonly key: number;
-  readonly mode: number;
-  readonly uid: number;
-  readonly gid: number;
-  readonly creatorUid: number;
-  readonly creatorGid: number;
-}
 
 const privateOne = "or resume in an IPC namespace of its own (unshare --ipc IMAGE)";
 

@@ -5,12 +5,13 @@
  */
 import { lstatSync, openSync, readdirSync, readlinkSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { inOrder } from "../../../formats/criu/map/tmpfs.js";
-import { dataOf, readTar, type TmpfsMember } from "../../../formats/criu/archive/tmpfs.js";
+import { entryOf, inOrder, modes } from "../../../formats/criu/map/tmpfs.js";
+import { dataOf, readTar } from "../../../formats/criu/archive/tmpfs.js";
 import { CrimgError } from "../../errors/crimg-error.js";
 import { type ExtentRow, extentRow, type MountEntryRow, mountEntryRow, type ObjectRow, objectRow, type Tables } from "../../gen/tables.js";
 import { Checkpoint } from "../../model/checkpoint.js";
-import { mountOfPath, ownRootMount } from "../../model/root-files.js";
+import { outOf } from "../../model/mount-paths.js";
+import { isWhiteout, mountOfPath, ownRootMount } from "../../model/root-files.js";
 import type { PageSource } from "../../model/page-source.js";
 import { FilePageSource } from "../../pages/file-source.js";
 
@@ -21,8 +22,6 @@ export interface WithRoot {
 }
 
 const S_IFMT = 0o170000;
-const typeOf = { file: 0o100000, link: 0o100000, directory: 0o040000, symlink: 0o120000, fifo: 0o010000 } as const;
-const devices = { "character-device": 0o020000, "block-device": 0o060000 } as const;
 
 /**
  * @param tar the whole root, packed
@@ -94,7 +93,7 @@ class Bundle {
     this.#put(
       mount,
       inOrder(members).map((member) => ({
-        row: rowOfMember(member),
+        row: entryOf(member),
         ...(member.type === "file" && member.size > 0n
           ? { content: { source, position: member.position, size: member.size, data: dataOf(member) } }
           : {}),
@@ -110,9 +109,8 @@ class Bundle {
     const add = (path: string): void => {
       const mount = mountOfPath(mounts, path);
       if (mount === undefined) return;
-      const { point } = mounts[mount] ?? { point: "/" };
       const known = paths.get(mount) ?? new Set();
-      known.add(point === "/" ? path.slice(1) : path.slice(point.length + 1));
+      known.add(outOf(path, mounts[mount]?.point ?? "/") ?? "");
       paths.set(mount, known);
     };
     for (const { kind, path, linkTarget } of objects) {
@@ -169,12 +167,9 @@ class Bundle {
     const row = this.#mounts[mount];
     if (row === undefined) return;
     const layer = this.#entries.filter((entry) => entry.mount === mount && entry.path !== "");
-    const isRemoved = ({ mode, rdevMajor, rdevMinor }: MountEntryRow): boolean =>
-      (mode & S_IFMT) === devices["character-device"] && rdevMajor === 0 && rdevMinor === 0;
-    const removed = layer.filter(isRemoved).map(({ path }) => path);
+    const removed = layer.filter(isWhiteout).map(({ path }) => path);
     const replaced = new Set(layer.map(({ path }) => path));
-    const isLeft = (path: string): boolean =>
-      !replaced.has(path) && !removed.some((gone) => path.startsWith(`${gone}/`) && !replaced.has(path));
+    const isLeft = (path: string): boolean => !replaced.has(path) && !removed.some((gone) => path.startsWith(`${gone}/`));
     const entries = base.filter(({ row: { path } }) => isLeft(path)).map((entry) => this.#add(mount, entry));
     const known = new Set([...entries, ...layer].map(({ path }) => path));
     const added: MountEntryRow[] = [];
@@ -184,14 +179,14 @@ class Bundle {
         const parent = parts.slice(0, depth).join("/");
         if (known.has(parent)) continue;
         known.add(parent);
-        added.push(mountEntryRow({ mount, mode: typeOf.directory | 0o755, path: parent }));
+        added.push(mountEntryRow({ mount, mode: modes.directory | 0o755, path: parent }));
       }
     };
     for (const { path } of [...entries, ...layer]) addParents(path);
-    const top = entries.some(({ path }) => path === "") ? [] : [mountEntryRow({ mount, mode: typeOf.directory | 0o755, path: "" })];
+    const top = entries.some(({ path }) => path === "") ? [] : [mountEntryRow({ mount, mode: modes.directory | 0o755, path: "" })];
     const depth = ({ path, mode, target }: MountEntryRow): number =>
-      (path === "" ? 0 : path.split("/").length) + ((mode & S_IFMT) === typeOf.file && target !== "" ? 1000 : 0);
-    const all = [...top, ...entries, ...added, ...layer.filter((entry) => !isRemoved(entry))].sort((a, b) => depth(a) - depth(b));
+      (path === "" ? 0 : path.split("/").length) + ((mode & S_IFMT) === modes.file && target !== "" ? 1000 : 0);
+    const all = [...top, ...entries, ...added, ...layer.filter((entry) => !isWhiteout(entry))].sort((a, b) => depth(a) - depth(b));
     const others = this.#entries.filter((entry) => entry.mount !== mount);
     this.#entries.splice(0, this.#entries.length, ...others, ...all);
     this.#mounts[mount] = { ...row, origin: "made", fsType: "tmpfs", source: "tmpfs", options: "mode=755", root: "/", superFlags: 0 };
@@ -210,9 +205,4 @@ class Bundle {
     }
     return { ...row, mount, object };
   }
-}
-
-function rowOfMember({ type, mode, path, target, uid, gid, rdevMajor, rdevMinor, mtimeNs }: TmpfsMember): MountEntryRow {
-  const bits = type === "character-device" || type === "block-device" ? devices[type] : typeOf[type];
-  return mountEntryRow({ mode: bits | mode, path, target, uid, gid, rdevMajor, rdevMinor, mtimeNs });
 }

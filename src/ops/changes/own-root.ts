@@ -2,10 +2,13 @@
 /** Where a tree with a mount namespace of its own finds its root directory and what is mounted from outside. */
 import { statSync } from "node:fs";
 import { resolve } from "node:path";
-import type { Loss } from "../../adapter/format.js";
+import type { Loss, WriteOptions } from "../../adapter/format.js";
 import { CrimgError } from "../../errors/crimg-error.js";
 import type { MountRow, Tables } from "../../gen/tables.js";
+import type { Checkpoint } from "../../model/checkpoint.js";
 import { isOptionalMount } from "../../model/own-namespaces.js";
+import { ownRootMount } from "../../model/root-files.js";
+import type { WithRoot } from "./bundle-root.js";
 
 export interface OwnRootChanges {
   /** Directory with the files of the tree's root. */
@@ -116,4 +119,18 @@ export function assertRootGiven({ mounts }: Tables): void {
       hint: `Give it: ${names.map((name) => `--mount ${name}=PATH`).join(" ")}`,
     });
   }
+}
+
+/** The same with the files of its own root in it, if a tar of them was given, or all is to be in the image. */
+export async function withRootFiles(
+  checkpoint: Checkpoint,
+  { rootfs, bundle }: Pick<OwnRootChanges, "rootfs"> & Pick<WriteOptions, "bundle">,
+  isExecutable: boolean,
+): Promise<WithRoot | undefined> {
+  const tar = rootfs !== undefined && isFile(rootfs) ? rootfs : undefined;
+  const isWanted = bundle === true && isExecutable && ownRootMount(checkpoint.tables) !== undefined;
+  if (tar === undefined && !isWanted) return undefined;
+  if (tar === undefined) assertRootGiven(checkpoint.tables);
+  const { bundleRoot } = await import("./bundle-root.js");
+  return await bundleRoot(checkpoint, tar, isWanted);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Rules about namespaces of the tree's own, and what is mounted in them. */
-import { namespacesOf, type NamespaceSet, severalKinds, sourceOfMount } from "../../model/own-namespaces.js";
+import { differentKinds, namespacesOf, sourceOfMount } from "../../model/own-namespaces.js";
 import { type ModelRule, modelRule, taskName } from "../model-context.js";
 
 export const namespaceRules: readonly ModelRule[] = [
@@ -46,11 +46,7 @@ export const namespaceRules: readonly ModelRule[] = [
       if (tables.taskNamespaces.length === 0) return;
       const root = namespacesOf(tables, tables.checkpoint[0]?.rootTask ?? 0);
       for (const [task, { state }] of tables.tasks.entries()) {
-        const own = namespacesOf(tables, task);
-        const kinds = new Set([...Object.keys(root), ...Object.keys(own)] as (keyof NamespaceSet)[]);
-        const other = [...kinds].find(
-          (kind) => own[kind] !== root[kind] && !(severalKinds.has(kind) && own[kind] !== undefined && root[kind] !== undefined),
-        );
+        const other = differentKinds(root, namespacesOf(tables, task)).find(({ isMade }) => !isMade)?.kind;
         if (state === "zombie" || other === undefined) continue;
         yield {
           message: `${taskName(context, task)} lives in another ${other} namespace than the root of the tree, which no resume makes`,

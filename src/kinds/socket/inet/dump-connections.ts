@@ -85,15 +85,19 @@ function refuseOutside({ description, state }: Found): never {
   );
 }
 
+const bytesOf = (address: Buffer | Uint8Array | number): Uint8Array =>
+  typeof address === "number" ? new Uint8Array(0) : Uint8Array.from(address);
+
+/** As getsockname tells it. */
+export function localAddressOf({ fd }: Description): Uint8Array {
+  return bytesOf(trySocketAddress(fd, "getsockname"));
+}
+
 /** As getsockname and getpeername tell them. */
 export function addressesOf(description: Description): Pick<SocketRow, "localAddress" | "peerAddress"> {
-  const { fd } = description;
-  const [local, known] = [trySocketAddress(fd, "getsockname"), trySocketAddress(fd, "getpeername")];
+  const known = trySocketAddress(description.fd, "getpeername");
   const peer = known === -errno.ENOTCONN ? (targetOfConnecting(description) ?? known) : known;
-  return {
-    localAddress: typeof local === "number" ? new Uint8Array(0) : Uint8Array.from(local),
-    peerAddress: typeof peer === "number" ? new Uint8Array(0) : Uint8Array.from(peer),
-  };
+  return { localAddress: localAddressOf(description), peerAddress: bytesOf(peer) };
 }
 
 /**

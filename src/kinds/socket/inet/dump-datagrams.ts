@@ -5,6 +5,7 @@
  */
 import { messageFlag, type ReceivedMessage, tryCall, tryGetsockopt, tryReceiveMessage } from "../../../native/index.js";
 import { type Description, refuseDescription } from "../../../dump/fds/context.js";
+import { controlMessages } from "../dump-control.js";
 
 const SOL_SOCKET = 1;
 const SO_PEEK_OFF = 42;
@@ -75,17 +76,12 @@ function peekAll(description: Description): QueuedDatagram[] {
 }
 
 /** Where it was sent to, and the length of the datagrams that were joined (0: none were). */
-function controlOf({ control }: ReceivedMessage): { readonly target: Uint8Array; readonly segment: number } {
+function controlOf(message: ReceivedMessage): { readonly target: Uint8Array; readonly segment: number } {
   let [target, segment] = [new Uint8Array(0), 0];
-  // struct cmsghdr: u8 length with itself, s4 level, s4 type
-  for (let at = 0; at + 16 <= control.length; ) {
-    const length = Number(control.readBigUInt64LE(at));
-    if (length < 16 || at + length > control.length) break;
-    const [level, type] = [control.readInt32LE(at + 8), control.readInt32LE(at + 12)];
+  for (const { level, type, data } of controlMessages(message)) {
     const isTarget = (level === SOL_IP && type === IP_RECVORIGDSTADDR) || (level === SOL_IPV6 && type === IPV6_RECVORIGDSTADDR);
-    if (isTarget) target = Uint8Array.from(control.subarray(at + 16, at + length));
-    if (level === SOL_UDP && type === UDP_GRO && length >= 18) segment = control.readUInt16LE(at + 16);
-    at += (length + 7) & ~7;
+    if (isTarget) target = Uint8Array.from(data);
+    if (level === SOL_UDP && type === UDP_GRO && data.length >= 2) segment = data.readUInt16LE(0);
   }
   return { target, segment };
 }

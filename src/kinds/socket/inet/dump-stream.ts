@@ -10,7 +10,7 @@ import { connectionKey, endsOf } from "../../../state/tcp.js";
 import { pollEvent, polls } from "../dump-poll.js";
 import { printableAddress } from "./dump-address.js";
 import { commonFields, type SocketKind } from "./dump-common.js";
-import { addressesOf, collectConnections, type Connected, type Connection } from "./dump-connections.js";
+import { addressesOf, collectConnections, type Connected, type Connection, localAddressOf } from "./dump-connections.js";
 import { tcpStateOf } from "./dump-tcp.js";
 
 const IPPROTO_TCP = 6;
@@ -181,7 +181,7 @@ function keyOf(description: Description, isReversed = false): string | undefined
 
 /** The same port, and the same address or any. */
 function listensAt(listener: Description, client: Description): boolean {
-  const [at, to] = [addressesOf(listener).localAddress, addressesOf(client).peerAddress];
+  const [at, to] = [localAddressOf(listener), addressesOf(client).peerAddress];
   if (at[2] !== to[2] || at[3] !== to[3]) return false;
   const isAny = at.subarray(at[0] === 2 ? 4 : 8, at[0] === 2 ? 8 : 24).every((byte) => byte === 0);
   const listening = endsOf({ localAddress: at, peerAddress: to });

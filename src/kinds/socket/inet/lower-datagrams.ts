@@ -10,6 +10,7 @@ import { openFlags } from "../../../lower/fds/shared.js";
 import { makeRoom, readRoom, undoRoom } from "../../../lower/fds/socket-options.js";
 import type { Slot } from "../../../lower/operands.js";
 import { datagramFromPeer, longestDatagram } from "./lower-packets.js";
+import { endOf } from "../../../state/tcp.js";
 
 const [AF_INET, AF_INET6] = [2, 10];
 const [SOCK_DGRAM, SOCK_RAW, IPPROTO_RAW] = [2, 3, 255];
@@ -180,14 +181,10 @@ function deliver(context: LowerContext, { ends, data, from, to }: Delivery, fail
 }
 
 function placeOf(address: Uint8Array): Place | undefined {
-  const view = new DataView(address.buffer, address.byteOffset, address.byteLength);
-  if (address.length >= 8 && view.getUint16(0, true) === AF_INET) {
-    return { address: address.subarray(4, 8), port: view.getUint16(2), scope: 0 };
-  }
-  if (address.length < 28 || view.getUint16(0, true) !== AF_INET6) return undefined;
-  const own = address.subarray(8, 24);
-  const isMapped = own.subarray(0, 10).every((byte) => byte === 0) && own[10] === 0xff && own[11] === 0xff;
-  return { address: isMapped ? own.subarray(12) : own, port: view.getUint16(2), scope: isMapped ? 0 : view.getUint32(24, true) };
+  const end = endOf(address);
+  if (end === undefined) return undefined;
+  const hasScope = end.address.length === 16 && address.length >= 28;
+  return { ...end, scope: hasScope ? new DataView(address.buffer, address.byteOffset).getUint32(24, true) : 0 };
 }
 
 const isWildcard = (address: Uint8Array): boolean => address.every((byte) => byte === 0);

@@ -12,6 +12,7 @@ import {
 } from "../../../native/index.js";
 import { type Description, pidAsSeen, type QueuedMessage, refuseDescription } from "../../../dump/fds/context.js";
 import { SOL_SOCKET } from "../../../dump/fds/socket-options.js";
+import { controlMessages } from "../dump-control.js";
 import { pollEvent, polls } from "../dump-poll.js";
 
 const SOCK_STREAM = 1;
@@ -114,15 +115,12 @@ function nextLength(fd: number): number | undefined {
 }
 
 /** Control messages of SOL_SOCKET: their type, and 32-bit words. */
-function* controlOf({ control }: ReceivedMessage): Generator<{ readonly type: number; readonly words: readonly number[] }> {
-  // struct cmsghdr: u8 length with itself, s4 level, s4 type
-  for (let at = 0; at + 16 <= control.length; ) {
-    const length = Number(control.readBigUInt64LE(at));
-    if (length < 16 || at + length > control.length) return;
+function* controlOf(message: ReceivedMessage): Generator<{ readonly type: number; readonly words: readonly number[] }> {
+  for (const { level, type, data } of controlMessages(message)) {
+    if (level !== SOL_SOCKET) continue;
     const words: number[] = [];
-    for (let item = at + 16; item + 4 <= at + length; item += 4) words.push(control.readInt32LE(item));
-    if (control.readInt32LE(at + 8) === SOL_SOCKET) yield { type: control.readInt32LE(at + 12), words };
-    at += (length + 7) & ~7;
+    for (let at = 0; at + 4 <= data.length; at += 4) words.push(data.readInt32LE(at));
+    yield { type, words };
   }
 }
 
