@@ -53,7 +53,7 @@ struct store_part {
 	uint64_t base_offset;  /* where the other file has the bytes that may be the same */
 	int32_t base_fd;       /* -1: there is none */
 	uint32_t length;       /* what it lacks to whole pages is filled up with zeros */
-	uint32_t keep;         /* pages from the first on that are stored even if they are zero */
+	uint32_t keep;         /* pages from the first on that are stored even if all pages of the part are zero */
 	uint32_t expected;     /* checksum of the bytes; 0: not known */
 	uint32_t first_page;   /* index in KINDS and SUMS */
 	uint32_t uniform;      /* set: 1 + what became of all its pages; 0: not the same of all */
@@ -167,14 +167,19 @@ static void store_judge(struct store_lane *lane, struct store_part *part, const 
 	uint32_t pages = whole_pages(part->length);
 	int has_other = part->base_fd >= 0 &&
 			read_at(part->base_fd, lane->other, (uint64_t)pages * STORE_PAGE, part->base_offset) == (int64_t)pages * STORE_PAGE;
+	int looks = part->keep < pages;
 
 	for (uint32_t i = 0; i < pages; i++, bytes += STORE_PAGE) {
 		if (has_other && is_same_page(bytes, lane->other + (uint64_t)i * STORE_PAGE))
 			kinds[i] = STORE_IN_BASE;
 		else
-			kinds[i] = i >= part->keep && is_zero_page(bytes) ? STORE_ZERO : STORE_KEPT;
+			kinds[i] = looks && is_zero_page(bytes) ? STORE_ZERO : STORE_KEPT;
 		part->uniform = !i || part->uniform == 1u + kinds[i] ? 1u + kinds[i] : 0;
 	}
+	if (part->uniform != 1u + STORE_ZERO || !part->keep)
+		return;
+	memset(kinds, STORE_KEPT, part->keep);
+	part->uniform = 0;
 }
 
 /* Judges, moves together and sums what was read. Returns the bytes to be stored, or -errno. */

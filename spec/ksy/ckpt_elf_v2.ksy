@@ -126,8 +126,8 @@ types:
         type: u4
   blob_ref:
     doc: |
-      A run of bytes in the `blobs` heap. Empty is offset 0, length 0. No byte of the heap belongs to two references
-      (so that a small file cannot describe a large checkpoint).
+      A run of bytes in the `blobs` heap. Empty is offset 0, length 0. No byte of the heap belongs to two different references
+      (so that a small file cannot describe a large checkpoint). References to the same 512 to 16,384 bytes may be the same.
     seq:
       - id: ofs
         type: u8

@@ -3,19 +3,27 @@
 import type { CrimgError } from "../errors/crimg-error.js";
 import type { ByteReader } from "./byte-reader.js";
 import { ByteWriter } from "./byte-writer.js";
+import { areEqual, hashOf } from "./interned.js";
 import { decodeText, encodeText } from "./text.js";
 
 /** Longest string, bytes without the NUL. */
 export const maxTextBytes = 0xffff;
+/** Longest blob that several references may name: extended registers, which are the same in many threads. */
+export const maxSharedBlobBytes = 16384;
+/** Shorter ones are not worth looking for. */
+const minSharedBlobBytes = 512;
 
 /**
  * Resolves references. Two rules keep hostile input from growing when it is read: a reference names the *start* of a
- * string (so strings never overlap), and no byte of the blob heap belongs to two references.
+ * string (so strings never overlap), and no byte of the blob heap belongs to two different references; those that are the
+ * same, of at most 16,384 bytes, give the same view.
  */
 export class HeapReader {
   readonly #strings: Uint8Array;
   readonly #blobs: Uint8Array;
   readonly #texts = new Map<number, string>();
+  /** Blobs that others may name again, by offset. */
+  readonly #shareable = new Map<number, Uint8Array>();
   #blobBytesLeft: number;
 
   constructor(strings: Uint8Array, blobs: Uint8Array) {
@@ -57,16 +65,21 @@ export class HeapReader {
       const message = `${field} refers to bytes ${ofs} to ${ofs + len}, but the blob heap has ${heap.length}`;
       throw reader.error("tables.blob", message, reader.pos - 16, field);
     }
-    this.#blobBytesLeft -= Number(len);
+    const [start, length] = [Number(ofs), Number(len)];
+    const known = this.#shareable.get(start);
+    if (known !== undefined && known.length === length) return known;
+    this.#blobBytesLeft -= length;
     if (this.#blobBytesLeft < 0) {
       throw reader.error("tables.blob", `${field} refers to bytes that another reference has`, reader.pos - 16, field);
     }
-    return heap.subarray(Number(ofs), Number(ofs + len));
+    const blob = heap.subarray(start, start + length);
+    if (length >= minSharedBlobBytes && length <= maxSharedBlobBytes && known === undefined) this.#shareable.set(start, blob);
+    return blob;
   }
 }
 
 /**
- * Collects strings (each once) and blobs (8-aligned).
+ * Collects strings (each once) and blobs (8-aligned; those of a size that may be shared once).
  *
  * Records that this version does not know may refer to the heaps they were read with. To keep them, the heaps are
  * seeded with those bytes: what was there stays at its offset, and blobs that are views of the seed are found in it.
@@ -75,6 +88,8 @@ export class HeapWriter {
   readonly strings: ByteWriter;
   readonly blobs: ByteWriter;
   readonly #offsets = new Map<string, number>([["", 0]]);
+  /** Blobs that may be shared, by a hash of their bytes. */
+  readonly #shareable = new Map<number, PlacedBlob[]>();
   readonly #seedBlobs: Uint8Array;
   /** Bytes of the seed that a reference has already: not 0. */
   readonly #taken: Uint8Array;
@@ -123,14 +138,34 @@ export class HeapWriter {
       writer.zeros(16);
       return;
     }
-    let ofs = this.#offsetInSeed(bytes);
-    if (ofs === undefined) {
-      this.blobs.align(8);
-      ofs = this.blobs.length;
-      this.blobs.bytes(bytes);
-    }
+    const ofs = this.#offsetInSeed(bytes) ?? this.#offsetOfEqual(bytes) ?? this.#append(bytes);
     writer.u8(BigInt(ofs), field);
     writer.u8(BigInt(bytes.length), field);
+  }
+
+  #append(bytes: Uint8Array): number {
+    this.blobs.align(8);
+    const ofs = this.blobs.length;
+    this.blobs.bytes(bytes);
+    this.#note(bytes, ofs);
+    return ofs;
+  }
+
+  /** Where a blob with the same bytes is that may be shared. */
+  #offsetOfEqual(bytes: Uint8Array): number | undefined {
+    if (!mayBeShared(bytes)) return undefined;
+    const heap = this.blobs.finish();
+    const isEqual = ({ ofs, length }: PlacedBlob): boolean => areEqual(heap.subarray(ofs, ofs + length), bytes);
+    return this.#shareable.get(hashOf(bytes))?.find(isEqual)?.ofs;
+  }
+
+  #note(bytes: Uint8Array, ofs: number): void {
+    if (!mayBeShared(bytes)) return;
+    const hash = hashOf(bytes);
+    const known = this.#shareable.get(hash);
+    const placed = { ofs, length: bytes.length };
+    if (known === undefined) this.#shareable.set(hash, [placed]);
+    else known.push(placed);
   }
 
   /** Where a blob already is, if it is a view of the seed that no other reference has. */
@@ -141,6 +176,16 @@ export class HeapWriter {
     const taken = this.#taken.subarray(ofs, ofs + bytes.length);
     if (taken.includes(1)) return undefined;
     taken.fill(1);
+    this.#note(bytes, ofs);
     return ofs;
   }
+}
+
+interface PlacedBlob {
+  readonly ofs: number;
+  readonly length: number;
+}
+
+function mayBeShared({ length }: Uint8Array): boolean {
+  return length >= minSharedBlobBytes && length <= maxSharedBlobBytes;
 }

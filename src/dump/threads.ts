@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The threads table: registers, and what the kernel keeps for each thread. */
+import { InternedBytes } from "../bytes/interned.js";
 import { type CredRow, credRow, threadRow } from "../gen/tables.js";
 import { PR } from "../linux/prctl.js";
 import { clockNs, getRegset, regset } from "../native/index.js";
@@ -61,7 +62,7 @@ export function collectThread(context: DumpContext, process: DumpedProcess, thre
         tid: innermost(ask.statusFields, "NSpid") ?? tid,
         regs: toGpregs(regs),
         sigMask: thread.sigmask,
-        xstate: process.lists?.xstate(thread) ?? trimXstate(getRegset(tid, regset.X86_XSTATE)),
+        xstate: xstatesOf(context).of(process.lists?.xstate(thread) ?? trimXstate(getRegset(tid, regset.X86_XSTATE))),
         creds,
         inSyscall: inSyscall(regs) ? 1 : 0,
       }),
@@ -69,11 +70,20 @@ export function collectThread(context: DumpContext, process: DumpedProcess, thre
   );
 }
 
+/** Threads that wait in the same place have the same, of 1.7 KB and more. */
+const knownXstates = new WeakMap<DumpContext, InternedBytes>();
+
+function xstatesOf(context: DumpContext): InternedBytes {
+  const known = knownXstates.get(context) ?? new InternedBytes();
+  knownXstates.set(context, known);
+  return known;
+}
+
 /** Cuts trailing components that are all zero and not in use; header and legacy area stay. */
 function trimXstate(xstate: Buffer): Buffer {
   let end = xstate.length;
   while (end > 576 && xstate[end - 1] === 0) end--;
-  return Buffer.from(xstate.subarray(0, Math.min((end + 63) & ~63, xstate.length)));
+  return xstate.subarray(0, Math.min((end + 63) & ~63, xstate.length));
 }
 
 function readCreds(status: StatusFields, securebits: number): CredRow {

@@ -63,7 +63,8 @@ export function writeTables(tables: Tables, unknownTables: readonly RawTable[] =
 export function writeTablesSegment(tables: Tables, unknownTables: readonly RawTable[], checksums: number, frames = 0): TablesSegment {
   const seed = (kind: number): Uint8Array | undefined => unknownTables.find((table) => table.kind === kind)?.bytes;
   // Extended registers are by far the most of it, where there are thousands of threads.
-  const room = tables.threads.reduce((sum, { xstate }) => sum + ((xstate.length + 7) & ~7), 4096);
+  const xstates = new Set(tables.threads.map(({ xstate }) => xstate));
+  const room = [...xstates].reduce((sum, { length }) => sum + ((length + 7) & ~7), 4096);
   const heaps = new HeapWriter(seed(kindStrings), seed(kindBlobs), room);
   const parts: Part[] = [];
   for (const { kind, table, tableId, size } of tableSpecs) {

@@ -6,6 +6,7 @@
  * Where its components are depends on the processor's maker (model/xstate-layout.ts), so an image moves them if it runs
  * on another's: CRIU's images, which have components by name, are given Intel's places.
  */
+import { InternedBytes } from "../bytes/interned.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import {
   amdAvxLayout,
@@ -60,13 +61,13 @@ export class Xstates {
     const rows = [...tables.threads.keys()].filter((row) => (tables.threads[row]?.xstate.length ?? 0) >= fxsaveSize);
     // Threads that wait in the same place often have the same state: each is there once.
     const saved: Uint8Array[] = [];
-    const known = new Map<string, number>();
+    const interned = new InternedBytes();
+    const known = new Map<Uint8Array, number>();
     const indices = new Map<number, number>();
     for (const row of rows) {
-      const xstate = tables.threads[row]?.xstate ?? new Uint8Array(0);
-      const key = Buffer.from(xstate.buffer, xstate.byteOffset, xstate.length).toString("latin1");
-      const index = known.get(key) ?? saved.push(xstate) - 1;
-      known.set(key, index);
+      const xstate = interned.of(tables.threads[row]?.xstate ?? new Uint8Array(0));
+      const index = known.get(xstate) ?? saved.push(xstate) - 1;
+      known.set(xstate, index);
       indices.set(row, index);
     }
     this.#indices = indices;

@@ -2,8 +2,8 @@
 /**
  * Which bytes of a checkpoint a writer stores, and the extents that come of it. A page of zeros is not stored where memory
  * without an extent is zero anyway: in private anonymous memory, and in objects whose holes are zeros. The first page of a
- * mapping is, so that a mapping that the program has touched can be told from one that it has not (cores leave the latter
- * out, as the kernel does). Pages shared with a parent are stored once.
+ * mapping is where no other near it is stored, so that a mapping that the program has touched can be told from one that it
+ * has not (cores leave the latter out, as the kernel does). Pages shared with a parent are stored once.
  */
 import type { ExtentRow, VmaRow } from "../gen/tables.js";
 import { Checkpoint } from "../model/checkpoint.js";

@@ -48,7 +48,7 @@ export interface StoreRange {
   readonly length: bigint;
   /** Chunks are cut where this, counted on, is a multiple of their size. */
   readonly address: bigint;
-  /** Pages from the first on that are stored even if they are zero. */
+  /** Pages from the first on that are stored even if all that are read with them are zero. */
   readonly keep: number;
   /** A file that may have the same bytes from an offset on: they need not be stored again. */
   readonly base?: Base | undefined;
@@ -365,8 +365,9 @@ function kindsOf(bytes: Uint8Array, keep: number, base: StorePart["base"]): Uint
     const part = bytes.subarray(page * pageSize, (page + 1) * pageSize);
     const isSame = hasOther && Buffer.compare(part, other.subarray(page * pageSize, (page + 1) * pageSize)) === 0;
     if (isSame) kinds[page] = pageKind.inBase;
-    else kinds[page] = page >= keep && isZero(part) ? pageKind.zero : pageKind.kept;
+    else kinds[page] = keep < pages && isZero(part) ? pageKind.zero : pageKind.kept;
   }
+  if (kinds.every((kind) => kind === pageKind.zero)) kinds.fill(pageKind.kept, 0, keep);
   return kinds;
 }
 
