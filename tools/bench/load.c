@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // usage: load KIND COUNT CLOCKFILE
+// `load warm MIB` uses that much memory for a moment: see settle() of measure.ts. All others:
 // Has COUNT MiB of memory, threads, mappings, descriptors or processes (KIND: pages threads mappings descriptors processes) and
 // rests, but for its first thread. That one says every 100 µs in CLOCKFILE that it runs: word 0 is CLOCK_REALTIME (which no
 // time namespace shifts) in nanoseconds, word 1 the same when it ran for the first time after a gap of 2 ms or more, word 2
@@ -37,6 +38,18 @@ static int pages(size_t mebibytes)
         memory[i] = state;
     }
     return 1;
+}
+
+// Huge pages, if there are any: a page of each small one else.
+static int warm(size_t mebibytes)
+{
+    char *memory = mmap(NULL, mebibytes << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED)
+        return 1;
+    madvise(memory, mebibytes << 20, MADV_HUGEPAGE);
+    for (size_t at = 0; at < mebibytes << 20; at += 4096)
+        memory[at] = 1;
+    return 0;
 }
 
 static int threads(size_t count)
@@ -99,6 +112,8 @@ static uint64_t now(void)
 
 int main(int argc, char **argv)
 {
+    if (argc == 3 && !strcmp(argv[1], "warm"))
+        return warm(strtoul(argv[2], NULL, 10));
     if (argc < 4)
         return 2;
     close_range(3, ~0U, 0); // what a shell or a build system leaked to us is not ours to keep

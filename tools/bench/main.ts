@@ -28,7 +28,7 @@ async function measureLoad(load: Load, rounds: number, program: string, director
   const figures = new Map<string, Figures[]>(engines.map(({ name }) => [name, []]));
   for (let turn = 0; turn <= rounds; turn++) {
     for (const engine of engines) {
-      const one = await measure(engine, load, commandOf(load, program), directory);
+      const one = await measure(engine, load, commandOf(load, program), { loader: program, directory });
       if (turn > 0) figures.get(engine.name)?.push(one);
     }
   }

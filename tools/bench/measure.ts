@@ -5,7 +5,7 @@
  * says itself, by the clock of the machine: an engine may put it into a time namespace, and what a command tells when it
  * ends is not when the program went on.
  */
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, readSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { readStat } from "../../src/dump/procfs.js";
@@ -121,6 +121,21 @@ async function end(pid: number): Promise<void> {
   await until("the program is gone", () => [String(pid), ...members].every((member) => !existsSync(`/proc/${member}`)));
 }
 
+/** MiB that a dump or a resume takes besides what it is of. */
+const besides = 128;
+
+/**
+ * Has nothing left to do for what was before, and as much memory at hand as comes next. What the disk has not yet got of an
+ * older image would count against the memory that may wait for it; and a virtual machine that gives free memory back to its
+ * host has to ask for it again page by page, which takes 2 s for each GiB, and whoever happens to be first pays for all.
+ */
+function settle(loader: string, mebibytes: number): void {
+  for (const [command, ...args] of [["sync"], [loader, "warm", String(mebibytes + besides)]] as const) {
+    const { status, error } = spawnSync(command, args, { stdio: "inherit", timeout: 240_000 });
+    if (status !== 0) throw new Error(`${command}: ${error?.message ?? `exit status ${status}`}`);
+  }
+}
+
 const sizeOf = (folder: string): number => readdirSync(folder).reduce((sum, name) => sum + statSync(join(folder, name)).size, 0) / 2 ** 20;
 
 function emptied(folder: string): string {
@@ -142,8 +157,22 @@ async function resumed([command, ...args]: Command, clock: string): Promise<{ re
   return { ms, stop };
 }
 
-/** A turn of one engine. `program` makes the load, its last word follows; `directory` is a place for files. */
-export async function measure(engine: Engine, { kind }: Load, [program, ...args]: Command, directory: string): Promise<Figures> {
+/** Where a turn takes place. */
+export interface Site {
+  /** tools/bench/load.c, compiled. */
+  readonly loader: string;
+  /** For files. */
+  readonly directory: string;
+}
+
+/** A turn of one engine. `program` makes the load, its last word follows. */
+export async function measure(
+  engine: Engine,
+  { kind, count }: Load,
+  [program, ...args]: Command,
+  { loader, directory }: Site,
+): Promise<Figures> {
+  const large = kind === "pages" || kind === "heap" ? count : 0;
   const [folder, clock] = [join(directory, engine.name), join(directory, "clock")];
   emptied(folder);
   rmSync(clock, { force: true });
@@ -153,23 +182,30 @@ export async function measure(engine: Engine, { kind }: Load, [program, ...args]
   child.unref();
   try {
     await until("the program is ready", () => clockWord(clock, 2) === 1n);
+    settle(loader, large);
     await pause(50);
     const { ms: dump, cpu, peak, said } = await timed(engine.dump(pid, folder));
     const frozen = engine.frozen(folder, said);
     const image = sizeOf(folder);
     let [packed, packedImage] = [Number.NaN, Number.NaN];
     if (kind === "heap" && engine.packed !== undefined) {
-      packed = (await timed(engine.packed(pid, emptied(folder)))).ms;
+      emptied(folder);
+      settle(loader, large);
+      packed = (await timed(engine.packed(pid, folder))).ms;
       packedImage = sizeOf(folder);
     }
     await end(pid);
+    settle(loader, large);
     const eager = await resumed(engine.resume(folder), clock);
     let [killing, lazy] = [Number.NaN, Number.NaN];
     if (kind === "pages") {
       // Of the resumed program: that of before has shared its pages with a fork.
-      killing = (await timed(engine.killing(pid, emptied(folder)))).ms;
+      emptied(folder);
+      settle(loader, large);
+      killing = (await timed(engine.killing(pid, folder))).ms;
       if (engine.resumeLazily !== undefined) {
         await end(pid);
+        settle(loader, large);
         const later = await resumed(engine.resumeLazily(folder), clock);
         lazy = later.ms;
         later.stop();
