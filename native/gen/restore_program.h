@@ -30,6 +30,7 @@
 #define RESTORE_OP_KIND_KEEP 23 /* Waits for the pager, the child arg0. If it ends otherwise than with status 0, kills the tasks, and waits until no memory that the pager served is left; result = 1 then, else 0. */
 #define RESTORE_OP_KIND_FRAMES 24 /* From here on stored bytes are in the arg1 records `frame` at arg0, ascending: `load` and `page` count as if nothing were compressed, and inflate what they need. What lies before the first is not compressed. */
 #define RESTORE_OP_KIND_SYMBOL 25 /* result = address of the function with the name at arg1 that the ELF image in memory at arg0 exports (PT_DYNAMIC: DT_SYMTAB, DT_STRTAB, and DT_HASH or DT_GNU_HASH); -ENOENT if there is none. */
+#define RESTORE_OP_KIND_PROTECT 26 /* Memory at the arg1 records `range` at arg0, ascending, gets the protection arg2 (PROT_*). result = 0, or what mprotect said of the first that it refused. */
 
 /* arg_mode */
 #define RESTORE_ARG_MODE_IMM 0 /* The value. */
@@ -246,7 +247,7 @@ _Static_assert(offsetof(struct restore_frame, stored) == 20, "frame.stored");
 /* An address space that the pager serves; see the op page. */
 struct restore_lazy_space {
 	uint64_t runs; /* Address of `num_runs` records `lazy_run`, ascending. */
-	uint64_t ranges; /* Address of `num_ranges` records `lazy_range`: what of the runs is not missing. */
+	uint64_t ranges; /* Address of `num_ranges` records `range`: what of the runs is not missing. */
 	uint32_t num_runs; /* Number of runs. */
 	uint32_t num_ranges; /* Number of ranges. */
 	uint64_t num_pieces; /* Number of pieces in all runs. */
@@ -270,13 +271,13 @@ _Static_assert(offsetof(struct restore_lazy_run, pieces) == 8, "lazy_run.pieces"
 _Static_assert(offsetof(struct restore_lazy_run, num_pieces) == 16, "lazy_run.num_pieces");
 
 /* Addresses. */
-struct restore_lazy_range {
+struct restore_range {
 	uint64_t start; /* First. */
 	uint64_t end; /* First behind. */
 };
-_Static_assert(sizeof(struct restore_lazy_range) == 16, "lazy_range");
-_Static_assert(offsetof(struct restore_lazy_range, start) == 0, "lazy_range.start");
-_Static_assert(offsetof(struct restore_lazy_range, end) == 8, "lazy_range.end");
+_Static_assert(sizeof(struct restore_range) == 16, "range");
+_Static_assert(offsetof(struct restore_range, start) == 0, "range.start");
+_Static_assert(offsetof(struct restore_range, end) == 8, "range.end");
 
 /* Stored bytes and where they go; see the op load. */
 struct restore_piece {

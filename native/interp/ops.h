@@ -181,6 +181,16 @@ static int64_t wait_for(struct context *context, uint32_t pc, uint32_t *counter,
 	}
 }
 
+/* Many mappings of a large area: one op for all. */
+static int64_t protect(const struct restore_range *ranges, uint64_t count, uint64_t prot)
+{
+	for (uint64_t i = 0; i < count; i++) {
+		int64_t result = sys(SYS_mprotect, ranges[i].start, ranges[i].end - ranges[i].start, prot);
+		if (is_error(result)) return result;
+	}
+	return 0;
+}
+
 static int64_t cpuid(uint32_t leaf, uint32_t subleaf, uint64_t which)
 {
 	uint32_t a, b, c, d;

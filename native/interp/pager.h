@@ -265,7 +265,7 @@ static int fill_next(struct pager *pager, uint32_t which)
 static void add_space(struct pager *pager, const struct restore_lazy_space *from, int32_t fd)
 {
 	const struct restore_lazy_run *runs = (const struct restore_lazy_run *)from->runs;
-	const struct restore_lazy_range *there = (const struct restore_lazy_range *)from->ranges;
+	const struct restore_range *there = (const struct restore_range *)from->ranges;
 	struct chunk *chunks = allocate(from->num_pieces * sizeof *chunks), *chunk = chunks;
 	for (uint32_t i = 0; i < from->num_runs; i++) {
 		const struct restore_piece *pieces = (const struct restore_piece *)runs[i].pieces;

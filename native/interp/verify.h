@@ -120,7 +120,7 @@ static int is_op(const struct restore_program_header *program, const struct rest
 {
 	for (int i = 0; i < 6; i++)
 		if (!is_argument(program, op->modes[i], op->args[i])) return 0;
-	return op->kind >= RESTORE_OP_KIND_SYSCALL && op->kind <= RESTORE_OP_KIND_SYMBOL && op->expect <= RESTORE_EXPECT_ONE_OF &&
+	return op->kind >= RESTORE_OP_KIND_SYSCALL && op->kind <= RESTORE_OP_KIND_PROTECT && op->expect <= RESTORE_EXPECT_ONE_OF &&
 		op->target < program->num_ops && (op->store == 0xffffffff || op->store < program->num_slots) &&
 		op->subject < program->len_data && op->message < program->len_data && op->hint < program->len_data;
 }

@@ -97,7 +97,7 @@ types:
     doc: An address space that the pager serves; see the op page.
     seq:
       - { id: runs, type: u8, -crimg-format: hex, doc: "Address of `num_runs` records `lazy_run`, ascending." }
-      - { id: ranges, type: u8, -crimg-format: hex, doc: "Address of `num_ranges` records `lazy_range`: what of the runs is not missing." }
+      - { id: ranges, type: u8, -crimg-format: hex, doc: "Address of `num_ranges` records `range`: what of the runs is not missing." }
       - { id: num_runs, type: u4, doc: "Number of runs." }
       - { id: num_ranges, type: u4, doc: "Number of ranges." }
       - { id: num_pieces, type: u8, doc: "Number of pieces in all runs." }
@@ -109,7 +109,7 @@ types:
       - { id: pieces, type: u8, -crimg-format: hex, doc: "Address of the records `piece`, of at most 64 pages each." }
       - { id: num_pieces, type: u8, doc: "Number of them." }
 
-  lazy_range:
+  range:
     doc: Addresses.
     seq:
       - { id: start, type: u8, -crimg-format: hex, doc: "First." }
@@ -211,6 +211,10 @@ enums:
       id: symbol
       doc: "result = address of the function with the name at arg1 that the ELF image in memory at arg0 exports (PT_DYNAMIC: DT_SYMTAB,
         DT_STRTAB, and DT_HASH or DT_GNU_HASH); -ENOENT if there is none."
+    26:
+      id: protect
+      doc: "Memory at the arg1 records `range` at arg0, ascending, gets the protection arg2 (PROT_*). result = 0, or what mprotect said of
+        the first that it refused."
   arg_mode:
     0:
       id: imm

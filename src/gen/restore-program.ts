@@ -55,6 +55,8 @@ export const opKindValues = {
   frames: 24,
   /** result = address of the function with the name at arg1 that the ELF image in memory at arg0 exports (PT_DYNAMIC: DT_SYMTAB, DT_STRTAB, and DT_HASH or DT_GNU_HASH); -ENOENT if there is none. */
   symbol: 25,
+  /** Memory at the arg1 records `range` at arg0, ascending, gets the protection arg2 (PROT_*). result = 0, or what mprotect said of the first that it refused. */
+  protect: 26,
 } as const;
 export type OpKind = keyof typeof opKindValues;
 /** Names of op_kind. */
@@ -84,6 +86,7 @@ export const opKindNames: ReadonlyMap<number, OpKind> = new Map([
   [23, "keep"],
   [24, "frames"],
   [25, "symbol"],
+  [26, "protect"],
 ]);
 
 /** Numbers of arg_mode. */
@@ -669,7 +672,7 @@ export function writeFrame(writer: ByteWriter, row: Frame): void {
 export interface LazySpace {
   /** Address of `num_runs` records `lazy_run`, ascending. */
   readonly runs: bigint;
-  /** Address of `num_ranges` records `lazy_range`: what of the runs is not missing. */
+  /** Address of `num_ranges` records `range`: what of the runs is not missing. */
   readonly ranges: bigint;
   /** Number of runs. */
   readonly numRuns: number;
@@ -754,15 +757,15 @@ export function writeLazyRun(writer: ByteWriter, row: LazyRun): void {
 }
 
 /** Addresses. */
-export interface LazyRange {
+export interface Range {
   /** First. */
   readonly start: bigint;
   /** First behind. */
   readonly end: bigint;
 }
 
-/** A LazyRange; what is not given is zero, empty or none. */
-export function lazyRange(fields: Partial<LazyRange> = {}): LazyRange {
+/** A Range; what is not given is zero, empty or none. */
+export function range(fields: Partial<Range> = {}): Range {
   return {
     start: 0n,
     end: 0n,
@@ -770,19 +773,19 @@ export function lazyRange(fields: Partial<LazyRange> = {}): LazyRange {
   };
 }
 
-/** Bytes of a lazy_range record. */
-export const lazyRangeSize = 16;
+/** Bytes of a range record. */
+export const rangeSize = 16;
 
-/** Reads a lazy_range record at the reader's position. */
-export function readLazyRange(reader: ByteReader): LazyRange {
-  reader.need(lazyRangeSize, "lazy_range");
+/** Reads a range record at the reader's position. */
+export function readRange(reader: ByteReader): Range {
+  reader.need(rangeSize, "range");
   const start = reader.u8();
   const end = reader.u8();
   return { start, end };
 }
 
-/** Appends a lazy_range record. */
-export function writeLazyRange(writer: ByteWriter, row: LazyRange): void {
+/** Appends a range record. */
+export function writeRange(writer: ByteWriter, row: Range): void {
   writer.u8(row.start, "start");
   writer.u8(row.end, "end");
 }

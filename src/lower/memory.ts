@@ -12,6 +12,7 @@ import { ringName } from "../linux/io-uring.js";
 import { withoutRanges } from "../model/shared-pages.js";
 import { type Inheritance, subtract } from "./inheritance.js";
 import type { LazyMemory } from "./lazy.js";
+import { type MappingRun, protAtBirth, protectAll, protectRun, runsOfPlans } from "./mapping-runs.js";
 import type { ObjectOpener } from "./objects.js";
 import type { Slot } from "./operands.js";
 import type { OtherVdso } from "./other-vdso.js";
@@ -72,14 +73,17 @@ export function lowerMemory(parts: MemoryParts & ReadingParts, mmIndex: number, 
   let before: VmaPlan | undefined;
   const policies = checkpoint.tables.memoryPolicies.filter((row) => row.mm === mmIndex);
   const rings: RingMapping[] = [];
-  for (const plan of plans) {
+  const runs = runsOfPlans(plans, ({ vma }) => inherited?.kept.has(vma) === true);
+  for (const run of runs) {
+    const [plan] = run;
     if (isRing(parts, plan.vma)) rings.push({ vma: plan.vma, fd: mappedFd(parts, plan.vma, subject) as Slot, prot: plan.loadProt });
     else if (inherited?.kept.has(plan.vma) === true) openForPages(b, plan, extents);
     else {
-      mapVma(parts, plan, before, subject);
-      setMemoryPolicies(b, plan.vma, policies);
+      if (run.length === 1) mapVma(parts, plan, before, subject);
+      else mapRun(b, run);
+      if (policies.length > 0) for (const { vma } of run) setMemoryPolicies(b, vma, policies);
     }
-    before = plan;
+    before = run.at(-1);
   }
   mapRings(b, rings, [...vmas.filter((vma) => !isRing(parts, vma)), ...(parts.staged.range === undefined ? [] : [parts.staged.range])]);
   for (const { start, end } of inherited?.dropped ?? []) {
@@ -207,10 +211,7 @@ function mapVma(parts: MemoryParts, plan: VmaPlan, before: VmaPlan | undefined, 
         {
           expect: vma.start,
           message: `map ${describe(parts, vma)} at ${where}`,
-          hint:
-            vma.kind === "anon_private"
-              ? "there is not enough memory, or a limit (ulimit -v, vm.max_map_count) is lower than at the dump"
-              : undefined,
+          hint: vma.kind === "anon_private" ? noMemory : undefined,
         },
       );
       if (plan.isSeparate) {
@@ -219,12 +220,31 @@ function mapVma(parts: MemoryParts, plan: VmaPlan, before: VmaPlan | undefined, 
       }
     }
   }
-  for (const advice of plan.advice) {
-    b.syscall("madvise", [vma.start, length, advice], { message: `give advice ${advice} on ${where}` });
+  adviseAndName(b, plan, vma.start, vma.end);
+}
+
+/** Mappings that differ in nothing but their protection, by one call. */
+function mapRun(b: ProgramBuilder, run: MappingRun): void {
+  const [first] = run;
+  const [start, end] = [first.vma.start, (run.at(-1) ?? first).vma.end];
+  b.syscall("mmap", [start, end - start, protAtBirth(run), first.mapFlags | MAP.fixedNoreplace, -1, 0], {
+    expect: start,
+    message: `map memory at ${hex(start)}-${hex(end)}`,
+    hint: noMemory,
+  });
+  adviseAndName(b, first, start, end);
+  protectRun(b, run);
+}
+
+const noMemory = "there is not enough memory, or a limit (ulimit -v, vm.max_map_count) is lower than at the dump";
+
+function adviseAndName(b: ProgramBuilder, { vma, advice }: VmaPlan, start: bigint, end: bigint): void {
+  for (const one of advice) {
+    b.syscall("madvise", [start, end - start, one], { message: `give advice ${one} on ${hex(start)}-${hex(end)}` });
   }
   if (vma.name !== "" && (vma.kind === "anon_private" || vma.kind === "anon_shared")) {
     // Kernels without CONFIG_ANON_VMA_NAME refuse; names are for people only.
-    b.syscall("prctl", [PR.setVma, PR_SET_VMA_ANON_NAME, vma.start, length, b.string(vma.name)], { expect: "any" });
+    b.syscall("prctl", [PR.setVma, PR_SET_VMA_ANON_NAME, start, end - start, b.string(vma.name)], { expect: "any" });
   }
 }
 
@@ -266,8 +286,9 @@ function finishVmas(b: ProgramBuilder, plans: readonly VmaPlan[], kept: Readonly
     const isAdvised = plan.advice.includes(MADV.random) || plan.advice.includes(MADV.sequential);
     if (!isAdvised) b.syscall("madvise", [start, end - start, MADV.normal], { message: `take the advice on ${hex(start)} back` });
   });
-  for (const { vma, source, lock, loadProt, prot } of plans) {
+  for (const { vma, source, lock, prot } of plans) {
     if (source === "kernel") continue;
+    if (lock === undefined && vma.pkey === 0) continue;
     const length = vma.end - vma.start;
     const where = `${hex(vma.start)}-${hex(vma.end)}`;
     if (lock !== undefined) {
@@ -278,11 +299,19 @@ function finishVmas(b: ProgramBuilder, plans: readonly VmaPlan[], kept: Readonly
     }
     if (vma.pkey !== 0) {
       b.syscall("pkey_mprotect", [vma.start, length, prot, vma.pkey], { message: `protect ${where} by key ${vma.pkey}` });
-    } else if (loadProt !== prot) b.syscall("mprotect", [vma.start, length, prot], { message: `protect ${where}` });
-    if ((vma.vmFlags & vmaVmFlagsBits.sl) !== 0n) {
-      // Nothing can be done to it any more.
-      b.syscall("mseal", [vma.start, length, 0], { message: `seal ${where}`, hint: "mseal needs Linux 6.10" });
     }
+  }
+  // Only now: memory that cannot be written any more stays accounted only where it has had pages.
+  protectAll(b, plans, ({ vma, source, loadProt, prot }) =>
+    source === "kernel" || vma.pkey !== 0 || loadProt === prot ? undefined : prot,
+  );
+  for (const { vma, source } of plans) {
+    if (source === "kernel" || (vma.vmFlags & vmaVmFlagsBits.sl) === 0n) continue;
+    // Nothing can be done to it any more.
+    b.syscall("mseal", [vma.start, vma.end - vma.start, 0], {
+      message: `seal ${hex(vma.start)}-${hex(vma.end)}`,
+      hint: "mseal needs Linux 6.10",
+    });
   }
 }
 

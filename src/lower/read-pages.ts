@@ -33,8 +33,9 @@ export interface ReadingParts {
   readonly spareId: () => number;
 }
 
-/** Bytes from which a helper is worth the making. */
+/** Bytes from which a helper is worth the making, and pieces: each mapping's first page takes as long as many bytes. */
 const worthHelp = 32n << 20n;
+const manyPieces = 2048;
 
 /** Flags of mappings whose pages are not made by a userfaultfd. */
 const neverFilled = notByUserfault | vm.hg;
@@ -45,7 +46,7 @@ const trial = 128n << 20n;
 export function readPages(parts: ReadingParts, plans: readonly VmaPlan[], extents: readonly Extent[]): void {
   const total = extents.reduce((sum, { length }) => sum + length, 0n);
   const learnt = parts.builder.slot("what huge pages have saved");
-  if (total < worthHelp) readPart(parts, plans, extents, learnt);
+  if (total < worthHelp && extents.length < manyPieces) readPart(parts, plans, extents, learnt);
   else {
     const { builder: b } = parts;
     const filler = beginFilling(b, plans, extents, learnt);

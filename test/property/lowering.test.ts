@@ -22,6 +22,7 @@ import { lowerCheckpoint } from "../../src/lower/lower.js";
 import { nr, type SyscallName } from "../../src/linux/syscall-numbers.js";
 import { Checkpoint } from "../../src/model/checkpoint.js";
 import { RestoreProgram } from "../../src/ops/explain/program.js";
+import { Mappings } from "../support/restore-model/memory.js";
 
 const page = 4096n;
 const noDescriptors: DescriptorLowering = {
@@ -143,23 +144,48 @@ function law(check: (checkpoint: Checkpoint, program: RestoreProgram) => void): 
   );
 }
 
-/** What the ops of a task map: address, length, and the protection that stands in the end. */
-function mappedBy(ops: readonly Op[]): { start: bigint; length: bigint; prot: number }[] {
-  const mapped: { start: bigint; length: bigint; prot: number }[] = [];
+interface Made {
+  readonly start: bigint;
+  readonly length: bigint;
+  readonly prot: number;
+}
+
+/** What the ops of a task map: address, length, and the protection that stands in the end. Nothing is mapped twice. */
+function mappedBy(program: RestoreProgram, ops: readonly Op[]): Made[] {
+  const mapped = new Mappings();
+  const add = (start: bigint, length: bigint, prot: number): void => {
+    assert.ok(!mapped.overlaps(start, start + length), `${start.toString(16)} is free`);
+    mapped.add({ start, end: start + length, prot, isShared: false, file: "" });
+  };
+  const protect = (start: bigint, end: bigint, prot: bigint): void => {
+    assert.ok(mapped.covers(start, end), `what is protected at ${start.toString(16)} is mapped`);
+    mapped.protect(start, end, Number(prot));
+  };
   for (const op of ops) {
-    if (isCall(op, "mmap")) mapped.push({ start: argument(op, 0), length: argument(op, 1), prot: Number(argument(op, 2)) });
-    if (isCall(op, "mremap")) mapped.push({ start: argument(op, 4), length: argument(op, 2), prot: 3 });
-    if (!isCall(op, "mprotect")) continue;
-    for (const one of mapped) if (one.start === argument(op, 0) && one.length === argument(op, 1)) one.prot = Number(argument(op, 2));
+    if (isCall(op, "mmap")) add(argument(op, 0), argument(op, 1), Number(argument(op, 2)));
+    if (isCall(op, "mremap")) add(argument(op, 4), argument(op, 2), 3);
+    if (isCall(op, "mprotect")) protect(argument(op, 0), argument(op, 0) + argument(op, 1), argument(op, 2));
+    if (opKindNames.get(op.kind) !== "protect") continue;
+    for (let index = 0n; index < argument(op, 1); index++) {
+      const view = recordAt(program, argument(op, 0) + index * 16n);
+      protect(view.getBigUint64(0, true), view.getBigUint64(8, true), argument(op, 2));
+    }
   }
-  return mapped;
+  return mapped.list.map(({ start, end, prot }) => ({ start, length: end - start, prot }));
+}
+
+/** A record of 16 bytes at an offset of the data. */
+function recordAt(program: RestoreProgram, offset: bigint): DataView {
+  const bytes = program.bytes(offset, 16);
+  assert.ok(bytes !== undefined);
+  return new DataView(bytes.buffer, bytes.byteOffset, 16);
 }
 
 test("every mapping is made exactly once, in its place, and ends with its protection", () => {
   law((checkpoint, program) => {
     checkpoint.tables.tasks.forEach((row, task) => {
       const wanted = checkpoint.vmasOf(task).map((index) => checkpoint.tables.vmas[index] as VmaRow);
-      const made = mappedBy(opsOf(program, `task ${row.pid} (t${task})`));
+      const made = mappedBy(program, opsOf(program, `task ${row.pid} (t${task})`));
       assert.deepEqual(
         made,
         wanted.map(({ start, end, prot }) => ({ start, length: end - start, prot })),
@@ -191,9 +217,7 @@ test("every stored page is read exactly once, to where it was, while it can be w
       for (const op of ops.filter(isLoad)) {
         let offset = argument(op, 3);
         for (let index = 0n; index < argument(op, 2); index++) {
-          const bytes = program.bytes(argument(op, 1) + index * 16n, 16);
-          assert.ok(bytes !== undefined);
-          const view = new DataView(bytes.buffer, bytes.byteOffset, 16);
+          const view = recordAt(program, argument(op, 1) + index * 16n);
           const [address, length] = [view.getBigUint64(0, true), BigInt(view.getUint32(8, true))];
           for (let at = 0n; at < length; at += page) read.push(`${address + at} from ${offset + at}`);
           offset += length;
@@ -204,7 +228,7 @@ test("every stored page is read exactly once, to where it was, while it can be w
         checkpoint.extentsOf({ mm: task }).map(({ address, fileOffset }) => `${address} from ${fileOffset}`),
       );
       const firstRead = ops.findIndex(isLoad);
-      const before = mappedBy(ops.slice(0, Math.max(firstRead, 0)));
+      const before = mappedBy(program, ops.slice(0, Math.max(firstRead, 0)));
       for (const { address } of checkpoint.extentsOf({ mm: task })) {
         assert.ok(before.some(({ start, length, prot }) => address >= start && address < start + length && (prot & 2) !== 0));
       }

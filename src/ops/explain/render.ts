@@ -84,6 +84,8 @@ function renderOp(program: RestoreProgram, op: Op): string {
       );
     case "frames":
       return `frames(${argument(0)}, ${argument(1, "dec")})`;
+    case "protect":
+      return `protect(${argument(0)}, ${argument(1, "dec")} ranges, ${argument(2, "prot")})`;
     case "page":
       return `page(${argument(0, "fd")}, ${argument(1, "fd")}, ${argument(2)}, ${argument(3, "dec")} address spaces)`;
     case "keep":

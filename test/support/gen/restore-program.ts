@@ -4,36 +4,36 @@ import fc from "fast-check";
 import {
   controlHeaderSize,
   frameSize,
-  lazyRangeSize,
   lazyRunSize,
   lazySpaceSize,
   opSize,
   pieceSize,
   programHeaderSize,
+  rangeSize,
   readControlHeader,
   readFrame,
-  readLazyRange,
   readLazyRun,
   readLazySpace,
   readOp,
   readPiece,
   readProgramHeader,
+  readRange,
   writeControlHeader,
   writeFrame,
-  writeLazyRange,
   writeLazyRun,
   writeLazySpace,
   writeOp,
   writePiece,
   writeProgramHeader,
+  writeRange,
   type ControlHeader,
   type Frame,
-  type LazyRange,
   type LazyRun,
   type LazySpace,
   type Op,
   type Piece,
   type ProgramHeader,
+  type Range,
 } from "../../../src/gen/restore-program.js";
 import { codecCase, type CodecCase } from "../codec-laws.js";
 import { s8, u1, u2, u4, u8 } from "../primitive-arbitraries.js";
@@ -116,7 +116,7 @@ export const lazyRunArbitrary: fc.Arbitrary<LazyRun> = fc.record({
   numPieces: u8,
 });
 
-export const lazyRangeArbitrary: fc.Arbitrary<LazyRange> = fc.record({
+export const rangeArbitrary: fc.Arbitrary<Range> = fc.record({
   start: u8,
   end: u8,
 });
@@ -135,6 +135,6 @@ export const codecCases: readonly CodecCase[] = [
   codecCase("restore_program::frame", frameSize, frameArbitrary, readFrame, writeFrame),
   codecCase("restore_program::lazy_space", lazySpaceSize, lazySpaceArbitrary, readLazySpace, writeLazySpace),
   codecCase("restore_program::lazy_run", lazyRunSize, lazyRunArbitrary, readLazyRun, writeLazyRun),
-  codecCase("restore_program::lazy_range", lazyRangeSize, lazyRangeArbitrary, readLazyRange, writeLazyRange),
+  codecCase("restore_program::range", rangeSize, rangeArbitrary, readRange, writeRange),
   codecCase("restore_program::piece", pieceSize, pieceArbitrary, readPiece, writePiece),
 ];

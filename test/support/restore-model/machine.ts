@@ -22,6 +22,7 @@ const vdso = 0x7ffd_f000_0000n;
 const isError = (result: bigint): boolean => result >= -4095n && result <= -1n;
 const ENOENT = 2n;
 const EBADMSG = 74n;
+const ENOMEM = 12n;
 const ECHILD = 10n;
 const maxRounds = 5_000_000;
 
@@ -49,6 +50,7 @@ const OpKind = {
   load: 21,
   frames: 24,
   symbol: 25,
+  protect: 26,
 } as const;
 
 /** The program failed: what a user would read. */
@@ -326,12 +328,25 @@ export class Machine {
         return 0n;
       case OpKind.load:
         return this.load(thread, args);
+      case OpKind.protect:
+        return this.protect(process, a, b, c);
       case OpKind.frames:
         this.frameTable = this.bytesAt(process, a, Number(24n * b)).slice();
         return 0n;
       default:
         assert.fail(`op kind ${op.kind}`);
     }
+  }
+
+  /** Records `range`. */
+  private protect({ memory, mappings }: Process, at: bigint, count: bigint, prot: bigint): bigint {
+    for (let record = at; record < at + 16n * count; record += 16n) {
+      const [start, end] = [memory.view.getBigUint64(memory.at(record), true), memory.view.getBigUint64(memory.at(record + 8n), true)];
+      assert.ok(start < end, "what is protected is not empty");
+      if (!mappings.covers(start, end)) return -ENOMEM;
+      mappings.protect(start, end, Number(prot));
+    }
+    return 0n;
   }
 
   private systemCall(thread: Thread, op: Op, args: readonly bigint[]): bigint | (() => bigint | undefined) {
