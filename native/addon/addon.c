@@ -414,27 +414,7 @@ static napi_value js_read_file(napi_env env, napi_callback_info info)
 	return napi_create_int64(env, read_file(path, into, (int64_t)length, counted_call), &value) == napi_ok ? value : NULL;
 }
 
-/*
- * findFile(pid, sorted: Int32Array, count, fd): the place of a descriptor among the first `count` of `sorted`, which ascend
- * in the order of kcmp(2): place * 2, + 1 if the open file description there is the same; or -errno, -EDOM if they have no order.
- */
-static napi_value js_find_file(napi_env env, napi_callback_info info)
-{
-	size_t count = 4, length;
-	napi_value values[4], value;
-	void *sorted;
-	int32_t pid, fd;
-	uint32_t number;
-	int64_t result;
-
-	if (napi_get_cb_info(env, info, &count, values, NULL, NULL) != napi_ok || count < 4 ||
-	    napi_get_value_int32(env, values[0], &pid) != napi_ok || !buffer_address(env, values[1], &sorted, &length) ||
-	    napi_get_value_uint32(env, values[2], &number) != napi_ok || napi_get_value_int32(env, values[3], &fd) != napi_ok ||
-	    number > length / 4)
-		return throw_type(env, "findFile(pid, Int32Array, count, fd)");
-	result = find_file(pid, sorted, number, fd);
-	return napi_create_int64(env, result, &value) == napi_ok ? value : NULL;
-}
+#include "descriptors.h"
 
 /* readSmaps(pid, bits, rows, names): number of mappings, or -errno. See smaps.h. */
 static napi_value js_read_smaps(napi_env env, napi_callback_info info)
@@ -609,7 +589,7 @@ NAPI_MODULE_INIT()
 	export_function(env, exports, "readFile", js_read_file);
 	export_function(env, exports, "readInBackground", js_read_in_background);
 	export_function(env, exports, "awaitBackground", js_await_background);
-	export_function(env, exports, "findFile", js_find_file);
+	export_function(env, exports, "lookAtDescriptors", js_look_at_descriptors);
 	export_function(env, exports, "readSmaps", js_read_smaps);
 	export_function(env, exports, "summarizeSmaps", js_summarize_smaps);
 	export_function(env, exports, "findExtents", js_find_extents);

@@ -129,30 +129,6 @@ static int64_t gather_call(const struct gathering *g, const int64_t *question, c
 	return counted(words);
 }
 
-/* See findFile in addon.c. */
-static int64_t find_file(int32_t pid, const int32_t *sorted, uint32_t count, int32_t fd)
-{
-	uint32_t low = 0, high = count;
-
-	while (low < high) {
-		uint32_t middle = low + (high - low) / 2;
-		const int64_t words[7] = { __NR_kcmp, pid, pid, 0 /* KCMP_FILE */, fd, sorted[middle] };
-		int64_t order = counted(words);
-
-		if (order < 0)
-			return order;
-		if (order == 0)
-			return (int64_t)middle * 2 + 1;
-		if (order == 1)
-			high = middle;
-		else if (order == 2)
-			low = middle + 1;
-		else
-			return -EDOM;
-	}
-	return (int64_t)low * 2;
-}
-
 static void gather(struct gathering *g)
 {
 	for (int64_t index = 0; index < g->row_count; index++) {

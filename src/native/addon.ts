@@ -31,7 +31,14 @@ export interface Addon {
   readFile(path: string, into: Uint8Array): number;
   readInBackground(path: string, into: Uint8Array, state: BigInt64Array): void;
   awaitBackground(state: BigInt64Array): number;
-  findFile(pid: number, sorted: Int32Array, count: number, fd: number): number;
+  lookAtDescriptors(
+    pids: Int32Array,
+    rows: Uint8Array,
+    scratch: Int32Array,
+    arena: Uint8Array,
+    failure: Int32Array,
+    state: BigInt64Array,
+  ): number;
   readSmaps(pid: number, bits: Uint8Array, rows: Uint8Array, names: Uint8Array): number;
   summarizeSmaps(rows: Uint8Array, summary: BigInt64Array, code: Int32Array, writable: BigInt64Array): void;
   findExtents(pagemap: number, rows: Uint8Array, kinds: Uint8Array, runs: BigInt64Array, guards: BigInt64Array, counts: Int32Array): number;

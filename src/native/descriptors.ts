@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Descriptors, here and of other processes: pidfd, kcmp, fcntl, pipes, memfd, ioctl. */
 import { openFlags } from "../linux/open-flags.js";
-import { isLogged, logCall } from "../errors/log.js";
 import { call, cString, tryCall } from "./sys.js";
-import { addon, type RawArgument } from "./addon.js";
+import type { RawArgument } from "./addon.js";
 
 /** pidfd_open. Returns a descriptor or −errno. */
 export function tryPidfdOpen(pid: number): number {
@@ -23,16 +22,6 @@ export const kcmpType = { FILE: 0, VM: 1, FILES: 2, FS: 3, SIGHAND: 4, IO: 5, SY
  */
 export function tryKcmp(pid1: number, pid2: number, type: number, first: RawArgument = 0, second: RawArgument = 0): number {
   return tryCall("kcmp", pid1, pid2, type, first, second);
-}
-
-/**
- * Where a descriptor of this process belongs among others that ascend in the order of kcmp: `at`, and whether the one there
- * is the same open file description. −errno if they cannot be compared, −EDOM if they have no order.
- */
-export function tryFindFile(sorted: Int32Array, count: number, fd: number): { readonly at: number; readonly isSame: boolean } | number {
-  const found = addon().findFile(process.pid, sorted, count, fd);
-  if (isLogged()) logCall("crimg", "kcmp", Math.min(found, 0));
-  return found < 0 ? found : { at: found >> 1, isSame: (found & 1) !== 0 };
 }
 
 /** fcntl commands. */

@@ -12,5 +12,6 @@ export * from "./process.js";
 export * from "./sockets.js";
 export * from "./batch.js";
 export * from "./lists.js";
+export * from "./looks.js";
 export type { RawArgument } from "./addon.js";
 export * from "./store.js";

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What the addon finds out in one go, against what is found out piece by piece. */
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { closeSync, mkdtempSync, openSync, readFileSync, readSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -8,7 +9,7 @@ import test from "node:test";
 import fc from "fast-check";
 import { readMappings } from "../../src/dump/smaps.js";
 import { ExtentCursor, firstEndingAfter } from "../../src/lower/page-loading.js";
-import { addressOf, BackgroundRead, close, extentKind, fcntlCommand, findExtents, tryFcntl, tryFindFile } from "../../src/native/index.js";
+import { addressOf, BackgroundRead, extentKind, fcntlCommand, findExtents, tryFcntl } from "../../src/native/index.js";
 
 const page = 4096;
 
@@ -70,26 +71,55 @@ test("mappings are what smaps says", () => {
   }
 });
 
-test("a descriptor is found among others by the order of kcmp", () => {
-  const files = Array.from({ length: 20 }, () => openSync("/proc/self/status", "r"));
-  const copies = files.map((fd) => tryFcntl(fd, fcntlCommand.DUPFD_CLOEXEC, 0));
+test("all descriptors are looked at, and copies of one are the same", () => {
+  const folder = mkdtempSync(join(tmpdir(), "crimg-test-"));
+  const fds: number[] = [];
+  // In a process of its own: what this one opens meanwhile would be seen.
+  const look = (): string =>
+    execFileSync(
+      process.execPath,
+      [
+        "--input-type=module",
+        "-e",
+        `import { lookAtDescriptors } from ${JSON.stringify(new URL("../../src/native/index.js", import.meta.url).href)};
+         const looks = lookAtDescriptors([${process.pid}]);
+         looks.awaitSame();
+         const rows = Array.from({ length: looks.count }, (_, row) =>
+           [looks.process(row), looks.fd(row), looks.fd(looks.alike(row)), looks.fd(looks.same(row)), looks.copied(row),
+            looks.flags(row), looks.link(row), /^pos:\\t(\\d+)$/m.exec(looks.info(row))?.[1], looks.owner(row)?.[1]]);
+         console.log(JSON.stringify(rows));`,
+      ],
+      { encoding: "utf8" },
+    );
   try {
-    const sorted = new Int32Array(files.length);
-    files.forEach((fd, count) => {
-      const found = tryFindFile(sorted, count, fd);
-      assert.ok(typeof found !== "number" && !found.isSame);
-      sorted.copyWithin(found.at + 1, found.at, count);
-      sorted[found.at] = fd;
-    });
-    copies.forEach((copy, index) => {
-      const found = tryFindFile(sorted, files.length, copy);
-      assert.ok(typeof found !== "number" && found.isSame);
-      assert.equal(sorted[found.at], files[index]);
-    });
-    assert.equal(tryFindFile(sorted, files.length, 0x7fff_0000), -9);
+    const name = join(folder, "file");
+    writeFileSync(name, "0123456789");
+    for (let index = 0; index < 400; index++) fds.push(openSync(name, "r"));
+    const copies = fds.slice(0, 300).map((fd) => tryFcntl(fd, fcntlCommand.DUPFD_CLOEXEC, 0));
+    fds.push(...copies);
+    const moved = openSync(name, "r");
+    fds.push(moved);
+    readSync(moved, Buffer.alloc(3));
+    const rows = JSON.parse(look()) as [number, number, number, number, number, number, string, string, number][];
+    const found = new Map(rows.map((row) => [row[1], row]));
+    assert.deepEqual(
+      [...found.keys()],
+      [...found.keys()].sort((a, b) => a - b),
+    );
+    const least = Math.min(...fds.slice(0, 400));
+    for (const [index, fd] of fds.entries()) {
+      const [owner, , alike, same, copied, flags, link, pos, who] = found.get(fd) as (typeof rows)[number];
+      assert.deepEqual([owner, copied, link, who], [0, 0, name, 0]);
+      assert.equal(flags & 3, 0);
+      assert.equal(pos, fd === moved ? "3" : "0");
+      assert.equal(alike, fd === moved ? moved : least, "those of one file tell the same");
+      const original = index >= 400 && fd !== moved ? (fds[index - 400] as number) : fd;
+      const all = [original, copies[fds.indexOf(original)] ?? original];
+      assert.equal(same, Math.min(...all), "a copy is what it is a copy of");
+    }
   } finally {
-    for (const fd of files) closeSync(fd);
-    for (const fd of copies) close(fd);
+    for (const fd of fds) closeSync(fd);
+    rmSync(folder, { recursive: true });
   }
 });
 

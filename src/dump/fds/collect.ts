@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Collects every descriptor of a frozen tree into the tables `files`, `descriptors` and those of each kind. */
 import { decodeText } from "../../bytes/text.js";
-import { descriptorRow, type FileKind, type MutableTables, openFileRow } from "../../gen/tables.js";
+import { type DescriptorRow, type FileKind, type MutableTables, type OpenFileRow, openFileRow } from "../../gen/tables.js";
 import { type FileStat, openFlag } from "../../native/index.js";
 import type { DumpContext } from "../context.js";
 import { classify } from "./classify.js";
@@ -14,6 +14,7 @@ import {
   nameOf,
   refuseDescription,
   stdioNumber,
+  type Told,
 } from "./context.js";
 import type { FileCollector, FileFields } from "./kind.js";
 import { fileDumps } from "./kinds.js";
@@ -101,28 +102,43 @@ function restore(tables: MutableTables, before: MutableTables): void {
   }
 }
 
-interface Sorted {
-  readonly description: Description;
-  readonly collector: FileCollector;
-}
-
 function collectEach(collecting: Collecting): void {
   collecting.context.forgetTakes();
   const collectors = new Map<FileKind, FileCollector>();
-  const sorted: Sorted[] = [];
-  for (const description of collecting.descriptions) {
+  const { descriptions } = collecting;
+  /** By the place of a description; undefined for crimg's own streams. */
+  const collectorsOf: (FileCollector | undefined)[] = [];
+  let before: { readonly told: Told; readonly collector: FileCollector } | undefined;
+  for (const description of descriptions) {
     if (isOwnStream(collecting, description)) {
-      addFile(collecting, description, { kind: "inherited", detail: stdioNumber(description) ?? null });
+      collectorsOf.push(undefined);
       continue;
     }
-    const kind = kindOf(description);
-    const collector = collectors.get(kind) ?? collectorOf(collecting, kind);
-    collectors.set(kind, collector);
-    sorted.push({ description, collector });
-    collector.note?.(description);
+    const { told } = description;
+    if (before?.told !== told) {
+      const kind = kindOf(description);
+      const collector = collectors.get(kind) ?? collectorOf(collecting, kind);
+      collectors.set(kind, collector);
+      before = { told, collector };
+    }
+    collectorsOf.push(before.collector);
+    before.collector.note?.(description);
   }
   for (const collector of collectors.values()) collector.prepare?.();
-  for (const { description, collector } of sorted) addFile(collecting, description, collector.collect(description));
+  const { files } = collecting.context.tables;
+  const rows = new Map<Told, OpenFileRow>();
+  for (const [index, description] of descriptions.entries()) {
+    const collector = collectorsOf[index];
+    const isForAll = stdioNumber(description) === undefined && collector?.speaksForAll !== undefined;
+    const known = isForAll ? rows.get(description.told) : undefined;
+    if (known !== undefined) {
+      description.row = files.push(known) - 1;
+      continue;
+    }
+    addFile(collecting, description, collector?.collect(description) ?? { kind: "inherited", detail: stdioNumber(description) ?? null });
+    if (isForAll && description.signals?.owner === undefined && collector.speaksForAll?.(description) === true)
+      rows.set(description.told, files.at(-1) as OpenFileRow);
+  }
   for (const collector of collectors.values()) collector.finish?.();
   addDescriptors(collecting);
   collectLocks(collecting);
@@ -154,11 +170,12 @@ function addFile({ context }: Collecting, description: Description, fields: File
 
 /** Rows of `descriptors`, ascending by task and number. */
 function addDescriptors({ context, descriptions }: Collecting): void {
-  const rows = descriptions.flatMap(({ holders, row }) =>
-    row === undefined
-      ? []
-      : holders.map(({ process, fd, isCloexec }) => descriptorRow({ task: process.row, fd, file: row, flags: isCloexec ? 1 : 0 })),
-  );
+  const rows: DescriptorRow[] = [];
+  for (const { holders, row } of descriptions) {
+    if (row === undefined) continue;
+    for (const { process, fd, isCloexec } of holders) rows.push({ task: process.row, fd, file: row, flags: isCloexec ? 1 : 0 });
+  }
   rows.sort((a, b) => a.task - b.task || a.fd - b.fd);
-  context.tables.descriptors.push(...rows);
+  const { descriptors } = context.tables;
+  for (const row of rows) descriptors.push(row);
 }

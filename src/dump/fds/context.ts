@@ -35,14 +35,8 @@ export interface Holder {
   readonly isCloexec: boolean;
 }
 
-/** An open file description of the tree, as looked at through a descriptor of crimg's own. */
-export interface Description {
-  /** Whoever has it, in the order found; empty only for one that travels in a message. */
-  readonly holders: Holder[];
-  /** The socket in whose queue it was found (SCM_RIGHTS). */
-  readonly inFlightIn?: Description;
-  /** Our copy (pidfd_getfd). It shares position and flags with the target: do not change them. */
-  readonly fd: number;
+/** What is known of a description but for who has it. Those that tell the very same (a file opened often) share one. */
+export interface Told {
   readonly stat: FileStat;
   /** readlink of /proc/PID/fd/N. */
   readonly link: Buffer;
@@ -51,11 +45,22 @@ export interface Description {
   readonly flags: number;
   readonly fsMagic: bigint;
   /** F_GETSIG and F_GETOWN_EX (type, id), where they are known already; −errno, or absent, where they cannot be had. */
-  readonly signals?: { readonly signal: number; readonly owner?: readonly [number, number] };
+  readonly signals?: { readonly signal: number; readonly owner?: readonly [number, number] } | undefined;
+}
+
+/** An open file description of the tree. */
+export interface Description extends Told {
+  readonly told: Told;
+  /** Whoever has it, in the order found; empty only for one that travels in a message. */
+  readonly holders: Holder[];
+  /** The socket in whose queue it was found (SCM_RIGHTS). */
+  readonly inFlightIn?: Description | undefined;
+  /** Our copy (pidfd_getfd), made when it is first asked for. It shares position and flags with the target: do not change them. */
+  readonly fd: number;
   /** Unix sockets: the waiting messages, once they were looked at. */
-  queue?: readonly QueuedMessage[];
+  queue?: readonly QueuedMessage[] | undefined;
   /** Row in `files`, once it is added. */
-  row?: number;
+  row?: number | undefined;
 }
 
 /** A message in the queue of a unix socket; for streams, a run of bytes. */
@@ -110,8 +115,9 @@ export function refuseDescription(description: Description, code: string, text: 
 
 /** The number under which a description is standard input, output or error of some task; undefined if it is not. */
 export function stdioNumber(description: Description): number | undefined {
-  const numbers = description.holders.map((holder) => holder.fd).filter((fd) => fd <= 2);
-  return numbers.length > 0 ? Math.min(...numbers) : undefined;
+  let least: number | undefined;
+  for (const { fd } of description.holders) if (fd <= 2 && (least === undefined || fd < least)) least = fd;
+  return least;
 }
 
 /** Names as text: the descriptions of a file share the bytes of its name. */

@@ -94,12 +94,13 @@ export function internPath(collecting: Collecting, description: Description, isL
 }
 
 /** The sample by which a resume tells whether a file that the tree reads is still the same (model/content-sample.ts). */
-function addSample({ context: { objects } }: Collecting, { fd, flags, stat, fsMagic }: Description, object: number): void {
+function addSample({ context: { objects } }: Collecting, description: Description, object: number): void {
+  const { flags, stat, fsMagic } = description;
   const { kind, sample } = objects.row(object);
   const isRead = (flags & openFlag.PATH) === 0 && (flags & openFlag.ACCMODE) !== openFlag.WRONLY;
   if (kind !== "file" || !isRead || sample.length > 0 || viewFileSystems.has(fsMagic) || fsMagic === fuseFileSystem) return;
-  const own = reopen(fd, openFlag.RDONLY | openFlag.NOATIME);
-  const source = failed(own) ? reopen(fd) : own;
+  const own = reopen(description.fd, openFlag.RDONLY | openFlag.NOATIME);
+  const source = failed(own) ? reopen(description.fd) : own;
   if (failed(source)) return;
   const parts = samplePartsOf(stat.size).map(({ offset, length }) => {
     const bytes = Buffer.alloc(length);

@@ -75,7 +75,8 @@ function describe(fd: number, { holders }: Description): Description | undefined
     close(fd);
     return undefined;
   }
-  return { holders, fd, stat, link, info, flags: openFlag.PATH, fsMagic: typeof magic === "number" ? 0n : magic };
+  const told = { stat, link, info, flags: openFlag.PATH, fsMagic: typeof magic === "number" ? 0n : magic };
+  return { ...told, told, holders, fd };
 }
 
 function isIt(fd: number, { ino, device, handle }: InodeName): boolean {

@@ -12,8 +12,7 @@ const types: readonly OwnerType[] = ["tid", "pid", "pgrp"];
 
 /** The owner fields of a description; empty for none. An owner that is gone gets nothing and is left out. */
 export function ownerOf(context: DumpContext, description: Description): Partial<OpenFileRow> {
-  const { fd } = description;
-  const { signal, owner } = description.signals ?? askSignals(fd);
+  const { signal, owner } = description.signals ?? askSignals(description.fd);
   if (owner === undefined) return {};
   const ownerSignal = failed(signal) ? 0 : signal;
   const [type, pid] = owner;
@@ -29,7 +28,7 @@ export function ownerOf(context: DumpContext, description: Description): Partial
     refuseDescription(description, "owner", `its signals go to ${who} ${seen} (F_SETOWN), which is none of those who have it`);
   }
   const ids = new Uint32Array(2);
-  const hasIds = !failed(tryFcntl(fd, fcntlCommand.GETOWNER_UIDS, ids));
+  const hasIds = !failed(tryFcntl(description.fd, fcntlCommand.GETOWNER_UIDS, ids));
   return {
     ownerSignal,
     ownerType: types[type] ?? "none",

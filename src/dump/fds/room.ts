@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Room for crimg's own copies of a tree's descriptors. */
-import { close, failed, fcntlCommand, tryCall, tryFcntl, tryPrlimit, tryStat } from "../../native/index.js";
+import { CallBatch, close, failed, fcntlCommand, tryCall, tryPrlimit, tryStat } from "../../native/index.js";
 
 /** The kernel's table has room for as many from the start (NR_OPEN_DEFAULT). */
 const roomAtFirst = 64;
@@ -17,16 +17,24 @@ export function raiseLimit(): void {
 }
 
 /**
- * Makes crimg's descriptor table as large as copies of a process's descriptors need. Where a process has several threads, as
- * Node has, the kernel waits for a grace period of RCU, milliseconds, each time it doubles the table (expand_fdtable in
- * fs/file.c): better once, and before anything stands still. A process that does not tell how many it has (kernels before
- * 6.2 tell 0) costs nothing.
+ * Begins to make crimg's descriptor table as large as copies of a process's descriptors may need. Where a process has several
+ * threads, as Node has, the kernel waits for a grace period of RCU, milliseconds, each time it doubles the table
+ * (expand_fdtable in fs/file.c): better once, before anything stands still, and on a thread that nobody waits for. Plain files
+ * need no copies; who needs the room before it is there waits in the kernel. A process that does not tell how many it has
+ * (kernels before 6.2 tell 0) costs nothing.
  */
 export function makeRoomForCopies(pid: number): void {
   const stat = tryStat(`/proc/${pid}/fd`);
   const wanted = typeof stat === "number" ? 0 : Number(stat.size) + ownDescriptors;
-  if (wanted <= roomAtFirst) return;
+  if (wanted <= roomAtFirst || wanted <= roomMade) return;
   raiseLimit();
-  const fd = tryFcntl(0, fcntlCommand.DUPFD_CLOEXEC, wanted);
-  if (!failed(fd)) close(fd);
+  roomMade = wanted;
+  const batch = new CallBatch(2);
+  batch.add(wanted, "fcntl", 0, fcntlCommand.DUPFD_CLOEXEC, wanted);
+  batch.add(0, "close", wanted);
+  void batch.run().then(() => {
+    if (batch.done === 0 && !failed(batch.result)) close(batch.result);
+  });
 }
+
+let roomMade = 0;

@@ -2,21 +2,18 @@
 /** A scan of the descriptors of every task; each open file description is found once. */
 import { openFlags } from "../../linux/open-flags.js";
 import {
-  type Answers,
   check,
   close,
-  failed,
+  type DescriptorLooks,
   fcntlCommand,
   kcmpType,
-  QuestionList,
-  statLength,
+  lookAtDescriptors,
   SysError,
   tryFcntl,
-  tryFindFile,
   tryFstat,
   tryFstatfsType,
   tryKcmp,
-  tryListDirectory,
+  tryPidfdGetfd,
   tryPidfdOpen,
   tryReadlink,
   tryReadSmall,
@@ -25,20 +22,23 @@ import type { TaskRow } from "../../gen/tables.js";
 import { peekQueue } from "../../kinds/socket/unix/dump-queue.js";
 import type { DumpContext, DumpedProcess } from "../context.js";
 import { refusal } from "../refusal.js";
-import { type Description, type Holder, nameOf } from "./context.js";
+import { type Description, type Holder, nameOf, type QueuedMessage, type Told } from "./context.js";
 import { DescriptionIndex } from "./description-index.js";
 import { decimalField } from "./fdinfo.js";
-import { type SeenStat, SeenThings } from "./seen.js";
+import { SeenThings } from "./seen.js";
 
 /** The descriptions of all tasks, in the order of tasks and numbers. `release` closes our copies. */
 export class DescriptorScan {
   readonly descriptions: Description[] = [];
-  readonly #seen = new SeenThings();
-  readonly #index = new FileIndex();
+  readonly #things = new SeenThings();
+  readonly #copies = new Copies();
+  /** Sockets in whose queues descriptors travel. */
+  readonly #carriers: Description[] = [];
+  #inFlight: InFlightIndex | undefined;
 
   constructor(context: DumpContext) {
     try {
-      for (const process of ownersOfTables(context)) this.#scanProcess(process);
+      this.#scanProcesses(ownersOfTables(context));
       this.#scanQueues();
     } catch (error) {
       this.release();
@@ -48,179 +48,221 @@ export class DescriptorScan {
 
   /** Closes the copies. */
   release(): void {
-    closing.ask(Int32Array.from(this.descriptions.flatMap(({ fd }) => [0, fd])));
+    this.#copies.close();
     this.descriptions.length = 0;
   }
 
-  #scanProcess(process: DumpedProcess): void {
-    const pidfd = check(tryPidfdOpen(process.pid), "pidfd_open", `process ${process.pid}`);
+  #scanProcesses(owners: readonly DumpedProcess[]): void {
+    const looks = lookAtDescriptors(owners.map(({ pid }) => pid));
+    const { count } = looks;
+    const told: (SeenTold | undefined)[] = [];
     try {
-      const numbers = tryListDirectory(`/proc/${process.pid}/fd`);
-      if (typeof numbers === "number") throw new SysError("open", -numbers, `/proc/${process.pid}/fd`);
-      this.#scanNumbers(
-        process,
-        pidfd,
-        numbers.map(Number).sort((a, b) => a - b),
-      );
+      for (let row = 0; row < count; row++) {
+        const process = owners[looks.process(row)] as DumpedProcess;
+        if (looks.alike(row) === row) told[row] = this.#tell(looks, row, process);
+      }
     } finally {
-      close(pidfd);
+      // Until then the rows are not ours alone.
+      looks.awaitSame();
     }
-  }
-
-  /** All numbers of one table, in parts: each has a copy of its own until it is known to be another's. */
-  #scanNumbers(process: DumpedProcess, pidfd: number, numbers: readonly number[]): void {
-    const questions = questionsThrough(pidfd);
-    for (let from = 0; from < numbers.length; from += atOnce) {
-      const part = numbers.slice(from, from + atOnce);
-      const answers = questions.ask(Int32Array.from(part.flatMap((number) => [process.pid, number])), part.length * roomOfDescriptor);
-      let done = 0;
-      try {
-        for (const number of part) this.#takeOne(process, answers, done++, number);
-      } finally {
-        for (let row = done; row < part.length; row++) if (!failed(answers.result(row, asked.copy))) close(answers.result(row, asked.copy));
+    const known: Description[] = [];
+    for (let row = 0; row < count; row++) {
+      const { seen, isCloexec } = told[looks.alike(row)] as SeenTold;
+      const holder: Holder = { process: owners[looks.process(row)] as DumpedProcess, fd: looks.fd(row), isCloexec };
+      const same = looks.same(row);
+      if (same !== row) (known[same] as Description).holders.push(holder);
+      else {
+        const description = new Seen(seen, [holder], this.#copies);
+        known[row] = description;
+        this.#add(description);
       }
     }
   }
 
-  #takeOne(process: DumpedProcess, answers: Answers, row: number, number: number): void {
-    const copy = answers.result(row, asked.copy);
-    if (failed(copy)) throw new SysError("pidfd_getfd", -copy, `fd ${number} of ${process.pid} (${process.name})`);
-    const seen =
-      describeAnswered(copy, answers, row, this.#seen) ??
-      describe(copy, `/proc/${process.pid}`, number, `fd ${number} of ${process.pid} (${process.name})`, this.#seen);
-    // O_CLOEXEC in fdinfo's flags is the descriptor's own flag.
-    const holder: Holder = { process, fd: number, isCloexec: (seen.info.flags & openFlags.CLOEXEC) !== 0 };
-    this.#keep(seen, [holder])?.holders.push(holder);
+  #add(description: Description): void {
+    this.descriptions.push(description);
+    if ((description.told as CarryingTold).carries) this.#carriers.push(description);
   }
 
-  /** Adds a new description, or closes our copy of a known one and returns that. */
-  #keep({ inode, linkText, ...seen }: Seen, holders: Holder[], inFlightIn?: Description): Description | undefined {
-    const description: Description = { ...seen, holders, ...(inFlightIn === undefined ? {} : { inFlightIn }) };
-    const known = this.#index.findOrAdd(`${inode}:${seen.info.pos}:${seen.flags}:${linkText}`, description);
-    if (known) close(seen.fd);
-    else this.descriptions.push(description);
-    return known;
+  /** What a row tells: by itself, or where something was not to be had in one go, asked anew. */
+  #tell(looks: DescriptorLooks, row: number, process: DumpedProcess): SeenTold {
+    const fd = looks.fd(row);
+    const name = (): string => `fd ${fd} of ${process.pid} (${process.name})`;
+    for (const [call, result] of [
+      ["pidfd_getfd", looks.copied(row)],
+      ["fstat", looks.statResult(row)],
+      ["fcntl(F_GETFL)", Math.min(looks.flags(row), 0)],
+    ] as const)
+      if (result !== 0) throw new SysError(call, -result, name());
+    const seen = tellSeen(looks, row, this.#things) ?? describe(this.#copies.make(process, fd), process.pid, fd, name(), this.#things);
+    // O_CLOEXEC in fdinfo's flags is the descriptor's own flag.
+    return { seen, isCloexec: (seen.info.flags & openFlags.CLOEXEC) !== 0 };
   }
 
   /** Descriptors that travel in messages are descriptions too; what travels in those, in turn, is found as well. */
   #scanQueues(): void {
-    for (const socket of this.descriptions) {
-      if ((socket.stat.mode & modeType) !== modeSocket || decimalField(socket.info, "scm_fds") <= 0n) continue;
+    for (const socket of this.#carriers) {
       const name = `a descriptor in flight to ${nameOf(socket)}`;
       socket.queue = peekQueue(socket, (fd) => {
-        const found = this.#keep(describe(fd, "/proc/self", fd, name, this.#seen), [], socket);
-        return found ?? (this.descriptions.at(-1) as Description);
+        this.#copies.keep(fd);
+        this.#inFlight ??= new InFlightIndex(this.descriptions);
+        const description = new Seen(describe(fd, "self", fd, name, this.#things), [], this.#copies, socket, fd);
+        const found = this.#inFlight.findOrAdd(description);
+        if (found === undefined) this.#add(description);
+        return found ?? description;
       });
     }
   }
 }
 
-/** Descriptors looked at in one go. */
-const atOnce = 1024;
-/** Bytes of fdinfo and of the link of one descriptor, usually; what does not fit is read by itself. */
-const roomOfDescriptor = 1024;
-/** Places of the questions about a descriptor: number `\u0002` of process `\u0001`. */
-const asked = { copy: 0, info: 1, link: 2, stat: 3, statfs: 4, flags: 5, signal: 6, owner: 7 } as const;
-const questionsThrough = (pidfd: number): QuestionList =>
-  new QuestionList([
-    { call: "pidfd_getfd", args: [pidfd, { id: 1 }, 0] },
-    { file: "/proc/\u0001/fdinfo/\u0002" },
-    { link: "/proc/\u0001/fd/\u0002" },
-    { call: "fstat", args: [{ resultOf: 0 }, { room: statLength }] },
-    { call: "fstatfs", args: [{ resultOf: 0 }, { room: 120 }] },
-    { call: "fcntl", args: [{ resultOf: 0 }, fcntlCommand.GETFL, 0] },
-    { call: "fcntl", args: [{ resultOf: 0 }, fcntlCommand.GETSIG, 0] },
-    { call: "fcntl", args: [{ resultOf: 0 }, fcntlCommand.GETOWN_EX, { room: 8 }] },
-  ]);
+/** Our copies of descriptors: most kinds need one, plain files only for their samples. */
+class Copies {
+  readonly #pidfds = new Map<number, number>();
+  readonly #made: number[] = [];
 
-const closing = new QuestionList([{ call: "close", args: [{ id: 1 }] }]);
+  /** A copy of number `fd` of a process, until all are closed. @throws SysError */
+  make({ pid, name }: DumpedProcess, fd: number): number {
+    let pidfd = this.#pidfds.get(pid);
+    if (pidfd === undefined) {
+      pidfd = check(tryPidfdOpen(pid), "pidfd_open", `process ${pid}`);
+      this.#pidfds.set(pid, pidfd);
+    }
+    return this.keep(check(tryPidfdGetfd(pidfd, fd), "pidfd_getfd", `fd ${fd} of ${pid} (${name})`));
+  }
+
+  /** Takes over a descriptor that is there already. */
+  keep(fd: number): number {
+    this.#made.push(fd);
+    return fd;
+  }
+
+  close(): void {
+    for (const fd of this.#made.splice(0)) close(fd);
+    for (const pidfd of this.#pidfds.values()) close(pidfd);
+    this.#pidfds.clear();
+  }
+}
+
+class Seen implements Description {
+  queue: readonly QueuedMessage[] | undefined;
+  row: number | undefined;
+  private readonly first: Holder | undefined;
+
+  constructor(
+    readonly told: Told,
+    readonly holders: Holder[],
+    private readonly copies: Copies,
+    readonly inFlightIn?: Description,
+    private copy = -1,
+  ) {
+    this.first = holders[0];
+  }
+
+  get fd(): number {
+    if (this.copy < 0 && this.first !== undefined) this.copy = this.copies.make(this.first.process, this.first.fd);
+    return this.copy;
+  }
+
+  get stat(): Told["stat"] {
+    return this.told.stat;
+  }
+
+  get link(): Told["link"] {
+    return this.told.link;
+  }
+
+  get info(): Told["info"] {
+    return this.told.info;
+  }
+
+  get flags(): Told["flags"] {
+    return this.told.flags;
+  }
+
+  get fsMagic(): Told["fsMagic"] {
+    return this.told.fsMagic;
+  }
+
+  get signals(): Told["signals"] {
+    return this.told.signals;
+  }
+}
 
 /** S_IFMT, S_IFSOCK */
 const [modeType, modeSocket] = [0o170000, 0o140000];
 
-/** What is known of a description, but for who has it. */
-interface Seen extends Omit<Description, "holders" | "inFlightIn">, Pick<SeenStat, "inode"> {
-  /** The link, one character a byte. */
-  readonly linkText: string;
+/** Whether descriptors travel in its queue is seen at once. */
+interface CarryingTold extends Told {
+  readonly carries: boolean;
 }
 
-/** What a list of questions told of our copy `fd`; undefined where something is missing. */
-function describeAnswered(fd: number, answers: Answers, row: number, things: SeenThings): Seen | undefined {
-  const infoText = answers.text(row, asked.info);
-  const linkText = answers.text(row, asked.link);
-  const flags = answers.result(row, asked.flags);
-  if (infoText === undefined || linkText === undefined || flags < 0) return undefined;
-  if (answers.result(row, asked.stat) !== 0 || answers.result(row, asked.statfs) !== 0) return undefined;
-  const info = things.info(infoText);
-  if (info === undefined) return undefined;
-  const hasOwner = answers.result(row, asked.owner) === 0;
-  const signal = answers.result(row, asked.signal);
-  return {
-    fd,
-    ...things.stat(answers.storedText(row, asked.stat)),
+interface SeenTold {
+  readonly seen: CarryingTold;
+  readonly isCloexec: boolean;
+}
+
+function carrying(told: Told): CarryingTold {
+  return { ...told, carries: (told.stat.mode & modeType) === modeSocket && decimalField(told.info, "scm_fds") > 0n };
+}
+
+/** What a row tells; undefined where something is missing. */
+function tellSeen(looks: DescriptorLooks, row: number, things: SeenThings): CarryingTold | undefined {
+  const infoText = looks.info(row);
+  const linkText = looks.link(row);
+  const magic = looks.magic(row);
+  const info = infoText === undefined ? undefined : things.info(infoText);
+  if (info === undefined || linkText === undefined || magic === undefined) return undefined;
+  const [signal, owner] = [looks.signal(row), looks.owner(row)];
+  return carrying({
+    stat: things.stat(looks.stat(row)),
     link: things.link(linkText),
-    linkText,
     info,
-    flags,
-    fsMagic: things.magic(answers.word(row, asked.statfs, 0), answers.word(row, asked.statfs, 1)),
-    signals: hasOwner ? { signal, owner: [answers.word(row, asked.owner, 0), answers.word(row, asked.owner, 1)] } : { signal },
-  };
+    flags: looks.flags(row),
+    fsMagic: things.magic(...magic),
+    signals: owner === undefined ? { signal } : { signal, owner },
+  });
 }
 
-/** What our copy `fd` and /proc (`number` of the process at `proc`) tell. Closes the copy when it fails. */
-function describe(fd: number, proc: string, number: number, name: string, things: SeenThings): Seen {
-  try {
-    const text = tryReadSmall(`${proc}/fdinfo/${number}`)?.toString("latin1");
-    const info = text === undefined ? undefined : things.info(text);
-    const linkText = tryReadlink(`${proc}/fd/${number}`)?.toString("latin1");
-    if (info === undefined || linkText === undefined) throw refusal("fd.unreadable", `${name}: /proc does not tell what it is`);
-    const stat = tryFstat(fd);
-    if (typeof stat === "number") throw new SysError("fstat", -stat, name);
-    const magic = tryFstatfsType(fd);
-    const flags = check(tryFcntl(fd, fcntlCommand.GETFL), "fcntl(F_GETFL)", name);
-    const fsMagic = typeof magic === "number" ? 0n : magic;
-    return { fd, stat, inode: `${stat.dev}:${stat.ino}`, link: things.link(linkText), linkText, info, flags, fsMagic };
-  } catch (error) {
-    close(fd);
-    throw error;
+/** What our copy `fd` and /proc (`number` of `process`) tell. */
+function describe(fd: number, process: number | "self", number: number, name: string, things: SeenThings): CarryingTold {
+  const text = tryReadSmall(`/proc/${process}/fdinfo/${number}`)?.toString("latin1");
+  const info = text === undefined ? undefined : things.info(text);
+  const linkText = tryReadlink(`/proc/${process}/fd/${number}`)?.toString("latin1");
+  if (info === undefined || linkText === undefined) throw refusal("fd.unreadable", `${name}: /proc does not tell what it is`);
+  const stat = tryFstat(fd);
+  if (typeof stat === "number") throw new SysError("fstat", -stat, name);
+  const magic = tryFstatfsType(fd);
+  const flags = check(tryFcntl(fd, fcntlCommand.GETFL), "fcntl(F_GETFL)", name);
+  return carrying({ stat, link: things.link(linkText), info, flags, fsMagic: typeof magic === "number" ? 0n : magic });
+}
+
+/** Which description of the tree one that travels in a message is. Those of one inode are sorted when one of it is met. */
+class InFlightIndex {
+  readonly #index = new DescriptionIndex<Description>((left, right) => {
+    const [a, b] = [placeOf(left), placeOf(right)];
+    return check(tryKcmp(a.pid, b.pid, kcmpType.FILE, a.fd, b.fd), "kcmp", nameOf(left));
+  });
+  readonly #sorted = new Set<string>();
+
+  constructor(private readonly descriptions: readonly Description[]) {}
+
+  /** The same description, if it is known; else it is from now on. */
+  findOrAdd(candidate: Description): Description | undefined {
+    const key = keyOf(candidate);
+    if (!this.#sorted.has(key)) {
+      this.#sorted.add(key);
+      for (const description of this.descriptions) if (keyOf(description) === key) this.#index.findOrAdd(key, description);
+    }
+    return this.#index.findOrAdd(key, candidate);
   }
 }
 
-/** The descriptions with one key, in the order of kcmp. */
-interface Bucket {
-  readonly members: Description[];
-  fds: Int32Array;
-}
+const keyOf = ({ stat, info, flags }: Description): string => `${stat.dev}:${stat.ino}:${info.pos}:${flags}`;
 
-/**
- * Which descriptions are known already. Our copies are the very same descriptions as the target's, so they are what is
- * compared; the key keeps the number of comparisons low.
- */
-class FileIndex {
-  readonly #buckets = new Map<string, Bucket>();
-
-  /** The description that is the same as `candidate`; else remembers the candidate and returns undefined. */
-  findOrAdd(key: string, candidate: Description): Description | undefined {
-    const bucket = this.#buckets.get(key);
-    if (bucket === undefined) {
-      this.#buckets.set(key, { members: [candidate], fds: Int32Array.of(candidate.fd, 0, 0, 0) });
-      return undefined;
-    }
-    const { members } = bucket;
-    const found = tryFindFile(bucket.fds, members.length, candidate.fd);
-    if (typeof found === "number") throw new SysError("kcmp", -found, nameOf(candidate));
-    const { at, isSame } = found;
-    if (isSame) return members[at];
-    if (members.length === bucket.fds.length) {
-      const longer = new Int32Array(bucket.fds.length * 2);
-      longer.set(bucket.fds);
-      bucket.fds = longer;
-    }
-    bucket.fds.copyWithin(at + 1, at, members.length);
-    bucket.fds[at] = candidate.fd;
-    members.splice(at, 0, candidate);
-    return undefined;
-  }
+/** Where kcmp finds it: in a process that has it, or with us. */
+function placeOf(description: Description): { readonly pid: number; readonly fd: number } {
+  const [holder] = description.holders;
+  return holder === undefined ? { pid: process.pid, fd: description.fd } : { pid: holder.process.pid, fd: holder.fd };
 }
 
 /**

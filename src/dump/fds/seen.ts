@@ -6,28 +6,20 @@
 import { type FileStat, parseFileStat } from "../../native/index.js";
 import { type FdInfo, parseFdInfo } from "./fdinfo.js";
 
-/** The state of an inode, and words that tell it from others. */
-export interface SeenStat {
-  readonly stat: FileStat;
-  /** `65024:4711`. */
-  readonly inode: string;
-}
-
 export class SeenThings {
-  readonly #stats = new Map<string, SeenStat>();
+  readonly #stats = new Map<string, FileStat>();
   readonly #links = new Map<string, Buffer>();
   readonly #magics = new Map<number, bigint>();
   readonly #infos = new Map<string, FdInfo | undefined>();
 
   /** `text`: struct stat, one character a byte. */
-  stat(text: string): SeenStat {
-    let seen = this.#stats.get(text);
-    if (seen === undefined) {
-      const stat = parseFileStat(Buffer.from(text, "latin1"));
-      seen = { stat, inode: `${stat.dev}:${stat.ino}` };
-      this.#stats.set(text, seen);
+  stat(text: string): FileStat {
+    let stat = this.#stats.get(text);
+    if (stat === undefined) {
+      stat = parseFileStat(Buffer.from(text, "latin1"));
+      this.#stats.set(text, stat);
     }
-    return seen;
+    return stat;
   }
 
   /** The bytes of a name; equal ones are the same object. */

@@ -2,10 +2,10 @@
 /** Descriptors of what has a path: files, directories, stateless devices, namespaces, and whatever is open with O_PATH. */
 import { AT_FDCWD } from "../../linux/open-flags.js";
 import { decodeText } from "../../bytes/text.js";
-import { type Collecting, type Description, factsOf, nameOf, positionOf, refuseDescription } from "../../dump/fds/context.js";
+import { type Collecting, type Description, factsOf, nameOf, positionOf, refuseDescription, stdioNumber } from "../../dump/fds/context.js";
 import { type DescriptorFacts, type InodeType, inodeType, isStatelessDevice } from "../../dump/fds/facts.js";
 import { internPath } from "../../dump/fds/files.js";
-import { eachAlone, type FileDump, type FileFields } from "../../dump/fds/kind.js";
+import type { FileDump, FileFields } from "../../dump/fds/kind.js";
 import { cString, errno, type FileStat, openFlag, tryCall, tryReadlink } from "../../native/index.js";
 import { inherited } from "../inherited/dump.js";
 import { isMemfd } from "../memfd/dump.js";
@@ -18,7 +18,11 @@ const AT_SYMLINK_NOFOLLOW = 0x100;
 
 export const dump: FileDump = {
   recognises: (facts) => pathType(facts) !== undefined,
-  collector: eachAlone(collectPath),
+  collector: (collecting) => ({
+    collect: (description) => collectPath(collecting, description),
+    // Which namespace is its holder's own, and what is the caller's to give, depends on who has it.
+    speaksForAll: (description) => stdioNumber(description) === undefined && pathTypeOf(description) !== "namespace",
+  }),
 };
 
 /** The type of what a descriptor names by its path; undefined for other kinds, and for devices that hold state. */

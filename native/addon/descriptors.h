@@ -1,0 +1,474 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Every descriptor of some frozen processes, looked at in one go: what /proc and a copy of it tell, which of them tell the very
+ * same, and which are one open file description. Included by addon.c.
+ *
+ * The order of kcmp(2) needs n log n calls for n descriptions of one inode. Where these are many another thread makes them,
+ * with the processes' own numbers, while this one reads /proc: no copy has to stay open for it.
+ */
+#ifndef CRIMG_DESCRIPTORS_H
+#define CRIMG_DESCRIPTORS_H
+
+#include <linux/fcntl.h>
+#include <linux/futex.h>
+
+/* struct stat and struct statfs of x86-64, as far as they are looked at. */
+enum { STAT_LENGTH = 144, STAT_DEV = 0, STAT_INO = 8, STATFS_LENGTH = 120 };
+
+/* A descriptor (src/native/looks.ts). From `stat` to `magic_result` is what two that tell the same have in common. */
+struct look {
+	int32_t process, fd;
+	int64_t copied; /* -errno of pidfd_getfd, else 0 */
+	uint8_t stat[STAT_LENGTH];
+	int64_t stat_result, flags, signal, owner_result;
+	int32_t owner[2];
+	int64_t magic, magic_result;
+	int32_t info_at, info_length; /* in the arena; a length below 0 is -errno */
+	int32_t link_at, link_length;
+	int32_t alike; /* the first row that tells the same */
+	int32_t same;  /* the first row that is the same description */
+};
+
+enum { LOOK_TOLD = 16, LOOK_TOLD_LENGTH = 200 };
+_Static_assert(sizeof(struct look) == 240, "rows of looks.ts");
+_Static_assert(__builtin_offsetof(struct look, stat) == LOOK_TOLD, "what is told begins with the stat");
+_Static_assert(__builtin_offsetof(struct look, info_at) == LOOK_TOLD + LOOK_TOLD_LENGTH, "and ends with the file system");
+
+/* Which step ended it: word 0 of `failure`; word 1 is the process. */
+enum { LOOK_PIDFD, LOOK_LIST, LOOK_KCMP };
+
+/* Members of groups from which on another thread compares them. */
+enum { MANY_TO_COMPARE = 96 };
+
+struct looking {
+	const int32_t *pids;
+	int64_t process_count;
+	struct look *rows;
+	int64_t capacity, count; /* `capacity`: a power of two */
+	uint8_t *arena;
+	int64_t arena_length, arena_used;
+	/* Two tables of twice the capacity, then a number for each row three times. */
+	int32_t *alike_table, *group_table, *next, *members, *room;
+	int32_t *failure;
+	int is_elsewhere; /* on another thread, whose calls are not counted */
+};
+
+enum { SCRATCH_FACTOR = 7 };
+
+static uint64_t mix(uint64_t hash, uint64_t word)
+{
+	hash = (hash ^ word) * 0x9e3779b97f4a7c15ull;
+	return hash ^ (hash >> 29);
+}
+
+/* `length` bytes; what is behind them in the last word counts as zero. */
+static uint64_t mix_bytes(uint64_t hash, const uint8_t *bytes, int64_t length)
+{
+	uint64_t word;
+
+	for (; length >= 8; bytes += 8, length -= 8) {
+		__builtin_memcpy(&word, bytes, 8);
+		hash = mix(hash, word);
+	}
+	for (word = 0; length > 0; length--)
+		word = word << 8 | bytes[length - 1];
+	return mix(hash, word);
+}
+
+static int equal_bytes(const uint8_t *left, const uint8_t *right, int64_t length)
+{
+	for (; length >= 8; left += 8, right += 8, length -= 8) {
+		uint64_t a, b;
+
+		__builtin_memcpy(&a, left, 8);
+		__builtin_memcpy(&b, right, 8);
+		if (a != b)
+			return 0;
+	}
+	for (; length > 0; length--)
+		if (left[length - 1] != right[length - 1])
+			return 0;
+	return 1;
+}
+
+/* Adds a row for each number in /proc/PID/fd, ascending. `directory` is that. */
+static int64_t list_numbers(struct looking *l, int32_t process, int64_t directory)
+{
+	uint8_t entries[16384] __attribute__((aligned(8)));
+	int64_t first = l->count;
+
+	for (;;) {
+		int64_t length = counted_call(__NR_getdents64, directory, address_of(entries), sizeof(entries), 0);
+
+		if (length <= 0)
+			return length;
+		for (int64_t at = 0; at < length; at += *(uint16_t *)(void *)(entries + at + 16)) {
+			int32_t number = 0;
+			int64_t place = l->count;
+
+			if (entries[at + 19] == '.')
+				continue;
+			for (const uint8_t *digit = entries + at + 19; *digit; digit++)
+				number = number * 10 + (*digit - '0');
+			if (l->count == l->capacity)
+				return -E2BIG;
+			for (; place > first && l->rows[place - 1].fd > number; place--)
+				l->rows[place].fd = l->rows[place - 1].fd;
+			l->rows[place].fd = number;
+			l->rows[l->count++].process = process;
+		}
+	}
+}
+
+/* What a copy tells, which is closed again. */
+static void ask_copy(struct look *row, int64_t pidfd)
+{
+	int64_t statfs[STATFS_LENGTH / 8];
+	int64_t copy = counted_call(__NR_pidfd_getfd, pidfd, row->fd, 0, 0);
+
+	clear_bytes(&row->copied, sizeof(*row) - __builtin_offsetof(struct look, copied));
+	row->alike = row->same = -1;
+	if (copy < 0) {
+		row->copied = copy;
+		return;
+	}
+	row->stat_result = counted_call(__NR_fstat, copy, address_of(row->stat), 0, 0);
+	row->magic_result = counted_call(__NR_fstatfs, copy, address_of(statfs), 0, 0);
+	if (row->magic_result == 0)
+		row->magic = statfs[0];
+	row->flags = counted_call(__NR_fcntl, copy, F_GETFL, 0, 0);
+	row->signal = counted_call(__NR_fcntl, copy, F_GETSIG, 0, 0);
+	row->owner_result = counted_call(__NR_fcntl, copy, F_GETOWN_EX, address_of(row->owner), 0);
+	call(__NR_close, copy, 0, 0, 0);
+}
+
+/* Reads a file of one record, which comes whole where there is room for it. */
+static int64_t read_record(int64_t directory, const char *name, uint8_t *into, int64_t room)
+{
+	int64_t fd = counted_call(__NR_openat, directory, address_of(name), O_CLOEXEC_FLAG, 0), got;
+
+	if (fd < 0)
+		return fd;
+	do
+		got = room <= 0 ? -E2BIG : counted_call(__NR_read, fd, address_of(into), room, 0);
+	while (got == -EINTR);
+	call(__NR_close, fd, 0, 0, 0);
+	return got == room ? -E2BIG : got;
+}
+
+/* What /proc tells of the rows of one process. */
+static int64_t ask_proc(struct looking *l, int64_t from, int64_t to, int32_t pid, int64_t links)
+{
+	char name[PATH_ROOM];
+	const int32_t ids[2] = { pid, 0 };
+	struct gathering path = { .names = (const uint8_t *)"/proc/\1/fdinfo\0\2", .names_length = 17 };
+	int64_t infos;
+
+	make_path(&path, 0, ids, name);
+	infos = counted_call(__NR_openat, -100, address_of(name), O_CLOEXEC_FLAG | O_PATH | O_DIRECTORY, 0);
+	for (int64_t index = from; index < to; index++) {
+		struct look *row = l->rows + index;
+		const int32_t number[2] = { 0, row->fd };
+
+		make_path(&path, 15, number, name);
+		row->info_at = (int32_t)l->arena_used;
+		row->info_length = (int32_t)(infos < 0 ? infos : read_record(infos, name, l->arena + l->arena_used, l->arena_length - l->arena_used));
+		if (row->info_length > 0)
+			l->arena_used += row->info_length;
+		row->link_at = (int32_t)l->arena_used;
+		row->link_length = (int32_t)(l->arena_length - l->arena_used);
+		if (row->link_length > 0) {
+			int32_t room = row->link_length;
+
+			row->link_length = (int32_t)counted_call(__NR_readlinkat, links, address_of(name), address_of(l->arena + l->arena_used), room);
+			if (row->link_length == room)
+				row->link_length = -E2BIG;
+		} else {
+			row->link_length = -E2BIG;
+		}
+		if (row->link_length > 0)
+			l->arena_used += row->link_length;
+	}
+	if (infos >= 0)
+		call(__NR_close, infos, 0, 0, 0);
+	return 0;
+}
+
+/* Finds the first row that tells the same. */
+static void find_alike(struct looking *l, int32_t index)
+{
+	struct look *row = l->rows + index;
+	uint64_t mask = (uint64_t)l->capacity * 2 - 1, slot;
+
+	row->alike = index;
+	if (row->copied || row->info_length < 0 || row->link_length < 0)
+		return;
+	slot = mix_bytes(0, (const uint8_t *)row + LOOK_TOLD, LOOK_TOLD_LENGTH);
+	slot = mix_bytes(slot, l->arena + row->info_at, row->info_length);
+	slot = mix_bytes(slot, l->arena + row->link_at, row->link_length);
+	for (slot &= mask;; slot = (slot + 1) & mask) {
+		const struct look *other;
+
+		if (!l->alike_table[slot]) {
+			l->alike_table[slot] = index + 1;
+			return;
+		}
+		other = l->rows + l->alike_table[slot] - 1;
+		if (other->info_length == row->info_length && other->link_length == row->link_length &&
+		    equal_bytes((const uint8_t *)row + LOOK_TOLD, (const uint8_t *)other + LOOK_TOLD, LOOK_TOLD_LENGTH) &&
+		    equal_bytes(l->arena + row->info_at, l->arena + other->info_at, row->info_length) &&
+		    equal_bytes(l->arena + row->link_at, l->arena + other->link_at, row->link_length)) {
+			row->alike = l->alike_table[slot] - 1;
+			return;
+		}
+	}
+}
+
+/* Chains the rows that may be one description: of one inode, with the same flags. Returns how many are not alone. */
+static int64_t make_groups(struct looking *l)
+{
+	uint64_t mask = (uint64_t)l->capacity * 2 - 1;
+	int64_t together = 0;
+
+	for (int32_t index = 0; index < l->count; index++) {
+		const struct look *row = l->rows + index;
+		uint64_t slot = mix(mix_bytes(0, row->stat, 16), (uint64_t)row->flags);
+
+		l->rows[index].same = index;
+		l->next[index] = 0;
+		for (slot &= mask; l->group_table[slot]; slot = (slot + 1) & mask) {
+			const struct look *other = l->rows + l->group_table[slot] - 1;
+
+			if (other->flags == row->flags && equal_bytes(row->stat, other->stat, 16)) {
+				l->next[index] = l->group_table[slot];
+				together += l->next[l->group_table[slot] - 1] ? 1 : 2;
+				break;
+			}
+		}
+		l->group_table[slot] = index + 1;
+	}
+	return together;
+}
+
+static int64_t compare_rows(const struct looking *l, int32_t left, int32_t right)
+{
+	const struct look *a = l->rows + left, *b = l->rows + right;
+	const int64_t words[7] = { __NR_kcmp, l->pids[a->process], l->pids[b->process], 0 /* KCMP_FILE */, a->fd, b->fd };
+
+	return l->is_elsewhere ? raw_syscall(words) : counted(words);
+}
+
+/* Sorts rows in the order of kcmp, each description once: its first row. Returns how many there are. */
+static int64_t sort_group(struct looking *l, int32_t *rows, int64_t count, int32_t *room)
+{
+	int64_t half = count / 2, left, right, i = 0, j = 0, length = 0;
+
+	if (count < 2)
+		return count;
+	left = sort_group(l, rows, half, room);
+	if (left < 0)
+		return left;
+	right = sort_group(l, rows + half, count - half, room);
+	if (right < 0)
+		return right;
+	while (i < left && j < right) {
+		int32_t a = rows[i], b = rows[half + j];
+		int64_t order = compare_rows(l, a, b);
+
+		if (order < 0)
+			return order;
+		if (order == 1) {
+			room[length++] = a;
+			i++;
+		} else if (order == 2) {
+			room[length++] = b;
+			j++;
+		} else if (order == 0) {
+			l->rows[a > b ? a : b].same = a < b ? a : b;
+			room[length++] = a < b ? a : b;
+			i++;
+			j++;
+		} else {
+			return -EDOM;
+		}
+	}
+	for (; i < left; i++)
+		room[length++] = rows[i];
+	for (; j < right; j++)
+		room[length++] = rows[half + j];
+	copy_bytes(rows, room, length * 4);
+	return length;
+}
+
+/* Finds the first row that is the same description, for all of them. */
+static int64_t find_same(struct looking *l)
+{
+	for (int64_t slot = 0; slot < l->capacity * 2; slot++) {
+		int64_t count = 0;
+
+		for (int32_t next = l->group_table[slot]; next; next = l->next[next - 1])
+			l->members[count++] = next - 1;
+		count = sort_group(l, l->members, count, l->room);
+		if (count < 0)
+			return count;
+	}
+	/* What was found to be another's may have been that of a third. */
+	for (int64_t index = 0; index < l->count; index++)
+		l->rows[index].same = l->rows[l->rows[index].same].same;
+	return 0;
+}
+
+struct comparing {
+	struct looking l;
+	napi_async_work work;
+	napi_ref kept[4];
+	int64_t *shared;
+};
+
+static void comparing_execute(napi_env env, void *data)
+{
+	struct comparing *comparing = data;
+
+	(void)env;
+	comparing->shared[BACKGROUND_RESULT] = find_same(&comparing->l);
+	__atomic_store_n((int32_t *)&comparing->shared[BACKGROUND_DONE], 1, __ATOMIC_RELEASE);
+	call(__NR_futex, address_of(&comparing->shared[BACKGROUND_DONE]), FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, 0);
+}
+
+static void comparing_complete(napi_env env, napi_status status, void *data)
+{
+	struct comparing *comparing = data;
+
+	(void)status;
+	for (int i = 0; i < 4; i++)
+		napi_delete_reference(env, comparing->kept[i]);
+	napi_delete_async_work(env, comparing->work);
+	call(__NR_munmap, address_of(comparing), sizeof(*comparing), 0, 0);
+}
+
+/* Has another thread find what is the same; `kept`: pids, rows, scratch and state. Returns 0 if it cannot. */
+static int compare_elsewhere(napi_env env, const struct looking *l, const napi_value kept[4], int64_t *shared)
+{
+	const int64_t words[7] = { __NR_mmap, 0, sizeof(struct comparing), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0 };
+	int64_t place = counted(words);
+	struct comparing *comparing = (struct comparing *)(uintptr_t)place;
+	napi_value name;
+
+	if (place < 0)
+		return 0;
+	comparing->l = *l;
+	comparing->l.is_elsewhere = 1;
+	comparing->shared = shared;
+	for (int i = 0; i < 4; i++)
+		if (napi_create_reference(env, kept[i], 1, &comparing->kept[i]) != napi_ok)
+			return 0;
+	return napi_create_string_utf8(env, "crimg compare", NAPI_AUTO_LENGTH, &name) == napi_ok &&
+	       napi_create_async_work(env, NULL, name, comparing_execute, comparing_complete, comparing, &comparing->work) == napi_ok &&
+	       napi_queue_async_work(env, comparing->work) == napi_ok;
+}
+
+static int64_t failed_at(struct looking *l, int32_t step, int64_t process, int64_t result)
+{
+	l->failure[0] = step;
+	l->failure[1] = (int32_t)process;
+	return result;
+}
+
+static int64_t open_links(int32_t pid)
+{
+	char name[PATH_ROOM];
+	const int32_t ids[2] = { pid, 0 };
+	struct gathering path = { .names = (const uint8_t *)"/proc/\1/fd", .names_length = 11 };
+
+	make_path(&path, 0, ids, name);
+	return counted_call(__NR_openat, -100, address_of(name), O_CLOEXEC_FLAG | O_DIRECTORY, 0);
+}
+
+/* The numbers of one process, and what copies tell of them. */
+static int64_t look_at_copies(struct looking *l, int32_t process)
+{
+	int64_t first = l->count, pidfd, directory, result;
+
+	pidfd = counted_call(__NR_pidfd_open, l->pids[process], 0, 0, 0);
+	if (pidfd < 0)
+		return failed_at(l, LOOK_PIDFD, process, pidfd);
+	directory = open_links(l->pids[process]);
+	result = directory < 0 ? directory : list_numbers(l, process, directory);
+	if (directory >= 0)
+		call(__NR_close, directory, 0, 0, 0);
+	for (int64_t index = first; result >= 0 && index < l->count; index++)
+		ask_copy(l->rows + index, pidfd);
+	call(__NR_close, pidfd, 0, 0, 0);
+	return result < 0 ? failed_at(l, LOOK_LIST, process, result) : 0;
+}
+
+/* What /proc tells of all of them; then which tell the same. */
+static int64_t look_at_proc(struct looking *l)
+{
+	for (int64_t from = 0, to; from < l->count; from = to) {
+		int32_t process = l->rows[from].process;
+		int64_t links = open_links(l->pids[process]);
+
+		if (links < 0)
+			return failed_at(l, LOOK_LIST, process, links);
+		for (to = from; to < l->count && l->rows[to].process == process; to++)
+			;
+		ask_proc(l, from, to, l->pids[process], links);
+		call(__NR_close, links, 0, 0, 0);
+	}
+	for (int64_t index = 0; index < l->count; index++)
+		find_alike(l, (int32_t)index);
+	return 0;
+}
+
+/*
+ * lookAtDescriptors(pids: Int32Array, rows of 240 bytes each: a power of two, scratch: Int32Array of 7 a row, zeroed, arena,
+ * failure: Int32Array(2), state: BigInt64Array(2)): the number of descriptors, or -errno, with what failed; -E2BIG if they
+ * are more than rows. What is the same is known when awaitBackground(state) has returned 0.
+ */
+static napi_value js_look_at_descriptors(napi_env env, napi_callback_info info)
+{
+	size_t count = 6, lengths[6];
+	napi_value values[6], value, kept[4];
+	void *addresses[6];
+	struct looking l;
+	int64_t result = 0, *shared;
+
+	if (napi_get_cb_info(env, info, &count, values, NULL, NULL) != napi_ok || count < 6 || !buffers(env, values, 6, addresses, lengths))
+		return throw_type(env, "lookAtDescriptors(pids, rows, scratch, arena, failure, state)");
+	l = (struct looking){
+		.pids = addresses[0], .process_count = (int64_t)(lengths[0] / 4), .rows = addresses[1],
+		.capacity = (int64_t)(lengths[1] / sizeof(struct look)), .arena = addresses[3], .arena_length = (int64_t)lengths[3],
+		.failure = addresses[4],
+	};
+	if (l.capacity == 0 || (l.capacity & (l.capacity - 1)) || lengths[2] / 4 / SCRATCH_FACTOR < (size_t)l.capacity || lengths[4] < 8 ||
+	    lengths[5] < BACKGROUND_WORDS * 8 || l.arena_length > 0x7fffffff)
+		return throw_type(env, "lookAtDescriptors: no room");
+	l.alike_table = addresses[2];
+	l.group_table = l.alike_table + l.capacity * 2;
+	l.next = l.group_table + l.capacity * 2;
+	l.members = l.next + l.capacity;
+	l.room = l.members + l.capacity;
+	shared = addresses[5];
+	shared[BACKGROUND_DONE] = 0;
+	for (int32_t process = 0; process < l.process_count && result >= 0; process++)
+		result = look_at_copies(&l, process);
+	if (result >= 0) {
+		int64_t together = make_groups(&l);
+
+		for (int i = 0; i < 3; i++)
+			kept[i] = values[i];
+		kept[3] = values[5];
+		if (together < MANY_TO_COMPARE || !compare_elsewhere(env, &l, kept, shared)) {
+			shared[BACKGROUND_RESULT] = find_same(&l);
+			shared[BACKGROUND_DONE] = 1;
+		}
+		result = look_at_proc(&l);
+		/* The rows are the other thread's until it is done. */
+		while (result < 0 && !__atomic_load_n((int32_t *)&shared[BACKGROUND_DONE], __ATOMIC_ACQUIRE))
+			call(__NR_futex, address_of(&shared[BACKGROUND_DONE]), FUTEX_WAIT | FUTEX_PRIVATE_FLAG, 0, 0);
+	}
+	return napi_create_int64(env, result < 0 ? result : l.count, &value) == napi_ok ? value : NULL;
+}
+
+#endif

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+/** All descriptors of some processes, looked at natively in one go (native/addon/descriptors.h). */
+import { isLogged, logCall } from "../errors/log.js";
+import { errno } from "../linux/errno.js";
+import { addon } from "./addon.js";
+import { SysError } from "./sys.js";
+
+/** Bytes of a row, and numbers of 4 bytes from where on what is in it. */
+const rowLength = 240;
+const word = {
+  process: 0,
+  fd: 1,
+  copied: 2,
+  statResult: 40,
+  flags: 42,
+  signal: 44,
+  ownerResult: 46,
+  owner: 48,
+  magic: 50,
+  magicResult: 52,
+  info: 54,
+  link: 56,
+  alike: 58,
+  same: 59,
+  all: rowLength / 4,
+} as const;
+const statAt = 16;
+const statLength = 144;
+
+/** Numbers for each row that the addon works with. */
+const scratchOfRow = 7;
+const firstRows = 4096;
+/** Bytes of fdinfo and of the link of a descriptor, usually: what does not fit is asked by itself. */
+const arenaOfRow = 512;
+const longestArena = 0x7fff_ffff;
+
+/** Calls by `failure[0]`. */
+const steps = ["pidfd_open", "open", "kcmp"] as const;
+
+/** What is known of each descriptor, ascending by process and number. Rows are numbered from 0. */
+export class DescriptorLooks {
+  readonly #words: Int32Array;
+
+  constructor(
+    readonly count: number,
+    private readonly rows: Buffer,
+    private readonly arena: Buffer,
+    private readonly state: BigInt64Array,
+  ) {
+    this.#words = new Int32Array(rows.buffer, rows.byteOffset, rows.length >> 2);
+  }
+
+  /** Index of its process. */
+  process(row: number): number {
+    return this.#words[row * word.all + word.process] as number;
+  }
+
+  fd(row: number): number {
+    return this.#words[row * word.all + word.fd] as number;
+  }
+
+  /** The first row of which everything but number and process is the same: itself, if no other. */
+  alike(row: number): number {
+    return this.#words[row * word.all + word.alike] as number;
+  }
+
+  /** The first row that is the same open file description, once `awaitSame` has returned. */
+  same(row: number): number {
+    return this.#words[row * word.all + word.same] as number;
+  }
+
+  /** Waits until it is known which are the same. @throws SysError */
+  awaitSame(): void {
+    const result = addon().awaitBackground(this.state);
+    if (result < 0) throw new SysError("kcmp", -result, "open files of the tree");
+  }
+
+  /** Of pidfd_getfd: 0 or −errno. */
+  copied(row: number): number {
+    return this.#words[row * word.all + word.copied] as number;
+  }
+
+  /** Of fstat: 0 or −errno. */
+  statResult(row: number): number {
+    return this.#words[row * word.all + word.statResult] as number;
+  }
+
+  /** struct stat, one character a byte. */
+  stat(row: number): string {
+    const at = row * rowLength + statAt;
+    return this.rows.toString("latin1", at, at + statLength);
+  }
+
+  /** F_GETFL, or −errno. */
+  flags(row: number): number {
+    return this.#words[row * word.all + word.flags] as number;
+  }
+
+  /** F_GETSIG, or −errno. */
+  signal(row: number): number {
+    return this.#words[row * word.all + word.signal] as number;
+  }
+
+  /** F_GETOWN_EX: type and id; undefined where it cannot be had. */
+  owner(row: number): readonly [number, number] | undefined {
+    const at = row * word.all;
+    if (this.#words[at + word.ownerResult] !== 0) return undefined;
+    return [this.#words[at + word.owner] as number, this.#words[at + word.owner + 1] as number];
+  }
+
+  /** f_type of fstatfs, its halves; undefined where it cannot be had. */
+  magic(row: number): readonly [number, number] | undefined {
+    const at = row * word.all;
+    if (this.#words[at + word.magicResult] !== 0) return undefined;
+    return [this.#words[at + word.magic] as number, this.#words[at + word.magic + 1] as number];
+  }
+
+  /** fdinfo, one character a byte; undefined if it could not be had, or is very long. */
+  info(row: number): string | undefined {
+    return this.#text(row * word.all + word.info);
+  }
+
+  /** The link's target, likewise. */
+  link(row: number): string | undefined {
+    return this.#text(row * word.all + word.link);
+  }
+
+  #text(at: number): string | undefined {
+    const [from, length] = [this.#words[at] as number, this.#words[at + 1] as number];
+    return length < 0 ? undefined : this.arena.toString("latin1", from, from + length);
+  }
+}
+
+/** Looks at every descriptor of frozen processes. @throws SysError */
+export function lookAtDescriptors(pids: readonly number[]): DescriptorLooks {
+  const failure = new Int32Array(2);
+  for (let room = firstRows; ; room *= 4) {
+    // Only what is written to takes memory.
+    const rows = Buffer.allocUnsafeSlow(room * rowLength);
+    const arena = Buffer.allocUnsafeSlow(Math.min(room * arenaOfRow, longestArena));
+    const state = new BigInt64Array(2);
+    const count = addon().lookAtDescriptors(Int32Array.from(pids), rows, new Int32Array(room * scratchOfRow), arena, failure, state);
+    if (count >= 0) {
+      if (isLogged()) logLooks(count);
+      return new DescriptorLooks(count, rows, arena, state);
+    }
+    if (count === -errno.E2BIG) continue;
+    const pid = pids[failure[1] ?? 0] ?? 0;
+    throw new SysError(steps[failure[0] ?? 0] ?? "open", -count, failure[0] === 0 ? `process ${pid}` : `/proc/${pid}/fd`);
+  }
+}
+
+/** What is asked of each. */
+const callsOfRow = ["pidfd_getfd", "fstat", "fstatfs", "fcntl", "fcntl", "fcntl", "close", "open, read, close", "readlink"] as const;
+
+function logLooks(count: number): void {
+  for (let row = 0; row < count; row++) for (const name of callsOfRow) logCall("crimg", name, 0);
+}
