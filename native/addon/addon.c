@@ -16,6 +16,7 @@
 #include "gather.h"
 #include "inject.h"
 #include "smaps.h"
+#include "trainee.h"
 
 /* The compiler may call it, for an initialiser say. */
 __attribute__((visibility("hidden"), used)) void *memset(void *to, int byte, size_t length)
@@ -558,6 +559,43 @@ static napi_value js_set_fault(napi_env env, napi_callback_info info)
 	return NULL;
 }
 
+/* startTrainee(): the pid of a child to practise on, or -errno. */
+static napi_value js_start_trainee(napi_env env, napi_callback_info info)
+{
+	napi_value value;
+
+	(void)info;
+	return napi_create_int64(env, start_trainee(), &value) == napi_ok ? value : NULL;
+}
+
+/* endTrainee(pid) */
+static napi_value js_end_trainee(napi_env env, napi_callback_info info)
+{
+	size_t count = 1;
+	napi_value argument;
+	int32_t pid;
+
+	if (napi_get_cb_info(env, info, &count, &argument, NULL, NULL) != napi_ok || count < 1 ||
+	    napi_get_value_int32(env, argument, &pid) != napi_ok || pid <= 0)
+		return throw_type(env, "endTrainee(pid)");
+	end_trainee(pid);
+	return NULL;
+}
+
+/* pauseCounting(isPaused): calls are not counted, and none is made to fail. */
+static napi_value js_pause_counting(napi_env env, napi_callback_info info)
+{
+	size_t count = 1;
+	napi_value argument;
+	bool is_paused;
+
+	if (napi_get_cb_info(env, info, &count, &argument, NULL, NULL) != napi_ok || count < 1 ||
+	    napi_get_value_bool(env, argument, &is_paused) != napi_ok)
+		return throw_type(env, "pauseCounting(isPaused)");
+	counting_paused = is_paused;
+	return NULL;
+}
+
 /* callCount(): calls made so far. */
 static napi_value js_call_count(napi_env env, napi_callback_info info)
 {
@@ -596,6 +634,9 @@ NAPI_MODULE_INIT()
 	export_function(env, exports, "awaitStops", js_await_stops);
 	export_function(env, exports, "stubCode", js_stub_code);
 	export_function(env, exports, "injectLists", js_inject_lists);
+	export_function(env, exports, "startTrainee", js_start_trainee);
+	export_function(env, exports, "endTrainee", js_end_trainee);
+	export_function(env, exports, "pauseCounting", js_pause_counting);
 	export_function(env, exports, "setFault", js_set_fault);
 	export_function(env, exports, "callCount", js_call_count);
 	return exports;

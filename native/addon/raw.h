@@ -16,10 +16,13 @@
 static int64_t calls_made;
 static int64_t fault_at; /* number of the call that fails; 0: none */
 static int64_t fault_errno;
+static int counting_paused;
 
 /* Counts a call; returns the errno it must fail with, or 0. */
 static int64_t count_call(void)
 {
+	if (counting_paused)
+		return 0;
 	calls_made++;
 	return calls_made == fault_at ? fault_errno : 0;
 }

@@ -60,6 +60,8 @@ export interface CollectOptions {
   readonly externalMounts?: ReadonlyMap<string, string>;
   /** How control groups are kept; if absent, softly where they are not crimg's own. */
   readonly cgroups?: KeepCgroups;
+  /** Where the code of the first process has what injected calls need, if that is known; it is checked. */
+  readonly gadgets?: Gadgets | undefined;
   /** "crimg 0.1.0". */
   readonly creator: string;
   /** Fills the descriptor tables; runs after tasks, before mappings. */
@@ -207,7 +209,7 @@ function collectAll(context: DumpContext, processes: CollectedProcess[], options
     const parent = rowOf.get(frozen.parent) ?? null;
     const row = tables.tasks.push(outerTaskRow(frozen, parent, parent === null ? 0 : (tables.tasks[parent] as TaskRow).pid)) - 1;
     rowOf.set(frozen.pid, row);
-    const process = new CollectedProcess(frozen, row, parent === null ? undefined : processes[parent]?.gadgets);
+    const process = new CollectedProcess(frozen, row, parent === null ? options.gadgets : processes[parent]?.gadgets);
     processes.push(process);
     context.processes.push(process);
   }

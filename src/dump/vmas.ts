@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The vmas table, and the objects behind mappings. */
 import { decodeText } from "../bytes/text.js";
-import type { ObjectRow, VmaRow, VmaKind } from "../gen/tables.js";
-import { close, failed, fcntlCommand, openFlag, tryFcntl, tryOpen, tryPread, readMemory, tryStat, tryStatfsType } from "../native/index.js";
-import { findBuildId } from "./build-id.js";
+import type { VmaRow, VmaKind } from "../gen/tables.js";
+import { close, failed, fcntlCommand, openFlag, tryFcntl, tryOpen, readMemory, tryStat, tryStatfsType } from "../native/index.js";
 import type { DumpContext, DumpedProcess } from "./context.js";
+import { fileBuildId } from "./file-build-id.js";
 import type { ObjectTable } from "./objects.js";
 import { refusal } from "./refusal.js";
 import { ringName } from "../linux/io-uring.js";
@@ -244,7 +244,7 @@ function addMappedFile(context: DumpContext, process: DumpedProcess, mapping: Ma
     holder,
     space: context.view.spaceOfFile(process, mapping.name, stat),
     fields: {
-      ...((stat.mode & 0o170000) === 0o100000 ? fileBuildId(path) : {}),
+      ...fileBuildId(path, stat),
       ...(isMemfd(mapping) ? { seals: sealsOf(path), memfdFlags: hugeFlags(mapping) } : {}),
     },
   });
@@ -287,18 +287,4 @@ function addUnreachable(context: DumpContext, mapping: Mapping, holder: string):
     fsMagic: 0n,
     holder,
   });
-}
-
-function fileBuildId(path: string): Partial<Pick<ObjectRow, "buildId" | "buildIdOffset">> {
-  const fd = tryOpen(path, openFlag.RDONLY);
-  if (failed(fd)) return {};
-  try {
-    const found = findBuildId((offset, length) => {
-      const bytes = Buffer.alloc(length);
-      return tryPread(fd, bytes, offset) === length ? bytes : undefined;
-    }, path);
-    return found === undefined ? {} : { buildId: found.id, buildIdOffset: found.offset };
-  } finally {
-    close(fd);
-  }
 }

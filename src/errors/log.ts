@@ -19,6 +19,17 @@ export function setLog(to: LogSink | undefined): void {
   sink = to;
 }
 
+/** Does something that nobody is told of. */
+export async function quietly<Result>(work: () => Promise<Result>): Promise<Result> {
+  const before = sink;
+  sink = undefined;
+  try {
+    return await work();
+  } finally {
+    sink = before;
+  }
+}
+
 /** Notes a step. The text is made only if somebody listens. */
 export function logStep(text: () => string): void {
   sink?.step(text());

@@ -55,6 +55,9 @@ export interface Addon {
     arena: Uint8Array,
     used: number,
   ): number;
+  startTrainee(): number;
+  endTrainee(pid: number): void;
+  pauseCounting(isPaused: boolean): void;
   setFault(nth: number, errno: number): void;
   callCount(): number;
 }

@@ -15,3 +15,4 @@ export * from "./lists.js";
 export * from "./looks.js";
 export type { RawArgument } from "./addon.js";
 export * from "./store.js";
+export * from "./trainee.js";

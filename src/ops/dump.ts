@@ -17,6 +17,7 @@ import { collectDescriptors } from "../dump/fds/collect.js";
 import { makeRoomForCopies } from "../dump/fds/room.js";
 import { disownChildren } from "../dump/disown.js";
 import { FrozenTree } from "../dump/freeze.js";
+import { lookAhead } from "../dump/look-ahead.js";
 import { dumpPlan } from "../dump/plan.js";
 import { processExists, procPath, readStat } from "../dump/procfs.js";
 import { programOf } from "../dump/restore-process.js";
@@ -33,6 +34,7 @@ import { rehearsalObstacle } from "./rehearsal-obstacle.js";
 import { InterruptGuard } from "./interrupt.js";
 import type { DumpOptions, DumpReport } from "./options.js";
 import { frozenText, modelText } from "./report/words.js";
+import { warmUp } from "./warm-up.js";
 import { assertCompressible, writeWithoutZeros } from "./write-without-zeros.js";
 import { openOutput, type PendingOutput } from "./output.js";
 import { detach, type DetachedCheckpoint } from "./snapshot.js";
@@ -121,6 +123,7 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
     devices = await takeDevices(pid, options, () => guard.check("dump"));
     dumpPlan();
     makeRoomForCopies(pid);
+    await warmUp({ isDetached: options.after === "leave-running", mayFork: options.fork !== false });
     const { frozenAt, tree, ...frozen } = await freeze(pid, ignored, options, () => guard.check("dump"));
     let collection: Collection | undefined = frozen.collection;
     let context: DumpContext | undefined;
@@ -235,6 +238,7 @@ async function freeze(
   options: DumpOptions,
   check: () => void,
 ): Promise<{ readonly frozenAt: number; readonly tree: FrozenTree; readonly collection: Collection }> {
+  const [creator, gadgets] = [programVersion(), lookAhead(pid)];
   for (;;) {
     const frozenAt = performance.now();
     const tree = FrozenTree.freeze(pid, { noTree: !options.isTree });
@@ -242,7 +246,8 @@ async function freeze(
     try {
       const collection = collect(tree, {
         ignored,
-        creator: programVersion(),
+        creator,
+        gadgets,
         ...cgroupsToKeep(options),
         ...(options.clock === undefined ? {} : { clock: options.clock }),
         isLazy: options.isLazy === true,

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Practice before a dump. Code that runs for the first time takes V8 several times as long as later: functions are compiled,
+ * and learn which objects they meet. While a program stands still that would be half of the time of a small dump. So all of
+ * it is done once beforehand with a process of crimg's own, while the program still runs.
+ *
+ * It changes nothing but time: whatever fails in it is forgotten, and what it found is thrown away.
+ */
+import { tmpdir } from "node:os";
+import { collect, type Collection } from "../dump/collect.js";
+import { collectDescriptors } from "../dump/fds/collect.js";
+import { forkSnapshot } from "../dump/fork-snapshot.js";
+import { FrozenTree } from "../dump/freeze.js";
+import { quietly } from "../errors/log.js";
+import { endTrainee, startTrainee, uncounted } from "../native/index.js";
+import { detach } from "./snapshot.js";
+
+/** What is practised. */
+export interface WarmUp {
+  /** The tree will run on from a snapshot. */
+  readonly isDetached: boolean;
+  /** The snapshot may be a fork. */
+  readonly mayFork: boolean;
+}
+
+/** Makes everything that happens while a tree stands still happen once. */
+export function warmUp(what: WarmUp): Promise<void> {
+  return quietly(() => uncounted(() => practise(what)));
+}
+
+/** The same, counted and logged. */
+export async function practise(what: WarmUp): Promise<void> {
+  const pid = startTrainee();
+  if (pid < 0) return;
+  let tree: FrozenTree | undefined;
+  let collection: Collection | undefined;
+  try {
+    tree = FrozenTree.freeze(pid);
+    collection = collect(tree, { creator: "", collectDescriptors: (context) => collectDescriptors(context) });
+    if (what.isDetached) await practiseDetaching(collection, what);
+  } catch {
+    // The dump itself will say what is wrong.
+  } finally {
+    collection?.context.releaseHeld();
+    close(collection);
+    tree?.release();
+    endTrainee(pid);
+  }
+}
+
+function close(collection: Collection | undefined): void {
+  try {
+    collection?.close();
+  } catch {
+    // It is going to be ended in any case.
+  }
+}
+
+async function practiseDetaching(collection: Collection, { mayFork }: WarmUp): Promise<void> {
+  const [process] = collection.context.processes;
+  if (mayFork && process !== undefined) {
+    const fork = forkSnapshot(process);
+    try {
+      fork.settle();
+    } finally {
+      fork.end();
+    }
+  }
+  (await detach(collection, { folder: tmpdir(), mayFork, watch: {} }))?.close();
+}
