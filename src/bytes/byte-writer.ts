@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Writes little-endian fields into bytes that grow. Values that do not fit are CrimgErrors, never cut. */
 import { CrimgError } from "../errors/crimg-error.js";
-import { encodeText } from "./text.js";
+import { encodeText, hasLoneSurrogate } from "./text.js";
 
 export class ByteWriter {
   #buffer: Uint8Array<ArrayBuffer>;
   #view: DataView<ArrayBuffer>;
+  /** The buffer once more, made at its first use. */
+  #bytes: Buffer | undefined;
   #length = 0;
   #path = "";
   #index: number | undefined;
@@ -111,6 +113,23 @@ export class ByteWriter {
     this.zeros(length - bytes.length);
   }
 
+  /** Text and a NUL, in one go: there may be thousands of texts. Returns where it begins. @throws CrimgError `text.surrogate` */
+  terminated(text: string): number {
+    if (hasLoneSurrogate(text)) {
+      const at = this.#length;
+      this.bytes(encodeText(text));
+      this.zeros(1);
+      return at;
+    }
+    // UTF-8 takes at most three bytes for each unit of UTF-16.
+    const at = this.#take(text.length * 3 + 1);
+    this.#bytes ??= Buffer.from(this.#buffer.buffer);
+    const end = at + this.#bytes.write(text, at);
+    this.#buffer[end] = 0;
+    this.#length = end + 1;
+    return at;
+  }
+
   /** A row reference: null is 0xffffffff. */
   row(value: number | null, field = ""): void {
     this.#check(value ?? 0, 0, 0xffff_fffe, field);
@@ -159,6 +178,7 @@ export class ByteWriter {
       grown.set(this.#buffer.subarray(0, start));
       this.#buffer = grown;
       this.#view = new DataView(grown.buffer);
+      this.#bytes = undefined;
     }
     this.#length = end;
     return start;

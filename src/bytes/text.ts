@@ -57,6 +57,11 @@ function sequenceLength(lead: number): number {
   return lead < 0xf5 ? 4 : 0;
 }
 
+/** Whether `encodeText` has to look at each character. */
+export function hasLoneSurrogate(text: string): boolean {
+  return loneSurrogate.test(text);
+}
+
 /**
  * Bytes of text.
  * @throws CrimgError `text.surrogate` for a lone surrogate that stands for no byte.

@@ -62,6 +62,7 @@ export class ObjectOpener {
   /** Opens what told of processes that are gone. */
   ended: EndedProcesses | undefined;
   #hasTold: Slot | undefined;
+  #low: Slot | undefined;
 
   constructor(
     checkpoint: Checkpoint,
@@ -84,15 +85,24 @@ export class ObjectOpener {
 
   /** Moves the descriptor in a slot to a high number. */
   keepHigh(fd: Slot): void {
+    this.#builder.compute(this.#lowSlot, "move", fd);
+    this.#raise(fd);
+  }
+
+  /** Moves the descriptor in `#lowSlot` to a high number, which goes to `fd`. */
+  #raise(fd: Slot): void {
     const b = this.#builder;
-    const low = b.slot(`${fd.name}, low`);
-    b.compute(low, "move", fd);
-    b.syscall("fcntl", [low, F.dupfdCloexec, this.#firstHighFd], {
+    b.syscall("fcntl", [this.#lowSlot, F.dupfdCloexec, this.#firstHighFd], {
       store: fd,
       message: "keep a descriptor for later",
       hint: "raise the hard limit on open files (ulimit -Hn)",
     });
-    b.syscall("close", [low]);
+    b.syscall("close", [this.#lowSlot]);
+  }
+
+  /** One for all: nothing comes between the ops that use it. */
+  get #lowSlot(): Slot {
+    return (this.#low ??= this.#builder.slot("a low descriptor"));
   }
 
   /** A new open file description of the object, at a high number. */
@@ -221,11 +231,11 @@ export class ObjectOpener {
       return fd;
     }
     b.syscall("openat", [AT.fdcwd, b.string(object.path), flags | O.cloexec | O.noctty, 0], {
-      store: fd,
+      store: this.#lowSlot,
       message: `open ${object.path} ${purpose}`,
       hint: object.kind === "file" ? stillThere : undefined,
     });
-    this.keepHigh(fd);
+    this.#raise(fd);
     if (mustBeUnchanged && object.kind === "file") this.checks.checkMapped(fd, object, purpose);
     return fd;
   }

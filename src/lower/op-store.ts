@@ -7,7 +7,7 @@
 import { argModeValues, controlHeaderSize, expectValues, opFlagsBits, opKindValues, opSize } from "../gen/restore-program.js";
 import type { OpKind } from "../gen/restore-program.js";
 import { type Arg, DataRef, type Label, type Operand, Shared, Slot } from "./operands.js";
-import type { OpOptions } from "./program-builder.js";
+import type { Expectation, OpOptions } from "./program-builder.js";
 
 /** Words of 4 bytes in an op, and where in it is what. */
 const wordsOfOp = opSize / 4;
@@ -59,7 +59,17 @@ export class OpStore {
     return this.#length;
   }
 
-  add(kind: OpKind, nr: number, args: readonly Arg[], options: OpOptions, target: Label | undefined, subject: string): void {
+  /** `expect` and `message`: what they are where the options do not say. */
+  add(
+    kind: OpKind,
+    nr: number,
+    args: readonly Arg[],
+    options: OpOptions,
+    target: Label | undefined,
+    subject: string,
+    expect: Expectation,
+    message: string | undefined,
+  ): void {
     const inChunk = this.#length % opsOfChunk;
     if (inChunk === 0) {
       this.#chunk = new Uint32Array(wordsOfChunk);
@@ -68,7 +78,7 @@ export class OpStore {
     const op = this.#length++;
     const words = this.#chunk;
     const at = inChunk * wordsOfOp;
-    const { orElse, store, isPatient, expect, message, hint } = options;
+    const { orElse, store, isPatient, hint } = options;
     let flags = 0;
     if (orElse !== undefined) flags |= opFlagsBits.else_jump;
     if (isPatient === true) flags |= opFlagsBits.patient;
@@ -94,7 +104,7 @@ export class OpStore {
     return this.#lastSubjectAt;
   }
 
-  #putExpectation(words: Uint32Array, at: number, expect: OpOptions["expect"] = "any"): number {
+  #putExpectation(words: Uint32Array, at: number, expect: Expectation): number {
     if (typeof expect === "string") return expectValues[expect];
     if (typeof expect === "object") {
       putSigned(words, at + word.expectA, expect[0]);
@@ -111,7 +121,7 @@ export class OpStore {
     if (typeof arg === "number") {
       words[place] = arg;
       // Two's complement, for immediates below zero.
-      words[place + 1] = Math.floor(arg / twoTo32);
+      if (arg < 0 || arg >= twoTo32) words[place + 1] = Math.floor(arg / twoTo32);
     } else if (typeof arg === "bigint") putSigned(words, place, arg);
     else if (arg instanceof Slot) {
       mode = modes.slot;

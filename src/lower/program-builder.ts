@@ -15,7 +15,6 @@
  * (`-4095…-1`) unless `expect` says otherwise; with `orElse` a wrong result jumps instead of failing.
  */
 import { ByteWriter } from "../bytes/byte-writer.js";
-import { encodeText } from "../bytes/text.js";
 import {
   type ComputeOp,
   type JumpIf,
@@ -277,10 +276,8 @@ export class ProgramBuilder {
   string(text: string): DataRef {
     let ref = this.#strings.get(text);
     if (ref === undefined) {
-      const bytes = encodeText(text);
-      const terminated = new Uint8Array(bytes.length + 1);
-      terminated.set(bytes);
-      ref = this.bytes(terminated, 1);
+      const at = this.data.terminated(text);
+      ref = new DataRef(at, this.data.length - at, false);
       this.#strings.set(text, ref);
     }
     return ref;
@@ -311,10 +308,11 @@ export class ProgramBuilder {
     }
   }
 
-  syscall(name: SyscallName, args: readonly Arg[], options: OpOptions = {}): void {
+  syscall(name: SyscallName, args: readonly Arg[], options: OpOptions = noOptions): void {
+    const { expect, orElse, message } = options;
     // What hardly ever fails is named by its call at least.
-    const canEndAll = options.expect !== "any" && options.orElse === undefined;
-    this.#add("syscall", nr[name], args, { expect: "not_error", ...(canEndAll ? { message: name } : {}), ...options });
+    const canEndAll = expect !== "any" && orElse === undefined;
+    this.#add("syscall", nr[name], args, options, orElse, expect ?? "not_error", message ?? (canEndAll ? name : undefined));
   }
 
   /** The u4 at an address becomes a value. */
@@ -333,12 +331,12 @@ export class ProgramBuilder {
 
   /** Fails (or jumps to `orElse`) unless two memory ranges are equal. */
   compare(left: Arg, right: Arg, length: Arg, options: OpOptions): void {
-    this.#add("compare", 0, [left, right, length], { expect: 0, ...options });
+    this.#add("compare", 0, [left, right, length], options, options.orElse, options.expect ?? 0);
   }
 
   /** Finds `needle` in `haystack`; the result is its address. */
   find(haystack: Arg, haystackLength: Arg, needle: Arg, needleLength: Arg, options: OpOptions): void {
-    this.#add("find", 0, [haystack, haystackLength, needle, needleLength], { expect: "not_error", ...options });
+    this.#add("find", 0, [haystack, haystackLength, needle, needleLength], options, options.orElse, options.expect ?? "not_error");
   }
 
   compute(store: Slot, operator: ComputeOp, left: Arg, right: Arg = 0): void {
@@ -346,12 +344,12 @@ export class ProgramBuilder {
   }
 
   jump(target: Label): void {
-    this.#add("jump", jumpIfs.always, [], {}, target);
+    this.#add("jump", jumpIfs.always, [], noOptions, target);
   }
 
   /** Jumps if `left condition right` (lt and ge are signed; bits: any common bit). */
   jumpIf(left: Arg, condition: Exclude<JumpIf, "always">, right: Arg, target: Label): void {
-    this.#add("jump", jumpIfs[condition], [left, right], {}, target);
+    this.#add("jump", jumpIfs[condition], [left, right], noOptions, target);
   }
 
   /** Adds to a shared counter and wakes who waits for it. */
@@ -384,11 +382,20 @@ export class ProgramBuilder {
     this.#add(kind, 0, args, options, target);
   }
 
-  #add(kind: OpKind, nr: number, args: readonly Arg[], options: OpOptions = {}, target?: Label): void {
+  #add(
+    kind: OpKind,
+    nr: number,
+    args: readonly Arg[],
+    options: OpOptions = noOptions,
+    target: Label | undefined = options.orElse,
+    expect: Expectation = options.expect ?? "any",
+    message: string | undefined = options.message,
+  ): void {
     if (args.length > 6) throw new Error(`${kind}: more than six arguments`);
-    this.ops.add(kind, nr, args, options, target ?? options.orElse, this.#subject);
+    this.ops.add(kind, nr, args, options, target, this.#subject, expect, message);
   }
 }
 
+const noOptions: OpOptions = {};
 const jumpIfs = jumpIfValues;
 const computeOps = computeOpValues;

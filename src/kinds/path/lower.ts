@@ -31,6 +31,7 @@ function isLate(slots: FileSlots, file: OpenFileRow): boolean {
   if (file.object === null) return false;
   const object = objectOf(slots, file);
   if (object.fsMagic === namespaceFs) return true;
+  if (!object.path.startsWith("/proc/")) return false;
   const pid = /^\/proc\/(\d+)(\/|$)/.exec(object.path)?.[1];
   if (pid === undefined) return false;
   const { tasks, threads } = slots.context.checkpoint.tables;

@@ -28,15 +28,20 @@ export class DescriptorProgram implements DescriptorLowering {
 
   openFiles(): void {
     this.#keepStandardStreams();
-    const opened = (Object.keys(this.kinds) as FileKind[]).map((kind) => this.#openKind(kind));
+    const members = new Map<FileKind, number[]>();
+    this.context.checkpoint.tables.files.forEach(({ kind }, index) => {
+      if (this.#slots.isLate(index)) return;
+      const known = members.get(kind);
+      if (known === undefined) members.set(kind, [index]);
+      else known.push(index);
+    });
+    const opened = (Object.keys(this.kinds) as FileKind[]).map((kind) => this.#openKind(kind, members.get(kind) ?? []));
     for (const { complete } of opened) complete?.();
     this.#finishInFlight();
   }
 
   /** @throws CrimgError `lower.unopened` for a file that its kind left without a slot: a task would silently lack it */
-  #openKind(kind: FileKind): ReturnType<FileLowering["open"]> {
-    const { files } = this.context.checkpoint.tables;
-    const members = files.flatMap((file, index) => (file.kind === kind && !this.#slots.isLate(index) ? [index] : []));
+  #openKind(kind: FileKind, members: readonly number[]): ReturnType<FileLowering["open"]> {
     const opened = this.kinds[kind].open(this.#slots, members);
     for (const index of members) {
       const slot = opened.slots.get(index);
