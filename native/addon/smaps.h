@@ -119,6 +119,28 @@ static int64_t smaps_line(struct smaps *s, const uint8_t *at, const uint8_t *end
 	return 0;
 }
 
+typedef uint8_t bytes16 __attribute__((vector_size(16)));
+typedef int64_t words2 __attribute__((vector_size(16)));
+
+/* The next newline, or the end: sixteen bytes at a time, since ten thousand mappings take seven MB. */
+static const uint8_t *end_of_line(const uint8_t *at, const uint8_t *end)
+{
+	for (; end - at >= 16; at += 16) {
+		words2 found;
+		bytes16 bytes;
+
+		__builtin_memcpy(&bytes, at, 16);
+		found = (words2)(bytes == '\n');
+		if (found[0])
+			return at + (__builtin_ctzll((uint64_t)found[0]) >> 3);
+		if (found[1])
+			return at + 8 + (__builtin_ctzll((uint64_t)found[1]) >> 3);
+	}
+	while (at < end && *at != '\n')
+		at++;
+	return at;
+}
+
 /* Reads it all. Returns the number of mappings, or -errno; -E2BIG where there is no room for them. */
 static int64_t read_smaps(struct smaps *s, int32_t pid)
 {
@@ -148,12 +170,8 @@ static int64_t read_smaps(struct smaps *s, int32_t pid)
 			break;
 		}
 		end = buffer + kept + got;
-		for (const uint8_t *at = buffer + kept; at < end && result == 0; at++) {
-			if (*at != '\n')
-				continue;
+		for (const uint8_t *at = buffer + kept; result == 0 && (at = end_of_line(at, end)) < end; line = ++at)
 			result = smaps_line(s, line, at);
-			line = at + 1;
-		}
 		if (result < 0)
 			break;
 		kept = end - line;
