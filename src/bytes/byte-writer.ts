@@ -144,8 +144,9 @@ export class ByteWriter {
 
   /** The number of an enum's name. @throws CrimgError `bytes.enum` for a name that is none. */
   number(name: string, values: Readonly<Record<string, number>>, field: string): number {
-    const value = Object.hasOwn(values, name) ? values[name] : undefined;
-    if (value === undefined) {
+    // What else objects have (`toString`) is no number.
+    const value: unknown = values[name];
+    if (typeof value !== "number") {
       throw this.error("bytes.enum", field, `${field} must be one of ${Object.keys(values).join(", ")}; found "${name}"`);
     }
     return value;

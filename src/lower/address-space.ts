@@ -14,7 +14,10 @@ const lowestAddress = 0x10000n;
 
 /** The union of the mappings of all address spaces, ascending, disjoint, user space only. */
 export function usedRanges(vmas: readonly Pick<VmaRow, "start" | "end">[]): readonly AddressRange[] {
-  const sorted = vmas.filter((vma) => vma.start < taskSize).sort((a, b) => (a.start < b.start ? -1 : a.start > b.start ? 1 : 0));
+  const sorted = vmas.filter((vma) => vma.start < taskSize);
+  // Those of one address space ascend.
+  const ascend = sorted.every((vma, index) => index === 0 || (sorted[index - 1]?.start ?? 0n) <= vma.start);
+  if (!ascend) sorted.sort((a, b) => (a.start < b.start ? -1 : a.start > b.start ? 1 : 0));
   const ranges: { start: bigint; end: bigint }[] = [];
   for (const { start, end } of sorted) {
     const last = ranges.at(-1);

@@ -87,7 +87,7 @@ export class LazyMemory {
     for (const [task, { mm, state }] of checkpoint.tables.tasks.entries()) {
       if (mm === null || state === "zombie") continue;
       const ranges = lazyRanges(checkpoint, task, mm, inheritance);
-      const bytes = sizeOf(storedIn(checkpoint.extentsOf({ mm }), ranges));
+      const bytes = ranges.length === 0 ? 0n : sizeOf(storedIn(checkpoint.extentsOf({ mm }), ranges));
       if (bytes >= leastOfSpace) plans.set(mm, { number: plans.size, ranges });
     }
     if (plans.size === 0) return undefined;
@@ -277,6 +277,9 @@ function lazyRanges(checkpoint: Checkpoint, task: number, mm: number, inheritanc
     // Before what it holds is counted: a program may have tens of thousands of small ones.
     row.end - row.start >= leastOfMapping &&
     bytesStoredIn(extents, row) >= leastOfMapping;
+  // Of tens of thousands of small ones none may be.
+  const rows = rowsOf(checkpoint, mm).filter(isLazy);
+  if (rows.length === 0) return [];
   const there = [
     ...pagesOfKernel(checkpoint, task),
     ...pagesThatSeparate(checkpoint, mm),
@@ -284,9 +287,7 @@ function lazyRanges(checkpoint: Checkpoint, task: number, mm: number, inheritanc
   ];
   there.sort((a, b) => (a.start < b.start ? -1 : a.start > b.start ? 1 : 0));
   const ranges = joined(there);
-  return rowsOf(checkpoint, mm)
-    .filter(isLazy)
-    .flatMap((row) => subtract({ start: row.start, end: row.end }, ranges));
+  return rows.flatMap((row) => subtract({ start: row.start, end: row.end }, ranges));
 }
 
 /** What the kernel uses at the end of a thread, when it does not wait for a pager. */

@@ -27,6 +27,8 @@ export interface VmaPlan {
    * have pages of their own (different anon_vma) before they become alike: see memory.ts.
    */
   readonly isSeparate: boolean;
+  /** Whether stored pages lie in it. */
+  readonly hasPages: boolean;
 }
 
 /** Plans the mappings of one address space. `vmas` ascending; `hasPages` says whether stored pages lie in one. */
@@ -35,7 +37,33 @@ export function planVmas(
   hasPages: (vma: VmaRow) => boolean,
   { isMerged = false }: { /** The address space is under PR_SET_MEMORY_MERGE. */ readonly isMerged?: boolean } = {},
 ): readonly VmaPlan[] {
-  return vmas.map((vma, index) => planVma(vma, hasPages(vma), isSeparateFrom(vmas[index - 1], vma), isMerged));
+  const known: VmaPlan[] = [];
+  return vmas.map((vma, index) => {
+    const isSeparate = isSeparateFrom(vmas[index - 1], vma);
+    const mustHold = hasPages(vma);
+    const like = known.find((plan) => isPlannedAlike(plan, vma, mustHold, isSeparate));
+    if (like !== undefined) return { ...like, vma };
+    const plan = planVma(vma, mustHold, isSeparate, isMerged);
+    known.unshift(plan);
+    if (known.length > mostKnown) known.pop();
+    return plan;
+  });
+}
+
+/** Plans that others are compared with: of tens of thousands of mappings most are like one of the last few kinds. */
+const mostKnown = 4;
+
+/** Whether the plan of a mapping is that of another, but for the place: all that `planVma` looks at is the same. */
+function isPlannedAlike({ vma: other, hasPages, isSeparate }: VmaPlan, vma: VmaRow, itsPages: boolean, itsSeparation: boolean): boolean {
+  return (
+    hasPages === itsPages &&
+    isSeparate === itsSeparation &&
+    other.kind === vma.kind &&
+    other.prot === vma.prot &&
+    other.isStack === vma.isStack &&
+    other.hugeShift === vma.hugeShift &&
+    other.vmFlags === vma.vmFlags
+  );
 }
 
 function planVma(vma: VmaRow, hasPages: boolean, isSeparate: boolean, isMerged: boolean): VmaPlan {
@@ -75,6 +103,7 @@ function planVma(vma: VmaRow, hasPages: boolean, isSeparate: boolean, isMerged: 
     advice,
     lock: has(vm.lo) ? (has(vm.lf) ? 1 : 0) : undefined,
     isSeparate,
+    hasPages,
   };
 }
 

@@ -64,23 +64,21 @@ export function planStorage(checkpoint: Checkpoint, findBase?: FindBase): Storag
     const first = ranges.length;
     const source = checkpoint.sources[extent.source];
     if (source !== undefined) {
-      for (const { skip, length, keep } of keeper.cut(extent)) {
+      const take = (at: bigint, length: bigint, keep: number, base: Base | undefined): void => {
+        ranges.push({ source, position: extent.fileOffset + at, length, address: extent.address + at, keep, base });
+      };
+      keeper.cut(extent, (skip, length, keep) => {
+        total += length;
+        if (findBase === undefined) {
+          take(skip, length, keep, undefined);
+          return;
+        }
         let done = 0n;
-        for (const part of findBase?.(extent, skip, length) ?? [{ length, base: undefined }]) {
-          const at = skip + done;
-          const kept = done === 0n || keep === all ? keep : 0;
-          ranges.push({
-            source,
-            position: extent.fileOffset + at,
-            length: part.length,
-            address: extent.address + at,
-            keep: kept,
-            base: part.base,
-          });
+        for (const part of findBase(extent, skip, length)) {
+          take(skip + done, part.length, done === 0n || keep === all ? keep : 0, part.base);
           done += part.length;
         }
-        total += length;
-      }
+      });
     }
     const last = extents[known.at(-1) ?? -1];
     // Only what ascends can be found again; anything else is stored once more.
@@ -120,21 +118,16 @@ class Keeper {
     this.#keepsAll = keptWhole.has(checkpoint.tables.checkpoint[0]?.sourceFormat ?? "");
   }
 
-  /** An extent, cut where mappings begin and end. */
-  *cut({
-    ownerKind,
-    owner,
-    address,
-    length,
-  }: ExtentRow): Generator<{ readonly skip: bigint; readonly length: bigint; readonly keep: number }> {
+  /** Cuts an extent where mappings begin and end. Calls `take` with bytes before a part, its bytes, and how many pages are kept. */
+  cut({ ownerKind, owner, address, length }: ExtentRow, take: (skip: bigint, length: bigint, keep: number) => void): void {
     if (this.#keepsAll) {
-      yield { skip: 0n, length, keep: all };
+      take(0n, length, all);
       return;
     }
     if (ownerKind === "object") {
       const object = this.checkpoint.tables.objects[owner];
       // What a file has beyond its extents is the file's.
-      yield { skip: 0n, length, keep: object === undefined || (object.kind === "file" && object.bundled === 0) ? all : 0 };
+      take(0n, length, object === undefined || (object.kind === "file" && object.bundled === 0) ? all : 0);
       return;
     }
     const vmas = this.#vmasOf(owner);
@@ -143,11 +136,11 @@ class Keeper {
     for (let index = firstEndingAfter(vmas, address); at < end; index++) {
       const vma = vmas[index];
       const start = vma === undefined || vma.start > end ? end : vma.start;
-      if (start > at) yield { skip: at - address, length: start - at, keep: all };
+      if (start > at) take(at - address, start - at, all);
       if (vma === undefined || vma.start >= end) return;
       const [from, to] = [start > at ? start : at, vma.end < end ? vma.end : end];
       const isPlain = vma.kind === "anon_private" && vma.object === null;
-      yield { skip: from - address, length: to - from, keep: isPlain ? (this.#seen === vma ? 0 : 1) : all };
+      take(from - address, to - from, isPlain ? (this.#seen === vma ? 0 : 1) : all);
       this.#seen = vma;
       at = to;
     }
