@@ -15,6 +15,7 @@
 #include "extents.h"
 #include "gather.h"
 #include "inject.h"
+#include "inject-alone.h"
 #include "smaps.h"
 #include "trainee.h"
 
@@ -543,6 +544,42 @@ static napi_value js_inject_lists(napi_env env, napi_callback_info info)
 	return napi_create_int64(env, inject.arena_used, &value) == napi_ok ? value : NULL;
 }
 
+/*
+ * injectAlone(all, list, in, ranges, processes, stops, out, arena): see inject-alone.h; at most MOST_ALONE processes. Returns how
+ * much of the arena is in use.
+ */
+static napi_value js_inject_alone(napi_env env, napi_callback_info info)
+{
+	size_t count = 8, lengths[8], processes;
+	napi_value values[8], value;
+	void *addresses[8];
+	struct inject_process all;
+	struct injecting inject;
+	uint64_t stride;
+
+	if (napi_get_cb_info(env, info, &count, values, NULL, NULL) != napi_ok || count < 8 ||
+	    !buffers(env, values, 8, addresses, lengths) || lengths[0] < sizeof(all))
+		return throw_type(env, "injectAlone(all, list, in, ranges, processes, stops, out, arena)");
+	copy_bytes(&all, addresses[0], sizeof(all));
+	inject = (struct injecting){
+		.list = addresses[1], .in = addresses[2], .in_length = (int64_t)lengths[2], .ranges = addresses[3],
+		.arena = addresses[7], .arena_length = (int64_t)lengths[7],
+	};
+	processes = lengths[4] / sizeof(struct alone_process);
+	stride = sizeof(struct inject_row) + (uint64_t)(all.entry_count * 8 + all.stored);
+	if (processes > MOST_ALONE || all.entry_count * STUB_LIST * 8 > (int64_t)lengths[1] ||
+	    processes * sizeof(struct stop_row) > lengths[5] || processes * stride > lengths[6])
+		return throw_type(env, "injectAlone: no room for the rows");
+	for (size_t i = 0; i < processes; i++) {
+		const struct alone_process *one = (const struct alone_process *)addresses[4] + i;
+
+		if (one->range_at < 0 || one->range_count < 0 || (one->range_at + one->range_count) * 16 > (int64_t)lengths[3])
+			return throw_type(env, "injectAlone: a list is too short");
+	}
+	inject_alone(&all, &inject, addresses[4], (int64_t)processes, addresses[5], addresses[6]);
+	return napi_create_int64(env, inject.arena_used, &value) == napi_ok ? value : NULL;
+}
+
 /* setFault(n, errno): the n-th call from now on fails; n = 0 switches it off. */
 static napi_value js_set_fault(napi_env env, napi_callback_info info)
 {
@@ -637,6 +674,7 @@ NAPI_MODULE_INIT()
 	export_function(env, exports, "startTrainee", js_start_trainee);
 	export_function(env, exports, "endTrainee", js_end_trainee);
 	export_function(env, exports, "pauseCounting", js_pause_counting);
+	export_function(env, exports, "injectAlone", js_inject_alone);
 	export_function(env, exports, "setFault", js_set_fault);
 	export_function(env, exports, "callCount", js_call_count);
 	return exports;

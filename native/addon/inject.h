@@ -21,7 +21,8 @@ enum { STUB_LIST = 8, STUB_PAGE = 4096, FRAME_HEAD = 8 + 304 + 128, RED_ZONE = 1
 
 /*
  * rbx: list, of entries of 8 words: number, six arguments, result. r12: entries. r13: `syscall; ret` of the program.
- * r14: its signal frame. r15: the word that counts threads in here. rbp: 0, or the page that the first thread is to unmap.
+ * r14: its signal frame. r15: the word that counts threads in here; 0: the thread is the only one (inject-alone.h), and r14 is
+ * where it stops. rbp: 0, or the page that the first thread is to unmap.
  */
 __asm__(".pushsection .rodata\n"
 	".globl crimg_stub_begin, crimg_stub_stopped, crimg_stub_end\n.hidden crimg_stub_begin, crimg_stub_stopped, crimg_stub_end\n"
@@ -41,7 +42,9 @@ __asm__(".pushsection .rodata\n"
 	"	dec %r12\n"
 	"	jmp 1b\n"
 	/* the stop, whatever ids its namespace gives it: what lies behind the list is the signal */
-	"7:	mov $186, %eax\n" /* gettid */
+	"7:	test %r15, %r15\n"
+	"	jz 8f\n"
+	"	mov $186, %eax\n" /* gettid */
 	"	syscall\n"
 	"	mov %eax, %edi\n"
 	"	mov (%rbx), %esi\n"
@@ -60,6 +63,11 @@ __asm__(".pushsection .rodata\n"
 	"	mov %r14, %rsp\n"
 	"	mov $202, %eax\n"
 	"	jmp *%r13\n"
+	/* the only thread: the page goes first, then it stops, in its own code, by the call that the frame at r14 makes */
+	"8:	mov $186, %eax\n" /* gettid */
+	"	syscall\n"
+	"	mov %eax, 112(%r14)\n" /* rdi there */
+	"	jmp 5f\n"
 	/* the first thread: at most a second until nobody is in here, else the page stays */
 	"3:	mov $100, %r12d\n"
 	"4:	cmpl $0, (%r15)\n"
@@ -362,6 +370,16 @@ static void build_list(const struct injecting *inject, struct injected *thread)
 	copy_bytes(inject_image + (stored - thread->start) + process->stored, inject->in, inject->in_length);
 }
 
+/* Registers of a thread that goes on by rt_sigreturn, which ends restarts: an interrupted call is made again instead. */
+static void regs_to_go_on(const int64_t *regs, int64_t restarted, int64_t back[REGS_WORDS])
+{
+	copy_bytes(back, regs, REGS_WORDS * 8);
+	if (back[R_ORIG_AX] >= 0 && (back[R_AX] == -512 || back[R_AX] == -513 || back[R_AX] == -514 || back[R_AX] == -516)) {
+		back[R_AX] = restarted >= 0 ? restarted : back[R_ORIG_AX];
+		back[R_IP] -= 2;
+	}
+}
+
 /* Makes the calls of the list in one thread. `restarted`: what a restart_syscall continues; -1 if it is in none. */
 static int64_t inject_list(struct injecting *inject, int32_t tid, const struct stop_row *stop, int32_t restarted, struct inject_row *row)
 {
@@ -382,12 +400,7 @@ static int64_t inject_list(struct injecting *inject, int32_t tid, const struct s
 	result = ptrace(P_PEEKSIGINFO, tid, address_of(queued), address_of(siginfo));
 	if (result != 0)
 		return result < 0 ? result : -EBUSY;
-	copy_bytes(back, stop->regs, sizeof(back));
-	/* rt_sigreturn ends restarts: the frame makes an interrupted call again instead. */
-	if (back[R_ORIG_AX] >= 0 && (back[R_AX] == -512 || back[R_AX] == -513 || back[R_AX] == -514 || back[R_AX] == -516)) {
-		back[R_AX] = restarted >= 0 ? restarted : back[R_ORIG_AX];
-		back[R_IP] -= 2;
-	}
+	regs_to_go_on(stop->regs, restarted, back);
 	listed = (process->entry_count + 1) * STUB_LIST * 8 + process->stored + inject->in_length;
 	top = (process->top ? process->top : stop->regs[R_SP] - RED_ZONE) & ~63ll;
 	thread.frame = ((top - FRAME_HEAD - 64 - frame_xstate_length(inject_xstate, xstate_length) - 4) & ~15ll) - 8;

@@ -5,8 +5,8 @@
 
 #include "wait.h"
 
-enum { P_CONT = 7, P_GETREGS = 12, P_SETREGS = 13, P_GETREGSET = 0x4204, P_INTERRUPT = 0x4207, P_PEEKSIGINFO = 0x4209, 
-       P_GETSIGMASK = 0x420a, P_SETSIGMASK = 0x420b, P_RSEQ = 0x420f };
+enum { P_CONT = 7, P_GETREGS = 12, P_SETREGS = 13, P_SYSCALL = 24, P_GETREGSET = 0x4204, P_SETREGSET = 0x4205, P_INTERRUPT = 0x4207,
+       P_PEEKSIGINFO = 0x4209, P_GETSIGMASK = 0x420a, P_SETSIGMASK = 0x420b, P_RSEQ = 0x420f };
 enum { WAIT_ALL = 0x40000000, EVENT_STOP = 128, TRAP = 5, REGS_WORDS = 27 };
 
 static int64_t ptrace(int64_t request, int64_t tid, int64_t address, int64_t data)

@@ -57,15 +57,60 @@ static void look_at_clock(struct __kernel_timespec *now)
 	call(__NR_clock_gettime, MONOTONIC, address_of(now), 0, 0);
 }
 
+/* The timer of `wait_bounded`, and whether it goes on from wait to wait. */
+static int32_t wait_timer;
+static int have_wait_timer, is_wait_timer_on;
+
+static int64_t need_wait_timer(void)
+{
+	int64_t result = have_wait_timer ? 0 : make_timer(&wait_timer);
+
+	if (result >= 0)
+		have_wait_timer = 1;
+	return result;
+}
+
+/* Many waits follow: the timer is set once for all of them, until end_waits. */
+static void begin_waits(void)
+{
+	const struct __kernel_itimerspec period = { .it_interval.tv_nsec = 20000000, .it_value.tv_nsec = 20000000 };
+
+	if (need_wait_timer() < 0)
+		return;
+	set_timer(wait_timer, &period);
+	is_wait_timer_on = 1;
+}
+
+static void end_waits(void)
+{
+	const struct __kernel_itimerspec none = { 0 };
+
+	if (is_wait_timer_on)
+		set_timer(wait_timer, &none);
+	is_wait_timer_on = 0;
+}
+
+static struct __kernel_timespec time_in(uint32_t milliseconds)
+{
+	struct __kernel_timespec end;
+
+	look_at_clock(&end);
+	end.tv_sec += milliseconds / 1000;
+	end.tv_nsec += (long)(milliseconds % 1000) * 1000000;
+	if (end.tv_nsec >= 1000000000) {
+		end.tv_nsec -= 1000000000;
+		end.tv_sec++;
+	}
+	return end;
+}
+
 /*
  * wait4 that gives up. Returns the pid, 0 (WNOHANG), or -errno; -ETIMEDOUT when time is up. A timer signal to this very
  * thread breaks the wait; it repeats, so that one that comes just before wait4 sleeps is not the only one.
  */
 static int64_t wait_bounded(int32_t pid, int32_t *status, int32_t options, uint32_t milliseconds)
 {
-	static int32_t timer;
-	static int have_timer;
-	struct __kernel_timespec now, end;
+	struct __kernel_timespec now, end = { 0 };
 	struct __kernel_itimerspec period = { 0 };
 	int64_t result = count_call();
 
@@ -75,26 +120,21 @@ static int64_t wait_bounded(int32_t pid, int32_t *status, int32_t options, uint3
 	result = call(__NR_wait4, pid, address_of(status), options | NO_HANG, 0);
 	if (result != 0 || (options & NO_HANG))
 		return result;
-	if (!have_timer) {
-		result = make_timer(&timer);
-		if (result < 0)
-			return result;
-		have_timer = 1;
+	result = need_wait_timer();
+	if (result < 0)
+		return result;
+	if (!is_wait_timer_on) {
+		end = time_in(milliseconds);
+		period.it_interval.tv_nsec = 20000000;
+		period.it_value.tv_nsec = milliseconds < 20 ? (long)milliseconds * 1000000 + 1 : 20000000;
+		set_timer(wait_timer, &period);
 	}
-	look_at_clock(&end);
-	end.tv_sec += milliseconds / 1000;
-	end.tv_nsec += (long)(milliseconds % 1000) * 1000000;
-	if (end.tv_nsec >= 1000000000) {
-		end.tv_nsec -= 1000000000;
-		end.tv_sec++;
-	}
-	period.it_interval.tv_nsec = 20000000;
-	period.it_value.tv_nsec = milliseconds < 20 ? (long)milliseconds * 1000000 + 1 : 20000000;
-	set_timer(timer, &period);
 	for (;;) {
 		result = call(__NR_wait4, pid, address_of(status), options, 0);
 		if (result != -EINTR)
 			break;
+		if (is_wait_timer_on && end.tv_sec == 0)
+			end = time_in(milliseconds); /* at the first tick: nearly always a wait is over long before */
 		look_at_clock(&now);
 		if (now.tv_sec > end.tv_sec || (now.tv_sec == end.tv_sec && now.tv_nsec >= end.tv_nsec)) {
 			result = -ETIMEDOUT;
@@ -102,7 +142,8 @@ static int64_t wait_bounded(int32_t pid, int32_t *status, int32_t options, uint3
 		}
 	}
 	period = (struct __kernel_itimerspec){ 0 };
-	set_timer(timer, &period);
+	if (!is_wait_timer_on)
+		set_timer(wait_timer, &period);
 	return result;
 }
 

@@ -37,7 +37,7 @@ import type { PreparedCalls } from "./prepared-calls.js";
 import { type Ignored, refusal } from "./refusal.js";
 import { shareWithParent } from "./shared-pages.js";
 import { getReg } from "./registers.js";
-import { type ListsMade, runLists } from "./run-lists.js";
+import { type ListsMade, runLists, runListsAlone } from "./run-lists.js";
 import { collectSeccomp, suspendSeccomp } from "./seccomp.js";
 import { assertUnshared, checkDispatch } from "./sharing.js";
 import { collectPendingSignals, collectSignalActions } from "./signals.js";
@@ -107,10 +107,22 @@ class CollectedProcess implements DumpedProcess {
     this.facts = new ThreadFacts(frozen, dumpPlan().threads);
   }
 
-  /** Has all threads make the calls of the plan. */
-  runLists(): void {
+  /** Where calls are injected, and what is known of its threads: not of zombies. */
+  get place(): { readonly site: InjectionSite; readonly facts: ThreadFacts } | undefined {
+    return this.#site === undefined || this.facts === undefined ? undefined : { site: this.#site, facts: this.facts };
+  }
+
+  /** Has all threads make the calls of the plan; `alone`: what its only thread has made already. */
+  runLists(alone: ListsMade | undefined): void {
     const [leader] = this.frozen.threads;
     if (this.#site === undefined || this.facts === undefined || leader === undefined) return;
+    const ofAlone = alone?.of(leader);
+    if (ofAlone !== undefined) {
+      this.lists = alone;
+      this.#leader = new Injector(leader, this.#site);
+      this.#leader.prepared = ofAlone;
+      return;
+    }
     // A failure leaves a thread on its frame: `close` takes it back.
     this.#leader = new Injector(leader, this.#site);
     this.lists = runLists(this.frozen, dumpPlan(), this.#leader, this.#site, this.facts);
@@ -227,7 +239,7 @@ function collectAll(context: DumpContext, processes: CollectedProcess[], options
   const idMaps = blockers.attempt(() => collectNamespaces(context, own, options.externalMounts)) ?? [];
 
   const live = processes.filter((process) => !process.frozen.isZombie);
-  for (const process of live) process.runLists();
+  runAllLists(live);
   const threadRows = new Map<CollectedProcess, number[]>();
   for (const process of live) {
     collectInnerTask(context, process);
@@ -282,6 +294,16 @@ function collectAll(context: DumpContext, processes: CollectedProcess[], options
   for (const process of live) process.forget();
   // What follows are few and large calls: better on whichever processor is free.
   unpin();
+}
+
+/** Has all threads make the calls of the plan. */
+function runAllLists(live: readonly CollectedProcess[]): void {
+  const places = live.flatMap((process) => {
+    const { place } = process;
+    return place === undefined ? [] : [{ process, frozen: process.frozen, ...place }];
+  });
+  const alone = runListsAlone(dumpPlan(), places);
+  places.forEach(({ process }, index) => process.runLists(alone[index]));
 }
 
 /** Capabilities in a user namespace that is left out: anywhere else they would be others, and more. */

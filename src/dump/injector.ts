@@ -79,17 +79,38 @@ export interface InjectionSite {
   readonly altstack?: { readonly start: bigint; readonly end: bigint };
 }
 
+/** What calls in a thread need: its registers for them, and memory of it. */
+interface Place {
+  readonly xstate: Buffer;
+  readonly area: { readonly start: bigint; readonly saved: Buffer } | undefined;
+  readonly canHeal: boolean;
+  readonly frameAddress: bigint;
+  readonly regs: Buffer;
+}
+
+function findPlace(thread: FrozenThread, site: InjectionSite): Place {
+  const xstate = getRegset(thread.tid, regset.X86_XSTATE);
+  const frameLength = signalFrameLength(xstate);
+  const total = borrowedLength(xstate);
+  const top = findRoom(getReg(thread.regs, "sp") - redZone, total, site);
+  const canHeal = top !== undefined && site.gadgets.returns && site.gadgets.restorer !== 0n;
+  // (x mod 16 = 8) at the frame, as after a call.
+  const frameAddress = top === undefined ? 0n : ((top - BigInt(frameLength)) & ~15n) - 8n;
+  const regs = Buffer.from(thread.regs);
+  setReg(regs, "origAx", -1n);
+  setReg(regs, "flags", getReg(thread.regs, "flags") & ~0x10500n); // no RF, TF, DF
+  if (canHeal) setReg(regs, "sp", frameAddress);
+  const area = top === undefined ? undefined : { start: top - BigInt(total), saved: Buffer.alloc(total) };
+  return { xstate, area, canHeal, frameAddress, regs };
+}
+
 /** Runs system calls in one thread, from `open` to `close`. Calls return −errno like the kernel. */
 export class Injector {
   readonly tid: number;
   readonly #pid: number;
   readonly #thread: FrozenThread;
   readonly #site: InjectionSite;
-  readonly #xstate: Buffer;
-  readonly #area: { start: bigint; saved: Buffer } | undefined;
-  readonly #canHeal: boolean;
-  readonly #frameAddress: bigint;
-  readonly #regs: Buffer;
+  #placed: Place | undefined;
   #isOpen = false;
   #whereabouts: Whereabouts = "trap";
   /** The page of native/addon/inject.h, while it is mapped or may be. */
@@ -102,33 +123,25 @@ export class Injector {
     this.#pid = thread.pid;
     this.tid = thread.tid;
     this.#site = site;
-    this.#xstate = getRegset(thread.tid, regset.X86_XSTATE);
-    const frameLength = signalFrameLength(this.#xstate);
-    const total = borrowedLength(this.#xstate);
-    const top = findRoom(getReg(thread.regs, "sp") - redZone, total, site);
-    this.#canHeal = top !== undefined && site.gadgets.returns && site.gadgets.restorer !== 0n;
-    // (x mod 16 = 8) at the frame, as after a call.
-    this.#frameAddress = top === undefined ? 0n : ((top - BigInt(frameLength)) & ~15n) - 8n;
-    if (top !== undefined) {
-      const start = top - BigInt(total);
-      this.#area = { start, saved: Buffer.alloc(total) };
-    }
-    this.#regs = Buffer.from(thread.regs);
-    setReg(this.#regs, "origAx", -1n);
-    setReg(this.#regs, "flags", getReg(thread.regs, "flags") & ~0x10500n); // no RF, TF, DF
-    if (this.#canHeal) setReg(this.#regs, "sp", this.#frameAddress);
+  }
+
+  /** Found at the first call: a thread that has been asked everything already makes none. */
+  get #place(): Place {
+    return (this.#placed ??= findPlace(this.#thread, this.#site));
   }
 
   /** First address of the scratch area; it belongs to the caller between calls that pass buffers. */
   get scratch(): bigint {
-    if (this.#area === undefined) throw refusal("no-room", `process ${this.#pid}: no writable memory can be borrowed for injected calls`);
-    return this.#area.start;
+    const { area } = this.#place;
+    if (area === undefined) throw refusal("no-room", `process ${this.#pid}: no writable memory can be borrowed for injected calls`);
+    return area.start;
   }
 
   /** The memory in use for calls just now, and what it holds when they are over. */
   get borrowed(): { readonly start: bigint; readonly end: bigint; readonly bytes: Buffer } | undefined {
-    if (!this.#isOpen || this.#area === undefined) return undefined;
-    const { start, saved } = this.#area;
+    const area = this.#isOpen ? this.#place.area : undefined;
+    if (area === undefined) return undefined;
+    const { start, saved } = area;
     return { start, end: start + BigInt(saved.length), bytes: saved };
   }
 
@@ -139,16 +152,17 @@ export class Injector {
 
   /** Whether the thread returns to its old state by itself if crimg dies. */
   get canHeal(): boolean {
-    return this.#canHeal;
+    return this.#place.canHeal;
   }
 
   /** Borrows the memory and puts the thread on the frame. Order matters: at every point the thread can go on. */
   open(): void {
     if (this.#isOpen) return;
     pinTo(this.#pid, this.tid);
-    if (this.#area !== undefined) readMemory(this.#pid, this.#area.start, this.#area.saved);
+    const { area } = this.#place;
+    if (area !== undefined) readMemory(this.#pid, area.start, area.saved);
     this.#isOpen = true;
-    if (this.#canHeal) this.#writeFrame();
+    if (this.#place.canHeal) this.#writeFrame();
     // From here the thread, if it ran, would make this harmless call and return through the frame.
     this.#arm(nr.getpid, []);
     setSigmask(this.tid, allSignals);
@@ -168,7 +182,8 @@ export class Injector {
         this.#toTrap();
         setSigmask(this.tid, this.#thread.sigmask);
         setRegs(this.tid, this.#thread.regs);
-        if (this.#area !== undefined) writeMemory(this.#pid, this.#area.start, this.#area.saved);
+        const { area } = this.#place;
+        if (area !== undefined) writeMemory(this.#pid, area.start, area.saved);
         return;
       } catch (error) {
         if (attempt === 3) throw error;
@@ -224,21 +239,22 @@ export class Injector {
    */
   mapStub(address: bigint): { readonly counter: bigint; readonly top: bigint; readonly home: Buffer } | undefined {
     this.open();
-    if (this.#area === undefined || !this.#canHeal) return undefined;
-    const { start } = this.#area;
+    const { area, canHeal } = this.#place;
+    if (area === undefined || !canHeal) return undefined;
+    const { start } = area;
     // If crimg dies while the page is being mapped, the thread returns into a call of munmap, and from there to its frame.
     const way = start + 1024n;
-    const unmapping = Buffer.from(this.#regs);
+    const unmapping = Buffer.from(this.#place.regs);
     setSyscall(unmapping, this.#site.gadgets.syscall, nr.munmap, [address, pageLength]);
     writeMemory(this.#pid, start, Buffer.alloc(8));
     writeMemory(this.#pid, way, buildPlainFrame(this.#site.gadgets.restorer, unmapping, allSignals));
     this.#stub = address;
-    setReg(this.#regs, "sp", way);
+    setReg(this.#place.regs, "sp", way);
     let result: bigint;
     try {
       result = this.#run(nr.mmap, [address, pageLength, readAndExecute, privateAnonymousThere, -1n, 0n]);
     } finally {
-      setReg(this.#regs, "sp", this.#frameAddress);
+      setReg(this.#place.regs, "sp", this.#place.frameAddress);
     }
     if (result !== address) {
       this.#stub = undefined;
@@ -246,12 +262,12 @@ export class Injector {
     }
     const code = stubCode();
     writeText(this.#pid, this.tid, address, code);
-    const home = Buffer.from(this.#regs);
+    const home = Buffer.from(this.#place.regs);
     setReg(home, "ip", address + BigInt(code.indexOf(wayOut)));
     setReg(home, "sp", start - 256n);
     setReg(home, "bp", address);
     setReg(home, "r13", this.#site.gadgets.syscall);
-    setReg(home, "r14", this.#frameAddress);
+    setReg(home, "r14", this.#place.frameAddress);
     setReg(home, "r15", start);
     setRegs(this.tid, home);
     return { counter: start, top: start, home };
@@ -272,8 +288,8 @@ export class Injector {
   }
 
   #arm(number: number, values: readonly bigint[]): void {
-    setSyscall(this.#regs, this.#site.gadgets.syscall, number, values);
-    setRegs(this.tid, this.#regs);
+    setSyscall(this.#place.regs, this.#site.gadgets.syscall, number, values);
+    setRegs(this.tid, this.#place.regs);
   }
 
   #run(number: number, values: readonly bigint[]): bigint {
@@ -310,17 +326,17 @@ export class Injector {
   #writeFrame(): void {
     const { regs, sigmask } = this.#thread;
     // rt_sigreturn ends restarts: the frame makes an interrupted call again instead.
-    const frame = buildSignalFrame(this.#frameAddress, this.#site.gadgets.restorer, {
+    const frame = buildSignalFrame(this.#place.frameAddress, this.#site.gadgets.restorer, {
       regs: isRestarting(regs) ? rewound(regs, restartNumber(this.#pid, regs)) : regs,
       sigmask,
-      xstate: this.#xstate,
+      xstate: this.#place.xstate,
     });
-    writeMemory(this.#pid, this.#frameAddress, frame);
+    writeMemory(this.#pid, this.#place.frameAddress, frame);
   }
 
   /** Whether a new injector that knows of this idle alternate stack would borrow it instead of the stack. */
   prefersAltstack(altstack: { readonly start: bigint; readonly end: bigint }): boolean {
-    return altstack.end - altstack.start >= BigInt(borrowedLength(this.#xstate));
+    return altstack.end - altstack.start >= BigInt(borrowedLength(this.#place.xstate));
   }
 }
 

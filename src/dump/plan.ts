@@ -5,7 +5,7 @@
  */
 import { emptyTables } from "../gen/tables.js";
 import { PR } from "../linux/prctl.js";
-import type { InjectedList } from "../native/index.js";
+import { InjectedList } from "../native/index.js";
 import { statesOfMm, statesOfTask, statesOfThread } from "../state/states.js";
 import { askKeyrings, askThreadKeyring } from "./keyrings.js";
 import { listsOf, QuestionRecorder } from "./questions.js";
@@ -21,6 +21,8 @@ export interface DumpPlan {
   readonly calls: readonly InjectedList[];
   /** Called by the first one. */
   readonly firstCalls: readonly InjectedList[];
+  /** The same in one list, for a process that has no other thread. */
+  readonly aloneCalls: InjectedList;
 }
 
 /** What one thread is asked. */
@@ -53,6 +55,11 @@ export function dumpPlan(): DumpPlan {
   const [ofThread, ofProcess] = [new QuestionRecorder(), new QuestionRecorder()];
   askThread(ofThread);
   askProcess(ofProcess);
-  plan = { threads: new ThreadQuestions(ofThread), calls: listsOf(ofThread.inner), firstCalls: listsOf(ofProcess.inner) };
+  plan = {
+    threads: new ThreadQuestions(ofThread),
+    calls: listsOf(ofThread.inner),
+    firstCalls: listsOf(ofProcess.inner),
+    aloneCalls: new InjectedList(ofProcess.inner),
+  };
   return plan;
 }

@@ -4,6 +4,7 @@
  * that the process ignores, no room for a page), nothing is prepared, and each call is injected when it is asked for.
  */
 import {
+  type AloneProcess,
   failed,
   type InjectedAnswers,
   type InjectedList,
@@ -17,7 +18,7 @@ import type { FrozenProcess, FrozenThread } from "./freeze.js";
 import type { MappedRange } from "./gadgets.js";
 import type { InjectionSite, Injector } from "./injector.js";
 import { drivesFrom } from "./pin.js";
-import { PreparedCalls } from "./prepared-calls.js";
+import { type MadeLists, PreparedCalls } from "./prepared-calls.js";
 import type { StatusFields } from "./procfs.js";
 import { isRestarting } from "./registers.js";
 import { restartNumber } from "./restart.js";
@@ -42,11 +43,12 @@ export class ListsMade {
   constructor(
     private readonly process: FrozenProcess,
     private readonly plan: DumpPlan,
-    first: readonly InjectedAnswers[],
+    private readonly first: MadeLists,
+    private readonly firstRow: number,
     others: readonly InjectedAnswers[],
     private readonly rows: ReadonlyMap<number, number>,
   ) {
-    this.#first = first.length === 0 ? undefined : new PreparedCalls({ lists: plan.firstCalls, answers: first }, 0);
+    this.#first = first.answers.length === 0 ? undefined : new PreparedCalls(first, firstRow);
     this.#others = others;
   }
 
@@ -58,16 +60,17 @@ export class ListsMade {
     return new PreparedCalls({ lists: this.plan.calls, answers: this.#others }, row);
   }
 
-  /** Extended state of a thread other than the first, without zeros at its end; undefined if it was not taken. */
+  /** Extended state of a thread, without zeros at its end; undefined if it was not taken. */
   xstate({ tid }: Pick<FrozenThread, "tid">): Buffer | undefined {
+    if (tid === this.process.pid) return this.first.answers[0]?.xstate(this.firstRow);
     const row = this.rows.get(tid);
     return row === undefined ? undefined : this.#others[0]?.xstate(row);
   }
 }
 
 /** The first signal that stops a thread without consequences, should crimg die. */
-function stopSignal(pid: number, status: StatusFields | undefined): number | undefined {
-  if (status === undefined || peekSiginfo(pid, true).length > 0) return undefined;
+function stopSignal(status: StatusFields | undefined): number | undefined {
+  if (status === undefined) return undefined;
   const caught = BigInt(`0x${status.get("SigCgt") ?? "0"}`);
   return ignoredSignals.find((signal) => (caught & (1n << BigInt(signal - 1))) === 0n);
 }
@@ -83,17 +86,61 @@ interface Rows {
   readonly stops: Buffer;
 }
 
+/** The call that a restart_syscall of a thread continues; −1 if it is in none. */
+function restartedBy({ pid, regs }: FrozenThread): number {
+  const isContinued = regs.readBigUInt64LE(120) === restartSyscall && isRestarting(regs);
+  return (isContinued ? restartNumber(pid, regs) : undefined) ?? -1;
+}
+
 /** Threads in the order of their processors, with what is known of each. */
 function rowsOf(threads: readonly FrozenThread[], facts: ThreadFacts | undefined): Rows {
   const stops = Buffer.alloc(threads.length * stopRow.length);
   const rows = threads.map((thread, row) => {
     thread.regs.copy(stops, row * stopRow.length + stopRow.regs);
     stops.writeBigUInt64LE(thread.sigmask, row * stopRow.length + stopRow.sigmask);
-    const isContinued = thread.regs.readBigUInt64LE(120) === restartSyscall && isRestarting(thread.regs);
-    const restarted = (isContinued ? restartNumber(thread.pid, thread.regs) : undefined) ?? -1;
-    return [row, thread.tid, restarted, facts?.processorOf(thread) ?? -1] as const;
+    return [row, thread.tid, restartedBy(thread), facts?.processorOf(thread) ?? -1] as const;
   });
   return { orders: Int32Array.from(rows.sort((a, b) => a[3] - b[3]).flat()), stops };
+}
+
+/** What the only thread of a process needs to make its calls; undefined if there are others, or it cannot. */
+function aloneProcess(process: FrozenProcess, { gadgets, ranges, writable }: InjectionSite, facts: ThreadFacts): AloneProcess | undefined {
+  const [first, ...others] = process.threads;
+  const address = freePage(ranges);
+  if (first === undefined || others.length > 0 || address === undefined || !gadgets.returns || gadgets.restorer === 0n) return undefined;
+  const signal = stopSignal(facts.of(first)?.status);
+  if (signal === undefined) return undefined;
+  const { syscall, restorer } = gadgets;
+  const { pid, regs, sigmask } = first;
+  return { pid, syscall, restorer, stub: address, signal, ranges: writable, regs, sigmask, restarted: restartedBy(first) };
+}
+
+/**
+ * Runs the list of the plan in all processes that have only one thread, at the same time. What of them could not make it here
+ * is left to `runLists`: undefined.
+ */
+export function runListsAlone(
+  plan: DumpPlan,
+  processes: readonly { readonly frozen: FrozenProcess; readonly site: InjectionSite; readonly facts: ThreadFacts }[],
+): (ListsMade | undefined)[] {
+  const asked = processes.map(({ frozen, site, facts }) => aloneProcess(frozen, site, facts));
+  const made = plan.aloneCalls.injectAlone(asked.filter((one) => one !== undefined));
+  // All signals are noted before anything can fail.
+  let next = 0;
+  const answered = processes.map(({ frozen }, index) => {
+    const one = asked[index] === undefined ? undefined : made[next++];
+    if (one !== undefined) frozen.threads[0]?.owedSignals.push(...one.answers.owed(one.row));
+    return one;
+  });
+  return answered.map((one, index) => {
+    const frozen = processes[index]?.frozen;
+    const thread = frozen?.threads[0];
+    if (one === undefined || frozen === undefined || thread === undefined) return undefined;
+    const status = one.answers.status(one.row);
+    if (one.answers.isOnItsWay(one.row)) throw new SysError("calls in a thread", -status, `thread ${thread.tid}`);
+    if (!isGood(status, thread)) return undefined;
+    return new ListsMade(frozen, plan, { lists: [plan.aloneCalls], answers: [one.answers] }, one.row, [], new Map());
+  });
 }
 
 /** Runs the lists of the plan in all threads of a process. `leader` runs calls in the first of them, and none yet. */
@@ -105,9 +152,11 @@ export function runLists(
   facts: ThreadFacts,
 ): ListsMade | undefined {
   const [first, ...others] = process.threads;
-  const signal = first === undefined ? undefined : stopSignal(process.pid, facts.of(first)?.status);
+  const signal = first === undefined ? undefined : stopSignal(facts.of(first)?.status);
   const address = freePage(ranges);
   if (first === undefined || signal === undefined || address === undefined || !leader.canHeal) return undefined;
+  // It would come as soon as the mask is another.
+  if (peekSiginfo(process.pid, true).length > 0) return undefined;
   const mapped = leader.mapStub(address);
   if (mapped === undefined) return undefined;
   drivesFrom();
@@ -146,7 +195,8 @@ export function runLists(
     }
   }
   leader.unmapStub();
-  return new ListsMade(process, plan, isFirstDone ? ofFirst : [], ofOthers, new Map(others.map(({ tid }, row) => [tid, row])));
+  const made = { lists: plan.firstCalls, answers: isFirstDone ? ofFirst : [] };
+  return new ListsMade(process, plan, made, 0, ofOthers, new Map(others.map(({ tid }, row) => [tid, row])));
 }
 
 /** Whether a thread has made its calls; false if it cannot here. */

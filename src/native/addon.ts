@@ -58,6 +58,16 @@ export interface Addon {
   startTrainee(): number;
   endTrainee(pid: number): void;
   pauseCounting(isPaused: boolean): void;
+  injectAlone(
+    all: BigInt64Array,
+    list: BigInt64Array,
+    ins: Uint8Array,
+    ranges: BigInt64Array,
+    processes: BigInt64Array,
+    stops: Uint8Array,
+    out: Uint8Array,
+    arena: Uint8Array,
+  ): number;
   setFault(nth: number, errno: number): void;
   callCount(): number;
 }

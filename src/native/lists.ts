@@ -386,6 +386,46 @@ export class InjectedList {
     }
   }
 
+  /** Has the threads of processes that have one each make the calls, all at the same time. Answers by row; a row for each. */
+  injectAlone(processes: readonly AloneProcess[]): { readonly answers: InjectedAnswers; readonly row: number }[] {
+    const all: { answers: InjectedAnswers; row: number }[] = [];
+    for (let at = 0; at < processes.length; at += mostAlone) {
+      const part = processes.slice(at, at + mostAlone);
+      const answers = this.#injectPart(part);
+      part.forEach((_, row) => all.push({ answers, row }));
+    }
+    return all;
+  }
+
+  #injectPart(processes: readonly AloneProcess[]): InjectedAnswers {
+    const common = new BigInt64Array(38);
+    [common[6], common[7]] = [BigInt(this.calls.length), BigInt(this.#stored)];
+    const words = new BigInt64Array(processes.length * wordsOfAlone);
+    const ranges = new BigInt64Array(
+      Math.max(
+        processes.reduce((sum, one) => sum + one.ranges.length, 0),
+        2,
+      ),
+    );
+    const stops = Buffer.alloc(processes.length * stopRow.length);
+    let rangeAt = 0;
+    processes.forEach((one, row) => {
+      const place = [BigInt(one.pid), BigInt.asIntN(64, one.syscall), BigInt.asIntN(64, one.restorer), one.stub, BigInt(one.signal)];
+      words.set([...place, BigInt(rangeAt), BigInt(one.ranges.length >> 1), BigInt(one.restarted)], row * wordsOfAlone);
+      ranges.set(one.ranges, rangeAt * 2);
+      rangeAt += one.ranges.length >> 1;
+      stops.set(one.regs, row * stopRow.length + stopRow.regs);
+      stops.writeBigUInt64LE(one.sigmask, row * stopRow.length + stopRow.sigmask);
+    });
+    const stride = 64 + this.calls.length * 8 + this.#stored;
+    const out = Buffer.alloc(processes.length * stride);
+    const arena = new XstateArena(processes.length);
+    arena.used = addon().injectAlone(common, this.#words, this.#in, ranges, words, stops, out, arena.bytes);
+    const answers = new InjectedAnswers(out, stride, this.calls.length, this.#rooms, arena);
+    if (isLogged()) this.#log(answers, Int32Array.from(processes.flatMap((_, row) => [row, 0, 0, 0])));
+    return answers;
+  }
+
   /** Has threads make the calls. `orders`: row in `stops` and in the answers, tid, call that a restart continues (−1), processor. */
   inject(where: InjectionPlace, orders: Int32Array, stops: Buffer, arena: XstateArena): InjectedAnswers {
     const process = new BigInt64Array(38);
@@ -411,6 +451,19 @@ export class InjectedList {
     return answers;
   }
 }
+
+/** A process with one thread that lists are run in. The words of native/addon/inject-alone.h. */
+export interface AloneProcess extends Pick<InjectionPlace, "pid" | "syscall" | "restorer" | "stub" | "signal" | "ranges"> {
+  /** Registers and signal mask of its thread. */
+  readonly regs: Uint8Array;
+  readonly sigmask: bigint;
+  /** What a restart_syscall continues; −1 if it is in none. */
+  readonly restarted: number;
+}
+
+/** At most that many processes at a time. */
+const mostAlone = 64;
+const wordsOfAlone = 12;
 
 /** Where in a process lists are run. */
 export interface InjectionPlace {
@@ -470,7 +523,7 @@ export class InjectedAnswers {
     return Array.from({ length: 64 }, (_, index) => index + 1).filter((signal) => (mask >> BigInt(signal - 1)) & 1n);
   }
 
-  /** Whether the thread could not be stopped again. */
+  /** Whether the thread could not be stopped again, or not be put back: it goes back by itself when it is let go. */
   isOnItsWay(row: number): boolean {
     return this.out.readBigInt64LE(row * this.stride + 32) !== 0n;
   }
