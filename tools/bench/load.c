@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // usage: load KIND COUNT CLOCKFILE
-// `load warm MIB` uses that much memory for a moment: see settle() of measure.ts. All others:
+// `load warm MIB` uses that much memory for a moment: see settle() of measure.ts. `load exec FILE COMMAND…` becomes the command,
+// and says in FILE when, by CLOCK_REALTIME in nanoseconds. All others:
 // Has COUNT MiB of memory, threads, mappings, descriptors or processes (KIND: pages threads mappings descriptors processes) and
 // rests, but for its first thread. That one says every 100 µs in CLOCKFILE that it runs: word 0 is CLOCK_REALTIME (which no
 // time namespace shifts) in nanoseconds, word 1 the same when it ran for the first time after a gap of 2 ms or more, word 2
@@ -110,10 +111,26 @@ static uint64_t now(void)
     return time.tv_sec * 1000000000ull + time.tv_nsec;
 }
 
+static int become(const char *file, char **command)
+{
+    uint64_t begin;
+    int fd = open(file, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return 1;
+    begin = now();
+    if (write(fd, &begin, sizeof begin) != sizeof begin)
+        return 1;
+    close(fd);
+    execvp(command[0], command);
+    return 127;
+}
+
 int main(int argc, char **argv)
 {
     if (argc == 3 && !strcmp(argv[1], "warm"))
         return warm(strtoul(argv[2], NULL, 10));
+    if (argc > 3 && !strcmp(argv[1], "exec"))
+        return become(argv[2], argv + 3);
     if (argc < 4)
         return 2;
     close_range(3, ~0U, 0); // what a shell or a build system leaked to us is not ours to keep

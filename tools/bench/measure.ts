@@ -50,8 +50,6 @@ export type Figures = Readonly<Record<Measure, number>>;
 
 const now = (): number => Number(process.hrtime.bigint()) / 1e6;
 const pause = (ms: number): Promise<void> => new Promise((resume) => setTimeout(resume, ms));
-/** CLOCK_REALTIME, nanoseconds, to a microsecond. */
-const realtime = (): bigint => BigInt(Math.round((performance.timeOrigin + performance.now()) * 1000)) * 1000n;
 
 /** Words of the file that the program writes to. */
 function clockWord(file: string, index: number): bigint {
@@ -144,19 +142,6 @@ function emptied(folder: string): string {
   return folder;
 }
 
-/** Milliseconds until the program runs; `stop` ends what waits for it. */
-async function resumed([command, ...args]: Command, clock: string): Promise<{ readonly ms: number; stop(): void }> {
-  const begin = realtime();
-  const child = spawn(command, args, { stdio: "ignore", detached: true });
-  child.once("exit", () => undefined);
-  await until("the program runs again", () => clockWord(clock, 1) > begin);
-  const ms = Number(clockWord(clock, 1) - begin) / 1e6;
-  const stop = (): void => {
-    if (child.pid !== undefined && child.exitCode === null && child.signalCode === null) process.kill(child.pid, "SIGTERM");
-  };
-  return { ms, stop };
-}
-
 /** Where a turn takes place. */
 export interface Site {
   /** tools/bench/load.c, compiled. */
@@ -165,13 +150,27 @@ export interface Site {
   readonly directory: string;
 }
 
+/**
+ * Milliseconds from execve to where the program runs; `stop` ends what waits for it. What it takes this process to fork,
+ * 1 to 3 ms, belongs to nobody.
+ */
+async function resumed(command: Command, clock: string, { loader, directory }: Site): Promise<{ readonly ms: number; stop(): void }> {
+  const started = join(directory, "started");
+  rmSync(started, { force: true });
+  const child = spawn(loader, ["exec", started, ...command], { stdio: "ignore", detached: true });
+  child.once("exit", () => undefined);
+  const begin = (): bigint => clockWord(started, 0);
+  await until("the program runs again", () => begin() !== 0n && clockWord(clock, 1) > begin());
+  const ms = Number(clockWord(clock, 1) - begin()) / 1e6;
+  const stop = (): void => {
+    if (child.pid !== undefined && child.exitCode === null && child.signalCode === null) process.kill(child.pid, "SIGTERM");
+  };
+  return { ms, stop };
+}
+
 /** A turn of one engine. `program` makes the load, its last word follows. */
-export async function measure(
-  engine: Engine,
-  { kind, count }: Load,
-  [program, ...args]: Command,
-  { loader, directory }: Site,
-): Promise<Figures> {
+export async function measure(engine: Engine, { kind, count }: Load, [program, ...args]: Command, site: Site): Promise<Figures> {
+  const { loader, directory } = site;
   const large = kind === "pages" || kind === "heap" ? count : 0;
   const [folder, clock] = [join(directory, engine.name), join(directory, "clock")];
   emptied(folder);
@@ -196,7 +195,7 @@ export async function measure(
     }
     await end(pid);
     settle(loader, large);
-    const eager = await resumed(engine.resume(folder), clock);
+    const eager = await resumed(engine.resume(folder), clock, site);
     let [killing, lazy] = [Number.NaN, Number.NaN];
     if (kind === "pages") {
       // Of the resumed program: that of before has shared its pages with a fork.
@@ -206,7 +205,7 @@ export async function measure(
       if (engine.resumeLazily !== undefined) {
         await end(pid);
         settle(loader, large);
-        const later = await resumed(engine.resumeLazily(folder), clock);
+        const later = await resumed(engine.resumeLazily(folder), clock, site);
         lazy = later.ms;
         later.stop();
       }

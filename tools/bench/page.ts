@@ -101,7 +101,7 @@ export function pageOf(results: readonly Result[], machine: string): string {
     "",
     "Written by `npm run bench` with `CRIU_BIN`: its own load programs (`tools/bench/load.c`) are dumped with `--leave-running` by crimg",
     "and by CRIU v4.2 in turn, in one run, after a turn that is not counted, and resumed from the image. Figures are medians. *Frozen* is",
-    "what each tool says of itself (`frozenMs` of `--json`, `stats-dump`); *resume* is from the start of the command until the",
+    "what each tool says of itself (`frozenMs` of `--json`, `stats-dump`); *resume* is from execve until the",
     "program runs, which it says by the clock of the machine. Ratios are what to quote: times mean little on another machine.",
     "",
     machine,
