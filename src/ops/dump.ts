@@ -17,6 +17,7 @@ import { collectDescriptors } from "../dump/fds/collect.js";
 import { makeRoomForCopies } from "../dump/fds/room.js";
 import { disownChildren } from "../dump/disown.js";
 import { FrozenTree } from "../dump/freeze.js";
+import { makeHugePages } from "../dump/huge-pages.js";
 import { lookAhead } from "../dump/look-ahead.js";
 import { dumpPlan } from "../dump/plan.js";
 import { processExists, procPath, readStat } from "../dump/procfs.js";
@@ -123,6 +124,7 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
     devices = await takeDevices(pid, options, () => guard.check("dump"));
     dumpPlan();
     makeRoomForCopies(pid);
+    if (options.hugePages === true) makeHugePages(pid, { isTree: options.isTree, check: () => guard.check("dump") });
     await warmUp({ isDetached: options.after === "leave-running", mayFork: options.fork !== false });
     const { frozenAt, tree, ...frozen } = await freeze(pid, ignored, options, () => guard.check("dump"));
     let collection: Collection | undefined = frozen.collection;

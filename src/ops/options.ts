@@ -51,6 +51,8 @@ export interface DumpOptions extends ExternalOptions {
    * stands still until its memory is written.
    */
   readonly fork?: boolean;
+  /** The memory of the tree is made huge pages before it is frozen, so that it is frozen for less time. */
+  readonly hugePages?: boolean;
   /** An earlier image of the same tree: pages that it has are not stored again. */
   readonly parent?: string;
   /** Store clean file pages too. */

@@ -42,6 +42,7 @@ function resumed(t: TestContext, image: string): ChildProcess {
 
 for (const { options, text } of [
   { options: [], text: /1 forks keep what they can, and [1-9]\d* bytes are copied[\s\S]*the tree runs on[\s\S]*written/ },
+  { options: ["--huge-pages"], text: /made \d+ MiB huge pages[\s\S]*froze[\s\S]*1 forks keep what they can[\s\S]*written/ },
   { options: ["--no-fork"], text: /0 forks keep what they can, and [1-9]\d* bytes are copied[\s\S]*the tree runs on[\s\S]*written/ },
 ]) {
   test(`a program that changes all its memory all the time: ${options.join() || "forked"}`, { timeout: 180_000 }, async (t) => {
@@ -91,4 +92,32 @@ test("every format has a snapshot", { timeout: 180_000 }, async (t) => {
     assert.equal(crimg("validate", output).status, 0);
   }
   await moreTicks(log, 3);
+});
+
+/** Words of one mapping in smaps, in bytes. */
+function memoryAt(pid: number, address: string): ReadonlyMap<string, number> {
+  const [, text = ""] = readFileSync(`/proc/${pid}/smaps`, "latin1").split(new RegExp(`^${address}-.*$`, "m"));
+  const words = [...(text.split(/^[0-9a-f]+-/m)[0] ?? "").matchAll(/^(\w+): +(\d+) kB$/gm)];
+  return new Map(words.map(([, name = "", number = ""]) => [name, Number(number) * 1024]));
+}
+
+test("--huge-pages takes no more memory, and leaves small what shall be", { timeout: 60_000 }, async (t) => {
+  const directory = temporaryDirectory(t);
+  const list = join(directory, "list");
+  const { pid } = start(t, compile("huge-pages.c", directory), [list]);
+  await until("it rests", () => existsSync(list) && readFileSync(list, "latin1").endsWith("\n"));
+  const areas = readFileSync(list, "latin1").trim().split(" ");
+  const before = areas.map((address) => memoryAt(pid, address));
+  const { status, stderr } = crimg("dump", String(pid), "-o", join(directory, "image.elf"), "--leave-running", "--huge-pages", "-v");
+  assert.equal(status, 0, stderr);
+  const after = areas.map((address) => memoryAt(pid, address));
+  assert.deepEqual(
+    after.map((words) => words.get("Rss")),
+    before.map((words) => words.get("Rss")),
+  );
+  const huge = (all: readonly ReadonlyMap<string, number>[]): (number | undefined)[] => all.map((words) => words.get("AnonHugePages"));
+  // How many there are is the machine's business.
+  const [made = 0, ...others] = huge(after);
+  assert.ok(made > 0, stderr);
+  assert.deepEqual(others, huge(before).slice(1));
 });

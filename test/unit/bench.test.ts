@@ -8,7 +8,7 @@ import { loadsOf, targets } from "../../tools/bench/rows.js";
 
 const none = Number.NaN;
 const figures = (frozen: number, dump: number) => ({
-  ...{ frozen, dump, cpu: dump, killing: none, resume: 10, lazy: none, peak: 100, image: 1, packed: none, packedImage: none },
+  ...{ frozen, smooth: none, dump, cpu: dump, killing: none, resume: 10, lazy: none, peak: 100, image: 1, packed: none, packedImage: none },
 });
 const results: Result[] = [250, 1000].map((count) => ({
   load: { kind: "threads", count },

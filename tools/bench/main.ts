@@ -59,7 +59,7 @@ function hasRoomFor({ kind, count }: Load): boolean {
   if (kind !== "pages" && kind !== "heap") return true;
   const { bavail, bsize } = statfsSync(tmpdir());
   const bytes = count * 2 ** 20;
-  return bavail * bsize > 4 * bytes && freemem() > 2.5 * bytes;
+  return bavail * bsize > 4 * bytes && freemem() > 3.5 * bytes;
 }
 
 /** Loads by the words of the command line: `threads`, `pages:1024`. */

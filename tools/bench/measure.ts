@@ -22,6 +22,8 @@ export interface Engine {
   /** Milliseconds frozen, from what the dump left or said. */
   frozen(folder: string, said: string): number;
   resume(folder: string): Command;
+  /** A dump before which the program's memory is made huge pages. */
+  smooth?(pid: number, folder: string): Command;
   /** A dump that compresses pages. */
   packed?(pid: number, folder: string): Command;
   /** A resume that does not wait for memory. */
@@ -35,6 +37,7 @@ export const crimgEngine = (crimg: string): Engine => ({
   frozen: (_folder, said) => (JSON.parse(said) as { frozenMs: number }).frozenMs,
   resume: (folder) => [join(folder, "image.elf")],
   packed: (pid, folder) => [crimg, "dump", String(pid), "--leave-running", "--compress", "lz4", "-o", join(folder, "image.elf")],
+  smooth: (pid, folder) => [crimg, "dump", String(pid), "--leave-running", "--huge-pages", "--json", "-o", join(folder, "image.elf")],
   resumeLazily: (folder) => [join(folder, "image.elf"), "--lazy"],
 });
 
@@ -186,6 +189,13 @@ export async function measure(engine: Engine, { kind, count }: Load, [program, .
     const { ms: dump, cpu, peak, said } = await timed(engine.dump(pid, folder));
     const frozen = engine.frozen(folder, said);
     const image = sizeOf(folder);
+    let smooth = Number.NaN;
+    if (kind === "pages" && engine.smooth !== undefined) {
+      emptied(folder);
+      // For the image, and for the huge pages.
+      settle(loader, 2 * large);
+      smooth = engine.frozen(folder, (await timed(engine.smooth(pid, folder))).said);
+    }
     let [packed, packedImage] = [Number.NaN, Number.NaN];
     if (kind === "heap" && engine.packed !== undefined) {
       emptied(folder);
@@ -213,7 +223,7 @@ export async function measure(engine: Engine, { kind, count }: Load, [program, .
     eager.stop();
     await end(pid);
     const resume = eager.ms;
-    return { frozen, dump, cpu, killing, resume, lazy, peak, image, packed, packedImage };
+    return { frozen, smooth, dump, cpu, killing, resume, lazy, peak, image, packed, packedImage };
   } finally {
     await end(pid);
     rmSync(folder, { recursive: true, force: true });

@@ -12,6 +12,7 @@ export interface Result {
 
 const wordsOf: Readonly<Record<Measure, string>> = {
   frozen: "frozen",
+  smooth: "frozen with --huge-pages",
   dump: "whole dump",
   cpu: "processors' time of the dump",
   killing: "dump that ends the program",

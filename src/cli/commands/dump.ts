@@ -36,6 +36,10 @@ export const command = defineCommand({
       type: "boolean",
       describe: "With --leave-running: keep no copy of the memory by a fork; the tree stands still until its memory is written",
     },
+    hugePages: {
+      type: "boolean",
+      describe: "First make huge pages of the tree's memory, while it runs: it is then frozen for less time, and a dump takes longer",
+    },
     tree: { type: "boolean", describe: "With descendants (the default)" },
     noTree: { type: "boolean", describe: "Only this process, without its descendants" },
     force: { type: "boolean", alias: "f", describe: "Replace FILE if it exists" },
@@ -88,6 +92,7 @@ export const command = defineCommand({
         force: args.force,
         sync: args.sync,
         fork: !args.noFork,
+        hugePages: args.hugePages,
         ...(args.parent === undefined ? {} : { parent: args.parent }),
         bundle: args.bundle,
         rehearse: args.rehearse,
