@@ -154,6 +154,7 @@ async function writeOn(whole: Checkpoint, output: Output, options: WriteOptions,
     throw error;
   }
   const runs = await storing;
+  for (const source of checkpoint.sources) source.release?.();
   if (runs.end !== Number(firstPage + storedLength(plan))) guess = undefined;
   const tail = guess ?? tailOf(checkpoint, extentsOf(checkpoint, storedParts(checkpoint, plan, runs)));
   const { chunks } = tail;

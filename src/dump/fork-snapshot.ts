@@ -87,6 +87,11 @@ class HeldProcess {
     }
   }
 
+  /** Has it begin to end, which takes long where it has many mappings. `end` sees it through. */
+  kill(): void {
+    if (!this.#isGone) tryKill(this.pid, SIGKILL);
+  }
+
   /** Ends it, as far as crimg is concerned: whose child it is has to look. */
   end(): void {
     if (this.#isGone) return;
@@ -109,6 +114,8 @@ export interface Snapshot {
   readonly overlay: Overlay | undefined;
   /** Leaves the session and the descriptor table of the program. May be called when the program runs again. */
   settle(): void;
+  /** Has it begin to end: its memory is of no use any more. */
+  kill(): void;
   /** Ends it. */
   end(): void;
 }
@@ -159,6 +166,7 @@ export function forkSnapshot(process: DumpedProcess): Snapshot {
       held.call("close_range", 0, lastFd, CLOSE_RANGE_UNSHARE);
       held.call("setsid");
     },
+    kill: () => held.kill(),
     end: () => held.end(),
   };
 }

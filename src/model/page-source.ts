@@ -52,6 +52,8 @@ export interface PageSource {
   direct?(): DirectReading | undefined;
   /** The parts of a range that are not holes, ascending; absent: there are none, or nobody knows. */
   dataRanges?(position: bigint, length: bigint): readonly ByteRange[];
+  /** Says that no page will be read any more: what keeps them only for this may begin to end. */
+  release?(): void;
   /** Releases descriptors. The source is unusable afterwards. */
   close(): void;
 }

@@ -72,7 +72,14 @@ export async function detach({ context, checkpoint }: Collection, options: Snaps
       return undefined;
     }
     const sources: PageSource[] = [...checkpoint.sources];
-    for (const [source, { pid, overlay }] of forks) sources[source] = new ProcessPageSource(pid, () => overlay);
+    for (const [source, fork] of forks) {
+      sources[source] = new ProcessPageSource(
+        fork.pid,
+        () => fork.overlay,
+        false,
+        () => fork.kill(),
+      );
+    }
     const copies = copied.length === 0 ? [] : await copy(checkpoint, copied, options, sources);
     logStep(() => `of the tree's memory, ${forks.size} forks keep what they can, and ${bytes} bytes are copied`);
     const extents = [...kept, ...copies].sort((a, b) => a.row - b.row || (a.extent.address < b.extent.address ? -1 : 1));

@@ -27,11 +27,15 @@ export class ProcessPageSource implements PageSource {
   #memFd = -1;
   #buffer: Buffer | undefined;
 
-  /** @param mayPin the process has (almost) all its pages for itself */
+  /**
+   * @param mayPin the process has (almost) all its pages for itself
+   * @param whenRead called when no page will be read any more
+   */
   constructor(
     pid: number,
     overlay: () => Overlay | undefined = () => undefined,
     private readonly mayPin = false,
+    private readonly whenRead: () => void = () => undefined,
   ) {
     this.pid = pid;
     this.#overlay = overlay;
@@ -97,6 +101,10 @@ export class ProcessPageSource implements PageSource {
     this.read(position, chunk);
     pwriteFully(fd, chunk, target);
     return BigInt(chunk.length);
+  }
+
+  release(): void {
+    this.whenRead();
   }
 
   close(): void {
