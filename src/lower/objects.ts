@@ -32,6 +32,15 @@ const hugeFillAt = 0x6000_0000_0000n;
 export const maxTransfer = 0x4000_0000n;
 const stillThere = "put the file back, or resume where it is; `crimg dump --bundle` makes images that need no other file";
 
+export const slotNameOf = ({ path }: ObjectRow): string => `fd of ${path}`;
+
+/** The message of opening something by its name. */
+export const openingOf = ({ path }: ObjectRow, purpose: string): string => `open ${path} ${purpose}`;
+
+/** Whether opening an object is nothing but opening its name. */
+export const isOpenedByName = (object: ObjectRow): boolean =>
+  object.kind === "file" && object.linkTarget === "" && object.bundled === 0 && object.isEnded === 0;
+
 export interface OpenOptions {
   /** open(2) flags. */
   readonly flags: number;
@@ -224,7 +233,7 @@ export class ObjectOpener {
 
   #openNamed(object: ObjectRow, { flags, purpose, mustBeUnchanged }: OpenOptions): Slot {
     const b = this.#builder;
-    const fd = b.slot(`fd of ${object.path}`);
+    const fd = b.slot(slotNameOf(object));
     if (object.kind === "file" && object.linkTarget !== "") {
       this.#openUnderOldName(fd, object, flags, purpose);
       if (mustBeUnchanged) this.checks.checkMapped(fd, object, purpose);
@@ -232,7 +241,7 @@ export class ObjectOpener {
     }
     b.syscall("openat", [AT.fdcwd, b.string(object.path), flags | O.cloexec | O.noctty, 0], {
       store: this.#lowSlot,
-      message: `open ${object.path} ${purpose}`,
+      message: openingOf(object, purpose),
       hint: object.kind === "file" ? stillThere : undefined,
     });
     this.#raise(fd);

@@ -37,8 +37,23 @@ export interface LayoutNumbers {
 /** What an argument is to be raised by. */
 type Raise = "zeroed" | "pid" | "ending_pid" | "hole_size";
 
+const raiseKinds = ["zeroed", "pid", "ending_pid", "hole_size"] as const satisfies readonly Raise[];
+
 /** What a text has in place of an offset if there is none. */
 const noText = 0;
+
+/** Ops that are added again and again: see `stampOf`. */
+export interface OpStamp {
+  /** As they are stored; targets count from the first of them. */
+  readonly words: Uint32Array;
+  /** Words that are targets. */
+  readonly targets: readonly number[];
+  /** Words that name the slot. */
+  readonly slots: readonly number[];
+  readonly raises: readonly { readonly by: Raise; readonly at: number }[];
+  /** The word that is the message. */
+  readonly messageAt: number;
+}
 
 export class OpStore {
   readonly #chunks: Uint32Array[] = [];
@@ -93,6 +108,65 @@ export class OpStore {
     words[at + word.texts] = this.#subjectAt(subject);
     if (message !== undefined && message !== "") words[at + word.texts + 1] = this.textAt(message);
     if (hint !== undefined && hint !== "") words[at + word.texts + 2] = this.textAt(hint);
+  }
+
+  /**
+   * The ops from `first` on, to be added again (`put`) with another slot in place of `slot`, and where one has `message` with
+   * another of these. Undefined where none has, or a jump of theirs leads elsewhere.
+   */
+  stampOf(first: number, slot: Slot, message: string): OpStamp | undefined {
+    const count = this.#length - first;
+    const inChunk = first % opsOfChunk;
+    if (count <= 0 || first === 0 || inChunk + count > opsOfChunk) return undefined;
+    const words = this.#chunk.slice(inChunk * wordsOfOp, (inChunk + count) * wordsOfOp);
+    const text = this.textAt(message);
+    const messages = Array.from({ length: count }, (_, op) => op * wordsOfOp + word.texts + 1).filter((at) => words[at] === text);
+    const [messageAt] = messages;
+    if (messageAt === undefined || messages.length > 1) return undefined;
+    const targets: number[] = [];
+    for (const { op, label } of this.#targets.slice(-count)) {
+      if (op < first) continue;
+      if (label.position === undefined) return undefined;
+      words[(op - first) * wordsOfOp + word.target] = label.position;
+    }
+    const slots: number[] = [];
+    for (let op = 0; op < count; op++) {
+      const at = op * wordsOfOp;
+      const target = words[at + word.target] as number;
+      if (target !== 0) {
+        if (target < first || target > this.#length) return undefined;
+        targets.push(at + word.target);
+        words[at + word.target] = target - first;
+      }
+      if (words[at + word.store] === slot.index) slots.push(at + word.store);
+      for (let index = 0; index < 6; index++) {
+        const mode = ((words[at + word.modes + (index >> 2)] as number) >> ((index & 3) * 8)) & 0xff;
+        const place = at + word.args + index * 2;
+        if ((mode === modes.slot || mode === modes.slot_address) && words[place] === slot.index) slots.push(place);
+      }
+    }
+    const start = first * wordsOfOp;
+    const raises = raiseKinds.flatMap((by) => this.#raises[by].filter((at) => at >= start).map((at) => ({ by, at: at - start })));
+    return { words, targets, slots, raises, messageAt };
+  }
+
+  /** Whether there is room for a stamp in the chunk; where there is none, its ops are added one by one. */
+  fits({ words }: OpStamp): boolean {
+    const inChunk = this.#length % opsOfChunk;
+    return inChunk !== 0 && inChunk * wordsOfOp + words.length <= wordsOfChunk;
+  }
+
+  /** Adds the ops of a stamp that fits again. */
+  put({ words, targets, slots, raises, messageAt }: OpStamp, slot: Slot, message: string): void {
+    const first = this.#length;
+    const start = (first % opsOfChunk) * wordsOfOp;
+    const chunk = this.#chunk;
+    chunk.set(words, start);
+    for (const place of targets) chunk[start + place] = (words[place] as number) + first;
+    for (const place of slots) chunk[start + place] = slot.index;
+    for (const { by, at } of raises) this.#raises[by].push(first * wordsOfOp + at);
+    chunk[start + messageAt] = this.textAt(message);
+    this.#length += words.length / wordsOfOp;
   }
 
   /** Those of many ops one after the other are the same. */
@@ -191,7 +265,7 @@ export class OpStore {
       ending_pid: (layout.numCounters + layout.numLastingPids) * 4,
       hole_size: layout.holeSize,
     };
-    for (const by of ["zeroed", "pid", "ending_pid", "hole_size"] as const) {
+    for (const by of raiseKinds) {
       for (const place of this.#raises[by]) {
         const words = this.#chunks[Math.floor(place / wordsOfChunk)] as Uint32Array;
         const at = place % wordsOfChunk;

@@ -23,6 +23,7 @@ import { rangesToClose } from "../../src/lower/fds/place.js";
 import { deviceNumber } from "../../src/lower/fds/removed.js";
 import { planOrigins } from "../../src/kinds/socket/unix/lower-plan.js";
 import { chooseHighFds } from "../../src/lower/high-fds.js";
+import type { OpStamp } from "../../src/lower/op-store.js";
 import { type Arg, Slot } from "../../src/lower/operands.js";
 import { ProgramBuilder } from "../../src/lower/program-builder.js";
 import { nr } from "../../src/linux/syscall-numbers.js";
@@ -361,4 +362,33 @@ test("descriptors in flight are sent with their message", () => {
     calls(draftsOf(context.builder), "sendmsg").map((op) => op.options.expect),
     [1],
   );
+});
+
+test("ops that are copied for a file that is opened often are those that would be made", () => {
+  const programOf = (isCopied: boolean): Buffer => {
+    const builder = new ProgramBuilder();
+    const policy = builder.slot("policy");
+    const stat = builder.buffer(144);
+    const inode = builder.buffer(16);
+    const open = (fd: Slot, message: string): void => {
+      const done = builder.label("done");
+      builder.syscall("openat", [-100, builder.string("/f"), 0, 0], { store: fd, message });
+      builder.jumpIf(policy, "eq", 2, done);
+      builder.syscall("fstat", [fd, stat], { message: "examine" });
+      builder.compare(stat, inode, 16, { orElse: done });
+      builder.place(done);
+    };
+    builder.compute(policy, "move", 0);
+    let stamp: OpStamp | undefined;
+    for (let index = 0; index < 5000; index++) {
+      const fd = builder.slot(`fd ${index}`);
+      const first = builder.ops.length;
+      if (isCopied && stamp !== undefined && builder.ops.fits(stamp)) builder.ops.put(stamp, fd, `open ${index}`);
+      else open(fd, `open ${index}`);
+      if (index === 0) stamp = builder.ops.stampOf(first, fd, `open ${index}`);
+    }
+    builder.compute(policy, "move", 0);
+    return Buffer.concat(builder.ops.finish({ zeroedOffset: 1 << 20, numCounters: 1, numLastingPids: 1, holeSize: 4096 }));
+  };
+  assert.ok(programOf(true).equals(programOf(false)));
 });

@@ -17,9 +17,12 @@ export function openPath(slots: FileSlots, index: number): Slot {
   const object = objectOf(slots, file);
   const purpose = slots.purposeOf(index);
   const flags = flagsToOpen(file, object);
-  const slot = context.openObject(file.object as number, flags, purpose);
   const isPath = (file.flags & openFlags.PATH) !== 0;
-  if (!isPath) context.checkOpened(slot, file.object as number, purpose);
+  const slot = slots.repeated.open(file.object as number, object, flags, purpose, () => {
+    const opened = context.openObject(file.object as number, flags, purpose);
+    if (!isPath) context.checkOpened(opened, file.object as number, purpose);
+    return opened;
+  });
   if (file.pos > 0n && !isPath) {
     context.builder.syscall("lseek", [slot, file.pos, 0], { message: `go to offset ${file.pos} of ${object.path} ${purpose}` });
   }

@@ -6,6 +6,7 @@ import type { FileKind, ObjectRow, OpenFileRow } from "../../gen/tables.js";
 import type { LowerContext } from "../context.js";
 import type { DataRef, Slot } from "../operands.js";
 import type { FileLowering } from "./kind.js";
+import { RepeatedOpenings } from "./repeated.js";
 
 /** fcntl commands and flags (asm-generic/fcntl.h). */
 export const fcntl = { SETFL: 4, SETOWN_EX: 15, SETSIG: 10, DUPFD_CLOEXEC: 1030, SETPIPE_SZ: 1031 } as const;
@@ -17,6 +18,7 @@ const settableFlags = openFlags.APPEND | openFlags.DIRECT | openFlags.NOATIME | 
 
 /** Lowering state: the slot of every file that has been made in the first process, and the caller's standard streams. */
 export class FileSlots {
+  readonly repeated: RepeatedOpenings;
   readonly #slots = new Map<number, Slot>();
   readonly #streams = new Map<number, Slot>();
   readonly #holders = new Map<number, { readonly task: number; readonly fd: number }[]>();
@@ -25,6 +27,7 @@ export class FileSlots {
     readonly context: LowerContext,
     private readonly kinds: Readonly<Record<FileKind, FileLowering>>,
   ) {
+    this.repeated = new RepeatedOpenings(context.builder);
     for (const { task, fd, file } of context.checkpoint.tables.descriptors) {
       const holders = this.#holders.get(file);
       if (holders) holders.push({ task, fd });
