@@ -437,20 +437,24 @@ static napi_value js_read_smaps(napi_env env, napi_callback_info info)
 	return napi_create_int64(env, read_smaps(&s, pid), &value) == napi_ok ? value : NULL;
 }
 
-/* summarizeSmaps(rows, summary: BigInt64Array(5), code: Int32Array, writable: BigInt64Array(two a row)). See smaps.h. */
+/*
+ * summarizeSmaps(rows, summary: BigInt64Array(6), code: Int32Array, others: Int32Array, writable: BigInt64Array(two a row)): the flags
+ * that are unusual come in the first word of `summary`. See smaps.h.
+ */
 static napi_value js_summarize_smaps(napi_env env, napi_callback_info info)
 {
-	size_t count = 4, lengths[4];
-	napi_value values[4];
-	void *addresses[4];
+	size_t count = 5, lengths[5];
+	napi_value values[5];
+	void *addresses[5];
 	int64_t rows;
 
-	if (napi_get_cb_info(env, info, &count, values, NULL, NULL) != napi_ok || count < 4 || !buffers(env, values, 4, addresses, lengths))
-		return throw_type(env, "summarizeSmaps(rows, summary, code, writable)");
+	if (napi_get_cb_info(env, info, &count, values, NULL, NULL) != napi_ok || count < 5 || !buffers(env, values, 5, addresses, lengths))
+		return throw_type(env, "summarizeSmaps(rows, summary, code, others, writable)");
 	rows = (int64_t)(lengths[0] / (SMAPS_WORDS * 8));
-	if (lengths[1] < sizeof(struct smaps_summary) || lengths[2] / 4 < (size_t)rows || lengths[3] / 16 < (size_t)rows)
+	if (lengths[1] < sizeof(struct smaps_summary) || lengths[2] / 4 < (size_t)rows || lengths[3] / 4 < (size_t)rows ||
+	    lengths[4] / 16 < (size_t)rows)
 		return throw_type(env, "summarizeSmaps: no room");
-	summarize_smaps(addresses[0], rows, addresses[1], addresses[2], addresses[3]);
+	summarize_smaps(addresses[0], rows, *(int64_t *)addresses[1], addresses[1], addresses[2], addresses[3], addresses[4]);
 	return NULL;
 }
 

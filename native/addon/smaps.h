@@ -186,11 +186,15 @@ struct smaps_summary {
 	int64_t flags; /* of any of them */
 	int64_t shared; /* bytes of private mappings that other processes have too */
 	int64_t keys; /* bits of protection keys */
-	int64_t code_count, writable_count;
+	int64_t code_count, writable_count, other_count;
 };
 
-/* `code`: numbers of mappings that can be read and executed; `writable`: start and end of what can be read and written, joined. */
-static void summarize_smaps(const int64_t *rows, int64_t count, struct smaps_summary *all, int32_t *code, int64_t *writable)
+/*
+ * `code`: numbers of mappings that can be read and executed; `others`: of those that have a name, an inode, or one of the flags
+ * `unusual`; `writable`: start and end of what can be read and written, joined.
+ */
+static void summarize_smaps(const int64_t *rows, int64_t count, int64_t unusual, struct smaps_summary *all, int32_t *code,
+			    int32_t *others, int64_t *writable)
 {
 	*all = (struct smaps_summary){ 0 };
 	for (int64_t index = 0; index < count; index++) {
@@ -203,6 +207,8 @@ static void summarize_smaps(const int64_t *rows, int64_t count, struct smaps_sum
 			all->shared += row[SMAPS_SHARED];
 		if ((how & 5) == 5)
 			code[all->code_count++] = (int32_t)index;
+		if (row[SMAPS_NAME_LENGTH] || row[SMAPS_INODE] || (row[SMAPS_FLAGS] & unusual))
+			others[all->other_count++] = (int32_t)index;
 		if ((how & 3) != 3)
 			continue;
 		if (all->writable_count && writable[all->writable_count * 2 - 1] == row[SMAPS_START]) {

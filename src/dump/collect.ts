@@ -41,7 +41,7 @@ import { type ListsMade, runLists, runListsAlone } from "./run-lists.js";
 import { collectSeccomp, suspendSeccomp } from "./seccomp.js";
 import { assertUnshared, checkDispatch } from "./sharing.js";
 import { collectPendingSignals, collectSignalActions } from "./signals.js";
-import { type Mapping, readMappings } from "./smaps.js";
+import { findNamed, type Mapping, readMappings } from "./smaps.js";
 import { collectSystemV } from "./sysv/collect.js";
 import { collectInnerTask, collectRlimits, outerTaskRow, processName } from "./tasks.js";
 import { collectThreadDirectories } from "./thread-directories.js";
@@ -369,7 +369,7 @@ function addCheckpointRow(
   const system = uname();
   const leader = root.frozen.threads[0] as FrozenThread;
   const xstate = getRegset(leader.tid, regset.X86_XSTATE);
-  const vdso = root.mappings.find(({ text }) => text === "[vdso]");
+  const vdso = findNamed(root.mappings, "[vdso]");
   const readMemoryAt = (address: bigint, length: number): Uint8Array | undefined => {
     const bytes = Buffer.alloc(length);
     return tryReadMemory(root.pid, address, bytes) === length ? bytes : undefined;

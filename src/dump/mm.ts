@@ -6,7 +6,7 @@ import { statesOfMm } from "../state/states.js";
 import type { DumpContext, DumpedProcess } from "./context.js";
 import { procPath, readStat } from "./procfs.js";
 import { refusal } from "./refusal.js";
-import type { Mapping } from "./smaps.js";
+import { findNamed, type Mapping } from "./smaps.js";
 import { readStates, ThreadAsking } from "./state-reader.js";
 
 /** Adds the row of a process's address space; returns its index. */
@@ -16,7 +16,7 @@ export function collectMm(context: DumpContext, process: DumpedProcess, mappings
   const auxv = tryReadSmall(`${path}/auxv`);
   if (stat === undefined || auxv === undefined) throw refusal("ended", `process ${process.pid}: it ended while being dumped`);
   const injector = process.injector();
-  const vdso = mappings.find(({ text }) => text === "[vdso]");
+  const vdso = findNamed(mappings, "[vdso]");
   const exe = context.objects.addLink(`${path}/exe`, `program of ${process.pid} (${process.name})`, undefined, process);
   storeProgram(context, exe, `${path}/exe`);
   const states = readStates(statesOfMm, new ThreadAsking(process, process.pid, injector));

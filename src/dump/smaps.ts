@@ -149,6 +149,15 @@ for (const [word, bit] of flagBits) {
 
 const noName = Buffer.alloc(0);
 
+/** Memory of devices, of a userfaultfd, of huge pages, shadow stacks: flags that make a mapping more than anonymous memory. */
+export const unusualFlags = ["io", "pf", "um", "uw", "ui", "ss", "ht"].reduce((flags, name) => flags | vmFlag(name), 0n);
+
+/** The first mapping of that name, without a look at each of thousands that have none. */
+export function findNamed(mappings: readonly Mapping[], name: string): Mapping | undefined {
+  for (const index of mappings[0]?.table.summary.others ?? []) if (mappings[index]?.text === name) return mappings[index];
+  return undefined;
+}
+
 /** Reads all mappings, ascending. Throws SysError when the process cannot be looked into. */
 export function readMappings(pid: number): Mapping[] {
   const read = readSmaps(pid, bitNumbers);
@@ -157,7 +166,7 @@ export function readMappings(pid: number): Mapping[] {
   const { buffer, byteOffset, length } = read.rows;
   const table: MappingTable = {
     ...read,
-    summary: summarizeSmaps(read.rows),
+    summary: summarizeSmaps(read.rows, unusualFlags),
     words: new BigUint64Array(buffer, byteOffset, length >> 3),
     halves: new Uint32Array(buffer, byteOffset, length >> 2),
   };

@@ -2,14 +2,14 @@
 /** The vmas table, and the objects behind mappings. */
 import { decodeText } from "../bytes/text.js";
 import type { VmaRow, VmaKind } from "../gen/tables.js";
-import { close, failed, fcntlCommand, openFlag, tryFcntl, tryOpen, readMemory, tryStat, tryStatfsType } from "../native/index.js";
+import { close, failed, fcntlCommand, openFlag, tryFcntl, tryOpen, readMemory, smapsRow, tryStat, tryStatfsType } from "../native/index.js";
 import type { DumpContext, DumpedProcess } from "./context.js";
 import { fileBuildId } from "./file-build-id.js";
 import type { ObjectTable } from "./objects.js";
 import { refusal } from "./refusal.js";
 import { ringName } from "../linux/io-uring.js";
 import { MFD_HUGE_SHIFT, MFD_HUGETLB } from "../linux/huge-pages.js";
-import { type Mapping, vmFlag } from "./smaps.js";
+import { type Mapping, type MappingTable, vmFlag } from "./smaps.js";
 
 /** A mapping with what was found out about it. */
 export interface VmaInfo {
@@ -53,12 +53,18 @@ export function collectVmas(context: DumpContext, process: DumpedProcess, mm: nu
   knownFiles.set(context.objects, files);
   const infos: VmaInfo[] = [];
   const { vmas } = context.tables;
+  const { table } = mappings[0] ?? {};
+  if (table === undefined) return infos;
+  const { others } = table.summary;
+  let next = 0;
   for (const mapping of mappings) {
-    if (isOrdinary(mapping)) {
+    // Anonymous memory of which there may be very many mappings: nothing is to be found out about it.
+    if (others[next] !== mapping.index) {
       infos.push({ mapping, kind: "anon_private", object: null });
-      vmas.push(ordinaryRow(mm, mapping));
+      vmas.push(ordinaryRow(mm, table, mapping.index));
       continue;
     }
+    next++;
     const info = ofOther(mapping);
     if (info === undefined) continue;
     vmas.push(rowOf(mm, info));
@@ -75,27 +81,21 @@ export function collectVmas(context: DumpContext, process: DumpedProcess, mm: nu
   }
 }
 
-/** What no ordinary mapping has: see `assertRestorable`; and what its row says besides. */
-const extraordinary = deviceMemory | userfault | vmFlag("ss") | vmFlag("ht");
-
-/** Anonymous memory of which there may be very many mappings: nothing is to be found out about it. */
-function isOrdinary(mapping: Mapping): boolean {
-  return mapping.isNameless && (mapping.vmFlags & extraordinary) === 0n;
-}
-
-function ordinaryRow(mm: number, mapping: Mapping): VmaRow {
+function ordinaryRow(mm: number, { words, halves }: MappingTable, index: number): VmaRow {
+  const at = index * smapsRow.length;
+  const how = halves[(at + smapsRow.how) >> 2] as number;
   return {
     mm,
     kind: "anon_private",
-    start: mapping.start,
-    end: mapping.end,
-    offset: mapping.offset,
-    prot: mapping.prot,
+    start: words[(at + smapsRow.start) >> 3] as bigint,
+    end: words[(at + smapsRow.end) >> 3] as bigint,
+    offset: words[(at + smapsRow.offset) >> 3] as bigint,
+    prot: how & 7,
     object: null,
-    vmFlags: mapping.vmFlags,
+    vmFlags: words[(at + smapsRow.flags) >> 3] as bigint,
     isHeap: 0,
     isStack: 0,
-    pkey: mapping.pkey,
+    pkey: how >>> 8,
     hugeShift: 0,
     name: "",
   };
@@ -104,7 +104,7 @@ function ordinaryRow(mm: number, mapping: Mapping): VmaRow {
 function rowOf(mm: number, { mapping, kind, object }: VmaInfo): VmaRow {
   const name = mapping.text;
   return {
-    ...ordinaryRow(mm, mapping),
+    ...ordinaryRow(mm, mapping.table, mapping.index),
     kind,
     object,
     isHeap: name === "[heap]" ? 1 : 0,

@@ -40,7 +40,7 @@ export interface Addon {
     state: BigInt64Array,
   ): number;
   readSmaps(pid: number, bits: Uint8Array, rows: Uint8Array, names: Uint8Array): number;
-  summarizeSmaps(rows: Uint8Array, summary: BigInt64Array, code: Int32Array, writable: BigInt64Array): void;
+  summarizeSmaps(rows: Uint8Array, summary: BigInt64Array, code: Int32Array, others: Int32Array, writable: BigInt64Array): void;
   findExtents(pagemap: number, rows: Uint8Array, kinds: Uint8Array, runs: BigInt64Array, guards: BigInt64Array, counts: Int32Array): number;
   awaitStops(ids: Int32Array, stops: Uint8Array, milliseconds: number): void;
   stubCode(): Buffer;

@@ -253,20 +253,26 @@ export interface SmapsSummary {
   readonly keys: number;
   /** Which can be read and executed. */
   readonly code: Int32Array;
+  /** Which have a name, an inode, or one of the flags that are unusual. */
+  readonly others: Int32Array;
   /** Start and end of what can be read and written; ranges that touch are joined. */
   readonly writable: BigInt64Array;
 }
 
-export function summarizeSmaps(rows: Uint8Array): SmapsSummary {
+/** @param unusual flags of mappings that have to be looked at one by one */
+export function summarizeSmaps(rows: Uint8Array, unusual: bigint): SmapsSummary {
   const count = rows.length / smapsRow.length;
-  const [words, code, writable] = [new BigInt64Array(5), new Int32Array(count), new BigInt64Array(count * 2)];
-  addon().summarizeSmaps(rows, words, code, writable);
-  const [flags = 0n, shared = 0n, keys = 0n, codeCount = 0n, writableCount = 0n] = words;
+  const [words, writable] = [new BigInt64Array(6), new BigInt64Array(count * 2)];
+  const [code, others] = [new Int32Array(count), new Int32Array(count)];
+  words[0] = unusual;
+  addon().summarizeSmaps(rows, words, code, others, writable);
+  const [flags = 0n, shared = 0n, keys = 0n, codeCount = 0n, writableCount = 0n, otherCount = 0n] = words;
   return {
     flags,
     shared,
     keys: Number(keys),
     code: code.slice(0, Number(codeCount)),
+    others: others.slice(0, Number(otherCount)),
     writable: writable.slice(0, Number(writableCount) * 2),
   };
 }

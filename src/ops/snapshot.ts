@@ -82,7 +82,8 @@ export async function detach({ context, checkpoint }: Collection, options: Snaps
     }
     const copies = copied.length === 0 ? [] : await copy(checkpoint, copied, options, sources);
     logStep(() => `of the tree's memory, ${forks.size} forks keep what they can, and ${bytes} bytes are copied`);
-    const extents = [...kept, ...copies].sort((a, b) => a.row - b.row || (a.extent.address < b.extent.address ? -1 : 1));
+    const extents = copies.length === 0 ? kept : [...kept, ...copies];
+    if (copies.length > 0) extents.sort((a, b) => a.row - b.row || (a.extent.address < b.extent.address ? -1 : 1));
     return {
       checkpoint: new Checkpoint({ tables: { ...tables, extents: extents.map(({ extent }) => extent) }, sources }),
       settle() {
@@ -157,7 +158,12 @@ function split(checkpoint: Checkpoint, forked: ReadonlyMap<number, number>): { r
       copied.push({ ...extent, row });
       return;
     }
-    for (const { part, isKept } of cutByMapping(differentIn(mm), extent)) {
+    const others = differentIn(mm);
+    if (others.length === 0) {
+      kept.push({ row, extent });
+      return;
+    }
+    for (const { part, isKept } of cutByMapping(others, extent)) {
       if (isKept) kept.push({ row, extent: part });
       else copied.push({ ...part, row });
     }
