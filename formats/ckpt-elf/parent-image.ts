@@ -10,6 +10,7 @@ import { readElfHeader, readProgramHeaders } from "../../src/elf/headers.js";
 import { CrimgError, exitStatus } from "../../src/errors/crimg-error.js";
 import { type ExtentRow, parentRow, type ParentRow } from "../../src/gen/tables.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
+import { rowsWithOwnBytes } from "../../src/model/shared-pages.js";
 import { checksumOf } from "../../src/pages/checksum.js";
 import type { FindBase } from "../../src/pages/storage-plan.js";
 import type { Base } from "../../src/pages/store-pages.js";
@@ -59,12 +60,21 @@ function rowOf(path: string): ParentRow {
 }
 
 function finderIn(path: string, parent: Checkpoint, { tables }: Checkpoint): FindBase {
+  // What extents of the parent have in common is taken for one of them: a resume knows the checksum of one run at each place.
+  const own = new Map<number, ExtentRow[]>();
+  for (const row of rowsWithOwnBytes(parent.tables)) {
+    const extent = parent.tables.extents[row];
+    if (extent?.ownerKind !== "mm") continue;
+    const known = own.get(extent.owner);
+    if (known === undefined) own.set(extent.owner, [extent]);
+    else known.push(extent);
+  }
   const mmOf = new Map(parent.tables.tasks.map(({ pid, mm }) => [pid, mm]));
   /** Extents of the parent, by address space of the checkpoint. */
   const extents = new Map<number, readonly ExtentRow[]>();
   for (const { pid, mm } of tables.tasks) {
     const theirs = mmOf.get(pid) ?? null;
-    if (mm !== null && theirs !== null) extents.set(mm, parent.extentsOf({ mm: theirs }));
+    if (mm !== null && theirs !== null) extents.set(mm, own.get(theirs) ?? []);
   }
   if (extents.size === 0) {
     const pids = parent.tables.tasks.map(({ pid }) => pid).join(", ");

@@ -115,7 +115,7 @@ function assertExtents(
       });
     }
   });
-  // Pages that a child shares with its parent are stored once.
+  // Pages that a child shares with its parent, and equal ones (--dedup), are stored once.
   const order = rowsWithOwnBytes(tables).filter((row) => tables.extents[row]?.source === 0);
   const offsetOf = (index: number): bigint => tables.extents[index]?.fileOffset ?? 0n;
   const isAscending = order.every((index, at) => at === 0 || offsetOf(order[at - 1] ?? 0) <= offsetOf(index));

@@ -81,6 +81,8 @@ export interface WriteOptions {
   readonly bundle?: boolean;
   /** Compress stored pages, where the format can (`ckpt-elf`). */
   readonly compress?: "lz4" | undefined;
+  /** Store equal pages of processes once, where the format can (`ckpt-elf`). */
+  readonly dedup?: boolean | undefined;
   /** An earlier image of the same processes, in the same format: what it has is not stored again. */
   readonly parent?: string | undefined;
   /** Format-specific switches, as documented in the adapter's README. */

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** --compress of dump and convert. */
+/** --compress and --dedup of dump and convert. */
 import { CrimgError } from "../errors/crimg-error.js";
 
 export const compressOption = {
@@ -7,6 +7,8 @@ export const compressOption = {
   value: "METHOD",
   describe: "Compress stored pages: lz4. The image inflates them itself when it is executed",
 } as const;
+
+export const dedupOption = { type: "boolean", describe: "Store pages that are equal once" } as const;
 
 /** @throws CrimgError `usage.compress` */
 export function parseCompress(text: string | undefined): { readonly compress?: "lz4" } {

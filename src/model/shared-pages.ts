@@ -59,10 +59,50 @@ export function withoutRanges(extents: readonly ExtentRow[], ranges: readonly Sh
 }
 
 /**
- * Rows of the extents that have bytes of their own: all but those whose bytes are, at the same addresses, extents of the
- * parent's address space too. No byte of an image belongs to two of them (SPEC 7).
+ * Bytes of one extent that names what an earlier one has, at most (--dedup). So that an image does not describe more than some
+ * thousand times its own size, as with the usual methods of compression.
  */
-export function rowsWithOwnBytes({ tasks, extents }: Pick<Tables, "tasks" | "extents">): readonly number[] {
+export const mostEqual = 1n << 16n;
+
+/**
+ * Rows of the extents that have bytes of their own: all but those whose bytes are, at the same addresses, extents of the
+ * parent's address space too, and those that name a part of an earlier one's. No byte of an image belongs to two of them (SPEC 7).
+ */
+export function rowsWithOwnBytes(tables: Pick<Tables, "tasks" | "extents">): readonly number[] {
+  return withoutEqual(tables, rowsWithoutParents(tables));
+}
+
+/** Rows, but for those of address spaces that lie within an earlier one. */
+function withoutEqual({ extents }: Pick<Tables, "extents">, rows: readonly number[]): number[] {
+  /** By source: rows whose bytes ascend. */
+  const ascending = new Map<number, number[]>();
+  return rows.filter((row) => {
+    const extent = extents[row] as ExtentRow;
+    const known = ascending.get(extent.source) ?? [];
+    ascending.set(extent.source, known);
+    const last = extents[known.at(-1) ?? -1];
+    if (last === undefined || last.fileOffset + last.length <= extent.fileOffset) {
+      known.push(row);
+      return true;
+    }
+    return extent.ownerKind !== "mm" || extent.length > mostEqual || !isPartOfOne(extents, known, extent);
+  });
+}
+
+function isPartOfOne(extents: readonly ExtentRow[], ascending: readonly number[], { fileOffset, length }: ExtentRow): boolean {
+  let [low, high] = [0, ascending.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    const at = extents[ascending[middle] ?? -1] as ExtentRow;
+    if (at.fileOffset + at.length > fileOffset) high = middle;
+    else low = middle + 1;
+  }
+  const holder = extents[ascending[low] ?? -1];
+  return holder !== undefined && holder.fileOffset <= fileOffset && fileOffset + length <= holder.fileOffset + holder.length;
+}
+
+/** Rows, but for those whose bytes are, at the same addresses, the parent's. */
+function rowsWithoutParents({ tasks, extents }: Pick<Tables, "tasks" | "extents">): readonly number[] {
   const byMm = new Map<number, ExtentRow[]>();
   for (const row of extents) {
     if (row.ownerKind !== "mm") continue;

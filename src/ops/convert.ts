@@ -139,7 +139,7 @@ export async function convert(input: string, output: string, options: ConvertOpt
   const source = resolveInput(input);
   try {
     const target = await writerFor(output, options.to, registry);
-    assertCompressible(target, options.compress);
+    assertCompressible(target, options);
     const report = new LossReport();
     const { checkpoint: whole, format } = await readCheckpoint(source, {
       registry,
@@ -243,7 +243,7 @@ export async function writeCheckpoint(
     };
     // A pipe that nobody reads from blocks in write(2), where no handler runs: from here on a signal simply ends this process.
     if (output === "-") guard.close();
-    if (options.isSameFormat === true) await target.write?.(checkpoint, pending, { ...options, onProgress });
+    if (options.isSameFormat === true && options.dedup !== true) await target.write?.(checkpoint, pending, { ...options, onProgress });
     else await writeWithoutZeros(target, checkpoint, pending, { ...options, onProgress });
     // Signals are noticed when the event loop turns.
     await new Promise((resolve) => setImmediate(resolve));

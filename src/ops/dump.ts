@@ -111,7 +111,7 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
       hint: "crimg formats shows what can be written",
     });
   }
-  assertCompressible(format, options.compress);
+  assertCompressible(format, options);
   if (options.rehearse === true && options.output === "-") throw cannotRehearse();
   if (options.parent !== undefined) await assertParent(options.parent, format, options);
   const open = (shape: FormatAdapter["shape"]): PendingOutput =>
@@ -171,6 +171,7 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
         writeWithoutZeros(format, bundled?.checkpoint ?? checkpoint, output, {
           bundle: options.bundle && bundled === undefined,
           compress: options.compress,
+          dedup: options.dedup,
           parent: options.parent,
           onProgress,
         }),
@@ -276,7 +277,10 @@ function cgroupsToKeep({ manageCgroups, cgroupRoot }: DumpOptions): Pick<Collect
 }
 
 /** A parent that cannot be one is told before anything stands still. @throws CrimgError `usage.parent`, and what reading it throws */
-async function assertParent(parent: string, format: FormatAdapter, { output, compress }: DumpOptions): Promise<void> {
+async function assertParent(parent: string, format: FormatAdapter, { output, compress, dedup }: DumpOptions): Promise<void> {
+  if (dedup === true) {
+    throw new CrimgError("usage.parent", "pages of a parent are not compared with each other", { hint: "leave --dedup or --parent out" });
+  }
   if (compress !== undefined) {
     throw new CrimgError("usage.parent", "pages of a parent are not compressed", { hint: "leave --compress or --parent out" });
   }

@@ -59,6 +59,8 @@ export interface DumpOptions extends ExternalOptions {
   readonly bundle: boolean;
   /** Compress stored pages, in an executable image. */
   readonly compress?: "lz4" | undefined;
+  /** Store equal pages once, in an executable image. */
+  readonly dedup?: boolean | undefined;
   /** Resume the image in private namespaces and discard that, before the tree is ended; where it fails, the tree goes on. */
   readonly rehearse?: boolean;
   /** Takes the image without a rehearsal where none can be made, and is told why; if absent, such a dump is refused. */

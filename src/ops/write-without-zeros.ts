@@ -4,11 +4,19 @@ import { CrimgError } from "../errors/crimg-error.js";
 import type { FormatAdapter, WriteOptions } from "../adapter/format.js";
 import type { Output } from "../adapter/output.js";
 import { Checkpoint } from "../model/checkpoint.js";
+import { withEqualPagesOnce } from "../pages/equal-pages.js";
 import { withoutZeroPages } from "../pages/storage-plan.js";
 
-/** @throws CrimgError `usage.compress` where the format cannot */
-export function assertCompressible({ id, isExecutable }: FormatAdapter, compress: WriteOptions["compress"]): void {
-  if (compress === undefined || isExecutable === true) return;
+/** @throws CrimgError `usage.compress`, `usage.dedup` where the format cannot */
+export function assertCompressible(
+  { id, isExecutable }: FormatAdapter,
+  { compress, dedup }: Pick<WriteOptions, "compress" | "dedup">,
+): void {
+  if (isExecutable === true) return;
+  if (dedup === true) {
+    throw new CrimgError("usage.dedup", `--dedup is for executable images, and ${id} is none`, { hint: "leave --dedup out" });
+  }
+  if (compress === undefined) return;
   throw new CrimgError("usage.compress", `--compress is for executable images, and ${id} is none`, {
     hint: "leave --compress out, and compress the file",
   });
@@ -25,5 +33,6 @@ export async function writeWithoutZeros(format: FormatAdapter, given: Checkpoint
     throw new CrimgError("usage.parent", `${format.id} cannot leave pages to a parent`, { hint: "leave --parent or --to out" });
   }
   const seen = format.knowsZeroPages === true ? checkpoint : await withoutZeroPages(checkpoint, { onProgress });
-  await format.write?.(seen, output, options);
+  const once = options.dedup === true ? await withEqualPagesOnce(seen, { onProgress }) : seen;
+  await format.write?.(once, output, options);
 }

@@ -2,7 +2,7 @@
 import { renderLosses } from "../../adapter/losses.js";
 import { exitStatus } from "../../errors/crimg-error.js";
 import { toJsonText } from "../../errors/json.js";
-import { compressOption, parseCompress } from "../compress.js";
+import { compressOption, dedupOption, parseCompress } from "../compress.js";
 import { clockOption, parseClock } from "../clock.js";
 import { lazyOptions, parseLazy } from "../lazy.js";
 import { parseRoot, rootOptions } from "../own-root.js";
@@ -31,6 +31,7 @@ export const command = defineCommand({
       describe: "Also store the files that the tree maps, executes or reads: the image then needs none of the originals",
     },
     compress: compressOption,
+    dedup: dedupOption,
     clock: clockOption("If the resume of OUT does not choose"),
     ...lazyOptions("If the resume of OUT does not choose"),
     ...rootOptions,
@@ -69,6 +70,7 @@ export const command = defineCommand({
         bundle: args.bundle,
         ...parseClock(args.clock),
         ...parseCompress(args.compress),
+        dedup: args.dedup,
         ...parseLazy(args),
         ...parseRoot(args),
         force: args.force,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { CrimgError, exitStatus } from "../../errors/crimg-error.js";
 import { toJsonText } from "../../errors/json.js";
-import { compressOption, parseCompress } from "../compress.js";
+import { compressOption, dedupOption, parseCompress } from "../compress.js";
 import { clockOption, parseClock } from "../clock.js";
 import { defineCommand } from "../command.js";
 import { dumpOnlyOptionSpecs, externalOptionSpecs, externalOptions, externalOptionsNote } from "../external-options.js";
@@ -51,6 +51,7 @@ export const command = defineCommand({
     },
     ignore: { type: "strings", value: "CLASS", describe: "Leave resources of this class out instead of refusing; may be repeated" },
     compress: compressOption,
+    dedup: dedupOption,
     clock: clockOption("If the resume does not choose"),
     lazy: { type: "boolean", describe: "If the resume does not choose, the program runs before its memory is there" },
     rehearse: {
@@ -98,6 +99,7 @@ export const command = defineCommand({
         rehearse: args.rehearse,
         ...parseClock(args.clock),
         ...parseCompress(args.compress),
+        dedup: args.dedup,
         isLazy: args.lazy,
         ignore: args.ignore,
         forceLoss: args.forceLoss,

@@ -160,7 +160,9 @@ export const extentRules: readonly ModelRule[] = [
     {
       code: "pages.file-twice",
       facet: "memory",
-      summary: "No byte of the file is the content of two extents, unless a parent and its child have it at the same address.",
+      summary:
+        "No byte of the file is the content of two extents, unless a parent and its child have it at the same address, " +
+        "or an extent of at most 64 KiB names a part of an earlier one.",
       spec: "SPEC 7",
     },
     function* ({ tables, format }) {
