@@ -31,6 +31,9 @@
 #define RESTORE_OP_KIND_FRAMES 24 /* From here on stored bytes are in the arg1 records `frame` at arg0, ascending: `load` and `page` count as if nothing were compressed, and inflate what they need. What lies before the first is not compressed. */
 #define RESTORE_OP_KIND_SYMBOL 25 /* result = address of the function with the name at arg1 that the ELF image in memory at arg0 exports (PT_DYNAMIC: DT_SYMTAB, DT_STRTAB, and DT_HASH or DT_GNU_HASH); -ENOENT if there is none. */
 #define RESTORE_OP_KIND_PROTECT 26 /* Memory at the arg1 records `range` at arg0, ascending, gets the protection arg2 (PROT_*). result = 0, or what mprotect said of the first that it refused. */
+#define RESTORE_OP_KIND_EACH 27 /* The ops from the next one to the next op `next` are run for each of arg1 rows (at least one) of arg2 bytes, of which the first is at arg0, in the data. A row begins with a record `row`; the rest is whatever arguments and texts of those ops name. A thread that one of them makes has the row of its maker. No other `each` is among them. */
+#define RESTORE_OP_KIND_NEXT 28 /* Back to the op behind `each`, for the next row; on, without a row, if there is none. */
+#define RESTORE_OP_KIND_LEAVE 29 /* Leaves by rt_sigreturn, with the registers at arg0 (struct user_regs_struct), the alternate stack at arg1 (stack_t), the signal mask at arg2, and unless arg3 is 0 the extended state there. Unless arg4 is 0 the system call that was interrupted is made again: ip - 2, ax = orig_ax. */
 
 /* arg_mode */
 #define RESTORE_ARG_MODE_IMM 0 /* The value. */
@@ -174,20 +177,20 @@ _Static_assert(offsetof(struct restore_program_header, num_files) == 148, "progr
 _Static_assert(offsetof(struct restore_program_header, ofs_files) == 152, "program_header.ofs_files");
 _Static_assert(offsetof(struct restore_program_header, checksum) == 156, "program_header.checksum");
 
-/* One op. Arguments are evaluated first, each by its mode; then the op is done; its result goes to `store`; then it is judged by `expect`. */
+/* One op. Arguments are evaluated first, each by its mode; then the op is done; its result goes to `store`; then it is judged by `expect`. Slots from 0x80000000 to 0x8000000f are whoever's runs the op, one thread's; in forked children they are undefined. */
 struct restore_op {
 	uint8_t kind; /* What it does. */
 	uint8_t expect; /* Which results are right. */
 	uint16_t flags; /* else_jump: a wrong result is no failure, go to `target`. quiet: nobody needs to see it in a trace. patient: -EEXIST is tried again for half a second, since an id is in use a little longer than its process is there. */
 	uint32_t nr; /* syscall: its number. jump, compute: the operator. */
-	uint8_t modes[6]; /* arg_mode of each argument. */
+	uint8_t modes[6]; /* arg_mode of each argument, the low six bits. 0x40: the value is the u4, 0x80: the u8 that the row has at the argument (see the op each). */
 	uint16_t reserved; /* Zero. */
 	uint64_t args[6]; /* Arguments. */
 	int64_t expect_a; /* For equals and one_of. */
 	int64_t expect_b; /* For one_of. */
 	uint32_t store; /* Slot for the result; 0xffffffff for none. */
 	uint32_t target; /* Op index for jumps and threads. */
-	uint32_t subject; /* Offset in the data of text: the task concerned; 0 for none. */
+	uint32_t subject; /* Offset in the data of text: the task concerned; 0 for none. 0x80000000 set: the u4 that the row has at the rest is the offset; so for `message` and `hint`. */
 	uint32_t message; /* Offset in the data of text: what is done and to what; 0 for none. */
 	uint32_t hint; /* Offset in the data of text: what to do if it fails; 0 for none. */
 	uint32_t reserved2; /* Zero. */
@@ -217,7 +220,7 @@ struct restore_control_header {
 	uint32_t aborted; /* Not zero: some op failed, everybody ends. */
 	uint32_t claimed; /* Not zero: the fields below belong to the first who failed. */
 	uint32_t failed_op; /* Index of the op that failed. */
-	uint32_t failed_tid; /* Who. */
+	uint32_t failed_row; /* Offset in the data of the row that the op was run for; 0 for none. */
 	int64_t failed_result; /* Its result; if `dead_pid` is not zero, the signal that ended that process. */
 	uint32_t supervisor; /* Thread id of the process that reports failures. */
 	uint32_t dead_pid; /* Not zero: the failure is that this process ended before the tree ran. */
@@ -226,7 +229,7 @@ _Static_assert(sizeof(struct restore_control_header) == 32, "control_header");
 _Static_assert(offsetof(struct restore_control_header, aborted) == 0, "control_header.aborted");
 _Static_assert(offsetof(struct restore_control_header, claimed) == 4, "control_header.claimed");
 _Static_assert(offsetof(struct restore_control_header, failed_op) == 8, "control_header.failed_op");
-_Static_assert(offsetof(struct restore_control_header, failed_tid) == 12, "control_header.failed_tid");
+_Static_assert(offsetof(struct restore_control_header, failed_row) == 12, "control_header.failed_row");
 _Static_assert(offsetof(struct restore_control_header, failed_result) == 16, "control_header.failed_result");
 _Static_assert(offsetof(struct restore_control_header, supervisor) == 24, "control_header.supervisor");
 _Static_assert(offsetof(struct restore_control_header, dead_pid) == 28, "control_header.dead_pid");
@@ -289,3 +292,10 @@ _Static_assert(sizeof(struct restore_piece) == 16, "piece");
 _Static_assert(offsetof(struct restore_piece, address) == 0, "piece.address");
 _Static_assert(offsetof(struct restore_piece, length) == 8, "piece.length");
 _Static_assert(offsetof(struct restore_piece, sum) == 12, "piece.sum");
+
+/* First bytes of a row of values; see the op each. */
+struct restore_row {
+	uint32_t id; /* What the character U+0001 in texts stands for, in decimal: the id of a thread. */
+};
+_Static_assert(sizeof(struct restore_row) == 4, "row");
+_Static_assert(offsetof(struct restore_row, id) == 0, "row.id");

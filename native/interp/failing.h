@@ -17,6 +17,19 @@ struct context {
 	int32_t filler;
 };
 
+/*
+ * What whoever runs ops has for itself, beside the context that all threads of a process share: the row that the ops are run for
+ * (see the op each), and slots of its own.
+ */
+struct own {
+	const uint8_t *row; /* 0: none */
+	uint64_t stride, left;
+	uint32_t body;
+	uint64_t locals[16];
+};
+
+enum { FIRST_LOCAL = 0x80000000, NUM_LOCALS = 16 };
+
 static const char *text_at(struct context *context, uint32_t offset)
 {
 	return (const char *)context->data + offset;
@@ -65,6 +78,24 @@ static uint32_t first_of_namespace(struct context *context)
 	return __atomic_load_n(counter_at(context, (uint32_t)pid_view(context) - RESTORE_PID_VIEW_OUTSIDE), __ATOMIC_SEQ_CST);
 }
 
+static uint32_t load4(const uint8_t *at)
+{
+	uint32_t value;
+	__builtin_memcpy(&value, at, sizeof value);
+	return value;
+}
+
+/* A text of an op; U+0001 stands for what its row is about. */
+static void add_text(struct line *line, struct context *context, const uint8_t *row, uint32_t offset)
+{
+	if (offset & FIRST_LOCAL) offset = row ? load4(row + (offset & ~FIRST_LOCAL)) : 0;
+	for (const char *text = offset < context->program->len_data ? text_at(context, offset) : ""; *text; text++) {
+		char one[2] = { *text, 0 };
+		if (*text == 1 && row) add_number(line, load4(row));
+		else add(line, one);
+	}
+}
+
 /* The kernel ends a whole pid namespace with its first process. */
 static void kill_tree(struct context *context)
 {
@@ -103,12 +134,13 @@ static __attribute__((noreturn, noinline)) void report(struct context *context)
 		add_dead(&line, control);
 	} else {
 		struct restore_op *op = op_at(context, control->failed_op);
+		const uint8_t *row = control->failed_row ? context->data + control->failed_row : 0;
 		if (op->subject) {
-			add(&line, text_at(context, op->subject));
+			add_text(&line, context, row, op->subject);
 			add(&line, ": ");
 		}
 		if (op->message) {
-			add(&line, text_at(context, op->message));
+			add_text(&line, context, row, op->message);
 		} else {
 			add(&line, "op ");
 			add_number(&line, control->failed_op);
@@ -124,7 +156,7 @@ static __attribute__((noreturn, noinline)) void report(struct context *context)
 		}
 		if (op->hint) {
 			add(&line, "\n  ");
-			add(&line, text_at(context, op->hint));
+			add_text(&line, context, row, op->hint);
 		}
 	}
 	say(&line);
@@ -157,12 +189,12 @@ static int claim(struct restore_control_header *control)
 	return !__atomic_exchange_n(&control->claimed, 1, __ATOMIC_SEQ_CST);
 }
 
-static __attribute__((noreturn)) void fail(struct context *context, uint32_t index, int64_t result)
+static __attribute__((noreturn)) void fail(struct context *context, const struct own *own, uint32_t index, int64_t result)
 {
 	struct restore_control_header *control = context->control;
 	if (claim(control)) {
 		control->failed_op = index;
-		control->failed_tid = (uint32_t)sys(SYS_gettid, 0, 0, 0);
+		control->failed_row = own->row ? (uint32_t)(own->row - context->data) : 0;
 		control->failed_result = result;
 	}
 	end(context);

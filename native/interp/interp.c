@@ -29,15 +29,19 @@
 #include "populate.h"
 #include "pager.h"
 
-static __attribute__((noreturn, used)) void run(struct context *context, uint64_t pc)
+static __attribute__((noreturn, used)) void run(struct context *context, uint64_t pc, const uint8_t *row, uint64_t stride)
 {
+	struct own own;
+	own.row = row;
+	own.stride = stride;
+	own.left = 0;
 	for (uint32_t tries = 0;;) {
 		struct restore_op *op = op_at(context, (uint32_t)pc);
 		uint64_t a[6];
 		int64_t result = 0;
-		if (pc >= context->program->num_ops) fail(context, (uint32_t)pc - 1, -EINVAL);
+		if (pc >= context->program->num_ops) fail(context, &own, (uint32_t)pc - 1, -EINVAL);
 		if (__atomic_load_n(&context->control->aborted, __ATOMIC_RELAXED)) end(context);
-		for (int i = 0; i < 6; i++) a[i] = argument(context, op, i);
+		for (int i = 0; i < 6; i++) a[i] = argument(context, &own, (uint32_t)pc, op, i);
 		switch (op->kind) {
 		case RESTORE_OP_KIND_SYSCALL: result = syscall6(op->nr, a[0], a[1], a[2], a[3], a[4], a[5]); break;
 		case RESTORE_OP_KIND_STORE4: *(uint32_t *)a[0] = (uint32_t)a[1]; break;
@@ -50,16 +54,32 @@ static __attribute__((noreturn, used)) void run(struct context *context, uint64_
 		case RESTORE_OP_KIND_JUMP:
 			pc = jumps(op->nr, a[0], a[1]) ? op->target : pc + 1;
 			continue;
-		case RESTORE_OP_KIND_THREAD: result = start_thread(context, a[0], a[1], op->target); break;
+		case RESTORE_OP_KIND_THREAD: result = start_thread(context, &own, a[0], a[1], op->target); break;
 		case RESTORE_OP_KIND_COUNT:
 			__atomic_add_fetch((uint32_t *)a[0], (uint32_t)a[1], __ATOMIC_SEQ_CST);
 			futex_wake_all((uint32_t *)a[0]);
 			break;
 		case RESTORE_OP_KIND_WAIT: result = wait_for(context, (uint32_t)pc, (uint32_t *)a[0], (uint32_t)a[1], (uint32_t)a[2]); break;
 		case RESTORE_OP_KIND_FORMAT: result = format(a); break;
-		case RESTORE_OP_KIND_PRINT: print(context, op); break;
+		case RESTORE_OP_KIND_PRINT: print(context, &own, op); break;
+		case RESTORE_OP_KIND_EACH:
+			own.row = (const uint8_t *)a[0];
+			own.left = a[1];
+			own.stride = a[2];
+			own.body = (uint32_t)pc + 1;
+			break;
+		case RESTORE_OP_KIND_NEXT:
+			if (own.left > 1) {
+				own.left--;
+				own.row += own.stride;
+				pc = own.body;
+				continue;
+			}
+			own.row = 0;
+			break;
+		case RESTORE_OP_KIND_LEAVE: leave(a);
 		case RESTORE_OP_KIND_SIGRETURN: leave_by_sigreturn(a[0]);
-		case RESTORE_OP_KIND_FAIL: fail(context, (uint32_t)pc, (int64_t)a[0]);
+		case RESTORE_OP_KIND_FAIL: fail(context, &own, (uint32_t)pc, (int64_t)a[0]);
 		case RESTORE_OP_KIND_REPORT: report(context);
 		case RESTORE_OP_KIND_POPULATE:
 			if (a[1]) populate(a[0], a[1], (int64_t *)a[2], a[3]);
@@ -76,20 +96,20 @@ static __attribute__((noreturn, used)) void run(struct context *context, uint64_
 		case RESTORE_OP_KIND_PROTECT: result = protect((const struct restore_range *)a[0], a[1], a[2]); break;
 		case RESTORE_OP_KIND_PAGE: result = page(context, a); break;
 		case RESTORE_OP_KIND_KEEP: result = keep_pager((uint32_t)a[0]); break;
-		default: fail(context, (uint32_t)pc, -EINVAL);
+		default: fail(context, &own, (uint32_t)pc, -EINVAL);
 		}
 		if (result == -EEXIST && (op->flags & RESTORE_OP_FLAGS_PATIENT) && tries++ < MAX_TRIES) {
 			pause_briefly();
 			continue;
 		}
 		tries = 0;
-		if (op->store != 0xffffffff) context->slots[op->store] = (uint64_t)result;
+		if (op->store != 0xffffffff) *slot_at(context, &own, op->store) = (uint64_t)result;
 		if (is_right(op, result)) {
 			pc++;
 		} else if (op->flags & RESTORE_OP_FLAGS_ELSE_JUMP) {
 			pc = op->target;
 		} else {
-			fail(context, (uint32_t)pc, result);
+			fail(context, &own, (uint32_t)pc, result);
 		}
 	}
 }

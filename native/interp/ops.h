@@ -1,15 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What the kinds of op do, but for those of a line. */
 #pragma once
-#include "failing.h"
+#include "verify.h"
 
-static uint64_t argument(struct context *context, struct restore_op *op, int i)
+static uint64_t *slot_at(struct context *context, struct own *own, uint32_t index)
+{
+	return index & FIRST_LOCAL ? own->locals + (index & (NUM_LOCALS - 1)) : context->slots + index;
+}
+
+/* The value that the row has for an argument. What an op has itself was looked at before anything ran; this is now. */
+static uint64_t value_in_row(struct context *context, struct own *own, uint32_t pc, uint32_t mode, uint64_t at)
+{
+	uint64_t value = 0, size = mode & ROW8 ? 8 : 4;
+	int is_there = own->row && own->stride >= size && at <= own->stride - size;
+	if (is_there && size == 8) __builtin_memcpy(&value, own->row + at, 8);
+	else if (is_there) value = load4(own->row + at);
+	if (!is_there || !is_argument(context->program, mode & ~(ROW4 | ROW8), value)) fail(context, own, pc, -EINVAL);
+	return value;
+}
+
+static uint64_t argument(struct context *context, struct own *own, uint32_t pc, struct restore_op *op, int i)
 {
 	uint64_t value = op->args[i];
-	switch (op->modes[i]) {
+	uint32_t mode = op->modes[i];
+	if (mode & (ROW4 | ROW8)) {
+		value = value_in_row(context, own, pc, mode, value);
+		mode &= ~(ROW4 | ROW8);
+	}
+	switch (mode) {
 	case RESTORE_ARG_MODE_DATA: return (uint64_t)context->data + value;
-	case RESTORE_ARG_MODE_SLOT: return context->slots[(uint32_t)value] + (uint64_t)((int64_t)value >> 32);
-	case RESTORE_ARG_MODE_SLOT_ADDRESS: return (uint64_t)(context->slots + value);
+	case RESTORE_ARG_MODE_SLOT: return *slot_at(context, own, (uint32_t)value) + (uint64_t)((int64_t)value >> 32);
+	case RESTORE_ARG_MODE_SLOT_ADDRESS: return (uint64_t)slot_at(context, own, (uint32_t)value);
 	case RESTORE_ARG_MODE_MEM4: return *(uint32_t *)(context->data + value);
 	case RESTORE_ARG_MODE_MEM4S: return (uint64_t)(int64_t)*(int32_t *)(context->data + value);
 	case RESTORE_ARG_MODE_MEM8: return *(uint64_t *)(context->data + value);
@@ -217,19 +238,21 @@ static void fill_tiles(void)
 		".byte 0xc4,0xe2,0x78,0x49,0xc0" : : "a"(config) : "memory");
 }
 
-static __attribute__((noreturn, used)) void run(struct context *context, uint64_t pc);
+static __attribute__((noreturn, used)) void run(struct context *context, uint64_t pc, const uint8_t *row, uint64_t stride);
 
 /*
  * clone3 with CLONE_VM: the child comes back on another stack, where nothing of this function's frame is. It takes
  * what it needs from callee-saved registers, which the kernel copies.
  */
-static int64_t start_thread(struct context *context, uint64_t clone_args, uint64_t size, uint64_t target)
+static int64_t start_thread(struct context *context, const struct own *own, uint64_t clone_args, uint64_t size, uint64_t target)
 {
 	register int64_t result __asm__("rax") = SYS_clone3;
 	register uint64_t first __asm__("rdi") = clone_args;
 	register uint64_t second __asm__("rsi") = size;
 	register uint64_t keep_context __asm__("r12") = (uint64_t)context;
 	register uint64_t keep_target __asm__("r13") = target;
+	register const uint8_t *keep_row __asm__("r14") = own->row;
+	register uint64_t keep_stride __asm__("r15") = own->stride;
 	__asm__ volatile("syscall\n\t"
 		"test %%rax, %%rax\n\t"
 		"jnz 1f\n\t"
@@ -237,10 +260,12 @@ static int64_t start_thread(struct context *context, uint64_t clone_args, uint64
 		"and $-16, %%rsp\n\t"
 		"mov %%r12, %%rdi\n\t"
 		"mov %%r13, %%rsi\n\t"
+		"mov %%r14, %%rdx\n\t"
+		"mov %%r15, %%rcx\n\t"
 		"call run\n"
 		"1:"
 		: "+r"(result), "+r"(first), "+r"(second)
-		: "r"(keep_context), "r"(keep_target)
+		: "r"(keep_context), "r"(keep_target), "r"(keep_row), "r"(keep_stride)
 		: "rcx", "r11", "memory");
 	return result;
 }
@@ -251,11 +276,40 @@ static __attribute__((noreturn)) void leave_by_sigreturn(uint64_t stack)
 	__builtin_unreachable();
 }
 
-static __attribute__((noinline)) void print(struct context *context, struct restore_op *op)
+/* Words of struct user_regs_struct, and of a signal frame behind its return address up to its signal mask. */
+enum {
+	REG_R15, REG_R14, REG_R13, REG_R12, REG_BP, REG_BX, REG_R11, REG_R10, REG_R9, REG_R8, REG_AX, REG_CX, REG_DX, REG_SI, REG_DI,
+	REG_ORIG_AX, REG_IP, REG_CS, REG_FLAGS, REG_SP, REG_SS,
+	FRAME_FLAGS = 0, FRAME_ALTSTACK = 2, FRAME_REGS = 5, FRAME_AX = FRAME_REGS + 13, FRAME_IP = FRAME_REGS + 16,
+	FRAME_SELECTORS = FRAME_REGS + 18, FRAME_XSTATE = FRAME_REGS + 23, FRAME_MASK = FRAME_REGS + 32, FRAME_WORDS,
+	UC_FP_XSTATE = 1, UC_SIGCONTEXT_SS = 2, UC_STRICT_RESTORE_SS = 4, LEN_SYSCALL = 2,
+};
+
+static __attribute__((noreturn, noinline)) void leave(const uint64_t *args)
+{
+	static const uint8_t order[] = { REG_R8, REG_R9, REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15, REG_DI, REG_SI, REG_BP, REG_BX,
+		REG_DX, REG_AX, REG_CX, REG_SP, REG_IP, REG_FLAGS };
+	const uint64_t *regs = (const uint64_t *)args[0], *altstack = (const uint64_t *)args[1];
+	uint64_t frame[FRAME_WORDS];
+	memset(frame, 0, sizeof frame);
+	frame[FRAME_FLAGS] = UC_FP_XSTATE | UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS;
+	for (int i = 0; i < 3; i++) frame[FRAME_ALTSTACK + i] = altstack[i];
+	for (uint64_t i = 0; i < sizeof order; i++) frame[FRAME_REGS + i] = regs[order[i]];
+	if (args[4]) {
+		frame[FRAME_IP] -= LEN_SYSCALL;
+		frame[FRAME_AX] = regs[REG_ORIG_AX];
+	}
+	frame[FRAME_SELECTORS] = regs[REG_CS] | regs[REG_SS] << 48;
+	frame[FRAME_XSTATE] = args[3];
+	frame[FRAME_MASK] = *(const uint64_t *)args[2];
+	leave_by_sigreturn((uint64_t)frame);
+}
+
+static __attribute__((noinline)) void print(struct context *context, struct own *own, struct restore_op *op)
 {
 	struct line line;
 	line.length = 0;
 	add(&line, "crimg: ");
-	add(&line, text_at(context, op->message));
+	add_text(&line, context, own->row, op->message);
 	say(&line);
 }

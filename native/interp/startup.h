@@ -2,7 +2,6 @@
 /* Stage 1: from execve to the first op. */
 #pragma once
 #include "ops.h"
-#include "verify.h"
 
 static uint64_t pid_mode_of(const char *name)
 {
@@ -137,7 +136,7 @@ static int64_t open_image(const char *path)
 
 static __attribute__((noreturn)) void switch_stack(uint64_t stack, struct context *context, uint64_t pc)
 {
-	__asm__ volatile("mov %0, %%rsp\n\txor %%ebp, %%ebp\n\tcall run" : : "r"(stack), "D"(context), "S"(pc) : "memory");
+	__asm__ volatile("mov %0, %%rsp\n\txor %%ebp, %%ebp\n\tcall run" : : "r"(stack), "D"(context), "S"(pc), "d"(0l), "c"(0l) : "memory");
 	__builtin_unreachable();
 }
 

@@ -5,7 +5,10 @@
  * whoever runs it trusts who made it.
  */
 #pragma once
-#include "base.h"
+#include "failing.h"
+
+/* Of a mode: where in the row the value is; bytes that a row may have. */
+enum { ROW4 = 0x40, ROW8 = 0x80, MAX_ROW = 4096 };
 
 struct program_segment {
 	uint32_t type, flags;
@@ -100,12 +103,19 @@ static int are_files(const struct restore_program_header *program)
 	return 1;
 }
 
+static int is_slot(const struct restore_program_header *program, uint64_t index)
+{
+	return index < program->num_slots || (index >= FIRST_LOCAL && index < FIRST_LOCAL + (uint64_t)NUM_LOCALS);
+}
+
+/* A value of a row is looked at when it is used, an offset in a row too. */
 static int is_argument(const struct restore_program_header *program, uint32_t mode, uint64_t value)
 {
+	if (mode & (ROW4 | ROW8)) return (mode & ~(ROW4 | ROW8)) <= RESTORE_ARG_MODE_MEM4S;
 	switch (mode) {
 	case RESTORE_ARG_MODE_DATA: return value <= program->len_memory - program->ofs_data;
-	case RESTORE_ARG_MODE_SLOT: return (uint32_t)value < program->num_slots;
-	case RESTORE_ARG_MODE_SLOT_ADDRESS: return value < program->num_slots;
+	case RESTORE_ARG_MODE_SLOT: return is_slot(program, (uint32_t)value);
+	case RESTORE_ARG_MODE_SLOT_ADDRESS: return is_slot(program, value);
 	case RESTORE_ARG_MODE_MEM4:
 	case RESTORE_ARG_MODE_MEM4S:
 	case RESTORE_ARG_MODE_MEM8: return lies_in(value, 8, 0, program->len_memory - program->ofs_data);
@@ -116,13 +126,28 @@ static int is_argument(const struct restore_program_header *program, uint32_t mo
 	}
 }
 
+static int is_text_of(const struct restore_program_header *program, uint32_t text)
+{
+	return text < program->len_data || (text & FIRST_LOCAL && (text & ~FIRST_LOCAL) <= MAX_ROW - 4);
+}
+
+/* Rows lie in the data. */
+static int are_rows(const struct restore_program_header *program, const struct restore_op *op)
+{
+	uint64_t count = op->args[1], stride = op->args[2];
+	return op->modes[0] == RESTORE_ARG_MODE_DATA && op->modes[1] == RESTORE_ARG_MODE_IMM && op->modes[2] == RESTORE_ARG_MODE_IMM &&
+		count && count <= program->len_data && stride >= sizeof(struct restore_row) && stride <= MAX_ROW &&
+		lies_in(op->args[0], count * stride, 0, program->len_data);
+}
+
 static int is_op(const struct restore_program_header *program, const struct restore_op *op)
 {
 	for (int i = 0; i < 6; i++)
 		if (!is_argument(program, op->modes[i], op->args[i])) return 0;
-	return op->kind >= RESTORE_OP_KIND_SYSCALL && op->kind <= RESTORE_OP_KIND_PROTECT && op->expect <= RESTORE_EXPECT_ONE_OF &&
-		op->target < program->num_ops && (op->store == 0xffffffff || op->store < program->num_slots) &&
-		op->subject < program->len_data && op->message < program->len_data && op->hint < program->len_data;
+	return op->kind >= RESTORE_OP_KIND_SYSCALL && op->kind <= RESTORE_OP_KIND_LEAVE && op->expect <= RESTORE_EXPECT_ONE_OF &&
+		op->target < program->num_ops && (op->store == 0xffffffff || is_slot(program, op->store)) &&
+		is_text_of(program, op->subject) && is_text_of(program, op->message) && is_text_of(program, op->hint) &&
+		(op->kind != RESTORE_OP_KIND_EACH || are_rows(program, op));
 }
 
 /* Behind this, run() trusts what it reads. */

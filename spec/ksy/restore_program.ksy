@@ -54,7 +54,7 @@ types:
 
   op:
     doc: One op. Arguments are evaluated first, each by its mode; then the op is done; its result goes to `store`; then it is judged by
-      `expect`.
+      `expect`. Slots from 0x80000000 to 0x8000000f are whoever's runs the op, one thread's; in forked children they are undefined.
     seq:
       - { id: kind, type: u1, enum: op_kind, doc: "What it does." }
       - { id: expect, type: u1, enum: expect, doc: "Which results are right." }
@@ -62,14 +62,16 @@ types:
           `target`. quiet: nobody needs to see it in a trace. patient: -EEXIST is tried again for half a second, since an id is in use a
           little longer than its process is there." }
       - { id: nr, type: u4, doc: "syscall: its number. jump, compute: the operator." }
-      - { id: modes, type: u1, repeat: expr, repeat-expr: 6, doc: "arg_mode of each argument." }
+      - { id: modes, type: u1, repeat: expr, repeat-expr: 6, doc: "arg_mode of each argument, the low six bits. 0x40: the value is the u4,
+          0x80: the u8 that the row has at the argument (see the op each)." }
       - { id: reserved, type: u2, doc: "Zero." }
       - { id: args, type: u8, repeat: expr, repeat-expr: 6, -crimg-format: hex, doc: "Arguments." }
       - { id: expect_a, type: s8, doc: "For equals and one_of." }
       - { id: expect_b, type: s8, doc: "For one_of." }
       - { id: store, type: u4, doc: "Slot for the result; 0xffffffff for none." }
       - { id: target, type: u4, doc: "Op index for jumps and threads." }
-      - { id: subject, type: u4, doc: "Offset in the data of text: the task concerned; 0 for none." }
+      - { id: subject, type: u4, doc: "Offset in the data of text: the task concerned; 0 for none. 0x80000000 set: the u4 that the
+          row has at the rest is the offset; so for `message` and `hint`." }
       - { id: message, type: u4, doc: "Offset in the data of text: what is done and to what; 0 for none." }
       - { id: hint, type: u4, doc: "Offset in the data of text: what to do if it fails; 0 for none." }
       - { id: reserved2, type: u4, doc: "Zero." }
@@ -80,7 +82,7 @@ types:
       - { id: aborted, type: u4, doc: "Not zero: some op failed, everybody ends." }
       - { id: claimed, type: u4, doc: "Not zero: the fields below belong to the first who failed." }
       - { id: failed_op, type: u4, doc: "Index of the op that failed." }
-      - { id: failed_tid, type: u4, doc: "Who." }
+      - { id: failed_row, type: u4, doc: "Offset in the data of the row that the op was run for; 0 for none." }
       - { id: failed_result, type: s8, doc: "Its result; if `dead_pid` is not zero, the signal that ended that process." }
       - { id: supervisor, type: u4, doc: "Thread id of the process that reports failures." }
       - { id: dead_pid, type: u4, doc: "Not zero: the failure is that this process ended before the tree ran." }
@@ -121,6 +123,10 @@ types:
       - { id: address, type: u8, -crimg-format: hex, doc: "Where they belong in memory." }
       - { id: length, type: u4, doc: "Bytes." }
       - { id: sum, type: u4, -crimg-format: hex, doc: "Their checksum (SPEC 7.1); 0: not known, not looked at." }
+  row:
+    doc: First bytes of a row of values; see the op each.
+    seq:
+      - { id: id, type: u4, doc: "What the character U+0001 in texts stands for, in decimal: the id of a thread." }
 enums:
   op_kind:
     1:
@@ -215,6 +221,20 @@ enums:
       id: protect
       doc: "Memory at the arg1 records `range` at arg0, ascending, gets the protection arg2 (PROT_*). result = 0, or what mprotect said of
         the first that it refused."
+    27:
+      id: each
+      doc: |
+        The ops from the next one to the next op `next` are run for each of arg1 rows (at least one) of arg2 bytes, of which the first is at
+        arg0, in the data. A row begins with a record `row`; the rest is whatever arguments and texts of those ops name. A thread that
+        one of them makes has the row of its maker. No other `each` is among them.
+    28:
+      id: next
+      doc: "Back to the op behind `each`, for the next row; on, without a row, if there is none."
+    29:
+      id: leave
+      doc: "Leaves by rt_sigreturn, with the registers at arg0 (struct user_regs_struct), the alternate stack at arg1 (stack_t), the signal mask
+          at arg2, and unless arg3 is 0 the extended state there. Unless arg4 is 0 the system call that was interrupted is made again: ip - 2,
+          ax = orig_ax."
   arg_mode:
     0:
       id: imm

@@ -57,6 +57,12 @@ export const opKindValues = {
   symbol: 25,
   /** Memory at the arg1 records `range` at arg0, ascending, gets the protection arg2 (PROT_*). result = 0, or what mprotect said of the first that it refused. */
   protect: 26,
+  /** The ops from the next one to the next op `next` are run for each of arg1 rows (at least one) of arg2 bytes, of which the first is at arg0, in the data. A row begins with a record `row`; the rest is whatever arguments and texts of those ops name. A thread that one of them makes has the row of its maker. No other `each` is among them. */
+  each: 27,
+  /** Back to the op behind `each`, for the next row; on, without a row, if there is none. */
+  next: 28,
+  /** Leaves by rt_sigreturn, with the registers at arg0 (struct user_regs_struct), the alternate stack at arg1 (stack_t), the signal mask at arg2, and unless arg3 is 0 the extended state there. Unless arg4 is 0 the system call that was interrupted is made again: ip - 2, ax = orig_ax. */
+  leave: 29,
 } as const;
 export type OpKind = keyof typeof opKindValues;
 /** Names of op_kind. */
@@ -87,6 +93,9 @@ export const opKindNames: ReadonlyMap<number, OpKind> = new Map([
   [24, "frames"],
   [25, "symbol"],
   [26, "protect"],
+  [27, "each"],
+  [28, "next"],
+  [29, "leave"],
 ]);
 
 /** Numbers of arg_mode. */
@@ -472,7 +481,7 @@ export function writeProgramHeader(writer: ByteWriter, row: ProgramHeader): void
   writer.u4(row.checksum, "checksum");
 }
 
-/** One op. Arguments are evaluated first, each by its mode; then the op is done; its result goes to `store`; then it is judged by `expect`. */
+/** One op. Arguments are evaluated first, each by its mode; then the op is done; its result goes to `store`; then it is judged by `expect`. Slots from 0x80000000 to 0x8000000f are whoever's runs the op, one thread's; in forked children they are undefined. */
 export interface Op {
   /** What it does. */
   readonly kind: number;
@@ -482,7 +491,7 @@ export interface Op {
   readonly flags: number;
   /** syscall: its number. jump, compute: the operator. */
   readonly nr: number;
-  /** arg_mode of each argument. */
+  /** arg_mode of each argument, the low six bits. 0x40: the value is the u4, 0x80: the u8 that the row has at the argument (see the op each). */
   readonly modes: readonly number[];
   /** Arguments. */
   readonly args: readonly bigint[];
@@ -494,7 +503,7 @@ export interface Op {
   readonly store: number;
   /** Op index for jumps and threads. */
   readonly target: number;
-  /** Offset in the data of text: the task concerned; 0 for none. */
+  /** Offset in the data of text: the task concerned; 0 for none. 0x80000000 set: the u4 that the row has at the rest is the offset; so for `message` and `hint`. */
   readonly subject: number;
   /** Offset in the data of text: what is done and to what; 0 for none. */
   readonly message: number;
@@ -573,8 +582,8 @@ export interface ControlHeader {
   readonly claimed: number;
   /** Index of the op that failed. */
   readonly failedOp: number;
-  /** Who. */
-  readonly failedTid: number;
+  /** Offset in the data of the row that the op was run for; 0 for none. */
+  readonly failedRow: number;
   /** Its result; if `dead_pid` is not zero, the signal that ended that process. */
   readonly failedResult: bigint;
   /** Thread id of the process that reports failures. */
@@ -589,7 +598,7 @@ export function controlHeader(fields: Partial<ControlHeader> = {}): ControlHeade
     aborted: 0,
     claimed: 0,
     failedOp: 0,
-    failedTid: 0,
+    failedRow: 0,
     failedResult: 0n,
     supervisor: 0,
     deadPid: 0,
@@ -606,11 +615,11 @@ export function readControlHeader(reader: ByteReader): ControlHeader {
   const aborted = reader.u4();
   const claimed = reader.u4();
   const failedOp = reader.u4();
-  const failedTid = reader.u4();
+  const failedRow = reader.u4();
   const failedResult = reader.s8();
   const supervisor = reader.u4();
   const deadPid = reader.u4();
-  return { aborted, claimed, failedOp, failedTid, failedResult, supervisor, deadPid };
+  return { aborted, claimed, failedOp, failedRow, failedResult, supervisor, deadPid };
 }
 
 /** Appends a control_header record. */
@@ -618,7 +627,7 @@ export function writeControlHeader(writer: ByteWriter, row: ControlHeader): void
   writer.u4(row.aborted, "aborted");
   writer.u4(row.claimed, "claimed");
   writer.u4(row.failedOp, "failed_op");
-  writer.u4(row.failedTid, "failed_tid");
+  writer.u4(row.failedRow, "failed_row");
   writer.s8(row.failedResult, "failed_result");
   writer.u4(row.supervisor, "supervisor");
   writer.u4(row.deadPid, "dead_pid");
@@ -827,4 +836,33 @@ export function writePiece(writer: ByteWriter, row: Piece): void {
   writer.u8(row.address, "address");
   writer.u4(row.length, "length");
   writer.u4(row.sum, "sum");
+}
+
+/** First bytes of a row of values; see the op each. */
+export interface Row {
+  /** What the character U+0001 in texts stands for, in decimal: the id of a thread. */
+  readonly id: number;
+}
+
+/** A Row; what is not given is zero, empty or none. */
+export function row(fields: Partial<Row> = {}): Row {
+  return {
+    id: 0,
+    ...fields,
+  };
+}
+
+/** Bytes of a row record. */
+export const rowSize = 4;
+
+/** Reads a row record at the reader's position. */
+export function readRow(reader: ByteReader): Row {
+  reader.need(rowSize, "row");
+  const id = reader.u4();
+  return { id };
+}
+
+/** Appends a row record. */
+export function writeRow(writer: ByteWriter, row: Row): void {
+  writer.u4(row.id, "id");
 }

@@ -155,15 +155,16 @@ export function linkProgram(builder: ProgramBuilder, entry: Label, options: Link
   const writer = new ByteWriter(programHeaderSize);
   writeProgramHeader(writer, header);
   const head = writer.finish();
-  const ops = builder.ops.finish({
+  const data = builder.data.finish();
+  const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
+  const numbers = {
     zeroedOffset: Number(zeroedOffset),
     numCounters: builder.counters.length,
     numLastingPids: builder.pids.length,
     holeSize: Number(holeSize),
-  });
+  };
+  const ops = builder.ops.finish(numbers, view);
   const gap = new Uint8Array(Number(dataOffset) - programHeaderSize - builder.ops.length * opSize);
-  const data = builder.data.finish();
-  const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
   for (const { at, target } of builder.pointers) view.setBigUint64(at.offset, addressOf(target, layout), true);
   const sum = putChecksum(head, options.codeChecksum, [...ops, gap, data]);
   const sums = builder.sums.map(({ at, fileOffset, count, source }) => ({ offset: at.offset, fileOffset, count, source }));

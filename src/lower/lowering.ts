@@ -11,7 +11,7 @@ import type { Identity, LowerContext } from "./context.js";
 import { chooseHighFds, type HighFds } from "./high-fds.js";
 import { LastingFds } from "./lasting-fds.js";
 import { ObjectOpener } from "./objects.js";
-import type { Arg, Shared, Slot } from "./operands.js";
+import type { Arg, DataRef, Shared, Slot } from "./operands.js";
 import { ProcessMaker } from "./process.js";
 import { ProgramBuilder } from "./program-builder.js";
 import { type AddressRange, usedRanges } from "./address-space.js";
@@ -23,6 +23,7 @@ import { withinMounts } from "./own-namespaces/several.js";
 import { type OwnNamespacesPlan, planOwnNamespaces } from "./own-namespaces/plan.js";
 import type { StoredIn } from "./page-loading.js";
 import { StagedMemory } from "./shared-memory.js";
+import { putUserRegs, tracedRegisters } from "./registers.js";
 import { runAs } from "./run-as.js";
 import { SeccompLowering } from "./seccomp.js";
 import { SpareIds } from "./spare-ids.js";
@@ -95,6 +96,8 @@ export class Lowering implements LowerContext {
   readonly parents: StoredIn[] = [];
 
   readonly #spareIds: SpareIds;
+  /** By row of threads. */
+  readonly #userRegs: (DataRef | undefined)[] = [];
   readonly #lasting = new Map<number | Slot, Slot>();
 
   readonly xstates: Xstates;
@@ -178,6 +181,13 @@ export class Lowering implements LowerContext {
 
   lastOf(key: number | Slot): Slot | undefined {
     return this.#lasting.get(key);
+  }
+
+  /** The registers of a thread, as ptrace and the op `leave` take them. */
+  userRegs(thread: number): DataRef {
+    const known = this.#userRegs[thread] ?? putUserRegs(this.builder, tracedRegisters(this.thread(thread).regs));
+    this.#userRegs[thread] = known;
+    return known;
   }
 
   /** An id for a process that ends before the tree runs. */

@@ -35,9 +35,33 @@ export interface LayoutNumbers {
 }
 
 /** What an argument is to be raised by. */
-type Raise = "zeroed" | "pid" | "ending_pid" | "hole_size";
-
+export type Raise = "zeroed" | "pid" | "ending_pid" | "hole_size";
 const raiseKinds = ["zeroed", "pid", "ending_pid", "hole_size"] as const satisfies readonly Raise[];
+
+/** Bits of a mode: the value is that of the row (op each). */
+const inRow = { u4: 0x40, u8: 0x80 } as const;
+/** Of a text: the row has its offset. */
+const textInRow = 0x8000_0000;
+
+/** How much of a store there was at some time. */
+export interface Mark {
+  readonly ops: number;
+  readonly raises: Readonly<Record<Raise, number>>;
+  readonly targets: number;
+}
+
+/** Fields of an op that rows may have: arguments 0 to 5, texts 6 to 8. A field of the second op of several is 9 and up. */
+const fieldsOfOp = 9;
+const firstText = 6;
+
+/** Values of rows that depend on where things come to lie: in the data, one every `stride` bytes from `at` on. */
+interface RowRaise {
+  readonly by: Raise;
+  readonly at: number;
+  readonly stride: number;
+  readonly count: number;
+  readonly width: 4 | 8;
+}
 
 /** What a text has in place of an offset if there is none. */
 const noText = 0;
@@ -56,12 +80,13 @@ export interface OpStamp {
 }
 
 export class OpStore {
-  readonly #chunks: Uint32Array[] = [];
+  readonly #chunks: Uint32Array<ArrayBuffer>[] = [];
   #length = 0;
   /** Words of all ops that are to be raised, by what. */
   readonly #raises: Record<Raise, number[]> = { zeroed: [], pid: [], ending_pid: [], hole_size: [] };
   /** Targets that had no place yet: op, label. */
   readonly #targets: { readonly op: number; readonly label: Label }[] = [];
+  readonly #rowRaises: RowRaise[] = [];
   #chunk = new Uint32Array(0);
   #lastSubject = "";
   #lastSubjectAt = noText;
@@ -257,18 +282,141 @@ export class OpStore {
     this.#raises[by].push(op * wordsOfOp + word.args + index * 2);
   }
 
-  /** All ops, one part behind the other: views, since there may be much of them. */
-  finish(layout: LayoutNumbers): Uint8Array[] {
+  mark(): Mark {
+    const { zeroed, pid, ending_pid, hole_size } = this.#raises;
+    const raises = { zeroed: zeroed.length, pid: pid.length, ending_pid: ending_pid.length, hole_size: hole_size.length };
+    return { ops: this.#length, raises, targets: this.#targets.length };
+  }
+
+  /** Forgets what was added since. */
+  truncate({ ops, raises, targets }: Mark): void {
+    for (let op = ops; op < this.#length; op++) this.wordsOf(op).fill(0);
+    this.#length = ops;
+    this.#chunks.length = Math.ceil(ops / opsOfChunk);
+    this.#chunk = this.#chunks.at(-1) ?? new Uint32Array(0);
+    for (const by of raiseKinds) this.#raises[by].length = raises[by];
+    this.#targets.length = targets;
+  }
+
+  /** Puts in the targets since the mark whose labels have a place by now. */
+  settleTargets({ targets }: Mark): void {
+    const open = this.#targets.splice(targets);
+    for (const { op, label } of open) {
+      if (label.position === undefined) this.#targets.push({ op, label });
+      else this.wordsOf(op)[word.target] = label.position;
+    }
+  }
+
+  /**
+   * Whether as many ops from `other` on differ from those from `first` on in arguments and texts only. Jumps among them count as
+   * the same if they are the same seen from there. The marks are from before each.
+   */
+  isAlike(first: Mark, other: Mark, count: number): boolean {
+    for (let index = 0; index < count; index++) {
+      const [one, two] = [this.wordsOf(first.ops + index), this.wordsOf(other.ops + index)];
+      for (const at of shapeWords) if (one[at] !== two[at]) return false;
+      const [target, otherTarget] = [one[word.target] as number, two[word.target] as number];
+      if (target !== otherTarget && !isInside(target - first.ops, otherTarget - other.ops, count)) return false;
+    }
+    for (const by of raiseKinds) {
+      const end = first.raises[by] + this.#raises[by].length - other.raises[by];
+      for (let index = first.raises[by]; index < end; index++) {
+        const [place, otherPlace] = [this.#raises[by][index] as number, this.#raises[by][other.raises[by] + index - first.raises[by]]];
+        if (place - first.ops * wordsOfOp !== (otherPlace as number) - other.ops * wordsOfOp) return false;
+      }
+    }
+    const open = this.#targets.length - other.targets;
+    for (let index = 0; index < open; index++) {
+      const [one, two] = [this.#targets[first.targets + index], this.#targets[other.targets + index]];
+      if (one?.label !== two?.label || (one?.op ?? 0) - first.ops !== (two?.op ?? 0) - other.ops) return false;
+    }
+    return true;
+  }
+
+  /** Tells where the ops from `other` on differ from those from `first` on, by field and values of both, low and high words. */
+  compare(first: number, other: number, count: number, differs: (field: number) => void): void {
+    for (let index = 0; index < count; index++) {
+      const [one, two] = [this.wordsOf(first + index), this.wordsOf(other + index)];
+      for (let at: number = word.args, field = index * fieldsOfOp; at < word.expectA; at += 2, field++)
+        if (one[at] !== two[at] || one[at + 1] !== two[at + 1]) differs(field);
+      for (let text = 0; text < 3; text++)
+        if (one[word.texts + text] !== two[word.texts + text]) differs(index * fieldsOfOp + firstText + text);
+    }
+  }
+
+  /** The low and the high word of a field of the ops from `first` on. */
+  low(first: number, field: number): number {
+    return this.wordsOf(first + Math.floor(field / fieldsOfOp))[placeOf(field)] as number;
+  }
+
+  high(first: number, field: number): number {
+    if (field % fieldsOfOp >= firstText) return 0;
+    return this.wordsOf(first + Math.floor(field / fieldsOfOp))[placeOf(field) + 1] as number;
+  }
+
+  /** What a field of the ops since a mark is to be raised by. */
+  raisesSince(mark: Mark): ReadonlyMap<number, Raise> {
+    const found = new Map<number, Raise>();
+    for (const by of raiseKinds) {
+      for (const place of this.#raises[by].slice(mark.raises[by])) {
+        const [op, at] = [Math.floor(place / wordsOfOp) - mark.ops, (place % wordsOfOp) - word.args];
+        found.set(op * fieldsOfOp + at / 2, by);
+      }
+    }
+    return found;
+  }
+
+  /** Makes a field of the ops from `first` on one that the row has, `width` bytes at `offset`. */
+  takeFromRow(first: number, field: number, offset: number, width: 4 | 8): void {
+    const words = this.wordsOf(first + Math.floor(field / fieldsOfOp));
+    const [which, place] = [field % fieldsOfOp, placeOf(field)];
+    if (which >= firstText) {
+      words[place] = textInRow + offset;
+      return;
+    }
+    words[place] = offset;
+    words[place + 1] = 0;
+    const mode = width === 4 ? inRow.u4 : inRow.u8;
+    words[word.modes + (which >> 2)] = (words[word.modes + (which >> 2)] as number) | (mode << ((which & 3) * 8));
+  }
+
+  /** Values in rows that are raised when the program is linked. */
+  raiseRows(raise: RowRaise): void {
+    this.#rowRaises.push(raise);
+  }
+
+  /** Makes an argument of an op that number, in the mode of a place in the data or of a number. */
+  setArg(op: number, index: number, mode: "imm" | "data", value: number): void {
+    const words = this.wordsOf(op);
+    words[word.args + index * 2] = value;
+    words[word.modes + (index >> 2)] = (words[word.modes + (index >> 2)] as number) | (modes[mode] << ((index & 3) * 8));
+  }
+
+  #isOfRow(words: Uint32Array, at: number): boolean {
+    const index = ((at % wordsOfOp) - word.args) / 2;
+    const op = at - (at % wordsOfOp);
+    return (((words[op + word.modes + (index >> 2)] as number) >>> ((index & 3) * 8)) & (inRow.u4 | inRow.u8)) !== 0;
+  }
+
+  /** All ops, one part behind the other: views, since there may be much of them. Rows in `data` are completed. */
+  finish(layout: LayoutNumbers, data: DataView): Uint8Array[] {
     const sums: Record<Raise, number> = {
       zeroed: layout.zeroedOffset,
       pid: layout.numCounters * 4,
       ending_pid: (layout.numCounters + layout.numLastingPids) * 4,
       hole_size: layout.holeSize,
     };
+    for (const { by, at, stride, count, width } of this.#rowRaises) {
+      for (let place = at; place < at + stride * count; place += stride) {
+        if (width === 8) data.setBigUint64(place, data.getBigUint64(place, true) + BigInt(sums[by]), true);
+        else data.setUint32(place, raised(data.getUint32(place, true) + sums[by]), true);
+      }
+    }
     for (const by of raiseKinds) {
       for (const place of this.#raises[by]) {
         const words = this.#chunks[Math.floor(place / wordsOfChunk)] as Uint32Array;
         const at = place % wordsOfChunk;
+        if (this.#isOfRow(words, at)) continue;
         const sum = (words[at] as number) + (words[at + 1] as number) * twoTo32 + sums[by];
         words[at] = sum;
         words[at + 1] = Math.floor(sum / twoTo32);
@@ -287,6 +435,23 @@ export class OpStore {
     const start = (index % opsOfChunk) * wordsOfOp;
     return this.#chunks[Math.floor(index / opsOfChunk)]?.subarray(start, start + wordsOfOp) ?? new Uint32Array(0);
   }
+}
+
+/** Words in which ops that are alike do not differ: all but arguments, target and texts. */
+const shapeWords = [word.head, word.nr, word.modes, word.modes + 1, 16, 17, 18, 19, word.store] as const;
+
+function isInside(target: number, other: number, count: number): boolean {
+  return target === other && target >= 0 && target <= count;
+}
+
+function placeOf(field: number): number {
+  const which = field % fieldsOfOp;
+  return which < firstText ? word.args + which * 2 : word.texts + which - firstText;
+}
+
+function raised(value: number): number {
+  if (value >= twoTo32) throw new RangeError("a restore program of more than 4 GiB");
+  return value;
 }
 
 function putSigned(words: Uint32Array, at: number, value: number | bigint): void {

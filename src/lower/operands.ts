@@ -1,6 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What an op's argument can be: a number, or something whose value is known only when the program is linked or runs. */
 
+/** In texts of ops that are run for rows: the id that the row begins with. */
+export const rowId = "\u0001";
+
+/** Slots from here on are of whoever runs the op (firstLocalSlot.. + 15). */
+export const firstLocalSlot = 0x8000_0000;
+export const numLocalSlots = 16;
+
 /** A u8 that an op fills and later ops read. Every process has its own copy (made by fork); threads of one share it. */
 export class Slot {
   constructor(

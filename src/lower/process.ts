@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Ops that make processes and threads: clone3 with the old id, ids published to the whole tree, tidy endings. */
 import { CLONE, PR, SIG, SIG_SETMASK, sigsetSize } from "./constants.js";
-import type { DataRef, Label, Shared, Slot } from "./operands.js";
+import { type DataRef, type Label, rowId, type Shared, type Slot } from "./operands.js";
 import type { OpOptions, ProgramBuilder } from "./program-builder.js";
 
 /** struct clone_args up to cgroup. */
 export const cloneArgsSize = 88;
+const stackOffset = 40;
 const setTidOffset = 64;
 const setTidSizeOffset = 72;
-/** run() of the interpreter needs a few hundred bytes. */
-const threadStackSize = 4096;
+/** run() of the interpreter needs a few hundred bytes, print() has a line of 6 KiB; pages that are not used cost nothing. */
+const threadStackSize = 8192;
 
 export interface CloneRequest {
   /** The id wanted, in the pid namespace of the restore. */
@@ -20,6 +21,12 @@ export interface CloneRequest {
   readonly shared: Shared;
   /** What is made: `process 4711 (bash)`. */
   readonly what: string;
+}
+
+/** A struct clone_args in the data, and the id that it names. */
+interface ThreadMaker {
+  readonly args: DataRef;
+  readonly tid: DataRef;
 }
 
 export class ProcessMaker {
@@ -41,12 +48,23 @@ export class ProcessMaker {
     b.store4(request.shared, result);
   }
 
-  /** Ops of a thread of the process: makes another thread, on a stack of its own in the hole. */
-  thread(request: CloneRequest, start: Label): void {
+  /** What the threads of a process are made with, one after the other. */
+  threadMaker(flags: number): ThreadMaker {
     const b = this.#builder;
-    const result = b.slot(`tid of ${request.what}`);
-    const args = this.argsOf(request, b.buffer(threadStackSize, 64));
-    b.op("thread", [args, cloneArgsSize], { store: result, expect: "not_error", ...this.#options(request) }, start);
+    const tid = b.u4s(0);
+    const args = b.u8s(flags, 0, 0, 0, 0, 0, threadStackSize, 0, tid, 1, 0);
+    this.cloneArgs.push(args);
+    return { args, tid };
+  }
+
+  /** Ops of a thread of the process, for a row: makes another thread, on a stack of its own in the hole. */
+  thread({ args, tid }: ThreadMaker, request: Pick<CloneRequest, "pid" | "shared">, start: Label): void {
+    const b = this.#builder;
+    const result = b.slot("tid of the thread");
+    b.store8(args.at(stackOffset), b.buffer(threadStackSize, 64));
+    b.store4(tid, request.pid);
+    const options = { isPatient: true, message: `make thread ${rowId}`, hint: inUse(rowId) };
+    b.op("thread", [args, cloneArgsSize], { store: result, expect: "not_error", ...options }, start);
     b.store4(request.shared, result);
   }
 
@@ -115,7 +133,7 @@ export class ProcessMaker {
 }
 
 /** A new pid namespace has its own init as process 1. */
-function inUse(pid: number): string {
+function inUse(pid: number | string): string {
   const what = `id ${pid} may be in use, also as a session, a process group or an unreaped child`;
   return pid === 1 ? `${what}; --pid any gives the program another` : `${what}; --pid namespace or --pid any avoid that`;
 }

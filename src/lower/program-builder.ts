@@ -25,7 +25,8 @@ import {
   pieceSize,
 } from "../gen/restore-program.js";
 import { OpStore } from "./op-store.js";
-import { type Arg, DataRef, Label, Shared, Slot } from "./operands.js";
+import { type Arg, DataRef, firstLocalSlot, Label, numLocalSlots, Shared, Slot } from "./operands.js";
+import { addForEach } from "./row-ops.js";
 import { nr, type SyscallName } from "../linux/syscall-numbers.js";
 import type { ExtentRow } from "../gen/tables.js";
 import { cutExtent } from "../model/stored-chunks.js";
@@ -66,6 +67,9 @@ export interface SumFixup {
   readonly source: number;
 }
 
+/** Bytes that ops for rows have in common where they are the same; siginfo_t has 128. */
+const maxShortBytes = 128;
+
 /** ENODEV, EADDRNOTAVAIL, ENETUNREACH, EHOSTUNREACH: the network of a rehearsal has nothing but the loopback device. */
 const onlyOutside = [19, 99, 101, 113];
 
@@ -85,6 +89,10 @@ export class ProgramBuilder {
   readonly sums: SumFixup[] = [];
   readonly #strings = new Map<string, DataRef>();
   readonly #rehearsedNames = new Map<string, string>();
+  /** Slots that ops for a row have so far; undefined: no such ops are being added. */
+  #localSlots: number | undefined;
+  /** Short bytes that ops for rows read. */
+  readonly #shortBytes = new Map<string, DataRef>();
   #subject = "";
 
   constructor() {
@@ -208,8 +216,31 @@ export class ProgramBuilder {
     return at;
   }
 
+  /**
+   * Ops for each of many, such as threads: those that `build` makes for one are in the program once, if only values differ. In
+   * texts `rowId` stands for what `idOf` says. Meanwhile slots are of the thread that runs the ops, and short data, which nobody
+   * may change, are shared.
+   */
+  forEach<Item>(items: Iterable<Item>, idOf: (item: Item) => number, build: (item: Item) => void): void {
+    if (this.#localSlots !== undefined) throw new Error("ops for rows within ops for rows");
+    const target = {
+      ops: this.ops,
+      plain: (kind: "each" | "next") => this.#add(kind, 0, []),
+      place: (rows: Uint8Array) => this.#place(rows, 8),
+    };
+    addForEach(target, items, idOf, (item) => {
+      this.#localSlots = 0;
+      try {
+        build(item);
+      } finally {
+        this.#localSlots = undefined;
+      }
+    });
+  }
+
   /** A new slot. */
   slot(name: string): Slot {
+    if (this.#localSlots !== undefined && this.#localSlots < numLocalSlots) return new Slot(firstLocalSlot + this.#localSlots++, name);
     const slot = new Slot(this.slots.length, name);
     this.slots.push(slot);
     return slot;
@@ -251,6 +282,14 @@ export class ProgramBuilder {
 
   /** Puts bytes into the data; `alignment` a power of two up to 64. */
   bytes(bytes: Uint8Array, alignment = 8): DataRef {
+    if (this.#localSlots === undefined || bytes.length > maxShortBytes) return this.#place(bytes, alignment);
+    const key = `${alignment} ${Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("latin1")}`;
+    const ref = this.#shortBytes.get(key) ?? this.#place(bytes, alignment);
+    this.#shortBytes.set(key, ref);
+    return ref;
+  }
+
+  #place(bytes: Uint8Array, alignment: number): DataRef {
     this.data.align(alignment);
     const ref = new DataRef(this.data.length, bytes.length, false);
     this.data.bytes(bytes);
@@ -265,7 +304,9 @@ export class ProgramBuilder {
   /** Little-endian integers of 8 bytes; a place or a slot stands for its address. */
   u8s(...values: readonly (number | bigint | DataRef | Slot)[]): DataRef {
     const numbers = values.map((value) => (typeof value === "number" || typeof value === "bigint" ? BigInt(value) : 0n));
-    const ref = this.bytes(new Uint8Array(BigInt64Array.from(numbers).buffer));
+    const all = new Uint8Array(BigInt64Array.from(numbers).buffer);
+    const isPlain = values.every((value) => typeof value === "number" || typeof value === "bigint");
+    const ref = isPlain ? this.bytes(all) : this.#place(all, 8);
     values.forEach((value, index) => {
       if (value instanceof DataRef || value instanceof Slot) this.pointer(ref.at(index * 8), value);
     });

@@ -11,10 +11,10 @@ import { ERRNO, NT_X86_XSTATE, PR, PTRACE, SIG, WAIT } from "./constants.js";
 import type { DeviceLowering } from "./devices.js";
 import type { Lowering } from "./lowering.js";
 import { endRehearsal } from "./rehearsal.js";
-import type { DataRef, Label, Slot } from "./operands.js";
+import { type Arg, type DataRef, type Label, rowId, type Slot } from "./operands.js";
 import { hasTaskStates, setTaskStates, setThreadStates } from "./state-setter.js";
 import { usesTiles } from "./tiles.js";
-import { putSignalFrame, putUserRegs, tracedRegisters } from "./registers.js";
+import { isRestarting, putUserRegs } from "./registers.js";
 import { optionSlotValues } from "../gen/restore-program.js";
 import { gpregs } from "../gen/tables.js";
 import { nr } from "../linux/syscall-numbers.js";
@@ -25,7 +25,7 @@ const xstateRoom = 16384;
 const stoppedByte = 0x7f;
 const user64 = { cs: 0x33n, ss: 0x2bn, flags: 0x202n };
 
-/** Ops of a thread: ready, then gone. */
+/** Ops of a thread: ready, then gone. `isRestarting`: rt_sigreturn restarts nothing, so the call is made again. */
 export function lowerRelease(l: Lowering, index: number): void {
   const b = l.builder;
   const thread = l.thread(index);
@@ -36,7 +36,8 @@ export function lowerRelease(l: Lowering, index: number): void {
     b.count(l.settled);
   }
   b.wait(l.go, 1);
-  b.op("sigreturn", [putSignalFrame(b, thread, l.xstates.of(index))]);
+  const altstack = b.u8s(thread.altstackSp, thread.altstackFlags, thread.altstackSize);
+  b.op("leave", [l.userRegs(index), altstack, b.u8s(thread.sigMask), l.xstates.of(index) ?? 0, isRestarting(thread.regs) ? 1 : 0]);
 }
 
 /** Ops of the first process: takes every thread and lets all go. Continues at `done`. */
@@ -52,7 +53,9 @@ export function lowerSupervision(l: Lowering, codeSyscallOffset: bigint, done: L
   const tell = (): void => (l.own === undefined ? tellRunning(l) : b.count(l.supervised));
   const status = b.buffer(8);
   const tid = (index: number) => l.threadShared(index).u4;
-  const name = (index: number) => `thread ${l.thread(index).tid} of ${l.taskName(l.thread(index).task)}`;
+  // In ops for rows.
+  const name = (index: number) => `thread ${rowId} of ${l.taskName(l.thread(index).task)}`;
+  const tidOf = (index: number) => l.thread(index).tid;
   const stop = (index: number): void => {
     b.syscall("wait4", [tid(index), status, WAIT.wall, 0], { message: `wait for ${name(index)} to stop` });
     const stopped = b.slot("is stopped");
@@ -66,17 +69,16 @@ export function lowerSupervision(l: Lowering, codeSyscallOffset: bigint, done: L
   b.wait(l.ready, threads.length);
   endRehearsal(l, l.rehearsed);
   const untraced = threads.filter((index) => l.seccomp?.isTraced(index) !== true);
-  untraced.forEach((index, position) => {
-    b.syscall(
-      "ptrace",
-      [PTRACE.seize, tid(index), 0, 0],
-      position === 0 && untraced.length === threads.length ? { orElse: cannotTrace } : { message: `take hold of ${name(index)}` },
-    );
-  });
+  const [first] = untraced;
+  const mayFail = untraced.length === threads.length && first !== undefined;
+  if (mayFail) b.syscall("ptrace", [PTRACE.seize, tid(first), 0, 0], { orElse: cannotTrace });
+  b.forEach(untraced.slice(mayFail ? 1 : 0), tidOf, (index) =>
+    b.syscall("ptrace", [PTRACE.seize, tid(index), 0, 0], { message: `take hold of ${name(index)}` }),
+  );
   b.count(l.seized);
   if (numSettled > 0) b.wait(l.settled, numSettled);
-  for (const index of threads) b.syscall("ptrace", [PTRACE.interrupt, tid(index), 0, 0], { message: `stop ${name(index)}` });
-  for (const index of threads) stop(index);
+  b.forEach(threads, tidOf, (index) => b.syscall("ptrace", [PTRACE.interrupt, tid(index), 0, 0], { message: `stop ${name(index)}` }));
+  b.forEach(threads, tidOf, stop);
 
   // Every thread is stopped, so no thread is in the hole of an address space that loses it.
   const unmap = putUserRegs(b, gpregs({ ...user64, ax: BigInt(nr.munmap), origAx: 0xffff_ffff_ffff_ffffn }));
@@ -94,14 +96,19 @@ export function lowerSupervision(l: Lowering, codeSyscallOffset: bigint, done: L
     b.syscall("ptrace", [PTRACE.cont, tid(index), 0, 0], { message: `run ${name(index)} out of ${call}` });
     stop(index);
   };
-  for (const index of threads) {
-    if (l.tileCode !== undefined && usesTiles(l.thread(index).xstate))
-      runCall(index, l.tileCode.registers, "getpid, after it has used a tile");
+  const { tileCode } = l;
+  if (tileCode !== undefined) {
+    const users = threads.filter((index) => usesTiles(l.thread(index).xstate));
+    b.forEach(users, tidOf, (index) => runCall(index, tileCode.registers, "getpid, after it has used a tile"));
   }
-  for (const index of threads) if (leaders.has(index)) runCall(index, unmap, "munmap of the hole");
+  b.forEach(
+    threads.filter((index) => leaders.has(index)),
+    tidOf,
+    (index) => runCall(index, unmap, "munmap of the hole"),
+  );
   const scratch = b.buffer(xstateRoom, 64);
   const vector = b.u8s(scratch, xstateRoom);
-  for (const index of threads) giveState(l, index, { scratch, vector });
+  b.forEach(threads, tidOf, (index) => giveState(l, index, { scratch, vector }));
   devices?.bringBack(true);
   l.lasting.end();
   const alreadyFree = new Set(devices?.threads);
@@ -140,26 +147,40 @@ function letGo(l: Lowering, threads: readonly number[], status: DataRef): void {
   const b = l.builder;
   const root = l.checkpoint.tables.checkpoint[0]?.rootTask ?? 0;
   const isLeader = (index: number): boolean => l.checkpoint.threadsOf(l.thread(index).task)[0] === index;
-  const reap = (index: number): void => b.syscall("wait4", [l.threadShared(index).u4, status, WAIT.wall, 0], { expect: "any" });
-  const results = threads.map((index) => {
-    const { tid, task } = l.thread(index);
-    const result = b.slot(`result of letting ${tid} go`);
+  const tidOf = (index: number): number => l.thread(index).tid;
+  const leaders = threads.filter(isLeader);
+  const results = leaders.length === 0 ? undefined : b.buffer(8 * leaders.length);
+  const resultOf = new Map(leaders.flatMap((index, position) => (results === undefined ? [] : [[index, results.at(8 * position)]])));
+  b.forEach(leaders, tidOf, (index) => {
+    const result = detach(index);
+    const kept = resultOf.get(index);
+    if (kept !== undefined) b.store8(kept, result);
+  });
+  b.forEach(
+    threads.filter((index) => !isLeader(index)),
+    tidOf,
+    (index) => ifDead(detach(index), index),
+  );
+  b.forEach(
+    leaders.filter((index) => l.thread(index).task !== root),
+    tidOf,
+    (index) => ifDead(resultOf.get(index)?.u8 ?? 0, index),
+  );
+
+  function detach(index: number): Slot {
+    const result = b.slot("result of letting it go");
     b.syscall("ptrace", [PTRACE.detach, l.threadShared(index).u4, 0, 0], {
       store: result,
       expect: [0, -ERRNO.srch],
-      message: `let thread ${tid} of ${l.taskName(task)} go`,
+      message: `let thread ${rowId} of ${l.taskName(l.thread(index).task)} go`,
     });
-    if (!isLeader(index)) ifDead(result, () => reap(index));
-    return { index, result };
-  });
-  for (const { index, result } of results) {
-    if (isLeader(index) && l.thread(index).task !== root) ifDead(result, () => reap(index));
+    return result;
   }
 
-  function ifDead(result: Slot, build: () => void): void {
+  function ifDead(result: Arg, index: number): void {
     const alive = b.label("went");
     b.jumpIf(result, "eq", 0, alive);
-    build();
+    b.syscall("wait4", [l.threadShared(index).u4, status, WAIT.wall, 0], { expect: "any" });
     b.place(alive);
   }
 }
@@ -222,7 +243,7 @@ function giveState(l: Lowering, index: number, room: XstateRoom): void {
   const b = l.builder;
   const thread = l.thread(index);
   const tid = l.threadShared(index).u4;
-  const name = `thread ${thread.tid} of ${l.taskName(thread.task)}`;
+  const name = `thread ${rowId} of ${l.taskName(thread.task)}`;
   const xstate = l.xstates.of(index);
   if (xstate !== undefined) {
     b.copy(room.scratch, xstate, l.xstates.room);
@@ -234,5 +255,5 @@ function giveState(l: Lowering, index: number, room: XstateRoom): void {
   }
   b.syscall("ptrace", [PTRACE.setsigmask, tid, 8, b.u8s(thread.sigMask)], { message: `give ${name} its signal mask` });
   setThreadStates(l, "traced", index);
-  b.syscall("ptrace", [PTRACE.setregs, tid, 0, putUserRegs(b, tracedRegisters(thread.regs))], { message: `give ${name} its registers` });
+  b.syscall("ptrace", [PTRACE.setregs, tid, 0, l.userRegs(index)], { message: `give ${name} its registers` });
 }

@@ -15,7 +15,7 @@ import type { SeccompFilterRow, SeccompStateRow } from "../gen/tables.js";
 import { nr, type SyscallName } from "../linux/syscall-numbers.js";
 import { PTRACE } from "./constants.js";
 import type { Lowering } from "./lowering.js";
-import type { DataRef, Shared } from "./operands.js";
+import { type DataRef, rowId, type Shared } from "./operands.js";
 import { allowsCall } from "./seccomp-allows.js";
 
 const PTRACE_O_SUSPEND_SECCOMP = 0x20_0000;
@@ -76,27 +76,31 @@ export class SeccompLowering {
     const { l } = this;
     const b = l.builder;
     b.wait(this.#awaitingTrace, this.#states.size);
-    for (const index of this.#states.keys()) {
-      const { tid, task } = l.thread(index);
-      const cannot = b.label("cannot trace with seccomp suspended");
-      const done = b.label("traced");
-      const result = b.slot("result of tracing");
-      b.syscall("ptrace", [PTRACE.seize, l.threadShared(index).u4, 0, PTRACE_O_SUSPEND_SECCOMP], { store: result, orElse: cannot });
-      b.jump(done);
-      b.place(cannot);
-      if (this.#isHarmless(index)) {
-        b.syscall("ptrace", [PTRACE.seize, l.threadShared(index).u4, 0, 0], {
-          message: `take hold of thread ${tid} of ${l.taskName(task)}`,
-        });
+    b.forEach(
+      this.#states.keys(),
+      (index) => l.thread(index).tid,
+      (index) => {
+        const { task } = l.thread(index);
+        const cannot = b.label("cannot trace with seccomp suspended");
+        const done = b.label("traced");
+        const result = b.slot("result of tracing");
+        b.syscall("ptrace", [PTRACE.seize, l.threadShared(index).u4, 0, PTRACE_O_SUSPEND_SECCOMP], { store: result, orElse: cannot });
         b.jump(done);
-      }
-      b.fail(
-        `put thread ${tid} of ${l.taskName(task)} under seccomp again: its filters cannot be suspended until it runs`,
-        "resume as root, not under strace, and without a seccomp filter on the caller",
-        result,
-      );
-      b.place(done);
-    }
+        b.place(cannot);
+        if (this.#isHarmless(index)) {
+          b.syscall("ptrace", [PTRACE.seize, l.threadShared(index).u4, 0, 0], {
+            message: `take hold of thread ${rowId} of ${l.taskName(task)}`,
+          });
+          b.jump(done);
+        }
+        b.fail(
+          `put thread ${rowId} of ${l.taskName(task)} under seccomp again: its filters cannot be suspended until it runs`,
+          "resume as root, not under strace, and without a seccomp filter on the caller",
+          result,
+        );
+        b.place(done);
+      },
+    );
     b.count(this.#traced);
   }
 

@@ -7,7 +7,7 @@ import { lowerRelease } from "./release-threads.js";
 import type { Lowering } from "./lowering.js";
 import type { Inheritance } from "./inheritance.js";
 import { lowerMemory, unmapParents, unmapStaging } from "./memory.js";
-import type { Label, Shared, Slot } from "./operands.js";
+import { type Label, rowId, type Shared, type Slot } from "./operands.js";
 import { enterNamespacesOfTask } from "./own-namespaces/several.js";
 import { endWithStatus, threadFlags } from "./process.js";
 import { lowerPendingSignals, lowerSignalActions } from "./signals.js";
@@ -292,14 +292,22 @@ function lowerThreads(t: TreeLowering, plan: TaskPlan): void {
   const b = l.builder;
   const [leader, ...others] = l.checkpoint.threadsOf(plan.task);
   if (leader === undefined) return;
-  const starts = others.map((index) => {
-    const thread = l.thread(index);
-    const start = b.label(`thread ${thread.tid}`);
-    l.processes.thread(
-      { pid: thread.tid, flags: threadFlags, exitSignal: 0, shared: l.threadShared(index), what: `thread ${thread.tid} (${thread.comm})` },
-      start,
-    );
-    return { index, thread, start };
+  const maker = others.length === 0 ? undefined : l.processes.threadMaker(threadFlags);
+  const tidOf = (index: number): number => l.thread(index).tid;
+  b.forEach(others, tidOf, (index) => {
+    if (maker === undefined) return;
+    const [start, isMade] = [b.label("the thread"), b.label("the thread is made")];
+    l.processes.thread(maker, { pid: tidOf(index), shared: l.threadShared(index) }, start);
+    b.jump(isMade);
+    b.place(start);
+    b.about(`thread ${rowId} of ${l.taskSubject(plan.task)}`, () => {
+      publishOwnId(l, "gettid", l.threadShared(index));
+      t.descriptors.finishThread(index);
+      l.threadDirectories.enter(index);
+      lowerThreadState(l, index);
+      lowerRelease(l, index);
+    });
+    b.place(isMade);
   });
   lowerLimitOfThreads(l, plan.task);
   lowerPendingSignals(b, l.checkpoint, plan.task, undefined, l.taskPid(plan.task), l.threadShared(leader).u4);
@@ -311,14 +319,4 @@ function lowerThreads(t: TreeLowering, plan: TaskPlan): void {
   });
   lowerThreadState(l, leader);
   lowerRelease(l, leader);
-  for (const { index, thread, start } of starts) {
-    b.place(start);
-    b.about(`thread ${thread.tid} of ${l.taskSubject(plan.task)}`, () => {
-      publishOwnId(l, "gettid", l.threadShared(index));
-      t.descriptors.finishThread(index);
-      l.threadDirectories.enter(index);
-      lowerThreadState(l, index);
-      lowerRelease(l, index);
-    });
-  }
 }

@@ -44,7 +44,7 @@ function assertEnded(verdict: Verdict, status: number, message: RegExp): void {
 /** Replaces the first op of a task whose message is `message` by one that writes to address 0. */
 function faultAt(message: RegExp, subject: RegExp): (bytes: Buffer) => void {
   return (bytes) => {
-    const index = image.ops.findIndex((op) => message.test(textOf(image, op.message)) && subject.test(textOf(image, op.subject)));
+    const index = image.ops.findIndex((_, at) => message.test(textOf(image, at, "message")) && subject.test(textOf(image, at, "subject")));
     assert.ok(index >= 0, `no op ${message}`);
     const at = opOffset(image, index);
     bytes.writeUInt8(opKindValues.store8, at);
@@ -78,7 +78,7 @@ test("a cut is told, wherever it is", { skip }, async () => {
 });
 
 test("pages that are cut short while the program is whole are named", { skip }, async () => {
-  const index = image.ops.findIndex((op) => /bytes of .* from the image/.test(textOf(image, op.message)));
+  const index = image.ops.findIndex((_, at) => /bytes of .* from the image/.test(textOf(image, at, "message")));
   assert.ok(index >= 0);
   // The first read begins at the end of the file.
   const verdict = await execute((bytes) => {
@@ -98,6 +98,12 @@ test("an op that refers to what is not there is told before anything is done", {
     store: (bytes, at) => bytes.writeUInt32LE(0xffff_fffe, at + 80),
     target: (bytes, at) => bytes.writeUInt32LE(image.ops.length, at + 84),
     message: (bytes, at) => bytes.writeUInt32LE(0xffff_fff0, at + 92),
+    rows: (bytes, at) => {
+      bytes.writeUInt8(opKindValues.each, at);
+      bytes.fill(0, at + 8, at + 14);
+      bytes.writeUInt8(argModeValues.data, at + 8);
+      [image.header.lenData - 7n, 2n, 4n].forEach((value, index) => bytes.writeBigUInt64LE(value, at + 16 + 8 * index));
+    },
   };
   for (const [what, change] of Object.entries(spoil)) {
     const verdict = await execute((bytes) => {
@@ -107,6 +113,23 @@ test("an op that refers to what is not there is told before anything is done", {
     assertEnded(verdict, 127, /^crimg: this image is damaged: op 7 of its restore program refers to what is not there\n$/);
     assert.ok(what);
   }
+});
+
+test("an op that asks its row for what that does not have fails, and so does one without a row", { skip }, async () => {
+  const none = (bytes: Buffer): void => {
+    const at = opOffset(image, image.header.entry);
+    bytes.writeUInt8(0x40, at + 8);
+    mendChecksum(bytes, image);
+  };
+  assertEnded(await execute(none), 125, /^crimg: block signals: Invalid argument\n$/);
+  const beyond = (bytes: Buffer): void => {
+    const index = image.ops.findIndex(({ modes }) => modes.some((mode) => (mode & 0x40) !== 0));
+    const at = opOffset(image, index);
+    const place = image.ops[index]?.modes.findIndex((mode) => (mode & 0x40) !== 0) ?? 0;
+    bytes.writeBigUInt64LE(4094n, at + 16 + 8 * place);
+    mendChecksum(bytes, image);
+  };
+  assertEnded(await execute(beyond), 125, /^crimg: [^\n]*: Invalid argument\n/);
 });
 
 test("a process that a fault kills while the tree is made is named, and all end", { skip }, async () => {

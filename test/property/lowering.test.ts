@@ -19,6 +19,7 @@ import {
 import { type Op, argModeValues, opFlagsBits, opKindNames } from "../../src/gen/restore-program.js";
 import type { DescriptorLowering } from "../../src/lower/context.js";
 import { lowerCheckpoint } from "../../src/lower/lower.js";
+import { firstLocalSlot, numLocalSlots } from "../../src/lower/operands.js";
 import { nr, type SyscallName } from "../../src/linux/syscall-numbers.js";
 import { Checkpoint } from "../../src/model/checkpoint.js";
 import { RestoreProgram } from "../../src/ops/explain/program.js";
@@ -250,11 +251,11 @@ test("the command line is where it belongs before a stack is mapped, which a loo
 test("each process and thread is made once, with its own id", () => {
   law((checkpoint, program) => {
     const wanted: number[] = [];
-    for (const op of program.ops) {
+    for (const { op, id } of program.steps()) {
       const kind = opKindNames.get(op.kind);
       const isFork = isCall(op, "clone3") && program.text(op.message).startsWith("make process");
       if (!isFork && kind !== "thread") continue;
-      wanted.push(Number(/\d+/.exec(program.text(op.message))?.[0]));
+      wanted.push(Number(/\d+/.exec(program.text(op.message, id))?.[0]));
     }
     assert.deepEqual(
       wanted.sort((a, b) => a - b),
@@ -267,8 +268,8 @@ test("credentials come last: nothing that needs them follows", () => {
   const harmless = new Set<string>(["setresuid", "setfsuid", "setfsgid", "prctl", "capset"]);
   law((_, program) => {
     const seen = new Set<string>();
-    for (const op of program.ops) {
-      const subject = program.text(op.subject);
+    for (const { op, id } of program.steps()) {
+      const subject = program.text(op.subject, id);
       if (isCall(op, "setresuid")) seen.add(subject);
       if (subject === "" || !seen.has(subject) || opKindNames.get(op.kind) !== "syscall") continue;
       const name = nameOf.get(op.nr) ?? "";
@@ -282,16 +283,17 @@ test("credentials come last: nothing that needs them follows", () => {
 test("jumps and data stay inside the program", () => {
   law((_, program) => {
     const { numOps, lenMemory, ofsData, numSlots } = program.header;
-    for (const op of program.ops) {
+    const isSlot = (slot: number): boolean => slot < numSlots || (slot >= firstLocalSlot && slot < firstLocalSlot + numLocalSlots);
+    for (const { op } of program.steps()) {
       const kind = opKindNames.get(op.kind);
       assert.ok(kind !== undefined);
       if (kind === "jump" || kind === "thread" || (op.flags & opFlagsBits.else_jump) !== 0) assert.ok(op.target < numOps);
-      if (op.store !== 0xffff_ffff) assert.ok(op.store < numSlots);
+      if (op.store !== 0xffff_ffff) assert.ok(isSlot(op.store));
       op.modes.forEach((mode, index) => {
         const value = argument(op, index);
         if (mode === argModeValues.data || mode === argModeValues.mem4 || mode === argModeValues.mem8)
           assert.ok(ofsData + value < lenMemory);
-        if (mode === argModeValues.slot) assert.ok(Number(value & 0xffff_ffffn) < numSlots);
+        if (mode === argModeValues.slot) assert.ok(isSlot(Number(value & 0xffff_ffffn)));
       });
     }
   });

@@ -46,7 +46,7 @@ function messages(...used: readonly bigint[]): string {
     }),
   });
   const program = new RestoreProgram(linked.bytes, "generated");
-  return program.ops.map((op) => program.text(op.message)).join("\n");
+  return [...program.steps()].map(({ op, id }) => program.text(op.message, id)).join("\n");
 }
 
 test("a thread with tiles uses one before it is given them, when its process may, and nobody else does", () => {

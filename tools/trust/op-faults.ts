@@ -52,8 +52,7 @@ export function mayFail(op: Op): boolean {
 
 /** What is wrong with how it ended; undefined if it is right. */
 function judge(image: Resumable, index: number, { how, number, survivors, stderr }: Verdict): "named" | "resumed" | string {
-  const op = image.ops[index];
-  const message = textOf(image, op?.message ?? 0);
+  const message = textOf(image, index, "message");
   const shown = `${how} ${number}${stderr === "" ? "" : `, ${stderr.trim()}`}`;
   if (survivors > 0) return `${survivors} processes survive (${shown})`;
   if (how === "exit" && number === wholeStatus) return "resumed";
@@ -87,7 +86,7 @@ export async function failEveryOp(
     if (judged === "named" || judged === "resumed") count[judged] += 1;
     else
       wrong.push(
-        `op ${index} (${textOf(image, image.ops[index]?.message ?? 0)}), ` +
+        `op ${index} (${textOf(image, index, "message")}), ` +
           `${fault.kind === "errno" ? `errno ${fault.errno}` : "judged wrong"}: ${judged}`,
       );
   });

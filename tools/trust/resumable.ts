@@ -11,6 +11,8 @@ import { FileBytes } from "../../src/bytes/random-bytes.js";
 import { readElfHeader, readProgramHeaders } from "../../src/elf/headers.js";
 import { type Op, type ProgramHeader, opSize, readOp, readProgramHeader } from "../../src/gen/restore-program.js";
 import { putChecksum } from "../../src/lower/checksum.js";
+import { rowId } from "../../src/lower/operands.js";
+import { unrolled } from "../../src/lower/unroll.js";
 import { dump } from "../../src/ops/dump.js";
 import { compileTool } from "./jail.js";
 
@@ -91,10 +93,16 @@ export function opOffset({ program, header }: Resumable, index: number): number 
   return program.start + Number(header.ofsOps) + index * opSize;
 }
 
-/** A text of the program's data. */
-export function textOf({ bytes, program, header }: Resumable, offset: number): string {
-  const start = program.start + Number(header.ofsData) + offset;
-  return offset === 0 ? "" : bytes.toString("utf8", start, bytes.indexOf(0, start));
+/** A text of op `index` as it is said; of one that is run for rows, as for the first of them. */
+export function textOf({ bytes, program, header, ops }: Resumable, index: number, text: "message" | "subject"): string {
+  const start = program.start + Number(header.ofsData);
+  for (const step of unrolled(ops, bytes.subarray(start, start + Number(header.lenData)))) {
+    if (step.index !== index) continue;
+    const at = start + step.op[text];
+    const said = at === start ? "" : bytes.toString("utf8", at, bytes.indexOf(0, at));
+    return step.id === undefined ? said : said.replaceAll(rowId, String(step.id));
+  }
+  return "";
 }
 
 /** Writes an image, hands it to `use`, removes it. */

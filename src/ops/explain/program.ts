@@ -2,6 +2,8 @@
 /** A restore program read back from its bytes, every offset checked. */
 import { ByteReader } from "../../bytes/byte-reader.js";
 import { decodeText } from "../../bytes/text.js";
+import { firstLocalSlot, rowId } from "../../lower/operands.js";
+import { type Step, unrolled } from "../../lower/unroll.js";
 import { type Op, type ProgramHeader, controlHeaderSize, opSize, readOp, readProgramHeader } from "../../gen/restore-program.js";
 
 export class RestoreProgram {
@@ -30,12 +32,18 @@ export class RestoreProgram {
     this.#names = this.text(this.header.ofsSlotNames).split("\n");
   }
 
-  /** The text at an offset of the data; "" for 0 or what is not there. */
-  text(offset: number | bigint): string {
+  /** The ops in the order of the program, those that are run for rows once for each. @throws CrimgError `program.rows` */
+  steps(): Generator<Step> {
+    return unrolled(this.ops, this.#data);
+  }
+
+  /** The text at an offset of the data; "" for 0 or what is not there. `id`: of the row that its op is run for. */
+  text(offset: number | bigint, id?: number): string {
     const at = Number(offset);
     if (at <= 0 || at >= this.#data.length) return "";
     const end = this.#data.indexOf(0, at);
-    return decodeText(this.#data.subarray(at, end < 0 ? this.#data.length : end));
+    const text = decodeText(this.#data.subarray(at, end < 0 ? this.#data.length : end));
+    return id === undefined ? text : text.replaceAll(rowId, String(id));
   }
 
   /** Bytes of the data; undefined where the file holds none (zeroed buffers). */
@@ -45,6 +53,7 @@ export class RestoreProgram {
   }
 
   slotName(index: number): string {
+    if (index >= firstLocalSlot) return `own ${index - firstLocalSlot}`;
     return this.#names[index] ?? `slot ${index}`;
   }
 

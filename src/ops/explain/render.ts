@@ -9,22 +9,25 @@ import { type ArgKind, type EnumKind, showValue } from "./values.js";
 const callNames: ReadonlyMap<number, string> = new Map(Object.entries(nr).map(([name, number]) => [number, name]));
 const noSlot = 0xffff_ffff;
 
-/** One line an op; a line with the task or thread wherever it changes. */
+/** One line an op, for each row that it is run for; a line with the task or thread wherever it changes. */
 export function* renderProgram(program: RestoreProgram): Generator<string> {
   const { header } = program;
   yield `# ${program.text(header.ofsTitle)}`;
   yield `# ${header.numOps} ops; occupies ${hex(header.holeBase)}-${hex(header.holeBase + header.holeSize)} until it leaves`;
   const targets = new Set(program.ops.filter(hasTarget).map(({ target }) => target));
-  let subject: number | undefined;
+  let before = "";
+  let isFirst = true;
   const width = String(header.numOps).length;
-  for (const [index, op] of program.ops.entries()) {
-    if (op.subject !== subject) {
-      subject = op.subject;
+  for (const { index, op, id } of program.steps()) {
+    const subject = program.text(op.subject, id);
+    if (subject !== before || isFirst) {
+      before = subject;
+      isFirst = false;
       yield "";
-      yield `${program.text(subject) || "the first process"}:`;
+      yield `${subject || "the first process"}:`;
     }
     const mark = targets.has(index) ? ">" : " ";
-    const message = program.text(op.message);
+    const message = program.text(op.message, id);
     const line = `${mark}${String(index).padStart(width)}  ${renderOp(program, op)}`;
     yield message === "" || message === callNames.get(op.nr) ? line : `${line.padEnd(78)}  # ${message}`;
   }
@@ -90,6 +93,12 @@ function renderOp(program: RestoreProgram, op: Op): string {
       return `page(${argument(0, "fd")}, ${argument(1, "fd")}, ${argument(2)}, ${argument(3, "dec")} address spaces)`;
     case "keep":
       return `${store}keep(${argument(0, "dec")})`;
+    case "each":
+      return `for each of ${argument(1, "dec")} rows of ${argument(2, "dec")} bytes at ${argument(0)}`;
+    case "next":
+      return "the next row";
+    case "leave":
+      return `rt_sigreturn with registers at ${argument(0)}, extended state at ${argument(3)}${op.args[4] === 0n ? "" : ", the call again"}`;
     case "sigreturn":
       return `rt_sigreturn(${argument(0)})`;
     case "fail":

@@ -24,6 +24,8 @@ import {
 import { DescriptorProgram } from "../../lower/fds/lowering.js";
 import { checksum, checksumOffset, putChecksum } from "../../lower/checksum.js";
 import type { HelperPlace } from "../../lower/devices.js";
+import { firstLocalSlot, numLocalSlots } from "../../lower/operands.js";
+import { unrolled, wrongRows } from "../../lower/unroll.js";
 import type { Checkpoint } from "../../model/checkpoint.js";
 import { planInheritance } from "../../lower/inheritance.js";
 import { lowerCheckpoint } from "../../lower/lower.js";
@@ -128,6 +130,11 @@ const mapFixedNoReplace = 0x100000n;
 /** Ops that go to `target` whatever happens, or may. */
 const targeted: ReadonlySet<number> = new Set([opKindValues.jump, opKindValues.thread]);
 
+/** Slots of the program, or of whoever runs the op. */
+function isSlot({ numSlots }: ProgramHeader, slot: number): boolean {
+  return slot < numSlots || (slot >= firstLocalSlot && slot < firstLocalSlot + numLocalSlots);
+}
+
 function* operandProblems(program: Program, op: Op, index: number): Generator<Problem> {
   const { header } = program;
   const dataEnd = header.addrProgram + header.lenMemory - (header.addrProgram + header.ofsData);
@@ -141,7 +148,7 @@ function* operandProblems(program: Program, op: Op, index: number): Generator<Pr
     });
     if (kind === mode.slot || kind === mode.slot_address) {
       const slot = Number(value & 0xffffffffn);
-      if (slot >= header.numSlots) yield at(`slot ${slot}`, `below ${header.numSlots}`);
+      if (!isSlot(header, slot)) yield at(`slot ${slot}`, `below ${header.numSlots}`);
     } else if (kind === mode.data || kind === mode.mem4 || kind === mode.mem4s || kind === mode.mem8) {
       if (value > dataEnd) yield at(hex(value), `at most ${hex(dataEnd)}`);
     } else if ((kind === mode.control || kind === mode.control4) && value >= header.lenControl)
@@ -240,7 +247,7 @@ export const programRules: readonly ProgramRule[] = [
       spec: "SPEC 10",
     },
     function* (program) {
-      const { header, ops } = program;
+      const { header, ops, bytes } = program;
       if (header.entry >= header.numOps)
         yield {
           message: "the entry is no op",
@@ -248,7 +255,13 @@ export const programRules: readonly ProgramRule[] = [
           expected: `below ${header.numOps}`,
           actual: String(header.entry),
         };
-      for (const [index, op] of ops.entries()) {
+      const data = bytes.subarray(Number(header.ofsData), Number(header.ofsData + header.lenData));
+      const lost = wrongRows(ops, data);
+      if (lost !== undefined) {
+        yield { message: lost.message, place: { path: lost.path ?? "ops" } };
+        return;
+      }
+      for (const { index, op } of unrolled(ops, data)) {
         if (!knownKinds.has(op.kind))
           yield { message: `op ${index} has an unknown kind`, place: opPlace(program, index, "kind", 0), actual: String(op.kind) };
         const jumps = targeted.has(op.kind) || (op.flags & opFlagsBits.else_jump) !== 0;
@@ -259,7 +272,7 @@ export const programRules: readonly ProgramRule[] = [
             expected: `below ${header.numOps}`,
             actual: String(op.target),
           };
-        if (op.store !== none && op.store >= header.numSlots)
+        if (op.store !== none && !isSlot(header, op.store))
           yield {
             message: `op ${index} stores into a slot that does not exist`,
             place: opPlace(program, index, "store", 80),

@@ -18,6 +18,8 @@ import {
   readPiece,
   readProgramHeader,
   readRange,
+  readRow,
+  rowSize,
   writeControlHeader,
   writeFrame,
   writeLazyRun,
@@ -26,6 +28,7 @@ import {
   writePiece,
   writeProgramHeader,
   writeRange,
+  writeRow,
   type ControlHeader,
   type Frame,
   type LazyRun,
@@ -34,6 +37,7 @@ import {
   type Piece,
   type ProgramHeader,
   type Range,
+  type Row,
 } from "../../../src/gen/restore-program.js";
 import { codecCase, type CodecCase } from "../codec-laws.js";
 import { s8, u1, u2, u4, u8 } from "../primitive-arbitraries.js";
@@ -89,7 +93,7 @@ export const controlHeaderArbitrary: fc.Arbitrary<ControlHeader> = fc.record({
   aborted: u4,
   claimed: u4,
   failedOp: u4,
-  failedTid: u4,
+  failedRow: u4,
   failedResult: s8,
   supervisor: u4,
   deadPid: u4,
@@ -127,6 +131,10 @@ export const pieceArbitrary: fc.Arbitrary<Piece> = fc.record({
   sum: u4,
 });
 
+export const rowArbitrary: fc.Arbitrary<Row> = fc.record({
+  id: u4,
+});
+
 /** Every record of the spec, for the laws that all codecs obey. */
 export const codecCases: readonly CodecCase[] = [
   codecCase("restore_program::program_header", programHeaderSize, programHeaderArbitrary, readProgramHeader, writeProgramHeader),
@@ -137,4 +145,5 @@ export const codecCases: readonly CodecCase[] = [
   codecCase("restore_program::lazy_run", lazyRunSize, lazyRunArbitrary, readLazyRun, writeLazyRun),
   codecCase("restore_program::range", rangeSize, rangeArbitrary, readRange, writeRange),
   codecCase("restore_program::piece", pieceSize, pieceArbitrary, readPiece, writePiece),
+  codecCase("restore_program::row", rowSize, rowArbitrary, readRow, writeRow),
 ];

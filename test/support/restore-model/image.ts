@@ -23,7 +23,14 @@ const lenHeader = 160;
 export const ofsChecksum = 156;
 const lenControlHeader = 32;
 const optionSlots = 11;
-const lastKind = 26;
+const lastKind = 29;
+const each = 27;
+/** Slots of whoever runs an op. */
+export const firstOwnSlot = 0x80000000;
+export const ownSlots = 16;
+/** A text or an argument that the row has: a bit of the offset, bits of the mode. */
+export const inRow = { text: 0x80000000, u4: 0x40, u8: 0x80 } as const;
+const maxRow = 4096;
 const lastExpect = 3;
 const stackBelow = 32_768n;
 const stackAbove = 8192n;
@@ -134,24 +141,41 @@ export class Image {
 
   private judgeOp(op: Op): void {
     const { header } = this;
-    const room = header.lenMemory - header.ofsData;
     must(op.kind >= 1 && op.kind <= lastKind && op.expect <= lastExpect, "a kind and an expectation that are known");
     must(op.target < header.numOps, "an op has a target below num_ops");
     must(
-      [op.subject, op.message, op.hint].every((text) => BigInt(text) < header.lenData),
+      [op.subject, op.message, op.hint].every(
+        (text) => BigInt(text) < header.lenData || (text >= inRow.text && text - inRow.text <= maxRow - 4),
+      ),
       "texts of an op lie in the data",
     );
-    must(op.store === 0xffffffff || op.store < header.numSlots, "an op stores in a slot");
-    for (const [index, mode] of op.modes.entries()) {
-      const value = op.args[index] ?? 0n;
-      const slot = value & 0xffffffffn;
-      if (mode === Mode.data) must(value <= room, "an offset of the data");
-      if (mode === Mode.mem4 || mode === Mode.mem4s) must(value + 4n <= room, "a u4 of the data");
-      if (mode === Mode.mem8) must(value + 8n <= room, "a u8 of the data");
-      if (mode === Mode.control || mode === Mode.control4) must(value + 4n <= header.lenControl, "a u4 of the control area");
-      if (mode === Mode.slot || mode === Mode.slotAddress) must(slot < BigInt(header.numSlots), "a slot");
-      must(mode <= Mode.mem4s, "an argument mode that is known");
+    must(op.store === 0xffffffff || this.isSlot(op.store), "an op stores in a slot");
+    if (op.kind === each) {
+      const [at = 0n, count = 0n, stride = 0n] = op.args;
+      must(op.modes[0] === Mode.data && op.modes[1] === Mode.imm && op.modes[2] === Mode.imm, "rows are named by the op itself");
+      must(count > 0n && stride >= 4n && stride <= BigInt(maxRow) && at + count * stride <= header.lenData, "rows lie in the data");
     }
+    for (const [index, mode] of op.modes.entries()) {
+      if ((mode & (inRow.u4 | inRow.u8)) === 0) this.judgeArgument(mode, op.args[index] ?? 0n);
+      else must((mode & 0x3f) <= Mode.mem4s, "an argument mode that is known");
+    }
+  }
+
+  private isSlot(slot: number): boolean {
+    return slot < this.header.numSlots || (slot >= firstOwnSlot && slot < firstOwnSlot + ownSlots);
+  }
+
+  /** @throws BadProgram for a value that an argument of that mode cannot have, be it that of an op or that of a row */
+  judgeArgument(mode: number, value: bigint): void {
+    const { header } = this;
+    const room = header.lenMemory - header.ofsData;
+    const slot = Number(value & 0xffffffffn);
+    if (mode === Mode.data) must(value <= room, "an offset of the data");
+    if (mode === Mode.mem4 || mode === Mode.mem4s) must(value + 4n <= room, "a u4 of the data");
+    if (mode === Mode.mem8) must(value + 8n <= room, "a u8 of the data");
+    if (mode === Mode.control || mode === Mode.control4) must(value + 4n <= header.lenControl, "a u4 of the control area");
+    if (mode === Mode.slot || mode === Mode.slotAddress) must(this.isSlot(slot), "a slot");
+    must(mode <= Mode.mem4s, "an argument mode that is known");
   }
 }
 

@@ -9,11 +9,11 @@ import assert from "node:assert/strict";
 import { FileBytes } from "../../../src/bytes/random-bytes.js";
 import { nr } from "../../../src/linux/syscall-numbers.js";
 import { storedSum } from "./crc32c.js";
-import { type Image, Mode, type Op, view } from "./image.js";
+import { firstOwnSlot, type Image, inRow, Mode, type Op, view } from "./image.js";
 import { calls, expected, needsPrivilege } from "./kernel.js";
 import { Block, Mappings } from "./memory.js";
 import { Process, Thread } from "./process.js";
-import { type Frame, readFrame } from "./sigframe.js";
+import { type Frame, frameOf, readFrame } from "./sigframe.js";
 
 const names: ReadonlyMap<number, string> = new Map(Object.entries(nr).map(([name, number]) => [number, name]));
 const word = 0xffff_ffff_ffff_ffffn;
@@ -51,6 +51,9 @@ const OpKind = {
   frames: 24,
   symbol: 25,
   protect: 26,
+  each: 27,
+  next: 28,
+  leave: 29,
 } as const;
 
 /** The program failed: what a user would read. */
@@ -223,10 +226,23 @@ export class Machine {
     else if (!thread.isOver) this.finish(thread, op, result);
   }
 
-  private argument({ process }: Thread, mode: number, value: bigint): bigint {
+  /** The value that the row of a thread has at an offset. */
+  private inRow({ process, row }: Thread, at: bigint, width: 4 | 8): bigint {
+    assert.ok(row !== undefined && at + BigInt(width) <= row.stride, `a row has ${width} bytes at ${at}`);
+    return width === 8 ? this.load8(process, row.at + at) : BigInt(this.load4(process, row.at + at));
+  }
+
+  private argument(thread: Thread, given: number, offered: bigint): bigint {
+    const { process } = thread;
     const { header } = this.image;
     const data = header.addrProgram + header.ofsData;
+    const [mode, isOfRow] = [given & ~(inRow.u4 | inRow.u8), (given & (inRow.u4 | inRow.u8)) !== 0];
+    const value = isOfRow ? this.inRow(thread, offered, (given & inRow.u8) === 0 ? 4 : 8) : offered;
+    if (isOfRow) this.image.judgeArgument(mode, value);
+    const own = Number(value & 0xffff_ffffn) - firstOwnSlot;
     const slot = (): bigint => header.addrSlots + 8n * (value & 0xffff_ffffn);
+    if (mode === Mode.slot && own >= 0) return ((thread.slots[own] ?? 0n) + (BigInt.asIntN(64, value) >> 32n)) & word;
+    assert.ok(mode !== Mode.slotAddress || own < 0, "addresses of a thread's own slots are not in the model");
     switch (mode) {
       case Mode.imm:
         return value;
@@ -307,12 +323,27 @@ export class Machine {
         return BigInt(text.length);
       }
       case OpKind.print:
-        this.printed.push(this.image.text(op.message));
+        this.printed.push(this.textFor(thread, op.message));
         return 0n;
       case OpKind.sigreturn:
         this.frames.set(thread.tid, readFrame(process, a));
         thread.isOver = thread.hasLeft = true;
         return "went";
+      case OpKind.leave:
+        this.frames.set(thread.tid, frameOf(process, args));
+        thread.isOver = thread.hasLeft = true;
+        return "went";
+      case OpKind.each:
+        thread.row = { at: a, stride: c, left: b - 1n, body: thread.pc + 1 };
+        return 0n;
+      case OpKind.next: {
+        const { row } = thread;
+        assert.ok(row !== undefined, "rows end where they began");
+        if (row.left === 0n) thread.row = undefined;
+        else thread.row = { ...row, at: row.at + row.stride, left: row.left - 1n };
+        thread.pc = row.left === 0n ? thread.pc + 1 : row.body;
+        return "went";
+      }
       case OpKind.fail:
         return this.failed(thread, op, a);
       case OpKind.report:
@@ -402,6 +433,7 @@ export class Machine {
     const owner = isTask ? new Process(tid, process, process.memory, process.mappings, descriptors) : process;
     const thread = new Thread(owner, tid, op.target);
     thread.unprivileged = maker.unprivileged;
+    thread.row = maker.row;
     this.start(owner, thread, undefined);
     return BigInt(tid);
   }
@@ -481,7 +513,8 @@ export class Machine {
 
   private finish(thread: Thread, op: Op, result: bigint): void {
     const value = BigInt.asIntN(64, result);
-    if (op.store !== 0xffffffff) this.store8(thread.process, this.image.header.addrSlots + 8n * BigInt(op.store), value);
+    if (op.store !== 0xffffffff && op.store >= firstOwnSlot) thread.slots[op.store - firstOwnSlot] = value & word;
+    else if (op.store !== 0xffffffff) this.store8(thread.process, this.image.header.addrSlots + 8n * BigInt(op.store), value);
     if (isRight(op, value)) thread.pc += 1;
     else if ((op.flags & 1) !== 0) thread.pc = op.target;
     else this.failed(thread, op, value);
@@ -489,9 +522,15 @@ export class Machine {
 
   private failed(thread: Thread, op: Op, result: bigint): never {
     throw new Failed(
-      `${this.image.text(op.subject)}: ${this.image.text(op.message)}: op ${thread.pc} gave ${BigInt.asIntN(64, result)} ` +
-        `(${names.get(op.nr) ?? "no call"}); ${this.image.text(op.hint)}`,
+      `${this.textFor(thread, op.subject)}: ${this.textFor(thread, op.message)}: op ${thread.pc} gave ${BigInt.asIntN(64, result)} ` +
+        `(${names.get(op.nr) ?? "no call"}); ${this.textFor(thread, op.hint)}`,
     );
+  }
+
+  /** A text as whoever runs the op would say it. */
+  private textFor(thread: Thread, offset: number): string {
+    const text = this.image.text(offset < inRow.text ? offset : Number(this.inRow(thread, BigInt(offset - inRow.text), 4)));
+    return thread.row === undefined ? text : text.replaceAll("\u0001", String(this.inRow(thread, 0n, 4)));
   }
 }
 

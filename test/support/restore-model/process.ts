@@ -55,6 +55,15 @@ export class Process {
 /** What a thread waits for; it is asked again whenever something has happened. */
 export type Waiting = () => bigint | undefined;
 
+/** Values that ops are run for (op each). */
+export interface Row {
+  readonly at: bigint;
+  readonly stride: bigint;
+  /** Rows that follow it, and the op with which each begins. */
+  readonly left: bigint;
+  readonly body: number;
+}
+
 export class Thread {
   /** Names of the system calls that it made, in order. */
   readonly calls: string[] = [];
@@ -64,6 +73,10 @@ export class Thread {
   /** Not undefined once it gave up privileges: the call that did. */
   unprivileged: string | undefined;
   hasLeft = false;
+  /** The row that its ops are run for. */
+  row: Row | undefined;
+  /** Slots of its own. */
+  readonly slots: bigint[] = [];
 
   constructor(
     readonly process: Process,
