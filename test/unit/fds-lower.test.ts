@@ -388,7 +388,8 @@ test("ops that are copied for a file that is opened often are those that would b
       if (index === 0) stamp = builder.ops.stampOf(first, fd, `open ${index}`);
     }
     builder.compute(policy, "move", 0);
-    return Buffer.concat(builder.ops.finish({ zeroedOffset: 1 << 20, numCounters: 1, numLastingPids: 1, holeSize: 4096 }));
+    const layout = { zeroedOffset: 1 << 20, numCounters: 1, numLastingPids: 1, holeSize: 4096 };
+    return Buffer.concat(builder.ops.finish(layout, new DataView(new ArrayBuffer(0))));
   };
   assert.ok(programOf(true).equals(programOf(false)));
 });
