@@ -232,9 +232,10 @@ enums:
       doc: "Back to the op behind `each`, for the next row; on, without a row, if there is none."
     29:
       id: leave
-      doc: "Leaves by rt_sigreturn, with the registers at arg0 (struct user_regs_struct), the alternate stack at arg1 (stack_t), the signal mask
-          at arg2, and unless arg3 is 0 the extended state there. Unless arg4 is 0 the system call that was interrupted is made again: ip - 2,
-          ax = orig_ax."
+      doc: |
+        Leaves by rt_sigreturn, with the registers at arg0 (struct user_regs_struct), the alternate stack at arg1 (stack_t), the signal
+        mask at arg2, and unless arg3 is 0 the extended state there. Unless arg4 is 0 the system call that was interrupted is made again:
+        ip - 2, ax = orig_ax.
   arg_mode:
     0:
       id: imm

@@ -98,7 +98,9 @@ function renderOp(program: RestoreProgram, op: Op): string {
     case "next":
       return "the next row";
     case "leave":
-      return `rt_sigreturn with registers at ${argument(0)}, extended state at ${argument(3)}${op.args[4] === 0n ? "" : ", the call again"}`;
+      return (
+        `rt_sigreturn with registers at ${argument(0)}, extended state at ${argument(3)}` + (op.args[4] === 0n ? "" : ", the call again")
+      );
     case "sigreturn":
       return `rt_sigreturn(${argument(0)})`;
     case "fail":

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/** The signal frame by which a thread leaves (SPEC 10, ops sigreturn and leave): `struct ucontext` of x86-64 and the extended state that it names. */
+/**
+ * The signal frame by which a thread leaves (SPEC 10, ops sigreturn and leave): `struct ucontext` of x86-64 and the extended state
+ * that it names.
+ */
 import assert from "node:assert/strict";
 import type { Process } from "./process.js";
 
