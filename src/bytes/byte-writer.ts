@@ -47,19 +47,19 @@ export class ByteWriter {
   }
 
   u1(value: number, field = ""): void {
-    this.#check(value, 0, 0xff, field);
+    if ((value & 0xff) !== value) throw this.#range(value, "0 to 255", field);
     const at = this.#take(1);
     this.#view.setUint8(at, value);
   }
 
   u2(value: number, field = ""): void {
-    this.#check(value, 0, 0xffff, field);
+    if ((value & 0xffff) !== value) throw this.#range(value, "0 to 65535", field);
     const at = this.#take(2);
     this.#view.setUint16(at, value, true);
   }
 
   u4(value: number, field = ""): void {
-    this.#check(value, 0, 0xffff_ffff, field);
+    if (value >>> 0 !== value) throw this.#range(value, "0 to 4294967295", field);
     const at = this.#take(4);
     this.#view.setUint32(at, value, true);
   }
@@ -132,8 +132,9 @@ export class ByteWriter {
 
   /** A row reference: null is 0xffffffff. */
   row(value: number | null, field = ""): void {
-    this.#check(value ?? 0, 0, 0xffff_fffe, field);
-    this.u4(value ?? 0xffff_ffff, field);
+    if (value === null) this.u4(0xffff_ffff, field);
+    else if (value === 0xffff_ffff) throw this.#range(value, "0 to 4294967294", field);
+    else this.u4(value, field);
   }
 
   /** Array elements that must be `count`. @throws CrimgError `bytes.length` */

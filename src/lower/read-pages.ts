@@ -46,11 +46,12 @@ const trial = 128n << 20n;
 export function readPages(parts: ReadingParts, plans: readonly VmaPlan[], extents: readonly Extent[]): void {
   const total = extents.reduce((sum, { length }) => sum + length, 0n);
   const learnt = parts.builder.slot("what huge pages have saved");
-  if (total < worthHelp && extents.length < manyPieces) readPart(parts, plans, extents, learnt);
+  const large = plans.filter((plan) => plan.vma.end - plan.vma.start >= hugePageSize && mayPopulate(plan));
+  if (total < worthHelp && extents.length < manyPieces) readPart(parts, large, extents, learnt);
   else {
     const { builder: b } = parts;
-    const filler = beginFilling(b, plans, extents, learnt);
-    readInHalves(parts, plans, splitAfter(extents, total / 2n), learnt, filler);
+    const filler = beginFilling(b, large, extents, learnt);
+    readInHalves(parts, large, splitAfter(extents, total / 2n), learnt, filler);
     const done = b.label("no userfaultfd has to be closed");
     b.jumpIf(filler, "lt", 0, done);
     b.op("populate", [-1n, 0, 0]);
@@ -59,7 +60,7 @@ export function readPages(parts: ReadingParts, plans: readonly VmaPlan[], extent
   }
 }
 
-/** Mappings that pages can be made in before they are read. */
+/** Whether pages can be made in a mapping before they are read. */
 function mayPopulate({ vma, loadProt, source, isSeparate }: VmaPlan): boolean {
   return source === "mmap" && vma.kind === "anon_private" && !isSeparate && (loadProt & PROT.write) !== 0;
 }
@@ -69,11 +70,11 @@ function mayPopulate({ vma, loadProt, source, isSeparate }: VmaPlan): boolean {
  * that is returned), else as populate makes them. A mapping is registered whole: a part would be one of its own from then on,
  * and not become one with the rest again.
  */
-function beginFilling(b: ProgramBuilder, plans: readonly VmaPlan[], extents: readonly Extent[], learnt: Slot): Slot {
+function beginFilling(b: ProgramBuilder, populable: readonly VmaPlan[], extents: readonly Extent[], learnt: Slot): Slot {
   const filler = b.slot("userfaultfd that pages come by");
   const known = b.label("it is known how pages come");
   b.compute(filler, "move", -1n);
-  const large = plans.filter((plan) => mayPopulate(plan) && longRuns(extents, plan.vma.start, plan.vma.end).length > 0);
+  const large = populable.filter(({ vma }) => longRuns(extents, vma.start, vma.end).length > 0);
   const mayHide = large.filter(({ vma }) => (vma.vmFlags & neverFilled) === 0n);
   const [first] = large.flatMap(({ vma }) => longRuns(extents, vma.start, vma.end));
   if (first === undefined || mayHide.length === 0) return filler;
@@ -101,7 +102,7 @@ function beginFilling(b: ProgramBuilder, plans: readonly VmaPlan[], extents: rea
  */
 function readInHalves(
   parts: ReadingParts,
-  plans: readonly VmaPlan[],
+  large: readonly VmaPlan[],
   [first, second]: readonly [readonly Extent[], readonly Extent[]],
   learnt: Slot,
   filler: Slot,
@@ -111,13 +112,13 @@ function readInHalves(
   const done = b.label("all pages are read");
   const status = b.buffer(8);
   const helper = parts.processes.helper(parts.spareId(), help);
-  readPart(parts, plans, first, learnt, filler);
+  readPart(parts, large, first, learnt, filler);
   b.jumpIf(helper, "lt", 0, help);
   b.syscall("wait4", [helper, status, WAIT.wall, 0], { message: "see the helper that reads pages end" });
   b.jumpIf(status.u4, "eq", 0, done);
   b.fail("the helper that reads pages was killed", "there may not be enough memory");
   b.place(help);
-  readPart(parts, plans, second, learnt, filler);
+  readPart(parts, large, second, learnt, filler);
   b.jumpIf(helper, "lt", 0, done);
   b.syscall("exit", [0]);
   b.place(done);
@@ -125,16 +126,15 @@ function readInHalves(
 
 function readPart(
   { builder: b, imageFd, parents }: ReadingParts,
-  plans: readonly VmaPlan[],
+  large: readonly VmaPlan[],
   extents: readonly Extent[],
   learnt: Slot,
   filler?: Slot,
 ): void {
   const come = b.label("pages come as they are read");
   if (filler !== undefined) b.jumpIf(filler, "ge", 0, come);
-  for (const plan of plans) {
-    if (!mayPopulate(plan)) continue;
-    for (const { address, length } of longRuns(extents, plan.vma.start, plan.vma.end)) b.op("populate", [address, length, learnt.address]);
+  for (const { vma } of large) {
+    for (const { address, length } of longRuns(extents, vma.start, vma.end)) b.op("populate", [address, length, learnt.address]);
   }
   b.place(come);
   for (const file of [inImage(imageFd), ...parents]) {

@@ -136,8 +136,15 @@ interface Round {
 function* roundsOf(ranges: readonly StoreRange[]): Generator<Round> {
   let round: Round | undefined;
   let room = 0;
+  const mayCall = canCallDirectly();
+  /** How the source of the range before is read: of small extents there are many thousands. */
+  let source: PageSource | undefined;
+  let direct: DirectReading | undefined;
   for (const [index, range] of ranges.entries()) {
-    const direct = canCallDirectly() ? range.source.direct?.() : undefined;
+    if (range.source !== source) {
+      source = range.source;
+      direct = mayCall ? source.direct?.() : undefined;
+    }
     const start = Number(range.position);
     for (const [from, end] of dataOf(range)) {
       for (let skip = from; skip < end; ) {
