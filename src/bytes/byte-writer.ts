@@ -113,6 +113,12 @@ export class ByteWriter {
     this.zeros(length - bytes.length);
   }
 
+  /** The last `count` bytes once more. */
+  again(count: number): void {
+    const at = this.#take(count);
+    this.#buffer.copyWithin(at, at - count, at);
+  }
+
   /** Text and a NUL, in one go: there may be thousands of texts. Returns where it begins. @throws CrimgError `text.surrogate` */
   terminated(text: string): number {
     if (hasLoneSurrogate(text)) {

@@ -91,7 +91,14 @@ function tablePart(kind: number, id: string, size: number, rows: readonly object
   const trailingLength = rows.reduce((most, row) => Math.max(most, trailingBytesOf(row)?.length ?? 0), 0);
   const rowLength = size + trailingLength;
   const writer = new ByteWriter(rowLength * rows.length);
+  let repeated: object | undefined;
   rows.forEach((row, index) => {
+    // Those of a file that is open a thousand times are one object. (Blobs are not always stored once.)
+    if (index > 0 && row === rows[index - 1] && (row === repeated || hasNoBlob(row))) {
+      repeated = row;
+      writer.again(rowLength);
+      return;
+    }
     writer.enter(id, index);
     codec.write(writer, row, heaps);
     if (trailingLength === 0) return;
@@ -101,6 +108,8 @@ function tablePart(kind: number, id: string, size: number, rows: readonly object
   });
   return { kind, name: id, rowLength, bytes: writer.finish() };
 }
+
+const hasNoBlob = (row: object): boolean => Object.values(row).every((value) => typeof value !== "object" || value === null);
 
 /** Unknown tables may come from a hand-edited document. */
 function checkRaw(raw: RawTable, taken: Set<number>): Part {

@@ -9,13 +9,21 @@ export const checksumOffset = 156;
  * and of the word, so a change of one word is always told.
  */
 export function checksum(bytes: Uint8Array, sum = 0): number {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const words = littleEndianWords(bytes);
+  const { length } = words;
   let result = sum;
-  for (let offset = 0; offset + 4 <= bytes.length; offset += 4) {
-    result = Math.imul(result ^ view.getUint32(offset, true), 0x9e3779b1);
+  for (let index = 0; index < length; index++) {
+    result = Math.imul(result ^ (words[index] as number), 0x9e3779b1);
     result ^= result >>> 15;
   }
   return result >>> 0;
+}
+
+/** Whole words: a view where they lie on a boundary (crimg runs on little-endian machines only), else a copy. */
+function littleEndianWords(bytes: Uint8Array): Int32Array {
+  const count = bytes.length >> 2;
+  if (bytes.byteOffset % 4 === 0) return new Int32Array(bytes.buffer, bytes.byteOffset, count);
+  return new Int32Array(bytes.slice(0, count * 4).buffer);
 }
 
 /**

@@ -91,8 +91,14 @@ export class OpStore {
   #lastSubject = "";
   #lastSubjectAt = noText;
 
-  /** @param textAt interns a text in the data, and tells where it is. */
-  constructor(private readonly textAt: (text: string) => number) {}
+  /**
+   * @param textAt interns a text in the data, and tells where it is.
+   * @param textOnce likewise of a text that is not met again
+   */
+  constructor(
+    private readonly textAt: (text: string) => number,
+    private readonly textOnce: (text: string) => number = textAt,
+  ) {}
 
   /** How many there are. */
   get length(): number {
@@ -181,7 +187,7 @@ export class OpStore {
     return inChunk !== 0 && inChunk * wordsOfOp + words.length <= wordsOfChunk;
   }
 
-  /** Adds the ops of a stamp that fits again. */
+  /** Adds the ops of a stamp that fits again, with a message that no other op has. */
   put({ words, targets, slots, raises, messageAt }: OpStamp, slot: Slot, message: string): void {
     const first = this.#length;
     const start = (first % opsOfChunk) * wordsOfOp;
@@ -190,7 +196,7 @@ export class OpStore {
     for (const place of targets) chunk[start + place] = (words[place] as number) + first;
     for (const place of slots) chunk[start + place] = slot.index;
     for (const { by, at } of raises) this.#raises[by].push(first * wordsOfOp + at);
-    chunk[start + messageAt] = this.textAt(message);
+    chunk[start + messageAt] = this.textOnce(message);
     this.#length += words.length / wordsOfOp;
   }
 

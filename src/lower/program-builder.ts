@@ -74,7 +74,10 @@ const maxShortBytes = 128;
 const onlyOutside = [19, 99, 101, 113];
 
 export class ProgramBuilder {
-  readonly ops = new OpStore((text) => this.string(text).offset);
+  readonly ops = new OpStore(
+    (text) => this.string(text).offset,
+    (text) => this.data.terminated(text),
+  );
   readonly data = new ByteWriter(4096);
   /** Bytes of zeroed memory behind the data. */
   zeroedSize = 0;

@@ -74,3 +74,20 @@ test("damaged segments give a located error or tables that can be written", () =
     { numRuns: 400 },
   );
 });
+
+test("a row that is there several times as one object is written like equal ones", () => {
+  fc.assert(
+    fc.property(tablesArbitrary(), (tables) => {
+      const twice = <Row extends object>(rows: readonly Row[], copy: (row: Row) => Row): Row[] => rows.flatMap((row) => [row, copy(row)]);
+      const written = (copy: <Row extends object>(row: Row) => Row): Buffer =>
+        Buffer.from(
+          writeTables({ ...tables, files: twice(tables.files, copy), vmas: twice(tables.vmas, copy), xattrs: twice(tables.xattrs, copy) }),
+        );
+      assert.deepEqual(
+        written((row) => row),
+        written((row) => ({ ...row })),
+      );
+    }),
+    { numRuns: 30 },
+  );
+});

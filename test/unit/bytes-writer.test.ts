@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { ByteWriter } from "../../src/bytes/byte-writer.js";
+import { encodeText } from "../../src/bytes/text.js";
 
 test("growth keeps what was written, whatever the first capacity", () => {
   for (const capacity of [0, 1, 3, 16]) {
@@ -52,4 +53,17 @@ test("names that an enum does not have are refused, also those of Object.prototy
     assert.throws(() => writer.number(name, { one: 1, two: 2 }, "kind"), { code: "bytes.enum" });
   }
   assert.equal(writer.number("two", { one: 1, two: 2 }, "kind"), 2);
+});
+
+test("texts with a NUL, and bytes once more, are what they are elsewhere", () => {
+  for (const text of ["", "plain", "grün 🐚", "a\udc80b", "x".repeat(500)]) {
+    const writer = new ByteWriter(3);
+    writer.u1(7);
+    const at = writer.terminated(text);
+    const bytes = [...encodeText(text), 0];
+    writer.u1(8);
+    writer.again(bytes.length + 1);
+    assert.equal(at, 1);
+    assert.deepEqual([...writer.finish()], [7, ...bytes, 8, ...bytes, 8]);
+  }
 });

@@ -27,8 +27,10 @@ export function collectLocks(collecting: Collecting): void {
     context.tables.fileLocks.push(row);
   };
   for (const description of descriptions) {
-    const { holders, info, row: file, stat } = description;
-    if (file === undefined) continue;
+    const { holders, info, row: file } = description;
+    // Most have none.
+    if (file === undefined || (holders.length === 1 && info.locks.length === 0)) continue;
+    const { stat } = description;
     const [first, ...others] = holders;
     const isIgnored = context.ignored.classes.has("locks");
     for (const text of info.locks) {

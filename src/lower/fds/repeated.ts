@@ -9,18 +9,21 @@ import type { OpStamp } from "../op-store.js";
 import type { Slot } from "../operands.js";
 import type { ProgramBuilder } from "../program-builder.js";
 
+type Known = { readonly name: string; readonly stamp: OpStamp } | "once";
+
 export class RepeatedOpenings {
-  readonly #known = new Map<string, { readonly name: string; readonly stamp: OpStamp } | "once">();
+  readonly #known = new Map<string, Known>();
+  /** That of the last opening: what is opened often comes in a row. */
+  #last: { readonly index: number; readonly flags: number; readonly known: Known | undefined } | undefined;
 
   constructor(private readonly builder: ProgramBuilder) {}
 
   /** Opens object `index` with these flags: by `build` the first times. */
   open(index: number, object: ObjectRow, flags: number, purpose: string, build: () => Slot): Slot {
     if (!isOpenedByName(object)) return build();
-    const key = `${index}:${flags}`;
-    const known = this.#known.get(key);
+    const known = this.#find(index, flags);
     if (known === undefined) {
-      this.#known.set(key, "once");
+      this.#keep(index, flags, "once");
       return build();
     }
     const { builder } = this;
@@ -33,7 +36,19 @@ export class RepeatedOpenings {
     const first = builder.ops.length;
     const slot = build();
     const stamp = builder.ops.stampOf(first, slot, openingOf(object, purpose));
-    if (stamp !== undefined) this.#known.set(key, { name: slotNameOf(object), stamp });
+    if (stamp !== undefined) this.#keep(index, flags, { name: slotNameOf(object), stamp });
     return slot;
+  }
+
+  #find(index: number, flags: number): Known | undefined {
+    if (this.#last?.index !== index || this.#last.flags !== flags) {
+      this.#last = { index, flags, known: this.#known.get(`${index}:${flags}`) };
+    }
+    return this.#last.known;
+  }
+
+  #keep(index: number, flags: number, known: Known): void {
+    this.#known.set(`${index}:${flags}`, known);
+    this.#last = { index, flags, known };
   }
 }
