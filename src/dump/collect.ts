@@ -29,6 +29,7 @@ import { checkNamespaces } from "./namespaces/check.js";
 import { collectNamespaces } from "./namespaces/collect.js";
 import { takeIdsInside } from "./namespaces/ids.js";
 import { collectObjectContents, type MappedProcess } from "./object-contents.js";
+import type { EarlyMappings } from "./early-mappings.js";
 import { checkKeyrings } from "./keyrings.js";
 import { assertNotPaged } from "./paged.js";
 import { unpin } from "./pin.js";
@@ -62,6 +63,8 @@ export interface CollectOptions {
   readonly cgroups?: KeepCgroups;
   /** Where the code of the first process has what injected calls need, if that is known; it is checked. */
   readonly gadgets?: Gadgets | undefined;
+  /** The mappings of the only process as they were just before; see there. */
+  readonly early?: EarlyMappings | undefined;
   /** "crimg 0.1.0". */
   readonly creator: string;
   /** Fills the descriptor tables; runs after tasks, before mappings. */
@@ -89,9 +92,10 @@ class CollectedProcess implements DumpedProcess {
     readonly frozen: FrozenProcess,
     readonly row: number,
     hint: Gadgets | undefined,
+    early: readonly Mapping[] | undefined,
   ) {
     this.name = processName(frozen.pid);
-    this.mappings = frozen.isZombie ? [] : readMappings(frozen.pid);
+    this.mappings = frozen.isZombie ? [] : (early ?? readMappings(frozen.pid));
     if (frozen.isZombie) return;
     this.numaMaps = beginMemoryPolicies(frozen.pid, this.mappings);
     const { summary } = this.mappings[0]?.table ?? {};
@@ -216,12 +220,13 @@ export function collect(tree: FrozenTree, options: CollectOptions): Collection {
 function collectAll(context: DumpContext, processes: CollectedProcess[], options: CollectOptions): void {
   const { tables, tree } = context;
   const rowOf = new Map<number, number>();
+  const early = tree.processes.length === 1 ? options.early?.take() : undefined;
   for (const frozen of tree.processes) {
     for (const thread of frozen.threads) assert64Bit(frozen.pid, getReg(thread.regs, "cs"));
     const parent = rowOf.get(frozen.parent) ?? null;
     const row = tables.tasks.push(outerTaskRow(frozen, parent, parent === null ? 0 : (tables.tasks[parent] as TaskRow).pid)) - 1;
     rowOf.set(frozen.pid, row);
-    const process = new CollectedProcess(frozen, row, parent === null ? options.gadgets : processes[parent]?.gadgets);
+    const process = new CollectedProcess(frozen, row, parent === null ? options.gadgets : processes[parent]?.gadgets, early);
     processes.push(process);
     context.processes.push(process);
   }

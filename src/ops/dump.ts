@@ -16,6 +16,7 @@ import type { DumpContext } from "../dump/context.js";
 import { collectDescriptors } from "../dump/fds/collect.js";
 import { makeRoomForCopies } from "../dump/fds/room.js";
 import { disownChildren } from "../dump/disown.js";
+import { EarlyMappings, StaleMappings } from "../dump/early-mappings.js";
 import { FrozenTree } from "../dump/freeze.js";
 import { makeHugePages } from "../dump/huge-pages.js";
 import { lookAhead } from "../dump/look-ahead.js";
@@ -100,6 +101,17 @@ function untilStopped({ processes }: FrozenTree): Promise<void> {
  */
 export async function dump(options: DumpOptions): Promise<DumpReport> {
   const started = performance.now();
+  try {
+    return await dumpOnce(options, started, true);
+  } catch (error) {
+    if (!(error instanceof StaleMappings)) throw error;
+    logStep(() => `once more: ${error.message}`);
+    return await dumpOnce(options, started, false);
+  }
+}
+
+/** @param looksEarly mappings may be read before the freeze; StaleMappings is thrown if they changed until then */
+async function dumpOnce(options: DumpOptions, started: number, looksEarly: boolean): Promise<DumpReport> {
   const words = options.manageCgroups === "ignore" ? [...options.ignore, "cgroup"] : options.ignore;
   const ignored = parseIgnored(words, options.forceLoss === true);
   assertDumpable(options.pid);
@@ -126,7 +138,8 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
     makeRoomForCopies(pid);
     if (options.hugePages === true) makeHugePages(pid, { isTree: options.isTree, check: () => guard.check("dump") });
     await warmUp({ isDetached: options.after === "leave-running", mayFork: options.fork !== false });
-    const { frozenAt, tree, ...frozen } = await freeze(pid, ignored, options, () => guard.check("dump"));
+    const readsEarly = looksEarly && options.after === "leave-running" && options.fork !== false && devices === undefined;
+    const { frozenAt, tree, early, ...frozen } = await freeze(pid, ignored, { ...options, readsEarly }, () => guard.check("dump"));
     let collection: Collection | undefined = frozen.collection;
     let context: DumpContext | undefined;
     let detached: DetachedCheckpoint | undefined;
@@ -151,6 +164,8 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
         const watch = { onProgress: () => guard.check("dump") };
         detached = await writing(options.output, detach(collection, { folder, mayFork: options.fork !== false, watch }));
       }
+      const fork = detached?.forkOf(pid);
+      if (fork === undefined) early?.confirm(pid);
       if (detached !== undefined) {
         ({ checkpoint } = detached);
         collection.close();
@@ -161,6 +176,7 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
         frozenMs = performance.now() - frozenAt;
         detached.settle();
         logStep(() => "the tree runs on");
+        if (fork !== undefined) early?.confirm(fork);
       }
       // Standard output may be a pipe that nobody reads from: from here on a signal ends this process, which lets the tree go.
       if (options.output === "-") guard.close();
@@ -231,6 +247,14 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
   }
 }
 
+interface Frozen {
+  readonly frozenAt: number;
+  readonly tree: FrozenTree;
+  readonly collection: Collection;
+  /** What has to be confirmed. */
+  readonly early: EarlyMappings | undefined;
+}
+
 /**
  * Freezes the tree and collects it; what was resumed lazily a moment ago is let go once more, until its memory is there.
  * On failure nothing is held.
@@ -238,11 +262,12 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
 async function freeze(
   pid: number,
   ignored: Ignored,
-  options: DumpOptions,
+  options: DumpOptions & { readonly readsEarly: boolean },
   check: () => void,
-): Promise<{ readonly frozenAt: number; readonly tree: FrozenTree; readonly collection: Collection }> {
+): Promise<Frozen> {
   const [creator, gadgets] = [programVersion(), lookAhead(pid)];
   for (;;) {
+    const early = options.readsEarly ? EarlyMappings.read(pid) : undefined;
     const frozenAt = performance.now();
     const tree = FrozenTree.freeze(pid, { noTree: !options.isTree });
     logStep(() => frozenText(tree));
@@ -251,13 +276,14 @@ async function freeze(
         ignored,
         creator,
         gadgets,
+        early,
         ...cgroupsToKeep(options),
         ...(options.clock === undefined ? {} : { clock: options.clock }),
         isLazy: options.isLazy === true,
         ...(options.externalMounts === undefined ? {} : { externalMounts: options.externalMounts }),
         collectDescriptors: (context) => collectDescriptors(context, options),
       });
-      return { frozenAt, tree, collection };
+      return { frozenAt, tree, collection, early };
     } catch (error) {
       tree.release();
       if (!isPaged(error)) throw error;

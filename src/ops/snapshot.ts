@@ -35,6 +35,8 @@ export interface SnapshotOptions {
 /** A checkpoint that does not need the tree any more. */
 export interface DetachedCheckpoint {
   readonly checkpoint: Checkpoint;
+  /** The fork that keeps the memory of a process, if there is one. */
+  forkOf(pid: number): number | undefined;
   /** Once the tree runs. */
   settle(): void;
   /** Ends the forks and lets go of the copies. */
@@ -51,6 +53,7 @@ export async function detach({ context, checkpoint }: Collection, options: Snaps
   const forks = new Map<number, Snapshot>();
   /** Address spaces by the sources that forks keep. */
   const mms = new Map<number, number>();
+  const forkPids = new Map<number, number>();
   const close = (): void => {
     for (const fork of forks.values()) fork.end();
   };
@@ -62,6 +65,7 @@ export async function detach({ context, checkpoint }: Collection, options: Snaps
       const [fork, mm] = [tryFork(process), tables.tasks[process.row]?.mm ?? null];
       if (fork === undefined || mm === null) continue;
       forks.set(source, fork);
+      forkPids.set(process.pid, fork.pid);
       mms.set(source, mm);
     }
     const { kept, copied } = split(checkpoint, mms);
@@ -86,6 +90,7 @@ export async function detach({ context, checkpoint }: Collection, options: Snaps
     if (copies.length > 0) extents.sort((a, b) => a.row - b.row || (a.extent.address < b.extent.address ? -1 : 1));
     return {
       checkpoint: new Checkpoint({ tables: { ...tables, extents: extents.map(({ extent }) => extent) }, sources }),
+      forkOf: (pid) => forkPids.get(pid),
       settle() {
         for (const fork of forks.values()) fork.settle();
       },

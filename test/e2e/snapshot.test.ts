@@ -5,6 +5,9 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import test, { type TestContext } from "node:test";
+import { registry } from "../../formats/registry.js";
+import { EarlyMappings, StaleMappings } from "../../src/dump/early-mappings.js";
+import { readMappings } from "../../src/dump/smaps.js";
 import { moreTicks } from "../support/cycle.js";
 import { compile, crimg, endTree, isAlive, list, spawned, start, temporaryDirectory, until } from "../support/processes.js";
 import { crimgCommand } from "../support/project.js";
@@ -120,4 +123,40 @@ test("--huge-pages takes no more memory, and leaves small what shall be", { time
   const [made = 0, ...others] = huge(after);
   assert.ok(made > 0, stderr);
   assert.deepEqual(others, huge(before).slice(1));
+});
+
+test("mappings that were read before the freeze are as they are, or it is told", { timeout: 60_000 }, async (t) => {
+  const directory = temporaryDirectory(t);
+  const list = join(directory, "list");
+  const { pid } = start(t, compile("advised.c", directory), [list]);
+  const steps = (count: number): Promise<true> =>
+    until(`step ${count}`, () => existsSync(list) && readFileSync(list, "latin1").split("\n").length > count && (true as const));
+  const step = async (count: number): Promise<void> => {
+    process.kill(pid, "SIGUSR1");
+    await steps(count + 1);
+  };
+  await steps(1);
+  const image = join(directory, "image.elf");
+  const { status, stderr } = crimg("dump", String(pid), "-o", image, "--leave-running", "-v");
+  assert.equal(status, 0, stderr);
+  assert.match(stderr, /1 forks keep what they can/);
+  assert.doesNotMatch(stderr, /once more/);
+  const checkpoint = await (await registry.load("ckpt-elf")).read?.(image, { verify: true });
+  t.after(() => checkpoint?.close());
+  const flags = (from: readonly { readonly start: bigint; readonly vmFlags: bigint }[] | undefined): (readonly bigint[])[] | undefined =>
+    from?.map(({ start, vmFlags }) => [start, vmFlags]);
+  assert.deepEqual(flags(checkpoint?.tables.vmas), flags(readMappings(pid)));
+
+  const early = EarlyMappings.read(pid);
+  assert.ok(early);
+  assert.ok(early.take());
+  early.confirm(pid);
+  for (const count of [1, 2]) {
+    await step(count);
+    assert.ok(early.take(), "what changed is not in maps");
+    assert.throws(() => early.confirm(pid), StaleMappings);
+  }
+  await step(3);
+  assert.equal(early.take(), undefined);
+  early.confirm(pid);
 });
