@@ -301,6 +301,11 @@ function finishVmas(b: ProgramBuilder, plans: readonly VmaPlan[], kept: Readonly
       b.syscall("pkey_mprotect", [vma.start, length, prot, vma.pkey], { message: `protect ${where} by key ${vma.pkey}` });
     }
   }
+  for (const { vma, mustHaveHadPage } of plans) {
+    if (!mustHaveHadPage || kept.has(vma)) continue;
+    b.syscall("madvise", [vma.start, pageSize, MADV.populateWrite], { expect: "any" });
+    b.syscall("madvise", [vma.start, pageSize, MADV.dontneed], { expect: "any" });
+  }
   // Only now: memory that cannot be written any more stays accounted only where it has had pages.
   protectAll(b, plans, ({ vma, source, loadProt, prot }) =>
     source === "kernel" || vma.pkey !== 0 || loadProt === prot ? undefined : prot,

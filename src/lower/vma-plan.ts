@@ -29,6 +29,11 @@ export interface VmaPlan {
   readonly isSeparate: boolean;
   /** Whether stored pages lie in it. */
   readonly hasPages: boolean;
+  /**
+   * It differs from a neighbour only in being accounted, and the kernel forgets that of what cannot be written and has never
+   * had a page: it must have had one.
+   */
+  readonly mustHaveHadPage: boolean;
 }
 
 /** Plans the mappings of one address space. `vmas` ascending; `hasPages` says whether stored pages lie in one. */
@@ -42,8 +47,10 @@ export function planVmas(
     const isSeparate = isSeparateFrom(vmas[index - 1], vma);
     const mustHold = hasPages(vma);
     const like = known.find((plan) => isPlannedAlike(plan, vma, mustHold, isSeparate));
-    if (like !== undefined) return { ...like, vma };
-    const plan = planVma(vma, mustHold, isSeparate, isMerged);
+    const mustHaveHadPage =
+      !mustHold && isForgotten(vma) && (isAlikeButForAccount(vmas[index - 1], vma) || isAlikeButForAccount(vma, vmas[index + 1]));
+    if (like !== undefined) return { ...like, vma, mustHaveHadPage };
+    const plan = { ...planVma(vma, mustHold, isSeparate, isMerged), mustHaveHadPage };
     known.unshift(plan);
     if (known.length > mostKnown) known.pop();
     return plan;
@@ -66,7 +73,7 @@ function isPlannedAlike({ vma: other, hasPages, isSeparate }: VmaPlan, vma: VmaR
   );
 }
 
-function planVma(vma: VmaRow, hasPages: boolean, isSeparate: boolean, isMerged: boolean): VmaPlan {
+function planVma(vma: VmaRow, hasPages: boolean, isSeparate: boolean, isMerged: boolean): Omit<VmaPlan, "mustHaveHadPage"> {
   const has = (flag: bigint) => (vma.vmFlags & flag) !== 0n;
   const prot = vma.prot & (vmaProtBits.read | vmaProtBits.write | vmaProtBits.exec);
   // A ring's content waits in private memory until its context is made (aio-rings.ts).
@@ -127,10 +134,21 @@ function sourceOf(vma: VmaRow): VmaPlan["source"] {
 }
 
 /** True if the kernel would make one mapping of both, though they were two. */
-function isSeparateFrom(before: VmaRow | undefined, vma: VmaRow): boolean {
+function isSeparateFrom(before: VmaRow | undefined, vma: VmaRow, ignored: bigint = volatileFlags): boolean {
   if (before === undefined || before.end !== vma.start || before.kind !== vma.kind) return false;
   if (vma.kind !== "anon_private" && vma.kind !== "file_private") return false;
   if (before.prot !== vma.prot || before.pkey !== vma.pkey || before.name !== vma.name || before.object !== vma.object) return false;
-  if ((before.vmFlags & ~volatileFlags) !== (vma.vmFlags & ~volatileFlags)) return false;
+  if (((before.vmFlags ^ vma.vmFlags) & ~ignored) !== 0n) return false;
   return vma.kind === "anon_private" || before.offset + (before.end - before.start) === vma.offset;
+}
+
+/** Whether two neighbours would be one mapping if both were accounted, or none. */
+function isAlikeButForAccount(before: VmaRow | undefined, vma: VmaRow | undefined): boolean {
+  if (before === undefined || vma === undefined || ((before.vmFlags ^ vma.vmFlags) & vm.ac) === 0n) return false;
+  return isSeparateFrom(before, vma, volatileFlags | vm.ac);
+}
+
+/** Accounted memory that cannot be written (mprotect_fixup in the kernel). */
+function isForgotten({ kind, prot, vmFlags }: VmaRow): boolean {
+  return kind === "anon_private" && (vmFlags & vm.ac) !== 0n && (prot & PROT.write) === 0;
 }

@@ -53,3 +53,10 @@ test("what differs in more than protection is made alone", () => {
   assert.deepEqual(lengths(rows(equal, equal)), [1, 1], "two that were apart although they are equal");
   assert.deepEqual(lengths(rows({ ...equal, name: "arena" }, { ...equal, prot: 1, name: "arena" })), [2], "alike in what else they have");
 });
+
+test("what differs from its neighbour only in being accounted, and cannot be written, has to have had a page", () => {
+  const vmas = rows({ prot: 5 }, { prot: 5, vmFlags: accounted }, { prot: 0, vmFlags: accounted }, { prot: 3, vmFlags: accounted });
+  const hadPage = (hasPages: boolean) => planVmas(vmas, () => hasPages).map(({ mustHaveHadPage }) => mustHaveHadPage);
+  assert.deepEqual(hadPage(false), [false, true, false, false]);
+  assert.deepEqual(hadPage(true), [false, false, false, false], "it gets pages anyway");
+});
