@@ -417,6 +417,7 @@ static napi_value js_read_file(napi_env env, napi_callback_info info)
 }
 
 #include "descriptors.h"
+#include "gather-elsewhere.h"
 
 /* readSmaps(pid, bits, rows, names): number of mappings, or -errno. See smaps.h. */
 static napi_value js_read_smaps(napi_env env, napi_callback_info info)
@@ -424,6 +425,7 @@ static napi_value js_read_smaps(napi_env env, napi_callback_info info)
 	size_t count = 4, lengths[3];
 	napi_value values[4], value;
 	void *addresses[3];
+	static uint8_t buffer[SMAPS_BUFFER];
 	int32_t pid;
 	struct smaps s;
 
@@ -432,7 +434,7 @@ static napi_value js_read_smaps(napi_env env, napi_callback_info info)
 		return throw_type(env, "readSmaps(pid, bits, rows, names)");
 	s = (struct smaps){
 		.bits = addresses[0], .rows = addresses[1], .row_room = (int64_t)(lengths[1] / (SMAPS_WORDS * 8)), .names = addresses[2],
-		.name_room = (int64_t)lengths[2],
+		.name_room = (int64_t)lengths[2], .buffer = buffer, .make = counted_call,
 	};
 	return napi_create_int64(env, read_smaps(&s, pid), &value) == napi_ok ? value : NULL;
 }
@@ -668,6 +670,8 @@ NAPI_MODULE_INIT()
 	export_function(env, exports, "readFile", js_read_file);
 	export_function(env, exports, "readInBackground", js_read_in_background);
 	export_function(env, exports, "awaitBackground", js_await_background);
+	export_function(env, exports, "gatherElsewhere", js_gather_elsewhere);
+	export_function(env, exports, "awaitRow", js_await_row);
 	export_function(env, exports, "lookAtDescriptors", js_look_at_descriptors);
 	export_function(env, exports, "readSmaps", js_read_smaps);
 	export_function(env, exports, "summarizeSmaps", js_summarize_smaps);

@@ -5,15 +5,17 @@
  *
  * Answers of a row lie at fixed places in its stride of `rows`: 8 bytes of result each, and what calls store. Contents of
  * files and links are of no fixed length: they go to the arena one after another, and the 8 bytes behind the result say where.
+ * Mappings (smaps.h; a list with them is asked on another thread) are their number, and rows in the arena with the names behind.
  */
 #ifndef CRIMG_GATHER_H
 #define CRIMG_GATHER_H
 
+#include <linux/futex.h>
 #include "raw.h"
 
 /* Words of a question. `GATHER_TYPES` has four bits an argument, the first in the lowest. */
 enum { GATHER_KIND, GATHER_WHAT, GATHER_TYPES, GATHER_VALUES, GATHER_RESULT = GATHER_VALUES + 6, GATHER_WORDS = 12 };
-enum { GATHER_CALL, GATHER_FILE, GATHER_LINK };
+enum { GATHER_CALL, GATHER_FILE, GATHER_LINK, GATHER_SMAPS };
 /* Arguments: the value itself, an id of the row (0, 1), an address in the row or the names, a result of this row. */
 enum { IS_VALUE, IS_ID, IS_IN_ROW, IS_IN_NAMES, IS_RESULT };
 
@@ -28,6 +30,10 @@ struct gathering {
 	int64_t stride;
 	uint8_t *arena;
 	int64_t arena_length, arena_used;
+	/* On another thread, whose calls are not counted: how many rows are there, and what reads mappings. */
+	int32_t *ready;
+	int64_t (*read_mappings)(struct gathering *g, int32_t pid);
+	struct smaps *smaps;
 };
 
 enum { PATH_ROOM = 128, O_CLOEXEC_FLAG = 02000000 };
@@ -90,8 +96,9 @@ static int64_t read_file(const char *path, uint8_t *into, int64_t room, call_mak
 
 static int64_t gather_link(struct gathering *g, const char *path)
 {
+	call_maker *make = g->ready ? call : counted_call;
 	int64_t room = g->arena_length - g->arena_used;
-	int64_t length = room <= 0 ? -E2BIG : counted_call(__NR_readlink, address_of(path), address_of(g->arena + g->arena_used), room, 0);
+	int64_t length = room <= 0 ? -E2BIG : make(__NR_readlink, address_of(path), address_of(g->arena + g->arena_used), room, 0);
 
 	return length == room ? -E2BIG : length;
 }
@@ -129,6 +136,13 @@ static int64_t gather_call(const struct gathering *g, const int64_t *question, c
 	return counted(words);
 }
 
+/* Another thread may wait for a row. */
+static void tell_row(int32_t *ready, int32_t rows)
+{
+	__atomic_store_n(ready, rows, __ATOMIC_RELEASE);
+	call(__NR_futex, address_of(ready), FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, 0);
+}
+
 static void gather(struct gathering *g)
 {
 	for (int64_t index = 0; index < g->row_count; index++) {
@@ -144,16 +158,24 @@ static void gather(struct gathering *g)
 				result[0] = gather_call(g, question, ids, row);
 				continue;
 			}
+			if (question[GATHER_KIND] == GATHER_SMAPS) {
+				g->arena_used = (g->arena_used + 7) & ~7ll;
+				result[1] = g->arena_used;
+				result[0] = g->read_mappings ? g->read_mappings(g, ids[0]) : -ENOSYS;
+				continue;
+			}
 			result[1] = g->arena_used;
 			if (!make_path(g, question[GATHER_WHAT], ids, path))
 				result[0] = -ENAMETOOLONG;
 			else
 				result[0] = question[GATHER_KIND] == GATHER_LINK
 					? gather_link(g, path)
-					: read_file(path, g->arena + g->arena_used, g->arena_length - g->arena_used, counted_call);
+					: read_file(path, g->arena + g->arena_used, g->arena_length - g->arena_used, g->ready ? call : counted_call);
 			if (result[0] > 0)
 				g->arena_used += result[0];
 		}
+		if (g->ready)
+			tell_row(g->ready, (int32_t)index + 1);
 	}
 }
 

@@ -15,7 +15,11 @@ struct smaps {
 	int64_t row_room, row_count;
 	uint8_t *names;
 	int64_t name_room, names_used;
+	uint8_t *buffer; /* of SMAPS_BUFFER bytes */
+	call_maker *make;
 };
+
+enum { SMAPS_BUFFER = 1 << 16 };
 
 static uint64_t read_number(const uint8_t **at, const uint8_t *end, uint32_t radix)
 {
@@ -144,7 +148,7 @@ static const uint8_t *end_of_line(const uint8_t *at, const uint8_t *end)
 /* Reads it all. Returns the number of mappings, or -errno; -E2BIG where there is no room for them. */
 static int64_t read_smaps(struct smaps *s, int32_t pid)
 {
-	static uint8_t buffer[1 << 16];
+	uint8_t *buffer = s->buffer;
 	const int32_t ids[2] = { pid, pid };
 	const struct gathering name = { .names = (const uint8_t *)"/proc/\1/smaps", .names_length = 14 };
 	char path[PATH_ROOM];
@@ -152,17 +156,17 @@ static int64_t read_smaps(struct smaps *s, int32_t pid)
 
 	if (!make_path(&name, 0, ids, path))
 		return -ENAMETOOLONG;
-	fd = counted_call(__NR_openat, -100, address_of(path), O_CLOEXEC_FLAG, 0);
+	fd = s->make(__NR_openat, -100, address_of(path), O_CLOEXEC_FLAG, 0);
 	if (fd < 0)
 		return fd;
 	for (;;) {
 		const uint8_t *line = buffer, *end;
 
-		if (kept == (int64_t)sizeof(buffer)) {
+		if (kept == SMAPS_BUFFER) {
 			result = -ENAMETOOLONG;
 			break;
 		}
-		got = counted_call(__NR_read, fd, address_of(buffer + kept), (int64_t)sizeof(buffer) - kept, 0);
+		got = s->make(__NR_read, fd, address_of(buffer + kept), SMAPS_BUFFER - kept, 0);
 		if (got == -EINTR)
 			continue;
 		if (got <= 0) {

@@ -24,8 +24,8 @@ const mostGroups = 2000;
 const [FSCONFIG_SET_FLAG, FSCONFIG_SET_STRING, FSCONFIG_CMD_CREATE] = [0, 1, 6];
 
 /** `4:memory:/a` → memory → /a, of /proc/PID/cgroup (cgroups(7)). */
-function groupsOf(path: string): Map<string, string> {
-  const lines = decodeText(tryReadSmall(`${path}/cgroup`) ?? Buffer.alloc(0)).split("\n");
+function groupsOf(path: string, told?: Buffer): Map<string, string> {
+  const lines = decodeText(told ?? tryReadSmall(`${path}/cgroup`) ?? Buffer.alloc(0)).split("\n");
   const groups = new Map<string, string>();
   for (const line of lines) {
     const [, hierarchy, group] = /^\d+:([^:]*):(.*)$/.exec(line) ?? [];
@@ -42,7 +42,11 @@ export function collectCgroups(
 ): void {
   const ours = groupsOf("/proc/self");
   const members = processes.flatMap(([process, rows]) =>
-    process.frozen.threads.map(({ tid }, index) => ({ thread: rows[index] ?? 0, tid, groups: groupsOf(procPath(process.pid, tid)) })),
+    process.frozen.threads.map(({ tid }, index) => ({
+      thread: rows[index] ?? 0,
+      tid,
+      groups: groupsOf(procPath(process.pid, tid), process.facts?.of({ tid })?.file("cgroup")),
+    })),
   );
   for (const hierarchy of new Set(members.flatMap(({ groups }) => [...groups.keys()]))) {
     const root = rootFor(hierarchy, roots);

@@ -9,7 +9,7 @@
 import { logStep } from "../errors/log.js";
 import { type Checkpoint as CheckpointModel, Checkpoint } from "../model/checkpoint.js";
 import { checkpointRow, vdsoImageRow, type ClockPolicy, type CredRow, emptyTables, type TaskRow } from "../gen/tables.js";
-import { type BackgroundRead, clockNs, failed, getRegset, regset, tryReadMemory, uname } from "../native/index.js";
+import { clockNs, failed, getRegset, regset, tryReadMemory, uname } from "../native/index.js";
 import { SysError } from "../native/sys.js";
 import type { SyscallName } from "../linux/syscall-numbers.js";
 import type { AskedArgument } from "../state/asking.js";
@@ -17,7 +17,7 @@ import { ProcessPageSource } from "../pages/process-source.js";
 import { assert64Bit } from "./admission.js";
 import { imageBuildId } from "./build-id.js";
 import { DumpContext, type DumpedProcess } from "./context.js";
-import { isInOtherGroups } from "./cgroups.js";
+import { isInOtherGroups, OwnGroups } from "./cgroups.js";
 import { collectCgroups, type KeepCgroups } from "./cgroups-kept.js";
 import { collectExtents } from "./extents.js";
 import type { FrozenProcess, FrozenThread, FrozenTree } from "./freeze.js";
@@ -45,6 +45,7 @@ import { collectPendingSignals, collectSignalActions } from "./signals.js";
 import { findNamed, type Mapping, readMappings } from "./smaps.js";
 import { collectSystemV } from "./sysv/collect.js";
 import { collectInnerTask, collectRlimits, outerTaskRow, processName } from "./tasks.js";
+import { type FactsOfProcess, TreeFacts } from "./tree-facts.js";
 import { collectThreadDirectories } from "./thread-directories.js";
 import { ThreadFacts } from "./thread-facts.js";
 import { collectThread, idleStack, readAlternateStack } from "./threads.js";
@@ -85,19 +86,20 @@ class CollectedProcess implements DumpedProcess {
   readonly #site: InjectionSite | undefined;
   #leader: Injector | undefined;
   facts: ThreadFacts | undefined;
-  readonly numaMaps: BackgroundRead | undefined;
+  own: FactsOfProcess | undefined;
   lists: ListsMade | undefined;
 
   constructor(
     readonly frozen: FrozenProcess,
     readonly row: number,
     hint: Gadgets | undefined,
+    readonly told: TreeFacts | undefined,
     early: readonly Mapping[] | undefined,
   ) {
-    this.name = processName(frozen.pid);
-    this.mappings = frozen.isZombie ? [] : (early ?? readMappings(frozen.pid));
+    this.own = told?.of(frozen);
+    this.name = processName(frozen.pid, this.own);
+    this.mappings = frozen.isZombie ? [] : (early ?? readMappings(frozen.pid, this.own?.mappings()));
     if (frozen.isZombie) return;
-    this.numaMaps = beginMemoryPolicies(frozen.pid, this.mappings);
     const { summary } = this.mappings[0]?.table ?? {};
     const code = Array.from(summary?.code ?? [], (index) => this.mappings[index] as Mapping);
     const gadgets = findGadgets(frozen.pid, code, hint);
@@ -108,7 +110,7 @@ class CollectedProcess implements DumpedProcess {
       );
     }
     this.#site = { gadgets, ranges: this.mappings, writable: summary?.writable ?? new BigInt64Array(0) };
-    this.facts = new ThreadFacts(frozen, dumpPlan().threads);
+    this.facts = new ThreadFacts(frozen, dumpPlan().threads, told?.threads);
   }
 
   /** Where calls are injected, and what is known of its threads: not of zombies. */
@@ -142,6 +144,7 @@ class CollectedProcess implements DumpedProcess {
   /** What was asked in advance has been collected: for thousands of threads it is much. */
   forget(): void {
     this.facts = undefined;
+    this.own = undefined;
     this.lists = undefined;
     if (this.#leader !== undefined) this.#leader.prepared = undefined;
   }
@@ -221,25 +224,30 @@ function collectAll(context: DumpContext, processes: CollectedProcess[], options
   const { tables, tree } = context;
   const rowOf = new Map<number, number>();
   const early = tree.processes.length === 1 ? options.early?.take() : undefined;
+  const facts = TreeFacts.begin(tree.processes, dumpPlan(), early === undefined);
   for (const frozen of tree.processes) {
     for (const thread of frozen.threads) assert64Bit(frozen.pid, getReg(thread.regs, "cs"));
     const parent = rowOf.get(frozen.parent) ?? null;
-    const row = tables.tasks.push(outerTaskRow(frozen, parent, parent === null ? 0 : (tables.tasks[parent] as TaskRow).pid)) - 1;
+    const row =
+      tables.tasks.push(outerTaskRow(frozen, parent, parent === null ? 0 : (tables.tasks[parent] as TaskRow).pid, facts?.of(frozen))) - 1;
     rowOf.set(frozen.pid, row);
-    const process = new CollectedProcess(frozen, row, parent === null ? options.gadgets : processes[parent]?.gadgets, early);
+    const gadgets = parent === null ? options.gadgets : processes[parent]?.gadgets;
+    const process = new CollectedProcess(frozen, row, gadgets, facts, early);
     processes.push(process);
     context.processes.push(process);
   }
+  const policies = beginMemoryPolicies(processes);
   assertNotPaged(processes);
   const { blockers } = context;
   logStep(() => `read the mappings of ${processes.length} processes`);
   blockers.attempt(() => assertUnshared(processes));
-  const { dropsCapabilities, ...own } = checkNamespaces(context, processes);
+  const { dropsCapabilities, ...own } = checkNamespaces(context, processes, facts?.links);
+  const ours = new OwnGroups();
   let hasOtherGroups = false;
   for (const process of processes) {
     suspendSeccomp(context, process);
     checkDispatch(process);
-    if (isInOtherGroups(context, process)) hasOtherGroups = true;
+    if (isInOtherGroups(context, process, ours)) hasOtherGroups = true;
   }
   const idMaps = blockers.attempt(() => collectNamespaces(context, own, options.externalMounts)) ?? [];
 
@@ -274,7 +282,7 @@ function collectAll(context: DumpContext, processes: CollectedProcess[], options
     const mm = collectMm(context, process, process.mappings);
     tables.tasks[process.row] = { ...(tables.tasks[process.row] as TaskRow), mm };
     const vmas = collectVmas(context, process, mm, process.mappings);
-    collectMemoryPolicies(context, process, mm, process.mappings, process.numaMaps);
+    collectMemoryPolicies(context, process, mm, process.mappings, policies.get(process));
     const source = context.objects.addSource(new ProcessPageSource(process.pid, () => process.borrowed, sharesLittle(process.mappings)));
     mapped.push({ process, vmas, source });
     mms.push(mm);

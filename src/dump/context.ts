@@ -8,6 +8,7 @@ import type { Injector, ThreadCalls } from "./injector.js";
 import { Blockers } from "./blockers.js";
 import type { ListsMade } from "./run-lists.js";
 import type { ThreadFacts } from "./thread-facts.js";
+import type { FactsOfProcess } from "./tree-facts.js";
 import { TreeView } from "./namespaces/view.js";
 import { ObjectTable } from "./objects.js";
 import { type IgnorableClass, type Ignored, nothingIgnored, refusal } from "./refusal.js";
@@ -30,6 +31,8 @@ export interface DumpedProcess extends Questioned {
   readonly frozen: FrozenProcess;
   /** Runs calls in the first thread; opened at the first call, closed by the dump. Not for zombies. */
   injector(): Injector;
+  /** What /proc told of it. */
+  readonly own?: FactsOfProcess | undefined;
   /** What is known of its threads from outside. */
   readonly facts?: ThreadFacts;
   /** Calls that its threads have made, once they have. */

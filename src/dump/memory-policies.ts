@@ -6,6 +6,7 @@
  */
 import { memoryPolicyRow } from "../gen/tables.js";
 import { BackgroundRead, tryReadSmall } from "../native/index.js";
+import { beginNumaMaps } from "./tree-facts.js";
 import { memoryPolicyAt } from "../state/memory-policy.js";
 import type { DumpContext, DumpedProcess } from "./context.js";
 import { procPath } from "./procfs.js";
@@ -18,10 +19,36 @@ const largeMapping = 8n << 20n;
 /** Bytes of a line of numa_maps, but for a name. */
 const longestLine = 192;
 
-/** Begins to read what `collectMemoryPolicies` wants, where that takes long. */
-export function beginMemoryPolicies(pid: number, mappings: readonly Mapping[]): BackgroundRead | undefined {
-  if (mappings.length < manyMappings) return undefined;
-  return new BackgroundRead(numaMapsOf(pid), mappings.length * longestLine + 4 * (mappings[0]?.table.names.length ?? 0));
+/** What is being read of some processes. `get`: the text of one, once it is there. */
+export type PoliciesBegun = Map<DumpedProcess, () => Buffer | undefined>;
+
+/** Begins to read what `collectMemoryPolicies` wants. */
+export function beginMemoryPolicies(processes: readonly (DumpedProcess & { readonly mappings: readonly Mapping[] })[]): PoliciesBegun {
+  const begun: PoliciesBegun = new Map();
+  const room = ({ mappings }: { mappings: readonly Mapping[] }): number =>
+    mappings.length * longestLine + 4 * (mappings[0]?.table.names.length ?? 0);
+  const together = processes.filter((process) => {
+    const { mappings } = process;
+    if (mappings.length === 0 || areLarge(mappings)) return false;
+    if (mappings.length < manyMappings) return true;
+    const read = new BackgroundRead(numaMapsOf(process.pid), room(process));
+    begun.set(process, () => read.result());
+    return false;
+  });
+  const told = beginNumaMaps(
+    together.map(({ pid }) => pid),
+    together.reduce((sum, process) => sum + room(process), 0),
+  );
+  if (told !== undefined)
+    together.forEach((process, index) => begun.set(process, () => told(index) ?? tryReadSmall(numaMapsOf(process.pid))));
+  return begun;
+}
+
+/** Whether asking about each mapping is quicker. */
+function areLarge(mappings: readonly Mapping[]): boolean {
+  if (mappings.length >= manyMappings) return false;
+  const bytes = mappings.reduce((sum, { anonymous }) => sum + anonymous, 0n);
+  return bytes > largeMapping * BigInt(mappings.length);
 }
 
 const numaMapsOf = (pid: number): string => `${procPath(pid)}/numa_maps`;
@@ -32,14 +59,13 @@ export function collectMemoryPolicies(
   process: DumpedProcess,
   mm: number,
   mappings: readonly Mapping[],
-  begun?: BackgroundRead,
+  begun?: () => Buffer | undefined,
 ): void {
-  const bytes = begun === undefined ? mappings.reduce((sum, { anonymous }) => sum + anonymous, 0n) : 0n;
-  const areLarge = bytes > largeMapping * BigInt(mappings.length);
+  const isAsked = begun === undefined && areLarge(mappings);
   // Without NUMA there is no such file, and no policy.
-  const text = areLarge ? "" : (begun === undefined ? tryReadSmall(numaMapsOf(process.pid)) : begun.result())?.toString("latin1");
+  const text = isAsked ? "" : (begun === undefined ? tryReadSmall(numaMapsOf(process.pid)) : begun())?.toString("latin1");
   if (text === undefined) return;
-  const unusual = new Set(areLarge ? mappings.map(({ start }) => start) : startsWithPolicy(text));
+  const unusual = new Set(isAsked ? mappings.map(({ start }) => start) : startsWithPolicy(text));
   if (unusual.size === 0) return;
   const injector = process.injector();
   const ask = { call: injector.call.bind(injector) };

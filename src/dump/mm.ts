@@ -12,14 +12,14 @@ import { readStates, ThreadAsking } from "./state-reader.js";
 /** Adds the row of a process's address space; returns its index. */
 export function collectMm(context: DumpContext, process: DumpedProcess, mappings: readonly Mapping[]): number {
   const path = procPath(process.pid);
-  const stat = readStat(path);
-  const auxv = tryReadSmall(`${path}/auxv`);
+  const stat = process.own?.stat ?? readStat(path);
+  const auxv = process.own?.file("auxv") ?? tryReadSmall(`${path}/auxv`);
   if (stat === undefined || auxv === undefined) throw refusal("ended", `process ${process.pid}: it ended while being dumped`);
   const injector = process.injector();
   const vdso = findNamed(mappings, "[vdso]");
   const exe = context.objects.addLink(`${path}/exe`, `program of ${process.pid} (${process.name})`, undefined, process);
   storeProgram(context, exe, `${path}/exe`);
-  const states = readStates(statesOfMm, new ThreadAsking(process, process.pid, injector));
+  const states = readStates(statesOfMm, new ThreadAsking(process, process.pid, injector, process.own));
   // A mapping can keep a key that was freed since; with a key that is not allocated it could not be made again.
   const used = (mappings[0]?.table.summary.keys ?? 0) & ~1;
   return (

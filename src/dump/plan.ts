@@ -5,7 +5,7 @@
  */
 import { emptyTables } from "../gen/tables.js";
 import { PR } from "../linux/prctl.js";
-import { InjectedList } from "../native/index.js";
+import { InjectedList, QuestionList } from "../native/index.js";
 import { statesOfMm, statesOfTask, statesOfThread } from "../state/states.js";
 import { askKeyrings, askThreadKeyring } from "./keyrings.js";
 import { listsOf, QuestionRecorder } from "./questions.js";
@@ -17,6 +17,8 @@ import { collectIntervalTimers } from "./timers.js";
 export interface DumpPlan {
   /** Asked about every thread. */
   readonly threads: ThreadQuestions;
+  /** Files of /proc/PID that are wanted of every process. */
+  readonly processFiles: { readonly list: QuestionList; readonly names: readonly string[] };
   /** Called by every thread but the first of its process. */
   readonly calls: readonly InjectedList[];
   /** Called by the first one. */
@@ -55,7 +57,9 @@ export function dumpPlan(): DumpPlan {
   const [ofThread, ofProcess] = [new QuestionRecorder(), new QuestionRecorder()];
   askThread(ofThread);
   askProcess(ofProcess);
+  const names = ["auxv", "timers", ...ofProcess.files];
   plan = {
+    processFiles: { list: new QuestionList(names.map((name) => ({ file: `/proc/\u0001/${name}` }))), names },
     threads: new ThreadQuestions(ofThread),
     calls: listsOf(ofThread.inner),
     firstCalls: listsOf(ofProcess.inner),

@@ -142,7 +142,7 @@ export function vmFlag(name: string): bigint {
 const transientWords: ReadonlySet<string> = new Set(["sd", "??"]);
 
 /** By two letters, the number of the bit of a VmFlags word + 1. */
-const bitNumbers = new Uint8Array(26 * 26);
+export const bitNumbers = new Uint8Array(26 * 26);
 for (const [word, bit] of flagBits) {
   if (!transientWords.has(word)) bitNumbers[(word.charCodeAt(0) - 97) * 26 + word.charCodeAt(1) - 97] = Math.log2(Number(bit)) + 1;
 }
@@ -158,9 +158,15 @@ export function findNamed(mappings: readonly Mapping[], name: string): Mapping |
   return undefined;
 }
 
-/** Reads all mappings, ascending. Throws SysError when the process cannot be looked into. */
-export function readMappings(pid: number): Mapping[] {
-  const read = readSmaps(pid, bitNumbers);
+/** Mappings as the addon read them: rows, and their names one after another. */
+export interface MappingsRead {
+  readonly rows: Buffer;
+  readonly names: Buffer;
+}
+
+/** Reads all mappings, ascending, or takes those that were read already. Throws SysError when the process cannot be looked into. */
+export function readMappings(pid: number, there?: MappingsRead): Mapping[] {
+  const read = there ?? readSmaps(pid, bitNumbers);
   if (typeof read === "number") throw new SysError("read", -read, `/proc/${pid}/smaps`);
   const mappings: Mapping[] = [];
   const { buffer, byteOffset, length } = read.rows;

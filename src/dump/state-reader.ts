@@ -17,19 +17,22 @@ const xstateLeaf = 0xd;
 /** CPUID 7: OSPKE in ECX. */
 const hasProtectionKeys = (): boolean => (cpuid(7)[2] & (1 << 4)) !== 0;
 
+/** What has been asked already. */
+type Facts = Pick<FactsOfThread, "status" | "stat" | "file" | "outside">;
+
 /** A thread that answers. Files of /proc are read once. */
 export class ThreadAsking implements Asking {
   readonly #pid: number;
   readonly #path: string;
   readonly #status: StatusFields;
-  readonly #facts: FactsOfThread | undefined;
+  readonly #facts: Facts | undefined;
   #stat: ProcStat | undefined;
 
   constructor(
     process: DumpedProcess,
     readonly tid: number,
     private readonly injector: ThreadCalls,
-    facts?: FactsOfThread,
+    facts?: Facts,
   ) {
     this.#pid = process.pid;
     this.name = `process ${process.pid} (${process.name})`;

@@ -6,15 +6,16 @@ import { statesOfTask } from "../state/states.js";
 import { failed, tryPrlimit, tryStat } from "../native/index.js";
 import type { DumpContext, DumpedProcess, Questioned } from "./context.js";
 import type { FrozenProcess } from "./freeze.js";
+import type { FactsOfProcess } from "./tree-facts.js";
 import { innermost, procPath, readStat, readStatus } from "./procfs.js";
 import { refusal } from "./refusal.js";
 import { readStates, ThreadAsking } from "./state-reader.js";
 
 /** What /proc alone says of a process; the rest comes from calls in it. `parent` is a row or null. */
-export function outerTaskRow(process: FrozenProcess, parent: number | null, parentPid: number): TaskRow {
+export function outerTaskRow(process: FrozenProcess, parent: number | null, parentPid: number, facts?: FactsOfProcess): TaskRow {
   const path = procPath(process.pid);
-  const status = readStatus(path);
-  const stat = readStat(path);
+  const status = facts?.status ?? readStatus(path);
+  const stat = facts?.stat ?? readStat(path);
   if (status === undefined || stat === undefined) {
     throw refusal("ended", `process ${process.pid}: it ended while being dumped`);
   }
@@ -47,7 +48,7 @@ export function collectInnerTask(context: DumpContext, process: DumpedProcess): 
   const row = tables.tasks[process.row] as TaskRow;
   const injector = process.injector();
   const path = procPath(process.pid);
-  const states = readStates(statesOfTask, new ThreadAsking(process, process.pid, injector));
+  const states = readStates(statesOfTask, new ThreadAsking(process, process.pid, injector, process.own));
   if (row.pid !== row.sid && (states.autogroupNice ?? 0) !== 0) {
     // It is the session's, and its leader sets it again. A session outside the tree is the caller's.
     if (!tables.tasks.some(({ pid }) => pid === row.sid)) {
@@ -96,7 +97,7 @@ export function collectRlimits(context: DumpContext, process: DumpedProcess): vo
 }
 
 /** The name of a process for messages. */
-export function processName(pid: number): string {
-  const stat = readStat(procPath(pid));
+export function processName(pid: number, facts?: FactsOfProcess): string {
+  const stat = facts?.stat ?? readStat(procPath(pid));
   return stat === undefined ? "?" : decodeText(stat.comm);
 }

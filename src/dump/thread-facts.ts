@@ -7,18 +7,22 @@ import { parseStat, parseStatus, type ProcStat, type StatusFields } from "./proc
 import type { QuestionRecorder } from "./questions.js";
 
 /** Bytes of `status`, `stat` and the small files of one thread. */
-const roomOfThread = 3072;
+export const roomOfThread = 4096;
 
-/** The questions about a thread, in this order: its files, then calls. */
+/** The questions about a thread, in this order: its files, then calls; and calls that only its tracer can make. */
 export class ThreadQuestions {
   readonly list: QuestionList;
   readonly files: readonly string[];
   readonly calls: QuestionRecorder["outer"];
+  readonly tracersList: QuestionList;
+  readonly tracersCalls: QuestionRecorder["outer"];
 
   constructor({ files, outer }: QuestionRecorder) {
-    this.files = ["status", "stat", ...files];
-    this.calls = outer;
-    const questions: Question[] = [...this.files.map((name) => ({ file: `/proc/\u0001/task/\u0002/${name}` })), ...outer];
+    this.files = ["status", "stat", "cgroup", ...files];
+    this.calls = outer.filter(({ call }) => call !== "ptrace");
+    this.tracersCalls = outer.filter(({ call }) => call === "ptrace");
+    this.tracersList = new QuestionList(this.tracersCalls);
+    const questions: Question[] = [...this.files.map((name) => ({ file: `/proc/\u0001/task/\u0002/${name}` })), ...this.calls];
     this.list = new QuestionList(questions);
   }
 }
@@ -26,25 +30,29 @@ export class ThreadQuestions {
 /** The answers of all threads of a process. Rows are in the order of its threads. */
 export class ThreadFacts {
   readonly #answers: Answers;
+  readonly #ofTracer: Answers;
+  readonly #first: number;
   readonly #rows = new Map<number, number>();
 
+  /** `asked`: the answers of all threads of the tree, if they have been asked already. */
   constructor(
     process: FrozenProcess,
     private readonly questions: ThreadQuestions,
+    asked?: { readonly answers: Answers; readonly rows: ReadonlyMap<FrozenProcess, number> },
   ) {
-    const ids = new Int32Array(process.threads.length * 2);
-    process.threads.forEach(({ pid, tid }, row) => {
-      ids[row * 2] = pid;
-      ids[row * 2 + 1] = tid;
-      this.#rows.set(tid, row);
-    });
-    this.#answers = questions.list.ask(ids, process.threads.length * roomOfThread);
+    this.#first = asked?.rows.get(process) ?? 0;
+    process.threads.forEach(({ tid }, row) => this.#rows.set(tid, row));
+    const ids = Int32Array.from(process.threads.flatMap(({ pid, tid }) => [pid, tid]));
+    this.#ofTracer = questions.tracersList.ask(ids);
+    this.#answers = asked?.answers ?? questions.list.ask(ids, process.threads.length * roomOfThread);
   }
 
   /** Of one thread. */
   of({ tid }: Pick<FrozenThread, "tid">): FactsOfThread | undefined {
     const row = this.#rows.get(tid);
-    return row === undefined ? undefined : new FactsOfThread(this.#answers, this.questions, row);
+    if (row === undefined) return undefined;
+    this.#answers.awaitRow(this.#first + row);
+    return new FactsOfThread(this.#answers, this.#first + row, this.#ofTracer, row, this.questions);
   }
 
   /** The processor that a thread ran on last; -1 if it is not known. */
@@ -56,12 +64,14 @@ export class ThreadFacts {
 /** The answers of one thread. Calls are given out in the order in which they were asked, each once. */
 export class FactsOfThread {
   #status: StatusFields | undefined;
-  #next = 0;
+  readonly #next = { others: 0, tracers: 0 };
 
   constructor(
     private readonly answers: Answers,
-    private readonly questions: ThreadQuestions,
     private readonly row: number,
+    private readonly ofTracer: Answers,
+    private readonly rowOfTracer: number,
+    private readonly questions: ThreadQuestions,
   ) {}
 
   /** A file of /proc/PID/task/TID; undefined if it was not asked for, or could not be read. */
@@ -80,9 +90,12 @@ export class FactsOfThread {
 
   /** The result of a call about the thread `tid`, with what it stored put where it is wanted; undefined if it was not made. */
   outside(tid: number, name: SyscallName, args: readonly (number | bigint | Uint8Array | null)[]): number | undefined {
-    const { calls, files } = this.questions;
-    for (let index = this.#next; index < calls.length; index++) {
-      const asked = calls[index];
+    const { calls, files, tracersCalls } = this.questions;
+    const isTracers = name === "ptrace";
+    const [list, which] = isTracers ? ([tracersCalls, "tracers"] as const) : ([calls, "others"] as const);
+    const [answers, row, before] = isTracers ? [this.ofTracer, this.rowOfTracer, 0] : [this.answers, this.row, files.length];
+    for (let index = this.#next[which]; index < list.length; index++) {
+      const asked = list[index];
       if (asked?.call !== name || asked.args.length !== args.length) continue;
       const isSame = asked.args.every((one, at) => {
         const argument = args[at] ?? 0;
@@ -91,14 +104,14 @@ export class FactsOfThread {
         return "room" in one && argument instanceof Uint8Array && argument.length === one.room;
       });
       if (!isSame) continue;
-      this.#next = index + 1;
-      const question = files.length + index;
+      this.#next[which] = index + 1;
+      const question = before + index;
       args
         .filter((argument) => argument instanceof Uint8Array)
-        .forEach((room, which) => {
-          room.set(this.answers.stored(this.row, question, which));
+        .forEach((room, at) => {
+          room.set(answers.stored(row, question, at));
         });
-      return this.answers.result(this.row, question);
+      return answers.result(row, question);
     }
     return undefined;
   }

@@ -52,7 +52,7 @@ export function parseTimers(text: string): TimerEntry[] {
 
 /** timer_create(2) timers. */
 export function collectPosixTimers(context: DumpContext, process: DumpedProcess): void {
-  const text = tryReadSmall(`${procPath(process.pid)}/timers`)?.toString("latin1") ?? "";
+  const text = (process.own?.file("timers") ?? tryReadSmall(`${procPath(process.pid)}/timers`))?.toString("latin1") ?? "";
   const out = Buffer.alloc(32);
   for (const timer of parseTimers(text)) {
     const injector = process.injector();

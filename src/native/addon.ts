@@ -28,6 +28,8 @@ export interface Addon {
     arena: Uint8Array,
     used: number,
   ): number;
+  gatherElsewhere(bits: Uint8Array, ...lists: (BigInt64Array | Uint8Array | Int32Array | number)[]): number;
+  awaitRow(ready: Int32Array, count: number): void;
   readFile(path: string, into: Uint8Array): number;
   readInBackground(path: string, into: Uint8Array, state: BigInt64Array): void;
   awaitBackground(state: BigInt64Array): number;

@@ -22,10 +22,12 @@ export type QuestionArgument =
 export type Question =
   | { readonly call: SyscallName; readonly args: readonly QuestionArgument[] }
   | { readonly file: string }
-  | { readonly link: string };
+  | { readonly link: string }
+  /** The mappings of the process that is the first id: only of lists that are asked elsewhere. */
+  | { readonly mappings: true };
 
 const wordsOf = { kind: 0, what: 1, types: 2, values: 3, result: 9, all: 12 } as const;
-const kindOf = { call: 0, file: 1, link: 2 } as const;
+const kindOf = { call: 0, file: 1, link: 2, mappings: 3 } as const;
 const typeOf = { value: 0, id: 1, inRow: 2, inNames: 3, result: 4 } as const;
 
 /** A list of questions, ready to be asked of any number of rows. */
@@ -72,6 +74,8 @@ export class QuestionList {
           this.#words[base + wordsOf.values + position] = BigInt.asIntN(64, value);
         });
         this.#words[base + wordsOf.types] = BigInt(types);
+      } else if ("mappings" in question) {
+        this.#words[base + wordsOf.kind] = BigInt(kindOf.mappings);
       } else {
         this.#words[base + wordsOf.kind] = BigInt("file" in question ? kindOf.file : kindOf.link);
         this.#words[base + wordsOf.what] = BigInt(addName(Buffer.from(`${"file" in question ? question.file : question.link}\0`)));
@@ -87,6 +91,18 @@ export class QuestionList {
     for (let row = 0; row < answers.count; row++) {
       this.#questions.forEach((question, index) => logCall("crimg", nameOf(question), answers.result(row, index)));
     }
+  }
+
+  /** What `askElsewhere` needs. */
+  prepare(ids: Int32Array, arenaLength: number): { readonly answers: Answers; readonly given: ElsewhereList } {
+    const count = ids.length >> 1;
+    const rows = Buffer.alloc(Math.max(count * this.#stride, 8));
+    const arena = Buffer.allocUnsafeSlow(Math.max(arenaLength, 8));
+    const ready = new Int32Array(1);
+    return {
+      answers: new Answers(rows, this.#stride, this.#places, arena, count, ready),
+      given: [this.#words, this.#names, ids, rows, this.#stride, arena, ready],
+    };
   }
 
   /**
@@ -108,12 +124,30 @@ export class QuestionList {
 function nameOf(question: Question): string {
   if ("file" in question) return "open, read, close";
   if ("link" in question) return "readlink";
+  if ("mappings" in question) return "read";
   return callName(question.call, question.args[0]);
 }
 
 /** `fcntl`, `ptrace(SEIZE)`. */
 function callName(call: SyscallName, first: unknown): string {
   return call === "ptrace" ? `ptrace(${requestName(Number(first))})` : call;
+}
+
+type ElsewhereList = readonly [BigInt64Array, Uint8Array, Int32Array, Uint8Array, number, Uint8Array, Int32Array];
+
+/**
+ * Asks lists on another thread, one after another, while this one goes on (native/addon/gather-elsewhere.h): `awaitRow` says when
+ * answers are there. undefined where that cannot be, or each call is to be logged.
+ * @param bits as for `readSmaps`
+ */
+export function askElsewhere(
+  bits: Uint8Array,
+  lists: readonly { readonly list: QuestionList; readonly ids: Int32Array; readonly room: number }[],
+): Answers[] | undefined {
+  if (isLogged()) return undefined;
+  const prepared = lists.map(({ list, ids, room }) => list.prepare(ids, room));
+  const result = addon().gatherElsewhere(bits, ...prepared.flatMap(({ given }) => [...given]));
+  return result < 0 ? undefined : prepared.map(({ answers }) => answers);
 }
 
 /** Answers to a list of questions. */
@@ -130,12 +164,18 @@ export class Answers {
     }[],
     private readonly arena: Buffer,
     readonly count: number,
+    private readonly ready?: Int32Array,
   ) {
     this.#words = new Int32Array(rows.buffer, rows.byteOffset, rows.length >> 2);
   }
 
   #at(row: number, question: number): number {
     return row * this.stride + (this.places[question]?.result ?? 0);
+  }
+
+  /** Waits until a row, and those before it, are there, if they are asked elsewhere. */
+  awaitRow(row: number): void {
+    if (this.ready !== undefined && Atomics.load(this.ready, 0) <= row) addon().awaitRow(this.ready, row + 1);
   }
 
   /** The result of a call, or the length of a file or link; −errno. Exact up to 2^53. */
@@ -184,6 +224,16 @@ export class Answers {
     return this.arena.subarray(at, at + length);
   }
 
+  /** Mappings as `readSmaps` gives them: views; −errno. */
+  mappings(row: number, question: number): { readonly rows: Buffer; readonly names: Buffer } | number {
+    const count = this.result(row, question);
+    if (count < 0) return count;
+    const at = this.rows.readUInt32LE(this.#at(row, question) + 8) + this.rows.readUInt32LE(this.#at(row, question) + 12) * 0x1_0000_0000;
+    const end = at + count * smapsRow.length;
+    const rows = this.arena.subarray(at, end);
+    return { rows, names: this.arena.subarray(end, end + lengthOfNames(rows)) };
+  }
+
   /** Whether nothing was left out for want of room. */
   get isWhole(): boolean {
     for (let row = 0; row < this.count; row++)
@@ -221,13 +271,18 @@ export function readSmaps(pid: number, bits: Uint8Array): { readonly rows: Buffe
     const { rows, names } = smapsRoom;
     const count = addon().readSmaps(pid, bits, rows, names);
     if (count >= 0) {
-      const last = (count - 1) * smapsRow.length;
-      const namesLength = count === 0 ? 0 : rows.readUInt32LE(last + smapsRow.name) + rows.readUInt32LE(last + smapsRow.nameLength);
-      return { rows: copyOf(rows, count * smapsRow.length), names: copyOf(names, namesLength) };
+      const own = copyOf(rows, count * smapsRow.length);
+      return { rows: own, names: copyOf(names, lengthOfNames(own)) };
     }
     if (count !== -7) return count;
     smapsRoom = makeSmapsRoom((rows.length / smapsRow.length) * 16);
   }
+}
+
+/** Names lie one behind the other. */
+function lengthOfNames(rows: Buffer): number {
+  const last = rows.length - smapsRow.length;
+  return last < 0 ? 0 : rows.readUInt32LE(last + smapsRow.name) + rows.readUInt32LE(last + smapsRow.nameLength);
 }
 
 /** Only what is written to takes memory. Most processes have hundreds of mappings; one room serves all. */

@@ -5,6 +5,7 @@
  * capabilities where it had none.
  */
 import { severalKinds } from "../../model/own-namespaces.js";
+import type { Answers } from "../../native/index.js";
 import type { DumpContext, DumpedProcess } from "../context.js";
 import { innermost, procPath, readStatus } from "../procfs.js";
 import { refusal } from "../refusal.js";
@@ -33,13 +34,17 @@ interface Finding {
 /**
  * Looks for trees that are in other namespaces than crimg, or in several. What else there is of a tree in several cannot
  * be judged from here, so the search ends with this.
+ * @param told links of all threads, if they have been asked for
  * @throws CrimgError `dump.<kind>-namespace`, `dump.blocked`
  */
-export function checkNamespaces(context: DumpContext, processes: readonly DumpedProcess[]): NamespaceVerdict {
+export function checkNamespaces(context: DumpContext, processes: readonly DumpedProcess[], told?: Answers): NamespaceVerdict {
   const live = processes.filter((process) => !process.frozen.isZombie);
   const root = live[0];
   if (root === undefined) return { dropsCapabilities: false, kinds: new Set(), outsideUsers: new Set() };
-  const links = new NamespaceLinks(live.flatMap(({ frozen }) => frozen.threads));
+  const links = new NamespaceLinks(
+    live.flatMap(({ frozen }) => frozen.threads),
+    told,
+  );
   const findings = namespaceKinds.flatMap((kind) => [...wholeTree(kind, root), ...partsOf(kind, root, live, links)]);
   let dropsCapabilities = false;
   let isBlocked = false;
@@ -96,11 +101,11 @@ function wholeTree(kind: NamespaceKind, root: DumpedProcess): Finding[] {
 function partsOf(kind: NamespaceKind, root: DumpedProcess, live: readonly DumpedProcess[], links: NamespaceLinks): Finding[] {
   const { title, forChildren, model } = namespaceRules[kind];
   const mayBeSeveral = model !== undefined && severalKinds.has(model);
-  const ofRoot = namespaceLink(procPath(root.pid), kind);
+  const ofRoot = links.of(root.pid, kind);
   const findings: Finding[] = [];
   const add = (text: string): unknown => findings.push({ kind, text, isWhole: false });
   for (const process of live) {
-    const wanted = process === root ? ofRoot : namespaceLink(procPath(process.pid), kind);
+    const wanted = process === root ? ofRoot : links.of(process.pid, kind);
     if (wanted !== ofRoot) {
       const text = `${name(root)} and ${name(process)} live in different ${title} namespaces`;
       findings.push({ kind, text, isWhole: false, isKeptWithRoots: mayBeSeveral });

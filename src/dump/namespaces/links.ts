@@ -4,9 +4,12 @@ import { type Answers, QuestionList } from "../../native/index.js";
 import { namespaceKinds, namespaceRules } from "./kinds.js";
 
 const kinds = [...new Set<string>(namespaceKinds.flatMap((kind) => [kind, namespaceRules[kind].forChildren ?? kind]))];
-const questions = new QuestionList(kinds.map((name) => ({ link: `/proc/\u0001/task/\u0002/ns/${name}` })));
+export const linkQuestions = new QuestionList(kinds.map((name) => ({ link: `/proc/\u0001/task/\u0002/ns/${name}` })));
 /** Bytes of a link such as `cgroup:[4026531835]`, and of the longest that readlink needs room for. */
 const [roomOfLink, roomOfLast] = [32, 256];
+
+/** Bytes of the links of so many threads. */
+export const roomOfLinks = (threads: number): number => threads * kinds.length * roomOfLink + roomOfLast;
 
 export class NamespaceLinks {
   readonly #answers: Answers;
@@ -14,15 +17,17 @@ export class NamespaceLinks {
   /** Nearly all are alike: each text is made once. */
   readonly #last = new Map<string, { readonly bytes: Buffer; readonly text: string }>();
 
-  constructor(threads: readonly { readonly pid: number; readonly tid: number }[]) {
-    const room = threads.length * kinds.length * roomOfLink + roomOfLast;
-    this.#answers = questions.ask(Int32Array.from(threads.flatMap(({ pid, tid }) => [pid, tid])), room);
+  /** `answers`: what they have been asked already. */
+  constructor(threads: readonly { readonly pid: number; readonly tid: number }[], answers?: Answers) {
+    this.#answers =
+      answers ?? linkQuestions.ask(Int32Array.from(threads.flatMap(({ pid, tid }) => [pid, tid])), roomOfLinks(threads.length));
     threads.forEach(({ tid }, row) => this.#rows.set(tid, row));
   }
 
   /** What a link of a thread leads to; undefined where there is none. */
   of(tid: number, name: string): string | undefined {
     const row = this.#rows.get(tid);
+    if (row !== undefined) this.#answers.awaitRow(row);
     const bytes = row === undefined ? undefined : this.#answers.bytes(row, kinds.indexOf(name));
     if (bytes === undefined) return undefined;
     const last = this.#last.get(name);

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * What /proc tells of the processes of a tree, read by another thread as soon as they stand still. This one goes on meanwhile, and
+ * waits only for what it wants next. What is not to be had so (there was no room, or each call is to be logged) is read by
+ * whoever wants it.
+ */
+import { type Answers, askElsewhere, QuestionList } from "../native/index.js";
+import type { FrozenProcess } from "./freeze.js";
+import { linkQuestions, roomOfLinks } from "./namespaces/links.js";
+import type { DumpPlan } from "./plan.js";
+import { parseStat, parseStatus, type ProcStat, type StatusFields } from "./procfs.js";
+import { bitNumbers, type MappingsRead } from "./smaps.js";
+import { roomOfThread } from "./thread-facts.js";
+
+/** Bytes of mappings, `status` and `stat` of a process, usually; of the other files that are asked for. */
+const [roomOfProcess, roomOfFiles] = [24 << 10, 3072];
+/** What the largest of them may have more. */
+const roomOfLargest = 256 << 10;
+const wanted = { status: 0, stat: 1, mappings: 2 } as const;
+const numaMaps = new QuestionList([{ file: "/proc/\u0001/numa_maps" }]);
+
+/** The answers of one process. Files are those of /proc/PID. */
+export class FactsOfProcess {
+  #status: StatusFields | undefined;
+  #stat: ProcStat | undefined;
+
+  constructor(
+    private readonly common: Answers,
+    private readonly files: Answers,
+    private readonly names: readonly string[],
+    private readonly row: number,
+  ) {}
+
+  /** undefined if they could not be read; only if they were asked for. */
+  mappings(): MappingsRead | undefined {
+    this.common.awaitRow(this.row);
+    const read = this.common.mappings(this.row, wanted.mappings);
+    return typeof read === "number" ? undefined : read;
+  }
+
+  get status(): StatusFields | undefined {
+    this.common.awaitRow(this.row);
+    return (this.#status ??= parseStatus(this.common.bytes(this.row, wanted.status)));
+  }
+
+  get stat(): ProcStat | undefined {
+    this.common.awaitRow(this.row);
+    return (this.#stat ??= parseStat(this.common.bytes(this.row, wanted.stat)));
+  }
+
+  /** undefined if it was not asked for, or could not be read. */
+  file(name: string): Buffer | undefined {
+    const question = this.names.indexOf(name);
+    if (question < 0) return undefined;
+    this.files.awaitRow(this.row);
+    return this.files.bytes(this.row, question);
+  }
+
+  /** Nothing was called from outside for a process as a whole. */
+  outside(): undefined {
+    return undefined;
+  }
+}
+
+/** Answers, and the row of the first thread of each process in them. */
+interface ByThread {
+  readonly answers: Answers;
+  readonly rows: ReadonlyMap<FrozenProcess, number>;
+}
+
+export class TreeFacts {
+  readonly #processes: ReadonlyMap<FrozenProcess, FactsOfProcess>;
+
+  private constructor(
+    processes: readonly FrozenProcess[],
+    [common, threads, links, files]: readonly [Answers, Answers, Answers, Answers],
+    { processFiles }: DumpPlan,
+  ) {
+    this.#processes = new Map(processes.map((process, row) => [process, new FactsOfProcess(common, files, processFiles.names, row)]));
+    const rows = new Map<FrozenProcess, number>();
+    let row = 0;
+    for (const process of processes) {
+      rows.set(process, row);
+      row += process.threads.length;
+    }
+    this.threads = { answers: threads, rows };
+    this.links = links;
+  }
+
+  /** Answers to the questions of the plan about every thread. */
+  readonly threads: ByThread;
+  /** Answers to those about namespaces, of all threads in the order of processes. */
+  readonly links: Answers;
+
+  /** Begins; undefined where it cannot be. `readsMappings`: they are not known yet. */
+  static begin(processes: readonly FrozenProcess[], plan: DumpPlan, readsMappings: boolean): TreeFacts | undefined {
+    const ofProcesses = Int32Array.from(processes.flatMap(({ pid }) => [pid, pid]));
+    const ofThreads = Int32Array.from(processes.flatMap(({ threads }) => threads.flatMap(({ pid, tid }) => [pid, tid])));
+    const [processCount, threadCount] = [processes.length, ofThreads.length >> 1];
+    const asked = askElsewhere(bitNumbers, [
+      { list: readsMappings ? common : withoutMappings, ids: ofProcesses, room: processCount * roomOfProcess + roomOfLargest },
+      { list: plan.threads.list, ids: ofThreads, room: threadCount * roomOfThread },
+      { list: linkQuestions, ids: ofThreads, room: roomOfLinks(threadCount) },
+      { list: plan.processFiles.list, ids: ofProcesses, room: processCount * roomOfFiles },
+    ]);
+    return asked === undefined ? undefined : new TreeFacts(processes, asked as [Answers, Answers, Answers, Answers], plan);
+  }
+
+  of(process: FrozenProcess): FactsOfProcess | undefined {
+    return this.#processes.get(process);
+  }
+}
+
+const questions = [{ file: "/proc/\u0001/status" }, { file: "/proc/\u0001/stat" }];
+const common = new QuestionList([...questions, { mappings: true }]);
+const withoutMappings = new QuestionList(questions);
+
+/** Begins to read numa_maps of some processes, which takes the kernel a while. `room`: bytes that all have together. */
+export function beginNumaMaps(pids: readonly number[], room: number): ((index: number) => Buffer | undefined) | undefined {
+  if (pids.length === 0) return undefined;
+  const [answers] = askElsewhere(bitNumbers, [{ list: numaMaps, ids: Int32Array.from(pids.flatMap((pid) => [pid, pid])), room }]) ?? [];
+  if (answers === undefined) return undefined;
+  return (index) => {
+    answers.awaitRow(index);
+    return answers.bytes(index, 0);
+  };
+}
