@@ -5,7 +5,7 @@
 
 #include "smaps.h"
 
-enum { MOST_LISTS = 4, WORDS_OF_LIST = 7, BUFFERS_OF_LIST = 6, MAPPINGS_ROOM = 1 << 14, NAMES_ROOM = 1 << 21 };
+enum { MOST_LISTS = 4, WORDS_OF_LIST = 7, BUFFERS_OF_LIST = 6, MAPPINGS_ROOM = 1 << 17, NAMES_ROOM = 1 << 23 };
 
 struct elsewhere {
 	napi_async_work work;

@@ -14,8 +14,8 @@ import { roomOfThread } from "./thread-facts.js";
 
 /** Bytes of mappings, `status` and `stat` of a process, usually; of the other files that are asked for. */
 const [roomOfProcess, roomOfFiles] = [24 << 10, 3072];
-/** What the largest of them may have more. */
-const roomOfLargest = 256 << 10;
+/** What the largest of them may have more: that of a hundred thousand mappings. Only what is written to takes memory. */
+const roomOfLargest = 16 << 20;
 const wanted = { status: 0, stat: 1, mappings: 2 } as const;
 const numaMaps = new QuestionList([{ file: "/proc/\u0001/numa_maps" }]);
 
