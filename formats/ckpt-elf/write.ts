@@ -12,6 +12,7 @@
  */
 import { ftruncateSync } from "node:fs";
 import type { WriteOptions } from "../../src/adapter/format.js";
+import { freeWhatCollectingLeft } from "../../src/adapter/free-memory.js";
 import type { Output } from "../../src/adapter/output.js";
 import { ByteWriter } from "../../src/bytes/byte-writer.js";
 import { imageHeader, StringTableWriter } from "../../src/elf/writing.js";
@@ -115,6 +116,7 @@ function mergeRuns(parts: readonly { readonly runs: StoredRuns; readonly rows: r
 }
 
 async function writeWhole(checkpoint: Checkpoint, output: Output, options: WriteOptions): Promise<void> {
+  freeWhatCollectingLeft(checkpoint);
   if (options.compress !== undefined) {
     await writeCompressed(withParents(checkpoint, []), output, options);
     return;

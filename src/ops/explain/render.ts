@@ -97,10 +97,10 @@ function renderOp(program: RestoreProgram, op: Op): string {
       return `for each of ${argument(1, "dec")} rows of ${argument(2, "dec")} bytes at ${argument(0)}`;
     case "next":
       return "the next row";
-    case "leave":
-      return (
-        `rt_sigreturn with registers at ${argument(0)}, extended state at ${argument(3)}` + (op.args[4] === 0n ? "" : ", the call again")
-      );
+    case "leave": {
+      const again = op.args[4] === 0n ? "" : ", the call again";
+      return `rt_sigreturn with registers at ${argument(0)}, extended state at ${argument(3)}${again}`;
+    }
     case "sigreturn":
       return `rt_sigreturn(${argument(0)})`;
     case "fail":
