@@ -673,6 +673,7 @@ NAPI_MODULE_INIT()
 	export_function(env, exports, "gatherElsewhere", js_gather_elsewhere);
 	export_function(env, exports, "awaitRow", js_await_row);
 	export_function(env, exports, "lookAtDescriptors", js_look_at_descriptors);
+	export_function(env, exports, "orderDescriptors", js_order_descriptors);
 	export_function(env, exports, "readSmaps", js_read_smaps);
 	export_function(env, exports, "summarizeSmaps", js_summarize_smaps);
 	export_function(env, exports, "findExtents", js_find_extents);

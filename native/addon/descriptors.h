@@ -4,7 +4,9 @@
  * same, and which are one open file description. Included by addon.c.
  *
  * The order of kcmp(2) needs n log n calls for n descriptions of one inode. Where these are many another thread makes them,
- * with the processes' own numbers, while this one reads /proc: no copy has to stay open for it.
+ * with the processes' own numbers, while this one reads /proc: no copy has to stay open for it. If a process was looked at
+ * shortly before, while it still ran (orderDescriptors), n calls are enough: they show that the order is what it was. The other
+ * thread then reads half of /proc.
  */
 #ifndef CRIMG_DESCRIPTORS_H
 #define CRIMG_DESCRIPTORS_H
@@ -51,9 +53,19 @@ struct looking {
 	int32_t *alike_table, *group_table, *next, *members, *room;
 	int32_t *failure;
 	int is_elsewhere; /* on another thread, whose calls are not counted */
+	int is_guess;     /* the process runs: what cannot be compared has any order */
+	/* The order that descriptors of one process had shortly before, from 1 on, by number; 0: not known. */
+	const int32_t *ranks;
+	int64_t rank_count;
+	int32_t ranked_pid;
 };
 
 enum { SCRATCH_FACTOR = 7 };
+
+static call_maker *maker_of(const struct looking *l)
+{
+	return l->is_elsewhere ? call : counted_call;
+}
 
 static uint64_t mix(uint64_t hash, uint64_t word)
 {
@@ -98,7 +110,7 @@ static int64_t list_numbers(struct looking *l, int32_t process, int64_t director
 	int64_t first = l->count;
 
 	for (;;) {
-		int64_t length = counted_call(__NR_getdents64, directory, address_of(entries), sizeof(entries), 0);
+		int64_t length = maker_of(l)(__NR_getdents64, directory, address_of(entries), sizeof(entries), 0);
 
 		if (length <= 0)
 			return length;
@@ -143,55 +155,89 @@ static void ask_copy(struct look *row, int64_t pidfd)
 }
 
 /* Reads a file of one record, which comes whole where there is room for it. */
-static int64_t read_record(int64_t directory, const char *name, uint8_t *into, int64_t room)
+static int64_t read_record(int64_t directory, const char *name, uint8_t *into, int64_t room, call_maker *make)
 {
-	int64_t fd = counted_call(__NR_openat, directory, address_of(name), O_CLOEXEC_FLAG, 0), got;
+	int64_t fd = make(__NR_openat, directory, address_of(name), O_CLOEXEC_FLAG, 0), got;
 
 	if (fd < 0)
 		return fd;
 	do
-		got = room <= 0 ? -E2BIG : counted_call(__NR_read, fd, address_of(into), room, 0);
+		got = room <= 0 ? -E2BIG : make(__NR_read, fd, address_of(into), room, 0);
 	while (got == -EINTR);
 	call(__NR_close, fd, 0, 0, 0);
 	return got == room ? -E2BIG : got;
 }
 
-/* What /proc tells of the rows of one process. */
-static int64_t ask_proc(struct looking *l, int64_t from, int64_t to, int32_t pid, int64_t links)
+/* The number of a descriptor as a name. */
+static void put_number(int32_t number, char name[PATH_ROOM])
 {
-	char name[PATH_ROOM];
-	const int32_t ids[2] = { pid, 0 };
-	struct gathering path = { .names = (const uint8_t *)"/proc/\1/fdinfo\0\2", .names_length = 17 };
-	int64_t infos;
+	const struct gathering path = { .names = (const uint8_t *)"\1", .names_length = 2 };
+	const int32_t ids[2] = { number, 0 };
 
 	make_path(&path, 0, ids, name);
-	infos = counted_call(__NR_openat, -100, address_of(name), O_CLOEXEC_FLAG | O_PATH | O_DIRECTORY, 0);
+}
+
+/* Opens /proc/PID/fd or fdinfo. */
+static int64_t open_numbers(int32_t pid, int is_info, int64_t flags, call_maker *make)
+{
+	const struct gathering path = { .names = (const uint8_t *)"/proc/\1/fd\0/proc/\1/fdinfo", .names_length = 26 };
+	const int32_t ids[2] = { pid, 0 };
+	char name[PATH_ROOM];
+
+	make_path(&path, is_info ? 11 : 0, ids, name);
+	return make(__NR_openat, -100, address_of(name), O_CLOEXEC_FLAG | O_DIRECTORY | flags, 0);
+}
+
+static void ask_link(struct looking *l, struct look *row, int64_t links, const char *name)
+{
+	int64_t room = l->arena_length - l->arena_used;
+
+	row->link_at = (int32_t)l->arena_used;
+	if (links < 0 || room <= 0) {
+		row->link_length = (int32_t)(links < 0 ? links : -E2BIG);
+		return;
+	}
+	row->link_length = (int32_t)maker_of(l)(__NR_readlinkat, links, address_of(name), address_of(l->arena + l->arena_used), room);
+	if (row->link_length == room)
+		row->link_length = -E2BIG;
+	if (row->link_length > 0)
+		l->arena_used += row->link_length;
+}
+
+/* What /proc tells of the rows of one process. */
+static void ask_proc(struct looking *l, int64_t from, int64_t to, int32_t pid)
+{
+	int64_t links = open_numbers(pid, 0, O_PATH, maker_of(l)), infos = open_numbers(pid, 1, O_PATH, maker_of(l));
+
 	for (int64_t index = from; index < to; index++) {
 		struct look *row = l->rows + index;
-		const int32_t number[2] = { 0, row->fd };
+		char name[PATH_ROOM];
 
-		make_path(&path, 15, number, name);
+		put_number(row->fd, name);
 		row->info_at = (int32_t)l->arena_used;
-		row->info_length = (int32_t)(infos < 0 ? infos : read_record(infos, name, l->arena + l->arena_used, l->arena_length - l->arena_used));
+		row->info_length = (int32_t)(infos < 0 ? infos
+						       : read_record(infos, name, l->arena + l->arena_used,
+								     l->arena_length - l->arena_used, maker_of(l)));
 		if (row->info_length > 0)
 			l->arena_used += row->info_length;
-		row->link_at = (int32_t)l->arena_used;
-		row->link_length = (int32_t)(l->arena_length - l->arena_used);
-		if (row->link_length > 0) {
-			int32_t room = row->link_length;
-
-			row->link_length = (int32_t)counted_call(__NR_readlinkat, links, address_of(name), address_of(l->arena + l->arena_used), room);
-			if (row->link_length == room)
-				row->link_length = -E2BIG;
-		} else {
-			row->link_length = -E2BIG;
-		}
-		if (row->link_length > 0)
-			l->arena_used += row->link_length;
+		ask_link(l, row, links, name);
 	}
+	if (links >= 0)
+		call(__NR_close, links, 0, 0, 0);
 	if (infos >= 0)
 		call(__NR_close, infos, 0, 0, 0);
-	return 0;
+}
+
+/* What /proc tells of some rows. */
+static void look_at_proc(struct looking *l, int64_t from, int64_t end)
+{
+	for (int64_t to; from < end; from = to) {
+		int32_t process = l->rows[from].process;
+
+		for (to = from; to < end && l->rows[to].process == process; to++)
+			;
+		ask_proc(l, from, to, l->pids[process]);
+	}
 }
 
 /* Finds the first row that tells the same. */
@@ -254,8 +300,45 @@ static int64_t compare_rows(const struct looking *l, int32_t left, int32_t right
 {
 	const struct look *a = l->rows + left, *b = l->rows + right;
 	const int64_t words[7] = { __NR_kcmp, l->pids[a->process], l->pids[b->process], 0 /* KCMP_FILE */, a->fd, b->fd };
+	int64_t order = l->is_elsewhere ? raw_syscall(words) : counted(words);
 
-	return l->is_elsewhere ? raw_syscall(words) : counted(words);
+	if (l->is_guess && (order < 0 || order > 2))
+		return 1;
+	return order > 2 ? -EDOM : order;
+}
+
+static int32_t rank_of(const struct looking *l, int32_t index)
+{
+	const struct look *row = l->rows + index;
+
+	if (row->fd >= l->rank_count || l->pids[row->process] != l->ranked_pid || !l->ranks[row->fd])
+		return 0x7fffffff;
+	return l->ranks[row->fd];
+}
+
+/* Sorts rows as they were sorted before. */
+static void sort_by_rank(const struct looking *l, int32_t *rows, int64_t count, int32_t *room)
+{
+	int64_t half = count / 2, i = 0, j = half, length = 0;
+
+	if (count < 2)
+		return;
+	sort_by_rank(l, rows, half, room);
+	sort_by_rank(l, rows + half, count - half, room);
+	while (i < half && j < count)
+		room[length++] = rank_of(l, rows[j]) < rank_of(l, rows[i]) ? rows[j++] : rows[i++];
+	while (i < half)
+		room[length++] = rows[i++];
+	while (j < count)
+		room[length++] = rows[j++];
+	copy_bytes(rows, room, length * 4);
+}
+
+/* Two rows are one description: the first of them stands for it. Returns that. */
+static int32_t join_rows(struct looking *l, int32_t a, int32_t b)
+{
+	l->rows[a > b ? a : b].same = a < b ? a : b;
+	return a < b ? a : b;
 }
 
 /* Sorts rows in the order of kcmp, each description once: its first row. Returns how many there are. */
@@ -271,26 +354,30 @@ static int64_t sort_group(struct looking *l, int32_t *rows, int64_t count, int32
 	right = sort_group(l, rows + half, count - half, room);
 	if (right < 0)
 		return right;
+	/* One call where the order is what it was; a call in vain for each merge where nothing was known. */
+	if (l->ranks) {
+		int64_t order = compare_rows(l, rows[left - 1], rows[half]);
+
+		if (order < 0)
+			return order;
+		if (order < 2) {
+			if (order == 0) {
+				rows[left - 1] = join_rows(l, rows[left - 1], rows[half]);
+				j = 1;
+			}
+			copy_bytes(rows + left, rows + half + j, (right - j) * 4);
+			return left + right - j;
+		}
+	}
 	while (i < left && j < right) {
 		int32_t a = rows[i], b = rows[half + j];
 		int64_t order = compare_rows(l, a, b);
 
 		if (order < 0)
 			return order;
-		if (order == 1) {
-			room[length++] = a;
-			i++;
-		} else if (order == 2) {
-			room[length++] = b;
-			j++;
-		} else if (order == 0) {
-			l->rows[a > b ? a : b].same = a < b ? a : b;
-			room[length++] = a < b ? a : b;
-			i++;
-			j++;
-		} else {
-			return -EDOM;
-		}
+		room[length++] = order == 0 ? join_rows(l, a, b) : order == 1 ? a : b;
+		i += order != 2;
+		j += order != 1;
 	}
 	for (; i < left; i++)
 		room[length++] = rows[i];
@@ -308,6 +395,8 @@ static int64_t find_same(struct looking *l)
 
 		for (int32_t next = l->group_table[slot]; next; next = l->next[next - 1])
 			l->members[count++] = next - 1;
+		if (l->ranks)
+			sort_by_rank(l, l->members, count, l->room);
 		count = sort_group(l, l->members, count, l->room);
 		if (count < 0)
 			return count;
@@ -318,21 +407,30 @@ static int64_t find_same(struct looking *l)
 	return 0;
 }
 
+/* Work that another thread does meanwhile: comparing, and reading /proc from row `from` on. */
 struct comparing {
 	struct looking l;
+	int64_t from;
 	napi_async_work work;
-	napi_ref kept[4];
+	napi_ref kept[5];
 	int64_t *shared;
 };
+
+static void comparing_end(struct comparing *comparing, int64_t result)
+{
+	comparing->shared[BACKGROUND_RESULT] = result;
+	__atomic_store_n((int32_t *)&comparing->shared[BACKGROUND_DONE], 1, __ATOMIC_RELEASE);
+	call(__NR_futex, address_of(&comparing->shared[BACKGROUND_DONE]), FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, 0);
+}
 
 static void comparing_execute(napi_env env, void *data)
 {
 	struct comparing *comparing = data;
+	int64_t result = find_same(&comparing->l);
 
 	(void)env;
-	comparing->shared[BACKGROUND_RESULT] = find_same(&comparing->l);
-	__atomic_store_n((int32_t *)&comparing->shared[BACKGROUND_DONE], 1, __ATOMIC_RELEASE);
-	call(__NR_futex, address_of(&comparing->shared[BACKGROUND_DONE]), FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, 0);
+	look_at_proc(&comparing->l, comparing->from, comparing->l.count);
+	comparing_end(comparing, result);
 }
 
 static void comparing_complete(napi_env env, napi_status status, void *data)
@@ -340,14 +438,15 @@ static void comparing_complete(napi_env env, napi_status status, void *data)
 	struct comparing *comparing = data;
 
 	(void)status;
-	for (int i = 0; i < 4; i++)
+	for (int i = 0; i < 5; i++)
 		napi_delete_reference(env, comparing->kept[i]);
 	napi_delete_async_work(env, comparing->work);
 	call(__NR_munmap, address_of(comparing), sizeof(*comparing), 0, 0);
 }
 
-/* Has another thread find what is the same; `kept`: pids, rows, scratch and state. Returns 0 if it cannot. */
-static int compare_elsewhere(napi_env env, const struct looking *l, const napi_value kept[4], int64_t *shared)
+/* Has another thread work; `kept`: the arrays that it uses. Returns 0 if it cannot. */
+static int work_elsewhere(napi_env env, const struct looking *l, int64_t from, const napi_value kept[5], int64_t *shared,
+			  napi_async_execute_callback execute)
 {
 	const int64_t words[7] = { __NR_mmap, 0, sizeof(struct comparing), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0 };
 	int64_t place = counted(words);
@@ -358,12 +457,13 @@ static int compare_elsewhere(napi_env env, const struct looking *l, const napi_v
 		return 0;
 	comparing->l = *l;
 	comparing->l.is_elsewhere = 1;
+	comparing->from = from;
 	comparing->shared = shared;
-	for (int i = 0; i < 4; i++)
+	for (int i = 0; i < 5; i++)
 		if (napi_create_reference(env, kept[i], 1, &comparing->kept[i]) != napi_ok)
 			return 0;
 	return napi_create_string_utf8(env, "crimg compare", NAPI_AUTO_LENGTH, &name) == napi_ok &&
-	       napi_create_async_work(env, NULL, name, comparing_execute, comparing_complete, comparing, &comparing->work) == napi_ok &&
+	       napi_create_async_work(env, NULL, name, execute, comparing_complete, comparing, &comparing->work) == napi_ok &&
 	       napi_queue_async_work(env, comparing->work) == napi_ok;
 }
 
@@ -374,16 +474,6 @@ static int64_t failed_at(struct looking *l, int32_t step, int64_t process, int64
 	return result;
 }
 
-static int64_t open_links(int32_t pid)
-{
-	char name[PATH_ROOM];
-	const int32_t ids[2] = { pid, 0 };
-	struct gathering path = { .names = (const uint8_t *)"/proc/\1/fd", .names_length = 11 };
-
-	make_path(&path, 0, ids, name);
-	return counted_call(__NR_openat, -100, address_of(name), O_CLOEXEC_FLAG | O_DIRECTORY, 0);
-}
-
 /* The numbers of one process, and what copies tell of them. */
 static int64_t look_at_copies(struct looking *l, int32_t process)
 {
@@ -392,7 +482,7 @@ static int64_t look_at_copies(struct looking *l, int32_t process)
 	pidfd = counted_call(__NR_pidfd_open, l->pids[process], 0, 0, 0);
 	if (pidfd < 0)
 		return failed_at(l, LOOK_PIDFD, process, pidfd);
-	directory = open_links(l->pids[process]);
+	directory = open_numbers(l->pids[process], 0, 0, counted_call);
 	result = directory < 0 ? directory : list_numbers(l, process, directory);
 	if (directory >= 0)
 		call(__NR_close, directory, 0, 0, 0);
@@ -402,73 +492,173 @@ static int64_t look_at_copies(struct looking *l, int32_t process)
 	return result < 0 ? failed_at(l, LOOK_LIST, process, result) : 0;
 }
 
-/* What /proc tells of all of them; then which tell the same. */
-static int64_t look_at_proc(struct looking *l)
+/* Gives the tables of `l` their places. Returns 0 if there is no room. */
+static int place_scratch(struct looking *l, void *rows, size_t rows_length, void *scratch, size_t scratch_length)
 {
-	for (int64_t from = 0, to; from < l->count; from = to) {
-		int32_t process = l->rows[from].process;
-		int64_t links = open_links(l->pids[process]);
+	l->rows = rows;
+	l->capacity = (int64_t)(rows_length / sizeof(struct look));
+	if (l->capacity == 0 || (l->capacity & (l->capacity - 1)) || scratch_length / 4 / SCRATCH_FACTOR < (size_t)l->capacity)
+		return 0;
+	l->alike_table = scratch;
+	l->group_table = l->alike_table + l->capacity * 2;
+	l->next = l->group_table + l->capacity * 2;
+	l->members = l->next + l->capacity;
+	l->room = l->members + l->capacity;
+	return 1;
+}
 
-		if (links < 0)
-			return failed_at(l, LOOK_LIST, process, links);
-		for (to = from; to < l->count && l->rows[to].process == process; to++)
-			;
-		ask_proc(l, from, to, l->pids[process], links);
-		call(__NR_close, links, 0, 0, 0);
+static void await_done(int64_t *shared)
+{
+	while (!__atomic_load_n((int32_t *)&shared[BACKGROUND_DONE], __ATOMIC_ACQUIRE))
+		call(__NR_futex, address_of(&shared[BACKGROUND_DONE]), FUTEX_WAIT | FUTEX_PRIVATE_FLAG, 0, 0);
+}
+
+/* Compares and reads /proc, on two threads if that pays. */
+static void look_at_rest(napi_env env, struct looking *l, const napi_value kept[5], int64_t *shared)
+{
+	int64_t together = make_groups(l), from = l->count, whole = l->arena_length;
+
+	if (together >= MANY_TO_COMPARE) {
+		struct looking other;
+
+		if (l->ranks) {
+			from = l->count / 2;
+			l->arena_length = l->arena_used = whole / 2;
+		}
+		other = *l;
+		other.arena_length = whole;
+		l->arena_used = 0;
+		if (work_elsewhere(env, &other, from, kept, shared, comparing_execute)) {
+			look_at_proc(l, 0, from);
+			/* With what the other has read one sees what is alike. */
+			if (from < l->count)
+				await_done(shared);
+			return;
+		}
+		l->arena_length = whole;
 	}
-	for (int64_t index = 0; index < l->count; index++)
-		find_alike(l, (int32_t)index);
-	return 0;
+	shared[BACKGROUND_RESULT] = find_same(l);
+	shared[BACKGROUND_DONE] = 1;
+	look_at_proc(l, 0, l->count);
 }
 
 /*
  * lookAtDescriptors(pids: Int32Array, rows of 240 bytes each: a power of two, scratch: Int32Array of 7 a row, zeroed, arena,
- * failure: Int32Array(2), state: BigInt64Array(2)): the number of descriptors, or -errno, with what failed; -E2BIG if they
- * are more than rows. What is the same is known when awaitBackground(state) has returned 0.
+ * failure: Int32Array(2), state: BigInt64Array(2), ranks: Int32Array, which are of the process ranked): the number of
+ * descriptors, or -errno, with what failed; -E2BIG if they are more than rows. What is the same is known when
+ * awaitBackground(state) has returned 0.
  */
 static napi_value js_look_at_descriptors(napi_env env, napi_callback_info info)
 {
-	size_t count = 6, lengths[6];
-	napi_value values[6], value, kept[4];
-	void *addresses[6];
-	struct looking l;
+	size_t count = 8, lengths[7];
+	napi_value values[8], value;
+	void *addresses[7];
+	struct looking l = { 0 };
 	int64_t result = 0, *shared;
 
-	if (napi_get_cb_info(env, info, &count, values, NULL, NULL) != napi_ok || count < 6 || !buffers(env, values, 6, addresses, lengths))
-		return throw_type(env, "lookAtDescriptors(pids, rows, scratch, arena, failure, state)");
-	l = (struct looking){
-		.pids = addresses[0], .process_count = (int64_t)(lengths[0] / 4), .rows = addresses[1],
-		.capacity = (int64_t)(lengths[1] / sizeof(struct look)), .arena = addresses[3], .arena_length = (int64_t)lengths[3],
-		.failure = addresses[4],
-	};
-	if (l.capacity == 0 || (l.capacity & (l.capacity - 1)) || lengths[2] / 4 / SCRATCH_FACTOR < (size_t)l.capacity || lengths[4] < 8 ||
-	    lengths[5] < BACKGROUND_WORDS * 8 || l.arena_length > 0x7fffffff)
+	if (napi_get_cb_info(env, info, &count, values, NULL, NULL) != napi_ok || count < 8 || !buffers(env, values, 7, addresses, lengths) ||
+	    napi_get_value_int32(env, values[7], &l.ranked_pid) != napi_ok)
+		return throw_type(env, "lookAtDescriptors(pids, rows, scratch, arena, failure, state, ranks, ranked)");
+	l.pids = addresses[0];
+	l.process_count = (int64_t)(lengths[0] / 4);
+	l.arena = addresses[3];
+	l.arena_length = (int64_t)lengths[3];
+	l.failure = addresses[4];
+	l.ranks = lengths[6] ? addresses[6] : NULL;
+	l.rank_count = (int64_t)(lengths[6] / 4);
+	if (!place_scratch(&l, addresses[1], lengths[1], addresses[2], lengths[2]) || lengths[4] < 8 || lengths[5] < BACKGROUND_WORDS * 8 ||
+	    l.arena_length > 0x7fffffff)
 		return throw_type(env, "lookAtDescriptors: no room");
-	l.alike_table = addresses[2];
-	l.group_table = l.alike_table + l.capacity * 2;
-	l.next = l.group_table + l.capacity * 2;
-	l.members = l.next + l.capacity;
-	l.room = l.members + l.capacity;
 	shared = addresses[5];
 	shared[BACKGROUND_DONE] = 0;
 	for (int32_t process = 0; process < l.process_count && result >= 0; process++)
 		result = look_at_copies(&l, process);
 	if (result >= 0) {
-		int64_t together = make_groups(&l);
+		const napi_value kept[5] = { values[0], values[1], values[2], values[3], lengths[6] ? values[6] : values[5] };
 
-		for (int i = 0; i < 3; i++)
-			kept[i] = values[i];
-		kept[3] = values[5];
-		if (together < MANY_TO_COMPARE || !compare_elsewhere(env, &l, kept, shared)) {
-			shared[BACKGROUND_RESULT] = find_same(&l);
-			shared[BACKGROUND_DONE] = 1;
-		}
-		result = look_at_proc(&l);
-		/* The rows are the other thread's until it is done. */
-		while (result < 0 && !__atomic_load_n((int32_t *)&shared[BACKGROUND_DONE], __ATOMIC_ACQUIRE))
-			call(__NR_futex, address_of(&shared[BACKGROUND_DONE]), FUTEX_WAIT | FUTEX_PRIVATE_FLAG, 0, 0);
+		look_at_rest(env, &l, kept, shared);
+		for (int64_t index = 0; index < l.count; index++)
+			find_alike(&l, (int32_t)index);
 	}
 	return napi_create_int64(env, result < 0 ? result : l.count, &value) == napi_ok ? value : NULL;
+}
+
+/* Sorts what a running process has open, as far as it can be sorted. */
+static void ordering_execute(napi_env env, void *data)
+{
+	struct comparing *comparing = data;
+	struct looking *l = &comparing->l;
+	int32_t *ranks = (int32_t *)(uintptr_t)l->ranks, rank = 0;
+	int64_t directory = open_numbers(l->pids[0], 0, 0, call), result = directory;
+	char name[PATH_ROOM];
+
+	(void)env;
+	l->ranks = NULL;
+	if (directory >= 0)
+		result = list_numbers(l, 0, directory);
+	for (int64_t index = 0; result >= 0 && index < l->count; index++) {
+		struct look *row = l->rows + index;
+
+		put_number(row->fd, name);
+		row->flags = 0;
+		if (call(__NR_newfstatat, directory, address_of(name), address_of(row->stat), 0) < 0)
+			clear_bytes(row->stat, sizeof(row->stat));
+	}
+	if (directory >= 0)
+		call(__NR_close, directory, 0, 0, 0);
+	if (result < 0) {
+		comparing_end(comparing, result);
+		return;
+	}
+	make_groups(l);
+	for (int64_t slot = 0; slot < l->capacity * 2; slot++) {
+		int64_t count = 0;
+
+		for (int32_t next = l->group_table[slot]; next; next = l->next[next - 1])
+			l->members[count++] = next - 1;
+		count = sort_group(l, l->members, count, l->room);
+		for (int64_t index = 0; index < count; index++)
+			if (l->rows[l->members[index]].fd < l->rank_count)
+				ranks[l->rows[l->members[index]].fd] = ++rank;
+	}
+	for (int64_t index = 0; index < l->count; index++) {
+		const struct look *row = l->rows + index, *first = row;
+
+		while (first->same != first - l->rows)
+			first = l->rows + first->same;
+		if (row->fd < l->rank_count && first->fd < l->rank_count)
+			ranks[row->fd] = ranks[first->fd];
+	}
+	comparing_end(comparing, 0);
+}
+
+/*
+ * orderDescriptors(pid: Int32Array(1), rows, scratch, ranks: Int32Array, zeroed, state: BigInt64Array(2)): begins to find the
+ * order of what a running process has open. Ranks are there when state[0] is not 0.
+ */
+static napi_value js_order_descriptors(napi_env env, napi_callback_info info)
+{
+	size_t count = 5, lengths[5];
+	napi_value values[5];
+	void *addresses[5];
+	struct looking l = { .is_guess = 1 };
+	int64_t *shared;
+
+	if (napi_get_cb_info(env, info, &count, values, NULL, NULL) != napi_ok || count < 5 || !buffers(env, values, 5, addresses, lengths))
+		return throw_type(env, "orderDescriptors(pid, rows, scratch, ranks, state)");
+	l.pids = addresses[0];
+	l.process_count = 1;
+	l.ranks = addresses[3];
+	l.rank_count = (int64_t)(lengths[3] / 4);
+	if (lengths[0] < 4 || !place_scratch(&l, addresses[1], lengths[1], addresses[2], lengths[2]) || lengths[4] < BACKGROUND_WORDS * 8)
+		return throw_type(env, "orderDescriptors: no room");
+	shared = addresses[4];
+	shared[BACKGROUND_DONE] = 0;
+	if (!work_elsewhere(env, &l, 0, values, shared, ordering_execute)) {
+		shared[BACKGROUND_RESULT] = -ENOMEM;
+		shared[BACKGROUND_DONE] = 1;
+	}
+	return NULL;
 }
 
 #endif

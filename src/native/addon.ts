@@ -40,7 +40,10 @@ export interface Addon {
     arena: Uint8Array,
     failure: Int32Array,
     state: BigInt64Array,
+    ranks: Int32Array,
+    ranked: number,
   ): number;
+  orderDescriptors(pid: Int32Array, rows: Uint8Array, scratch: Int32Array, ranks: Int32Array, state: BigInt64Array): void;
   readSmaps(pid: number, bits: Uint8Array, rows: Uint8Array, names: Uint8Array): number;
   summarizeSmaps(rows: Uint8Array, summary: BigInt64Array, code: Int32Array, others: Int32Array, writable: BigInt64Array): void;
   findExtents(pagemap: number, rows: Uint8Array, kinds: Uint8Array, runs: BigInt64Array, guards: BigInt64Array, counts: Int32Array): number;

@@ -14,7 +14,8 @@ import { DeviceHold } from "../cuda/hold.js";
 import { collect, type Collection, type CollectOptions } from "../dump/collect.js";
 import type { DumpContext } from "../dump/context.js";
 import { collectDescriptors } from "../dump/fds/collect.js";
-import { makeRoomForCopies } from "../dump/fds/room.js";
+import type { DescriptorOptions } from "../dump/fds/context.js";
+import { prepareForDescriptors } from "../dump/fds/room.js";
 import { disownChildren } from "../dump/disown.js";
 import { EarlyMappings, StaleMappings } from "../dump/early-mappings.js";
 import { FrozenTree } from "../dump/freeze.js";
@@ -135,11 +136,11 @@ async function dumpOnce(options: DumpOptions, started: number, looksEarly: boole
   try {
     devices = await takeDevices(pid, options, () => guard.check("dump"));
     dumpPlan();
-    makeRoomForCopies(pid);
+    const order = prepareForDescriptors(pid);
     if (options.hugePages === true) makeHugePages(pid, { isTree: options.isTree, check: () => guard.check("dump") });
     await warmUp({ isDetached: options.after === "leave-running", mayFork: options.fork !== false });
     const readsEarly = looksEarly && options.after === "leave-running" && options.fork !== false && devices === undefined;
-    const { frozenAt, tree, early, ...frozen } = await freeze(pid, ignored, { ...options, readsEarly }, () => guard.check("dump"));
+    const { frozenAt, tree, early, ...frozen } = await freeze(pid, ignored, { ...options, readsEarly, order }, () => guard.check("dump"));
     let collection: Collection | undefined = frozen.collection;
     let context: DumpContext | undefined;
     let detached: DetachedCheckpoint | undefined;
@@ -262,10 +263,11 @@ interface Frozen {
 async function freeze(
   pid: number,
   ignored: Ignored,
-  options: DumpOptions & { readonly readsEarly: boolean },
+  options: DumpOptions & DescriptorOptions & { readonly readsEarly: boolean },
   check: () => void,
 ): Promise<Frozen> {
   const [creator, gadgets] = [programVersion(), lookAhead(pid)];
+  options.order?.settle();
   for (;;) {
     const early = options.readsEarly ? EarlyMappings.read(pid) : undefined;
     const frozenAt = performance.now();

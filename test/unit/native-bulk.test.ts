@@ -6,6 +6,7 @@ import { closeSync, mkdtempSync, openSync, readFileSync, readSync, rmSync, write
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test from "node:test";
+import { isDeepStrictEqual } from "node:util";
 import fc from "fast-check";
 import { readMappings } from "../../src/dump/smaps.js";
 import { ExtentCursor, firstEndingAfter } from "../../src/lower/page-loading.js";
@@ -75,14 +76,17 @@ test("all descriptors are looked at, and copies of one are the same", () => {
   const folder = mkdtempSync(join(tmpdir(), "crimg-test-"));
   const fds: number[] = [];
   // In a process of its own: what this one opens meanwhile would be seen.
-  const look = (): string =>
+  const look = (order: "none" | "right" | "wrong"): string =>
     execFileSync(
       process.execPath,
       [
         "--input-type=module",
         "-e",
-        `import { lookAtDescriptors } from ${JSON.stringify(new URL("../../src/native/index.js", import.meta.url).href)};
-         const looks = lookAtDescriptors([${process.pid}]);
+        `import { DescriptorOrder, lookAtDescriptors } from ${JSON.stringify(new URL("../../src/native/index.js", import.meta.url).href)};
+         const order = ${order === "none"} ? undefined : new DescriptorOrder(${process.pid}, 750);
+         while (order?.ranks.length === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+         if (${order === "wrong"}) order.ranks.reverse();
+         const looks = lookAtDescriptors([${process.pid}], order);
          looks.awaitSame();
          const rows = Array.from({ length: looks.count }, (_, row) =>
            [looks.process(row), looks.fd(row), looks.fd(looks.alike(row)), looks.fd(looks.same(row)), looks.copied(row),
@@ -100,7 +104,13 @@ test("all descriptors are looked at, and copies of one are the same", () => {
     const moved = openSync(name, "r");
     fds.push(moved);
     readSync(moved, Buffer.alloc(3));
-    const rows = JSON.parse(look()) as [number, number, number, number, number, number, string, string, number][];
+    type Row = [number, number, number, number, number, number, string, string, number];
+    // Pipes to the process that looks come and go.
+    const lookAtFiles = (order: "none" | "right" | "wrong"): readonly Row[] =>
+      (JSON.parse(look(order)) as Row[]).filter(([, fd]) => fds.includes(fd));
+    const rows = lookAtFiles("none");
+    assert.ok(isDeepStrictEqual(lookAtFiles("right"), rows), "an order from before changes nothing");
+    assert.ok(isDeepStrictEqual(lookAtFiles("wrong"), rows), "nor does a wrong one");
     const found = new Map(rows.map((row) => [row[1], row]));
     assert.deepEqual(
       [...found.keys()],
@@ -108,7 +118,7 @@ test("all descriptors are looked at, and copies of one are the same", () => {
     );
     const least = Math.min(...fds.slice(0, 400));
     for (const [index, fd] of fds.entries()) {
-      const [owner, , alike, same, copied, flags, link, pos, who] = found.get(fd) as (typeof rows)[number];
+      const [owner, , alike, same, copied, flags, link, pos, who] = found.get(fd) as Row;
       assert.deepEqual([owner, copied, link, who], [0, 0, name, 0]);
       assert.equal(flags & 3, 0);
       assert.equal(pos, fd === moved ? "3" : "0");

@@ -31,7 +31,7 @@ import { DescriptorScan } from "./scan.js";
  */
 export function collectDescriptors(context: DumpContext, options: DescriptorOptions = {}): void {
   raiseLimit();
-  const scan = new DescriptorScan(context);
+  const scan = new DescriptorScan(context, options.order);
   try {
     const collecting = { context, options, descriptions: withoutIgnoredNumbers(context, scan.descriptions) };
     collectAllowed(collecting);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What the collectors of this folder share. */
 import { decodeText } from "../../bytes/text.js";
-import { openFlag, tryReadSmall, type FileStat } from "../../native/index.js";
+import { type DescriptorOrder, openFlag, tryReadSmall, type FileStat } from "../../native/index.js";
 import type { DumpContext, DumpedProcess } from "../context.js";
 import { CrimgError, exitStatus } from "../../errors/crimg-error.js";
 import { classOfDescriptor, waysOn } from "./left-out.js";
@@ -26,6 +26,8 @@ export interface DescriptorOptions {
   readonly extUnixSk?: boolean;
   /** Standard streams that are crimg's own too are those of whoever resumes the image, whatever they are. */
   readonly inheritStreams?: boolean;
+  /** The order that the descriptors of a process had shortly before. */
+  readonly order?: DescriptorOrder | undefined;
 }
 
 /** A number in a task's table. */

@@ -5,6 +5,7 @@ import {
   check,
   close,
   type DescriptorLooks,
+  type DescriptorOrder,
   fcntlCommand,
   kcmpType,
   lookAtDescriptors,
@@ -36,9 +37,9 @@ export class DescriptorScan {
   readonly #carriers: Description[] = [];
   #inFlight: InFlightIndex | undefined;
 
-  constructor(context: DumpContext) {
+  constructor(context: DumpContext, order?: DescriptorOrder) {
     try {
-      this.#scanProcesses(ownersOfTables(context));
+      this.#scanProcesses(ownersOfTables(context), order);
       this.#scanQueues();
     } catch (error) {
       this.release();
@@ -52,8 +53,11 @@ export class DescriptorScan {
     this.descriptions.length = 0;
   }
 
-  #scanProcesses(owners: readonly DumpedProcess[]): void {
-    const looks = lookAtDescriptors(owners.map(({ pid }) => pid));
+  #scanProcesses(owners: readonly DumpedProcess[], order: DescriptorOrder | undefined): void {
+    const looks = lookAtDescriptors(
+      owners.map(({ pid }) => pid),
+      order,
+    );
     const { count } = looks;
     const told: (SeenTold | undefined)[] = [];
     try {
