@@ -31,9 +31,9 @@ function canShareCall({ vma, source, mapFlags, isSeparate }: VmaPlan): boolean {
 }
 
 function isAlike(a: VmaPlan, b: VmaPlan): boolean {
-  if (a.vma.end !== b.vma.start || a.mapFlags !== b.mapFlags || a.vma.name !== b.vma.name || a.advice.length !== b.advice.length)
-    return false;
-  return a.advice.every((advice, index) => advice === b.advice[index]);
+  if (a.vma.end !== b.vma.start || a.mapFlags !== b.mapFlags || a.vma.name !== b.vma.name) return false;
+  if (a.advice === b.advice) return true;
+  return a.advice.length === b.advice.length && a.advice.every((advice, index) => advice === b.advice[index]);
 }
 
 /**

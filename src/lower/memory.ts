@@ -55,9 +55,9 @@ export function lowerMemory(parts: MemoryParts & ReadingParts, mmIndex: number, 
   // Memory that the kernel may drop at any time is dropped here: random number generators keep their state in it, and
   // two programs resumed from one image must not go on with the same one.
   const droppable = vmas.filter((vma) => (vma.vmFlags & vmaVmFlagsBits.dp) !== 0n);
-  const extents = withoutRanges(checkpoint.extentsOf({ mm: mmIndex }), inherited?.shared ?? []).filter(
-    ({ address, length }) => !droppable.some((vma) => address >= vma.start && address + length <= vma.end),
-  );
+  const own = withoutRanges(checkpoint.extentsOf({ mm: mmIndex }), inherited?.shared ?? []);
+  const isKept = ({ address, length }: ExtentRow): boolean => !droppable.some((vma) => address >= vma.start && address + length <= vma.end);
+  const extents = droppable.length === 0 ? own : own.filter(isKept);
   const cursor = new ExtentCursor(extents);
   const plans = planVmas(
     vmas,

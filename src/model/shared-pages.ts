@@ -41,6 +41,7 @@ export function sharedRanges(child: readonly ExtentRow[], parent: readonly Exten
 
 /** What of the extents lies outside the ranges. */
 export function withoutRanges(extents: readonly ExtentRow[], ranges: readonly SharedRange[]): ExtentRow[] {
+  if (ranges.length === 0) return extents.filter(({ length }) => length > 0n);
   const rest: ExtentRow[] = [];
   let index = 0;
   for (const extent of extents) {

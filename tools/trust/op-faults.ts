@@ -20,7 +20,8 @@ export interface OpFaultResult {
 }
 
 /** Op kinds that can fail at all. */
-const fallible: ReadonlySet<number> = new Set([opKindValues.syscall, opKindValues.thread, opKindValues.compare, opKindValues.find]);
+const { syscall, thread, compare, find, protect } = opKindValues;
+const fallible: ReadonlySet<number> = new Set([syscall, thread, compare, find, protect]);
 /** No call returns this. */
 const impossible = 0x7fff_ffff_ffff_fff0n;
 const patience = 10_000;
