@@ -52,7 +52,7 @@ test("shared ranges are the pages that both have from the same place, and the re
   );
 });
 
-test("bytes are a parent's and its child's at the same address, and nobody else's", () => {
+test("bytes are an extent's own, its parent's at the same address, or all of them part of an earlier extent", () => {
   const tasks = [
     taskRow({ mm: 0, parent: null }),
     taskRow({ mm: 1, parent: 0 }),
@@ -62,5 +62,9 @@ test("bytes are a parent's and its child's at the same address, and nobody else'
   const row = (owner: number, address: bigint, fileOffset: bigint) =>
     extentRow({ ownerKind: "mm", owner, address: address * page, length: page, fileOffset: fileOffset * page, source: 0 });
   const extents = [row(0, 5n, 9n), row(1, 5n, 9n), row(2, 5n, 9n), row(3, 6n, 9n), row(3, 7n, 9n)];
-  assert.deepEqual(rowsWithOwnBytes({ tasks, extents }), [0, 3, 4]);
+  assert.deepEqual(rowsWithOwnBytes({ tasks, extents }), [0]);
+  const overlapping = extentRow({ ...row(3, 8n, 8n), length: 2n * page });
+  assert.deepEqual(rowsWithOwnBytes({ tasks, extents: [...extents, overlapping] }), [0, 5], "more than a part");
+  const object = extentRow({ ...row(0, 8n, 9n), ownerKind: "object" });
+  assert.deepEqual(rowsWithOwnBytes({ tasks, extents: [...extents, object] }), [0, 5], "of objects nothing is shared");
 });
