@@ -418,6 +418,7 @@ static napi_value js_read_file(napi_env env, napi_callback_info info)
 
 #include "descriptors.h"
 #include "gather-elsewhere.h"
+#include "same-pages.h"
 
 /* readSmaps(pid, bits, rows, names): number of mappings, or -errno. See smaps.h. */
 static napi_value js_read_smaps(napi_env env, napi_callback_info info)
@@ -672,6 +673,7 @@ NAPI_MODULE_INIT()
 	export_function(env, exports, "awaitBackground", js_await_background);
 	export_function(env, exports, "gatherElsewhere", js_gather_elsewhere);
 	export_function(env, exports, "awaitRow", js_await_row);
+	export_function(env, exports, "samePages", js_same_pages);
 	export_function(env, exports, "lookAtDescriptors", js_look_at_descriptors);
 	export_function(env, exports, "orderDescriptors", js_order_descriptors);
 	export_function(env, exports, "readSmaps", js_read_smaps);

@@ -36,7 +36,7 @@ import { unpin } from "./pin.js";
 import { dumpPlan } from "./plan.js";
 import type { PreparedCalls } from "./prepared-calls.js";
 import { type Ignored, refusal } from "./refusal.js";
-import { shareWithParent } from "./shared-pages.js";
+import { shareWithParents, type Space } from "./shared-pages.js";
 import { getReg } from "./registers.js";
 import { type ListsMade, runLists, runListsAlone } from "./run-lists.js";
 import { collectSeccomp, suspendSeccomp } from "./seccomp.js";
@@ -297,7 +297,7 @@ function collectAll(context: DumpContext, processes: CollectedProcess[], options
   }
   blockers.assertNone();
   mapped.forEach(({ process, vmas, source }, index) => collectExtents(context, process, mms[index] as number, vmas, source));
-  shareWithParents(context, mapped, mms);
+  shareWithParents(tables, spacesOf(tables.tasks, mapped, mms));
   collectObjectContents(context, mapped);
   context.view.inIpc(() => systemV.storeContents());
   logStep(() => `found the pages: ${tables.extents.length} extents`);
@@ -415,11 +415,13 @@ function sharesLittle(mappings: readonly Mapping[]): boolean {
   return (mappings[0]?.table.summary.shared ?? 0n) <= mostShared;
 }
 
-/** Parents come first: what a child shares with its parent, and that one with its own, is the first one's. */
-function shareWithParents({ tables }: DumpContext, mapped: readonly MappedProcess[], mms: readonly number[]): void {
-  const spaces = new Map(mapped.map(({ process }, index) => [process.row, { mm: mms[index] as number, pid: process.pid }]));
-  for (const { process } of mapped) {
-    const [child, parent] = [spaces.get(process.row), spaces.get(tables.tasks[process.row]?.parent ?? -1)];
-    if (child !== undefined && parent !== undefined) shareWithParent(tables, child, parent);
-  }
+/** The address spaces of processes, parents first. */
+function spacesOf(tasks: readonly TaskRow[], mapped: readonly MappedProcess[], mms: readonly number[]): Space[] {
+  const byRow = new Map<number, Space>();
+  return mapped.map(({ process: { row, pid } }, index) => {
+    const parent = byRow.get(tasks[row]?.parent ?? -1);
+    const space = { mm: mms[index] as number, pid, ...(parent === undefined ? {} : { parent }) };
+    byRow.set(row, space);
+    return space;
+  });
 }

@@ -29,6 +29,7 @@ export interface Addon {
     used: number,
   ): number;
   gatherElsewhere(bits: Uint8Array, ...lists: (BigInt64Array | Uint8Array | Int32Array | number)[]): number;
+  samePages(first: number, second: number, ranges: BigInt64Array, runs: BigInt64Array): number;
   awaitRow(ready: Int32Array, count: number): void;
   readFile(path: string, into: Uint8Array): number;
   readInBackground(path: string, into: Uint8Array, state: BigInt64Array): void;

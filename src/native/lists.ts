@@ -366,6 +366,21 @@ const makeExtentRoom = (count: number): FoundExtents => ({ runs: new BigInt64Arr
 
 let extentRoom: FoundExtents | undefined;
 
+/**
+ * Runs of pages of `ranges` that are the same in two address spaces: start and end each. −errno: EPERM where the kernel does not
+ * tell the numbers of pages.
+ * @param first descriptor of a /proc/PID/pagemap
+ */
+export function samePages(first: number, second: number, ranges: BigInt64Array): BigInt64Array | number {
+  for (let room = Math.max(ranges.length, 64); ; room *= 4) {
+    const runs = new BigInt64Array(room);
+    const count = addon().samePages(first, second, ranges, runs);
+    if (isLogged()) logCall("crimg", "pread64", count);
+    if (count >= 0) return runs.subarray(0, count * 2);
+    if (count !== -7) return count;
+  }
+}
+
 /** Bytes of a stop_row (native/addon/stops.h), and offsets of what is in it. */
 export const stopRow = { length: 320, result: 0, status: 8, stoppedAt: 16, sigmask: 24, rseqAddress: 32, rseqCs: 56, regs: 64 } as const;
 
