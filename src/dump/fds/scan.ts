@@ -9,6 +9,7 @@ import {
   fcntlCommand,
   kcmpType,
   lookAtDescriptors,
+  QuestionList,
   SysError,
   tryFcntl,
   tryFstat,
@@ -119,6 +120,8 @@ export class DescriptorScan {
   }
 }
 
+const closing = new QuestionList([{ call: "close", args: [{ id: 1 }] }]);
+
 /** Our copies of descriptors: most kinds need one, plain files only for their samples. */
 class Copies {
   readonly #pidfds = new Map<number, number>();
@@ -141,7 +144,7 @@ class Copies {
   }
 
   close(): void {
-    for (const fd of this.#made.splice(0)) close(fd);
+    closing.ask(Int32Array.from(this.#made.splice(0).flatMap((fd) => [0, fd])));
     for (const pidfd of this.#pidfds.values()) close(pidfd);
     this.#pidfds.clear();
   }

@@ -114,7 +114,9 @@ export class DescriptorProgram implements DescriptorLowering {
       if (row === undefined) continue;
       const file = this.#slots.file(row.file);
       const { late, finish } = this.kinds[file.kind];
-      if (late?.applies(this.#slots, file)) openLate(this.#slots, late, row.file, row.fd, row.flags !== 0);
+      // What is open already is not late.
+      if (late !== undefined && this.#slots.get(row.file) === undefined && late.applies(this.#slots, file))
+        openLate(this.#slots, late, row.file, row.fd, row.flags !== 0);
       const [first] = this.#slots.holdersOf(row.file);
       if (first?.task !== task || first.fd !== row.fd) continue;
       finish?.(this.#slots, row.file, row.fd);
