@@ -3,9 +3,9 @@
  * The dump program: everything that a dump asks of every thread and of every process, listed before the tree is frozen. The
  * collectors themselves say what they ask (questions.ts); the addon works the lists off while the tree stands still.
  */
-import { emptyTables } from "../gen/tables.js";
+import { emptyTables, rlimitResourceNames } from "../gen/tables.js";
 import { PR } from "../linux/prctl.js";
-import { InjectedList, QuestionList } from "../native/index.js";
+import { InjectedList, type Question, QuestionList } from "../native/index.js";
 import { statesOfMm, statesOfTask, statesOfThread } from "../state/states.js";
 import { askKeyrings, askThreadKeyring } from "./keyrings.js";
 import { listsOf, QuestionRecorder } from "./questions.js";
@@ -17,7 +17,7 @@ import { collectIntervalTimers } from "./timers.js";
 export interface DumpPlan {
   /** Asked about every thread. */
   readonly threads: ThreadQuestions;
-  /** Files of /proc/PID that are wanted of every process. */
+  /** Files of /proc/PID that are wanted of every process; then its limits, one question for each of `rlimitResourceNames`. */
   readonly processFiles: { readonly list: QuestionList; readonly names: readonly string[] };
   /** Called by every thread but the first of its process. */
   readonly calls: readonly InjectedList[];
@@ -58,8 +58,11 @@ export function dumpPlan(): DumpPlan {
   askThread(ofThread);
   askProcess(ofProcess);
   const names = ["auxv", "timers", ...ofProcess.files];
+  const limits = [...rlimitResourceNames.keys()].map(
+    (resource): Question => ({ call: "prlimit64", args: [{ id: 0 }, resource, 0, { room: 16 }] }),
+  );
   plan = {
-    processFiles: { list: new QuestionList(names.map((name) => ({ file: `/proc/\u0001/${name}` }))), names },
+    processFiles: { list: new QuestionList([...names.map((name) => ({ file: `/proc/\u0001/${name}` })), ...limits]), names },
     threads: new ThreadQuestions(ofThread),
     calls: listsOf(ofThread.inner),
     firstCalls: listsOf(ofProcess.inner),

@@ -84,16 +84,23 @@ function isOurRoot(path: string): boolean {
 
 /** All resource limits; asked through the process itself where crimg may not. */
 export function collectRlimits(context: DumpContext, process: DumpedProcess): void {
+  let place = 0;
   for (const [number, resource] of rlimitResourceNames as ReadonlyMap<number, RlimitResource>) {
-    let limit = tryPrlimit(process.pid, number);
+    const told = process.own?.limit(place++);
+    let limit = told === undefined ? tryPrlimit(process.pid, number) : limitOf(told);
     if (typeof limit === "number") {
       const out = Buffer.alloc(16);
       const result = process.injector().call("prlimit64", 0, number, 0, { out });
       if (failed(result)) continue;
-      limit = { soft: out.readBigUInt64LE(0), hard: out.readBigUInt64LE(8) };
+      limit = limitOf(out);
     }
     context.tables.rlimits.push(rlimitRow({ task: process.row, resource, ...limit }));
   }
+}
+
+/** struct rlimit64. */
+function limitOf(bytes: Buffer): { readonly soft: bigint; readonly hard: bigint } {
+  return { soft: bytes.readBigUInt64LE(0), hard: bytes.readBigUInt64LE(8) };
 }
 
 /** The name of a process for messages. */

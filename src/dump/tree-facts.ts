@@ -56,6 +56,13 @@ export class FactsOfProcess {
     return this.files.bytes(this.row, question);
   }
 
+  /** The limit that is at this place in `rlimitResourceNames`: soft and hard, 8 bytes each; undefined if it was not to be had. */
+  limit(place: number): Buffer | undefined {
+    this.files.awaitRow(this.row);
+    const question = this.names.length + place;
+    return this.files.result(this.row, question) === 0 ? this.files.stored(this.row, question) : undefined;
+  }
+
   /** Nothing was called from outside for a process as a whole. */
   outside(): undefined {
     return undefined;
