@@ -93,10 +93,10 @@ class CollectedProcess implements DumpedProcess {
     readonly frozen: FrozenProcess,
     readonly row: number,
     hint: Gadgets | undefined,
-    readonly told: TreeFacts | undefined,
+    readonly told: TreeFacts,
     early: readonly Mapping[] | undefined,
   ) {
-    this.own = told?.of(frozen);
+    this.own = told.of(frozen);
     this.name = processName(frozen.pid, this.own);
     this.mappings = frozen.isZombie ? [] : (early ?? readMappings(frozen.pid, this.own?.mappings()));
     if (frozen.isZombie) return;
@@ -110,7 +110,7 @@ class CollectedProcess implements DumpedProcess {
       );
     }
     this.#site = { gadgets, ranges: this.mappings, writable: summary?.writable ?? new BigInt64Array(0) };
-    this.facts = new ThreadFacts(frozen, dumpPlan().threads, told?.threads);
+    this.facts = new ThreadFacts(frozen, dumpPlan().threads, told.threads);
   }
 
   /** Where calls are injected, and what is known of its threads: not of zombies. */
@@ -229,7 +229,7 @@ function collectAll(context: DumpContext, processes: CollectedProcess[], options
     for (const thread of frozen.threads) assert64Bit(frozen.pid, getReg(thread.regs, "cs"));
     const parent = rowOf.get(frozen.parent) ?? null;
     const row =
-      tables.tasks.push(outerTaskRow(frozen, parent, parent === null ? 0 : (tables.tasks[parent] as TaskRow).pid, facts?.of(frozen))) - 1;
+      tables.tasks.push(outerTaskRow(frozen, parent, parent === null ? 0 : (tables.tasks[parent] as TaskRow).pid, facts.of(frozen))) - 1;
     rowOf.set(frozen.pid, row);
     const gadgets = parent === null ? options.gadgets : processes[parent]?.gadgets;
     const process = new CollectedProcess(frozen, row, gadgets, facts, early);
@@ -241,7 +241,7 @@ function collectAll(context: DumpContext, processes: CollectedProcess[], options
   const { blockers } = context;
   logStep(() => `read the mappings of ${processes.length} processes`);
   blockers.attempt(() => assertUnshared(processes));
-  const { dropsCapabilities, ...own } = checkNamespaces(context, processes, facts?.links);
+  const { dropsCapabilities, ...own } = checkNamespaces(context, processes, facts.links);
   const ours = new OwnGroups();
   let hasOtherGroups = false;
   for (const process of processes) {

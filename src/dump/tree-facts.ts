@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * What /proc tells of the processes of a tree, read by another thread as soon as they stand still. This one goes on meanwhile, and
- * waits only for what it wants next. What is not to be had so (there was no room, or each call is to be logged) is read by
- * whoever wants it.
+ * waits only for what it wants next. For few of them, which are read before another thread has woken up, and where each call is
+ * to be logged, it is read by this thread. What there was no room for is read by whoever wants it.
  */
-import { type Answers, askElsewhere, QuestionList } from "../native/index.js";
+import { type Answers, askElsewhere, type AskedList, QuestionList } from "../native/index.js";
 import type { FrozenProcess } from "./freeze.js";
 import { linkQuestions, roomOfLinks } from "./namespaces/links.js";
 import type { DumpPlan } from "./plan.js";
@@ -15,9 +15,12 @@ import { roomOfThread } from "./thread-facts.js";
 /** Bytes of mappings, `status` and `stat` of a process, usually; of the other files that are asked for. */
 const [roomOfProcess, roomOfFiles] = [24 << 10, 3072];
 /** What the largest of them may have more: that of a hundred thousand mappings. Only what is written to takes memory. */
-const roomOfLargest = 16 << 20;
+const roomOfLargest = 8 << 20;
 const wanted = { status: 0, stat: 1, mappings: 2 } as const;
 const numaMaps = new QuestionList([{ file: "/proc/\u0001/numa_maps" }]);
+
+/** Processes and threads from which on another thread reads. */
+const [manyProcesses, manyThreads] = [4, 32];
 
 /** The answers of one process. Files are those of /proc/PID. */
 export class FactsOfProcess {
@@ -29,10 +32,12 @@ export class FactsOfProcess {
     private readonly files: Answers,
     private readonly names: readonly string[],
     private readonly row: number,
+    private readonly hasMappings: boolean,
   ) {}
 
-  /** undefined if they could not be read; only if they were asked for. */
+  /** undefined if they were not asked for, or could not be read. */
   mappings(): MappingsRead | undefined {
+    if (!this.hasMappings) return undefined;
     this.common.awaitRow(this.row);
     const read = this.common.mappings(this.row, wanted.mappings);
     return typeof read === "number" ? undefined : read;
@@ -82,8 +87,10 @@ export class TreeFacts {
     processes: readonly FrozenProcess[],
     [common, threads, links, files]: readonly [Answers, Answers, Answers, Answers],
     { processFiles }: DumpPlan,
+    hasMappings: boolean,
   ) {
-    this.#processes = new Map(processes.map((process, row) => [process, new FactsOfProcess(common, files, processFiles.names, row)]));
+    const of = (row: number): FactsOfProcess => new FactsOfProcess(common, files, processFiles.names, row, hasMappings);
+    this.#processes = new Map(processes.map((process, row) => [process, of(row)]));
     const rows = new Map<FrozenProcess, number>();
     let row = 0;
     for (const process of processes) {
@@ -99,18 +106,25 @@ export class TreeFacts {
   /** Answers to those about namespaces, of all threads in the order of processes. */
   readonly links: Answers;
 
-  /** Begins; undefined where it cannot be. `readsMappings`: they are not known yet. */
-  static begin(processes: readonly FrozenProcess[], plan: DumpPlan, readsMappings: boolean): TreeFacts | undefined {
+  /** Begins. `readsMappings`: they are not known yet. */
+  static begin(processes: readonly FrozenProcess[], plan: DumpPlan, readsMappings: boolean): TreeFacts {
     const ofProcesses = Int32Array.from(processes.flatMap(({ pid }) => [pid, pid]));
     const ofThreads = Int32Array.from(processes.flatMap(({ threads }) => threads.flatMap(({ pid, tid }) => [pid, tid])));
     const [processCount, threadCount] = [processes.length, ofThreads.length >> 1];
-    const asked = askElsewhere(bitNumbers, [
-      { list: readsMappings ? common : withoutMappings, ids: ofProcesses, room: processCount * roomOfProcess + roomOfLargest },
+    const lists = (list: QuestionList, roomOfMappings: number): AskedList[] => [
+      { list, ids: ofProcesses, room: processCount * roomOfProcess + roomOfMappings },
       { list: plan.threads.list, ids: ofThreads, room: threadCount * roomOfThread },
       { list: linkQuestions, ids: ofThreads, room: roomOfLinks(threadCount) },
       { list: plan.processFiles.list, ids: ofProcesses, room: processCount * roomOfFiles },
-    ]);
-    return asked === undefined ? undefined : new TreeFacts(processes, asked as [Answers, Answers, Answers, Answers], plan);
+    ];
+    type All = readonly [Answers, Answers, Answers, Answers];
+    const isLarge = processCount >= manyProcesses || threadCount >= manyThreads;
+    const elsewhere = isLarge
+      ? askElsewhere(bitNumbers, readsMappings ? lists(common, roomOfLargest) : lists(withoutMappings, 0))
+      : undefined;
+    if (elsewhere !== undefined) return new TreeFacts(processes, elsewhere as unknown as All, plan, readsMappings);
+    const here = lists(withoutMappings, 0).map(({ list, ids, room }) => list.ask(ids, room));
+    return new TreeFacts(processes, here as unknown as All, plan, false);
   }
 
   of(process: FrozenProcess): FactsOfProcess | undefined {
@@ -124,7 +138,7 @@ const withoutMappings = new QuestionList(questions);
 
 /** Begins to read numa_maps of some processes, which takes the kernel a while. `room`: bytes that all have together. */
 export function beginNumaMaps(pids: readonly number[], room: number): ((index: number) => Buffer | undefined) | undefined {
-  if (pids.length === 0) return undefined;
+  if (pids.length < manyProcesses) return undefined;
   const [answers] = askElsewhere(bitNumbers, [{ list: numaMaps, ids: Int32Array.from(pids.flatMap((pid) => [pid, pid])), room }]) ?? [];
   if (answers === undefined) return undefined;
   return (index) => {

@@ -135,15 +135,19 @@ function callName(call: SyscallName, first: unknown): string {
 
 type ElsewhereList = readonly [BigInt64Array, Uint8Array, Int32Array, Uint8Array, number, Uint8Array, Int32Array];
 
+/** A list, whom it is asked of, and bytes for the contents of files and links. */
+export interface AskedList {
+  readonly list: QuestionList;
+  readonly ids: Int32Array;
+  readonly room: number;
+}
+
 /**
  * Asks lists on another thread, one after another, while this one goes on (native/addon/gather-elsewhere.h): `awaitRow` says when
  * answers are there. undefined where that cannot be, or each call is to be logged.
  * @param bits as for `readSmaps`
  */
-export function askElsewhere(
-  bits: Uint8Array,
-  lists: readonly { readonly list: QuestionList; readonly ids: Int32Array; readonly room: number }[],
-): Answers[] | undefined {
+export function askElsewhere(bits: Uint8Array, lists: readonly AskedList[]): Answers[] | undefined {
   if (isLogged()) return undefined;
   const prepared = lists.map(({ list, ids, room }) => list.prepare(ids, room));
   const result = addon().gatherElsewhere(bits, ...prepared.flatMap(({ given }) => [...given]));
