@@ -16,6 +16,8 @@ export type QuestionArgument =
   | { readonly id: 0 | 1 }
   | { readonly room: number }
   | { readonly in: Uint8Array }
+  /** A number of 4 bytes that the call is told and may change, such as a length. */
+  | { readonly counter: number }
   | { readonly resultOf: number };
 
 /** One question of a list. In paths `\u0001` and `\u0002` stand for the ids of a row. */
@@ -35,6 +37,8 @@ export class QuestionList {
   readonly #words: BigInt64Array;
   readonly #names: Buffer;
   readonly #stride: number;
+  /** What counters are at first: where in a row. */
+  readonly #counters: { readonly at: number; readonly value: number }[] = [];
   readonly #questions: readonly Question[];
   /** Where in a row the result of each question is, and what its arguments store. */
   readonly #places: { readonly result: number; readonly rooms: readonly { readonly at: number; readonly length: number }[] }[] = [];
@@ -66,9 +70,11 @@ export class QuestionList {
           else if ("in" in argument) [type, value] = [typeOf.inNames, BigInt(addName(argument.in))];
           else if ("resultOf" in argument) [type, value] = [typeOf.result, BigInt(this.#places[argument.resultOf]?.result ?? 0)];
           else {
+            const length = "room" in argument ? argument.room : 4;
             [type, value] = [typeOf.inRow, BigInt(at)];
-            rooms.push({ at, length: argument.room });
-            at += (argument.room + 7) & ~7;
+            if ("counter" in argument) this.#counters.push({ at, value: argument.counter });
+            rooms.push({ at, length });
+            at += (length + 7) & ~7;
           }
           types |= type << (position * 4);
           this.#words[base + wordsOf.values + position] = BigInt.asIntN(64, value);
@@ -112,6 +118,7 @@ export class QuestionList {
   ask(ids: Int32Array, arenaLength = 0): Answers {
     const count = ids.length >> 1;
     const rows = Buffer.alloc(Math.max(count * this.#stride, 8));
+    for (const { at, value } of this.#counters) for (let row = 0; row < count; row++) rows.writeInt32LE(value, row * this.#stride + at);
     const arena = Buffer.allocUnsafeSlow(Math.max(arenaLength, 8));
     addon().gather(this.#words, this.#names, ids, rows, this.#stride, arena, 0);
     const answers = new Answers(rows, this.#stride, this.#places, arena, count);
@@ -201,6 +208,11 @@ export class Answers {
     if (room === undefined) throw new RangeError(`question ${question} has no room ${which}`);
     const at = row * this.stride + room.at;
     return this.rows.subarray(at, at + room.length);
+  }
+
+  /** Everything of a row: what two rows were told is the same where these bytes are. A view. */
+  allOf(row: number): Buffer {
+    return this.rows.subarray(row * this.stride, (row + 1) * this.stride);
   }
 
   /** The same as text of one character a byte: cheaper where it is only looked up. */

@@ -13,6 +13,7 @@ import {
   factsOf,
   nameOf,
   refuseDescription,
+  rememberingPids,
   stdioNumber,
   type Told,
 } from "./context.js";
@@ -34,7 +35,7 @@ export function collectDescriptors(context: DumpContext, options: DescriptorOpti
   const scan = new DescriptorScan(context, options.order);
   try {
     const collecting = { context, options, descriptions: withoutIgnoredNumbers(context, scan.descriptions) };
-    collectAllowed(collecting);
+    rememberingPids(() => collectAllowed(collecting));
   } finally {
     scan.release();
   }

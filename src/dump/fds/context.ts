@@ -152,13 +152,29 @@ export function positionOf({ info }: Description): bigint {
   return info.pos > 0n ? info.pos : 0n;
 }
 
+/** Answers of `pidAsSeen` while the tree stands still: the sockets of a server have all been made by the same few. */
+let seenPids: Map<number, number | undefined> | undefined;
+
+/** Runs `work`, during which no pid is asked for twice. */
+export function rememberingPids(work: () => void): void {
+  seenPids = new Map();
+  try {
+    work();
+  } finally {
+    seenPids = undefined;
+  }
+}
+
 /**
  * A pid of crimg's own namespace as the tasks see it: the last number of NSpid. Undefined if nobody has it any more.
  * Works for threads, process group leaders and processes outside the tree too.
  */
 export function pidAsSeen(pid: number): number | undefined {
+  if (seenPids?.has(pid) === true) return seenPids.get(pid);
   const text = tryReadSmall(`/proc/${pid}/status`)?.toString("latin1");
   const numbers = text === undefined ? undefined : /^NSpid:\s*(.*)$/m.exec(text)?.[1]?.trim().split(/\s+/);
   const last = numbers?.at(-1);
-  return last === undefined || last === "" ? undefined : Number(last);
+  const seen = last === undefined || last === "" ? undefined : Number(last);
+  seenPids?.set(pid, seen);
+  return seen;
 }

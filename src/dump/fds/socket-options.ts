@@ -3,7 +3,7 @@
  * Reading socket options (state/socket-options.ts). Only what differs from a fresh socket of the same kind is stored: the
  * rest needs no setting, and several options may be set by root alone.
  */
-import { close, failed, socketFlag, tryGetsockopt } from "../../native/index.js";
+import { type Answers, close, failed, QuestionList, socketFlag, tryGetsockopt } from "../../native/index.js";
 import { call, tryCall } from "../../native/sys.js";
 import { levelOf, type NamedSocketOption, optionsFor, socketOptions } from "../../state/socket-options.js";
 
@@ -69,43 +69,82 @@ function isMeasuredSegment({ name }: NamedSocketOption, value: Buffer): boolean 
   return name === "TCP_MAXSEG" && value.length >= 4 && (value.readInt32LE(0) < 88 || value.readInt32LE(0) > 32767);
 }
 
-/** Reads the options of sockets; what a fresh socket of each kind has is read once. */
+/** The options of sockets of one kind, and what a fresh one says of them. */
+interface OptionsOfKind {
+  readonly specs: readonly NamedSocketOption[];
+  readonly list: QuestionList;
+  readonly fresh: Answers | undefined;
+  /** Empty where we may not make such a socket. */
+  readonly freshValues: FreshValues;
+}
+
+/** Bytes of a value at most. */
+const valueRoom = 256;
+
+/** Reads the options of sockets, those of one in one go; what a fresh socket of each kind has is read once. */
 export class OptionReader {
-  readonly #fresh = new Map<string, FreshValues>();
+  readonly #kinds = new Map<string, OptionsOfKind>();
 
   /** Options that differ from a fresh socket's, in the order in which they are set again. */
   changed(fd: number, family: number, type: number, protocol: number): OptionValue[] {
-    const fresh = this.#freshValues(family, type, protocol);
+    const { specs, list, fresh, freshValues } = this.#ofKind(family, type, protocol);
+    const answers = list.ask(Int32Array.of(fd, 0));
     const values: OptionValue[] = [];
-    for (const spec of optionsFor(family, type, protocol)) {
-      const now = tryGetsockopt(fd, spec.level, spec.option);
-      const isFresh = typeof now !== "number" && fresh.get(keyOf(spec.level, spec.option))?.equals(now) === true;
+    const isAsFresh = fresh !== undefined && answers.allOf(0).equals(fresh.allOf(0));
+    for (const [index, spec] of isAsFresh ? [] : specs.entries()) {
+      const now = toldValue(answers, index);
+      const isFresh = now !== undefined && freshValues.get(keyOf(spec.level, spec.option))?.equals(now) === true;
       // Setting IP_TOS sets the priority too.
       const mustFollow =
         spec.name === "SO_PRIORITY" &&
         values.some(({ level, option }) => level === levelOf("IP_TOS") && option === socketOptions.IP_TOS.option);
-      if (typeof now === "number" || (isFresh && !mustFollow) || isMeasuredSegment(spec, now)) continue;
+      if (now === undefined || (isFresh && !mustFollow) || isMeasuredSegment(spec, now)) continue;
       values.push({ level: spec.level, option: spec.option, value: settable(spec, now) });
     }
-    return fresh.size === 0 ? values : [...values, ...bufferSizes(fd, fresh)];
+    return freshValues.size === 0 ? values : [...values, ...bufferSizes(fd, freshValues)];
   }
 
-  /** Empty where we may not make such a socket. */
-  #freshValues(family: number, type: number, protocol: number): FreshValues {
+  #ofKind(family: number, type: number, protocol: number): OptionsOfKind {
     const key = `${family}:${type}:${protocol}`;
-    const known = this.#fresh.get(key);
-    if (known) return known;
-    const values = new Map<string, Buffer>();
-    const fd = tryCall("socket", family, type | socketFlag.CLOEXEC, protocol);
-    if (!failed(fd)) {
-      const sizes = [SO_SNDBUF, SO_RCVBUF].map(({ option }) => ({ level: SOL_SOCKET, option }));
-      for (const { level, option } of [...optionsFor(family, type, protocol), ...sizes]) {
-        const value = tryGetsockopt(fd, level, option);
-        if (typeof value !== "number") values.set(keyOf(level, option), Buffer.from(value));
-      }
-      close(fd);
+    let kind = this.#kinds.get(key);
+    if (kind === undefined) {
+      const specs = optionsFor(family, type, protocol);
+      const list = new QuestionList(
+        specs.map(({ level, option }) => ({
+          call: "getsockopt",
+          args: [{ id: 0 }, level, option, { room: valueRoom }, { counter: valueRoom }],
+        })),
+      );
+      kind = { specs, list, ...freshOf(specs, list, () => tryCall("socket", family, type | socketFlag.CLOEXEC, protocol)) };
+      this.#kinds.set(key, kind);
     }
-    this.#fresh.set(key, values);
-    return values;
+    return kind;
   }
+}
+
+/** The value that a question told; undefined if there is none. A view. */
+function toldValue(answers: Answers, index: number): Buffer | undefined {
+  if (answers.result(0, index) !== 0) return undefined;
+  return answers.stored(0, index).subarray(0, answers.stored(0, index, 1).readInt32LE(0));
+}
+
+function freshOf(
+  specs: readonly NamedSocketOption[],
+  list: QuestionList,
+  make: () => number,
+): Pick<OptionsOfKind, "fresh" | "freshValues"> {
+  const freshValues = new Map<string, Buffer>();
+  const fd = make();
+  if (failed(fd)) return { fresh: undefined, freshValues };
+  const fresh = list.ask(Int32Array.of(fd, 0));
+  for (const [index, { level, option }] of specs.entries()) {
+    const value = toldValue(fresh, index);
+    if (value !== undefined) freshValues.set(keyOf(level, option), value);
+  }
+  for (const { option } of [SO_SNDBUF, SO_RCVBUF]) {
+    const value = tryGetsockopt(fd, SOL_SOCKET, option);
+    if (typeof value !== "number") freshValues.set(keyOf(SOL_SOCKET, option), value);
+  }
+  close(fd);
+  return { fresh, freshValues };
 }
