@@ -116,7 +116,7 @@ function mergeRuns(parts: readonly { readonly runs: StoredRuns; readonly rows: r
 }
 
 async function writeWhole(checkpoint: Checkpoint, output: Output, options: WriteOptions): Promise<void> {
-  freeWhatCollectingLeft(checkpoint);
+  await freeWhatCollectingLeft(checkpoint);
   if (options.compress !== undefined) {
     await writeCompressed(withParents(checkpoint, []), output, options);
     return;

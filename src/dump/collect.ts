@@ -93,7 +93,7 @@ class CollectedProcess implements DumpedProcess {
     readonly frozen: FrozenProcess,
     readonly row: number,
     hint: Gadgets | undefined,
-    readonly told: TreeFacts,
+    told: TreeFacts,
     early: readonly Mapping[] | undefined,
   ) {
     this.own = told.of(frozen);
