@@ -164,9 +164,12 @@ export class FrozenTree {
 
   /** Seizes threads that are not held yet. Returns how many. */
   #seizeThreads(process: FrozenProcess): number {
-    const tids = listThreads(process.pid);
+    const failure = { errno: 0 };
+    const tids = listThreads(process.pid, failure);
     if (tids === undefined) {
       if (process.parent === 0) throw refusal("ended", `process ${process.pid}: it ended while being dumped`);
+      // To forget one that is there would leave it standing still.
+      if (readStat(procPath(process.pid)) !== undefined) throw new SysError("getdents64", failure.errno, `/proc/${process.pid}/task`);
       // A child that ended and that nobody waits for (SIGCHLD ignored) is simply no longer part of the tree.
       this.#drop(process);
       return 1;

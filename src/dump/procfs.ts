@@ -71,10 +71,12 @@ export function parseStat(data: Buffer | undefined): ProcStat | undefined {
   };
 }
 
-/** Thread ids of a process; undefined when it is gone. */
-export function listThreads(pid: number): number[] | undefined {
+/** Thread ids of a process; undefined when it is gone, with the errno in `failure`. */
+export function listThreads(pid: number, failure?: { errno: number }): number[] | undefined {
   const names = tryListDirectory(`/proc/${pid}/task`);
-  return typeof names === "number" ? undefined : names.map(Number);
+  if (typeof names !== "number") return names.map(Number);
+  if (failure) failure.errno = -names;
+  return undefined;
 }
 
 /** Pids of the children that one thread made (CONFIG_PROC_CHILDREN); undefined when it is gone. */
