@@ -219,7 +219,8 @@ static int64_t begin_alone(struct injecting *inject, struct alone *one)
 	result = take_xstate(inject, pid, one->row);
 	if (result < 0)
 		return result;
-	one->is_timed = one->stop->regs[R_ORIG_AX] >= 0 && one->stop->regs[R_AX] == -516;
+	/* It stopped in one, or just before it goes on with one. */
+	one->is_timed = (one->stop->regs[R_ORIG_AX] >= 0 && one->stop->regs[R_AX] == -516) || one->stop->regs[R_AX] == __NR_restart_syscall;
 	one->xstate_length = xstate_length = result;
 	copy_bytes(one->xstate, inject_xstate, xstate_length);
 	listed = (process->entry_count + 1) * STUB_LIST * 8 + process->stored + inject->in_length;
