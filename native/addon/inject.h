@@ -377,6 +377,8 @@ static void regs_to_go_on(const int64_t *regs, int64_t restarted, int64_t back[R
 	if (back[R_ORIG_AX] >= 0 && (back[R_AX] == -512 || back[R_AX] == -513 || back[R_AX] == -514 || back[R_AX] == -516)) {
 		back[R_AX] = restarted >= 0 ? restarted : back[R_ORIG_AX];
 		back[R_IP] -= 2;
+	} else if (back[R_AX] == __NR_restart_syscall && restarted >= 0) {
+		back[R_AX] = restarted;
 	}
 }
 

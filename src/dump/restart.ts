@@ -23,6 +23,14 @@ export function restartedCall(code: Buffer): number | undefined {
   return undefined;
 }
 
+/** The call that a thread goes on with, which stands just before a restart_syscall; undefined if it does not, or that is not told. */
+export function numberGoneOnWith(pid: number, regs: Buffer): number | undefined {
+  if (getReg(regs, "ax") !== BigInt(nr.restart_syscall)) return undefined;
+  const code = Buffer.alloc(window + 2);
+  const got = tryReadMemory(pid, getReg(regs, "ip") - BigInt(window), code);
+  return got === code.length && code.readUInt16LE(window) === 0x050f ? restartedCall(code.subarray(0, window)) : undefined;
+}
+
 /** The call that a thread's restart_syscall continues; undefined if it is not in one, or the code does not tell. */
 export function restartNumber(pid: number, regs: Buffer): number | undefined {
   if (!isRestarting(regs) || regs.readBigUInt64LE(regOffset.origAx) !== BigInt(nr.restart_syscall)) return undefined;

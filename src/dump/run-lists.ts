@@ -21,7 +21,7 @@ import { drivesFrom } from "./pin.js";
 import { type MadeLists, PreparedCalls } from "./prepared-calls.js";
 import type { StatusFields } from "./procfs.js";
 import { isRestarting } from "./registers.js";
-import { restartNumber } from "./restart.js";
+import { numberGoneOnWith, restartNumber } from "./restart.js";
 import type { DumpPlan } from "./plan.js";
 import type { ThreadFacts } from "./thread-facts.js";
 
@@ -89,7 +89,7 @@ interface Rows {
 /** The call that a restart_syscall of a thread continues; −1 if it is in none. */
 function restartedBy({ pid, regs }: FrozenThread): number {
   const isContinued = regs.readBigUInt64LE(120) === restartSyscall && isRestarting(regs);
-  return (isContinued ? restartNumber(pid, regs) : undefined) ?? -1;
+  return (isContinued ? restartNumber(pid, regs) : numberGoneOnWith(pid, regs)) ?? -1;
 }
 
 /** Threads in the order of their processors, with what is known of each. */
