@@ -151,7 +151,7 @@ async function dumpOnce(options: DumpOptions, started: number, looksEarly: boole
       devices?.record(context);
       let { checkpoint } = collection;
       const isRehearsed = options.rehearse === true && canRehearse(checkpoint, options);
-      const losses = reportLosses(format, checkpoint, options);
+      const losses = lossesOf(format, checkpoint, options);
       logStep(() => `collected: ${modelText(checkpoint)}; ${losses.length} kinds of losses`);
       await turn();
       guard.check("dump");
@@ -351,13 +351,11 @@ async function rehearseOutput(output: PendingOutput, format: FormatAdapter, name
   if (!outcome.isGood) throw rehearsalFailed("the image", outcome, "The program continues unchanged, and no file is left.");
 }
 
-function reportLosses(format: FormatAdapter, checkpoint: Checkpoint, options: DumpOptions): readonly Loss[] {
-  const losses: Loss[] = [
+function lossesOf(format: FormatAdapter, checkpoint: Checkpoint, options: DumpOptions): readonly Loss[] {
+  return [
     ...checkpoint.tables.losses.map(({ code, count, text }): Loss => ({ code, facet: "tree", count, text })),
     ...(format.losses?.(checkpoint, { bundle: options.bundle }) ?? []),
   ];
-  for (const loss of losses) options.onLoss?.(loss);
-  return losses;
 }
 
 /** Wait for the end of the root, milliseconds, and the bytes of pages from which it would be in vain. */

@@ -78,7 +78,6 @@ export interface DumpOptions extends ExternalOptions {
   /** How long work on a GPU may take to come to an end, milliseconds; 10,000 if absent. */
   readonly gpuTimeoutMs?: number;
   readonly onProgress?: (doneBytes: bigint, totalBytes: bigint) => void;
-  readonly onLoss?: (loss: Loss) => void;
   /** Output streams that are crimg's own too become those of whoever resumes the image. */
   readonly inheritStreams?: boolean;
   /** Signals do not end the dump: the caller handles them. */
