@@ -360,7 +360,7 @@ export class Machine {
       case OpKind.load:
         return this.load(thread, args);
       case OpKind.protect:
-        return this.protect(process, a, b, c);
+        return this.protect(thread, a, b, c);
       case OpKind.frames:
         this.frameTable = this.bytesAt(process, a, Number(24n * b)).slice();
         return 0n;
@@ -370,10 +370,11 @@ export class Machine {
   }
 
   /** Records `range`. */
-  private protect({ memory, mappings }: Process, at: bigint, count: bigint, prot: bigint): bigint {
+  private protect({ process: { memory, mappings }, calls }: Thread, at: bigint, count: bigint, prot: bigint): bigint {
     for (let record = at; record < at + 16n * count; record += 16n) {
       const [start, end] = [memory.view.getBigUint64(memory.at(record), true), memory.view.getBigUint64(memory.at(record + 8n), true)];
       assert.ok(start < end, "what is protected is not empty");
+      calls.push("mprotect");
       if (!mappings.covers(start, end)) return -ENOMEM;
       mappings.protect(start, end, Number(prot));
     }
