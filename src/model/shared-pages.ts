@@ -4,6 +4,7 @@
  * source at the same address. They are stored once, and shared again after a resume (lower/inheritance.ts).
  */
 import type { ExtentRow, Tables } from "../gen/tables.js";
+import { ByteHolders } from "./byte-holders.js";
 
 /** A range of addresses. */
 export interface SharedRange {
@@ -75,31 +76,12 @@ export function rowsWithOwnBytes(tables: Pick<Tables, "tasks" | "extents">): rea
 
 /** Rows, but for those of address spaces that lie within an earlier one. */
 function withoutEqual({ extents }: Pick<Tables, "extents">, rows: readonly number[]): number[] {
-  /** By source: rows whose bytes ascend. */
-  const ascending = new Map<number, number[]>();
+  const holders = new ByteHolders(extents);
   return rows.filter((row) => {
+    if (holders.note(row)) return true;
     const extent = extents[row] as ExtentRow;
-    const known = ascending.get(extent.source) ?? [];
-    ascending.set(extent.source, known);
-    const last = extents[known.at(-1) ?? -1];
-    if (last === undefined || last.fileOffset + last.length <= extent.fileOffset) {
-      known.push(row);
-      return true;
-    }
-    return extent.ownerKind !== "mm" || extent.length > mostEqual || !isPartOfOne(extents, known, extent);
+    return extent.ownerKind !== "mm" || extent.length > mostEqual || holders.find(extent) === undefined;
   });
-}
-
-function isPartOfOne(extents: readonly ExtentRow[], ascending: readonly number[], { fileOffset, length }: ExtentRow): boolean {
-  let [low, high] = [0, ascending.length];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    const at = extents[ascending[middle] ?? -1] as ExtentRow;
-    if (at.fileOffset + at.length > fileOffset) high = middle;
-    else low = middle + 1;
-  }
-  const holder = extents[ascending[low] ?? -1];
-  return holder !== undefined && holder.fileOffset <= fileOffset && fileOffset + length <= holder.fileOffset + holder.length;
 }
 
 /** Rows, but for those whose bytes are, at the same addresses, the parent's. */

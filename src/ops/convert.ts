@@ -172,7 +172,7 @@ export async function convert(input: string, output: string, options: ConvertOpt
           exitStatus.loss,
         );
       }
-      const isSameFormat = format.id === target.id && bundled === undefined;
+      const isSameFormat = format.id === target.id && bundled === undefined && options.dedup !== true;
       await writeCheckpoint(checkpoint, output, target, { ...writing, isSameFormat });
       return { input: source.name, output, from: format.id, to: target.id, losses: report.losses };
     } finally {
@@ -243,7 +243,7 @@ export async function writeCheckpoint(
     };
     // A pipe that nobody reads from blocks in write(2), where no handler runs: from here on a signal simply ends this process.
     if (output === "-") guard.close();
-    if (options.isSameFormat === true && options.dedup !== true) await target.write?.(checkpoint, pending, { ...options, onProgress });
+    if (options.isSameFormat === true) await target.write?.(checkpoint, pending, { ...options, onProgress });
     else await writeWithoutZeros(target, checkpoint, pending, { ...options, onProgress });
     // Signals are noticed when the event loop turns.
     await new Promise((resolve) => setImmediate(resolve));

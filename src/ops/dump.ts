@@ -111,8 +111,11 @@ export async function dump(options: DumpOptions): Promise<DumpReport> {
   }
 }
 
-/** @param looksEarly mappings may be read before the freeze; StaleMappings is thrown if they changed until then */
-async function dumpOnce(options: DumpOptions, started: number, looksEarly: boolean): Promise<DumpReport> {
+/**
+ * @param isFirst what a second time finds done is prepared, and mappings may be read before the freeze: StaleMappings is thrown if
+ * they changed until then
+ */
+async function dumpOnce(options: DumpOptions, started: number, isFirst: boolean): Promise<DumpReport> {
   const words = options.manageCgroups === "ignore" ? [...options.ignore, "cgroup"] : options.ignore;
   const ignored = parseIgnored(words, options.forceLoss === true);
   assertDumpable(options.pid);
@@ -137,9 +140,11 @@ async function dumpOnce(options: DumpOptions, started: number, looksEarly: boole
     devices = await takeDevices(pid, options, () => guard.check("dump"));
     dumpPlan();
     const order = prepareForDescriptors(pid);
-    if (options.hugePages === true) makeHugePages(pid, { isTree: options.isTree, check: () => guard.check("dump") });
-    await warmUp({ isDetached: options.after === "leave-running", mayFork: options.fork !== false });
-    const readsEarly = looksEarly && options.after === "leave-running" && options.fork !== false && devices === undefined;
+    if (isFirst) {
+      if (options.hugePages === true) makeHugePages(pid, { isTree: options.isTree, check: () => guard.check("dump") });
+      await warmUp({ isDetached: options.after === "leave-running", mayFork: options.fork !== false });
+    }
+    const readsEarly = isFirst && options.after === "leave-running" && options.fork !== false && devices === undefined;
     const { frozenAt, tree, early, ...frozen } = await freeze(pid, ignored, { ...options, readsEarly, order }, () => guard.check("dump"));
     let collection: Collection | undefined = frozen.collection;
     let context: DumpContext | undefined;

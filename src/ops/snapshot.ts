@@ -53,7 +53,6 @@ export async function detach({ context, checkpoint }: Collection, options: Snaps
   const forks = new Map<number, Snapshot>();
   /** Address spaces by the sources that forks keep. */
   const mms = new Map<number, number>();
-  const forkPids = new Map<number, number>();
   const close = (): void => {
     for (const fork of forks.values()) fork.end();
   };
@@ -65,7 +64,6 @@ export async function detach({ context, checkpoint }: Collection, options: Snaps
       const [fork, mm] = [tryFork(process), tables.tasks[process.row]?.mm ?? null];
       if (fork === undefined || mm === null) continue;
       forks.set(source, fork);
-      forkPids.set(process.pid, fork.pid);
       mms.set(source, mm);
     }
     const { kept, copied } = split(checkpoint, mms);
@@ -90,7 +88,7 @@ export async function detach({ context, checkpoint }: Collection, options: Snaps
     if (copies.length > 0) extents.sort((a, b) => a.row - b.row || (a.extent.address < b.extent.address ? -1 : 1));
     return {
       checkpoint: new Checkpoint({ tables: { ...tables, extents: extents.map(({ extent }) => extent) }, sources }),
-      forkOf: (pid) => forkPids.get(pid),
+      forkOf: (pid) => forks.get(sourceOf(checkpoint, { pid }) ?? -1)?.pid,
       settle() {
         for (const fork of forks.values()) fork.settle();
       },
@@ -130,7 +128,7 @@ function wantsForks(checkpoint: Checkpoint, { mayFork }: SnapshotOptions): Reado
 }
 
 /** The source that reads the memory of a process: extents of its address space that are its own name it. */
-function sourceOf({ tables, sources }: Checkpoint, { pid }: DumpedProcess): number | undefined {
+function sourceOf({ tables, sources }: Checkpoint, { pid }: Pick<DumpedProcess, "pid">): number | undefined {
   const index = sources.findIndex((source) => source instanceof ProcessPageSource && source.pid === pid);
   return index < 0 || !tables.extents.some(({ source }) => source === index) ? undefined : index;
 }

@@ -6,6 +6,7 @@
  * has not (cores leave the latter out, as the kernel does). Pages shared with a parent are stored once.
  */
 import type { ExtentRow, VmaRow } from "../gen/tables.js";
+import { ByteHolders } from "../model/byte-holders.js";
 import { Checkpoint } from "../model/checkpoint.js";
 import type { CopyWatch } from "../model/page-source.js";
 import type { Base, StoredRuns, StoreRange } from "./store-pages.js";
@@ -53,13 +54,11 @@ export type FindBase = (extent: ExtentRow, skip: bigint, length: bigint) => Iter
 export function planStorage(checkpoint: Checkpoint, findBase?: FindBase): StoragePlan {
   const { extents } = checkpoint.tables;
   const ranges: StoreRange[] = [];
-  const holders = new Map<number, number[]>();
+  const holders = new ByteHolders(extents);
   const keeper = new Keeper(checkpoint);
   let total = 0n;
   const origins = extents.map((extent, row): Origin => {
-    const known = holders.get(extent.source) ?? [];
-    holders.set(extent.source, known);
-    const holder = holderOf(extents, known, extent);
+    const holder = holderOf(extents, holders, extent);
     if (holder !== undefined) return { kind: "shared", holder, skip: extent.fileOffset - (extents[holder]?.fileOffset ?? 0n) };
     const first = ranges.length;
     const source = checkpoint.sources[extent.source];
@@ -80,30 +79,19 @@ export function planStorage(checkpoint: Checkpoint, findBase?: FindBase): Storag
         }
       });
     }
-    const last = extents[known.at(-1) ?? -1];
-    // Only what ascends can be found again; anything else is stored once more.
-    if (last === undefined || last.fileOffset + last.length <= extent.fileOffset) known.push(row);
+    // What does not ascend is stored once more.
+    holders.note(row);
     return { kind: "own", first, end: ranges.length };
   });
   return { ranges, total, origins };
 }
 
 /** Who has the bytes of an extent already: a row of `extents`. */
-function holderOf(extents: readonly ExtentRow[], known: readonly number[], extent: ExtentRow): number | undefined {
-  if (extent.ownerKind !== "mm") return undefined;
-  const rowAt = (index: number): ExtentRow | undefined => extents[known[index] ?? -1];
-  let [low, high] = [0, known.length];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    const { fileOffset, length } = rowAt(middle) as ExtentRow;
-    if (fileOffset + length > extent.fileOffset) high = middle;
-    else low = middle + 1;
-  }
-  const found = rowAt(low);
-  if (found === undefined || found.fileOffset > extent.fileOffset) return undefined;
-  if (found.fileOffset + found.length < extent.fileOffset + extent.length) return undefined;
+function holderOf(extents: readonly ExtentRow[], holders: ByteHolders, extent: ExtentRow): number | undefined {
+  const holder = extent.ownerKind === "mm" ? holders.find(extent) : undefined;
+  if (holder === undefined) return undefined;
   // A place in the middle of a page would be none in the image.
-  return (extent.fileOffset - found.fileOffset) % pageSize === 0n ? known[low] : undefined;
+  return (extent.fileOffset - (extents[holder]?.fileOffset ?? 0n)) % pageSize === 0n ? holder : undefined;
 }
 
 /** Says which pages of extents are stored even if they are zero. */
