@@ -10,6 +10,7 @@ import { readElfHeader, readProgramHeaders } from "../../src/elf/headers.js";
 import { CrimgError, exitStatus } from "../../src/errors/crimg-error.js";
 import { type ExtentRow, parentRow, type ParentRow } from "../../src/gen/tables.js";
 import type { Checkpoint } from "../../src/model/checkpoint.js";
+import { firstExtentEndingAfter } from "../../src/model/ascending.js";
 import { rowsWithOwnBytes } from "../../src/model/shared-pages.js";
 import { checksumOf } from "../../src/pages/checksum.js";
 import type { FindBase } from "../../src/pages/storage-plan.js";
@@ -91,7 +92,7 @@ function finderIn(path: string, parent: Checkpoint, { tables }: Checkpoint): Fin
     const known = extent.ownerKind === "mm" ? (extents.get(extent.owner) ?? []) : [];
     const end = extent.address + skip + length;
     let at = extent.address + skip;
-    for (let index = firstEndingAfter(known, at); at < end; index++) {
+    for (let index = firstExtentEndingAfter(known, at); at < end; index++) {
       const other = known[index];
       const start = other === undefined || other.address > end ? end : other.address;
       if (start > at) yield { length: start - at };
@@ -107,15 +108,4 @@ function finderIn(path: string, parent: Checkpoint, { tables }: Checkpoint): Fin
       at = to;
     }
   };
-}
-
-function firstEndingAfter(rows: readonly ExtentRow[], address: bigint): number {
-  let [low, high] = [0, rows.length];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    const { address: start, length } = rows[middle] as ExtentRow;
-    if (start + length > address) high = middle;
-    else low = middle + 1;
-  }
-  return low;
 }

@@ -10,6 +10,7 @@
  */
 import { type MmRow, type VmaRow, vmaVmFlagsBits as vm } from "../gen/tables.js";
 import type { Checkpoint } from "../model/checkpoint.js";
+import { firstEndingAfter } from "../model/ascending.js";
 import { type SharedRange, sharedRanges } from "../model/shared-pages.js";
 import type { TaskPlan } from "./tree-plan.js";
 
@@ -112,22 +113,15 @@ function isPartOf(row: VmaRow, other: VmaRow): boolean {
   return (Object.keys(row) as (keyof VmaRow)[]).every((field) => places.has(field) || row[field] === other[field]);
 }
 
-function clip(ranges: readonly SharedRange[], { start, end }: SharedRange): SharedRange[] {
-  return ranges.flatMap((range) => {
-    const [from, to] = [range.start > start ? range.start : start, range.end < end ? range.end : end];
-    return from < to ? [{ start: from, end: to }] : [];
-  });
-}
-
-/** Index of the first of ascending ranges that ends behind an address. */
-function firstEndingAfter(ranges: readonly SharedRange[], address: bigint): number {
-  let [low, high] = [0, ranges.length];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if ((ranges[middle] as SharedRange).end > address) high = middle;
-    else low = middle + 1;
+/** Parts of ranges (ascending, disjoint) that lie in another. */
+export function clip(ranges: readonly SharedRange[], { start, end }: SharedRange): SharedRange[] {
+  const parts: SharedRange[] = [];
+  for (let index = firstEndingAfter(ranges, start); index < ranges.length; index++) {
+    const range = ranges[index] as SharedRange;
+    if (range.start >= end) break;
+    parts.push({ start: range.start > start ? range.start : start, end: range.end < end ? range.end : end });
   }
-  return low;
+  return parts;
 }
 
 /** `range` without what ascending `others` cover. */

@@ -17,12 +17,13 @@
 import { type ExtentRow, type VmaRow, vmaVmFlagsBits as vm } from "../gen/tables.js";
 import { lazyRunSize, lazySpaceSize, memoryModeValues, optionSlotValues } from "../gen/restore-program.js";
 import type { Checkpoint } from "../model/checkpoint.js";
+import { firstExtentEndingAfter } from "../model/ascending.js";
 import { chunkSize } from "../model/stored-chunks.js";
 import type { SharedRange } from "../model/shared-pages.js";
 import { CLONE, O, PR, UFFD_API, UFFDIO_API, UFFDIO_REGISTER, UFFDIO_REGISTER_MODE_MISSING, WAIT, pageSize } from "./constants.js";
-import { type Inheritance, subtract } from "./inheritance.js";
+import { clip, type Inheritance, subtract } from "./inheritance.js";
 import type { DataRef, Label, Shared, Slot } from "./operands.js";
-import { firstEndingAfter, notByUserfault, runsOf } from "./page-loading.js";
+import { notByUserfault, runsOf } from "./page-loading.js";
 import type { ProcessMaker } from "./process.js";
 import type { ProgramBuilder } from "./program-builder.js";
 
@@ -348,7 +349,7 @@ export function storedIn(extents: readonly Stored[], ranges: readonly SharedRang
 /** Bytes of ascending extents that lie in a mapping; there may be many of both. */
 function bytesStoredIn(extents: readonly Stored[], { start, end }: SharedRange): bigint {
   let sum = 0n;
-  for (let index = firstEndingAfter(extents, start); index < extents.length; index++) {
+  for (let index = firstExtentEndingAfter(extents, start); index < extents.length; index++) {
     const { address, length } = extents[index] as Stored;
     if (address >= end) break;
     const to = address + length;
@@ -365,21 +366,6 @@ function chunksAround({ address, length, fileOffset }: Stored, ranges: readonly 
     return { start: from > first ? from : first, end: to < last ? to : last };
   });
   return joined(around).map(({ start, end }) => ({ address: start, length: end - start, fileOffset: fileOffset + (start - first) }));
-}
-
-/** Parts of ascending ranges that lie in another. */
-function clip(ranges: readonly SharedRange[], { start, end }: Pick<SharedRange, "start" | "end">): SharedRange[] {
-  const parts: SharedRange[] = [];
-  let [low, high] = [0, ranges.length];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if ((ranges[middle] as SharedRange).end > start) high = middle;
-    else low = middle + 1;
-  }
-  for (let range = ranges[low]; range !== undefined && range.start < end; range = ranges[++low]) {
-    parts.push({ start: range.start > start ? range.start : start, end: range.end < end ? range.end : end });
-  }
-  return parts;
 }
 
 function sizeOf(extents: readonly Stored[]): bigint {

@@ -9,6 +9,7 @@ import { memoryPolicyText, needsNodes, nodesArguments } from "../state/memory-po
 import { makeAioRing } from "./aio-rings.js";
 import { ARCH, MADV, MAP, MREMAP, O, PR, PR_SET_MM_MAP, PR_SET_VMA_ANON_NAME, PROT, pageSize, taskSize } from "./constants.js";
 import { ringName } from "../linux/io-uring.js";
+import { firstExtentEndingAfter } from "../model/ascending.js";
 import { withoutRanges } from "../model/shared-pages.js";
 import { type Inheritance, subtract } from "./inheritance.js";
 import type { LazyMemory } from "./lazy.js";
@@ -16,7 +17,7 @@ import { type MappingRun, protAtBirth, protectAll, protectRun, runsOfPlans } fro
 import type { ObjectOpener } from "./objects.js";
 import type { Slot } from "./operands.js";
 import type { OtherVdso } from "./other-vdso.js";
-import { ExtentCursor, firstEndingAfter } from "./page-loading.js";
+import { ExtentCursor } from "./page-loading.js";
 import type { ProgramBuilder } from "./program-builder.js";
 import { mapRings, type RingMapping } from "./ring-mappings.js";
 import { type ReadingParts, readPages } from "./read-pages.js";
@@ -170,7 +171,7 @@ function openForPages(
   { vma, loadProt, prot }: VmaPlan,
   extents: readonly Pick<ExtentRow, "address" | "length">[],
 ): void {
-  const extent = extents[firstEndingAfter(extents, vma.start)];
+  const extent = extents[firstExtentEndingAfter(extents, vma.start)];
   if (loadProt === prot || extent === undefined || extent.address >= vma.end) return;
   const where = `${hex(vma.start)}-${hex(vma.end)}`;
   b.syscall("mprotect", [vma.start, vma.end - vma.start, loadProt], { message: `protect ${where}` });

@@ -5,6 +5,7 @@
  * costs half of what a fault for every page does.
  */
 import { type ExtentRow, vmaVmFlagsBits as vm } from "../gen/tables.js";
+import { firstExtentEndingAfter } from "../model/ascending.js";
 import { chunkSize } from "../model/stored-chunks.js";
 import { alignUp } from "./align.js";
 import { hugePageSize, MAP, PROT, pageSize } from "./constants.js";
@@ -106,18 +107,6 @@ export function verifyExtents(b: ProgramBuilder, imageFd: Slot, extents: readonl
   }
 }
 
-/** Index of the first extent (ascending, disjoint) that ends behind an address. */
-export function firstEndingAfter(extents: readonly Piece[], address: bigint): number {
-  let [low, high] = [0, extents.length];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    const extent = extents[middle] as Piece;
-    if (extent.address + extent.length > address) high = middle;
-    else low = middle + 1;
-  }
-  return low;
-}
-
 /** Finds extents by addresses, fastest where these ascend: of many mappings each is only a step further. */
 export class ExtentCursor {
   #next = 0;
@@ -128,7 +117,7 @@ export class ExtentCursor {
   endingAfter(address: bigint): Piece | undefined {
     const { extents } = this;
     const before = extents[this.#next - 1];
-    if (before !== undefined && before.address + before.length > address) this.#next = firstEndingAfter(extents, address);
+    if (before !== undefined && before.address + before.length > address) this.#next = firstExtentEndingAfter(extents, address);
     for (let extent = extents[this.#next]; extent !== undefined && extent.address + extent.length <= address; )
       extent = extents[++this.#next];
     return extents[this.#next];
@@ -145,7 +134,7 @@ export function longRuns(extents: readonly Piece[], start: bigint, end: bigint):
     const [first, last] = [max(from, start), min(to, end)];
     if (from >= 0n && last - first >= hugePageSize) runs.push({ address: first, length: last - first });
   };
-  for (let index = firstEndingAfter(extents, start); index < extents.length; index++) {
+  for (let index = firstExtentEndingAfter(extents, start); index < extents.length; index++) {
     const { address, length } = extents[index] as Piece;
     if (address >= end) break;
     if (address === to) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Which extent has stored bytes first, and which ones name a part of them again. */
 import type { ExtentRow } from "../gen/tables.js";
+import { firstWhere } from "./ascending.js";
 
 /** Extents of a table, noted in its order: of each source those whose bytes ascend. Only these can be found again. */
 export class ByteHolders {
@@ -23,15 +24,12 @@ export class ByteHolders {
   /** The row, noted before, that has all bytes of an extent; undefined if none has. */
   find({ source, fileOffset, length }: ExtentRow): number | undefined {
     const known = this.#rows.get(source) ?? [];
-    let [low, high] = [0, known.length];
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      const at = this.extents[known[middle] ?? -1] as ExtentRow;
-      if (at.fileOffset + at.length > fileOffset) high = middle;
-      else low = middle + 1;
-    }
-    const holder = this.extents[known[low] ?? -1];
+    const place = firstWhere(known.length, (index) => {
+      const at = this.extents[known[index] ?? -1] as ExtentRow;
+      return at.fileOffset + at.length > fileOffset;
+    });
+    const holder = this.extents[known[place] ?? -1];
     if (holder === undefined || holder.fileOffset > fileOffset) return undefined;
-    return fileOffset + length <= holder.fileOffset + holder.length ? known[low] : undefined;
+    return fileOffset + length <= holder.fileOffset + holder.length ? known[place] : undefined;
   }
 }

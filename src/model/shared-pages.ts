@@ -4,6 +4,7 @@
  * source at the same address. They are stored once, and shared again after a resume (lower/inheritance.ts).
  */
 import type { ExtentRow, Tables } from "../gen/tables.js";
+import { firstEndingAfter } from "./ascending.js";
 import { ByteHolders } from "./byte-holders.js";
 
 /** A range of addresses. */
@@ -108,12 +109,6 @@ function rowsWithoutParents({ tasks, extents }: Pick<Tables, "tasks" | "extents"
 }
 
 function isWithin(ranges: readonly SharedRange[], start: bigint, end: bigint): boolean {
-  let [low, high] = [0, ranges.length];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if ((ranges[middle] as SharedRange).end > start) high = middle;
-    else low = middle + 1;
-  }
-  const range = ranges[low];
+  const range = ranges[firstEndingAfter(ranges, start)];
   return range !== undefined && range.start <= start && end <= range.end;
 }

@@ -5,6 +5,7 @@
  */
 import { CrimgError } from "../errors/crimg-error.js";
 import type { AbsentRegionRow, ExtentRow, VmaRow } from "../gen/tables.js";
+import { firstEndingAfter, firstExtentEndingAfter } from "../model/ascending.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import type { PageSource } from "../model/page-source.js";
 import type { PageCopies, PlacedRange } from "./page-copies.js";
@@ -260,15 +261,7 @@ interface Piece {
 /** Cuts [start, end) where sorted extents begin and end. */
 function* cut(extents: readonly ExtentRow[], start: bigint, end: bigint): Generator<Piece> {
   let at = start;
-  let low = 0;
-  let high = extents.length;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    const extent = extents[middle] as ExtentRow;
-    if (extent.address + extent.length > start) high = middle;
-    else low = middle + 1;
-  }
-  for (let index = low; at < end; index++) {
+  for (let index = firstExtentEndingAfter(extents, start); at < end; index++) {
     const extent = extents[index];
     if (!extent || extent.address >= end) {
       yield { start: at, end };
@@ -280,18 +273,6 @@ function* cut(extents: readonly ExtentRow[], start: bigint, end: bigint): Genera
     if (to > from) yield { start: from, end: to, extent };
     at = max(at, to);
   }
-}
-
-/** Index of the first row whose end lies above an address. */
-function firstEndingAfter(rows: readonly { readonly end: bigint }[], address: bigint): number {
-  let low = 0;
-  let high = rows.length;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if ((rows[middle]?.end ?? 0n) > address) high = middle;
-    else low = middle + 1;
-  }
-  return low;
 }
 
 function absent(address: bigint, reason: string): CrimgError {

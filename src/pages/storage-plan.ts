@@ -6,6 +6,7 @@
  * has not (cores leave the latter out, as the kernel does). Pages shared with a parent are stored once.
  */
 import type { ExtentRow, VmaRow } from "../gen/tables.js";
+import { firstEndingAfter } from "../model/ascending.js";
 import { ByteHolders } from "../model/byte-holders.js";
 import { Checkpoint } from "../model/checkpoint.js";
 import type { CopyWatch } from "../model/page-source.js";
@@ -142,16 +143,6 @@ class Keeper {
     }
     return known;
   }
-}
-
-function firstEndingAfter(vmas: readonly VmaRow[], address: bigint): number {
-  let [low, high] = [0, vmas.length];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if ((vmas[middle]?.end ?? 0n) > address) high = middle;
-    else low = middle + 1;
-  }
-  return low;
 }
 
 /** What was stored of the extents, in their order. */

@@ -9,7 +9,8 @@ import test from "node:test";
 import { isDeepStrictEqual } from "node:util";
 import fc from "fast-check";
 import { readMappings } from "../../src/dump/smaps.js";
-import { ExtentCursor, firstEndingAfter } from "../../src/lower/page-loading.js";
+import { ExtentCursor } from "../../src/lower/page-loading.js";
+import { firstExtentEndingAfter } from "../../src/model/ascending.js";
 import { addressOf, BackgroundRead, extentKind, fcntlCommand, findExtents, tryFcntl } from "../../src/native/index.js";
 
 const page = 4096;
@@ -160,7 +161,7 @@ test("a cursor finds what a search finds", () => {
           return { address, length };
         });
         const cursor = new ExtentCursor(extents);
-        for (const address of addresses) assert.equal(cursor.endingAfter(address), extents[firstEndingAfter(extents, address)]);
+        for (const address of addresses) assert.equal(cursor.endingAfter(address), extents[firstExtentEndingAfter(extents, address)]);
       },
     ),
   );

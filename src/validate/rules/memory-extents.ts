@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Rules about stored pages: where they belong, and where their bytes are. */
 import { CrimgError } from "../../errors/crimg-error.js";
+import { firstEndingAfter } from "../../model/ascending.js";
 import { rowsWithOwnBytes } from "../../model/shared-pages.js";
 import type { ExtentRow, VmaRow } from "../../gen/tables.js";
 import { type ModelContext, type ModelRule, hex, modelRule, pageSize } from "../model-context.js";
@@ -23,15 +24,8 @@ function range(extent: ExtentRow): string {
 
 /** First address of [start, end) that no VMA covers, or undefined. `vmas` ascend. */
 function firstGap(vmas: readonly VmaRow[], start: bigint, end: bigint): bigint | undefined {
-  let low = 0;
-  let high = vmas.length;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if ((vmas[middle] as VmaRow).end <= start) low = middle + 1;
-    else high = middle;
-  }
   let at = start;
-  for (let place = low; at < end; place += 1) {
+  for (let place = firstEndingAfter(vmas, start); at < end; place += 1) {
     const vma = vmas[place];
     if (vma === undefined || vma.start > at) return at;
     at = vma.end;
