@@ -3,20 +3,20 @@
 import type { CrimgError } from "../errors/crimg-error.js";
 import type { ByteReader } from "./byte-reader.js";
 import { ByteWriter } from "./byte-writer.js";
-import { areEqual, hashOf } from "./interned.js";
+import { BytesMap } from "./interned.js";
 import { decodeText, encodeText } from "./text.js";
 
 /** Longest string, bytes without the NUL. */
 export const maxTextBytes = 0xffff;
 /** Longest blob that several references may name: extended registers, which are the same in many threads. */
 export const maxSharedBlobBytes = 16384;
-/** Shorter ones are not worth looking for. */
+/** Shorter ones are never shared: they are not worth looking for. */
 const minSharedBlobBytes = 512;
 
 /**
  * Resolves references. Two rules keep hostile input from growing when it is read: a reference names the *start* of a
  * string (so strings never overlap), and no byte of the blob heap belongs to two different references; those that are the
- * same, of at most 16,384 bytes, give the same view.
+ * same, of 512 to 16,384 bytes, give the same view.
  */
 export class HeapReader {
   readonly #strings: Uint8Array;
@@ -73,7 +73,7 @@ export class HeapReader {
       throw reader.error("tables.blob", `${field} refers to bytes that another reference has`, reader.pos - 16, field);
     }
     const blob = heap.subarray(start, start + length);
-    if (length >= minSharedBlobBytes && length <= maxSharedBlobBytes && known === undefined) this.#shareable.set(start, blob);
+    if (known === undefined && mayBeShared(blob)) this.#shareable.set(start, blob);
     return blob;
   }
 }
@@ -88,8 +88,8 @@ export class HeapWriter {
   readonly strings: ByteWriter;
   readonly blobs: ByteWriter;
   readonly #offsets = new Map<string, number>([["", 0]]);
-  /** Blobs that may be shared, by a hash of their bytes. */
-  readonly #shareable = new Map<number, PlacedBlob[]>();
+  /** Where blobs are that may be shared. */
+  readonly #shareable = new BytesMap<number>();
   readonly #seedBlobs: Uint8Array;
   /** Bytes of the seed that a reference has already: not 0. */
   readonly #taken: Uint8Array;
@@ -138,34 +138,22 @@ export class HeapWriter {
       writer.zeros(16);
       return;
     }
-    const ofs = this.#offsetInSeed(bytes) ?? this.#offsetOfEqual(bytes) ?? this.#append(bytes);
+    const ofs = this.#offsetInSeed(bytes) ?? this.#offsetOf(bytes);
     writer.u8(BigInt(ofs), field);
     writer.u8(BigInt(bytes.length), field);
+  }
+
+  /** Where a blob is that may be shared with an equal one, or else is put now. */
+  #offsetOf(bytes: Uint8Array): number {
+    if (!mayBeShared(bytes)) return this.#append(bytes);
+    return this.#shareable.getOrMake(bytes, () => ({ bytes, value: this.#append(bytes) }));
   }
 
   #append(bytes: Uint8Array): number {
     this.blobs.align(8);
     const ofs = this.blobs.length;
     this.blobs.bytes(bytes);
-    this.#note(bytes, ofs);
     return ofs;
-  }
-
-  /** Where a blob with the same bytes is that may be shared. */
-  #offsetOfEqual(bytes: Uint8Array): number | undefined {
-    if (!mayBeShared(bytes)) return undefined;
-    const heap = this.blobs.finish();
-    const isEqual = ({ ofs, length }: PlacedBlob): boolean => areEqual(heap.subarray(ofs, ofs + length), bytes);
-    return this.#shareable.get(hashOf(bytes))?.find(isEqual)?.ofs;
-  }
-
-  #note(bytes: Uint8Array, ofs: number): void {
-    if (!mayBeShared(bytes)) return;
-    const hash = hashOf(bytes);
-    const known = this.#shareable.get(hash);
-    const placed = { ofs, length: bytes.length };
-    if (known === undefined) this.#shareable.set(hash, [placed]);
-    else known.push(placed);
   }
 
   /** Where a blob already is, if it is a view of the seed that no other reference has. */
@@ -176,14 +164,9 @@ export class HeapWriter {
     const taken = this.#taken.subarray(ofs, ofs + bytes.length);
     if (taken.includes(1)) return undefined;
     taken.fill(1);
-    this.#note(bytes, ofs);
+    if (mayBeShared(bytes)) this.#shareable.getOrMake(bytes, () => ({ bytes, value: ofs }));
     return ofs;
   }
-}
-
-interface PlacedBlob {
-  readonly ofs: number;
-  readonly length: number;
 }
 
 function mayBeShared({ length }: Uint8Array): boolean {

@@ -9,7 +9,7 @@ function wordsOf(bytes: Uint8Array): Uint32Array {
 }
 
 /** A hash of the length and the bytes, but for up to three at the end. */
-export function hashOf(bytes: Uint8Array): number {
+function hashOf(bytes: Uint8Array): number {
   let hash = bytes.length;
   for (const word of wordsOf(bytes)) hash = Math.imul(hash ^ word, 0x9e3779b1) ^ (hash >>> 15);
   return hash >>> 0;
@@ -24,18 +24,31 @@ export function areEqual(one: Uint8Array, other: Uint8Array): boolean {
   return true;
 }
 
+/** Values by byte strings, of which equal ones are one key. */
+export class BytesMap<Value> {
+  readonly #known = new Map<number, { readonly bytes: Uint8Array; readonly value: Value }[]>();
+
+  /** The value of equal bytes; where there is none, `make` gives one and the bytes that are its key (unchanged from then on). */
+  getOrMake(bytes: Uint8Array, make: () => { readonly bytes: Uint8Array; readonly value: Value }): Value {
+    const hash = hashOf(bytes);
+    const alike = this.#known.get(hash);
+    const known = alike?.find((one) => areEqual(one.bytes, bytes));
+    if (known !== undefined) return known.value;
+    const made = make();
+    if (alike === undefined) this.#known.set(hash, [made]);
+    else alike.push(made);
+    return made.value;
+  }
+}
+
 export class InternedBytes {
-  readonly #known = new Map<number, Uint8Array[]>();
+  readonly #known = new BytesMap<Uint8Array>();
 
   /** Bytes that are equal, the same for all that are: a copy, so that what they are a view of can go. */
   of(bytes: Uint8Array): Uint8Array {
-    const hash = hashOf(bytes);
-    const alike = this.#known.get(hash);
-    const equal = alike?.find((one) => areEqual(one, bytes));
-    if (equal !== undefined) return equal;
-    const copy = Uint8Array.from(bytes);
-    if (alike === undefined) this.#known.set(hash, [copy]);
-    else alike.push(copy);
-    return copy;
+    return this.#known.getOrMake(bytes, () => {
+      const copy = Uint8Array.from(bytes);
+      return { bytes: copy, value: copy };
+    });
   }
 }

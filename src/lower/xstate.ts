@@ -6,7 +6,7 @@
  * Where its components are depends on the processor's maker (model/xstate-layout.ts), so an image moves them if it runs
  * on another's: CRIU's images, which have components by name, are given Intel's places.
  */
-import { InternedBytes } from "../bytes/interned.js";
+import { BytesMap } from "../bytes/interned.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import {
   amdAvxLayout,
@@ -61,13 +61,11 @@ export class Xstates {
     const rows = [...tables.threads.keys()].filter((row) => (tables.threads[row]?.xstate.length ?? 0) >= fxsaveSize);
     // Threads that wait in the same place often have the same state: each is there once.
     const saved: Uint8Array[] = [];
-    const interned = new InternedBytes();
-    const known = new Map<Uint8Array, number>();
+    const known = new BytesMap<number>();
     const indices = new Map<number, number>();
     for (const row of rows) {
-      const xstate = interned.of(tables.threads[row]?.xstate ?? new Uint8Array(0));
-      const index = known.get(xstate) ?? saved.push(xstate) - 1;
-      known.set(xstate, index);
+      const bytes = tables.threads[row]?.xstate ?? new Uint8Array(0);
+      const index = known.getOrMake(bytes, () => ({ bytes, value: saved.push(bytes) - 1 }));
       indices.set(row, index);
     }
     this.#indices = indices;
