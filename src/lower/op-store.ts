@@ -6,7 +6,7 @@
  */
 import { argModeValues, controlHeaderSize, expectValues, opFlagsBits, opKindValues, opSize } from "../gen/restore-program.js";
 import type { OpKind } from "../gen/restore-program.js";
-import { type Arg, DataRef, type Label, type Operand, Shared, Slot } from "./operands.js";
+import { type Arg, DataRef, inRow, type Label, type Operand, Shared, Slot, textInRow } from "./operands.js";
 import type { Expectation, OpOptions } from "./program-builder.js";
 
 /** Words of 4 bytes in an op, and where in it is what. */
@@ -37,11 +37,6 @@ export interface LayoutNumbers {
 /** What an argument is to be raised by. */
 export type Raise = "zeroed" | "pid" | "ending_pid" | "hole_size";
 const raiseKinds = ["zeroed", "pid", "ending_pid", "hole_size"] as const satisfies readonly Raise[];
-
-/** Bits of a mode: the value is that of the row (op each). */
-const inRow = { u4: 0x40, u8: 0x80 } as const;
-/** Of a text: the row has its offset. */
-const textInRow = 0x8000_0000;
 
 /** How much of a store there was at some time. */
 export interface Mark {
@@ -444,7 +439,17 @@ export class OpStore {
 }
 
 /** Words in which ops that are alike do not differ: all but arguments, target and texts. */
-const shapeWords = [word.head, word.nr, word.modes, word.modes + 1, 16, 17, 18, 19, word.store] as const;
+const shapeWords = [
+  word.head,
+  word.nr,
+  word.modes,
+  word.modes + 1,
+  word.expectA,
+  word.expectA + 1,
+  word.expectB,
+  word.expectB + 1,
+  word.store,
+] as const;
 
 function isInside(target: number, other: number, count: number): boolean {
   return target === other && target >= 0 && target <= count;

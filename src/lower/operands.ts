@@ -8,6 +8,13 @@ export const rowId = "\u0001";
 export const firstLocalSlot = 0x8000_0000;
 export const numLocalSlots = 16;
 
+/** Bits of an argument's mode: the value is the u4, or the u8, that the row has (op each). */
+export const inRow = { u4: 0x40, u8: 0x80 } as const;
+/** Of a text: the row has its offset. */
+export const textInRow = 0x8000_0000;
+/** The longest row: the interpreter refuses longer ones. */
+export const maxRowSize = 4096;
+
 /** A u8 that an op fills and later ops read. Every process has its own copy (made by fork); threads of one share it. */
 export class Slot {
   constructor(

@@ -63,8 +63,12 @@ export class ProcessMaker {
     const result = b.slot("tid of the thread");
     b.store8(args.at(stackOffset), b.buffer(threadStackSize, 64));
     b.store4(tid, request.pid);
-    const options = { isPatient: true, message: `make thread ${rowId}`, hint: inUse(rowId) };
-    b.op("thread", [args, cloneArgsSize], { store: result, expect: "not_error", ...options }, start);
+    b.op(
+      "thread",
+      [args, cloneArgsSize],
+      { store: result, expect: "not_error", ...this.#options({ what: `thread ${rowId}`, pid: rowId }) },
+      start,
+    );
     b.store4(request.shared, result);
   }
 
@@ -114,7 +118,7 @@ export class ProcessMaker {
     }
   }
 
-  #options({ what, pid }: CloneRequest): OpOptions {
+  #options({ what, pid }: { readonly what: string; readonly pid: number | string }): OpOptions {
     return {
       isPatient: true,
       message: `make ${what}`,

@@ -7,7 +7,7 @@
  * of another shape (a thread with a filter of its own) begin anew. Slots made meanwhile are of the thread that runs the ops.
  */
 import type { Mark, OpStore, Raise } from "./op-store.js";
-import type { DataRef } from "./operands.js";
+import { type DataRef, maxRowSize } from "./operands.js";
 
 /** Where ops and rows go. */
 export interface RowTarget {
@@ -19,8 +19,6 @@ export interface RowTarget {
 }
 
 const idSize = 4;
-/** A longer one the interpreter would refuse. */
-const maxStride = 4096;
 
 /** Values of a field, by row. */
 class Column {
@@ -95,7 +93,7 @@ class Group {
       }
       ops.takeFromRow(this.begin.ops, field, place.offset, place.width);
     }
-    if (stride > maxStride) throw new Error(`a row of ${stride} bytes`);
+    if (stride > maxRowSize) throw new Error(`a row of ${stride} bytes`);
     const count = this.#ids.length;
     const rows = new DataView(new ArrayBuffer(stride * count));
     for (let row = 0, at = 0; row < count; row++, at += stride) {

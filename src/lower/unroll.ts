@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The ops of a program one after the other, those that are run for rows once for each row, with the values of the row in them. */
 import { CrimgError } from "../errors/crimg-error.js";
-import { type Op, opKindValues } from "../gen/restore-program.js";
-
-const inRow4 = 0x40;
-const inRow8 = 0x80;
-const textInRow = 0x8000_0000;
+import { argModeValues, type Op, opKindValues } from "../gen/restore-program.js";
+import { inRow, textInRow } from "./operands.js";
 
 /** An op as it is run. */
 export interface Step {
@@ -19,13 +16,13 @@ export interface Step {
 /** Rows of an op `each`; undefined if they do not lie in the data. */
 function rowsOf({ args, modes }: Op, data: DataView): { start: number; count: number; stride: number } | undefined {
   const [start, count, stride] = [Number(args[0] ?? 0n), Number(args[1] ?? 0n), Number(args[2] ?? 0n)];
-  const isPlain = modes[0] === 1 && modes[1] === 0 && modes[2] === 0;
+  const isPlain = modes[0] === argModeValues.data && modes[1] === argModeValues.imm && modes[2] === argModeValues.imm;
   const isThere = isPlain && count > 0 && stride >= 4 && start + count * stride <= data.byteLength;
   return isThere ? { start, count, stride } : undefined;
 }
 
 /** @throws CrimgError `program.rows` where an op names what its row does not have */
-export function opOfRow(op: Op, index: number, data: DataView, at: number, stride: number): Op {
+function opOfRow(op: Op, index: number, data: DataView, at: number, stride: number): Op {
   const offset = (value: number, size: number): number => {
     if (value + size <= stride) return at + value;
     throw new CrimgError("program.rows", `op ${index} takes ${size} bytes at ${value} of a row of ${stride} bytes`, {
@@ -35,10 +32,10 @@ export function opOfRow(op: Op, index: number, data: DataView, at: number, strid
   const text = (value: number): number => (value >= textInRow ? data.getUint32(offset(value - textInRow, 4), true) : value);
   const args = op.args.map((value, place) => {
     const mode = op.modes[place] ?? 0;
-    if ((mode & inRow8) !== 0) return data.getBigUint64(offset(Number(value), 8), true);
-    return (mode & inRow4) === 0 ? value : BigInt(data.getUint32(offset(Number(value), 4), true));
+    if ((mode & inRow.u8) !== 0) return data.getBigUint64(offset(Number(value), 8), true);
+    return (mode & inRow.u4) === 0 ? value : BigInt(data.getUint32(offset(Number(value), 4), true));
   });
-  const modes = op.modes.map((mode) => mode & ~(inRow4 | inRow8));
+  const modes = op.modes.map((mode) => mode & ~(inRow.u4 | inRow.u8));
   return { ...op, args, modes, subject: text(op.subject), message: text(op.message), hint: text(op.hint) };
 }
 
