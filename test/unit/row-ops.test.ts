@@ -116,3 +116,35 @@ test("rows that lack what an op names are found", () => {
   assert.match(wrongRows(short, data)?.message ?? "", /takes 4 bytes at 4 of a row of 4 bytes/);
   assert.match(wrongRows(ops, data.subarray(0, 20))?.message ?? "", /do not lie in the data/);
 });
+
+test("a small program cannot keep its reader busy, nor have rows that the interpreter refuses", () => {
+  const b = new ProgramBuilder();
+  b.forEach(
+    Array.from({ length: 4096 }).keys(),
+    (index) => index + 1,
+    () => {
+      for (let op = 0; op < 300; op++) b.syscall("getpid", []);
+    },
+  );
+  const { ops, data } = finished(b);
+  assert.match(wrongRows(ops, data)?.message ?? "", /is run for more rows/);
+  assert.throws(() => [...unrolled(ops, data)].length, /is run for more rows/);
+  const eachWith = (count: bigint, stride: bigint): Op[] =>
+    ops.map((op) => (opKindNames.get(op.kind) === "each" ? { ...op, args: [op.args[0] ?? 0n, count, stride, 0n, 0n, 0n] } : op));
+  assert.equal(wrongRows(eachWith(2n, 4096n), data), undefined);
+  assert.match(wrongRows(eachWith(2n, 4100n), data)?.message ?? "", /have more than 4096 bytes/);
+});
+
+test("rows that do not end, or begin among others, are found", () => {
+  const b = new ProgramBuilder();
+  b.forEach(
+    [1, 2],
+    (id) => id,
+    (id) => b.syscall("kill", [id + 7, 9]),
+  );
+  const { ops, data } = finished(b);
+  const isNext = ({ kind }: Op): boolean => opKindNames.get(kind) === "next";
+  const unended = ops.filter((op) => !isNext(op));
+  assert.match(wrongRows(unended, data)?.message ?? "", /do not end/);
+  assert.match(wrongRows([...unended, ...ops], data)?.message ?? "", /begins rows before those of op \d+ end/);
+});

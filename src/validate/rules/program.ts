@@ -137,7 +137,7 @@ function isSlot({ numSlots }: ProgramHeader, slot: number): boolean {
 
 function* operandProblems(program: Program, op: Op, index: number): Generator<Problem> {
   const { header } = program;
-  const dataEnd = header.addrProgram + header.lenMemory - (header.addrProgram + header.ofsData);
+  const dataEnd = header.lenMemory - header.ofsData;
   for (const [place, kind] of op.modes.entries()) {
     const value = op.args[place] ?? 0n;
     const at = (actual: string, expected: string): Problem => ({
