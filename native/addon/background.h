@@ -17,14 +17,28 @@ struct background {
 	char path[128];
 };
 
+/* Says that work is done, and what came of it. */
+static void background_end(int64_t *shared, int64_t result)
+{
+	shared[BACKGROUND_RESULT] = result;
+	__atomic_store_n((int32_t *)&shared[BACKGROUND_DONE], 1, __ATOMIC_RELEASE);
+	call(__NR_futex, address_of(&shared[BACKGROUND_DONE]), FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, 0);
+}
+
+/* Waits for that. */
+static int64_t background_wait(int64_t *shared)
+{
+	while (!__atomic_load_n((int32_t *)&shared[BACKGROUND_DONE], __ATOMIC_ACQUIRE))
+		call(__NR_futex, address_of(&shared[BACKGROUND_DONE]), FUTEX_WAIT | FUTEX_PRIVATE_FLAG, 0, 0);
+	return shared[BACKGROUND_RESULT];
+}
+
 static void background_execute(napi_env env, void *data)
 {
 	struct background *read = data;
 
 	(void)env;
-	read->shared[BACKGROUND_RESULT] = read_file(read->path, read->bytes, read->length, call);
-	__atomic_store_n((int32_t *)&read->shared[BACKGROUND_DONE], 1, __ATOMIC_RELEASE);
-	call(__NR_futex, address_of(&read->shared[BACKGROUND_DONE]), FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, 0);
+	background_end(read->shared, read_file(read->path, read->bytes, read->length, call));
 }
 
 static void background_complete(napi_env env, napi_status status, void *data)
@@ -81,15 +95,11 @@ static napi_value js_await_background(napi_env env, napi_callback_info info)
 	size_t count = 1, length;
 	napi_value state, value;
 	void *words;
-	int64_t *shared;
 
 	if (napi_get_cb_info(env, info, &count, &state, NULL, NULL) != napi_ok || count < 1 || !buffer_address(env, state, &words, &length) ||
 	    length < BACKGROUND_WORDS * 8)
 		return throw_type(env, "awaitBackground(BigInt64Array(2))");
-	shared = words;
-	while (!__atomic_load_n((int32_t *)&shared[BACKGROUND_DONE], __ATOMIC_ACQUIRE))
-		call(__NR_futex, address_of(&shared[BACKGROUND_DONE]), FUTEX_WAIT | FUTEX_PRIVATE_FLAG, 0, 0);
-	return napi_create_int64(env, shared[BACKGROUND_RESULT], &value) == napi_ok ? value : NULL;
+	return napi_create_int64(env, background_wait(words), &value) == napi_ok ? value : NULL;
 }
 
 #endif

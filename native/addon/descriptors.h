@@ -12,7 +12,6 @@
 #define CRIMG_DESCRIPTORS_H
 
 #include <linux/fcntl.h>
-#include <linux/futex.h>
 
 /* struct stat and struct statfs of x86-64, as far as they are looked at. */
 enum { STAT_LENGTH = 144, STAT_DEV = 0, STAT_INO = 8, STATFS_LENGTH = 120 };
@@ -387,14 +386,22 @@ static int64_t sort_group(struct looking *l, int32_t *rows, int64_t count, int32
 	return length;
 }
 
+/* Has `members` be the rows of one group. Returns how many there are. */
+static int64_t take_group(struct looking *l, int64_t slot)
+{
+	int64_t count = 0;
+
+	for (int32_t next = l->group_table[slot]; next; next = l->next[next - 1])
+		l->members[count++] = next - 1;
+	return count;
+}
+
 /* Finds the first row that is the same description, for all of them. */
 static int64_t find_same(struct looking *l)
 {
 	for (int64_t slot = 0; slot < l->capacity * 2; slot++) {
-		int64_t count = 0;
+		int64_t count = take_group(l, slot);
 
-		for (int32_t next = l->group_table[slot]; next; next = l->next[next - 1])
-			l->members[count++] = next - 1;
 		if (l->ranks)
 			sort_by_rank(l, l->members, count, l->room);
 		count = sort_group(l, l->members, count, l->room);
@@ -408,20 +415,16 @@ static int64_t find_same(struct looking *l)
 }
 
 /* Work that another thread does meanwhile: comparing, and reading /proc from row `from` on. */
+enum { MOST_KEPT = 6 };
+
 struct comparing {
 	struct looking l;
 	int64_t from;
 	napi_async_work work;
-	napi_ref kept[5];
+	napi_ref kept[MOST_KEPT];
+	int kept_count;
 	int64_t *shared;
 };
-
-static void comparing_end(struct comparing *comparing, int64_t result)
-{
-	comparing->shared[BACKGROUND_RESULT] = result;
-	__atomic_store_n((int32_t *)&comparing->shared[BACKGROUND_DONE], 1, __ATOMIC_RELEASE);
-	call(__NR_futex, address_of(&comparing->shared[BACKGROUND_DONE]), FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, 0);
-}
 
 static void comparing_execute(napi_env env, void *data)
 {
@@ -430,7 +433,7 @@ static void comparing_execute(napi_env env, void *data)
 
 	(void)env;
 	look_at_proc(&comparing->l, comparing->from, comparing->l.count);
-	comparing_end(comparing, result);
+	background_end(comparing->shared, result);
 }
 
 static void comparing_complete(napi_env env, napi_status status, void *data)
@@ -438,15 +441,15 @@ static void comparing_complete(napi_env env, napi_status status, void *data)
 	struct comparing *comparing = data;
 
 	(void)status;
-	for (int i = 0; i < 5; i++)
+	for (int i = 0; i < comparing->kept_count; i++)
 		napi_delete_reference(env, comparing->kept[i]);
 	napi_delete_async_work(env, comparing->work);
 	call(__NR_munmap, address_of(comparing), sizeof(*comparing), 0, 0);
 }
 
-/* Has another thread work; `kept`: the arrays that it uses. Returns 0 if it cannot. */
-static int work_elsewhere(napi_env env, const struct looking *l, int64_t from, const napi_value kept[5], int64_t *shared,
-			  napi_async_execute_callback execute)
+/* Has another thread work; `kept`: the arrays that it uses, at most MOST_KEPT. Returns 0 if it cannot. */
+static int work_elsewhere(napi_env env, const struct looking *l, int64_t from, const napi_value *kept, int kept_count,
+			  int64_t *shared, napi_async_execute_callback execute)
 {
 	const int64_t words[7] = { __NR_mmap, 0, sizeof(struct comparing), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0 };
 	int64_t place = counted(words);
@@ -459,8 +462,8 @@ static int work_elsewhere(napi_env env, const struct looking *l, int64_t from, c
 	comparing->l.is_elsewhere = 1;
 	comparing->from = from;
 	comparing->shared = shared;
-	for (int i = 0; i < 5; i++)
-		if (napi_create_reference(env, kept[i], 1, &comparing->kept[i]) != napi_ok)
+	for (; comparing->kept_count < kept_count; comparing->kept_count++)
+		if (napi_create_reference(env, kept[comparing->kept_count], 1, &comparing->kept[comparing->kept_count]) != napi_ok)
 			return 0;
 	return napi_create_string_utf8(env, "crimg compare", NAPI_AUTO_LENGTH, &name) == napi_ok &&
 	       napi_create_async_work(env, NULL, name, execute, comparing_complete, comparing, &comparing->work) == napi_ok &&
@@ -507,14 +510,8 @@ static int place_scratch(struct looking *l, void *rows, size_t rows_length, void
 	return 1;
 }
 
-static void await_done(int64_t *shared)
-{
-	while (!__atomic_load_n((int32_t *)&shared[BACKGROUND_DONE], __ATOMIC_ACQUIRE))
-		call(__NR_futex, address_of(&shared[BACKGROUND_DONE]), FUTEX_WAIT | FUTEX_PRIVATE_FLAG, 0, 0);
-}
-
 /* Compares and reads /proc, on two threads if that pays. */
-static void look_at_rest(napi_env env, struct looking *l, const napi_value kept[5], int64_t *shared)
+static void look_at_rest(napi_env env, struct looking *l, const napi_value kept[MOST_KEPT], int64_t *shared)
 {
 	int64_t together = make_groups(l), from = l->count, whole = l->arena_length;
 
@@ -528,11 +525,11 @@ static void look_at_rest(napi_env env, struct looking *l, const napi_value kept[
 		other = *l;
 		other.arena_length = whole;
 		l->arena_used = 0;
-		if (work_elsewhere(env, &other, from, kept, shared, comparing_execute)) {
+		if (work_elsewhere(env, &other, from, kept, MOST_KEPT, shared, comparing_execute)) {
 			look_at_proc(l, 0, from);
 			/* With what the other has read one sees what is alike. */
 			if (from < l->count)
-				await_done(shared);
+				background_wait(shared);
 			return;
 		}
 		l->arena_length = whole;
@@ -574,7 +571,7 @@ static napi_value js_look_at_descriptors(napi_env env, napi_callback_info info)
 	for (int32_t process = 0; process < l.process_count && result >= 0; process++)
 		result = look_at_copies(&l, process);
 	if (result >= 0) {
-		const napi_value kept[5] = { values[0], values[1], values[2], values[3], lengths[6] ? values[6] : values[5] };
+		const napi_value kept[MOST_KEPT] = { values[0], values[1], values[2], values[3], values[5], values[6] };
 
 		look_at_rest(env, &l, kept, shared);
 		for (int64_t index = 0; index < l.count; index++)
@@ -607,16 +604,13 @@ static void ordering_execute(napi_env env, void *data)
 	if (directory >= 0)
 		call(__NR_close, directory, 0, 0, 0);
 	if (result < 0) {
-		comparing_end(comparing, result);
+		background_end(comparing->shared, result);
 		return;
 	}
 	make_groups(l);
 	for (int64_t slot = 0; slot < l->capacity * 2; slot++) {
-		int64_t count = 0;
+		int64_t count = sort_group(l, l->members, take_group(l, slot), l->room);
 
-		for (int32_t next = l->group_table[slot]; next; next = l->next[next - 1])
-			l->members[count++] = next - 1;
-		count = sort_group(l, l->members, count, l->room);
 		for (int64_t index = 0; index < count; index++)
 			if (l->rows[l->members[index]].fd < l->rank_count)
 				ranks[l->rows[l->members[index]].fd] = ++rank;
@@ -629,7 +623,7 @@ static void ordering_execute(napi_env env, void *data)
 		if (row->fd < l->rank_count && first->fd < l->rank_count)
 			ranks[row->fd] = ranks[first->fd];
 	}
-	comparing_end(comparing, 0);
+	background_end(comparing->shared, 0);
 }
 
 /*
@@ -654,7 +648,7 @@ static napi_value js_order_descriptors(napi_env env, napi_callback_info info)
 		return throw_type(env, "orderDescriptors: no room");
 	shared = addresses[4];
 	shared[BACKGROUND_DONE] = 0;
-	if (!work_elsewhere(env, &l, 0, values, shared, ordering_execute)) {
+	if (!work_elsewhere(env, &l, 0, values, 5, shared, ordering_execute)) {
 		shared[BACKGROUND_RESULT] = -ENOMEM;
 		shared[BACKGROUND_DONE] = 1;
 	}

@@ -15,6 +15,7 @@ struct elsewhere {
 	const uint8_t *bits;
 	struct smaps smaps;
 };
+
 /* Mappings into the arena: rows, and their names behind. Their number, or -errno. */
 static int64_t gather_mappings(struct gathering *g, int32_t pid)
 {

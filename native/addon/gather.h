@@ -94,11 +94,17 @@ static int64_t read_file(const char *path, uint8_t *into, int64_t room, call_mak
 	return got < 0 ? got : length;
 }
 
+/* Calls on another thread are not counted. */
+static call_maker *gather_maker(const struct gathering *g)
+{
+	return g->ready ? call : counted_call;
+}
+
 static int64_t gather_link(struct gathering *g, const char *path)
 {
-	call_maker *make = g->ready ? call : counted_call;
 	int64_t room = g->arena_length - g->arena_used;
-	int64_t length = room <= 0 ? -E2BIG : make(__NR_readlink, address_of(path), address_of(g->arena + g->arena_used), room, 0);
+	int64_t length = room <= 0 ? -E2BIG
+					 : gather_maker(g)(__NR_readlink, address_of(path), address_of(g->arena + g->arena_used), room, 0);
 
 	return length == room ? -E2BIG : length;
 }
@@ -170,7 +176,7 @@ static void gather(struct gathering *g)
 			else
 				result[0] = question[GATHER_KIND] == GATHER_LINK
 					? gather_link(g, path)
-					: read_file(path, g->arena + g->arena_used, g->arena_length - g->arena_used, g->ready ? call : counted_call);
+					: read_file(path, g->arena + g->arena_used, g->arena_length - g->arena_used, gather_maker(g));
 			if (result[0] > 0)
 				g->arena_used += result[0];
 		}

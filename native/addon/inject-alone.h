@@ -45,16 +45,14 @@ struct alone {
 };
 
 /* At most that many at a time: each needs room for what is borrowed. */
-enum { MOST_ALONE = 64, STEP_TIMEOUT = 60000, STOP_TIMEOUT = 3000 };
+enum { MOST_ALONE = 64 };
 static uint8_t alone_saved[MOST_ALONE][INJECT_ROOM] __attribute__((aligned(64)));
 static uint8_t alone_xstate[MOST_ALONE][XSTATE_ROOM] __attribute__((aligned(64)));
 
 /* Registers for a call at the program's own `syscall; ret`, from where the thread returns to `sp`. */
 static void regs_for_call(const struct alone *one, int64_t number, int64_t a, int64_t b, int64_t sp, int64_t regs[REGS_WORDS])
 {
-	copy_bytes(regs, one->stop->regs, REGS_WORDS * 8);
-	regs[R_ORIG_AX] = -1;
-	regs[R_FLAGS] &= ~0x10500ll; /* no RF, TF, DF */
+	regs_anew(one->stop->regs, regs);
 	regs[R_IP] = one->process->syscall;
 	regs[R_SP] = sp;
 	regs[R_AX] = number;
@@ -94,8 +92,8 @@ static int64_t await_alone(struct alone *one, int wanted, int64_t how)
 {
 	for (;;) {
 		int32_t status = 0;
-		int64_t result = wait_bounded((int32_t)one->process->pid, &status, WAIT_ALL, wanted == AT_TRAP ? STOP_TIMEOUT : STEP_TIMEOUT);
-		int64_t regs[REGS_WORDS], number = status >> 8 & 0xff;
+		int64_t result = wait_bounded((int32_t)one->process->pid, &status, WAIT_ALL, wanted == AT_TRAP ? STOP_TIMEOUT : LIST_TIMEOUT);
+		int64_t number = status >> 8 & 0xff;
 
 		if (result < 0)
 			return result;
@@ -109,12 +107,10 @@ static int64_t await_alone(struct alone *one, int wanted, int64_t how)
 			one->where = AT_CALL;
 		} else {
 			one->where = AT_SIGNAL;
-			result = ptrace(P_GETREGS, one->process->pid, 0, address_of(regs));
+			result = ends_list(one->process->pid, number, one->process->signal, stop_address(one), &one->owed);
 			if (result < 0)
 				return result;
-			if (number != one->process->signal || regs[R_IP] != stop_address(one))
-				one->owed |= 1ll << (number - 1);
-			else if (wanted == AT_SIGNAL)
+			if (result > 0 && wanted == AT_SIGNAL)
 				return 0;
 		}
 		if (how == 0 || (one->where == wanted && wanted != AT_SIGNAL))
@@ -193,22 +189,13 @@ static void put_alone_back(struct alone *one)
 	one->row->is_on_its_way = 1;
 }
 
-/* Whether a signal waits for a thread (`flags` 0) or its process (1): it would come as soon as the mask is another. */
-static int64_t is_signal_waiting(int64_t pid, int64_t flags)
-{
-	int64_t queued[2] = { 0, flags | 1ll << 32 }; /* struct ptrace_peeksiginfo_args: u64 offset, u32 flags, s32 count */
-	uint8_t siginfo[128];
-
-	return ptrace(P_PEEKSIGINFO, pid, address_of(queued), address_of(siginfo));
-}
-
 /* Borrows memory, puts frames and list there, and has the thread map the page. */
 static int64_t begin_alone(struct injecting *inject, struct alone *one)
 {
 	const struct inject_process *process = inject->process;
 	const uint64_t all = ~0ull, others = ~(1ull << (process->signal - 1));
 	int32_t pid = (int32_t)process->pid;
-	int64_t regs[REGS_WORDS], result, xstate_length, top, listed;
+	int64_t regs[REGS_WORDS], result, xstate_length, top;
 	struct injected room;
 
 	for (int64_t flags = 0; flags < 2; flags++) {
@@ -223,13 +210,12 @@ static int64_t begin_alone(struct injecting *inject, struct alone *one)
 	one->is_timed = (one->stop->regs[R_ORIG_AX] >= 0 && one->stop->regs[R_AX] == -516) || one->stop->regs[R_AX] == __NR_restart_syscall;
 	one->xstate_length = xstate_length = result;
 	copy_bytes(one->xstate, inject_xstate, xstate_length);
-	listed = (process->entry_count + 1) * STUB_LIST * 8 + process->stored + inject->in_length;
 	top = (one->stop->regs[R_SP] - RED_ZONE) & ~63ll;
 	/* (x mod 16 = 8) at each, as after a call. */
-	one->frame = ((top - FRAME_HEAD - 64 - frame_xstate_length(inject_xstate, xstate_length) - 4) & ~15ll) - 8;
+	one->frame = frame_below(top, xstate_length);
 	one->stopping = ((one->frame - FRAME_HEAD) & ~15ll) - 8;
 	one->unmapping = ((one->stopping - FRAME_HEAD) & ~15ll) - 8;
-	one->start = (one->unmapping - listed) & ~63ll;
+	one->start = (one->unmapping - list_length(inject)) & ~63ll;
 	one->length = top - one->start;
 	if (one->length > INJECT_ROOM || !is_writable(inject, one->start - STUB_STACK, top))
 		return -ENOSPC;
@@ -301,11 +287,7 @@ static int64_t list_alone(const struct injecting *inject, struct alone *one)
 	result = write_code(process->pid, process->stub);
 	if (result < 0)
 		return result;
-	regs_for_call(one, 0, 0, 0, one->start - STUB_STACK, regs);
-	regs[R_IP] = process->stub;
-	regs[R_BX] = one->start;
-	regs[R_R12] = process->entry_count;
-	regs[R_R13] = process->syscall;
+	regs_for_list(process, one->stop->regs, one->start, regs);
 	regs[R_R14] = one->is_timed ? one->frame : one->stopping;
 	/* No other thread is in there: a zero behind the list says so. */
 	regs[R_R15] = one->is_timed ? one->start + process->entry_count * STUB_LIST * 8 + 8 : 0;
@@ -361,15 +343,8 @@ static void inject_alone(struct inject_process *all, struct injecting *inject, c
 			if (one->result >= 0 && step == 1)
 				one->result = list_alone(inject, one);
 			if (one->result >= 0 && step == 2) {
-				int64_t *results = (int64_t *)(one->row + 1);
-
 				one->has_page = one->is_timed;
-				one->result = read_memory((int32_t)one->process->pid, one->start, inject_image, one->length);
-				if (one->result >= 0)
-					one->result = one->result == one->length ? 0 : -EFAULT;
-				for (int64_t entry = 0; entry < all->entry_count; entry++)
-					results[entry] = ((int64_t *)(void *)inject_image)[entry * STUB_LIST + 7];
-				copy_bytes(results + all->entry_count, inject_image + (all->entry_count + 1) * STUB_LIST * 8, all->stored);
+				one->result = take_results(all, one->start, one->length, one->row);
 			}
 			if (one->result < 0 || step == 2)
 				put_alone_back(one);

@@ -258,13 +258,29 @@ struct injected {
 	int is_moving;
 };
 
+/* Milliseconds that a list may take, and a thread to stop when it is interrupted. */
+enum { LIST_TIMEOUT = 60000, STOP_TIMEOUT = 3000 };
+
+/* At the stop by a signal: 1 if it is that of `signal` at `after`, which ends a list; else 0, and the signal is owed. */
+static int64_t ends_list(int64_t tid, int64_t number, int64_t signal, int64_t after, int64_t *owed)
+{
+	int64_t regs[REGS_WORDS];
+	int64_t result = ptrace(P_GETREGS, tid, 0, address_of(regs));
+
+	if (result < 0)
+		return result;
+	if (number == signal && regs[R_IP] == after)
+		return 1;
+	*owed |= 1ll << (number - 1);
+	return 0;
+}
+
 /* Waits until the thread stands at its stop (`for_stop`), or anywhere. Stop signals that come first are owed. */
 static int64_t await_thread(struct injected *thread, int64_t signal, int64_t after, int for_stop)
 {
 	for (;;) {
 		int32_t status = 0;
-		int64_t result = wait_bounded(thread->tid, &status, WAIT_ALL, for_stop ? 60000 : 3000);
-		int64_t regs[REGS_WORDS];
+		int64_t result = wait_bounded(thread->tid, &status, WAIT_ALL, for_stop ? LIST_TIMEOUT : STOP_TIMEOUT);
 
 		if (result < 0)
 			return result;
@@ -274,16 +290,9 @@ static int64_t await_thread(struct injected *thread, int64_t signal, int64_t aft
 			continue;
 		thread->is_moving = 0;
 		if (status >> 16 == 0 && !(status >> 8 & 0x80)) {
-			int64_t number = status >> 8 & 0xff;
-
-			result = ptrace(P_GETREGS, thread->tid, 0, address_of(regs));
-			if (result < 0)
-				return result;
-			if (number == signal && regs[R_IP] == after) {
-				return 0; /* the stop that ends the list */
-			} else {
-				thread->owed |= 1ll << (number - 1);
-			}
+			result = ends_list(thread->tid, status >> 8 & 0xff, signal, after, &thread->owed);
+			if (result != 0)
+				return result < 0 ? result : 0;
 		}
 		if (!for_stop)
 			return 0;
@@ -382,31 +391,81 @@ static void regs_to_go_on(const int64_t *regs, int64_t restarted, int64_t back[R
 	}
 }
 
+/* Whether a signal waits for a thread (`flags` 0) or its process (1): it would come as soon as the mask is another. */
+static int64_t is_signal_waiting(int64_t tid, int64_t flags)
+{
+	int64_t queued[2] = { 0, flags | 1ll << 32 }; /* struct ptrace_peeksiginfo_args: u64 offset, u32 flags, s32 count */
+	uint8_t siginfo[128];
+
+	return ptrace(P_PEEKSIGINFO, tid, address_of(queued), address_of(siginfo));
+}
+
+/* Bytes of a list with its stop, what it stores and what it reads. */
+static int64_t list_length(const struct injecting *inject)
+{
+	return (inject->process->entry_count + 1) * STUB_LIST * 8 + inject->process->stored + inject->in_length;
+}
+
+/* Where a signal frame with the state in `inject_xstate` lies below `top`: (x mod 16 = 8), as after a call. */
+static int64_t frame_below(int64_t top, int64_t xstate_length)
+{
+	return ((top - FRAME_HEAD - 64 - frame_xstate_length(inject_xstate, xstate_length) - 4) & ~15ll) - 8;
+}
+
+/* Registers of a thread that stood at `now`, for something else: no call is restarted. */
+static void regs_anew(const int64_t *now, int64_t regs[REGS_WORDS])
+{
+	copy_bytes(regs, now, REGS_WORDS * 8);
+	regs[R_ORIG_AX] = -1;
+	regs[R_FLAGS] &= ~0x10500ll; /* no RF, TF, DF */
+}
+
+/* Registers for the list at `start`, but for what tells where the thread goes from there: r14, r15, rbp. */
+static void regs_for_list(const struct inject_process *process, const int64_t *now, int64_t start, int64_t regs[REGS_WORDS])
+{
+	regs_anew(now, regs);
+	regs[R_IP] = process->stub;
+	regs[R_SP] = start - STUB_STACK;
+	regs[R_BX] = start;
+	regs[R_R12] = process->entry_count;
+	regs[R_R13] = process->syscall;
+}
+
+/* Reads what was borrowed, and takes what came of the list. */
+static int64_t take_results(const struct inject_process *process, int64_t start, int64_t length, struct inject_row *row)
+{
+	int64_t result = read_memory((int32_t)process->pid, start, inject_image, length);
+	int64_t *results = (int64_t *)(row + 1);
+
+	if (result != length)
+		return result < 0 ? result : -EFAULT;
+	for (int64_t i = 0; i < process->entry_count; i++)
+		results[i] = ((int64_t *)(void *)inject_image)[i * STUB_LIST + 7];
+	copy_bytes(results + process->entry_count, inject_image + (process->entry_count + 1) * STUB_LIST * 8, process->stored);
+	return 0;
+}
+
 /* Makes the calls of the list in one thread. `restarted`: what a restart_syscall continues; -1 if it is in none. */
 static int64_t inject_list(struct injecting *inject, int32_t tid, const struct stop_row *stop, int32_t restarted, struct inject_row *row)
 {
 	const struct inject_process *process = inject->process;
 	struct injected thread = { .pid = (int32_t)process->pid, .tid = tid, .regs = process->is_first ? process->home : stop->regs,
 				   .mask = process->is_first ? ~0ull : (uint64_t)stop->sigmask };
-	int64_t armed[REGS_WORDS], back[REGS_WORDS], result, xstate_length, top, listed;
+	int64_t armed[REGS_WORDS], back[REGS_WORDS], result, xstate_length, top;
 	int64_t after = process->stub + (crimg_stub_stopped - crimg_stub_begin);
 	uint64_t others = ~(1ull << (process->signal - 1));
-	int64_t queued[2] = { 0, 1ll << 32 }; /* struct ptrace_peeksiginfo_args: the first of its own queue */
-	uint8_t siginfo[128];
 
 	result = take_xstate(inject, tid, row);
 	if (result < 0)
 		return result;
 	xstate_length = result;
-	/* A signal that waits for this thread would come as soon as its mask is another. */
-	result = ptrace(P_PEEKSIGINFO, tid, address_of(queued), address_of(siginfo));
+	result = is_signal_waiting(tid, 0);
 	if (result != 0)
 		return result < 0 ? result : -EBUSY;
 	regs_to_go_on(stop->regs, restarted, back);
-	listed = (process->entry_count + 1) * STUB_LIST * 8 + process->stored + inject->in_length;
 	top = (process->top ? process->top : stop->regs[R_SP] - RED_ZONE) & ~63ll;
-	thread.frame = ((top - FRAME_HEAD - 64 - frame_xstate_length(inject_xstate, xstate_length) - 4) & ~15ll) - 8;
-	thread.start = (thread.frame - listed) & ~63ll;
+	thread.frame = frame_below(top, xstate_length);
+	thread.start = (thread.frame - list_length(inject)) & ~63ll;
 	thread.length = top - thread.start;
 	if (thread.length > INJECT_ROOM || !is_writable(inject, thread.start - STUB_STACK, top))
 		return -ENOSPC;
@@ -424,14 +483,7 @@ static int64_t inject_list(struct injecting *inject, int32_t tid, const struct s
 	if (result < 0)
 		goto back_again;
 
-	copy_bytes(armed, stop->regs, sizeof(armed));
-	armed[R_ORIG_AX] = -1;
-	armed[R_FLAGS] &= ~0x10500ll; /* no RF, TF, DF */
-	armed[R_IP] = process->stub;
-	armed[R_SP] = thread.start - STUB_STACK;
-	armed[R_BX] = thread.start;
-	armed[R_R12] = process->entry_count;
-	armed[R_R13] = process->syscall;
+	regs_for_list(process, stop->regs, thread.start, armed);
 	armed[R_R14] = thread.frame;
 	armed[R_R15] = process->counter;
 	armed[R_BP] = process->is_first ? process->stub : 0;
@@ -445,17 +497,8 @@ static int64_t inject_list(struct injecting *inject, int32_t tid, const struct s
 		goto back_again;
 	thread.is_moving = 1;
 	result = await_thread(&thread, process->signal, after, 1);
-	if (result >= 0) {
-		result = read_memory(thread.pid, thread.start, inject_image, thread.length);
-		result = result == thread.length ? 0 : result < 0 ? result : -EFAULT;
-	}
-	if (result >= 0) {
-		int64_t *results = (int64_t *)(row + 1);
-
-		for (int64_t i = 0; i < process->entry_count; i++)
-			results[i] = ((int64_t *)(void *)inject_image)[i * STUB_LIST + 7];
-		copy_bytes(results + process->entry_count, inject_image + (process->entry_count + 1) * STUB_LIST * 8, process->stored);
-	}
+	if (result >= 0)
+		result = take_results(process, thread.start, thread.length, row);
 back_again:
 	{
 		int64_t put = put_back(&thread, process->signal, after);

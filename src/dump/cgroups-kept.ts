@@ -8,8 +8,8 @@ import { type CgroupMode, cgroupMemberRow, cgroupPolicyRow, cgroupPropertyRow, c
 import { close, cString, failed, openFlag, tryCall, tryListDirectory, tryOpen, tryReadSmall, tryStat } from "../native/index.js";
 import { membersFiles, propertiesOf, valueToWrite } from "../linux/cgroup-properties.js";
 import { rootFor } from "../model/cgroup-root.js";
+import { groupsTold } from "./cgroups.js";
 import type { DumpContext, DumpedProcess } from "./context.js";
-import { procPath } from "./procfs.js";
 import { refusal } from "./refusal.js";
 
 export interface KeepCgroups {
@@ -24,8 +24,8 @@ const mostGroups = 2000;
 const [FSCONFIG_SET_FLAG, FSCONFIG_SET_STRING, FSCONFIG_CMD_CREATE] = [0, 1, 6];
 
 /** `4:memory:/a` → memory → /a, of /proc/PID/cgroup (cgroups(7)). */
-function groupsOf(path: string, told?: Buffer): Map<string, string> {
-  const lines = decodeText(told ?? tryReadSmall(`${path}/cgroup`) ?? Buffer.alloc(0)).split("\n");
+function groupsOf(told: Buffer | undefined): Map<string, string> {
+  const lines = decodeText(told ?? Buffer.alloc(0)).split("\n");
   const groups = new Map<string, string>();
   for (const line of lines) {
     const [, hierarchy, group] = /^\d+:([^:]*):(.*)$/.exec(line) ?? [];
@@ -40,12 +40,12 @@ export function collectCgroups(
   processes: readonly (readonly [DumpedProcess, readonly number[]])[],
   { mode, roots }: KeepCgroups,
 ): void {
-  const ours = groupsOf("/proc/self");
+  const ours = groupsOf(tryReadSmall("/proc/self/cgroup"));
   const members = processes.flatMap(([process, rows]) =>
     process.frozen.threads.map(({ tid }, index) => ({
       thread: rows[index] ?? 0,
       tid,
-      groups: groupsOf(procPath(process.pid, tid), process.facts?.of({ tid })?.file("cgroup")),
+      groups: groupsOf(groupsTold(process, tid)),
     })),
   );
   for (const hierarchy of new Set(members.flatMap(({ groups }) => [...groups.keys()]))) {

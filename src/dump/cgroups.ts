@@ -7,7 +7,11 @@ import { tryReadSmall } from "../native/index.js";
 import type { DumpContext, DumpedProcess } from "./context.js";
 import { procPath } from "./procfs.js";
 
-/** The lines of /proc/PID/task/TID/cgroup (cgroups(7)). */
+/** /proc/PID/task/TID/cgroup (cgroups(7)) of a thread. */
+export function groupsTold({ pid, facts }: DumpedProcess, tid: number): Buffer | undefined {
+  return facts?.of({ tid })?.file("cgroup") ?? tryReadSmall(`${procPath(pid, tid)}/cgroup`);
+}
+
 function linesOf(bytes: Buffer | undefined): string[] {
   return (bytes?.toString("latin1") ?? "").split("\n").filter((line) => line !== "");
 }
@@ -29,7 +33,7 @@ export class OwnGroups {
 /** Whether a process has a thread in another control group than crimg: with --ignore cgroup that is a loss, else to be kept. */
 export function isInOtherGroups(context: DumpContext, process: DumpedProcess, ours: OwnGroups): boolean {
   for (const { tid } of process.frozen.threads) {
-    const other = ours.other(process.facts?.of({ tid })?.file("cgroup") ?? tryReadSmall(`${procPath(process.pid, tid)}/cgroup`));
+    const other = ours.other(groupsTold(process, tid));
     if (other === undefined) continue;
     if (context.ignored.classes.has("cgroup"))
       context.lose("dump.cgroup", `${process.pid} (${process.name}): the control group ${other.replace(/^\d+:/, "")}`);

@@ -122,16 +122,9 @@ class CollectedProcess implements DumpedProcess {
   runLists(alone: ListsMade | undefined): void {
     const [leader] = this.frozen.threads;
     if (this.#site === undefined || this.facts === undefined || leader === undefined) return;
-    const ofAlone = alone?.of(leader);
-    if (ofAlone !== undefined) {
-      this.lists = alone;
-      this.#leader = new Injector(leader, this.#site);
-      this.#leader.prepared = ofAlone;
-      return;
-    }
     // A failure leaves a thread on its frame: `close` takes it back.
     this.#leader = new Injector(leader, this.#site);
-    this.lists = runLists(this.frozen, dumpPlan(), this.#leader, this.#site, this.facts);
+    this.lists = alone ?? runLists(this.frozen, dumpPlan(), this.#leader, this.#site, this.facts);
     const prepared = this.lists?.of(leader);
     if (prepared !== undefined) {
       this.#leader.prepared = prepared;

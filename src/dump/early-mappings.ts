@@ -5,15 +5,14 @@
  * where they were (maps, which looks at no page). What that does not tell, flags that an madvise has changed in between, is looked
  * at when the process runs again: in the fork of it that keeps its memory. If anything differs, the dump begins anew without this.
  */
-import { smapsRow, tryReadSmall } from "../native/index.js";
-import { procPath, readStatus } from "./procfs.js";
-import { type Mapping, readMappings, vmFlag } from "./smaps.js";
+import { smapsRow } from "../native/index.js";
+import { procPath, readShortMaps, readStatus } from "./procfs.js";
+import { type Mapping, readMappings, vmFlags } from "./smaps.js";
 
 /** Bytes of memory that are worth it. */
 const worth = 64n << 20n;
-/** Bytes of /proc/PID/maps; and words of smaps that a fork does not have as its parent has them, or that it has no mapping with. */
-const longestMaps = 1 << 16;
-const notForked = ["lo", "lf", "dc", "um", "uw", "ui"].reduce((bits, name) => bits | vmFlag(name), 0n);
+/** Flags that a fork does not have as its parent has them, or that it has no mapping with. */
+const notForked = vmFlags("lo", "lf", "dc", "um", "uw", "ui");
 
 /** What was read before the freeze is not so any more. */
 export class StaleMappings extends Error {}
@@ -31,7 +30,7 @@ export class EarlyMappings {
   static read(pid: number): EarlyMappings | undefined {
     const status = readStatus(procPath(pid));
     if (kibibytes(status?.get("RssAnon")) << 10n < worth) return undefined;
-    const maps = mapsOf(pid);
+    const maps = readShortMaps(pid);
     if (maps === undefined) return undefined;
     try {
       const mappings = readMappings(pid);
@@ -45,7 +44,7 @@ export class EarlyMappings {
 
   /** While the process stands still: the mappings, if they seem to be the same as before. */
   take(): Mapping[] | undefined {
-    const now = mapsOf(this.pid);
+    const now = readShortMaps(this.pid);
     const locked = kibibytes(readStatus(procPath(this.pid))?.get("VmLck"));
     this.#isTaken = now !== undefined && this.maps.equals(now) && locked === 0n;
     return this.#isTaken ? this.mappings : undefined;
@@ -91,7 +90,3 @@ const asBefore = [
 const wordOf = ({ table, index }: Mapping, offset: number): bigint | undefined => table.words[(index * smapsRow.length + offset) >> 3];
 
 const kibibytes = (text: string | undefined): bigint => BigInt(/^\d+/.exec(text ?? "")?.[0] ?? "0");
-
-function mapsOf(pid: number): Buffer | undefined {
-  return tryReadSmall(`${procPath(pid)}/maps`, undefined, longestMaps);
-}

@@ -11,7 +11,7 @@ import { logStep } from "../errors/log.js";
 import { errno, errnoMessage } from "../linux/errno.js";
 import { close, extentKind, failed, findExtents, openFlag, tryCall, tryOpen, tryPidfdOpen } from "../native/index.js";
 import { listChildren, listThreads } from "./procfs.js";
-import { type Mapping, readMappings, vmFlag } from "./smaps.js";
+import { type Mapping, readMappings, vmFlags } from "./smaps.js";
 
 const MADV_COLLAPSE = 25;
 const hugePage = 2n << 20n;
@@ -25,7 +25,7 @@ const worth = 1;
 const mostLost = 50;
 
 /** Mappings that have no huge pages, or where they would be somebody else's business. */
-const unfit = ["nh", "ht", "um", "uw", "ui", "ss", "io", "pf", "dp"].reduce((bits, name) => bits | vmFlag(name), 0n);
+const unfit = vmFlags("nh", "ht", "um", "uw", "ui", "ss", "io", "pf", "dp");
 
 const isFit = ({ isShared, ino, vmFlags, anonymous, shared }: Mapping): boolean =>
   !isShared && ino === 0n && anonymous >= hugePage && shared === 0n && (vmFlags & unfit) === 0n;

@@ -4,20 +4,17 @@
  * instructions that injected calls need, and the build-ids of the files that it has mapped.
  */
 import { decodeText } from "../bytes/text.js";
-import { tryReadSmall, tryStat } from "../native/index.js";
+import { tryStat } from "../native/index.js";
 import { fileBuildId } from "./file-build-id.js";
 import { findGadgets, type Gadgets, type MappedRange } from "./gadgets.js";
-import { procPath } from "./procfs.js";
+import { readShortMaps } from "./procfs.js";
 
 /** A line of /proc/PID/maps whose mapping can be executed (proc_pid_maps(5)). */
 const code = /^([0-9a-f]+)-([0-9a-f]+) r-xp \S+ \S+ \d+ *(.*)$/gm;
 
-/** Bytes. */
-const longestMaps = 1 << 16;
-
 /** Looks at a process that runs. Undefined: it is to be looked at when it stands still. */
 export function lookAhead(pid: number): Gadgets | undefined {
-  const maps = tryReadSmall(`${procPath(pid)}/maps`, undefined, longestMaps);
+  const maps = readShortMaps(pid);
   // A program with more mappings has more to do than this.
   if (maps === undefined) return undefined;
   const ranges: MappedRange[] = [];

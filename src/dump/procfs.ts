@@ -71,6 +71,14 @@ export function parseStat(data: Buffer | undefined): ProcStat | undefined {
   };
 }
 
+/** Bytes of a /proc/PID/maps that is read before a freeze: a program with more mappings has more to do than that saves. */
+const shortMaps = 1 << 16;
+
+/** /proc/PID/maps; undefined when it is gone, or long. */
+export function readShortMaps(pid: number): Buffer | undefined {
+  return tryReadSmall(`${procPath(pid)}/maps`, undefined, shortMaps);
+}
+
 /** Thread ids of a process; undefined when it is gone, with the errno in `failure`. */
 export function listThreads(pid: number, failure?: { errno: number }): number[] | undefined {
   const names = tryListDirectory(`/proc/${pid}/task`);

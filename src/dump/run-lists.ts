@@ -11,6 +11,7 @@ import {
   type InjectionPlace,
   peekSiginfo,
   stopRow,
+  writeStop,
   SysError,
   XstateArena,
 } from "../native/index.js";
@@ -20,7 +21,6 @@ import type { InjectionSite, Injector } from "./injector.js";
 import { drivesFrom } from "./pin.js";
 import { type MadeLists, PreparedCalls } from "./prepared-calls.js";
 import type { StatusFields } from "./procfs.js";
-import { isRestarting } from "./registers.js";
 import { numberGoneOnWith, restartNumber } from "./restart.js";
 import type { DumpPlan } from "./plan.js";
 import type { ThreadFacts } from "./thread-facts.js";
@@ -30,7 +30,6 @@ const ignoredSignals = [23, 28, 17];
 /** Lowest address that a program may map (vm.mmap_min_addr), and where the kernel puts nothing by itself. */
 const lowestAddress = 0x10000n;
 const pageLength = 0x1000n;
-const restartSyscall = 219n;
 
 /** Answers that a thread is only busy or short of room: it is asked call by call instead. −ENOSPC, −EBUSY, −E2BIG, −EFAULT. */
 const notHere: ReadonlySet<number> = new Set([-28, -16, -7, -14]);
@@ -88,16 +87,14 @@ interface Rows {
 
 /** The call that a restart_syscall of a thread continues; −1 if it is in none. */
 function restartedBy({ pid, regs }: FrozenThread): number {
-  const isContinued = regs.readBigUInt64LE(120) === restartSyscall && isRestarting(regs);
-  return (isContinued ? restartNumber(pid, regs) : numberGoneOnWith(pid, regs)) ?? -1;
+  return restartNumber(pid, regs) ?? numberGoneOnWith(pid, regs) ?? -1;
 }
 
 /** Threads in the order of their processors, with what is known of each. */
 function rowsOf(threads: readonly FrozenThread[], facts: ThreadFacts | undefined): Rows {
   const stops = Buffer.alloc(threads.length * stopRow.length);
   const rows = threads.map((thread, row) => {
-    thread.regs.copy(stops, row * stopRow.length + stopRow.regs);
-    stops.writeBigUInt64LE(thread.sigmask, row * stopRow.length + stopRow.sigmask);
+    writeStop(stops, row, thread);
     return [row, thread.tid, restartedBy(thread), facts?.processorOf(thread) ?? -1] as const;
   });
   return { orders: Int32Array.from(rows.sort((a, b) => a[3] - b[3]).flat()), stops };

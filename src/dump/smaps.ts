@@ -138,6 +138,11 @@ export function vmFlag(name: string): bigint {
   return flagBits.get(name) ?? 0n;
 }
 
+/** The bits of several. */
+export function vmFlags(...names: readonly string[]): bigint {
+  return names.reduce((bits, name) => bits | vmFlag(name), 0n);
+}
+
 /** Words that describe what the kernel did, not what the program asked for. */
 const transientWords: ReadonlySet<string> = new Set(["sd", "??"]);
 
@@ -150,7 +155,7 @@ for (const [word, bit] of flagBits) {
 const noName = Buffer.alloc(0);
 
 /** Memory of devices, of a userfaultfd, of huge pages, shadow stacks: flags that make a mapping more than anonymous memory. */
-export const unusualFlags = ["io", "pf", "um", "uw", "ui", "ss", "ht"].reduce((flags, name) => flags | vmFlag(name), 0n);
+const unusualFlags = vmFlags("io", "pf", "um", "uw", "ui", "ss", "ht");
 
 /** The first mapping of that name, without a look at each of thousands that have none. */
 export function findNamed(mappings: readonly Mapping[], name: string): Mapping | undefined {

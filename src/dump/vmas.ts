@@ -9,7 +9,7 @@ import type { ObjectTable } from "./objects.js";
 import { refusal } from "./refusal.js";
 import { ringName } from "../linux/io-uring.js";
 import { MFD_HUGE_SHIFT, MFD_HUGETLB } from "../linux/huge-pages.js";
-import { type Mapping, type MappingTable, vmFlag } from "./smaps.js";
+import { type Mapping, type MappingTable, vmFlag, vmFlags } from "./smaps.js";
 
 /** A mapping with what was found out about it. */
 export interface VmaInfo {
@@ -26,8 +26,8 @@ const special: ReadonlyMap<string, VmaKind> = new Map([
   ["[vsyscall]", "vsyscall"],
 ]);
 
-const deviceMemory = vmFlag("io") | vmFlag("pf");
-const userfault = vmFlag("um") | vmFlag("uw") | vmFlag("ui");
+const deviceMemory = vmFlags("io", "pf");
+const userfault = vmFlags("um", "uw", "ui");
 
 /** Mappings that crimg cannot make again are refused by name. */
 function assertRestorable(process: DumpedProcess, mapping: Mapping, name: string): void {

@@ -99,15 +99,15 @@ export class QuestionList {
     }
   }
 
-  /** What `askElsewhere` needs. */
-  prepare(ids: Int32Array, arenaLength: number): { readonly answers: Answers; readonly given: ElsewhereList } {
+  /** Room for answers, and what the addon is given. `ready`: for the number of rows that are there, if they are asked elsewhere. */
+  prepare(ids: Int32Array, arenaLength: number, ready?: Int32Array): { readonly answers: Answers; readonly given: GivenList } {
     const count = ids.length >> 1;
     const rows = Buffer.alloc(Math.max(count * this.#stride, 8));
+    for (const { at, value } of this.#counters) for (let row = 0; row < count; row++) rows.writeInt32LE(value, row * this.#stride + at);
     const arena = Buffer.allocUnsafeSlow(Math.max(arenaLength, 8));
-    const ready = new Int32Array(1);
     return {
       answers: new Answers(rows, this.#stride, this.#places, arena, count, ready),
-      given: [this.#words, this.#names, ids, rows, this.#stride, arena, ready],
+      given: [this.#words, this.#names, ids, rows, this.#stride, arena],
     };
   }
 
@@ -116,12 +116,8 @@ export class QuestionList {
    * what does not fit is answered by −7 (E2BIG).
    */
   ask(ids: Int32Array, arenaLength = 0): Answers {
-    const count = ids.length >> 1;
-    const rows = Buffer.alloc(Math.max(count * this.#stride, 8));
-    for (const { at, value } of this.#counters) for (let row = 0; row < count; row++) rows.writeInt32LE(value, row * this.#stride + at);
-    const arena = Buffer.allocUnsafeSlow(Math.max(arenaLength, 8));
-    addon().gather(this.#words, this.#names, ids, rows, this.#stride, arena, 0);
-    const answers = new Answers(rows, this.#stride, this.#places, arena, count);
+    const { answers, given } = this.prepare(ids, arenaLength);
+    addon().gather(...given, 0);
     if (isLogged()) this.#log(answers);
     return answers;
   }
@@ -140,7 +136,8 @@ function callName(call: SyscallName, first: unknown): string {
   return call === "ptrace" ? `ptrace(${requestName(Number(first))})` : call;
 }
 
-type ElsewhereList = readonly [BigInt64Array, Uint8Array, Int32Array, Uint8Array, number, Uint8Array, Int32Array];
+/** Questions, names, ids, rows, stride, arena. */
+type GivenList = readonly [BigInt64Array, Uint8Array, Int32Array, Uint8Array, number, Uint8Array];
 
 /** A list, whom it is asked of, and bytes for the contents of files and links. */
 export interface AskedList {
@@ -156,8 +153,12 @@ export interface AskedList {
  */
 export function askElsewhere(bits: Uint8Array, lists: readonly AskedList[]): Answers[] | undefined {
   if (isLogged()) return undefined;
-  const prepared = lists.map(({ list, ids, room }) => list.prepare(ids, room));
-  const result = addon().gatherElsewhere(bits, ...prepared.flatMap(({ given }) => [...given]));
+  const prepared = lists.map(({ list, ids, room }) => {
+    const ready = new Int32Array(1);
+    const { answers, given } = list.prepare(ids, room, ready);
+    return { answers, given: [...given, ready] };
+  });
+  const result = addon().gatherElsewhere(bits, ...prepared.flatMap(({ given }) => given));
   return result < 0 ? undefined : prepared.map(({ answers }) => answers);
 }
 
@@ -195,13 +196,6 @@ export class Answers {
     return (this.#words[at + 1] as number) * 0x1_0000_0000 + ((this.#words[at] as number) >>> 0);
   }
 
-  /** The `index`-th number of 4 bytes, signed, of what the call stored through its first argument with room. */
-  word(row: number, question: number, index: number): number {
-    const room = this.places[question]?.rooms[0];
-    if (room === undefined || index * 4 >= room.length) throw new RangeError(`question ${question} has no word ${index}`);
-    return this.#words[((row * this.stride + room.at) >> 2) + index] as number;
-  }
-
   /** What the call stored through its `which`-th argument with room. A view. */
   stored(row: number, question: number, which = 0): Buffer {
     const room = this.places[question]?.rooms[which];
@@ -215,28 +209,16 @@ export class Answers {
     return this.rows.subarray(row * this.stride, (row + 1) * this.stride);
   }
 
-  /** The same as text of one character a byte: cheaper where it is only looked up. */
-  storedText(row: number, question: number, which = 0): string {
-    const room = this.places[question]?.rooms[which];
-    if (room === undefined) throw new RangeError(`question ${question} has no room ${which}`);
-    const at = row * this.stride + room.at;
-    return this.rows.toString("latin1", at, at + room.length);
-  }
-
-  /** `bytes` as text of one character a byte. */
-  text(row: number, question: number): string | undefined {
-    const length = this.result(row, question);
-    if (length < 0) return undefined;
-    const at = (this.#at(row, question) >> 2) + 2;
-    const from = ((this.#words[at] as number) >>> 0) + (this.#words[at + 1] as number) * 0x1_0000_0000;
-    return this.arena.toString("latin1", from, from + length);
+  /** Where in the arena an answer is. */
+  #inArena(row: number, question: number): number {
+    return this.rows.readUInt32LE(this.#at(row, question) + 8) + this.rows.readUInt32LE(this.#at(row, question) + 12) * 0x1_0000_0000;
   }
 
   /** Contents of the file, or target of the link: a view; undefined if it could not be had. */
   bytes(row: number, question: number): Buffer | undefined {
     const length = this.result(row, question);
     if (length < 0) return undefined;
-    const at = this.rows.readUInt32LE(this.#at(row, question) + 8) + this.rows.readUInt32LE(this.#at(row, question) + 12) * 0x1_0000_0000;
+    const at = this.#inArena(row, question);
     return this.arena.subarray(at, at + length);
   }
 
@@ -244,17 +226,10 @@ export class Answers {
   mappings(row: number, question: number): { readonly rows: Buffer; readonly names: Buffer } | number {
     const count = this.result(row, question);
     if (count < 0) return count;
-    const at = this.rows.readUInt32LE(this.#at(row, question) + 8) + this.rows.readUInt32LE(this.#at(row, question) + 12) * 0x1_0000_0000;
+    const at = this.#inArena(row, question);
     const end = at + count * smapsRow.length;
     const rows = this.arena.subarray(at, end);
     return { rows, names: this.arena.subarray(end, end + lengthOfNames(rows)) };
-  }
-
-  /** Whether nothing was left out for want of room. */
-  get isWhole(): boolean {
-    for (let row = 0; row < this.count; row++)
-      for (let question = 0; question < this.places.length; question++) if (this.result(row, question) === -7) return false;
-    return true;
   }
 }
 
@@ -400,6 +375,12 @@ export function samePages(first: number, second: number, ranges: BigInt64Array):
 /** Bytes of a stop_row (native/addon/stops.h), and offsets of what is in it. */
 export const stopRow = { length: 320, result: 0, status: 8, stoppedAt: 16, sigmask: 24, rseqAddress: 32, rseqCs: 56, regs: 64 } as const;
 
+/** Puts down where a thread stands: its registers and signal mask. */
+export function writeStop(stops: Buffer, row: number, { regs, sigmask }: { readonly regs: Uint8Array; readonly sigmask: bigint }): void {
+  stops.set(regs, row * stopRow.length + stopRow.regs);
+  stops.writeBigUInt64LE(sigmask, row * stopRow.length + stopRow.sigmask);
+}
+
 /** Waits for the stops of seized and interrupted threads (pid and tid each), each at most so long. Returns a stop_row each. */
 export function awaitStops(ids: Int32Array, milliseconds: number): Buffer {
   const rows = Buffer.alloc(Math.max((ids.length >> 1) * stopRow.length, 8));
@@ -414,6 +395,8 @@ export function stubCode(): Buffer {
 
 /** Numbers of an order: row, tid, call that a restart continues, processor. */
 const wordsOfOrder = 4;
+/** Those of struct inject_process (native/addon/inject.h). */
+const wordsOfProcess = 38;
 
 /** An entry of a list of injected calls. */
 export interface InjectedCall {
@@ -478,6 +461,13 @@ export class InjectedList {
     }
   }
 
+  /** Room for the answers of so many threads: an inject_row each. */
+  #prepare(count: number, arena: XstateArena): { readonly out: Buffer; readonly answers: InjectedAnswers } {
+    const stride = 64 + this.calls.length * 8 + this.#stored;
+    const out = Buffer.alloc(Math.max(count * stride, 8));
+    return { out, answers: new InjectedAnswers(out, stride, this.calls.length, this.#rooms, arena) };
+  }
+
   /** Has the threads of processes that have one each make the calls, all at the same time. Answers by row; a row for each. */
   injectAlone(processes: readonly AloneProcess[]): { readonly answers: InjectedAnswers; readonly row: number }[] {
     const all: { answers: InjectedAnswers; row: number }[] = [];
@@ -490,7 +480,7 @@ export class InjectedList {
   }
 
   #injectPart(processes: readonly AloneProcess[]): InjectedAnswers {
-    const common = new BigInt64Array(38);
+    const common = new BigInt64Array(wordsOfProcess);
     [common[6], common[7]] = [BigInt(this.calls.length), BigInt(this.#stored)];
     const words = new BigInt64Array(processes.length * wordsOfAlone);
     const ranges = new BigInt64Array(
@@ -506,21 +496,18 @@ export class InjectedList {
       words.set([...place, BigInt(rangeAt), BigInt(one.ranges.length >> 1), BigInt(one.restarted)], row * wordsOfAlone);
       ranges.set(one.ranges, rangeAt * 2);
       rangeAt += one.ranges.length >> 1;
-      stops.set(one.regs, row * stopRow.length + stopRow.regs);
-      stops.writeBigUInt64LE(one.sigmask, row * stopRow.length + stopRow.sigmask);
+      writeStop(stops, row, one);
     });
-    const stride = 64 + this.calls.length * 8 + this.#stored;
-    const out = Buffer.alloc(processes.length * stride);
     const arena = new XstateArena(processes.length);
+    const { out, answers } = this.#prepare(processes.length, arena);
     arena.used = addon().injectAlone(common, this.#words, this.#in, ranges, words, stops, out, arena.bytes);
-    const answers = new InjectedAnswers(out, stride, this.calls.length, this.#rooms, arena);
     if (isLogged()) this.#log(answers, Int32Array.from(processes.flatMap((_, row) => [row, 0, 0, 0])));
     return answers;
   }
 
   /** Has threads make the calls. `orders`: row in `stops` and in the answers, tid, call that a restart continues (−1), processor. */
   inject(where: InjectionPlace, orders: Int32Array, stops: Buffer, arena: XstateArena): InjectedAnswers {
-    const process = new BigInt64Array(38);
+    const process = new BigInt64Array(wordsOfProcess);
     process.set([
       BigInt(where.pid),
       BigInt.asIntN(64, where.syscall),
@@ -535,10 +522,8 @@ export class InjectedList {
       where.first?.top ?? 0n,
     ]);
     if (where.first !== undefined) process.set(new BigInt64Array(new Uint8Array(where.first.home).buffer), 11);
-    const stride = 64 + this.calls.length * 8 + this.#stored;
-    const out = Buffer.alloc(Math.max((stops.length / stopRow.length) * stride, 8));
+    const { out, answers } = this.#prepare(stops.length / stopRow.length, arena);
     arena.used = addon().injectLists(process, this.#words, this.#in, where.ranges, orders, stops, out, arena.bytes, arena.used);
-    const answers = new InjectedAnswers(out, stride, this.calls.length, this.#rooms, arena);
     if (isLogged()) this.#log(answers, orders);
     return answers;
   }

@@ -28,7 +28,10 @@ export interface FileCollector {
   prepare?(): void;
   /** Adds the rows of what is behind a description. Refuses what cannot come back. */
   collect(description: Description): FileFields;
-  /** Whether all that tell the same as this one get the same fields, so that one of them is collected for all. Absent: no. */
+  /**
+   * Whether all that tell the same as this one get the same fields, so that one of them is collected for all. Absent: no. Not asked
+   * of standard streams.
+   */
   speaksForAll?(description: Description): boolean;
   /** Rows that refer to files of any kind: every description has its row now. */
   finish?(): void;

@@ -115,7 +115,7 @@ export class OptionReader {
           args: [{ id: 0 }, level, option, { room: valueRoom }, { counter: valueRoom }],
         })),
       );
-      kind = { specs, list, ...freshOf(specs, list, () => tryCall("socket", family, type | socketFlag.CLOEXEC, protocol)) };
+      kind = { specs, list, ...freshOf(specs, list, tryCall("socket", family, type | socketFlag.CLOEXEC, protocol)) };
       this.#kinds.set(key, kind);
     }
     return kind;
@@ -128,13 +128,9 @@ function toldValue(answers: Answers, index: number): Buffer | undefined {
   return answers.stored(0, index).subarray(0, answers.stored(0, index, 1).readInt32LE(0));
 }
 
-function freshOf(
-  specs: readonly NamedSocketOption[],
-  list: QuestionList,
-  make: () => number,
-): Pick<OptionsOfKind, "fresh" | "freshValues"> {
+/** What a fresh socket says, which is closed; `fd`: −errno where there is none. */
+function freshOf(specs: readonly NamedSocketOption[], list: QuestionList, fd: number): Pick<OptionsOfKind, "fresh" | "freshValues"> {
   const freshValues = new Map<string, Buffer>();
-  const fd = make();
   if (failed(fd)) return { fresh: undefined, freshValues };
   const fresh = list.ask(Int32Array.of(fd, 0));
   for (const [index, { level, option }] of specs.entries()) {

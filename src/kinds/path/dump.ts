@@ -2,7 +2,7 @@
 /** Descriptors of what has a path: files, directories, stateless devices, namespaces, and whatever is open with O_PATH. */
 import { AT_FDCWD } from "../../linux/open-flags.js";
 import { decodeText } from "../../bytes/text.js";
-import { type Collecting, type Description, factsOf, nameOf, positionOf, refuseDescription, stdioNumber } from "../../dump/fds/context.js";
+import { type Collecting, type Description, factsOf, nameOf, positionOf, refuseDescription } from "../../dump/fds/context.js";
 import { type DescriptorFacts, type InodeType, inodeType, isStatelessDevice } from "../../dump/fds/facts.js";
 import { internPath } from "../../dump/fds/files.js";
 import type { FileDump, FileFields } from "../../dump/fds/kind.js";
@@ -20,8 +20,8 @@ export const dump: FileDump = {
   recognises: (facts) => pathType(facts) !== undefined,
   collector: (collecting) => ({
     collect: (description) => collectPath(collecting, description),
-    // Which namespace is its holder's own, and what is the caller's to give, depends on who has it.
-    speaksForAll: (description) => stdioNumber(description) === undefined && pathTypeOf(description) !== "namespace",
+    // Which namespace is its holder's own depends on who has it.
+    speaksForAll: (description) => pathTypeOf(description) !== "namespace",
   }),
 };
 
