@@ -7,9 +7,9 @@ import test from "node:test";
 import { dumpPlan } from "../../src/dump/plan.js";
 import { PreparedCalls } from "../../src/dump/prepared-calls.js";
 import { parseStatus } from "../../src/dump/procfs.js";
-import { readMappings, vmFlag } from "../../src/dump/smaps.js";
+import { bitNumbers, readMappings, vmFlag } from "../../src/dump/smaps.js";
 import { listsOf, QuestionRecorder } from "../../src/dump/questions.js";
-import { errno, type InjectedAnswers, InjectedList, QuestionList, setFault } from "../../src/native/index.js";
+import { askElsewhere, callCount, errno, type InjectedAnswers, InjectedList, QuestionList, setFault } from "../../src/native/index.js";
 
 const { pid } = process;
 
@@ -51,6 +51,27 @@ test("tests may let any call of a list fail", () => {
     );
   } finally {
     setFault(0, 0);
+  }
+});
+
+test("what another thread asks is not counted, and is told what it needs", () => {
+  const list = new QuestionList([
+    { call: "getppid", args: [] },
+    { file: "/proc/\u0001/comm" },
+    { call: "socket", args: [1, 1, 0] },
+    { call: "getsockopt", args: [{ resultOf: 2 }, 1, 3, { room: 8 }, { counter: 8 }] },
+    { call: "close", args: [{ resultOf: 2 }] },
+  ]);
+  const before = callCount();
+  const [answers] = askElsewhere(bitNumbers, [{ list, ids: Int32Array.from([pid, pid, pid, pid]), room: 256 }]) ?? [];
+  answers?.awaitRow(1);
+  assert.equal(callCount() - before, 1, "its memory is taken on this thread");
+  for (const row of [0, 1]) {
+    assert.equal(answers?.result(row, 0), process.ppid);
+    assert.deepEqual(answers?.bytes(row, 1), readFileSync("/proc/self/comm"));
+    assert.equal(answers?.result(row, 3), 0);
+    assert.equal(answers?.stored(row, 3, 0).readInt32LE(0), 1, "SO_TYPE");
+    assert.equal(answers?.stored(row, 3, 1).readInt32LE(0), 4, "the length of an option");
   }
 });
 
