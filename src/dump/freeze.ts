@@ -197,15 +197,15 @@ export class FrozenTree {
   #seize(process: FrozenProcess, tids: readonly number[]): number[] {
     const answers = seizing.ask(idsOf(process, tids), tids.length * roomOfSyscall);
     const seized = tids.filter((tid, row) => {
-      const result = answers.result(row, 0);
-      if (failed(result)) {
-        assertGone(process, tid, result);
-        return false;
-      }
+      if (failed(answers.result(row, 0))) return false;
       this.#held.set(tid, { pid: process.pid, tid, regs: Buffer.alloc(0), sigmask: 0n, owedSignals: [], stoppedAt: 0n });
       return true;
     });
-    // All are held before anything can fail.
+    // All are held before anything can fail: what is not held would stay traced.
+    tids.forEach((tid, row) => {
+      const result = answers.result(row, 0);
+      if (failed(result)) assertGone(process, tid, result);
+    });
     tids.forEach((tid, row) => {
       if (!this.#held.has(tid)) return;
       const wait = noteWait(process.pid, tid, answers.bytes(row, 1));

@@ -103,6 +103,27 @@ function strip(rows: readonly object[]): object[] {
   return rows.map((row) => ({ ...row, atimeNs: 0n, mtimeNs: 0n, size: 0n }));
 }
 
+test("a thread that cannot be seized leaves none of the others traced", async (t) => {
+  const steady = await startSteady(t);
+  FrozenTree.freeze(steady.pid).release();
+  const before = outerState(steady.pid);
+  let refused = 0;
+  for (let nth = 1; nth <= 20 && refused < 3; nth++) {
+    setFault(nth, 5);
+    try {
+      FrozenTree.freeze(steady.pid).release();
+    } catch (error) {
+      assert.ok(error instanceof CrimgError, `call ${nth}: ${String(error)}`);
+      if (error.code === "dump.not-permitted") refused++;
+    } finally {
+      setFault(0, 0);
+    }
+    await steady.assertGoesOn(`after a failure of call ${nth}`);
+    assert.deepEqual(outerState(steady.pid), before, `after a failure of call ${nth}`);
+  }
+  assert.equal(refused, 3, "threads were refused");
+});
+
 test("any native call may fail: the target goes on, nothing of crimg stays in it", { timeout: 300_000 }, async (t) => {
   const steady = await startSteady(t);
   collectOnce(steady.pid, steady.directory);
