@@ -21,6 +21,20 @@ export function firstBytes(row: TcpConnectionRow): { readonly receive: number; r
   return { receive: (receiveEnd - row.receiveQueue.length) >>> 0, send: (sendEnd - row.sendQueue.length) >>> 0 };
 }
 
+/**
+ * A connection whose other end is in the tree, too: what that has received counts as acknowledged, and what was on its way has not
+ * been sent. Packets go on between the two while one is looked at after the other, so that the sender may not know of the
+ * last of them: resumed like that it would take the acknowledgements of its peer for forged (RFC 9293, 3.10.7.4), and wait for
+ * others. What it takes for sent, and nobody has received, it would send again only after seconds.
+ */
+export function asPeerHasIt(row: TcpConnectionRow, peer: TcpConnectionRow | undefined): TcpConnectionRow {
+  if (peer === undefined || hasSentFin(row.tcpState)) return row;
+  const received = (peer.receiveSeq - firstBytes(row).send) | 0;
+  if (received < 0 || received > row.sendQueue.length) return row;
+  const sendQueue = row.sendQueue.subarray(received);
+  return { ...row, sendQueue, numUnsent: sendQueue.length };
+}
+
 /** A connection as its packets have it: IPv4 for addresses that are mapped into IPv6. Undefined for what is no pair of addresses. */
 export function endsOf({ localAddress, peerAddress }: Pick<SocketRow, "localAddress" | "peerAddress">): Ends | undefined {
   const [source, target] = [endOf(localAddress), endOf(peerAddress)];

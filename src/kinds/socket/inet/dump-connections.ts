@@ -4,13 +4,13 @@
  *
  * The two ends of one are not looked at in one moment, and what is under way between them moves on although the programs stand
  * still. So all send queues are read before any receive queue: bytes that go over in between are in both, as if their
- * acknowledgement had been lost, and never in none.
+ * acknowledgement had been lost, and never in none. Then the sender is told of them.
  */
 import { networkLockRow, type SocketRow, type TcpConnectionRow, type TcpState } from "../../../gen/tables.js";
 import { errno, trySocketAddress } from "../../../native/index.js";
 import { type Collecting, type Description, refuseDescription } from "../../../dump/fds/context.js";
 import type { Ends } from "../../../linux/nftables.js";
-import { connectionKey, endsOf } from "../../../state/tcp.js";
+import { asPeerHasIt, connectionKey, endsOf } from "../../../state/tcp.js";
 import { printableAddress } from "./dump-address.js";
 import { targetOfConnecting } from "./dump-connecting.js";
 import { ConnectionHold } from "./dump-hold.js";
@@ -60,12 +60,13 @@ export function collectConnections(
     context.tables.networkLocks.push(networkLockRow({ lockMethod: "nftables", name }));
   }
   const halves = found.map((one) => sending(one.description, one.state));
-  return new Map(
+  const whole = new Map(
     found.map(({ description, peer }, index) => {
       hold.add(description.fd);
       return [Number(description.stat.ino), { row: receiving(description, halves[index] ?? {}), peer }];
     }),
   );
+  return new Map([...whole].map(([inode, { row, peer }]) => [inode, { row: asPeerHasIt(row, whole.get(peer ?? -1)?.row), peer }]));
 }
 
 function withPeers(connected: readonly Connected[]): Found[] {
