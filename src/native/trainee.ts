@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** A child of crimg's own to practise a dump on (native/addon/trainee.h). */
+/** A child of crimg's own: to practise a dump on, and to compare others with (native/addon/trainee.h). */
 import { addon } from "./addon.js";
 
 /** Starts it: a sleeping process with a mapped file, a pipe and /dev/null. Returns its pid, or −errno. */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The practice before a dump leaves nothing behind, whatever fails in it. */
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import test from "node:test";
 import { callCount, endTrainee, setFault, startTrainee } from "../../src/native/index.js";
@@ -32,7 +33,10 @@ test("the process that a dump is practised on has what it should, and ends", asy
   assert.doesNotMatch(childrenOfOurs(), new RegExp(`\\b${pid}\\b`));
 });
 
-test("practice leaves nothing, nor does a call that fails in it", { timeout: 120_000 }, async () => {
+test("practice leaves nothing, nor does a call that fails in it", { timeout: 120_000 }, async (t) => {
+  // Where there are sets of semaphores, a process of crimg's own is compared with those under dump.
+  const set = /\d+$/m.exec(execFileSync("ipcmk", ["-S", "1"], { encoding: "utf8" }))?.[0] ?? "";
+  t.after(() => execFileSync("ipcrm", ["-s", set]));
   // Of a fork no call is made to fail: one that cannot even be killed would be waited for.
   const what = { isDetached: true, mayFork: true };
   await practise(what);
@@ -42,7 +46,7 @@ test("practice leaves nothing, nor does a call that fails in it", { timeout: 120
   const calls = callCount() - first;
   assert.deepEqual(descriptors(), before);
   assert.ok(calls > 100, `only ${calls} calls`);
-  for (let nth = 1; nth <= calls / 2; nth += 3) {
+  for (let nth = 1; nth <= calls / 2; nth++) {
     setFault(nth, 5);
     await practise({ ...what, isDetached: false });
     setFault(0, 0);

@@ -5,10 +5,9 @@
  * wait (EAGAIN with IPC_NOWAIT), and then takes everything back, without a trace or a wakeup (perform_atomic_semop_slow
  * in the kernel's ipc/sem.c). So calls that always fail find the adjustment: by which amount it would overflow.
  */
-import { type ChildProcess, spawn } from "node:child_process";
 import { errno } from "../../linux/errno.js";
 import { IPC, largestSemaphore, SEM, type SemaphoreOperation, semaphoreOperations } from "../../linux/sysv-ipc.js";
-import { kcmpType, tryKcmp } from "../../native/index.js";
+import { endTrainee, kcmpType, startTrainee, tryKcmp } from "../../native/index.js";
 import type { DumpContext, DumpedProcess } from "../context.js";
 import type { Injector } from "../injector.js";
 
@@ -23,19 +22,16 @@ const perCall = 16;
 
 /** Which processes have a list of adjustments at all; every process with threads has one, though perhaps an empty one. */
 export class UndoLists {
-  #without: ChildProcess | undefined;
+  /** A process of crimg's own that has none; −errno where it could not be started: then every process is asked. */
+  #without: number | undefined;
 
   constructor(private readonly context: DumpContext) {}
 
   /** False if it surely has none. A process that has had no thread and made no such operation has no list. */
   mayHave({ pid, frozen }: DumpedProcess): boolean {
     if (frozen.isZombie) return false;
-    if (this.#without === undefined) {
-      this.#without = spawn("sleep", ["600"], { stdio: "ignore" });
-      // Without it, every process is asked.
-      this.#without.on("error", () => undefined);
-    }
-    return this.#without.pid === undefined || tryKcmp(pid, this.#without.pid, kcmpType.SYSVSEM) !== 0;
+    this.#without ??= startTrainee();
+    return this.#without < 0 || tryKcmp(pid, this.#without, kcmpType.SYSVSEM) !== 0;
   }
 
   /** Whether threads of a process have different lists, or another process has its list (clone(2) without or with CLONE_SYSVSEM). */
@@ -46,7 +42,8 @@ export class UndoLists {
   }
 
   close(): void {
-    this.#without?.kill("SIGKILL");
+    if (this.#without !== undefined && this.#without > 0) endTrainee(this.#without);
+    this.#without = undefined;
   }
 }
 
