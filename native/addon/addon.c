@@ -461,6 +461,20 @@ static napi_value js_summarize_smaps(napi_env env, napi_callback_info info)
 	return NULL;
 }
 
+/* areSameMappings(rows before, rows now): boolean. See smaps.h. */
+static napi_value js_are_same_mappings(napi_env env, napi_callback_info info)
+{
+	size_t count = 2, lengths[2];
+	napi_value values[2], value;
+	void *addresses[2];
+	int is_same;
+
+	if (napi_get_cb_info(env, info, &count, values, NULL, NULL) != napi_ok || count < 2 || !buffers(env, values, 2, addresses, lengths))
+		return throw_type(env, "areSameMappings(before, now)");
+	is_same = lengths[0] == lengths[1] && are_same_mappings(addresses[0], addresses[1], (int64_t)(lengths[0] / (SMAPS_WORDS * 8)));
+	return napi_get_boolean(env, is_same, &value) == napi_ok ? value : NULL;
+}
+
 /*
  * findExtents(pagemap descriptor, rows of smaps.h, a kind each, runs: BigInt64Array, guards: BigInt64Array, counts: Int32Array(2)):
  * the number of runs, or -errno. See extents.h. `counts` tells how many runs there are, and how many guards.
@@ -678,6 +692,7 @@ NAPI_MODULE_INIT()
 	export_function(env, exports, "orderDescriptors", js_order_descriptors);
 	export_function(env, exports, "readSmaps", js_read_smaps);
 	export_function(env, exports, "summarizeSmaps", js_summarize_smaps);
+	export_function(env, exports, "areSameMappings", js_are_same_mappings);
 	export_function(env, exports, "findExtents", js_find_extents);
 	export_function(env, exports, "awaitStops", js_await_stops);
 	export_function(env, exports, "stubCode", js_stub_code);

@@ -225,4 +225,22 @@ static void summarize_smaps(const int64_t *rows, int64_t count, int64_t unusual,
 	}
 }
 
+/*
+ * Whether mappings that were read before are the same now. Of one that was full, nothing more has been asked: it must be full still.
+ * All else that counts pages may differ.
+ */
+static int are_same_mappings(const int64_t *before, const int64_t *after, int64_t count)
+{
+	for (const int64_t *end = before + count * SMAPS_WORDS; before < end; before += SMAPS_WORDS, after += SMAPS_WORDS) {
+		int64_t size = before[SMAPS_END] - before[SMAPS_START];
+
+		for (int word = 0; word < SMAPS_WORDS; word++)
+			if (word != SMAPS_ANONYMOUS && word != SMAPS_SHARED && before[word] != after[word])
+				return 0;
+		if (before[SMAPS_ANONYMOUS] == size && after[SMAPS_ANONYMOUS] != size)
+			return 0;
+	}
+	return 1;
+}
+
 #endif

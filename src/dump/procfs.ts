@@ -74,9 +74,15 @@ export function parseStat(data: Buffer | undefined): ProcStat | undefined {
 /** Bytes of a /proc/PID/maps that is read before a freeze: a program with more mappings has more to do than that saves. */
 const shortMaps = 1 << 16;
 
-/** /proc/PID/maps; undefined when it is gone, or long. */
+/** /proc/PID/maps, whole; undefined when it is gone. */
+export function readMaps(pid: number): Buffer | undefined {
+  return tryReadSmall(`${procPath(pid)}/maps`);
+}
+
+/** The same; undefined when it is long, too. */
 export function readShortMaps(pid: number): Buffer | undefined {
-  return tryReadSmall(`${procPath(pid)}/maps`, undefined, shortMaps);
+  const maps = tryReadSmall(`${procPath(pid)}/maps`, undefined, shortMaps);
+  return maps === undefined || maps.length > shortMaps ? undefined : maps;
 }
 
 /** Thread ids of a process; undefined when it is gone, with the errno in `failure`. */

@@ -9,7 +9,7 @@ import type { FrozenProcess } from "./freeze.js";
 import { linkQuestions, roomOfLinks } from "./namespaces/links.js";
 import type { DumpPlan } from "./plan.js";
 import { parseStat, parseStatus, type ProcStat, type StatusFields } from "./procfs.js";
-import { bitNumbers, type MappingsRead } from "./smaps.js";
+import { bitNumbers, type Mapping, type MappingsRead, readMappings } from "./smaps.js";
 import { roomOfThread } from "./thread-facts.js";
 
 /** Bytes of mappings, `status` and `stat` of a process, usually; of the other files that are asked for. */
@@ -133,7 +133,9 @@ export class TreeFacts {
 }
 
 const questions = [{ file: "/proc/\u0001/status" }, { file: "/proc/\u0001/stat" }];
-const common = new QuestionList([...questions, { mappings: true }]);
+const mappingsQuestion = { mappings: true } as const;
+const common = new QuestionList([...questions, mappingsQuestion]);
+const mappingsAlone = new QuestionList([mappingsQuestion]);
 const withoutMappings = new QuestionList(questions);
 
 /** Begins to read numa_maps of some processes, which takes the kernel a while. `room`: bytes that all have together. */
@@ -144,5 +146,21 @@ export function beginNumaMaps(pids: readonly number[], room: number): ((index: n
   return (index) => {
     answers.awaitRow(index);
     return answers.bytes(index, 0);
+  };
+}
+
+/**
+ * Begins to read the mappings of a process, of which there are about as many as make up `length` bytes of maps; what it returns
+ * waits for them.
+ * @throws SysError then, if it cannot be looked into
+ */
+export function beginMappings(pid: number, length: number): () => Mapping[] {
+  // A line has some 50 bytes; a row 96, and the name.
+  const [answers] =
+    askElsewhere(bitNumbers, [{ list: mappingsAlone, ids: Int32Array.of(pid, pid), room: 4 * length + roomOfProcess }]) ?? [];
+  return () => {
+    answers?.awaitRow(0);
+    const read = answers?.mappings(0, 0);
+    return readMappings(pid, typeof read === "number" ? undefined : read);
   };
 }

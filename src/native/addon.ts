@@ -46,6 +46,7 @@ export interface Addon {
   ): number;
   orderDescriptors(pid: Int32Array, rows: Uint8Array, scratch: Int32Array, ranks: Int32Array, state: BigInt64Array): void;
   readSmaps(pid: number, bits: Uint8Array, rows: Uint8Array, names: Uint8Array): number;
+  areSameMappings(before: Uint8Array, now: Uint8Array): boolean;
   summarizeSmaps(rows: Uint8Array, summary: BigInt64Array, code: Int32Array, others: Int32Array, writable: BigInt64Array): void;
   findExtents(pagemap: number, rows: Uint8Array, kinds: Uint8Array, runs: BigInt64Array, guards: BigInt64Array, counts: Int32Array): number;
   awaitStops(ids: Int32Array, stops: Uint8Array, milliseconds: number): void;

@@ -323,6 +323,14 @@ export function summarizeSmaps(rows: Uint8Array, unusual: bigint): SmapsSummary 
   };
 }
 
+/**
+ * Whether mappings are what they were before, but for the numbers of their pages.
+ * @param before what `readSmaps` gave, and `now` likewise
+ */
+export function areSameMappings(before: Uint8Array, now: Uint8Array): boolean {
+  return addon().areSameMappings(before, now);
+}
+
 /** What a mapping is to `findExtents` (native/addon/extents.h). */
 export const extentKind = { none: 0, stored: 1, mayBeFull: 2, full: 3, noPlace: 4 } as const;
 

@@ -140,12 +140,14 @@ async function dumpOnce(options: DumpOptions, started: number, isFirst: boolean)
     devices = await takeDevices(pid, options, () => guard.check("dump"));
     dumpPlan();
     const order = prepareForDescriptors(pid);
+    let readEarly: (() => EarlyMappings | undefined) | undefined;
+    const readsEarly = isFirst && options.after === "leave-running" && options.fork !== false && devices === undefined;
     if (isFirst) {
       if (options.hugePages === true) makeHugePages(pid, { isTree: options.isTree, check: () => guard.check("dump") });
+      readEarly = readsEarly ? EarlyMappings.begin(pid) : undefined;
       await warmUp({ isDetached: options.after === "leave-running", mayFork: options.fork !== false });
     }
-    const readsEarly = isFirst && options.after === "leave-running" && options.fork !== false && devices === undefined;
-    const { frozenAt, tree, early, ...frozen } = await freeze(pid, ignored, { ...options, readsEarly, order }, () => guard.check("dump"));
+    const { frozenAt, tree, early, ...frozen } = await freeze(pid, ignored, { ...options, readEarly, order }, () => guard.check("dump"));
     let collection: Collection | undefined = frozen.collection;
     let context: DumpContext | undefined;
     let detached: DetachedCheckpoint | undefined;
@@ -168,10 +170,14 @@ async function dumpOnce(options: DumpOptions, started: number, isFirst: boolean)
       if (options.after === "leave-running" && devices === undefined && !isRehearsed && !options.bundle) {
         const folder = options.output === "-" ? tmpdir() : dirname(resolve(options.output));
         const watch = { onProgress: () => guard.check("dump") };
-        detached = await writing(options.output, detach(collection, { folder, mayFork: options.fork !== false, watch }));
+        const beforeEnd = (): void => early?.awaitLook();
+        detached = await writing(options.output, detach(collection, { folder, mayFork: options.fork !== false, watch, beforeEnd }));
       }
       const fork = detached?.forkOf(pid);
-      if (fork === undefined) early?.confirm(pid);
+      if (fork === undefined) {
+        early?.look(pid);
+        early?.confirm();
+      }
       if (detached !== undefined) {
         ({ checkpoint } = detached);
         collection.close();
@@ -182,7 +188,7 @@ async function dumpOnce(options: DumpOptions, started: number, isFirst: boolean)
         frozenMs = performance.now() - frozenAt;
         detached.settle();
         logStep(() => "the tree runs on");
-        if (fork !== undefined) early?.confirm(fork);
+        if (fork !== undefined) early?.look(fork);
       }
       // Standard output may be a pipe that nobody reads from: from here on a signal ends this process, which lets the tree go.
       if (options.output === "-") guard.close();
@@ -198,6 +204,7 @@ async function dumpOnce(options: DumpOptions, started: number, isFirst: boolean)
           onProgress,
         }),
       );
+      early?.confirm();
       await turn();
       guard.check("dump");
       const report = {
@@ -268,13 +275,13 @@ interface Frozen {
 async function freeze(
   pid: number,
   ignored: Ignored,
-  options: DumpOptions & DescriptorOptions & { readonly readsEarly: boolean },
+  options: DumpOptions & DescriptorOptions & { readonly readEarly: (() => EarlyMappings | undefined) | undefined },
   check: () => void,
 ): Promise<Frozen> {
   const [creator, gadgets] = [programVersion(), lookAhead(pid)];
   options.order?.settle();
-  for (;;) {
-    const early = options.readsEarly ? EarlyMappings.read(pid) : undefined;
+  for (let { readEarly } = options; ; readEarly &&= () => EarlyMappings.read(pid)) {
+    const early = readEarly?.();
     const frozenAt = performance.now();
     const tree = FrozenTree.freeze(pid, { noTree: !options.isTree });
     logStep(() => frozenText(tree));

@@ -30,6 +30,8 @@ export interface SnapshotOptions {
   /** False: nothing is forked. */
   readonly mayFork: boolean;
   readonly watch: CopyWatch;
+  /** Called before a fork ends, which others may be looking at. */
+  readonly beforeEnd?: () => void;
 }
 
 /** A checkpoint that does not need the tree any more. */
@@ -79,7 +81,10 @@ export async function detach({ context, checkpoint }: Collection, options: Snaps
         fork.pid,
         () => fork.overlay,
         false,
-        () => fork.kill(),
+        () => {
+          options.beforeEnd?.();
+          fork.kill();
+        },
       );
     }
     const copies = copied.length === 0 ? [] : await copy(checkpoint, copied, options, sources);

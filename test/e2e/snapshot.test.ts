@@ -149,14 +149,20 @@ test("mappings that were read before the freeze are as they are, or it is told",
 
   const early = EarlyMappings.read(pid);
   assert.ok(early);
+  const confirm = (): void => {
+    early.look(pid);
+    early.awaitLook();
+    early.confirm();
+  };
+  early.look(pid);
+  early.confirm();
   assert.ok(early.take());
-  early.confirm(pid);
+  confirm();
   for (const count of [1, 2]) {
     await step(count);
     assert.ok(early.take(), "what changed is not in maps");
-    assert.throws(() => early.confirm(pid), StaleMappings);
+    assert.throws(confirm, StaleMappings);
   }
   await step(3);
   assert.equal(early.take(), undefined);
-  early.confirm(pid);
 });
