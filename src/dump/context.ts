@@ -6,6 +6,7 @@ import type { PageSource } from "../model/page-source.js";
 import type { FrozenProcess, FrozenThread, FrozenTree } from "./freeze.js";
 import type { Injector, ThreadCalls } from "./injector.js";
 import { Blockers } from "./blockers.js";
+import type { Mapping } from "./smaps.js";
 import type { ListsMade } from "./run-lists.js";
 import type { ThreadFacts } from "./thread-facts.js";
 import type { FactsOfProcess } from "./tree-facts.js";
@@ -29,6 +30,8 @@ export interface DumpedProcess extends Questioned {
   /** Its name, for messages. */
   readonly name: string;
   readonly frozen: FrozenProcess;
+  /** Ascending; none of a zombie. */
+  readonly mappings: readonly Mapping[];
   /** Runs calls in the first thread; opened at the first call, closed by the dump. Not for zombies. */
   injector(): Injector;
   /** What /proc told of it. */

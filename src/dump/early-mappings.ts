@@ -2,14 +2,16 @@
 /**
  * The mappings of a process with much memory, or with many of them, read before it is frozen. Only smaps tells their flags, and
  * for that the kernel looks at every page, 14 ms for a GiB of small ones, and writes 700 bytes a mapping, 25 ms for ten thousand.
- * While the process stands still it is only asked whether its mappings are where they were (maps: a tenth of that). What that does
- * not tell, flags that an madvise has changed in between, is looked at when the process runs again: in the fork of it that keeps
- * its memory, by another thread while the image is written. If anything differs, the dump begins anew without this.
+ * Likewise numa_maps, which alone tells that mappings have memory policies. While the process stands still it is only asked
+ * whether its mappings are where they were (maps: a tenth of that). What that does not tell, flags and policies that an madvise or
+ * mbind has changed in between, is looked at when the process runs again: in the fork of it that keeps its memory, by another
+ * thread while the image is written. If anything differs, the dump begins anew without this.
  */
 import { areSameMappings } from "../native/index.js";
 import { procPath, readMaps, readStatus } from "./procfs.js";
-import { type Mapping, readMappings, vmFlags } from "./smaps.js";
-import { beginMappings } from "./tree-facts.js";
+import { type Mapping, vmFlags } from "./smaps.js";
+import { showsPolicy } from "./memory-policies.js";
+import { beginLookAtSpace, lookAtSpace, type SpaceLook } from "./tree-facts.js";
 
 /** Bytes of memory that are worth it: from about here on there is a fork to look at. */
 const worth = 4n << 20n;
@@ -23,18 +25,24 @@ export class StaleMappings extends Error {}
 
 export class EarlyMappings {
   #isTaken = false;
-  #awaited: (() => Mapping[]) | undefined;
+  #awaited: (() => SpaceLook) | undefined;
+  /** Where maps are read to while the process stands still: there already. */
+  readonly #room: Buffer;
 
   private constructor(
     readonly pid: number,
     readonly mappings: Mapping[],
     private readonly maps: Buffer,
-  ) {}
+    /** Whether no mapping, and not the first thread, has a memory policy. */
+    readonly haveNoPolicy: boolean,
+  ) {
+    this.#room = Buffer.alloc(maps.length + 1);
+  }
 
   /** Begins to read them; what it returns is to be called right before the freeze, once, and waits for them. */
   static begin(pid: number): () => EarlyMappings | undefined {
     const maps = readMaps(pid);
-    const read = maps === undefined || maps.length < manyMappings ? undefined : beginMappings(pid, maps.length);
+    const read = maps === undefined || maps.length < manyMappings ? undefined : beginLookAtSpace(pid, maps.length);
     return maps === undefined || read === undefined ? () => EarlyMappings.read(pid) : () => EarlyMappings.#of(pid, maps, read);
   }
 
@@ -43,15 +51,15 @@ export class EarlyMappings {
     const maps = readMaps(pid);
     if (maps === undefined) return undefined;
     const isWorth = maps.length >= manyMappings || kibibytes(readStatus(procPath(pid))?.get("RssAnon")) << 10n >= worth;
-    return isWorth ? EarlyMappings.#of(pid, maps, () => readMappings(pid)) : undefined;
+    return isWorth ? EarlyMappings.#of(pid, maps, () => lookAtSpace(pid)) : undefined;
   }
 
-  static #of(pid: number, maps: Buffer, read: () => Mapping[]): EarlyMappings | undefined {
+  static #of(pid: number, maps: Buffer, read: () => SpaceLook): EarlyMappings | undefined {
     try {
-      const mappings = read();
+      const { mappings, numaMaps } = read();
       const [first] = mappings;
       if (first === undefined || (first.table.summary.flags & notForked) !== 0n) return undefined;
-      return new EarlyMappings(pid, mappings, maps);
+      return new EarlyMappings(pid, mappings, maps, numaMaps === undefined || !showsPolicy(numaMaps));
     } catch {
       // It cannot be looked into, or has ended: the dump itself will say so.
       return undefined;
@@ -60,7 +68,7 @@ export class EarlyMappings {
 
   /** While the process stands still: the mappings, if they seem to be the same as before. */
   take(): Mapping[] | undefined {
-    const now = readMaps(this.pid);
+    const now = readMaps(this.pid, this.#room);
     const locked = kibibytes(readStatus(procPath(this.pid))?.get("VmLck"));
     this.#isTaken = now !== undefined && this.maps.equals(now) && locked === 0n;
     return this.#isTaken ? this.mappings : undefined;
@@ -71,21 +79,24 @@ export class EarlyMappings {
    * @param pid the process, while it stands still, or its fork, which must be there until `awaitLook` has returned
    */
   look(pid: number): void {
-    if (this.#isTaken) this.#awaited = beginMappings(pid, this.maps.length);
+    if (this.#isTaken) this.#awaited = beginLookAtSpace(pid, this.maps.length);
   }
 
   /** Waits until it has been looked. */
   awaitLook(): void {
-    const mappings = this.#awaited?.();
-    if (mappings !== undefined) this.#awaited = () => mappings;
+    const look = this.#awaited?.();
+    if (look !== undefined) this.#awaited = () => look;
   }
 
   /** @throws StaleMappings if they were not the same, SysError if it could not be looked */
   confirm(): void {
     if (this.#awaited === undefined) return;
-    const [before, now] = [this.mappings[0]?.table, this.#awaited()[0]?.table];
+    const { mappings, numaMaps } = this.#awaited();
+    const [before, now] = [this.mappings[0]?.table, mappings[0]?.table];
     const isSame = before !== undefined && now !== undefined && before.names.equals(now.names) && areSameMappings(before.rows, now.rows);
-    if (!isSame) throw new StaleMappings("its mappings have changed while it was being frozen");
+    // Policies that there were before have been asked for while it stood still.
+    const hasPolicy = this.haveNoPolicy && numaMaps !== undefined && showsPolicy(numaMaps);
+    if (!isSame || hasPolicy) throw new StaleMappings("its mappings have changed while it was being frozen");
   }
 }
 

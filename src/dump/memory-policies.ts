@@ -22,13 +22,20 @@ const longestLine = 192;
 /** What is being read of some processes. `get`: the text of one, once it is there. */
 export type PoliciesBegun = Map<DumpedProcess, () => Buffer | undefined>;
 
-/** Begins to read what `collectMemoryPolicies` wants. */
-export function beginMemoryPolicies(processes: readonly (DumpedProcess & { readonly mappings: readonly Mapping[] })[]): PoliciesBegun {
+/**
+ * Begins to read what `collectMemoryPolicies` wants.
+ * @param haveNone those whose mappings are known to have none
+ */
+export function beginMemoryPolicies(processes: readonly DumpedProcess[], haveNone: (process: DumpedProcess) => boolean): PoliciesBegun {
   const begun: PoliciesBegun = new Map();
   const room = ({ mappings }: { mappings: readonly Mapping[] }): number =>
     mappings.length * longestLine + 4 * (mappings[0]?.table.names.length ?? 0);
   const together = processes.filter((process) => {
     const { mappings } = process;
+    if (haveNone(process)) {
+      begun.set(process, () => noPolicies);
+      return false;
+    }
     if (mappings.length === 0 || areLarge(mappings)) return false;
     if (mappings.length < manyMappings) return true;
     const read = new BackgroundRead(numaMapsOf(process.pid), room(process));
@@ -43,6 +50,8 @@ export function beginMemoryPolicies(processes: readonly (DumpedProcess & { reado
     together.forEach((process, index) => begun.set(process, () => told(index) ?? tryReadSmall(numaMapsOf(process.pid))));
   return begun;
 }
+
+const noPolicies = Buffer.alloc(0);
 
 /** Whether asking about each mapping is quicker. */
 function areLarge(mappings: readonly Mapping[]): boolean {
@@ -74,6 +83,11 @@ export function collectMemoryPolicies(
     if (policy === undefined || policy.mode === 0) continue;
     context.tables.memoryPolicies.push(memoryPolicyRow({ mm, mode: policy.mode, start, end, nodes: policy.nodes }));
   }
+}
+
+/** Whether numa_maps shows a policy other than the default anywhere. */
+export function showsPolicy(numaMaps: Buffer): boolean {
+  return /^[0-9a-f]+ (?!default\b)\S/m.test(numaMaps.toString("latin1"));
 }
 
 /** Start addresses of the mappings that show a policy other than the default: `7f1200000000 interleave:0 …`. */

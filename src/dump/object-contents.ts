@@ -8,7 +8,7 @@ import { extentRow } from "../gen/tables.js";
 import { close, failed, openFlag, tryFstat, tryOpen } from "../native/index.js";
 import type { DumpContext, DumpedProcess } from "./context.js";
 import { scratchLength } from "./injector.js";
-import { mapFilesPath, type VmaInfo } from "./vmas.js";
+import { mapFilesPath, unusualVmas, type VmaInfo } from "./vmas.js";
 
 const page = 4096n;
 
@@ -27,7 +27,7 @@ interface Window extends MappedProcess {
 export function collectObjectContents(context: DumpContext, mapped: readonly MappedProcess[]): void {
   const windows = new Map<number, Window[]>();
   for (const entry of mapped) {
-    for (const vma of entry.vmas) {
+    for (const vma of unusualVmas(entry.vmas)) {
       if (vma.object === null || !context.objects.needsContents(vma.object)) continue;
       const list = windows.get(vma.object);
       if (list) list.push({ ...entry, vma });

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Readers of /proc/PID files. All of them say "gone" (undefined) rather than throw when the process has ended. */
-import { errno, QuestionList, tryListDirectory, tryReadSmall } from "../native/index.js";
+import { errno, QuestionList, tryListDirectory, tryReadInto, tryReadSmall } from "../native/index.js";
 
 /** /proc/PID or /proc/PID/task/TID. */
 export function procPath(pid: number, tid?: number): string {
@@ -72,11 +72,12 @@ export function parseStat(data: Buffer | undefined): ProcStat | undefined {
 }
 
 /** Bytes of a /proc/PID/maps that is read before a freeze: a program with more mappings has more to do than that saves. */
-const shortMaps = 1 << 16;
+const shortMaps = 1 << 20;
 
-/** /proc/PID/maps, whole; undefined when it is gone. */
-export function readMaps(pid: number): Buffer | undefined {
-  return tryReadSmall(`${procPath(pid)}/maps`);
+/** /proc/PID/maps, whole; undefined when it is gone, or has no room in `room`, if that is given. */
+export function readMaps(pid: number, room?: Buffer): Buffer | undefined {
+  const path = `${procPath(pid)}/maps`;
+  return room === undefined ? tryReadSmall(path) : tryReadInto(path, room);
 }
 
 /** The same; undefined when it is long, too. */

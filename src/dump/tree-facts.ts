@@ -4,11 +4,11 @@
  * waits only for what it wants next. For few of them, which are read before another thread has woken up, and where each call is
  * to be logged, it is read by this thread. What there was no room for is read by whoever wants it.
  */
-import { type Answers, askElsewhere, type AskedList, QuestionList } from "../native/index.js";
+import { type Answers, askElsewhere, type AskedList, errno, QuestionList, tryReadSmall } from "../native/index.js";
 import type { FrozenProcess } from "./freeze.js";
 import { linkQuestions, roomOfLinks } from "./namespaces/links.js";
 import type { DumpPlan } from "./plan.js";
-import { parseStat, parseStatus, type ProcStat, type StatusFields } from "./procfs.js";
+import { parseStat, parseStatus, procPath, type ProcStat, type StatusFields } from "./procfs.js";
 import { bitNumbers, type Mapping, type MappingsRead, readMappings } from "./smaps.js";
 import { roomOfThread } from "./thread-facts.js";
 
@@ -17,7 +17,8 @@ const [roomOfProcess, roomOfFiles] = [24 << 10, 3072];
 /** What the largest of them may have more: that of a hundred thousand mappings. Only what is written to takes memory. */
 const roomOfLargest = 8 << 20;
 const wanted = { status: 0, stat: 1, mappings: 2 } as const;
-const numaMaps = new QuestionList([{ file: "/proc/\u0001/numa_maps" }]);
+const numaMapsFile = "/proc/\u0001/numa_maps";
+const numaMaps = new QuestionList([{ file: numaMapsFile }]);
 
 /** Processes and threads from which on another thread reads. */
 const [manyProcesses, manyThreads] = [4, 32];
@@ -133,9 +134,8 @@ export class TreeFacts {
 }
 
 const questions = [{ file: "/proc/\u0001/status" }, { file: "/proc/\u0001/stat" }];
-const mappingsQuestion = { mappings: true } as const;
-const common = new QuestionList([...questions, mappingsQuestion]);
-const mappingsAlone = new QuestionList([mappingsQuestion]);
+const common = new QuestionList([...questions, { mappings: true }]);
+const space = new QuestionList([{ mappings: true }, { file: numaMapsFile }]);
 const withoutMappings = new QuestionList(questions);
 
 /** Begins to read numa_maps of some processes, which takes the kernel a while. `room`: bytes that all have together. */
@@ -149,18 +149,32 @@ export function beginNumaMaps(pids: readonly number[], room: number): ((index: n
   };
 }
 
+/** What a look at the address space of a process told. */
+export interface SpaceLook {
+  readonly mappings: Mapping[];
+  /** numa_maps; undefined without NUMA. */
+  readonly numaMaps: Buffer | undefined;
+}
+
+/** Looks at the address space of a process. @throws SysError if it cannot be looked into */
+export function lookAtSpace(pid: number): SpaceLook {
+  return { mappings: readMappings(pid), numaMaps: tryReadSmall(`${procPath(pid)}/numa_maps`) };
+}
+
 /**
- * Begins to read the mappings of a process, of which there are about as many as make up `length` bytes of maps; what it returns
- * waits for them.
- * @throws SysError then, if it cannot be looked into
+ * Begins to, by another thread.
+ * @param length bytes of its maps, about
+ * @returns waits for it. @throws SysError if it cannot be looked into
  */
-export function beginMappings(pid: number, length: number): () => Mapping[] {
-  // A line has some 50 bytes; a row 96, and the name.
-  const [answers] =
-    askElsewhere(bitNumbers, [{ list: mappingsAlone, ids: Int32Array.of(pid, pid), room: 4 * length + roomOfProcess }]) ?? [];
+export function beginLookAtSpace(pid: number, length: number): () => SpaceLook {
+  // A line of maps has some 50 bytes, one of numa_maps up to 190; a row of mappings has 96, and the name.
+  const [answers] = askElsewhere(bitNumbers, [{ list: space, ids: Int32Array.of(pid, pid), room: 8 * length + roomOfProcess }]) ?? [];
   return () => {
     answers?.awaitRow(0);
     const read = answers?.mappings(0, 0);
-    return readMappings(pid, typeof read === "number" ? undefined : read);
+    const numaMaps = answers?.result(0, 1) ?? 0;
+    // Without NUMA there is no such file; what else there was no room for is read here.
+    if (answers === undefined || typeof read === "number" || (numaMaps < 0 && numaMaps !== -errno.ENOENT)) return lookAtSpace(pid);
+    return { mappings: readMappings(pid, read), numaMaps: answers.bytes(0, 1) };
   };
 }

@@ -81,6 +81,21 @@ export function collectVmas(context: DumpContext, process: DumpedProcess, mm: nu
   }
 }
 
+/** Those that have a name, an inode or an unusual flag, found without a look at each of many thousands that have none. */
+export function* unusualVmas(vmas: readonly VmaInfo[]): Generator<VmaInfo> {
+  const { table } = vmas[0]?.mapping ?? {};
+  if (table === undefined) return;
+  // Refused ones are missing.
+  const missing = table.rows.length / smapsRow.length - vmas.length;
+  for (const index of table.summary.others) {
+    for (let at = Math.max(0, index - missing); at < vmas.length; at++) {
+      const vma = vmas[at] as VmaInfo;
+      if (vma.mapping.index === index) yield vma;
+      if (vma.mapping.index >= index) break;
+    }
+  }
+}
+
 function ordinaryRow(mm: number, { words, halves }: MappingTable, index: number): VmaRow {
   const at = index * smapsRow.length;
   const how = halves[(at + smapsRow.how) >> 2] as number;

@@ -71,6 +71,13 @@ export function tryReadSmall(path: string, failure?: { errno: number }, limit = 
   return length === -E2BIG ? tryReadLarge(path, failure, limit) : told(length, failure);
 }
 
+/** A file read into `room` by one call of this process; what of it was read, or undefined if it cannot be, or is longer. */
+export function tryReadInto(path: string, room: Buffer): Buffer | undefined {
+  const length = addon().readFile(path, room);
+  if (isLogged()) logCall("crimg", "open, read, close", length);
+  return length < 0 ? undefined : room.subarray(0, length);
+}
+
 function told(result: number, failure?: { errno: number }): undefined {
   if (failure) failure.errno = -result;
   return undefined;

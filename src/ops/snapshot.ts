@@ -53,8 +53,8 @@ export interface DetachedCheckpoint {
 export async function detach({ context, checkpoint }: Collection, options: SnapshotOptions): Promise<DetachedCheckpoint | undefined> {
   const { tables } = checkpoint;
   const forks = new Map<number, Snapshot>();
-  /** Address spaces by the sources that forks keep. */
-  const mms = new Map<number, number>();
+  /** Address spaces by the sources that forks keep, and whether a fork has something else of some of their mappings. */
+  const mms = new Map<number, ForkedSpace>();
   const close = (): void => {
     for (const fork of forks.values()) fork.end();
   };
@@ -66,7 +66,7 @@ export async function detach({ context, checkpoint }: Collection, options: Snaps
       const [fork, mm] = [tryFork(process), tables.tasks[process.row]?.mm ?? null];
       if (fork === undefined || mm === null) continue;
       forks.set(source, fork);
-      mms.set(source, mm);
+      mms.set(source, { mm, isWhole: ((process.mappings[0]?.table.summary.flags ?? 0n) & notForked) === 0n });
     }
     const { kept, copied } = split(checkpoint, mms);
     const bytes = copied.reduce((sum, { length }) => sum + length, 0n);
@@ -149,8 +149,16 @@ function tryFork(process: DumpedProcess): Snapshot | undefined {
   }
 }
 
+interface ForkedSpace {
+  readonly mm: number;
+  readonly isWhole: boolean;
+}
+
 /** What forks keep, and what has to be copied. */
-function split(checkpoint: Checkpoint, forked: ReadonlyMap<number, number>): { readonly kept: Part[]; readonly copied: StoredExtent[] } {
+function split(
+  checkpoint: Checkpoint,
+  forked: ReadonlyMap<number, ForkedSpace>,
+): { readonly kept: Part[]; readonly copied: StoredExtent[] } {
   const kept: Part[] = [];
   const copied: StoredExtent[] = [];
   const different = new Map<number, VmaRow[]>();
@@ -161,12 +169,12 @@ function split(checkpoint: Checkpoint, forked: ReadonlyMap<number, number>): { r
   };
   checkpoint.tables.extents.forEach((extent, row) => {
     // Pages that a child shares with its parent are the parent's: it depends on the parent's mappings.
-    const mm = forked.get(extent.source);
-    if (extent.ownerKind !== "mm" || mm === undefined) {
+    const space = forked.get(extent.source);
+    if (extent.ownerKind !== "mm" || space === undefined) {
       copied.push({ ...extent, row });
       return;
     }
-    const others = differentIn(mm);
+    const others = space.isWhole ? [] : differentIn(space.mm);
     if (others.length === 0) {
       kept.push({ row, extent });
       return;

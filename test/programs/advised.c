@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // usage: advised FILE. Has 80 MiB of memory and writes its address to FILE. With each SIGUSR1 it does something else to it, and
-// adds a line to FILE when that is done: a change of flags, the same undone and 2 MiB dropped, the last page unmapped.
+// adds a line to FILE when that is done: a change of flags, the same undone and 2 MiB dropped, a memory policy,
+// the last page unmapped.
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 enum { LENGTH = 80 << 20 };
@@ -36,7 +38,11 @@ int main(int argc, char **argv)
             madvise(at, LENGTH, MADV_DONTDUMP);
         if (done == 2)
             madvise(at, LENGTH, MADV_DODUMP), madvise(at, 2 << 20, MADV_DONTNEED);
-        if (done == 3)
+        if (done == 3) {
+            memset(at, 1, 2 << 20);
+            syscall(SYS_mbind, at, LENGTH, 1 /* MPOL_PREFERRED */, &(unsigned long){1}, 64, 0);
+        }
+        if (done == 4)
             munmap(at + LENGTH - 4096, 4096);
         FILE *file = fopen(argv[1], "a");
         if (!file)

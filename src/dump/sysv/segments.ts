@@ -9,7 +9,7 @@ import { SHM } from "../../linux/sysv-ipc.js";
 import { close, failed, openFlag, tryCall, tryCallBig, tryFstat, tryOpen } from "../../native/index.js";
 import type { DumpContext } from "../context.js";
 import type { MappedProcess } from "../object-contents.js";
-import { isSegment } from "../vmas.js";
+import { isSegment, unusualVmas } from "../vmas.js";
 import { identityOf, listSystemV, type SystemVObject } from "./listing.js";
 import { type SystemVUsers, systemVName, tellOutside } from "./users.js";
 
@@ -19,8 +19,8 @@ const page = 4096;
 export function collectSegments(context: DumpContext, users: SystemVUsers, mapped: readonly MappedProcess[]): () => void {
   const attached = new Map<number, { count: number; key: number }>();
   for (const { vmas } of mapped) {
-    for (const { mapping } of vmas) {
-      if (mapping.isNameless || !isSegment(mapping)) continue;
+    for (const { mapping } of unusualVmas(vmas)) {
+      if (!isSegment(mapping)) continue;
       const id = Number(mapping.ino);
       const known = attached.get(id);
       // Removal makes the key IPC_PRIVATE; the name keeps the one that it was made with.
