@@ -16,6 +16,8 @@ import { type CudaCandidate, cudaCandidates } from "./users.js";
 export interface HoldOptions {
   readonly pid: number;
   readonly isTree: boolean;
+  /** What maps of the process said a moment ago, if it is known. */
+  readonly maps: Buffer | undefined;
   /** How long work on a GPU may take to come to an end, milliseconds. */
   readonly lockMs: number;
   /** Called while waiting; throws to give up. */
@@ -62,7 +64,7 @@ export class DeviceHold {
    * @throws CrimgError `dump.cuda` with the driver's own word; everything is as it was then
    */
   static async take(options: HoldOptions): Promise<DeviceHold | undefined> {
-    const candidates = cudaCandidates(options.pid, options.isTree);
+    const candidates = cudaCandidates(options.pid, options.isTree, options.maps);
     if (candidates.length === 0) return undefined;
     let hold: DeviceHold;
     try {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Which processes of a running tree may use CUDA. */
-import { listChildrenOf, listThreads } from "../dump/procfs.js";
-import { tryListDirectory, tryReadlink, tryReadSmall } from "../native/index.js";
+import { listChildrenOf, listThreads, readMaps } from "../dump/procfs.js";
+import { tryListDirectory, tryReadlink } from "../native/index.js";
 
 export interface CudaCandidate {
   readonly pid: number;
@@ -31,8 +31,7 @@ const libraryInMaps = Buffer.from("/libcuda.so");
 const devicePath = /^\/dev\/nvidia/;
 const deviceInMaps = Buffer.from(" /dev/nvidia");
 
-function candidate(pid: number): CudaCandidate | undefined {
-  const maps = tryReadSmall(`/proc/${pid}/maps`);
+function candidate(pid: number, maps: Buffer | undefined): CudaCandidate | undefined {
   if (maps === undefined || !maps.includes(libraryInMaps)) return undefined;
   const minors = new Set<number>();
   let hasDevice = maps.includes(deviceInMaps);
@@ -47,7 +46,11 @@ function candidate(pid: number): CudaCandidate | undefined {
   return { pid, hasDevice, minors };
 }
 
-/** Processes that have loaded the driver's library; most have, or had, something on a GPU. */
-export function cudaCandidates(root: number, isTree: boolean): CudaCandidate[] {
-  return processesOf(root, isTree).flatMap((pid) => candidate(pid) ?? []);
+/**
+ * Processes that have loaded the driver's library; most have, or had, something on a GPU.
+ * @param rootMaps what maps of the root said a moment ago, if it is known
+ */
+export function cudaCandidates(root: number, isTree: boolean, rootMaps: Buffer | undefined): CudaCandidate[] {
+  const mapsOf = (pid: number): Buffer | undefined => (pid === root ? rootMaps : undefined) ?? readMaps(pid);
+  return processesOf(root, isTree).flatMap((pid) => candidate(pid, mapsOf(pid)) ?? []);
 }

@@ -39,9 +39,11 @@ export class EarlyMappings {
     this.#room = Buffer.alloc(maps.length + 1);
   }
 
-  /** Begins to read them; what it returns is to be called right before the freeze, once, and waits for them. */
-  static begin(pid: number): () => EarlyMappings | undefined {
-    const maps = readMaps(pid);
+  /**
+   * Begins to read them; what it returns is to be called right before the freeze, once, and waits for them.
+   * @param maps what maps says now; undefined where the process is gone
+   */
+  static begin(pid: number, maps: Buffer | undefined): () => EarlyMappings | undefined {
     const read = maps === undefined || maps.length < manyMappings ? undefined : beginLookAtSpace(pid, maps.length);
     return maps === undefined || read === undefined ? () => EarlyMappings.read(pid) : () => EarlyMappings.#of(pid, maps, read);
   }

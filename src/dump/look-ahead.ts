@@ -7,18 +7,25 @@ import { decodeText } from "../bytes/text.js";
 import { tryStat } from "../native/index.js";
 import { fileBuildId } from "./file-build-id.js";
 import { findGadgets, type Gadgets, type MappedRange } from "./gadgets.js";
-import { readShortMaps } from "./procfs.js";
+import { readMaps } from "./procfs.js";
 
 /** A line of /proc/PID/maps whose mapping can be executed (proc_pid_maps(5)). */
-const code = /^([0-9a-f]+)-([0-9a-f]+) r-xp \S+ \S+ \d+ *(.*)$/gm;
+const code = /^([0-9a-f]+)-([0-9a-f]+) r-xp \S+ \S+ \d+ *(.*)$/;
+const isCode = Buffer.from(" r-xp ");
 
-/** Looks at a process that runs. Undefined: it is to be looked at when it stands still. */
-export function lookAhead(pid: number): Gadgets | undefined {
-  const maps = readShortMaps(pid);
-  // A program with more mappings has more to do than this.
-  if (maps === undefined) return undefined;
+/** Bytes of maps that are looked through: a program with more mappings has more to do than that saves. */
+const shortMaps = 1 << 20;
+
+/**
+ * Looks at a process that runs. Undefined: it is to be looked at when it stands still.
+ * @param maps what /proc/PID/maps said a moment ago, if it is known
+ */
+export function lookAhead(pid: number, maps: Buffer | undefined = readMaps(pid)): Gadgets | undefined {
+  if (maps === undefined || maps.length > shortMaps) return undefined;
   const ranges: MappedRange[] = [];
-  for (const [, start, end, name = ""] of decodeText(maps).matchAll(code)) {
+  for (const line of linesWith(maps, isCode)) {
+    const [, start, end, name = ""] = code.exec(line) ?? [];
+    if (start === undefined || end === undefined) continue;
     ranges.push({
       start: BigInt(`0x${start}`),
       end: BigInt(`0x${end}`),
@@ -33,3 +40,14 @@ export function lookAhead(pid: number): Gadgets | undefined {
   }
   return findGadgets(pid, ranges);
 }
+
+/** Lines that contain a word: of ten thousand few. */
+function* linesWith(text: Buffer, word: Buffer): Generator<string> {
+  for (let at = text.indexOf(word); at >= 0; ) {
+    const end = text.indexOf(newline, at);
+    yield decodeText(text.subarray(text.lastIndexOf(newline, at) + 1, end < 0 ? text.length : end));
+    at = end < 0 ? -1 : text.indexOf(word, end);
+  }
+}
+
+const newline = 10;

@@ -71,19 +71,10 @@ export function parseStat(data: Buffer | undefined): ProcStat | undefined {
   };
 }
 
-/** Bytes of a /proc/PID/maps that is read before a freeze: a program with more mappings has more to do than that saves. */
-const shortMaps = 1 << 20;
-
 /** /proc/PID/maps, whole; undefined when it is gone, or has no room in `room`, if that is given. */
 export function readMaps(pid: number, room?: Buffer): Buffer | undefined {
   const path = `${procPath(pid)}/maps`;
   return room === undefined ? tryReadSmall(path) : tryReadInto(path, room);
-}
-
-/** The same; undefined when it is long, too. */
-export function readShortMaps(pid: number): Buffer | undefined {
-  const maps = tryReadSmall(`${procPath(pid)}/maps`, undefined, shortMaps);
-  return maps === undefined || maps.length > shortMaps ? undefined : maps;
 }
 
 /** Thread ids of a process; undefined when it is gone, with the errno in `failure`. */

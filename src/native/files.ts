@@ -59,16 +59,18 @@ export function trySeekHole(fd: number, from: bigint): bigint {
 /** Where small files are read to, before they are copied to where they stay. */
 const smallRoom = Buffer.allocUnsafeSlow(1 << 16);
 const E2BIG = 7;
+/** Bytes that are read of a larger file at most. */
+const mostRead = 64 << 20;
 
 /**
  * Reads a small file such as those of /proc to its end. Returns undefined where it cannot be opened or read
  * (the process may be gone), with the errno in `failure`.
  */
-export function tryReadSmall(path: string, failure?: { errno: number }, limit = 64 << 20): Buffer | undefined {
+export function tryReadSmall(path: string, failure?: { errno: number }): Buffer | undefined {
   const length = addon().readFile(path, smallRoom);
   if (isLogged()) logCall("crimg", "open, read, close", length);
   if (length >= 0) return Buffer.from(smallRoom.subarray(0, length));
-  return length === -E2BIG ? tryReadLarge(path, failure, limit) : told(length, failure);
+  return length === -E2BIG ? tryReadLarge(path, failure) : told(length, failure);
 }
 
 /** A file read into `room` by one call of this process; what of it was read, or undefined if it cannot be, or is longer. */
@@ -83,26 +85,19 @@ function told(result: number, failure?: { errno: number }): undefined {
   return undefined;
 }
 
-function tryReadLarge(path: string, failure: { errno: number } | undefined, limit: number): Buffer | undefined {
-  const fd = tryOpen(path, openFlags.RDONLY);
-  if (failed(fd)) return told(fd, failure);
-  try {
-    const chunks: Buffer[] = [];
-    let total = 0;
-    let size = 4096;
-    while (total < limit) {
-      const chunk = Buffer.allocUnsafe(size);
-      const got = tryCall("read", fd, chunk, chunk.length);
-      if (got === -errno.EINTR) continue;
-      if (failed(got)) return told(got, failure);
-      if (got === 0) break;
-      chunks.push(chunk.subarray(0, got));
-      total += got;
-      size = Math.min(size * 2, 1 << 18);
-    }
-    return chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks);
-  } finally {
-    close(fd);
+/**
+ * By one call into a room that is large enough: the kernel gives such files out in pieces of a page, for each of which
+ * JavaScript would have to make a call.
+ */
+function tryReadLarge(path: string, failure: { errno: number } | undefined): Buffer | undefined {
+  for (let size = 1 << 20; ; size *= 8) {
+    // Only what is written to takes memory.
+    const room = Buffer.allocUnsafeSlow(Math.min(size, mostRead));
+    const length = addon().readFile(path, room);
+    if (isLogged()) logCall("crimg", "open, read, close", length);
+    if (length >= 0) return room.subarray(0, length);
+    if (length !== -E2BIG) return told(length, failure);
+    if (size >= mostRead) return room;
   }
 }
 

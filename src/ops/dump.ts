@@ -22,7 +22,7 @@ import { FrozenTree } from "../dump/freeze.js";
 import { makeHugePages } from "../dump/huge-pages.js";
 import { lookAhead } from "../dump/look-ahead.js";
 import { dumpPlan } from "../dump/plan.js";
-import { processExists, procPath, readStat } from "../dump/procfs.js";
+import { processExists, procPath, readMaps, readStat } from "../dump/procfs.js";
 import { programOf } from "../dump/restore-process.js";
 import { isPaged, untilThere } from "../dump/paged.js";
 import { type Ignored, parseIgnored } from "../dump/refusal.js";
@@ -120,6 +120,10 @@ async function dumpOnce(options: DumpOptions, started: number, isFirst: boolean)
   const ignored = parseIgnored(words, options.forceLoss === true);
   assertDumpable(options.pid);
   const { pid, waiters } = programOf(options.pid);
+  // Whoever looks at the mappings before the freeze takes these. Reading more of them takes longest, so it begins first.
+  let maps = isFirst ? readMaps(pid) : undefined;
+  const mayReadEarly = isFirst && options.after === "leave-running" && options.fork !== false;
+  let readEarly = mayReadEarly && options.hugePages !== true ? EarlyMappings.begin(pid, maps) : undefined;
   // Everything that loads code happens while the target still runs.
   const format = await options.registry.load(options.to ?? "ckpt-elf");
   if (format.write === undefined) {
@@ -137,17 +141,22 @@ async function dumpOnce(options: DumpOptions, started: number, isFirst: boolean)
   const guard = new InterruptGuard(options.ignoresSignals);
   let devices: DeviceHold | undefined;
   try {
-    devices = await takeDevices(pid, options, () => guard.check("dump"));
+    devices = await takeDevices(pid, options, maps, () => guard.check("dump"));
+    // The driver has unmapped its own.
+    if (devices !== undefined) [maps, readEarly] = [undefined, undefined];
     dumpPlan();
     const order = prepareForDescriptors(pid);
-    let readEarly: (() => EarlyMappings | undefined) | undefined;
-    const readsEarly = isFirst && options.after === "leave-running" && options.fork !== false && devices === undefined;
     if (isFirst) {
-      if (options.hugePages === true) makeHugePages(pid, { isTree: options.isTree, check: () => guard.check("dump") });
-      readEarly = readsEarly ? EarlyMappings.begin(pid) : undefined;
+      if (options.hugePages === true) {
+        makeHugePages(pid, { isTree: options.isTree, check: () => guard.check("dump") });
+        maps = readMaps(pid);
+        if (mayReadEarly && devices === undefined) readEarly = EarlyMappings.begin(pid, maps);
+      }
       await warmUp({ isDetached: options.after === "leave-running", mayFork: options.fork !== false });
     }
-    const { frozenAt, tree, early, ...frozen } = await freeze(pid, ignored, { ...options, readEarly, order }, () => guard.check("dump"));
+    const { frozenAt, tree, early, ...frozen } = await freeze(pid, ignored, { ...options, maps, readEarly, order }, () =>
+      guard.check("dump"),
+    );
     let collection: Collection | undefined = frozen.collection;
     let context: DumpContext | undefined;
     let detached: DetachedCheckpoint | undefined;
@@ -260,6 +269,13 @@ async function dumpOnce(options: DumpOptions, started: number, isFirst: boolean)
   }
 }
 
+/** What is known of the mappings before the freeze. */
+interface Ahead {
+  /** What maps said; undefined: it is to be asked again. */
+  readonly maps: Buffer | undefined;
+  readonly readEarly: (() => EarlyMappings | undefined) | undefined;
+}
+
 interface Frozen {
   readonly frozenAt: number;
   readonly tree: FrozenTree;
@@ -272,13 +288,8 @@ interface Frozen {
  * Freezes the tree and collects it; what was resumed lazily a moment ago is let go once more, until its memory is there.
  * On failure nothing is held.
  */
-async function freeze(
-  pid: number,
-  ignored: Ignored,
-  options: DumpOptions & DescriptorOptions & { readonly readEarly: (() => EarlyMappings | undefined) | undefined },
-  check: () => void,
-): Promise<Frozen> {
-  const [creator, gadgets] = [programVersion(), lookAhead(pid)];
+async function freeze(pid: number, ignored: Ignored, options: DumpOptions & DescriptorOptions & Ahead, check: () => void): Promise<Frozen> {
+  const [creator, gadgets] = [programVersion(), lookAhead(pid, options.maps)];
   options.order?.settle();
   for (let { readEarly } = options; ; readEarly &&= () => EarlyMappings.read(pid)) {
     const early = readEarly?.();
@@ -334,9 +345,9 @@ async function assertParent(parent: string, format: FormatAdapter, { output, com
 }
 
 /** Has the driver take the tree off its GPUs, if it is on any. */
-function takeDevices(pid: number, options: DumpOptions, check: () => void): Promise<DeviceHold | undefined> {
+function takeDevices(pid: number, options: DumpOptions, maps: Buffer | undefined, check: () => void): Promise<DeviceHold | undefined> {
   if (options.cuda === false) return Promise.resolve(undefined);
-  return DeviceHold.take({ pid, isTree: options.isTree, lockMs: options.gpuTimeoutMs ?? defaultGpuTimeoutMs, check });
+  return DeviceHold.take({ pid, isTree: options.isTree, maps, lockMs: options.gpuTimeoutMs ?? defaultGpuTimeoutMs, check });
 }
 
 /** Whether the tree can be rehearsed. @throws CrimgError `dump.rehearse-*` if not, and nobody wants to be told instead */
