@@ -295,7 +295,7 @@ export class FrozenTree {
       for (const process of this.processes) if (!process.isZombie) tryKill(process.pid, SIGSTOP);
     }
     const threads = [...this.#held.values()];
-    const goOn = threads.filter((thread) => thread.regs.length > 0 && (stopped || !releaseWithRest(thread)));
+    const goOn = threads.filter((thread) => thread.regs.length > 0 && (stopped || !isReleasedWithRest(thread)));
     const detached = detaching.ask(Int32Array.from(goOn.flatMap(({ pid, tid }) => [pid, tid])));
     goOn.forEach((thread, row) => {
       if (failed(detached.result(row, 0))) detachEarly(thread);
@@ -374,6 +374,15 @@ function mendedRegs(pid: number, tid: number, found: Buffer, regs: Buffer): Buff
 
 function isWorker(pid: number, tid: number): boolean {
   return ((readStat(procPath(pid, tid))?.field(9) ?? 0n) & PF_IO_WORKER) !== 0n;
+}
+
+/** `releaseWithRest`, but that a thread which has been killed meanwhile keeps no other from going on. */
+function isReleasedWithRest(thread: FrozenThread): boolean {
+  try {
+    return releaseWithRest(thread);
+  } catch {
+    return false;
+  }
 }
 
 /** Lets go of a thread that does not stand still, or was not successfully seen to stop. */
