@@ -11,18 +11,22 @@ const { Script } = require("node:vm");
 
 const bundle = join(__dirname, "../dist/bundle/cli/main.cjs");
 
-/** Words with which `show` does more than read: pages for browsers, cores for debuggers, restore programs. */
-const writing = /^(--html(=.*)?|bt|program)$/;
+/**
+ * Commands that have a bundle of their own (tools/bundle.mjs), and words with which they need more than is in it: pages for
+ * browsers, cores for debuggers, restore programs; other formats, help.
+ */
+const beyond = { show: /^(--html(=.*)?|bt|program)$/, dump: /^(--to(=.*)?|--help|-h)$/ };
 
-/** The bundle of a command: one of its own that only reads (tools/bundle.mjs), or that of all. */
+/** The bundle of a command: its own, or that of all. */
 function bundleOf(command, words) {
   const own = join(dirname(bundle), `${command}.cjs`);
-  return command === "show" && !words.some((word) => writing.test(word)) && existsSync(own) ? own : bundle;
+  const isEnough = Object.hasOwn(beyond, command) && !words.some((word) => beyond[command].test(word));
+  return isEnough && existsSync(own) ? own : bundle;
 }
 
-/** The cache of a command. The build makes them (tools/bundle/code-cache.mjs), "other" for those without one. */
-function cacheOf(command) {
-  return join(dirname(bundle), `${command}.cache`);
+/** The cache of a command for a bundle. The build makes them (tools/bundle/code-cache.mjs), "other" for those without one. */
+function cacheOf(command, filename) {
+  return join(dirname(bundle), filename === bundle ? `${command}.cache` : `${command}.own.cache`);
 }
 
 /** The file's bytes, undefined if it cannot be read. */
@@ -37,16 +41,17 @@ function readIfThere(path) {
 /**
  * The bundle's exports and its compiled script. The bundle is one function expression, in ASCII (esbuild's default), so
  * that no decoding is needed.
+ * @param isWhole that of all commands
  */
-function loadBundle(command = "other", words = []) {
-  const filename = bundleOf(command, words);
+function loadBundle(command = "other", words = [], isWhole = false) {
+  const filename = isWhole ? bundle : bundleOf(command, words);
   const source = readFileSync(filename, "latin1");
   const isName = /^[a-z]+$/.test(command);
-  const cachedData = (isName ? readIfThere(cacheOf(command)) : undefined) ?? readIfThere(cacheOf("other"));
+  const cachedData = (isName ? readIfThere(cacheOf(command, filename)) : undefined) ?? readIfThere(cacheOf("other", bundle));
   const script = new Script(source, { filename, cachedData });
   const module = { exports: {} };
   script.runInThisContext()(module.exports, createRequire(filename), module, filename, dirname(filename));
-  return { ...module.exports, script, isCached: cachedData !== undefined && script.cachedDataRejected === false };
+  return { ...module.exports, script, filename, isCached: cachedData !== undefined && script.cachedDataRejected === false };
 }
 
 /**

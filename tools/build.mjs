@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Builds everything: TypeScript into dist/, the command line's bundle from that, then the native parts (native/Makefile) into build/.
+// Builds everything: TypeScript into dist/, the native parts (native/Makefile) into build/, then the command line's bundles. These
+// come last, since their code caches hold what ran in a dump, which needs all the rest.
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -18,5 +19,5 @@ function run(command, args) {
 
 run(process.execPath, [join(dirname(typescript), "bin", "tsc"), "-p", "."]);
 run(process.execPath, [join(dirname(typescript), "bin", "tsc"), "-p", "browser"]);
-run(process.execPath, [join(root, "tools/bundle.mjs")]);
 if (existsSync(join(root, "native/Makefile"))) run("make", ["--no-print-directory", "-s", "-C", "native"]);
+run(process.execPath, [join(root, "tools/bundle.mjs")]);

@@ -33,7 +33,9 @@ const seldomUsed = {
   "node:child_process": ["spawn", "spawnSync"],
   "node:crypto": ["randomBytes"],
   "node:net": ["isIP", "Socket"],
+  "node:timers/promises": ["setImmediate"],
   "node:tty": ["isatty"],
+  "node:v8": ["setFlagsFromString"],
 };
 
 /** A function or, with a capital, a class. */
@@ -74,6 +76,29 @@ const withoutPrograms = {
   },
 };
 
+/** For the bundle of `dump`: formats that only --to names, for which bin/bundle.cjs loads the bundle of all commands. */
+const ownFormatOnly = {
+  name: "own format only",
+  setup({ onResolve }) {
+    onResolve({ filter: /^\.\/[a-z0-9-]+\/index\.js$/ }, ({ path: module, importer }) =>
+      !importer.endsWith("/formats/registry.js") || module === "./ckpt-elf/index.js" ? undefined : { path: module, external: true },
+    );
+  },
+};
+
+/** Help, errors and whatever else only yargs understands: the bundle of all commands does it. */
+const withoutYargs = {
+  name: "without yargs",
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^\.\/yargs-parser\.js$/ }, ({ path: module }) => ({ path: module, namespace: "yargs" }));
+    onLoad({ filter: /.*/, namespace: "yargs" }, () => ({
+      contents: `export async function parseByYargs(words) {
+        process.exit(await require("../../../bin/bundle.cjs").loadBundle(words[0], words, true).runCommandLine(words));
+      }`,
+    }));
+  },
+};
+
 /** Bundles the command line, whole or with one command only, into dist/bundle/cli/NAME.cjs. */
 const bundle = (name, plugins = [], external = []) =>
   build({
@@ -86,14 +111,17 @@ const bundle = (name, plugins = [], external = []) =>
     platform: "node",
     target: "node20",
     format: "cjs",
-    define: { "import.meta.url": "bundleUrl" },
+    // Node's own clock is loaded at its first use, with all that measures performance.
+    define: { "import.meta.url": "bundleUrl", "performance.now": "milliseconds" },
     // A function that bin/bundle.cjs calls: to put one around the text there would copy all of it at every start.
     banner: {
-      js: '(function(exports,require,module,__filename,__dirname){const bundleUrl=require("node:url").pathToFileURL(__filename).href;',
+      js:
+        '(function(exports,require,module,__filename,__dirname){const bundleUrl=require("node:url").pathToFileURL(__filename).href;' +
+        "function milliseconds(){const[seconds,rest]=process.hrtime();return seconds*1e3+rest/1e6}",
     },
     footer: { js: "})" },
     // kaitai-struct names it for encodings that no format here has.
-    external: ["iconv-lite", ...external],
+    external: ["iconv-lite", "../../../bin/bundle.cjs", ...external],
     // What is left out is found by require: a script run by node:vm cannot import().
     supported: { "dynamic-import": false },
     // yargs measures its help texts with it; they are ASCII, and the real one builds Unicode tables at every start.
@@ -109,6 +137,8 @@ await bundle(
   [only("show"), readsOnly, withoutPrograms, apart("ajv/dist/2020.js", "ajv")],
   ["xz-decompress", "tar-stream", "fzstd"],
 );
+// A small program is dumped in less time than it takes to load what the other commands need.
+await bundle("dump", [only("dump"), ownFormatOnly, withoutYargs]);
 // Only JSON images are checked with a schema.
 await build({
   stdin: { contents: 'export { Ajv2020 } from "ajv/dist/2020.js";', resolveDir: path("..") },
@@ -132,5 +162,8 @@ await build({
   logLevel: "warning",
 });
 // In a process of its own: what it runs must not be able to stop the build, since crimg works without a cache, only slower.
-const { status } = spawnSync(process.execPath, [path("bundle/code-cache.mjs")], { stdio: "ignore", timeout: 60_000 });
+const { status } = spawnSync(process.execPath, [path("bundle/code-cache.mjs")], {
+  stdio: ["ignore", "ignore", "inherit"],
+  timeout: 60_000,
+});
 if (status !== 0) console.error("build: not all code caches could be made; crimg starts more slowly");

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The interpreter that images carry: build/interp.bin, made by native/Makefile. */
 import { CrimgError } from "../../src/errors/crimg-error.js";
-import { checksum } from "../../src/lower/checksum.js";
+import { checksum, sumNatively } from "../../src/lower/checksum.js";
+import { nativeProgramSum } from "../../src/pages/checksum.js";
 import { readResource, resourcePath } from "../../src/resources/resources.js";
 
 /** Room for it in every image, so that images differ in little else when it changes. */
@@ -43,6 +44,7 @@ export function readInterpreter(): Interpreter {
   }
   const bytes = new Uint8Array(interpreterSize);
   bytes.set(code);
+  sumNatively(nativeProgramSum());
   loaded = { bytes, syscallOffset, checksum: checksum(bytes) };
   return loaded;
 }

@@ -198,6 +198,26 @@ static napi_value js_cpuid(napi_env env, napi_callback_info info)
 	return NULL;
 }
 
+/* programSum(buffer, before): number. The checksum of a restore program (SPEC 8), of whole words. */
+static napi_value js_program_sum(napi_env env, napi_callback_info info)
+{
+	size_t count = 2, length;
+	napi_value values[2], result;
+	uint32_t sum = 0;
+	void *address;
+
+	if (napi_get_cb_info(env, info, &count, values, NULL, NULL) != napi_ok || count < 2 ||
+	    !buffer_address(env, values[0], &address, &length) || napi_get_value_uint32(env, values[1], &sum) != napi_ok)
+		return throw_type(env, "programSum(buffer, number)");
+	for (const uint8_t *at = address, *end = at + (length & ~3ull); at < end; at += 4) {
+		sum = (sum ^ *(const uint32_t __attribute__((aligned(1), may_alias)) *)at) * 0x9e3779b1u;
+		sum ^= sum >> 15;
+	}
+	if (napi_create_uint32(env, sum, &result) != napi_ok)
+		return NULL;
+	return result;
+}
+
 /* checksum(buffer, before = 0): number. CRC-32C of bytes behind others that have the CRC `before`. */
 static napi_value js_checksum(napi_env env, napi_callback_info info)
 {
@@ -677,6 +697,7 @@ NAPI_MODULE_INIT()
 	export_function(env, exports, "syscallBig", js_syscall_big);
 	export_function(env, exports, "addressOf", js_address_of);
 	export_function(env, exports, "checksum", js_checksum);
+	export_function(env, exports, "programSum", js_program_sum);
 	export_function(env, exports, "cpuid", js_cpuid);
 	export_function(env, exports, "waitTimeout", js_wait_timeout);
 	export_function(env, exports, "runBatch", js_run_batch);

@@ -31,10 +31,15 @@ export function withoutNotes(terminal: Terminal): Terminal {
   return { ...terminal, errIsTerminal: false, note: () => undefined };
 }
 
+/** Major number of /dev/null and its like. */
+const memoryDevices = 1;
+
 /** Whether a descriptor is a terminal. What tells is loaded only for what may be one: it brings networking along. */
 function isTerminal(fd: number): boolean {
   try {
-    if (!fstatSync(fd).isCharacterDevice()) return false;
+    const stat = fstatSync(fd);
+    // makedev(3): bits 8 to 19 are the lower ones of the major number.
+    if (!stat.isCharacterDevice() || ((stat.rdev >> 8) & 0xfff) === memoryDevices) return false;
   } catch {
     return false;
   }

@@ -15,6 +15,7 @@ export interface Addon {
   syscallBig(number: number, ...args: RawArgument[]): bigint;
   addressOf(buffer: ArrayBufferView | ArrayBuffer): bigint;
   checksum(buffer: ArrayBufferView | ArrayBuffer, before?: number): number;
+  programSum(buffer: ArrayBufferView | ArrayBuffer, before: number): number;
   cpuid(leaf: number, subleaf: number, into: Uint32Array): void;
   waitTimeout(pid: number, status: Int32Array, options: number, milliseconds: number): number;
   runBatch(calls: BigInt64Array, state: BigInt64Array): Promise<void>;

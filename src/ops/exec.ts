@@ -4,7 +4,7 @@
  * linked into a nameless file first, so that both behave the same: foreground, terminal, signals, exit status.
  */
 import { accessSync, closeSync, constants, openSync, readlinkSync, unlinkSync } from "node:fs";
-import { randomBytes } from "node:crypto";
+import { randomDigits } from "../linux/random-name.js";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { probeFormat, probeInputOf } from "../adapter/detect.js";
@@ -99,7 +99,7 @@ export async function linkImage(checkpoint: Checkpoint, format: FormatAdapter, o
 }
 
 function openNameless(): number {
-  const path = join(tmpdir(), `.crimg-${process.pid}-${randomBytes(8).toString("hex")}.elf`);
+  const path = join(tmpdir(), `.crimg-${process.pid}-${randomDigits(8)}.elf`);
   const fd = openSync(path, "wx+", 0o700);
   unlinkSync(path);
   return fd;

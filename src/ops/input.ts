@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What a command reads: a path, or standard input (`-`), which is first copied to a nameless file. */
 import { closeSync, fstatSync, openSync, readSync, unlinkSync, writeSync } from "node:fs";
-import { randomBytes } from "node:crypto";
+import { randomDigits } from "../linux/random-name.js";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { CrimgError } from "../errors/crimg-error.js";
@@ -19,7 +19,7 @@ export function resolveInput(path: string): Input {
   if (path !== "-") return { path, name: path, close: () => undefined };
   // A file on standard input needs no copy: its own descriptor can be opened again.
   if (fstatSync(0).isFile()) return { path: "/proc/self/fd/0", name: "standard input", close: () => undefined };
-  const temporary = join(tmpdir(), `.crimg-${process.pid}-${randomBytes(8).toString("hex")}.tmp`);
+  const temporary = join(tmpdir(), `.crimg-${process.pid}-${randomDigits(8)}.tmp`);
   // Executable, so that an image need not be copied once more to be resumed.
   const fd = openSync(temporary, "wx+", 0o700);
   unlinkSync(temporary);

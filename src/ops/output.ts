@@ -5,7 +5,7 @@
  * under a temporary name and renamed. Until commit nothing is visible under the final name; discard leaves nothing.
  */
 import { openFlags } from "../linux/open-flags.js";
-import { randomBytes } from "node:crypto";
+import { randomDigits } from "../linux/random-name.js";
 import {
   closeSync,
   constants,
@@ -54,7 +54,7 @@ function existsError(path: string): CrimgError {
 }
 
 function temporaryName(path: string): string {
-  return join(dirname(path), `.${basename(path)}.crimg-${process.pid}-${randomBytes(4).toString("hex")}.tmp`);
+  return join(dirname(path), `.${basename(path)}.crimg-${process.pid}-${randomDigits(4)}.tmp`);
 }
 
 function openFailed(error: unknown, path: string): unknown {
@@ -265,7 +265,7 @@ function directoryOutput(path: string, options: OutputOptions): PendingOutput {
 export function openScratch(folder: string): number {
   const fd = openUnnamed(folder, 0o600);
   if (fd !== undefined) return fd;
-  const name = join(folder, `.crimg-${process.pid}-${randomBytes(8).toString("hex")}.tmp`);
+  const name = join(folder, `.crimg-${process.pid}-${randomDigits(8)}.tmp`);
   const named = openSync(name, "wx+", 0o600);
   unlinkSync(name);
   return named;

@@ -11,6 +11,11 @@ export function crcOf(bytes: Uint8Array, before = 0): number {
   return canCallDirectly() ? addon().checksum(bytes, before) : crc32c(bytes, before);
 }
 
+/** The addon's function for the checksum of restore programs (src/lower/checksum.ts), if the native part is built. */
+export function nativeProgramSum(): ((bytes: Uint8Array, sum: number) => number) | undefined {
+  return canCallDirectly() ? (bytes, sum) => addon().programSum(bytes, sum) : undefined;
+}
+
 /** The checksum of bytes. */
 export function checksumOf(bytes: Uint8Array): number {
   return storedSum(crcOf(bytes));

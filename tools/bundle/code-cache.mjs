@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Makes the bundle's code caches, one a command: node code-cache.mjs. A cache holds the functions that ran until it was
+ * Makes the bundles' code caches, one a command: node code-cache.mjs. A cache holds the functions that ran until it was
  * made, so the commands run here, on an image of a child that sleeps. Where that may not be dumped (another process
  * traces us, say) the caches hold less, and nothing is lost.
  *
- * node code-cache.mjs NAME WORDS… makes one: of a command line, or of several with "+" between them.
+ * node code-cache.mjs NAME WORDS… makes one: of a command line, or of several with "+" between them. With "whole:" before the
+ * name it is one for the bundle of all commands, though the command has a bundle of its own.
  */
 import { spawn, spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -19,34 +20,40 @@ const { cacheOf, loadBundle } = createRequire(import.meta.url)("../../bin/bundle
 async function makeOne(name, lines) {
   // V8 forgets the code of functions that have not run for a while, and what it has forgotten is in no cache.
   setFlagsFromString("--no-flush-bytecode");
-  const { runCommandLine, script } = loadBundle(name);
-  for (const words of lines) await runCommandLine(words);
+  const [, whole, command] = /^(whole:)?(.*)$/.exec(name);
+  const { runCommandLine, script, filename } = loadBundle(command, [], whole !== undefined);
+  for (const words of lines) if ((await runCommandLine(words)) !== 0) process.exitCode = 1;
   // The flags of a cache must be those of whoever uses it.
   setFlagsFromString("--flush-bytecode");
-  writeFileSync(cacheOf(name), script.createCachedData());
+  writeFileSync(cacheOf(command, filename), script.createCachedData());
 }
 
-function makeAll(directory, pid, largePid) {
+function makeAll(directory, { pid, largePid, endedPid }) {
   const path = (name) => join(directory, name);
   const image = path("image.elf");
   // Whatever descriptors the child inherited.
-  const dumpOf = (child, name) => ["dump", String(child), "-o", path(name), "--leave-running", "--json", "--ignore", "descriptor"];
-  const dump = [...dumpOf(largePid, "large.elf"), "+", ...dumpOf(pid, "image.elf")];
+  const dumpOf = (child, name) => ["dump", String(child), "-o", path(name), "--force", "--json", "--ignore", "descriptor"];
+  const dump = [...dumpOf(largePid, "large.elf"), "--leave-running", "+", ...dumpOf(pid, "image.elf"), "--leave-running"];
   const conversions = ["ckpt-elf", "core", "criu", "json"].flatMap((format) => ["+", "convert", image, path(format), "--to", format]);
   const run = ["run", "--image", path("run.elf"), "--at", "100ms", "-q", "--", "sleep", "3"];
   const lines = {
     other: ["--version"],
     // What every start needs, and no more: an image is to be shown without reading much (test/e2e/large-images.test.ts).
     show: ["--version"],
-    dump,
+    "whole:dump": dump,
+    dump: [...dump, "+", ...dumpOf(endedPid, "ended.elf")],
     run,
     convert: conversions.slice(1),
     validate: ["validate", image],
     explain: ["explain", image],
   };
   for (const [name, words] of Object.entries(lines)) {
-    const { status } = spawnSync(process.execPath, [fileURLToPath(import.meta.url), name, ...words], { stdio: "ignore", timeout: 30_000 });
-    if (status !== 0) process.exitCode = 1;
+    const stdio = ["ignore", "ignore", "pipe"];
+    const options = { stdio, timeout: 30_000, encoding: "utf8" };
+    const { status, stderr } = spawnSync(process.execPath, [fileURLToPath(import.meta.url), name, ...words], options);
+    if (status === 0) continue;
+    console.error(`build: the code cache of ${name} lacks some of what it could hold: ${stderr.trim() || `exit status ${status}`}`);
+    process.exitCode = 1;
   }
 }
 
@@ -54,17 +61,17 @@ const [name, ...words] = process.argv.slice(2);
 if (name !== undefined) {
   const lines = words.reduce((all, word) => (word === "+" ? [...all, []] : [...all.slice(0, -1), [...(all.at(-1) ?? []), word]]), [[]]);
   await makeOne(name, lines);
-  process.exitCode = 0;
 } else {
   const directory = mkdtempSync(join(tmpdir(), "crimg-build-"));
-  const sleeper = spawn("sleep", ["60"], { stdio: "ignore" });
+  const [sleeper, ended] = [1, 2].map(() => spawn("sleep", ["60"], { stdio: "ignore" }));
   // What larger programs have: threads, much memory, descriptors of several kinds.
   const large = spawn(process.execPath, ["-e", "setTimeout(() => {}, 60_000)"], { stdio: "ignore", env: { UV_USE_IO_URING: "0" } });
   try {
     await new Promise((resolve) => setTimeout(resolve, 300));
-    makeAll(directory, sleeper.pid, large.pid);
+    makeAll(directory, { pid: sleeper.pid, largePid: large.pid, endedPid: ended.pid });
   } finally {
     sleeper.kill();
+    ended.kill();
     large.kill();
     rmSync(directory, { recursive: true, force: true });
   }
