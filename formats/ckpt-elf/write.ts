@@ -156,9 +156,15 @@ async function writeOn(whole: Checkpoint, output: Output, options: WriteOptions,
     throw error;
   }
   const runs = await storing;
-  for (const source of checkpoint.sources) source.release?.();
-  if (runs.end !== Number(firstPage + storedLength(plan))) guess = undefined;
+  const release = (): void => {
+    for (const source of checkpoint.sources) source.release?.();
+  };
+  // Of much memory the fork is in the way of the program, which gets copies of what it writes to. Little is kept until the rest is
+  // made: another thread may still be looking at it, and would have to be waited for.
+  if (plan.total >= worthGuess) release();
+  if (guess !== undefined && runs.end !== Number(firstPage + storedLength(plan))) guess = undefined;
   const tail = guess ?? tailOf(checkpoint, extentsOf(checkpoint, storedParts(checkpoint, plan, runs)));
+  if (plan.total < worthGuess) release();
   const { chunks } = tail;
   if (chunks.count !== runs.sums.length) throw new Error(`${chunks.count} chunks have ${runs.sums.length} checksums`);
   chunks.sums.set(runs.sums);
@@ -270,13 +276,19 @@ interface PlacedExtents {
 function extentsOf({ tables }: Checkpoint, parts: readonly StoredPart[]): PlacedExtents {
   const own: ExtentRow[] = [];
   const foreign: ExtentRow[] = [];
+  let [last, ascend] = [0, true];
   const extents = parts.map(({ row, skip, length, offset, source, isOwn }) => {
     const extent = tables.extents[row] as ExtentRow;
-    const placed = { ...extent, address: extent.address + skip, length, source, fileOffset: BigInt(offset) };
-    if (isOwn) (source === 0 ? own : foreign).push(placed);
+    const address = skip === 0n ? extent.address : extent.address + skip;
+    const placed = { ...extent, address, length, source, fileOffset: BigInt(offset) };
+    if (isOwn && source === 0) {
+      own.push(placed);
+      if (offset < last) ascend = false;
+      last = offset;
+    } else if (isOwn) foreign.push(placed);
     return placed;
   });
-  own.sort((a, b) => Number(a.fileOffset - b.fileOffset));
+  if (!ascend) own.sort((a, b) => Number(a.fileOffset - b.fileOffset));
   return { extents, own, foreign };
 }
 

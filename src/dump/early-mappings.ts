@@ -9,7 +9,7 @@
  */
 import { areSameMappings } from "../native/index.js";
 import { procPath, readMaps, readStatus } from "./procfs.js";
-import { type Mapping, vmFlags } from "./smaps.js";
+import { type Mapping, readMappings, vmFlags } from "./smaps.js";
 import { showsPolicy } from "./memory-policies.js";
 import { beginLookAtSpace, lookAtSpace, type SpaceLook } from "./tree-facts.js";
 
@@ -58,7 +58,8 @@ export class EarlyMappings {
 
   static #of(pid: number, maps: Buffer, read: () => SpaceLook): EarlyMappings | undefined {
     try {
-      const { mappings, numaMaps } = read();
+      const { mappings: rows, numaMaps } = read();
+      const mappings = readMappings(pid, rows);
       const [first] = mappings;
       if (first === undefined || (first.table.summary.flags & notForked) !== 0n) return undefined;
       return new EarlyMappings(pid, mappings, maps, numaMaps === undefined || !showsPolicy(numaMaps));
@@ -93,9 +94,9 @@ export class EarlyMappings {
   /** @throws StaleMappings if they were not the same, SysError if it could not be looked */
   confirm(): void {
     if (this.#awaited === undefined) return;
-    const { mappings, numaMaps } = this.#awaited();
-    const [before, now] = [this.mappings[0]?.table, mappings[0]?.table];
-    const isSame = before !== undefined && now !== undefined && before.names.equals(now.names) && areSameMappings(before.rows, now.rows);
+    const { mappings: now, numaMaps } = this.#awaited();
+    const before = this.mappings[0]?.table;
+    const isSame = before?.names.equals(now.names) === true && areSameMappings(before.rows, now.rows);
     // Policies that there were before have been asked for while it stood still.
     const hasPolicy = this.haveNoPolicy && numaMaps !== undefined && showsPolicy(numaMaps);
     if (!isSame || hasPolicy) throw new StaleMappings("its mappings have changed while it was being frozen");

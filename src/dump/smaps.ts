@@ -169,10 +169,16 @@ export interface MappingsRead {
   readonly names: Buffer;
 }
 
+/** Reads rows of all mappings, ascending. Throws SysError when the process cannot be looked into. */
+export function readMappingRows(pid: number): MappingsRead {
+  const read = readSmaps(pid, bitNumbers);
+  if (typeof read === "number") throw new SysError("read", -read, `/proc/${pid}/smaps`);
+  return read;
+}
+
 /** Reads all mappings, ascending, or takes those that were read already. Throws SysError when the process cannot be looked into. */
 export function readMappings(pid: number, there?: MappingsRead): Mapping[] {
-  const read = there ?? readSmaps(pid, bitNumbers);
-  if (typeof read === "number") throw new SysError("read", -read, `/proc/${pid}/smaps`);
+  const read = there ?? readMappingRows(pid);
   const mappings: Mapping[] = [];
   const { buffer, byteOffset, length } = read.rows;
   const table: MappingTable = {

@@ -9,7 +9,7 @@ import type { FrozenProcess } from "./freeze.js";
 import { linkQuestions, roomOfLinks } from "./namespaces/links.js";
 import type { DumpPlan } from "./plan.js";
 import { parseStat, parseStatus, procPath, type ProcStat, type StatusFields } from "./procfs.js";
-import { bitNumbers, type Mapping, type MappingsRead, readMappings } from "./smaps.js";
+import { bitNumbers, type MappingsRead, readMappingRows } from "./smaps.js";
 import { roomOfThread } from "./thread-facts.js";
 
 /** Bytes of mappings, `status` and `stat` of a process, usually; of the other files that are asked for. */
@@ -151,14 +151,14 @@ export function beginNumaMaps(pids: readonly number[], room: number): ((index: n
 
 /** What a look at the address space of a process told. */
 export interface SpaceLook {
-  readonly mappings: Mapping[];
+  readonly mappings: MappingsRead;
   /** numa_maps; undefined without NUMA. */
   readonly numaMaps: Buffer | undefined;
 }
 
 /** Looks at the address space of a process. @throws SysError if it cannot be looked into */
 export function lookAtSpace(pid: number): SpaceLook {
-  return { mappings: readMappings(pid), numaMaps: tryReadSmall(`${procPath(pid)}/numa_maps`) };
+  return { mappings: readMappingRows(pid), numaMaps: tryReadSmall(`${procPath(pid)}/numa_maps`) };
 }
 
 /**
@@ -179,6 +179,6 @@ export function beginLookAtSpace(pid: number, length: number): () => SpaceLook {
     // Without NUMA there is no such file; what else there was no room for is read here.
     const isThere = read !== undefined && typeof read !== "number" && (told >= 0 || told === -errno.ENOENT);
     if (!isThere || policies === undefined) return lookAtSpace(pid);
-    return { mappings: readMappings(pid, read), numaMaps: policies.bytes(0, 0) };
+    return { mappings: read, numaMaps: policies.bytes(0, 0) };
   };
 }

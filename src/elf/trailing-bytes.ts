@@ -5,6 +5,12 @@
  * say whether they would still be true.
  */
 const trailing = new WeakMap<object, Uint8Array>();
+let areAny = false;
+
+/** Whether any row ever had such bytes: if none had, thousands need not be asked. */
+export function haveTrailingBytes(): boolean {
+  return areAny;
+}
 
 /** What a newer writer put behind the known fields of this row; undefined if nothing. */
 export function trailingBytesOf(row: object): Uint8Array | undefined {
@@ -12,5 +18,6 @@ export function trailingBytesOf(row: object): Uint8Array | undefined {
 }
 
 export function setTrailingBytes(row: object, bytes: Uint8Array): void {
+  areAny = true;
   trailing.set(row, bytes);
 }

@@ -25,7 +25,7 @@ import {
   tablesVersionMinor,
 } from "../gen/tables.js";
 import type { RawTable } from "./read-tables.js";
-import { trailingBytesOf } from "./trailing-bytes.js";
+import { haveTrailingBytes, trailingBytesOf } from "./trailing-bytes.js";
 
 /** Where a table lies in its segment, for the section headers. */
 export interface PlacedTable {
@@ -88,7 +88,7 @@ export function writeTablesSegment(tables: Tables, unknownTables: readonly RawTa
 }
 
 function tablePart(kind: number, id: string, size: number, rows: readonly object[], codec: RowCodec<object>, heaps: HeapWriter): Part {
-  const trailingLength = rows.reduce((most, row) => Math.max(most, trailingBytesOf(row)?.length ?? 0), 0);
+  const trailingLength = haveTrailingBytes() ? rows.reduce((most, row) => Math.max(most, trailingBytesOf(row)?.length ?? 0), 0) : 0;
   const rowLength = size + trailingLength;
   const writer = new ByteWriter(rowLength * rows.length);
   let repeated: object | undefined;

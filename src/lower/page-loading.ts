@@ -36,7 +36,17 @@ export interface Run {
 /** Runs of whole chunks, of at most `maxBytes`. */
 export function runsOf(extents: readonly Stored[]): Run[] {
   const runs: Run[] = [];
-  for (const { address, length, fileOffset } of extents) {
+  let last: Run | undefined;
+  let end = -1n;
+  for (const extent of extents) {
+    const { address, length, fileOffset } = extent;
+    // Of small extents, one behind the other, there are thousands.
+    if (last !== undefined && fileOffset === end && length === pageSize && last.length < maxBytes) {
+      last.parts.push(extent);
+      last.length += pageSize;
+      end += pageSize;
+      continue;
+    }
     const whole = alignUp(length, pageSize);
     for (let done = 0n; done < whole; ) {
       let run = runs.at(-1);
@@ -50,6 +60,8 @@ export function runsOf(extents: readonly Stored[]): Run[] {
       run.parts.push({ address: address + done, length: part, fileOffset: fileOffset + done });
       run.length += part;
       done += part;
+      last = run;
+      end = run.start + run.length;
     }
   }
   return runs;

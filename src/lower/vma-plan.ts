@@ -43,12 +43,19 @@ export function planVmas(
   { isMerged = false }: { /** The address space is under PR_SET_MEMORY_MERGE. */ readonly isMerged?: boolean } = {},
 ): readonly VmaPlan[] {
   const known: VmaPlan[] = [];
+  let before: VmaRow | undefined;
   return vmas.map((vma, index) => {
-    const isSeparate = isSeparateFrom(vmas[index - 1], vma);
+    const last = before;
+    before = vma;
+    const isSeparate = isSeparateFrom(last, vma);
     const mustHold = hasPages(vma);
-    const like = known.find((plan) => isPlannedAlike(plan, vma, mustHold, isSeparate));
+    let like: VmaPlan | undefined;
+    for (let place = 0; place < known.length && like === undefined; place++) {
+      const plan = known[place] as VmaPlan;
+      if (isPlannedAlike(plan, vma, mustHold, isSeparate)) like = plan;
+    }
     const mustHaveHadPage =
-      !mustHold && isForgotten(vma) && (isAlikeButForAccount(vmas[index - 1], vma) || isAlikeButForAccount(vma, vmas[index + 1]));
+      !mustHold && isForgotten(vma) && (isAlikeButForAccount(last, vma) || isAlikeButForAccount(vma, vmas[index + 1]));
     if (like !== undefined) return { ...like, vma, mustHaveHadPage };
     const plan = { ...planVma(vma, mustHold, isSeparate, isMerged), mustHaveHadPage };
     known.unshift(plan);

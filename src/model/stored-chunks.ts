@@ -24,13 +24,26 @@ export interface Chunk {
  * there are thousands of them in a GiB.
  */
 export function cutExtent({ address, length }: Pick<ExtentRow, "address" | "length">, take: (done: number, length: number) => void): void {
-  const size = Number(chunkSize);
-  const whole = Number((length + pageSize - 1n) & ~(pageSize - 1n));
-  let part = size - Number(address & (chunkSize - 1n));
-  for (let done = 0; done < whole; done += part, part = size) {
+  const whole = wholePages(length);
+  let part = bytesOfChunk - offsetInChunk(address);
+  for (let done = 0; done < whole; done += part, part = bytesOfChunk) {
     if (part > whole - done) part = whole - done;
     take(done, part);
   }
+}
+
+const bytesOfPage = Number(pageSize);
+const bytesOfChunk = Number(chunkSize);
+
+/** Bytes of the pages that bytes take. Of small extents there are thousands, and plain numbers are faster. */
+function wholePages(length: bigint): number {
+  const bytes = Number(length);
+  return Number.isSafeInteger(bytes) ? Math.ceil(bytes / bytesOfPage) * bytesOfPage : Number((length + pageSize - 1n) & ~(pageSize - 1n));
+}
+
+function offsetInChunk(address: bigint): number {
+  const at = Number(address);
+  return Number.isSafeInteger(at) ? at % bytesOfChunk : Number(address & (chunkSize - 1n));
 }
 
 /** The chunks of an extent, ascending. */
@@ -63,12 +76,15 @@ export class StoredChunks {
     for (const extent of extents) count += countOf(extent);
     const chunks = new StoredChunks(new Float64Array(count), new Uint32Array(count), new Uint32Array(count));
     let index = 0;
+    const { offsets, lengths } = chunks;
+    let start = 0;
+    const take = (done: number, length: number): void => {
+      offsets[index] = start + done;
+      lengths[index++] = length;
+    };
     for (const extent of extents) {
-      const start = Number(extent.fileOffset);
-      cutExtent(extent, (done, length) => {
-        chunks.offsets[index] = start + done;
-        chunks.lengths[index++] = length;
-      });
+      start = Number(extent.fileOffset);
+      cutExtent(extent, take);
     }
     return chunks;
   }
@@ -103,6 +119,5 @@ export class StoredChunks {
 }
 
 function countOf({ address, length }: ExtentRow): number {
-  if (length === 0n) return 0;
-  return Number((address + length - 1n) / chunkSize - address / chunkSize) + 1;
+  return length === 0n ? 0 : Math.ceil((offsetInChunk(address) + wholePages(length)) / bytesOfChunk);
 }

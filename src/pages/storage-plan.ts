@@ -58,12 +58,22 @@ export function planStorage(checkpoint: Checkpoint, findBase?: FindBase): Storag
   const holders = new ByteHolders(extents);
   const keeper = new Keeper(checkpoint);
   let total = 0n;
-  const origins = extents.map((extent, row): Origin => {
+  const origins: Origin[] = [];
+  for (let row = 0; row < extents.length; row++) {
+    const extent = extents[row] as ExtentRow;
     const holder = holderOf(extents, holders, extent);
-    if (holder !== undefined) return { kind: "shared", holder, skip: extent.fileOffset - (extents[holder]?.fileOffset ?? 0n) };
+    if (holder !== undefined) {
+      origins.push({ kind: "shared", holder, skip: extent.fileOffset - (extents[holder]?.fileOffset ?? 0n) });
+      continue;
+    }
     const first = ranges.length;
     const source = checkpoint.sources[extent.source];
-    if (source !== undefined) {
+    const whole = findBase === undefined ? keeper.keepOf(extent) : undefined;
+    if (source !== undefined && whole !== undefined) {
+      const { fileOffset: position, length, address } = extent;
+      ranges.push({ source, position, length, address, keep: whole, base: undefined });
+      total += length;
+    } else if (source !== undefined) {
       const take = (at: bigint, length: bigint, keep: number, base: Base | undefined): void => {
         ranges.push({ source, position: extent.fileOffset + at, length, address: extent.address + at, keep, base });
       };
@@ -82,8 +92,8 @@ export function planStorage(checkpoint: Checkpoint, findBase?: FindBase): Storag
     }
     // What does not ascend is stored once more.
     holders.note(row);
-    return { kind: "own", first, end: ranges.length };
-  });
+    origins.push({ kind: "own", first, end: ranges.length });
+  }
   return { ranges, total, origins };
 }
 
@@ -101,10 +111,36 @@ class Keeper {
   /** The mapping whose first stored page has been seen. */
   #seen: VmaRow | undefined;
 
+  /** Where `keepOf` is: an address space, its mappings, and the next of them. */
+  #mm = -1;
+  #inMm: readonly VmaRow[] = [];
+  #next = 0;
+
   readonly #keepsAll: boolean;
 
   constructor(private readonly checkpoint: Checkpoint) {
     this.#keepsAll = keptWhole.has(checkpoint.tables.checkpoint[0]?.sourceFormat ?? "");
+  }
+
+  /**
+   * How many pages are kept of an extent that need not be cut; undefined: it is to be cut. Of thousands of extents, each in a
+   * mapping of its own behind that of the one before, this takes a step each.
+   */
+  keepOf({ ownerKind, owner, address, length }: ExtentRow): number | undefined {
+    if (this.#keepsAll) return all;
+    if (ownerKind !== "mm" || length === 0n) return undefined;
+    if (owner !== this.#mm) [this.#mm, this.#inMm, this.#next] = [owner, this.#vmasOf(owner), 0];
+    const vmas = this.#inMm;
+    let vma = vmas[this.#next];
+    if (vma === undefined || vma.start > address) {
+      this.#next = firstEndingAfter(vmas, address);
+      vma = vmas[this.#next];
+    }
+    while (vma !== undefined && vma.end <= address) vma = vmas[++this.#next];
+    if (vma === undefined || vma.start > address || vma.end < address + length) return undefined;
+    const keep = vma.kind !== "anon_private" || vma.object !== null ? all : this.#seen === vma ? 0 : 1;
+    this.#seen = vma;
+    return keep;
   }
 
   /** Cuts an extent where mappings begin and end. Calls `take` with bytes before a part, its bytes, and how many pages are kept. */
@@ -148,25 +184,33 @@ class Keeper {
 /** What was stored of the extents, in their order. */
 export function storedParts({ tables: { extents } }: Checkpoint, { ranges, origins }: StoragePlan, runs: StoredRuns): StoredPart[] {
   const parts: StoredPart[] = [];
-  /** By row: the first of its parts, and behind the last. */
-  const placeOf: (readonly [number, number])[] = [];
+  /** By row: the first of its parts. */
+  const firstOf = new Uint32Array(origins.length + 1);
   let run = 0;
-  for (const [row, origin] of origins.entries()) {
+  for (let row = 0; row < origins.length; row++) {
+    const origin = origins[row] as Origin;
     const extent = extents[row] as ExtentRow;
-    const before = parts.length;
+    firstOf[row] = parts.length;
     if (origin.kind === "own") {
       for (; run < runs.count && (runs.range[run] ?? 0) < origin.end; run++) {
         const range = ranges[runs.range[run] ?? 0] as StoreRange;
-        const skip = range.position - extent.fileOffset + BigInt(runs.skip[run] ?? 0);
-        const [length, left] = [BigInt(runs.length[run] ?? 0), extent.length - skip];
+        const skipped = runs.skip[run] ?? 0;
+        const bytes = runs.length[run] ?? 0;
         const stored = runs.offset[run] ?? 0;
+        // Most are stored whole: then there are thousands, and nothing to be computed.
+        if (stored >= 0 && skipped === 0 && range.position === extent.fileOffset && bytes >= Number(extent.length)) {
+          parts.push({ row, skip: 0n, length: extent.length, offset: stored, source: 0, isOwn: true });
+          continue;
+        }
+        const skip = range.position - extent.fileOffset + BigInt(skipped);
+        const [length, left] = [BigInt(bytes), extent.length - skip];
         const inBase = stored < 0 ? range.base : undefined;
-        const offset = inBase === undefined ? stored : Number(inBase.offset) + (runs.skip[run] ?? 0);
+        const offset = inBase === undefined ? stored : Number(inBase.offset) + skipped;
         parts.push({ row, skip, length: length < left ? length : left, offset, source: inBase?.source ?? 0, isOwn: true });
       }
     } else {
-      const [first, end] = placeOf[origin.holder] ?? [0, 0];
-      for (let index = first; index < end; index++) {
+      const end = firstOf[origin.holder + 1] as number;
+      for (let index = firstOf[origin.holder] as number; index < end; index++) {
         const { skip, length, offset, source } = parts[index] as StoredPart;
         const from = skip > origin.skip ? skip : origin.skip;
         const to = skip + length < origin.skip + extent.length ? skip + length : origin.skip + extent.length;
@@ -181,7 +225,7 @@ export function storedParts({ tables: { extents } }: Checkpoint, { ranges, origi
         });
       }
     }
-    placeOf.push([before, parts.length]);
+    firstOf[row + 1] = parts.length;
   }
   return parts;
 }

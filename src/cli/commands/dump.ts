@@ -8,6 +8,7 @@ import { dumpOnlyOptionSpecs, externalOptionSpecs, externalOptions, externalOpti
 import { parsePid } from "../pid.js";
 import { parseSeconds } from "../seconds.js";
 import { progressOn } from "../progress.js";
+import { expectShortRun } from "../short-run.js";
 
 export const command = defineCommand({
   name: "dump",
@@ -80,6 +81,7 @@ export const command = defineCommand({
       import("../../../formats/registry.js"),
       import("../../adapter/losses.js"),
     ]);
+    await expectShortRun(pid);
     const progress = progressOn(terminal, "writing");
     try {
       const report = await dump({
