@@ -15,6 +15,7 @@ import { setTaskStates } from "./state-setter.js";
 import { lowerLimitOfThreads, lowerLimits, lowerThreadState } from "./thread-state.js";
 import { allowTileCode } from "./tiles.js";
 import { lowerTimers } from "./timers.js";
+import type { ProgramBuilder } from "./program-builder.js";
 import type { TaskPlan, TreePlan } from "./tree-plan.js";
 
 export interface Directories {
@@ -64,6 +65,8 @@ export function lowerTask(t: TreeLowering, plan: TaskPlan): void {
       if (plan.row.comm !== "")
         b.syscall("prctl", [PR.setName, b.string(plan.row.comm), 0, 0, 0], { message: `take the name ${plan.row.comm}` });
       if (t.counts.joined > 0) b.wait(l.joined, t.counts.joined);
+      // Left behind they would be zombies of whoever takes up orphans.
+      reap(b, helpers);
       endWithStatus(b, plan.row.waitStatus);
       return;
     }
@@ -96,9 +99,7 @@ export function lowerTask(t: TreeLowering, plan: TaskPlan): void {
     t.descriptors.finishDescriptors(plan.task);
     l.semaphores.undo(plan.task);
     setForegroundGroup(l, t.tree, plan);
-    for (const helper of helpers) {
-      b.syscall("wait4", [helper, 0, WAIT.wall, 0], { message: "reap the stand-in for a leader that is gone" });
-    }
+    reap(b, helpers);
     allowTileCode(l, plan.task);
     setTaskStates(l, "process", plan.task);
     lowerLimits(l, plan.task);
@@ -258,6 +259,10 @@ function standIn(t: TreeLowering, pid: number, build: () => void): Slot {
   });
   b.place(after);
   return result;
+}
+
+function reap(b: ProgramBuilder, helpers: readonly Slot[]): void {
+  for (const helper of helpers) b.syscall("wait4", [helper, 0, WAIT.wall, 0], { message: "reap the stand-in for a leader that is gone" });
 }
 
 function joinGroup(t: TreeLowering, { group }: TaskPlan): void {

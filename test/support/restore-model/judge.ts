@@ -25,6 +25,7 @@ function joined(ranges: readonly Pick<Mapping, "start" | "end" | "prot" | "isSha
 /** Every task is there, with its parent, session, group, mappings, stored bytes and descriptors, and nothing else. */
 export function assertTreeMade(machine: Machine, checkpoint: Checkpoint): void {
   const { tables } = checkpoint;
+  assertNobodyLeft(machine, checkpoint);
   for (const [row, task] of tables.tasks.entries()) {
     const process = machine.processes.find(
       ({ pid, exitStatus }) => pid === task.pid && (exitStatus === undefined || task.state === "zombie"),
@@ -49,6 +50,17 @@ export function assertTreeMade(machine: Machine, checkpoint: Checkpoint): void {
       if (frame !== undefined) assertRegisters(frame, thread, tid);
     }
   }
+}
+
+/** No process that ended on purpose is left to a task, which would find it among its children. */
+function assertNobodyLeft(machine: Machine, { tables }: Checkpoint): void {
+  const pids = new Set(tables.tasks.map(({ pid }) => pid));
+  const left = machine.processes.filter(({ pid, isReaped }) => !isReaped && pid !== machine.first.pid && !pids.has(pid));
+  assert.deepEqual(
+    left.map(({ pid }) => pid),
+    [],
+    "processes left behind",
+  );
 }
 
 function assertMemory(machine: Machine, checkpoint: Checkpoint, mm: number, process: Process): void {
