@@ -74,6 +74,8 @@ export function lowerTask(t: TreeLowering, plan: TaskPlan): void {
     if (t.counts.joined > 0) b.wait(l.joined, t.counts.joined);
     if (plan.received.length > 0) b.wait(l.orphaned, t.counts.orphaned);
     for (const child of [...plan.early, ...plan.late, ...plan.received]) awaitZombie(l, child);
+    // Made by stand-ins: only when they have their places are their ids known.
+    if (plan.goneLeaders.length > 0) b.wait(l.placed, t.counts.placed);
     for (const { members } of plan.goneLeaders) for (const member of members) awaitZombie(l, member);
     memory.make();
     unmapStaging(l.memoryParts);

@@ -270,11 +270,14 @@ export const calls: Readonly<Record<string, Call>> = {
     });
     return (options & 1n) !== 0n ? (look() ?? 0n) : look;
   },
-  waitid: (machine, thread, [, which = 0n, , options = 0n]) =>
-    waitFor(machine, thread, which, (child) => {
+  waitid: (machine, thread, [type, which = 0n, , options = 0n]) => {
+    // P_PID of a process that is not known yet.
+    if (type === 1n && BigInt.asIntN(32, which) <= 0n) return error.inval;
+    return waitFor(machine, thread, which, (child) => {
       if ((options & 0x1000000n) === 0n) child.isReaped = true;
       return 0n;
-    }),
+    });
+  },
   kill: (machine, _thread, [pid = 0n, signal = 0n], op) => {
     const wanted = Number(BigInt.asIntN(32, pid));
     if (wanted > 0 && !machine.isAlive(wanted)) return error.srch;
