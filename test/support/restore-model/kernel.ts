@@ -18,6 +18,7 @@ const error = { perm: -1n, refused: -111n, badf: -9n, exist: -17n, inval: -22n, 
 const MAP = { shared: 1, fixed: 0x10, anonymous: 0x20, noReplace: 0x100000 } as const;
 const MADV_DONTNEED = 4n;
 const cloexec = 0o2000000;
+const CLONE_PARENT = 0x8000n;
 
 export type Call = (machine: Machine, thread: Thread, args: readonly bigint[], op: Op) => bigint | Waiting;
 
@@ -48,7 +49,8 @@ function clone(machine: Machine, { process, pc }: Thread, args: readonly bigint[
   const wanted = word(9) > 0n ? machine.load4(process, word(8)) : 0;
   if (wanted !== 0 && machine.isAlive(wanted)) return error.exist;
   const pid = wanted === 0 ? machine.spareId() : wanted;
-  const child = new Process(pid, process, process.memory.copy(), process.mappings.copy(), new Map());
+  const parent = (flags & CLONE_PARENT) === 0n ? process : (process.parent ?? process);
+  const child = new Process(pid, parent, process.memory.copy(), process.mappings.copy(), new Map());
   // Copies of descriptors name the same descriptions.
   for (const [fd, { file, isCloexec }] of process.descriptors) child.descriptors.set(fd, { file, isCloexec });
   machine.inheritPages(process, child);
