@@ -42,7 +42,7 @@ import { pageSize } from "./image-header.js";
 import { type Helper, helperFor } from "./helper.js";
 import { linkProgramOf } from "./link.js";
 import { type Interpreter, readInterpreter } from "./interpreter.js";
-import { type TablesSegment, writeTablesSegment } from "../../src/elf/write-tables.js";
+import { EncodedTables, type TablesSegment } from "../../src/elf/write-tables.js";
 import { cutExtent, StoredChunks } from "../../src/model/stored-chunks.js";
 import { crcOf } from "../../src/pages/checksum.js";
 import { storedSum } from "../../src/bytes/crc32c.js";
@@ -147,24 +147,26 @@ async function writeOn(whole: Checkpoint, output: Output, options: WriteOptions,
   const storing = storePages(fd, Number(firstPage), plan.ranges, { onProgress, signal: abort.signal });
   // As if no page were zero: then everything is known. Where one is, the second time takes much less.
   let guess: ImageTail | undefined;
+  let encoded: EncodedTables;
   try {
+    encoded = new EncodedTables(checkpoint.tables, checkpoint.unknownTables);
     if (plan.total >= worthGuess && !isLongToDerive(checkpoint, plan.total))
-      guess = tailOf(checkpoint, guessedExtents(checkpoint, plan, firstPage));
+      guess = tailOf(checkpoint, guessedExtents(checkpoint, plan, firstPage), encoded);
   } catch (error) {
     abort.abort();
     await storing.catch(() => undefined);
     throw error;
   }
   const runs = await storing;
-  const release = (): void => {
-    for (const source of checkpoint.sources) source.release?.();
+  const release = (mayWait: boolean): void => {
+    for (const source of checkpoint.sources) source.release?.(mayWait);
   };
-  // Of much memory the fork is in the way of the program, which gets copies of what it writes to. Little is kept until the rest is
-  // made: another thread may still be looking at it, and would have to be waited for.
-  if (plan.total >= worthGuess) release();
+  // Of much memory a fork is in the way of the program, which gets copies of what it writes to. Of little it is kept until the rest
+  // is made if another thread is still looking at it.
+  release(plan.total >= worthGuess);
   if (guess !== undefined && runs.end !== Number(firstPage + storedLength(plan))) guess = undefined;
-  const tail = guess ?? tailOf(checkpoint, extentsOf(checkpoint, storedParts(checkpoint, plan, runs)));
-  if (plan.total < worthGuess) release();
+  const tail = guess ?? tailOf(checkpoint, extentsOf(checkpoint, storedParts(checkpoint, plan, runs)), encoded, release);
+  release(true);
   const { chunks } = tail;
   if (chunks.count !== runs.sums.length) throw new Error(`${chunks.count} chunks have ${runs.sums.length} checksums`);
   chunks.sums.set(runs.sums);
@@ -191,7 +193,8 @@ async function writeStream(
   const runs = await storePages(lookAndSum, Number(front.firstPage), plan.ranges, {
     onProgress: (done) => options.onProgress?.(done / 2n, plan.total),
   });
-  const tail = tailOf(checkpoint, extentsOf(checkpoint, storedParts(checkpoint, plan, runs)));
+  const encoded = new EncodedTables(checkpoint.tables, checkpoint.unknownTables);
+  const tail = tailOf(checkpoint, extentsOf(checkpoint, storedParts(checkpoint, plan, runs)), encoded);
   const { head, finish } = frameOf(tail, BigInt(runs.end), front);
   write(head);
   // Pages that others share may have changed meanwhile.
@@ -209,7 +212,8 @@ async function writeCompressed(checkpoint: Checkpoint, output: Output, options: 
   const plan = planStorage(checkpoint);
   const runs = await storeCompressed(checkpoint, fd, Number(firstPage), plan, options);
   const { frames = [] } = runs;
-  const tail = tailOf(checkpoint, extentsOf(checkpoint, storedParts(checkpoint, plan, runs)), frames);
+  const encoded = new EncodedTables(checkpoint.tables, checkpoint.unknownTables);
+  const tail = tailOf(checkpoint, extentsOf(checkpoint, storedParts(checkpoint, plan, runs)), encoded, undefined, frames);
   const { chunks } = tail;
   if (chunks.count !== runs.sums.length) throw new Error(`${chunks.count} chunks have ${runs.sums.length} checksums`);
   chunks.sums.set(runs.sums);
@@ -292,15 +296,21 @@ function extentsOf({ tables }: Checkpoint, parts: readonly StoredPart[]): Placed
   return { extents, own, foreign };
 }
 
-/** Everything that depends on where pages are in the file; it holds their checksums when these are known. */
-function tailOf(checkpoint: Checkpoint, { extents, own, foreign }: PlacedExtents, frames: readonly StoredFrame[] = []): ImageTail {
-  const placed = new Checkpoint({
-    tables: { ...checkpoint.tables, extents },
-    sources: checkpoint.sources,
-    unknownTables: checkpoint.unknownTables,
-  });
+/**
+ * Everything that depends on where pages are in the file; it holds their checksums when these are known.
+ * @param release called now and then, with false
+ */
+function tailOf(
+  checkpoint: Checkpoint,
+  { extents, own, foreign }: PlacedExtents,
+  encoded: EncodedTables,
+  release?: (mayWait: boolean) => void,
+  frames: readonly StoredFrame[] = [],
+): ImageTail {
+  const placed = checkpoint.withExtents(extents);
   const chunks = StoredChunks.of(own);
-  const tables = writeTablesSegment(placed.tables, placed.unknownTables, chunks.count, frames.length);
+  const tables = encoded.segment(extents, chunks.count, frames.length);
+  release?.(false);
   return { chunks, foreign, tables, program: linkProgramOf(placed, frames) };
 }
 

@@ -11,7 +11,7 @@ import { areSameMappings } from "../native/index.js";
 import { procPath, readMaps, readStatus } from "./procfs.js";
 import { type Mapping, readMappings, vmFlags } from "./smaps.js";
 import { showsPolicy } from "./memory-policies.js";
-import { beginLookAtSpace, lookAtSpace, type SpaceLook } from "./tree-facts.js";
+import { beginLookAtSpace, lookAtSpace, type PendingLook, type SpaceLook } from "./tree-facts.js";
 
 /** Bytes of memory that are worth it: from about here on there is a fork to look at. */
 const worth = 4n << 20n;
@@ -25,7 +25,7 @@ export class StaleMappings extends Error {}
 
 export class EarlyMappings {
   #isTaken = false;
-  #awaited: (() => SpaceLook) | undefined;
+  #look: PendingLook | undefined;
   /** Where maps are read to while the process stands still: there already. */
   readonly #room: Buffer;
 
@@ -45,7 +45,7 @@ export class EarlyMappings {
    */
   static begin(pid: number, maps: Buffer | undefined): () => EarlyMappings | undefined {
     const read = maps === undefined || maps.length < manyMappings ? undefined : beginLookAtSpace(pid, maps.length);
-    return maps === undefined || read === undefined ? () => EarlyMappings.read(pid) : () => EarlyMappings.#of(pid, maps, read);
+    return maps === undefined || read === undefined ? () => EarlyMappings.read(pid) : () => EarlyMappings.#of(pid, maps, read.wait);
   }
 
   /** Reads them. Undefined where that is not worth it, or could not be confirmed. */
@@ -82,19 +82,22 @@ export class EarlyMappings {
    * @param pid the process, while it stands still, or its fork, which must be there until `awaitLook` has returned
    */
   look(pid: number): void {
-    if (this.#isTaken) this.#awaited = beginLookAtSpace(pid, this.maps.length);
+    if (this.#isTaken) this.#look = beginLookAtSpace(pid, this.maps.length);
   }
 
-  /** Waits until it has been looked. */
-  awaitLook(): void {
-    const look = this.#awaited?.();
-    if (look !== undefined) this.#awaited = () => look;
+  /** Waits until it has been looked. False: it has not, and `mayWait` is false. */
+  awaitLook(mayWait: boolean): boolean {
+    if (this.#look === undefined) return true;
+    if (!mayWait && !this.#look.isOver()) return false;
+    const look = this.#look.wait();
+    this.#look = { isOver: () => true, wait: () => look };
+    return true;
   }
 
   /** @throws StaleMappings if they were not the same, SysError if it could not be looked */
   confirm(): void {
-    if (this.#awaited === undefined) return;
-    const { mappings: now, numaMaps } = this.#awaited();
+    if (this.#look === undefined) return;
+    const { mappings: now, numaMaps } = this.#look.wait();
     const before = this.mappings[0]?.table;
     const isSame = before?.names.equals(now.names) === true && areSameMappings(before.rows, now.rows);
     // Policies that there were before have been asked for while it stood still.

@@ -161,17 +161,25 @@ export function lookAtSpace(pid: number): SpaceLook {
   return { mappings: readMappingRows(pid), numaMaps: tryReadSmall(`${procPath(pid)}/numa_maps`) };
 }
 
+/** A look at the address space of a process that others are having. */
+export interface PendingLook {
+  /** Whether it is over. */
+  isOver(): boolean;
+  /** Waits for it. @throws SysError if the process cannot be looked into */
+  wait(): SpaceLook;
+}
+
 /**
  * Begins to, by two other threads: the kernel takes 3 µs for what smaps says of a mapping, and 1 for what numa_maps does.
  * @param length bytes of its maps, about
- * @returns waits for it. @throws SysError if it cannot be looked into
  */
-export function beginLookAtSpace(pid: number, length: number): () => SpaceLook {
+export function beginLookAtSpace(pid: number, length: number): PendingLook {
   // A line of maps has some 50 bytes, one of numa_maps up to 190; a row of mappings has 96, and the name.
   const ids = Int32Array.of(pid, pid);
   const [mappings] = askElsewhere(bitNumbers, [{ list: onlyMappings, ids, room: 4 * length + roomOfProcess }]) ?? [];
   const [policies] = askElsewhere(bitNumbers, [{ list: numaMaps, ids, room: 4 * length + roomOfProcess }]) ?? [];
-  return () => {
+  const isOver = (): boolean => mappings?.isThere(0) === true && policies?.isThere(0) === true;
+  const wait = (): SpaceLook => {
     mappings?.awaitRow(0);
     policies?.awaitRow(0);
     const read = mappings?.mappings(0, 0);
@@ -181,4 +189,5 @@ export function beginLookAtSpace(pid: number, length: number): () => SpaceLook {
     if (!isThere || policies === undefined) return lookAtSpace(pid);
     return { mappings: read, numaMaps: policies.bytes(0, 0) };
   };
+  return { isOver, wait };
 }

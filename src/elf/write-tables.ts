@@ -15,6 +15,7 @@ import {
 } from "../gen/ckpt-elf-v2.js";
 import {
   type DirectoryEntry,
+  type ExtentRow,
   type Tables,
   kindBlobs,
   kindChecksums,
@@ -56,35 +57,60 @@ interface Part {
  * @throws CrimgError `bytes.*`, `tables.*` for values that no record can hold, with a path such as `tasks[3].pid`
  */
 export function writeTables(tables: Tables, unknownTables: readonly RawTable[] = []): Uint8Array {
-  return writeTablesSegment(tables, unknownTables, 0).bytes;
+  return new EncodedTables(tables, unknownTables).segment(tables.extents, 0).bytes;
 }
 
-/** As `writeTables`, with room for that many checksums and frames of stored bytes, and where each table is. */
-export function writeTablesSegment(tables: Tables, unknownTables: readonly RawTable[], checksums: number, frames = 0): TablesSegment {
-  const seed = (kind: number): Uint8Array | undefined => unknownTables.find((table) => table.kind === kind)?.bytes;
-  // Extended registers are by far the most of it, where there are thousands of threads.
-  const xstates = new Set(tables.threads.map(({ xstate }) => xstate));
-  const room = [...xstates].reduce((sum, { length }) => sum + ((length + 7) & ~7), 4096);
-  const heaps = new HeapWriter(seed(kindStrings), seed(kindBlobs), room);
-  const parts: Part[] = [];
-  for (const { kind, table, tableId, size } of tableSpecs) {
-    const write = (name: keyof Tables): Part => tablePart(kind, tableId, size, tables[name], rowCodecs[name] as RowCodec<object>, heaps);
-    if (tables[table].length > 0) parts.push(write(table));
+/** All tables but extents as they will lie in a segment: where pages are stored may be known later. */
+export class EncodedTables {
+  readonly #heaps: HeapWriter;
+  /** In the order of their kinds; undefined: extents. */
+  readonly #known: (Part | undefined)[] = [];
+  readonly #unknown: readonly RawTable[];
+
+  /** @throws as `writeTables` */
+  constructor(tables: Omit<Tables, "extents">, unknownTables: readonly RawTable[] = []) {
+    const seed = (kind: number): Uint8Array | undefined => unknownTables.find((table) => table.kind === kind)?.bytes;
+    // Extended registers are by far the most of it, where there are thousands of threads.
+    const xstates = new Set(tables.threads.map(({ xstate }) => xstate));
+    const room = [...xstates].reduce((sum, { length }) => sum + ((length + 7) & ~7), 4096);
+    this.#heaps = new HeapWriter(seed(kindStrings), seed(kindBlobs), room);
+    for (const { table } of tableSpecs) {
+      if (table === "extents") this.#known.push(undefined);
+      else if (tables[table].length > 0) this.#known.push(this.#encode(table, tables[table]));
+    }
+    const known = new Set<number>([...tableSpecs.map(({ kind }) => kind), kindStrings, kindBlobs, kindChecksums, kindFrames]);
+    this.#unknown = unknownTables.filter(({ kind }) => kind !== kindStrings && kind !== kindBlobs);
+    for (const raw of this.#unknown) checkRaw(raw, known);
   }
-  const known = new Set<number>([...tableSpecs.map(({ kind }) => kind), kindStrings, kindBlobs, kindChecksums, kindFrames]);
-  for (const raw of unknownTables) {
-    if (raw.kind !== kindStrings && raw.kind !== kindBlobs) parts.push(checkRaw(raw, known));
+
+  #encode(table: keyof Tables, rows: readonly object[]): Part {
+    const { kind, tableId, size } = tableSpecs.find((spec) => spec.table === table) ?? unknownSpec(table);
+    return tablePart(kind, tableId, size, rows, rowCodecs[table] as RowCodec<object>, this.#heaps);
   }
-  if (frames > 0) {
-    parts.push({ kind: kindFrames, name: "frames", rowLength: frameEntrySize, bytes: new Uint8Array(frames * frameEntrySize) });
+
+  /**
+   * The segment with these extents, which refer to nothing in the heaps, with room for that many checksums and frames of stored
+   * bytes, and where each table is. May be called again.
+   * @throws as `writeTables`
+   */
+  segment(extents: readonly ExtentRow[], checksums: number, frames = 0): TablesSegment {
+    const parts = this.#known.flatMap((part) => part ?? (extents.length > 0 ? this.#encode("extents", extents) : []));
+    for (const raw of this.#unknown) parts.push({ ...raw, name: `table${raw.kind}` });
+    if (frames > 0) {
+      parts.push({ kind: kindFrames, name: "frames", rowLength: frameEntrySize, bytes: new Uint8Array(frames * frameEntrySize) });
+    }
+    if (checksums > 0) {
+      const rows = new Uint8Array(checksums * checksumEntrySize);
+      parts.push({ kind: kindChecksums, name: "checksums", rowLength: checksumEntrySize, bytes: rows });
+    }
+    parts.push({ kind: kindStrings, name: "strings", rowLength: 1, bytes: this.#heaps.strings.finish() });
+    parts.push({ kind: kindBlobs, name: "blobs", rowLength: 1, bytes: this.#heaps.blobs.finish() });
+    return assemble(parts);
   }
-  if (checksums > 0) {
-    const rows = new Uint8Array(checksums * checksumEntrySize);
-    parts.push({ kind: kindChecksums, name: "checksums", rowLength: checksumEntrySize, bytes: rows });
-  }
-  parts.push({ kind: kindStrings, name: "strings", rowLength: 1, bytes: heaps.strings.finish() });
-  parts.push({ kind: kindBlobs, name: "blobs", rowLength: 1, bytes: heaps.blobs.finish() });
-  return assemble(parts);
+}
+
+function unknownSpec(table: string): never {
+  throw new Error(`no table ${table}`);
 }
 
 function tablePart(kind: number, id: string, size: number, rows: readonly object[], codec: RowCodec<object>, heaps: HeapWriter): Part {
@@ -112,14 +138,13 @@ function tablePart(kind: number, id: string, size: number, rows: readonly object
 const hasNoBlob = (row: object): boolean => Object.values(row).every((value) => typeof value !== "object" || value === null);
 
 /** Unknown tables may come from a hand-edited document. */
-function checkRaw(raw: RawTable, taken: Set<number>): Part {
+function checkRaw(raw: RawTable, taken: Set<number>): void {
   const isRight = raw.rowLength >= 8 && raw.rowLength % 8 === 0 && raw.bytes.length % raw.rowLength === 0 && !taken.has(raw.kind);
   if (!isRight) {
     const message = `unknown table ${raw.kind} must have a kind of its own and whole records of a multiple of 8 bytes`;
     throw new CrimgError("tables.unknown", message, { path: "unknown_tables" });
   }
   taken.add(raw.kind);
-  return { ...raw, name: `table${raw.kind}` };
 }
 
 function assemble(parts: readonly Part[]): TablesSegment {

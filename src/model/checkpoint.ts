@@ -48,18 +48,30 @@ export class Checkpoint {
   readonly sources: readonly PageSource[];
   /** Tables of later versions of the format, kept as bytes. */
   readonly unknownTables: readonly UnknownTable[];
-  #threads?: Map<number, number[]>;
-  #children?: Map<number, number[]>;
-  #vmas?: Map<number, number[]>;
-  #descriptors?: Map<number, number[]>;
-  #mmExtents?: Map<number, number[]>;
-  #absent?: Map<number, number[]>;
-  #objectExtents?: Map<number, number[]>;
+  #threads: Map<number, number[]> | undefined;
+  #children: Map<number, number[]> | undefined;
+  #vmas: Map<number, number[]> | undefined;
+  #descriptors: Map<number, number[]> | undefined;
+  #mmExtents: Map<number, number[]> | undefined;
+  #absent: Map<number, number[]> | undefined;
+  #objectExtents: Map<number, number[]> | undefined;
 
   constructor(parts: CheckpointParts) {
     this.tables = parts.tables;
     this.sources = parts.sources;
     this.unknownTables = parts.unknownTables ?? [];
+  }
+
+  /** The same, but with other extents. */
+  withExtents(extents: readonly ExtentRow[]): Checkpoint {
+    const { tables, sources, unknownTables } = this;
+    const other = new Checkpoint({ tables: { ...tables, extents }, sources, unknownTables });
+    other.#threads = this.#threads;
+    other.#children = this.#children;
+    other.#vmas = this.#vmas;
+    other.#descriptors = this.#descriptors;
+    other.#absent = this.#absent;
+    return other;
   }
 
   /** Row index of the task with this pid, or undefined. */

@@ -52,8 +52,11 @@ export interface PageSource {
   direct?(): DirectReading | undefined;
   /** The parts of a range that are not holes, ascending; absent: there are none, or nobody knows. */
   dataRanges?(position: bigint, length: bigint): readonly ByteRange[];
-  /** Says that no page will be read any more: what keeps them only for this may begin to end. */
-  release?(): void;
+  /**
+   * Says that no page will be read any more: what keeps them only for this may begin to end.
+   * @param mayWait whether what others are still doing with it may be waited for; if not, it has to be said again
+   */
+  release?(mayWait: boolean): void;
   /** Releases descriptors. The source is unusable afterwards. */
   close(): void;
 }

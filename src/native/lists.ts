@@ -190,6 +190,11 @@ export class Answers {
     if (this.ready !== undefined && Atomics.load(this.ready, 0) <= row) addon().awaitRow(this.ready, row + 1);
   }
 
+  /** Whether a row, and those before it, are there. */
+  isThere(row: number): boolean {
+    return this.ready === undefined || Atomics.load(this.ready, 0) > row;
+  }
+
   /** The result of a call, or the length of a file or link; −errno. Exact up to 2^53. */
   result(row: number, question: number): number {
     const at = this.#at(row, question) >> 2;

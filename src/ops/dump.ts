@@ -179,7 +179,7 @@ async function dumpOnce(options: DumpOptions, started: number, isFirst: boolean)
       if (options.after === "leave-running" && devices === undefined && !isRehearsed && !options.bundle) {
         const folder = options.output === "-" ? tmpdir() : dirname(resolve(options.output));
         const watch = { onProgress: () => guard.check("dump") };
-        const beforeEnd = (): void => early?.awaitLook();
+        const beforeEnd = (mayWait: boolean): boolean => early?.awaitLook(mayWait) ?? true;
         detached = await writing(options.output, detach(collection, { folder, mayFork: options.fork !== false, watch, beforeEnd }));
       }
       const fork = detached?.forkOf(pid);

@@ -30,8 +30,8 @@ export interface SnapshotOptions {
   /** False: nothing is forked. */
   readonly mayFork: boolean;
   readonly watch: CopyWatch;
-  /** Called before a fork ends, which others may be looking at. */
-  readonly beforeEnd?: () => void;
+  /** Called before a fork ends, which others may be looking at. False: they are, and are not to be waited for. */
+  readonly beforeEnd?: (mayWait: boolean) => boolean;
 }
 
 /** A checkpoint that does not need the tree any more. */
@@ -81,9 +81,8 @@ export async function detach({ context, checkpoint }: Collection, options: Snaps
         fork.pid,
         () => fork.overlay,
         false,
-        () => {
-          options.beforeEnd?.();
-          fork.kill();
+        (mayWait) => {
+          if (options.beforeEnd?.(mayWait) !== false) fork.kill();
         },
       );
     }

@@ -29,13 +29,13 @@ export class ProcessPageSource implements PageSource {
 
   /**
    * @param mayPin the process has (almost) all its pages for itself
-   * @param whenRead called when no page will be read any more
+   * @param whenRead called when no page will be read any more, as `release`
    */
   constructor(
     pid: number,
     overlay: () => Overlay | undefined = () => undefined,
     private readonly mayPin = false,
-    private readonly whenRead: () => void = () => undefined,
+    private readonly whenRead: (mayWait: boolean) => void = () => undefined,
   ) {
     this.pid = pid;
     this.#overlay = overlay;
@@ -103,8 +103,8 @@ export class ProcessPageSource implements PageSource {
     return BigInt(chunk.length);
   }
 
-  release(): void {
-    this.whenRead();
+  release(mayWait: boolean): void {
+    this.whenRead(mayWait);
   }
 
   close(): void {

@@ -151,7 +151,7 @@ test("mappings that were read before the freeze are as they are, or it is told",
   assert.ok(early);
   const confirm = (): void => {
     early.look(pid);
-    early.awaitLook();
+    early.awaitLook(true);
     early.confirm();
   };
   early.look(pid);
