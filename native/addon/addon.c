@@ -17,6 +17,7 @@
 #include "inject.h"
 #include "inject-alone.h"
 #include "smaps.h"
+#include "mount-copy.h"
 #include "trainee.h"
 
 /* The compiler may call it, for an initialiser say. */
@@ -637,6 +638,25 @@ static napi_value js_set_fault(napi_env env, napi_callback_info info)
 	return NULL;
 }
 
+/* copyMount(file of the mount namespace, of the user namespace or "", path, into: descriptor): 0 or -errno. See mount-copy.h. */
+static napi_value js_copy_mount(napi_env env, napi_callback_info info)
+{
+	static char path[4096];
+	size_t count = 4, lengths[3];
+	napi_value values[4], value;
+	struct mount_copy copy = { .path = path };
+	int64_t fault;
+
+	if (napi_get_cb_info(env, info, &count, values, NULL, NULL) != napi_ok || count < 4 ||
+	    napi_get_value_string_utf8(env, values[0], copy.mount_namespace, sizeof(copy.mount_namespace), &lengths[0]) != napi_ok ||
+	    napi_get_value_string_utf8(env, values[1], copy.user_namespace, sizeof(copy.user_namespace), &lengths[1]) != napi_ok ||
+	    napi_get_value_string_utf8(env, values[2], path, sizeof(path), &lengths[2]) != napi_ok || lengths[2] + 1 >= sizeof(path) ||
+	    napi_get_value_int64(env, values[3], &copy.into) != napi_ok)
+		return throw_type(env, "copyMount(mount namespace, user namespace, path, into)");
+	fault = count_call();
+	return napi_create_int64(env, fault ? -fault : copy_mount(&copy), &value) == napi_ok ? value : NULL;
+}
+
 /* startTrainee(): the pid of a child to practise on, or -errno. */
 static napi_value js_start_trainee(napi_env env, napi_callback_info info)
 {
@@ -718,6 +738,7 @@ NAPI_MODULE_INIT()
 	export_function(env, exports, "awaitStops", js_await_stops);
 	export_function(env, exports, "stubCode", js_stub_code);
 	export_function(env, exports, "injectLists", js_inject_lists);
+	export_function(env, exports, "copyMount", js_copy_mount);
 	export_function(env, exports, "startTrainee", js_start_trainee);
 	export_function(env, exports, "endTrainee", js_end_trainee);
 	export_function(env, exports, "pauseCounting", js_pause_counting);

@@ -63,6 +63,7 @@ export interface Addon {
     arena: Uint8Array,
     used: number,
   ): number;
+  copyMount(mountNamespace: string, userNamespace: string, path: string, into: number): number;
   startTrainee(): number;
   endTrainee(pid: number): void;
   pauseCounting(isPaused: boolean): void;

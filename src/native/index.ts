@@ -15,4 +15,5 @@ export * from "./lists.js";
 export * from "./looks.js";
 export type { RawArgument } from "./addon.js";
 export * from "./store.js";
+export * from "./mount-copy.js";
 export * from "./trainee.js";

@@ -31,8 +31,10 @@ mount("none", "tmp", "tmpfs", 0, "size=1m,mode=755")
 os.makedirs("tmp/a/b")
 open("tmp/a/b/file", "w").write("x" * 5000)
 os.link("tmp/a/b/file", "tmp/hard"); os.symlink("a/b", "tmp/link"); os.mkfifo("tmp/fifo"); open("tmp/empty", "w")
+os.mkdir("tmp/a/covered"); open("tmp/a/covered/file", "w").write("covered")
 os.chmod("tmp/a", 0o711); os.utime("tmp/a/b/file", (1e9, 1e9))
 os.mkdir("tmp/bound"); mount("tmp/a", "tmp/bound", "", 0x1000); mount("none", "tmp/bound", "", 0x1021)
+mount("none", "tmp/a/covered", "tmpfs", 0)
 held = open("tmp/a/b/file", "r+"); held.seek(7)
 gone = open("tmp/gone", "w+"); gone.write("gone"); gone.flush(); os.unlink("tmp/gone")
 server = socket.socket(); server.bind(("127.0.0.1", 4711)); server.listen()
@@ -65,7 +67,7 @@ while True:
         text=len(open("tmp/bound/b/file").read()), links=os.stat("tmp/hard").st_nlink, link=os.readlink("tmp/link"),
         time=os.stat("tmp/a/b/file").st_mtime, held=[held.tell(), os.fstat(held.fileno()).st_ino == os.stat("tmp/hard").st_ino],
         gone=ok(lambda: os.pread(gone.fileno(), 9, 0).decode()), readonly=ok(lambda: open("tmp/bound/new", "w") and "made"),
-        devices=open("/proc/net/dev").read().count(":"))
+        covered=ok(lambda: open("tmp/bound/covered/file").read()), devices=open("/proc/net/dev").read().count(":"))
     if os.path.exists("ask"):
         # A connection that is just being made would be in a dump's way.
         os.unlink("ask")
@@ -83,6 +85,7 @@ interface Report {
   readonly pid: number;
   readonly host: string;
   readonly tcp: string | number;
+  readonly covered: string | number;
   readonly asked: number;
 }
 
@@ -123,6 +126,7 @@ async function cycle(t: TestContext, starter: readonly string[], resumer: readon
   const first = await ask();
   assert.equal(first.pid, 1);
   assert.equal(first.tcp, "connected");
+  assert.equal(first.covered, "covered");
   let pid = await until("the program is there", () => treeOf(outside).at(1));
   for (const image of ["first.elf", "second.elf"].map((name) => join(directory, name))) {
     const namespaces = ["user", "mnt", "net", "uts", "pid", "ipc"].map((kind) => readlinkSync(`/proc/${pid}/ns/${kind}`));

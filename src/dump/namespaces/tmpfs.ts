@@ -12,10 +12,12 @@ import {
   openFlag,
   SysError,
   tryCall,
+  tryCopyMount,
   tryFstat,
   tryListDirectory,
   tryOpen,
 } from "../../native/index.js";
+import { errnoMessage } from "../../linux/errno.js";
 import type { DumpContext, DumpedProcess } from "../context.js";
 import { refusal } from "../refusal.js";
 
@@ -34,7 +36,40 @@ export function collectTmpfs(context: DumpContext, root: DumpedProcess, mount: n
   const who = `process ${root.pid} (${root.name}): ${row.point} (${row.fsType})`;
   const seen = visiblePath(context, mount, row);
   if (typeof seen === "string") throw refusal("mount", `${who} ${seen}`, { hint: "Unmount what covers it, and dump again." });
-  const { base, top, at } = seen;
+  const { top, at } = seen;
+  const isPartly = below === undefined && hasMountsOn(context, at);
+  const copy = isPartly ? tryCopyMount(context.view.spaceOf(at.namespace)?.process.pid ?? root.pid, at.point) : -1;
+  if (isPartly && failed(copy)) {
+    context.lose("dump.covered-files", `${who} has mounts on it, and what lies under them may not be looked into (${errnoMessage(-copy)})`);
+  }
+  try {
+    collectEntries(context, { mount, row, who, below, at, top, base: failed(copy) ? seen.base : `/proc/self/fd/${copy}` });
+  } finally {
+    if (!failed(copy)) close(copy);
+  }
+}
+
+/** Whether something is mounted on a mount, other than on its root. */
+function hasMountsOn({ tables }: DumpContext, at: MountRow): boolean {
+  const prefix = at.point === "/" ? "/" : `${at.point}/`;
+  return tables.mounts.some(({ namespace, point }) => namespace === at.namespace && point !== at.point && point.startsWith(prefix));
+}
+
+interface Looked {
+  readonly mount: number;
+  readonly row: MountRow;
+  /** For messages. */
+  readonly who: string;
+  readonly below: string | undefined;
+  /** The mount that is looked into, and its root. */
+  readonly at: MountRow;
+  readonly top: FileStat;
+  /** Its path, or that of a copy which nothing is mounted on. */
+  readonly base: string;
+}
+
+function collectEntries(context: DumpContext, { mount, row, who, below, at, top, base }: Looked): void {
+  const isCopy = base.startsWith("/proc/self/fd/");
   // Another mount of the same filesystem has the same device.
   const points = new Set(
     context.tables.mounts.filter(({ namespace, origin }) => namespace === at.namespace && origin !== "removed").map(({ point }) => point),
@@ -75,9 +110,13 @@ export function collectTmpfs(context: DumpContext, root: DumpedProcess, mount: n
     if (typeof names === "number") throw new SysError("open", -names, `${who}: ${full}`);
     for (const name of names.sort()) {
       const stat = statOf(`${full}/${name}`);
-      // What is mounted on it is a row of its own; under it lies an empty directory or file.
       if (stat === undefined) continue;
       const inner = path === "" ? name : `${path}/${name}`;
+      if (isCopy) {
+        add(inner, stat);
+        continue;
+      }
+      // What is mounted on it is a row of its own; under it lies, as far as can be seen, an empty directory or file.
       const isPoint = points.has(`${at.point === "/" ? "" : at.point}/${inner}`);
       if (below !== undefined) {
         // There the device of a file is that of the filesystem that it lies on.
