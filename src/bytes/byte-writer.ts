@@ -8,12 +8,15 @@ export class ByteWriter {
   #view: DataView<ArrayBuffer>;
   /** The buffer once more, made at its first use. */
   #bytes: Buffer | undefined;
+  /** Bytes that the buffer has. */
+  #room: number;
   #length = 0;
   #path = "";
   #index: number | undefined;
 
   /** @param capacity bytes to start with. */
   constructor(capacity = 256) {
+    this.#room = capacity;
     this.#buffer = new Uint8Array(capacity);
     this.#view = new DataView(this.#buffer.buffer);
   }
@@ -48,25 +51,33 @@ export class ByteWriter {
 
   u1(value: number, field = ""): void {
     if ((value & 0xff) !== value) throw this.#range(value, "0 to 255", field);
-    const at = this.#take(1);
+    const at = this.#length;
+    if (at + 1 > this.#room) this.#grow(at + 1);
+    this.#length = at + 1;
     this.#view.setUint8(at, value);
   }
 
   u2(value: number, field = ""): void {
     if ((value & 0xffff) !== value) throw this.#range(value, "0 to 65535", field);
-    const at = this.#take(2);
+    const at = this.#length;
+    if (at + 2 > this.#room) this.#grow(at + 2);
+    this.#length = at + 2;
     this.#view.setUint16(at, value, true);
   }
 
   u4(value: number, field = ""): void {
     if (value >>> 0 !== value) throw this.#range(value, "0 to 4294967295", field);
-    const at = this.#take(4);
+    const at = this.#length;
+    if (at + 4 > this.#room) this.#grow(at + 4);
+    this.#length = at + 4;
     this.#view.setUint32(at, value, true);
   }
 
   u8(value: bigint, field = ""): void {
     if (value < 0n || value > 0xffff_ffff_ffff_ffffn) throw this.#range(value, "0 to 2^64 - 1", field);
-    const at = this.#take(8);
+    const at = this.#length;
+    if (at + 8 > this.#room) this.#grow(at + 8);
+    this.#length = at + 8;
     this.#view.setBigUint64(at, value, true);
   }
 
@@ -181,14 +192,18 @@ export class ByteWriter {
   #take(count: number): number {
     const start = this.#length;
     const end = start + count;
-    if (end > this.#buffer.length) {
-      const grown = new Uint8Array(Math.max(end, this.#buffer.length * 2));
-      grown.set(this.#buffer.subarray(0, start));
-      this.#buffer = grown;
-      this.#view = new DataView(grown.buffer);
-      this.#bytes = undefined;
-    }
+    if (end > this.#room) this.#grow(end);
     this.#length = end;
     return start;
+  }
+
+  /** Makes room up to `end`. Small fields look by themselves whether that is needed: of tens of thousands of rows there are many. */
+  #grow(end: number): void {
+    const grown = new Uint8Array(Math.max(end, this.#room * 2));
+    grown.set(this.#buffer.subarray(0, this.#length));
+    this.#room = grown.length;
+    this.#buffer = grown;
+    this.#view = new DataView(grown.buffer);
+    this.#bytes = undefined;
   }
 }

@@ -117,7 +117,7 @@ export class HeapWriter {
 
   /** Writes a str_ref. @throws CrimgError `tables.string` */
   text(writer: ByteWriter, text: string, field: string): void {
-    let ofs = this.#offsets.get(text);
+    let ofs = text === "" ? 0 : this.#offsets.get(text);
     if (ofs === undefined) {
       const bytes = encodeText(text);
       if (bytes.includes(0)) throw writer.error("tables.string", field, `${field} must not contain NUL`);

@@ -118,20 +118,23 @@ function tablePart(kind: number, id: string, size: number, rows: readonly object
   const rowLength = size + trailingLength;
   const writer = new ByteWriter(rowLength * rows.length);
   let repeated: object | undefined;
-  rows.forEach((row, index) => {
+  let before: object | undefined;
+  for (let index = 0; index < rows.length; index++) {
+    const row = rows[index] as object;
     // Those of a file that is open a thousand times are one object. (Blobs are not always stored once.)
-    if (index > 0 && row === rows[index - 1] && (row === repeated || hasNoBlob(row))) {
+    if (row === before && (row === repeated || hasNoBlob(row))) {
       repeated = row;
       writer.again(rowLength);
-      return;
+      continue;
     }
+    before = row;
     writer.enter(id, index);
     codec.write(writer, row, heaps);
-    if (trailingLength === 0) return;
+    if (trailingLength === 0) continue;
     const trailing = trailingBytesOf(row) ?? new Uint8Array(0);
     writer.bytes(trailing);
     writer.zeros(trailingLength - trailing.length);
-  });
+  }
   return { kind, name: id, rowLength, bytes: writer.finish() };
 }
 

@@ -14,20 +14,28 @@ const lowestAddress = 0x10000n;
 
 /** The union of the mappings of all address spaces, ascending, disjoint, user space only. */
 export function usedRanges(vmas: readonly Pick<VmaRow, "start" | "end">[]): readonly AddressRange[] {
-  const sorted = vmas.filter((vma) => vma.start < taskSize);
+  // What touches is joined first: then tens of thousands are few.
+  const joined = joinAscending(vmas);
   // Those of one address space ascend.
-  const ascend = sorted.every((vma, index) => index === 0 || (sorted[index - 1]?.start ?? 0n) <= vma.start);
-  if (!ascend) sorted.sort((a, b) => (a.start < b.start ? -1 : a.start > b.start ? 1 : 0));
-  const ranges: { start: bigint; end: bigint }[] = [];
-  for (const { start, end } of sorted) {
-    const last = ranges.at(-1);
-    if (last !== undefined && start <= last.end) {
+  const ascend = joined.every((range, index) => index === 0 || (joined[index - 1]?.start ?? 0n) <= range.start);
+  if (ascend) return joined;
+  return joinAscending(joined.sort((a, b) => (a.start < b.start ? -1 : a.start > b.start ? 1 : 0)));
+}
+
+/** Joins each range of user space with the one before where they touch, or overlap and ascend. */
+function joinAscending(ranges: readonly AddressRange[]): AddressRange[] {
+  const joined: { start: bigint; end: bigint }[] = [];
+  let last: { start: bigint; end: bigint } | undefined;
+  for (const { start, end } of ranges) {
+    if (start >= taskSize) continue;
+    if (last !== undefined && (start === last.end || (start >= last.start && start < last.end))) {
       if (end > last.end) last.end = end;
     } else {
-      ranges.push({ start, end });
+      last = { start, end };
+      joined.push(last);
     }
   }
-  return ranges;
+  return joined;
 }
 
 /**
