@@ -41,7 +41,8 @@ function wholePages(length: bigint): number {
   return Number.isSafeInteger(bytes) ? Math.ceil(bytes / bytesOfPage) * bytesOfPage : Number((length + pageSize - 1n) & ~(pageSize - 1n));
 }
 
-function offsetInChunk(address: bigint): number {
+/** Bytes from where a chunk begins to an address. */
+export function offsetInChunk(address: bigint): number {
   const at = Number(address);
   return Number.isSafeInteger(at) ? at % bytesOfChunk : Number(address & (chunkSize - 1n));
 }

@@ -5,8 +5,8 @@
  */
 import { readSync } from "node:fs";
 import { availableParallelism } from "node:os";
-import type { CopyWatch, DirectReading, PageSource } from "../model/page-source.js";
-import { chunkSize } from "../model/stored-chunks.js";
+import type { ByteRange, CopyWatch, DirectReading, PageSource } from "../model/page-source.js";
+import { chunkSize, offsetInChunk } from "../model/stored-chunks.js";
 import type { StoredFrame } from "../model/stored-frames.js";
 import { pageKind, pagesOf, PartList, StoreJob, storeBufferLength, type StorePart } from "../native/store.js";
 import { checksumOf } from "./checksum.js";
@@ -140,14 +140,18 @@ function* roundsOf(ranges: readonly StoreRange[]): Generator<Round> {
   /** How the source of the range before is read: of small extents there are many thousands. */
   let source: PageSource | undefined;
   let direct: DirectReading | undefined;
-  for (const [index, range] of ranges.entries()) {
+  for (let index = 0; index < ranges.length; index++) {
+    const range = ranges[index] as StoreRange;
     if (range.source !== source) {
       source = range.source;
       direct = mayCall ? source.direct?.() : undefined;
     }
     const start = Number(range.position);
-    for (const [from, end] of dataOf(range)) {
-      for (let skip = from; skip < end; ) {
+    const data = dataOf(range);
+    const count = data === undefined ? 1 : data.length;
+    for (let place = 0; place < count; place++) {
+      const end = data === undefined ? Number(range.length) : (data[place]?.[1] ?? 0);
+      for (let skip = data?.[place]?.[0] ?? 0; skip < end; ) {
         const length = Math.min(roomOf(range, skip, direct), end - skip);
         // Below zero: calls do not read these bytes as they shall be.
         const expected = direct?.expects === undefined ? 0 : direct.expects(start + skip, length);
@@ -178,7 +182,7 @@ function* roundsOf(ranges: readonly StoreRange[]): Generator<Round> {
 function roomOf({ position, address, target }: StoreRange, skip: number, direct: DirectReading | undefined): number {
   const at = Number(position) + skip;
   const cut = target === undefined ? undefined : direct?.endOfChunk?.(at);
-  return cut === undefined ? chunk - ((Number(address % chunkSize) + skip) % chunk) : cut - at;
+  return cut === undefined ? chunk - ((offsetInChunk(address) + skip) % chunk) : cut - at;
 }
 
 function partOf({ position, keep, base, target }: StoreRange, skip: number, length: number, expected: number): StorePart {
@@ -192,11 +196,18 @@ function partOf({ position, keep, base, target }: StoreRange, skip: number, leng
   };
 }
 
-/** The parts of a range that are not holes of a file, from and to whole pages: [bytes before it, its end], apart. */
-function dataOf({ source, position, length, keep }: StoreRange): (readonly [number, number])[] {
+/**
+ * The parts of a range that are not holes of a file, from and to whole pages: [bytes before it, its end], apart. Undefined: it
+ * has no holes, or nobody knows.
+ */
+function dataOf(range: StoreRange): (readonly [number, number])[] | undefined {
+  if (range.source.dataRanges === undefined || range.keep * pageSize >= Number(range.length)) return undefined;
+  const ranges = range.source.dataRanges(range.position, range.length);
+  return ranges === undefined ? undefined : partsWithin(range, ranges);
+}
+
+function partsWithin({ position, length, keep }: StoreRange, ranges: readonly ByteRange[]): (readonly [number, number])[] {
   const whole = Number(length);
-  const ranges = keep * pageSize >= whole ? undefined : source.dataRanges?.(position, length);
-  if (ranges === undefined) return [[0, whole]];
   const parts: [number, number][] = [];
   const take = (from: number, to: number): void => {
     const [start, end] = [from - (from % pageSize), Math.min(whole, Math.ceil(to / pageSize) * pageSize)];
@@ -272,7 +283,9 @@ class Storing {
   #add({ source, parts, ranges, skips }: Round, part: number, isShared: boolean): void {
     const page = parts.firstPage(part);
     const pages = parts.firstPage(part + 1) - page;
-    const [range, skip, kind] = [ranges[part] ?? 0, skips[part] ?? 0, parts.kindOf(part)];
+    const range = ranges[part] ?? 0;
+    const skip = skips[part] ?? 0;
+    const kind = parts.kindOf(part);
     if (isShared) this.#copyBlocks(source, parts.position(part), parts.length(part), parts.kinds.subarray(page, page + pages));
     if (kind !== undefined) this.runs.addUniform(range, skip, kind, pages, parts.sums[page] ?? 0);
     else this.runs.add(range, skip, parts.kinds.subarray(page, page + pages), parts.sums.subarray(page, page + pages));
