@@ -74,6 +74,10 @@ export function planTree(tasks: readonly TaskRow[], root: number): TreePlan {
     }
     placeChild(child, row, planAt(row.parent), planAt, byPid, tasks);
   });
+  plans.forEach(({ early }, task) => {
+    // Leaders in these lists have been put there by this.
+    for (const child of early.filter((one) => !planAt(one).isSessionLeader)) bearEarly(task, rowAt(tasks, child).sid, planAt);
+  });
   const revivedBy = new Map<number, number>();
   tasks.forEach((row, task) => {
     planAt(task).group = planGroup(row, task, root, byPid, revivedBy, outsideSession, tasks);
@@ -98,9 +102,7 @@ function placeChild(
     parent.late.push(child);
     return;
   }
-  // The session that the parent was born into, before it made its own.
-  const grandparent = parent.row.parent === null ? undefined : rowAt(tasks, parent.row.parent);
-  if (parent.isSessionLeader && row.sid === grandparent?.sid) {
+  if (mayBeBornIn(row.sid, parent, planAt)) {
     parent.early.push(child);
     return;
   }
@@ -125,6 +127,24 @@ function placeChild(
     );
   }
   leaderPlan.siblings.push(child);
+}
+
+/** Whether a leader of a session may have been in another one before: its parent's, or one that its parent was born into itself. */
+function mayBeBornIn(sid: number, { row, isSessionLeader }: TaskPlan, planAt: (index: number) => TaskPlan): boolean {
+  if (!isSessionLeader || row.parent === null) return false;
+  const parent = planAt(row.parent);
+  return parent.row.sid === sid || mayBeBornIn(sid, parent, planAt);
+}
+
+/** Has a task be made before its parent leaves that session, and so on upwards. */
+function bearEarly(task: number, sid: number, planAt: (index: number) => TaskPlan): void {
+  const { row } = planAt(task);
+  if (row.parent === null) return;
+  const parent = planAt(row.parent);
+  if (parent.row.sid === sid) return;
+  const at = parent.late.indexOf(task);
+  if (at >= 0) parent.early.push(...parent.late.splice(at, 1));
+  bearEarly(row.parent, sid, planAt);
 }
 
 /** Whether what a process below `reaper` leaves behind becomes a child of that one, and of none in between. */

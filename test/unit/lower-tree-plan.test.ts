@@ -15,6 +15,11 @@ test("a child that stayed in the session its parent left is made before setsid",
   assert.equal(plan.isRootInCallersSession, false);
 });
 
+test("a child that stayed in the session its parent's parent left is made before both leave", () => {
+  const plan = planTree([task(1, null, 1, 1), task(2, 0, 2, 2), task(3, 1, 3, 3), task(4, 2, 1, 1), task(5, 1, 5, 5)], 0);
+  assert.deepEqual([plan.tasks[0]?.late, plan.tasks[1]?.early, plan.tasks[1]?.late, plan.tasks[2]?.early], [[1], [2], [4], [3]]);
+});
+
 test("a session whose leader is gone gets a stand-in", () => {
   const plan = planTree([task(1, null, 1, 1), task(3, 0, 2, 2), task(4, 0, 2, 2)], 0);
   assert.deepEqual(plan.tasks[0]?.goneLeaders, [{ sid: 2, members: [1, 2] }]);
