@@ -152,7 +152,8 @@ async function dumpOnce(options: DumpOptions, started: number, isFirst: boolean)
         maps = readMaps(pid);
         if (mayReadEarly && devices === undefined) readEarly = EarlyMappings.begin(pid, maps);
       }
-      await warmUp({ isDetached: options.after === "leave-running", mayFork: options.fork !== false });
+      // How long a program stands still that will not go on hurts nobody; how long the dump takes does.
+      if (options.after === "leave-running") await warmUp({ isDetached: true, mayFork: options.fork !== false });
     }
     const { frozenAt, tree, early, ...frozen } = await freeze(pid, ignored, { ...options, maps, readEarly, order }, () =>
       guard.check("dump"),
