@@ -71,14 +71,17 @@ function planOne(checkpoint: Checkpoint, child: number, parent: number): Inherit
   if (bytes === 0n || (bytes < leastShared && toWaitFor > soonThere)) return undefined;
   const guarded = guardRegions.filter(({ mm }) => mm === child || mm === parent);
   const kept = new Set<VmaRow>();
+  const hasShared = (row: VmaRow): boolean => shared.some(({ start, end }) => start < row.end && row.start < end);
   own.forEach((row, index) => {
     const other = others[firstEndingAfter(others, row.start)];
     if (other === undefined || !isPartOf(row, other)) return;
-    // Two of the child's in one of the parent's would be one again.
-    const isOneOf = (neighbour: VmaRow | undefined): boolean => neighbour !== undefined && isPartOf(neighbour, other);
+    // Two of the child's in one of the parent's would be one again, but where one of them is made anew: a mapping that came by a
+    // fork and has pages is not joined with another that has none (is_mergeable_anon_vma in the kernel's mm/vma.c).
+    const isOneOf = (neighbour: VmaRow | undefined): boolean =>
+      neighbour !== undefined && isPartOf(neighbour, other) && hasShared(neighbour);
     if (isOneOf(own[index - 1]) || isOneOf(own[index + 1])) return;
     if (guarded.some(({ start, end }) => start < row.end && row.start < end)) return;
-    if (shared.some(({ start, end }) => start < row.end && row.start < end)) kept.add(row);
+    if (hasShared(row)) kept.add(row);
   });
   if (kept.size === 0) return undefined;
   const within = (ranges: readonly SharedRange[]): SharedRange[] => [...kept].flatMap((row) => clip(ranges, row));

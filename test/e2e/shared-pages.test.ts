@@ -14,30 +14,31 @@ function proportional(root: number): number {
   return kib.reduce((sum, one) => sum + one, 0) / 1024;
 }
 
-test("six processes that share 64 MiB share them after one resume and after two", { timeout: 180_000 }, async (t) => {
-  const directory = temporaryDirectory(t);
-  const program = compile("shares-pages.c", directory);
-  let { pid } = start(t, program, [directory, "64"], { cwd: directory });
-  const logs = [0, 1, 2, 3, 4, 5].map((who) => join(directory, String(who)));
-  for (const log of logs) await moreTicks(log, 2);
-  const before = proportional(pid);
-  assert.ok(before < 90, `${before} MiB before`);
-  for (const name of ["one.elf", "two.elf"]) {
-    const image = join(directory, name);
-    ({ pid } = await dumpAndResume(t, pid, image, { mayDiffer: / timers:| syscall:/ }));
-    assert.ok(statSync(image).size < 100 << 20, `${statSync(image).size} bytes`);
+for (const layout of [[], ["adjacent"]])
+  test(`six processes that share 64 MiB share them after one resume and after two ${layout}`.trimEnd(), { timeout: 180_000 }, async (t) => {
+    const directory = temporaryDirectory(t);
+    const program = compile("shares-pages.c", directory);
+    let { pid } = start(t, program, [directory, "64", ...layout], { cwd: directory });
+    const logs = [0, 1, 2, 3, 4, 5].map((who) => join(directory, String(who)));
     for (const log of logs) await moreTicks(log, 2);
-    for (const log of logs) assertUnbroken(log);
-    const after = proportional(pid);
-    assert.ok(after < before * 1.1 + 4, `${after} MiB, ${before} before`);
-    const { status, stdout } = crimg("validate", image);
-    assert.equal(status, 0, stdout);
-    // Written again it is as small, and each process has all its pages.
-    const again = join(directory, `again-${name}`);
-    assert.equal(crimg("convert", image, again).status, 0);
-    assert.equal(statSync(again).size, statSync(image).size);
-  }
-});
+    const before = proportional(pid);
+    assert.ok(before < 90, `${before} MiB before`);
+    for (const name of ["one.elf", "two.elf"]) {
+      const image = join(directory, name);
+      ({ pid } = await dumpAndResume(t, pid, image, { mayDiffer: / timers:| syscall:/ }));
+      assert.ok(statSync(image).size < 100 << 20, `${statSync(image).size} bytes`);
+      for (const log of logs) await moreTicks(log, 2);
+      for (const log of logs) assertUnbroken(log);
+      const after = proportional(pid);
+      assert.ok(after < before * 1.1 + 4, `${after} MiB, ${before} before`);
+      const { status, stdout } = crimg("validate", image);
+      assert.equal(status, 0, stdout);
+      // Written again it is as small, and each process has all its pages.
+      const again = join(directory, `again-${name}`);
+      assert.equal(crimg("convert", image, again).status, 0);
+      assert.equal(statSync(again).size, statSync(image).size);
+    }
+  });
 
 test("an ordinary user, who sees no page numbers, finds them too, and looking leaves them shared", {
   skip: process.getuid?.() !== 0 && "needs root",

@@ -2,7 +2,7 @@
 /*
  * A parent and four children that share memory by copy-on-write, with a heap, a grandchild, pages that each child has changed,
  * a MiB that each has dropped, a mapping that is gone in the child, and one that only the child has. All of it is checked.
- * usage: shares-pages DIRECTORY MIB; each process writes "tick N" or "broken" to DIRECTORY/WHO.
+ * usage: shares-pages DIRECTORY MIB [adjacent]; adjacent: the two last lie below the large one, without a gap. Each process writes "tick N" or "broken" to DIRECTORY/WHO.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -25,8 +25,11 @@ static char *map(unsigned long length)
 
 int main(int argc, char **argv)
 {
-	unsigned long pages = (argc == 3 ? strtoul(argv[2], 0, 10) : 0) * 256;
-	char *memory = map(pages * PAGE), *guarded = map(3 * PAGE), *gone = map(64 * PAGE), *heap = malloc(100000), name[4096];
+	unsigned long pages = (argc >= 3 ? strtoul(argv[2], 0, 10) : 0) * 256;
+	int adjacent = argc > 3;
+	char *gone = adjacent ? map((64 + pages) * PAGE) : 0, *memory = adjacent ? gone + 64 * PAGE : map(pages * PAGE);
+	char *guarded = map(3 * PAGE), *heap = malloc(100000), name[4096];
+	if (!adjacent) gone = map(64 * PAGE);
 	unsigned who = 0;
 	mprotect(guarded + PAGE, PAGE, PROT_NONE);
 	memset(gone, 1, 64 * PAGE);
@@ -41,7 +44,8 @@ int main(int argc, char **argv)
 	if (who) {
 		for (unsigned long page = who; page < pages; page += STEP) *(unsigned *)(memory + page * PAGE) = who;
 		if (madvise(memory + from * PAGE, DROPPED * PAGE, MADV_DONTNEED) || munmap(gone, 64 * PAGE)) _exit(2);
-		own = map(16 * PAGE);
+		own = !adjacent ? map(16 * PAGE)
+				: mmap(memory - 16 * PAGE, 16 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 		memset(own, (int)who, 16 * PAGE);
 		memset(heap + 50000, (int)who, 1000);
 	}
