@@ -2,7 +2,8 @@
 /*
  * A parent and four children that share memory by copy-on-write, with a heap, a grandchild, pages that each child has changed,
  * a MiB that each has dropped, a mapping that is gone in the child, and one that only the child has. All of it is checked.
- * usage: shares-pages DIRECTORY MIB [adjacent]; adjacent: the two last lie below the large one, without a gap. Each process writes "tick N" or "broken" to DIRECTORY/WHO.
+ * usage: shares-pages DIRECTORY MIB [adjacent]
+ * adjacent: the two last lie below the large one, without a gap. Each process writes "tick N" or "broken" to DIRECTORY/WHO.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>

@@ -52,10 +52,11 @@ export function assertTreeMade(machine: Machine, checkpoint: Checkpoint): void {
   }
 }
 
-/** No process that ended on purpose is left to a task, which would find it among its children. */
+/** What a task has made for a moment it has also waited for: it would be a zombie of somebody's. */
 function assertNobodyLeft(machine: Machine, { tables }: Checkpoint): void {
   const pids = new Set(tables.tasks.map(({ pid }) => pid));
-  const left = machine.processes.filter(({ pid, isReaped }) => !isReaped && pid !== machine.first.pid && !pids.has(pid));
+  const isLeft = ({ pid, maker, isReaped }: Process): boolean => !isReaped && !pids.has(pid) && maker !== undefined && pids.has(maker.pid);
+  const left = machine.processes.filter(isLeft);
   assert.deepEqual(
     left.map(({ pid }) => pid),
     [],

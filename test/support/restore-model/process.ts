@@ -20,6 +20,8 @@ export class Process {
   readonly own = new Map<bigint, Block>();
   sid: number;
   pgid: number;
+  /** Its first parent. */
+  readonly maker: Process | undefined;
 
   constructor(
     readonly pid: number,
@@ -28,6 +30,7 @@ export class Process {
     readonly mappings: Mappings,
     readonly descriptors: Map<number, Descriptor>,
   ) {
+    this.maker = parent;
     this.sid = parent?.sid ?? pid;
     this.pgid = parent?.pgid ?? pid;
   }
