@@ -15,24 +15,25 @@ struct mount_copy {
 	int64_t into; /* an open descriptor, which becomes that of the copy */
 };
 
+/* Enters the namespace of a file of /proc. Returns 0 or -errno. */
+static int64_t enter_namespace(const char *file, int64_t kind)
+{
+	int64_t fd = call(__NR_openat, -100, address_of(file), 02000000 /* O_CLOEXEC */, 0);
+	int64_t result = fd < 0 ? fd : call(__NR_setns, fd, kind, 0, 0);
+
+	if (fd >= 0)
+		call(__NR_close, fd, 0, 0, 0);
+	return result;
+}
+
 /* What the child does. It ends with the errno, or 0. */
 static void copy_mount_there(int64_t address)
 {
 	const struct mount_copy *copy = (const struct mount_copy *)(uintptr_t)address;
-	int64_t result = 0, fd;
+	int64_t result = copy->user_namespace[0] ? enter_namespace(copy->user_namespace, 0x10000000 /* CLONE_NEWUSER */) : 0, fd;
 
-	if (copy->user_namespace[0]) {
-		fd = call(__NR_openat, -100, address_of(copy->user_namespace), 02000000 /* O_CLOEXEC */, 0);
-		result = fd < 0 ? fd : call(__NR_setns, fd, 0x10000000 /* CLONE_NEWUSER */, 0, 0);
-		if (fd >= 0)
-			call(__NR_close, fd, 0, 0, 0);
-	}
-	if (!result) {
-		fd = call(__NR_openat, -100, address_of(copy->mount_namespace), 02000000 /* O_CLOEXEC */, 0);
-		result = fd < 0 ? fd : call(__NR_setns, fd, 0x20000 /* CLONE_NEWNS */, 0, 0);
-		if (fd >= 0)
-			call(__NR_close, fd, 0, 0, 0);
-	}
+	if (!result)
+		result = enter_namespace(copy->mount_namespace, 0x20000 /* CLONE_NEWNS */);
 	if (!result) {
 		fd = call(__NR_open_tree, -100, address_of(copy->path), 02000001 /* OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC */, 0);
 		result = fd < 0 ? fd : call(__NR_dup3, fd, copy->into, 02000000 /* O_CLOEXEC */, 0);
@@ -53,21 +54,13 @@ static int64_t copy_mount(struct mount_copy *copy)
 	int shares = !copy->user_namespace[0];
 	const uint64_t arguments[8] = { 0x400ull | 1ull << 32 | (shares ? 0x4100ull : 0), 0, 0, 0, 0,
 					shares ? (uint64_t)address_of(stack) : 0, shares ? sizeof(stack) : 0, 0 };
-	uint64_t all = ~0ull, before = 0;
-	int64_t pid, result;
+	int64_t pid = clone_without_signals(arguments, copy_mount_there, address_of(copy)), result;
 	int32_t status = 0;
 
-	/* A handler of crimg's would run in its memory. */
-	result = call(__NR_rt_sigprocmask, BLOCK_ALL, address_of(&all), address_of(&before), 8);
-	if (result)
-		return result;
-	pid = crimg_clone_call(arguments, sizeof(arguments), copy_mount_there, address_of(copy));
-	call(__NR_rt_sigprocmask, BLOCK_ALL, address_of(&before), 0, 8);
 	if (pid < 0)
 		return pid;
-	while ((result = call(__NR_wait4, pid, address_of(&status), 0x40000000 /* __WALL */, 0)) == -EINTR)
-		;
-	if (result < 0)
+	result = await_child(pid, &status);
+	if (result)
 		return result;
 	return status & 127 ? -EIO : -(status >> 8 & 255);
 }

@@ -69,6 +69,29 @@ static void become_trainee(int64_t program)
 		call(__NR_exit_group, 1, 0, 0, 0);
 }
 
+/* A child that may share crimg's memory: without signals, since a handler of crimg's would run in that. Returns its pid, or -errno. */
+static int64_t clone_without_signals(const uint64_t arguments[8], void (*child)(int64_t), int64_t argument)
+{
+	uint64_t all = ~0ull, before = 0;
+	int64_t pid = call(__NR_rt_sigprocmask, BLOCK_ALL, address_of(&all), address_of(&before), 8);
+
+	if (pid)
+		return pid;
+	pid = crimg_clone_call(arguments, 8 * sizeof(*arguments), child, argument);
+	call(__NR_rt_sigprocmask, BLOCK_ALL, address_of(&before), 0, 8);
+	return pid;
+}
+
+/* Waits for the end of such a child. Returns 0 with its status, or -errno. */
+static int64_t await_child(int64_t pid, int32_t *status)
+{
+	int64_t result;
+
+	while ((result = call(__NR_wait4, pid, address_of(status), 0x40000000 /* __WALL */, 0)) == -EINTR)
+		;
+	return result < 0 ? result : 0;
+}
+
 /* Starts the trainee. Returns its pid, or -errno. */
 static int64_t start_trainee(void)
 {
@@ -77,19 +100,13 @@ static int64_t start_trainee(void)
 	/* struct clone_args: CLONE_VM | CLONE_VFORK | CLONE_CLEAR_SIGHAND; no exit signal. */
 	const uint64_t arguments[8] = { 0x4100ull | 1ull << 32, 0, 0, 0, 0, (uint64_t)address_of(stack), sizeof(stack), 0 };
 	int64_t size = crimg_trainee_end - crimg_trainee_begin, pid;
-	uint64_t all = ~0ull, before = 0;
 	int64_t program = call(__NR_memfd_create, address_of(name), 1 /* MFD_CLOEXEC */, 0, 0);
 
 	if (program < 0)
 		return program;
-	pid = call(__NR_write, program, address_of(crimg_trainee_begin), size, 0) == size ? 0 : -EIO;
-	/* A handler of crimg's would run in its memory. */
-	if (pid == 0)
-		pid = call(__NR_rt_sigprocmask, BLOCK_ALL, address_of(&all), address_of(&before), 8);
-	if (pid == 0) {
-		pid = crimg_clone_call(arguments, sizeof(arguments), become_trainee, program);
-		call(__NR_rt_sigprocmask, BLOCK_ALL, address_of(&before), 0, 8);
-	}
+	pid = call(__NR_write, program, address_of(crimg_trainee_begin), size, 0) == size
+		      ? clone_without_signals(arguments, become_trainee, program)
+		      : -EIO;
 	call(__NR_close, program, 0, 0, 0);
 	return pid;
 }
@@ -97,9 +114,10 @@ static int64_t start_trainee(void)
 /* Ends it, and waits for that. */
 static void end_trainee(int32_t pid)
 {
+	int32_t status;
+
 	call(__NR_kill, pid, 9, 0, 0);
-	while (call(__NR_wait4, pid, 0, 0x40000000 /* __WALL */, 0) == -EINTR)
-		;
+	await_child(pid, &status);
 }
 
 #endif

@@ -246,7 +246,7 @@ function collectAll(context: DumpContext, processes: CollectedProcess[], options
   const live = processes.filter((process) => !process.frozen.isZombie);
   runAllLists(live);
   // Not before: while another thread reads of the mappings of a process, that cannot map the page that its calls are made from.
-  const policies = beginMemoryPolicies(live, () => early !== undefined && options.early?.haveNoPolicy === true);
+  const policies = beginMemoryPolicies(live, early !== undefined && options.early?.haveNoPolicy === true);
   const threadRows = new Map<CollectedProcess, number[]>();
   for (const process of live) {
     collectInnerTask(context, process);

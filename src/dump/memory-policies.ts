@@ -24,18 +24,15 @@ export type PoliciesBegun = Map<DumpedProcess, () => Buffer | undefined>;
 
 /**
  * Begins to read what `collectMemoryPolicies` wants.
- * @param haveNone those whose mappings are known to have none
+ * @param haveNone their mappings are known to have none
  */
-export function beginMemoryPolicies(processes: readonly DumpedProcess[], haveNone: (process: DumpedProcess) => boolean): PoliciesBegun {
+export function beginMemoryPolicies(processes: readonly DumpedProcess[], haveNone: boolean): PoliciesBegun {
+  if (haveNone) return new Map(processes.map((process) => [process, () => noPolicies]));
   const begun: PoliciesBegun = new Map();
   const room = ({ mappings }: { mappings: readonly Mapping[] }): number =>
     mappings.length * longestLine + 4 * (mappings[0]?.table.names.length ?? 0);
   const together = processes.filter((process) => {
     const { mappings } = process;
-    if (haveNone(process)) {
-      begun.set(process, () => noPolicies);
-      return false;
-    }
     if (mappings.length === 0 || areLarge(mappings)) return false;
     if (mappings.length < manyMappings) return true;
     const read = new BackgroundRead(numaMapsOf(process.pid), room(process));
@@ -85,12 +82,16 @@ export function collectMemoryPolicies(
   }
 }
 
+/** A line of numa_maps with another policy than the default. */
+const withPolicy = /^([0-9a-f]+) (?!default\b)\S/m;
+const allWithPolicy = new RegExp(withPolicy, "gm");
+
 /** Whether numa_maps shows a policy other than the default anywhere. */
 export function showsPolicy(numaMaps: Buffer): boolean {
-  return /^[0-9a-f]+ (?!default\b)\S/m.test(numaMaps.toString("latin1"));
+  return withPolicy.test(numaMaps.toString("latin1"));
 }
 
 /** Start addresses of the mappings that show a policy other than the default: `7f1200000000 interleave:0 …`. */
 export function startsWithPolicy(numaMaps: string): bigint[] {
-  return [...numaMaps.matchAll(/^([0-9a-f]+) (?!default\b)\S/gm)].map(([, start]) => BigInt(`0x${start}`));
+  return [...numaMaps.matchAll(allWithPolicy)].map(([, start]) => BigInt(`0x${start}`));
 }

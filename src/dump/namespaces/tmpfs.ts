@@ -43,7 +43,8 @@ export function collectTmpfs(context: DumpContext, root: DumpedProcess, mount: n
     context.lose("dump.covered-files", `${who} has mounts on it, and what lies under them may not be looked into (${errnoMessage(-copy)})`);
   }
   try {
-    collectEntries(context, { mount, row, who, below, at, top, base: failed(copy) ? seen.base : `/proc/self/fd/${copy}` });
+    const isWhole = !failed(copy);
+    collectEntries(context, { mount, row, who, below, at, top, base: isWhole ? `/proc/self/fd/${copy}` : seen.base, isWhole });
   } finally {
     if (!failed(copy)) close(copy);
   }
@@ -64,12 +65,13 @@ interface Looked {
   /** The mount that is looked into, and its root. */
   readonly at: MountRow;
   readonly top: FileStat;
-  /** Its path, or that of a copy which nothing is mounted on. */
+  /** Its path, or that of a copy. */
   readonly base: string;
+  /** It is a copy, which nothing is mounted on. */
+  readonly isWhole: boolean;
 }
 
-function collectEntries(context: DumpContext, { mount, row, who, below, at, top, base }: Looked): void {
-  const isCopy = base.startsWith("/proc/self/fd/");
+function collectEntries(context: DumpContext, { mount, row, who, below, at, top, base, isWhole }: Looked): void {
   // Another mount of the same filesystem has the same device.
   const points = new Set(
     context.tables.mounts.filter(({ namespace, origin }) => namespace === at.namespace && origin !== "removed").map(({ point }) => point),
@@ -112,7 +114,7 @@ function collectEntries(context: DumpContext, { mount, row, who, below, at, top,
       const stat = statOf(`${full}/${name}`);
       if (stat === undefined) continue;
       const inner = path === "" ? name : `${path}/${name}`;
-      if (isCopy) {
+      if (isWhole) {
         add(inner, stat);
         continue;
       }
