@@ -16,6 +16,7 @@
 #include "gather.h"
 #include "inject.h"
 #include "inject-alone.h"
+#include "fork-alone.h"
 #include "smaps.h"
 #include "mount-copy.h"
 #include "trainee.h"
@@ -622,6 +623,22 @@ static napi_value js_inject_alone(napi_env env, napi_callback_info info)
 	return napi_create_int64(env, inject.arena_used, &value) == napi_ok ? value : NULL;
 }
 
+/* forkAlone(job, stop, saved): see fork-alone.h. */
+static napi_value js_fork_alone(napi_env env, napi_callback_info info)
+{
+	size_t count = 3, lengths[3];
+	napi_value values[3];
+	void *addresses[3];
+
+	if (napi_get_cb_info(env, info, &count, values, NULL, NULL) != napi_ok || count < 3 ||
+	    !buffers(env, values, 3, addresses, lengths) || lengths[0] < sizeof(struct fork_job) || lengths[1] < sizeof(struct stop_row))
+		return throw_type(env, "forkAlone(job, stop, saved)");
+	if (((struct fork_job *)addresses[0])->room > (int64_t)lengths[2])
+		return throw_type(env, "forkAlone: no room for what is borrowed");
+	fork_alone(addresses[0], addresses[1], addresses[2]);
+	return NULL;
+}
+
 /* setFault(n, errno): the n-th call from now on fails; n = 0 switches it off. */
 static napi_value js_set_fault(napi_env env, napi_callback_info info)
 {
@@ -743,6 +760,7 @@ NAPI_MODULE_INIT()
 	export_function(env, exports, "endTrainee", js_end_trainee);
 	export_function(env, exports, "pauseCounting", js_pause_counting);
 	export_function(env, exports, "injectAlone", js_inject_alone);
+	export_function(env, exports, "forkAlone", js_fork_alone);
 	export_function(env, exports, "setFault", js_set_fault);
 	export_function(env, exports, "callCount", js_call_count);
 	return exports;

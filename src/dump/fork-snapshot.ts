@@ -11,30 +11,30 @@
  * Both begin their lives on a signal frame that ends them: if crimg dies before it holds them, they run `exit_group` as the
  * first thing. From then on PTRACE_O_EXITKILL ends them with crimg.
  */
-import { CrimgError } from "../errors/crimg-error.js";
+import { logCall } from "../errors/log.js";
 import { CLONE } from "../linux/clone-flags.js";
 import { errnoMessage } from "../linux/errno.js";
 import {
   contToSyscall,
   decodeWaitStatus,
   failed,
+  forkAlone,
   getRegs,
-  getRegset,
   nr,
   ptraceOption,
-  regset,
   setRegs,
+  SysError,
   type SyscallName,
   tryKill,
-  trySetOptions,
   waitOption,
   waitTimeout,
 } from "../native/index.js";
 import type { Overlay } from "../pages/process-source.js";
 import type { DumpedProcess } from "./context.js";
+import { pinTo } from "./pin.js";
 import { procPath, readStatus } from "./procfs.js";
 import { setSyscall } from "./registers.js";
-import { buildSignalFrame } from "./sigframe.js";
+import { restartedBy } from "./restart.js";
 
 /** The helper shares everything that it can, so that making and ending it takes no time. */
 const asHelper = CLONE.vm | CLONE.fs | CLONE.files | CLONE.sighand | CLONE.sysvsem | CLONE.ptrace;
@@ -57,14 +57,6 @@ class HeldProcess {
     readonly pid: number,
     private readonly syscallAt: bigint,
   ) {}
-
-  /** Waits for its first stop, and has it end if crimg does. */
-  hold(): void {
-    this.#await();
-    const suspends = readStatus(procPath(this.pid))?.get("Seccomp") === "0" ? 0 : ptraceOption.SUSPEND_SECCOMP;
-    const result = trySetOptions(this.pid, ptraceOption.TRACESYSGOOD | ptraceOption.EXITKILL | suspends);
-    if (failed(result)) throw new SnapshotRefused(`ptrace(SETOPTIONS): ${errnoMessage(-result)}`);
-  }
 
   /** Has it make a call; it stands still before and after. Returns what the kernel returns. */
   call(name: SyscallName, ...args: readonly (number | bigint)[]): number {
@@ -128,40 +120,33 @@ export function forkSnapshot(process: DumpedProcess): Snapshot {
   const { pid, frozen } = process;
   const leader = frozen.threads[0];
   if (leader === undefined) throw new SnapshotRefused("it has ended");
-  if (!/^\d+$/.test(readStatus(procPath(pid))?.get("NSpid") ?? "") || pid === 1) throw new SnapshotRefused("it is in a pid namespace");
+  const status = readStatus(procPath(pid));
+  if (status === undefined || !/^\d+$/.test(status.get("NSpid") ?? "") || pid === 1) throw new SnapshotRefused("it is in a pid namespace");
   const injector = process.injector();
   if (!injector.canHeal) throw new SnapshotRefused("it could not go on by itself if crimg died meanwhile");
+  const { room } = injector;
+  if (room === undefined) throw new SnapshotRefused("no memory can be borrowed for calls in it");
+  // What it has been asked is over: it stands where it stood.
+  injector.close();
+  pinTo(pid, leader.tid);
   const { syscall, restorer } = injector.gadgets;
-  const regs = Buffer.from(leader.regs);
-  setSyscall(regs, syscall, nr.exit_group, [0]);
-  const frame = buildSignalFrame(injector.scratch, restorer, {
-    regs,
-    sigmask: 0xffff_ffff_ffff_ffffn,
-    xstate: getRegset(leader.tid, regset.FPREGSET),
+  const made = forkAlone({
+    ...{ pid, syscall, restorer, top: room.top, room: room.length, restarted: restartedBy(leader) },
+    options: ptraceOption.TRACESYSGOOD | ptraceOption.EXITKILL | (status.get("Seccomp") === "0" ? 0 : ptraceOption.SUSPEND_SECCOMP),
+    ...{ helperFlags: asHelper, forkFlags: asSnapshot, regs: leader.regs, sigmask: leader.sigmask },
   });
-  const helperPid = injector.call("clone", asHelper, { in: frame }, 0, 0, 0);
-  if (failed(helperPid)) throw new SnapshotRefused(`clone: ${errnoMessage(-helperPid)}`);
-  const helper = new HeldProcess(helperPid, syscall);
-  let snapshot: HeldProcess | undefined;
-  try {
-    helper.hold();
-    const made = helper.call("clone", asSnapshot, 0, 0, 0, 0);
-    if (failed(made)) throw new SnapshotRefused(`clone: ${errnoMessage(-made)}`);
-    snapshot = new HeldProcess(made, syscall);
-    snapshot.hold();
-  } catch (error) {
-    snapshot?.end();
-    // What ptrace refuses of a process that is just killed says no more than that.
-    throw error instanceof SnapshotRefused || !(error instanceof CrimgError) ? error : new SnapshotRefused(error.message);
-  } finally {
-    helper.end();
-    injector.call("wait4", helperPid, 0, waitOption.WALL, 0);
+  leader.owedSignals.push(...made.owed);
+  logCall("crimg", "clone", made.pid);
+  if (failed(made.pid)) {
+    const reason = `${made.step}: ${errnoMessage(-made.pid)}`;
+    if (made.isOnItsWay) throw new SysError(made.step, -made.pid, `process ${pid}`);
+    throw new SnapshotRefused(reason);
   }
-  const held = snapshot;
-  const borrowed = injector.borrowed;
+  const held = new HeldProcess(made.pid, syscall);
+  const { start, bytes } = made;
   return {
     pid: held.pid,
-    overlay: borrowed === undefined ? undefined : { ...borrowed, bytes: Buffer.from(borrowed.bytes) },
+    overlay: { start, end: start + BigInt(bytes.length), bytes },
     settle() {
       held.call("close_range", 0, lastFd, CLOSE_RANGE_UNSHARE);
       held.call("setsid");

@@ -145,6 +145,12 @@ export class Injector {
     return { start, end: start + BigInt(saved.length), bytes: saved };
   }
 
+  /** Where memory may be borrowed for calls: its end and length. */
+  get room(): { readonly top: bigint; readonly length: number } | undefined {
+    const { area } = this.#place;
+    return area === undefined ? undefined : { top: area.start + BigInt(area.saved.length), length: area.saved.length };
+  }
+
   /** The code that calls are made by. */
   get gadgets(): Gadgets {
     return this.#site.gadgets;

@@ -39,3 +39,8 @@ export function restartNumber(pid: number, regs: Buffer): number | undefined {
   const got = tryReadMemory(pid, getReg(regs, "ip") - 2n - BigInt(window), code);
   return got === window ? restartedCall(code) : undefined;
 }
+
+/** The call that a restart_syscall of a thread continues; −1 if it is in none. */
+export function restartedBy({ pid, regs }: { readonly pid: number; readonly regs: Buffer }): number {
+  return restartNumber(pid, regs) ?? numberGoneOnWith(pid, regs) ?? -1;
+}

@@ -21,7 +21,7 @@ import type { InjectionSite, Injector } from "./injector.js";
 import { drivesFrom } from "./pin.js";
 import { type MadeLists, PreparedCalls } from "./prepared-calls.js";
 import type { StatusFields } from "./procfs.js";
-import { numberGoneOnWith, restartNumber } from "./restart.js";
+import { restartedBy } from "./restart.js";
 import type { DumpPlan } from "./plan.js";
 import type { ThreadFacts } from "./thread-facts.js";
 
@@ -83,11 +83,6 @@ function freePage(ranges: readonly MappedRange[]): bigint | undefined {
 interface Rows {
   readonly orders: Int32Array;
   readonly stops: Buffer;
-}
-
-/** The call that a restart_syscall of a thread continues; −1 if it is in none. */
-function restartedBy({ pid, regs }: FrozenThread): number {
-  return restartNumber(pid, regs) ?? numberGoneOnWith(pid, regs) ?? -1;
 }
 
 /** Threads in the order of their processors, with what is known of each. */

@@ -77,6 +77,7 @@ export interface Addon {
     out: Uint8Array,
     arena: Uint8Array,
   ): number;
+  forkAlone(job: BigInt64Array, stop: Uint8Array, saved: Uint8Array): void;
   setFault(nth: number, errno: number): void;
   callCount(): number;
 }

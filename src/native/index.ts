@@ -12,6 +12,7 @@ export * from "./process.js";
 export * from "./sockets.js";
 export * from "./batch.js";
 export * from "./lists.js";
+export * from "./fork-alone.js";
 export * from "./looks.js";
 export type { RawArgument } from "./addon.js";
 export * from "./store.js";

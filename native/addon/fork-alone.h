@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The fork of a frozen process that keeps its memory (src/dump/fork-snapshot.ts says why it is made so): its first thread makes a
+ * helper, the helper the fork. Some ten stops, of which none goes through JavaScript, because all of the tree waits for them.
+ *
+ * Below `top`, low to high:   [ E | F ]
+ *
+ * F is the signal frame with the thread's whole state, as in inject-alone.h. E ends who runs on to it: helper and fork begin their
+ * lives there, should the tracer die before it holds them.
+ */
+#ifndef CRIMG_FORK_ALONE_H
+#define CRIMG_FORK_ALONE_H
+
+#include "inject-alone.h"
+
+/* What is to be done, and what came of it: 16 words. */
+struct fork_job {
+	int64_t pid, syscall, restorer; /* as in inject_process */
+	int64_t top, room; /* end of what may be borrowed, and its length */
+	int64_t restarted; /* what a restart_syscall of the thread continues; -1 if it is in none */
+	int64_t options; /* of ptrace, for helper and fork */
+	int64_t helper_flags, fork_flags; /* of clone */
+	/* Results. */
+	int64_t result; /* 0, or -errno: there is no fork */
+	int64_t fork; /* its pid */
+	int64_t start, length; /* what was borrowed: what it held is in `saved` */
+	int64_t owed; /* as in inject_row */
+	int64_t is_on_its_way; /* could not be put back: it goes back by itself when it is let go */
+	int64_t step; /* where it failed: FORK_... */
+};
+_Static_assert(sizeof(struct fork_job) == 128, "fork_job");
+
+enum { FORK_PREPARE, FORK_HELPER, FORK_HOLD, FORK_FORK, FORK_REAP };
+
+/* Longest wait for one step, milliseconds: copying the page tables of a TiB takes seconds. */
+enum { FORK_TIMEOUT = 60000, KILL = 9 };
+
+/* Waits until a process that the program has made stands still. */
+static int64_t await_held(int64_t pid)
+{
+	for (;;) {
+		int32_t status = 0;
+		int64_t result = wait_bounded((int32_t)pid, &status, WAIT_ALL, FORK_TIMEOUT);
+
+		if (result < 0)
+			return result;
+		if (has_ended(status))
+			return -ESRCH;
+		if (is_stopped(status))
+			return 0;
+	}
+}
+
+/* Waits for its first stop, and has it end if the tracer does. */
+static int64_t hold(const struct fork_job *job, int64_t pid)
+{
+	int64_t result = await_held(pid);
+
+	return result < 0 ? result : ptrace(0x4200 /* SETOPTIONS */, pid, 0, job->options);
+}
+
+/* Ends it, as far as the tracer is concerned. */
+static void end_held(int64_t pid)
+{
+	if (counted_call(__NR_kill, pid, KILL, 0, 0) < 0)
+		call(__NR_kill, pid, KILL, 0, 0);
+	for (int faults = 0; faults < 2;) {
+		int32_t status = 0;
+		int64_t result = wait_bounded((int32_t)pid, &status, WAIT_ALL, FORK_TIMEOUT);
+
+		if (result < 0)
+			faults += result == -ECHILD ? 2 : 1;
+		else if (has_ended(status))
+			return;
+	}
+}
+
+/* What the call returned at whose exit a thread stands. Tried twice: who was made would be forgotten. */
+static int64_t result_of(int64_t tid)
+{
+	int64_t regs[REGS_WORDS];
+
+	if (ptrace(P_GETREGS, tid, 0, address_of(regs)) < 0) {
+		int64_t result = ptrace(P_GETREGS, tid, 0, address_of(regs));
+
+		if (result < 0)
+			return result;
+	}
+	return regs[R_AX];
+}
+
+/* Has the helper fork. Returns the pid, or -errno. */
+static int64_t fork_by(const struct fork_job *job, const struct alone *one, int64_t helper)
+{
+	int64_t regs[REGS_WORDS];
+	int64_t result;
+
+	regs_for_call(one, __NR_clone, job->fork_flags, 0, one->stopping, regs);
+	regs[R_DX] = regs[R_R10] = regs[R_R8] = 0;
+	result = ptrace(P_SETREGS, helper, 0, address_of(regs));
+	for (int stop = 0; stop < 2 && result >= 0; stop++) {
+		result = ptrace(P_SYSCALL, helper, 0, 0);
+		if (result >= 0)
+			result = await_held(helper);
+	}
+	return result < 0 ? result : result_of(helper);
+}
+
+/* Has the thread make a call, from a trap or the exit of another; it stands at its exit then. Returns its result, or -errno. */
+static int64_t call_alone(struct alone *one, int64_t number, int64_t a, int64_t b, int64_t c, int64_t d)
+{
+	int64_t regs[REGS_WORDS];
+	int64_t result;
+
+	regs_for_call(one, number, a, b, one->frame, regs);
+	regs[R_DX] = c;
+	regs[R_R10] = d;
+	regs[R_R8] = 0;
+	result = ptrace(P_SETREGS, one->process->pid, 0, address_of(regs));
+	for (int stop = 0; stop < 2 && result >= 0; stop++) {
+		result = send_on(one, P_SYSCALL);
+		if (result >= 0)
+			result = await_alone(one, AT_CALL, P_SYSCALL);
+	}
+	if (result >= 0)
+		return result_of(one->process->pid);
+	if (one->where == AT_CALL) { /* at its entry, perhaps: it is not to be made any more */
+		regs[R_AX] = regs[R_ORIG_AX] = __NR_getpid;
+		ptrace(P_SETREGS, one->process->pid, 0, address_of(regs));
+	}
+	return result;
+}
+
+/* Borrows memory, and puts the frames there. */
+static int64_t prepare_fork(struct fork_job *job, struct alone *one)
+{
+	const uint64_t all = ~0ull;
+	int64_t io[2] = { address_of(inject_xstate), XSTATE_ROOM };
+	int64_t regs[REGS_WORDS], result;
+
+	result = ptrace(P_GETREGSET, job->pid, 0x202, address_of(io)); /* NT_X86_XSTATE */
+	if (result < 0)
+		return result;
+	one->xstate_length = io[1];
+	copy_bytes(one->xstate, inject_xstate, io[1]);
+	one->frame = frame_below(job->top, io[1]);
+	one->stopping = ((one->frame - FRAME_HEAD) & ~15ll) - 8;
+	one->start = job->start = one->stopping & ~63ll;
+	one->length = job->length = job->top - one->start;
+	if (one->length > INJECT_ROOM || one->length > job->room)
+		return -ENOSPC;
+	result = read_memory((int32_t)job->pid, one->start, one->saved, one->length);
+	if (result != one->length)
+		return result < 0 ? result : -EFAULT;
+	clear_bytes(inject_image, one->length);
+	regs_for_call(one, __NR_exit_group, 0, 0, one->frame, regs);
+	build_plain(inject_image + (one->stopping - one->start), job->restorer, regs, all);
+	regs_to_go_on(one->stop->regs, job->restarted, regs);
+	build_frame(inject_image + (one->frame - one->start), one->frame, job->restorer, regs, (uint64_t)one->stop->sigmask, inject_xstate,
+		    one->xstate_length);
+	one->has_begun = 1;
+	result = write_memory((int32_t)job->pid, one->start, inject_image, one->length);
+	if (result != one->length)
+		return result < 0 ? result : -EFAULT;
+	/* From here the thread, if it ran, would make this harmless call and return through the frame. */
+	regs_for_call(one, __NR_getpid, 0, 0, one->frame, regs);
+	result = ptrace(P_SETREGS, job->pid, 0, address_of(regs));
+	return result < 0 ? result : ptrace(P_SETSIGMASK, job->pid, 8, address_of(&all));
+}
+
+/* The process stands where it stood when this returns. `saved`: at least `room` bytes. */
+static void fork_alone(struct fork_job *job, const struct stop_row *stop, uint8_t *saved)
+{
+	static uint8_t xstate[XSTATE_ROOM] __attribute__((aligned(64)));
+	const struct alone_process process = { .pid = job->pid, .syscall = job->syscall, .restorer = job->restorer };
+	struct inject_row row = { 0 };
+	struct alone one = { .process = &process, .stop = stop, .row = &row, .saved = saved, .xstate = xstate };
+	int64_t helper = 0, result, reaped;
+
+	begin_waits();
+	job->step = FORK_PREPARE;
+	result = prepare_fork(job, &one);
+	if (result >= 0) {
+		job->step = FORK_HELPER;
+		/* Its stack pointer is at E. */
+		result = helper = call_alone(&one, __NR_clone, job->helper_flags, one.stopping, 0, 0);
+	}
+	if (helper > 0) {
+		job->step = FORK_HOLD;
+		result = hold(job, helper);
+		if (result >= 0) {
+			job->step = FORK_FORK;
+			result = job->fork = fork_by(job, &one, helper);
+		}
+		if (job->fork > 0) {
+			job->step = FORK_HOLD;
+			result = hold(job, job->fork);
+		}
+		end_held(helper);
+		reaped = call_alone(&one, __NR_wait4, helper, 0, WAIT_ALL, 0);
+		if (reaped < 0 && reaped != -ECHILD && settle(&one) >= 0)
+			reaped = call_alone(&one, __NR_wait4, helper, 0, WAIT_ALL, 0);
+		if (reaped < 0 && result >= 0) {
+			job->step = FORK_REAP;
+			result = reaped;
+		}
+		if (result < 0 && job->fork > 0)
+			end_held(job->fork);
+	}
+	if (one.has_begun)
+		put_alone_back(&one);
+	if (result >= 0 && one.result < 0 && job->fork > 0)
+		end_held(job->fork);
+	end_waits();
+	job->result = result < 0 ? result : one.result < 0 ? one.result : 0;
+	job->owed = one.owed;
+	job->is_on_its_way = row.is_on_its_way;
+}
+
+#endif
