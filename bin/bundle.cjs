@@ -5,7 +5,6 @@
  * other flags or of another bundle is rejected by V8 and does no harm.
  */
 const { existsSync, readFileSync, writeSync } = require("node:fs");
-const { createRequire } = require("node:module");
 const { dirname, join } = require("node:path");
 const { Script } = require("node:vm");
 
@@ -15,7 +14,7 @@ const bundle = join(__dirname, "../dist/bundle/cli/main.cjs");
  * Commands that have a bundle of their own (tools/bundle.mjs), and words with which they need more than is in it: pages for
  * browsers, cores for debuggers, restore programs; other formats, help.
  */
-const beyond = { show: /^(--html(=.*)?|bt|program)$/, dump: /^(--to(=.*)?|--help|-h)$/ };
+const beyond = { show: /^(--html(=.*)?|bt|program)$/, dump: /^(--to(=.*)?|--bundle(=.*)?|--help|-h)$/ };
 
 /** The bundle of a command: its own, or that of all. */
 function bundleOf(command, words) {
@@ -27,6 +26,19 @@ function bundleOf(command, words) {
 /** The cache of a command for a bundle. The build makes them (tools/bundle/code-cache.mjs), "other" for those without one. */
 function cacheOf(command, filename) {
   return join(dirname(bundle), filename === bundle ? `${command}.cache` : `${command}.own.cache`);
+}
+
+/** Commands that use the addon anyway: it also gives the files of their bundles without a copy. */
+const native = new Set(["dump", "exec", "run"]);
+
+/** The addon's way to map a file, undefined where there is none. */
+function fileMapper() {
+  try {
+    return require("../build/addon.node").mapFile;
+  } catch {
+    // Whoever needs the addon says what is wrong.
+    return undefined;
+  }
 }
 
 /** The file's bytes, undefined if it cannot be read. */
@@ -45,12 +57,19 @@ function readIfThere(path) {
  */
 function loadBundle(command = "other", words = [], isWhole = false) {
   const filename = isWhole ? bundle : bundleOf(command, words);
-  const source = readFileSync(filename, "latin1");
+  const map = native.has(command) ? fileMapper() : undefined;
+  const read = (path) => {
+    const mapped = map?.(path, false);
+    return mapped === undefined ? readIfThere(path) : new Uint8Array(mapped);
+  };
+  const source = map?.(filename, true) ?? readFileSync(filename, "latin1");
   const isName = /^[a-z]+$/.test(command);
-  const cachedData = (isName ? readIfThere(cacheOf(command, filename)) : undefined) ?? readIfThere(cacheOf("other", bundle));
+  const cachedData = (isName ? read(cacheOf(command, filename)) : undefined) ?? read(cacheOf("other", bundle));
   const script = new Script(source, { filename, cachedData });
   const module = { exports: {} };
-  script.runInThisContext()(module.exports, createRequire(filename), module, filename, dirname(filename));
+  // As createRequire() would make it, but that takes 1 ms to load.
+  const requireThere = (id) => require(id.startsWith(".") ? join(dirname(filename), id) : id);
+  script.runInThisContext()(module.exports, requireThere, module, filename, dirname(filename));
   return { ...module.exports, script, filename, isCached: cachedData !== undefined && script.cachedDataRejected === false };
 }
 

@@ -3,6 +3,7 @@
 // faster than resolving and reading some two hundred modules, and a dump is over in less time than that takes.
 import { spawnSync } from "node:child_process";
 import { rmSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { build } from "esbuild";
 import { fileURLToPath } from "node:url";
 
@@ -55,6 +56,15 @@ const lazyModules = {
   },
 };
 
+/** What a module of a bundle requires is required from where the bundle is, as bin/bundle.cjs has it. */
+const ownRequire = {
+  name: "own require",
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^(node:)?module$/ }, () => ({ path: "module", namespace: "own" }));
+    onLoad({ filter: /.*/, namespace: "own" }, () => ({ contents: "export const createRequire = () => require;" }));
+  },
+};
+
 /** For a bundle of a command that only reads: writers of formats, and what they take along, are never loaded (bin/bundle.cjs). */
 const readsOnly = {
   name: "reads only",
@@ -86,6 +96,35 @@ const ownFormatOnly = {
   },
 };
 
+/** What a dump asks for by import() and does not need: files of a root are for --bundle, which the bundle of all commands does. */
+const notForDumps = /\/(bundle-root|exec-progress)\.js$/;
+
+/**
+ * import() of modules that are here anyway made import, so that none has to be prepared for being asked for late: their functions
+ * are then declared once in one scope, and not made, with an object of what each exports, by a function for each of 400 modules.
+ */
+const allAtOnce = {
+  name: "all at once",
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: notForDumps }, ({ path: module }) => ({ path: module, external: true }));
+    onLoad({ filter: /\/dist\/(src|formats)\/.*\.js$/ }, async ({ path: file }) => {
+      const text = await readFile(file, "utf8");
+      const asked = [];
+      const contents = text.replace(/\bimport\(("\.[^"]*")\)/g, (whole, module) => {
+        if (notForDumps.test(JSON.parse(module)) || isElsewhere(file, JSON.parse(module))) return whole;
+        asked.push(module);
+        return `Promise.resolve(askedFor${asked.length})`;
+      });
+      return { contents: asked.map((module, index) => `import * as askedFor${index + 1} from ${module};\n`).join("") + contents };
+    });
+  },
+};
+
+/** Whether a module is left out by one of the plugins above. */
+const isElsewhere = (file, module) =>
+  (/^\.\/commands\//.test(module) && module !== "./commands/dump.js") ||
+  (/\/formats\/registry\.js$/.test(file) && module !== "./ckpt-elf/index.js");
+
 /** Help, errors and whatever else only yargs understands: the bundle of all commands does it. */
 const withoutYargs = {
   name: "without yargs",
@@ -105,18 +144,19 @@ const bundle = (name, plugins = [], external = []) =>
     entryPoints: [path("../dist/src/cli/main.js")],
     // As deep as dist/src/cli, since modules find the addon and the schemas relative to themselves.
     outfile: path(`../dist/bundle/cli/${name}.cjs`),
-    plugins: [lazyModules, ...plugins],
+    plugins: [lazyModules, ownRequire, ...plugins],
     bundle: true,
     minify: true,
     platform: "node",
     target: "node20",
     format: "cjs",
     // Node's own clock is loaded at its first use, with all that measures performance.
-    define: { "import.meta.url": "bundleUrl", "performance.now": "milliseconds" },
+    define: { "import.meta.dirname": "__dirname", "import.meta.url": "bundleIs.url", "performance.now": "milliseconds" },
     // A function that bin/bundle.cjs calls: to put one around the text there would copy all of it at every start.
     banner: {
       js:
-        '(function(exports,require,module,__filename,__dirname){const bundleUrl=require("node:url").pathToFileURL(__filename).href;' +
+        "(function(exports,require,module,__filename,__dirname){" +
+        'const bundleIs={get url(){return require("node:url").pathToFileURL(__filename).href}};' +
         "function milliseconds(){const[seconds,rest]=process.hrtime();return seconds*1e3+rest/1e6}",
     },
     footer: { js: "})" },
@@ -138,7 +178,7 @@ await bundle(
   ["xz-decompress", "tar-stream", "fzstd"],
 );
 // A small program is dumped in less time than it takes to load what the other commands need.
-await bundle("dump", [only("dump"), ownFormatOnly, withoutYargs]);
+await bundle("dump", [only("dump"), ownFormatOnly, withoutYargs, allAtOnce]);
 // Only JSON images are checked with a schema.
 await build({
   stdin: { contents: 'export { Ajv2020 } from "ajv/dist/2020.js";', resolveDir: path("..") },

@@ -67,6 +67,7 @@ export interface Addon {
   startTrainee(): number;
   endTrainee(pid: number): void;
   pauseCounting(isPaused: boolean): void;
+  setFlags(flags: string): void;
   injectAlone(
     all: BigInt64Array,
     list: BigInt64Array,
@@ -102,7 +103,7 @@ function load(): Addon {
   const path = resourcePath(name);
   try {
     if (isSingleExecutable()) return loadFromMemory();
-    return createRequire(import.meta.url)(path) as Addon;
+    return createRequire(path)(path) as Addon;
   } catch (cause) {
     throw new CrimgError("native.addon", `the native part of crimg cannot be loaded: ${path}`, {
       cause,

@@ -4,7 +4,7 @@
  * leaves a function for them.
  */
 import { readFileSync } from "node:fs";
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
 
 /** Gives the bytes of a file by its path in the checkout or package, such as `build/interp.bin`. */
 type Assets = (name: string) => Uint8Array;
@@ -21,7 +21,7 @@ export function isSingleExecutable(): boolean {
 
 /** Where a file of the checkout or package is; modules are three folders deep in it (dist/src/resources, dist/bundle/cli). */
 export function resourcePath(name: string): string {
-  return fileURLToPath(new URL(`../../../${name}`, import.meta.url));
+  return join(import.meta.dirname, "../../..", name);
 }
 
 /** The bytes of a file of crimg's own. Throws as readFileSync does. */

@@ -18,6 +18,8 @@ import { setFlagsFromString } from "node:v8";
 const { cacheOf, loadBundle } = createRequire(import.meta.url)("../../bin/bundle.cjs");
 
 async function makeOne(name, lines) {
+  // Commands do not set flags here (src/cli/short-run.ts).
+  globalThis[Symbol.for("crimg.makes-cache")] = true;
   // V8 forgets the code of functions that have not run for a while, and what it has forgotten is in no cache.
   setFlagsFromString("--no-flush-bytecode");
   const [, whole, command] = /^(whole:)?(.*)$/.exec(name);

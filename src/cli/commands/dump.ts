@@ -76,12 +76,12 @@ export const command = defineCommand({
     const pid = parsePid(args.pid);
     if (args.leaveRunning && args.leaveStopped)
       throw new CrimgError("usage.bad", "--leave-running and --leave-stopped cannot both be given");
+    expectShortRun(pid);
     const [{ dump }, { registry }, { renderLosses }] = await Promise.all([
       import("../../ops/dump.js"),
       import("../../../formats/registry.js"),
       import("../../adapter/losses.js"),
     ]);
-    await expectShortRun(pid);
     const progress = progressOn(terminal, "writing");
     try {
       const report = await dump({
