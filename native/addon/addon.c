@@ -484,6 +484,47 @@ static napi_value js_summarize_smaps(napi_env env, napi_callback_info info)
 	return NULL;
 }
 
+/*
+ * sortMappings(rows, others: Int32Array, starts: Float64Array, ends: Float64Array, kinds, samples: Int32Array(255), alone: Int32Array,
+ * counts: Int32Array(2)). See smaps.h.
+ */
+static napi_value js_sort_mappings(napi_env env, napi_callback_info info)
+{
+	size_t count = 8, lengths[8], rows;
+	napi_value values[8];
+	void *at[8];
+
+	if (napi_get_cb_info(env, info, &count, values, NULL, NULL) != napi_ok || count < 8 || !buffers(env, values, 8, at, lengths))
+		return throw_type(env, "sortMappings(rows, others, starts, ends, kinds, samples, alone, counts)");
+	rows = lengths[0] / (SMAPS_WORDS * 8);
+	if (lengths[2] / 8 < rows || lengths[3] / 8 < rows || lengths[4] < rows || lengths[5] / 4 < SMAPS_ALONE || lengths[6] / 4 < rows ||
+	    lengths[7] < 8)
+		return throw_type(env, "sortMappings: no room");
+	sort_smaps(at[0], (int64_t)rows, at[1], (int64_t)(lengths[1] / 4), at[2], at[3], at[4], at[5], at[6], at[7]);
+	return NULL;
+}
+
+/* encodeMappings(rows, kinds, template of a record, struct smaps_record, records). See smaps.h. */
+static napi_value js_encode_mappings(napi_env env, napi_callback_info info)
+{
+	size_t count = 5, lengths[5], rows;
+	napi_value values[5];
+	void *at[5];
+	const struct smaps_record *record;
+
+	if (napi_get_cb_info(env, info, &count, values, NULL, NULL) != napi_ok || count < 5 || !buffers(env, values, 5, at, lengths) ||
+	    lengths[3] < sizeof(struct smaps_record))
+		return throw_type(env, "encodeMappings(rows, kinds, template, record, records)");
+	rows = lengths[0] / (SMAPS_WORDS * 8);
+	record = at[3];
+	if (record->length == 0 || record->length > 4096 || lengths[1] < rows || lengths[2] < record->length ||
+	    lengths[4] / record->length < rows || record->start + 8 > record->length || record->end + 8 > record->length ||
+	    record->flags + 8 > record->length || record->prot >= record->length || record->key >= record->length)
+		return throw_type(env, "encodeMappings: no room");
+	encode_smaps(at[0], (int64_t)rows, at[1], at[2], record, at[4]);
+	return NULL;
+}
+
 /* areSameMappings(rows before, rows now): boolean. See smaps.h. */
 static napi_value js_are_same_mappings(napi_env env, napi_callback_info info)
 {
@@ -772,6 +813,8 @@ NAPI_MODULE_INIT()
 	export_function(env, exports, "orderDescriptors", js_order_descriptors);
 	export_function(env, exports, "readSmaps", js_read_smaps);
 	export_function(env, exports, "summarizeSmaps", js_summarize_smaps);
+	export_function(env, exports, "sortMappings", js_sort_mappings);
+	export_function(env, exports, "encodeMappings", js_encode_mappings);
 	export_function(env, exports, "areSameMappings", js_are_same_mappings);
 	export_function(env, exports, "findExtents", js_find_extents);
 	export_function(env, exports, "awaitStops", js_await_stops);

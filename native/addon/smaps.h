@@ -225,6 +225,72 @@ static void summarize_smaps(const int64_t *rows, int64_t count, int64_t unusual,
 	}
 }
 
+/* What `sort_smaps` says of a mapping that is not like others, and how many kinds it tells apart. */
+enum { SMAPS_ALONE = 255 };
+
+/*
+ * Mappings as columns: `starts`, `ends` (exact: they are multiples of a page) and `kinds`, the number of a mapping (in `samples`)
+ * that differs in its place only; SMAPS_ALONE for `others` (ascending) and what else is like none of the first kinds, which `alone`
+ * tells. `counts`: of samples, of those alone.
+ */
+static void sort_smaps(const int64_t *rows, int64_t count, const int32_t *others, int64_t other_count, double *starts, double *ends,
+		       uint8_t *kinds, int32_t *samples, int32_t *alone, int32_t *counts)
+{
+	int32_t sample_count = 0, alone_count = 0, last = 0;
+	int64_t next = 0;
+
+	for (int64_t index = 0; index < count; index++) {
+		const int64_t *row = rows + index * SMAPS_WORDS;
+		int is_other = next < other_count && others[next] == index;
+		int32_t kind = SMAPS_ALONE;
+
+		next += is_other;
+		starts[index] = (double)(uint64_t)row[SMAPS_START];
+		ends[index] = (double)(uint64_t)row[SMAPS_END];
+		/* Most are like the one before the last. */
+		for (int32_t tried = 0; !is_other && row[SMAPS_OFFSET] == 0 && tried < sample_count; tried++) {
+			int32_t place = (last + tried) % sample_count;
+			const int64_t *sample = rows + (int64_t)samples[place] * SMAPS_WORDS;
+
+			if (sample[SMAPS_HOW] != row[SMAPS_HOW] || sample[SMAPS_FLAGS] != row[SMAPS_FLAGS])
+				continue;
+			kind = place;
+			last = place + 1;
+			break;
+		}
+		if (kind == SMAPS_ALONE && !is_other && row[SMAPS_OFFSET] == 0 && sample_count < SMAPS_ALONE) {
+			kind = sample_count;
+			samples[sample_count++] = (int32_t)index;
+		}
+		if (kind == SMAPS_ALONE)
+			alone[alone_count++] = (int32_t)index;
+		kinds[index] = (uint8_t)kind;
+	}
+	counts[0] = sample_count;
+	counts[1] = alone_count;
+}
+
+/* Where in a record of `length` bytes is what of a mapping. */
+struct smaps_record {
+	uint32_t length, start, end, flags, prot, key;
+};
+
+/* Records of mappings that are not alone, each from a template; the others' are left as they are. */
+static void encode_smaps(const int64_t *rows, int64_t count, const uint8_t *kinds, const uint8_t *template,
+			 const struct smaps_record *record, uint8_t *out)
+{
+	for (int64_t index = 0; index < count; index++, rows += SMAPS_WORDS, out += record->length) {
+		if (kinds[index] == SMAPS_ALONE)
+			continue;
+		copy_bytes(out, template, record->length);
+		copy_bytes(out + record->start, (const uint8_t *)&rows[SMAPS_START], 8);
+		copy_bytes(out + record->end, (const uint8_t *)&rows[SMAPS_END], 8);
+		copy_bytes(out + record->flags, (const uint8_t *)&rows[SMAPS_FLAGS], 8);
+		out[record->prot] = rows[SMAPS_HOW] & 7;
+		out[record->key] = (uint8_t)(rows[SMAPS_HOW] >> 8);
+	}
+}
+
 /*
  * Whether mappings that were read before are the same now. Of one that was full, nothing more has been asked: it must be full still.
  * All else that counts pages may differ.

@@ -1,8 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The vmas table, and the objects behind mappings. */
+import { ByteWriter } from "../bytes/byte-writer.js";
+import { HeapWriter } from "../bytes/heaps.js";
 import { decodeText } from "../bytes/text.js";
+import { vmaRowSize, writeVmaRow } from "../gen/ckpt-elf-v2.js";
+import { tableSpecs } from "../gen/table-specs.js";
 import type { VmaRow, VmaKind } from "../gen/tables.js";
-import { close, failed, fcntlCommand, openFlag, tryFcntl, tryOpen, readMemory, smapsRow, tryStat, tryStatfsType } from "../native/index.js";
+import { noteRecords } from "../elf/known-records.js";
+import { noteColumns } from "../model/space-columns.js";
+import {
+  close,
+  encodeMappings,
+  failed,
+  fcntlCommand,
+  openFlag,
+  readMemory,
+  smapsRow,
+  type SortedMappings,
+  sortMappings,
+  tryFcntl,
+  tryOpen,
+  tryStat,
+  tryStatfsType,
+} from "../native/index.js";
 import type { DumpContext, DumpedProcess } from "./context.js";
 import { fileBuildId } from "./file-build-id.js";
 import type { ObjectTable } from "./objects.js";
@@ -70,6 +90,7 @@ export function collectVmas(context: DumpContext, process: DumpedProcess, mm: nu
     vmas.push(rowOf(mm, info));
     infos.push(info);
   }
+  if (mappings.length >= worthColumns && vmas.length === mappings.length) noteAllAtOnce(vmas, table);
   return infos;
 
   function ofOther(mapping: Mapping): VmaInfo | undefined {
@@ -79,6 +100,47 @@ export function collectVmas(context: DumpContext, process: DumpedProcess, mm: nu
       return classify(context, process, mapping, name, files);
     });
   }
+}
+
+/** Mappings of a tree's only process from which on it pays to pass them on as the addon has them, and not only as rows. */
+const worthColumns = 256;
+
+/** Says of the table of mappings what its columns are, and most of its records. */
+function noteAllAtOnce(vmas: VmaRow[], table: MappingTable): void {
+  let sorted: SortedMappings | undefined;
+  const sort = (): SortedMappings => (sorted ??= sortMappings(table.rows, table.summary.others));
+  noteColumns(vmas, () => {
+    const { starts, ends, kinds, samples, alone } = sort();
+    return { starts, ends, kinds, samples: Array.from(samples, (index) => vmas[index] as VmaRow), others: alone };
+  });
+  noteRecords(vmas, () => {
+    const { kinds, alone, samples } = sort();
+    const [sample] = samples;
+    if (sample === undefined) return { bytes: new Uint8Array(vmas.length * vmaRowSize), open: Int32Array.from(vmas.keys()) };
+    const template = encodeRow(vmas[sample] as VmaRow);
+    return { bytes: encodeMappings(table.rows, kinds, template, vmaRecord), open: alone };
+  });
+}
+
+/** Where in a record is what. */
+const vmaRecord = {
+  start: placeOf("start"),
+  end: placeOf("end"),
+  flags: placeOf("vmFlags"),
+  prot: placeOf("prot"),
+  key: placeOf("pkey"),
+};
+
+function placeOf(name: keyof VmaRow): number {
+  const field = tableSpecs.find(({ table }) => table === "vmas")?.fields.find((one) => one.name === name);
+  if (field === undefined) throw new Error(`no field ${name}`);
+  return field.offset;
+}
+
+function encodeRow(row: VmaRow): Uint8Array {
+  const writer = new ByteWriter(vmaRowSize);
+  writeVmaRow(writer, row, new HeapWriter());
+  return writer.finish();
 }
 
 /** Those that have a name, an inode or an unusual flag, found without a look at each of many thousands that have none. */

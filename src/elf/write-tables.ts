@@ -25,6 +25,7 @@ import {
   tablesVersionMajor,
   tablesVersionMinor,
 } from "../gen/tables.js";
+import { type KnownRecords, knownRecords } from "./known-records.js";
 import type { RawTable } from "./read-tables.js";
 import { haveTrailingBytes, trailingBytesOf } from "./trailing-bytes.js";
 
@@ -116,6 +117,8 @@ function unknownSpec(table: string): never {
 function tablePart(kind: number, id: string, size: number, rows: readonly object[], codec: RowCodec<object>, heaps: HeapWriter): Part {
   const trailingLength = haveTrailingBytes() ? rows.reduce((most, row) => Math.max(most, trailingBytesOf(row)?.length ?? 0), 0) : 0;
   const rowLength = size + trailingLength;
+  const records = trailingLength === 0 ? knownRecords(rows) : undefined;
+  if (records !== undefined) return { kind, name: id, rowLength, bytes: completed(records, size, id, rows, codec, heaps) };
   const writer = new ByteWriter(rowLength * rows.length);
   let repeated: object | undefined;
   let before: object | undefined;
@@ -136,6 +139,26 @@ function tablePart(kind: number, id: string, size: number, rows: readonly object
     writer.zeros(trailingLength - trailing.length);
   }
   return { kind, name: id, rowLength, bytes: writer.finish() };
+}
+
+/** Known records, and the rest of them. */
+function completed(
+  { bytes, open }: KnownRecords,
+  size: number,
+  id: string,
+  rows: readonly object[],
+  codec: RowCodec<object>,
+  heaps: HeapWriter,
+): Uint8Array {
+  if (bytes.length !== size * rows.length) throw new Error(`${bytes.length} bytes for ${rows.length} records of ${id}`);
+  const writer = new ByteWriter(size * open.length);
+  for (const index of open) {
+    writer.enter(id, index);
+    codec.write(writer, rows[index] as object, heaps);
+  }
+  const written = writer.finish();
+  open.forEach((index, place) => bytes.set(written.subarray(place * size, (place + 1) * size), index * size));
+  return bytes;
 }
 
 const hasNoBlob = (row: object): boolean => Object.values(row).every((value) => typeof value !== "object" || value === null);

@@ -2,6 +2,7 @@
 /** Finding room: the hole for the interpreter and the staging area for shared memory, where no task maps anything. */
 import { CrimgError } from "../errors/crimg-error.js";
 import type { VmaRow } from "../gen/tables.js";
+import { columnsOfAll } from "../model/space-columns.js";
 import { pageSize, taskSize } from "./constants.js";
 
 export interface AddressRange {
@@ -20,6 +21,32 @@ export function usedRanges(vmas: readonly Pick<VmaRow, "start" | "end">[]): read
   const ascend = joined.every((range, index) => index === 0 || (joined[index - 1]?.start ?? 0n) <= range.start);
   if (ascend) return joined;
   return joinAscending(joined.sort((a, b) => (a.start < b.start ? -1 : a.start > b.start ? 1 : 0)));
+}
+
+/** The same of a whole table. */
+export function usedByAll(vmas: readonly VmaRow[]): readonly AddressRange[] {
+  const columns = columnsOfAll(vmas);
+  if (columns === undefined) return usedRanges(vmas);
+  const { starts, ends, count } = columns;
+  const joined: AddressRange[] = [];
+  const limit = Number(taskSize);
+  let [from, to] = [-1, -1];
+  const flush = (): void => {
+    if (to > from) joined.push({ start: BigInt(from), end: BigInt(to) });
+  };
+  for (let index = 0; index < count; index++) {
+    const start = starts[index] as number;
+    if (start >= limit) continue;
+    if (start < from) return usedRanges(vmas);
+    const end = ends[index] as number;
+    if (start > to) {
+      flush();
+      from = start;
+      to = end;
+    } else if (end > to) to = end;
+  }
+  flush();
+  return joined;
 }
 
 /** Joins each range of user space with the one before where they touch, or overlap and ascend. */

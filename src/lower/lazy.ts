@@ -18,6 +18,7 @@ import { type ExtentRow, type VmaRow, vmaVmFlagsBits as vm } from "../gen/tables
 import { lazyRunSize, lazySpaceSize, memoryModeValues, optionSlotValues } from "../gen/restore-program.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import { firstExtentEndingAfter } from "../model/ascending.js";
+import { columnsOf } from "../model/space-columns.js";
 import { chunkSize } from "../model/stored-chunks.js";
 import type { SharedRange } from "../model/shared-pages.js";
 import { CLONE, O, PR, UFFD_API, UFFDIO_API, UFFDIO_REGISTER, UFFDIO_REGISTER_MODE_MISSING, WAIT, pageSize } from "./constants.js";
@@ -269,17 +270,17 @@ function records(b: ProgramBuilder, words: readonly bigint[]): DataRef {
 
 /** What of an address space can come later. */
 function lazyRanges(checkpoint: Checkpoint, task: number, mm: number, inheritance: ReadonlyMap<number, Inheritance>): SharedRange[] {
+  // Of tens of thousands of small ones none may be.
+  const large = largeMappings(checkpoint, mm);
+  if (large.length === 0) return [];
   const extents = checkpoint.extentsOf({ mm });
   const kept = inheritance.get(task)?.kept;
   const isLazy = (row: VmaRow): boolean =>
     row.kind === "anon_private" &&
     (row.vmFlags & neverLazy) === 0n &&
     kept?.has(row) !== true &&
-    // Before what it holds is counted: a program may have tens of thousands of small ones.
-    row.end - row.start >= leastOfMapping &&
     bytesStoredIn(extents, row) >= leastOfMapping;
-  // Of tens of thousands of small ones none may be.
-  const rows = rowsOf(checkpoint, mm).filter(isLazy);
+  const rows = large.filter(isLazy);
   if (rows.length === 0) return [];
   const there = [
     ...pagesOfKernel(checkpoint, task),
@@ -289,6 +290,17 @@ function lazyRanges(checkpoint: Checkpoint, task: number, mm: number, inheritanc
   there.sort((a, b) => (a.start < b.start ? -1 : a.start > b.start ? 1 : 0));
   const ranges = joined(there);
   return rows.flatMap((row) => subtract({ start: row.start, end: row.end }, ranges));
+}
+
+function largeMappings(checkpoint: Checkpoint, mm: number): VmaRow[] {
+  const space = columnsOf(checkpoint, mm);
+  const { starts, ends, count } = space;
+  const least = Number(leastOfMapping);
+  const large: VmaRow[] = [];
+  for (let index = 0; index < count; index++) {
+    if ((ends[index] as number) - (starts[index] as number) >= least) large.push(space.row(index));
+  }
+  return large;
 }
 
 /** What the kernel uses at the end of a thread, when it does not wait for a pager. */

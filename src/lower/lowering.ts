@@ -14,7 +14,7 @@ import { ObjectOpener } from "./objects.js";
 import type { Arg, DataRef, Shared, Slot } from "./operands.js";
 import { ProcessMaker } from "./process.js";
 import { ProgramBuilder } from "./program-builder.js";
-import { type AddressRange, usedRanges } from "./address-space.js";
+import { type AddressRange, usedByAll, usedRanges } from "./address-space.js";
 import type { LazyMemory } from "./lazy.js";
 import type { MemoryParts } from "./memory.js";
 import { OtherVdso } from "./other-vdso.js";
@@ -123,7 +123,7 @@ export class Lowering implements LowerContext {
     this.lasting = new LastingFds(b, this.highFds);
     this.callersTerminal = b.slot("the caller's terminal");
     this.checks = new FileChecks(b, checkpoint);
-    const mapped = usedRanges(checkpoint.tables.vmas);
+    const mapped = usedByAll(checkpoint.tables.vmas);
     this.staged = new StagedMemory(checkpoint, mapped);
     this.used = this.staged.range === undefined ? mapped : usedRanges([...mapped, this.staged.range]);
     this.otherVdso = OtherVdso.of(b, checkpoint, this.used);

@@ -7,23 +7,24 @@ import { type ExtentRow, type MemoryPolicyRow, type MmRow, type VmaRow, vmaVmFla
 import type { Checkpoint } from "../model/checkpoint.js";
 import { memoryPolicyText, needsNodes, nodesArguments } from "../state/memory-policy.js";
 import { makeAioRing } from "./aio-rings.js";
-import { ARCH, MADV, MAP, MREMAP, O, PR, PR_SET_MM_MAP, PR_SET_VMA_ANON_NAME, PROT, pageSize, taskSize } from "./constants.js";
+import { ARCH, MADV, MAP, MREMAP, O, PR, PR_SET_MM_MAP, PR_SET_VMA_ANON_NAME, PROT, pageSize } from "./constants.js";
 import { ringName } from "../linux/io-uring.js";
 import { firstExtentEndingAfter } from "../model/ascending.js";
 import { withoutRanges } from "../model/shared-pages.js";
+import { columnsOf, type SpaceColumns } from "../model/space-columns.js";
 import { type Inheritance, subtract } from "./inheritance.js";
 import type { LazyMemory } from "./lazy.js";
-import { type MappingRun, protAtBirth, protectAll, protectRun, runsOfPlans } from "./mapping-runs.js";
+import type { MappingRun } from "./mapping-runs.js";
 import type { ObjectOpener } from "./objects.js";
 import type { Slot } from "./operands.js";
 import type { OtherVdso } from "./other-vdso.js";
-import { ExtentCursor } from "./page-loading.js";
 import type { ProgramBuilder } from "./program-builder.js";
 import { mapRings, type RingMapping } from "./ring-mappings.js";
 import { type ReadingParts, readPages } from "./read-pages.js";
 import { mayWrite, noHugePages, type StagedMemory } from "./shared-memory.js";
 import { SHM } from "../linux/sysv-ipc.js";
-import { type VmaPlan, planVmas } from "./vma-plan.js";
+import { planSpace, protectionsWithin, type SpacePlan, type StoredRanges } from "./space-plan.js";
+import type { VmaPlan } from "./vma-plan.js";
 
 /** vm.mmap_min_addr; PR_SET_MM_MAP refuses lower addresses. */
 const mmapMinAddr = 0x10000n;
@@ -42,7 +43,7 @@ export interface MemoryParts {
 
 /** Opens what the mappings and the exe link of an address space need. Ops of the first process. */
 export function openMappedObjects(parts: MemoryParts, mm: number, subject: string): void {
-  for (const index of parts.checkpoint.vmasOf(mm)) mappedFd(parts, vmaAt(parts, index), subject);
+  for (const vma of columnsOf(parts.checkpoint, mm).otherRows()) mappedFd(parts, vma, subject);
   const exe = parts.checkpoint.tables.mms[mm]?.exe ?? null;
   if (exe !== null) exeFd(parts, exe, subject);
 }
@@ -52,46 +53,45 @@ export function lowerMemory(parts: MemoryParts & ReadingParts, mmIndex: number, 
   const { checkpoint, builder: b } = parts;
   const mm = checkpoint.tables.mms[mmIndex];
   if (mm === undefined) return;
-  const vmas = checkpoint.vmasOf(mmIndex).map((index) => vmaAt(parts, index));
+  const space = columnsOf(checkpoint, mmIndex);
+  const others = space.otherRows();
   // Memory that the kernel may drop at any time is dropped here: random number generators keep their state in it, and
   // two programs resumed from one image must not go on with the same one.
-  const droppable = vmas.filter((vma) => (vma.vmFlags & vmaVmFlagsBits.dp) !== 0n);
+  const mayBeDropped = ({ vmFlags }: VmaRow): boolean => (vmFlags & vmaVmFlagsBits.dp) !== 0n;
+  const droppable = [...space.samples, ...others].some(mayBeDropped) ? rowsOf(space).filter(mayBeDropped) : [];
   const own = withoutRanges(checkpoint.extentsOf({ mm: mmIndex }), inherited?.shared ?? []);
   const isKept = ({ address, length }: ExtentRow): boolean => !droppable.some((vma) => address >= vma.start && address + length <= vma.end);
   const extents = droppable.length === 0 ? own : own.filter(isKept);
-  const cursor = new ExtentCursor(extents);
-  const plans = planVmas(
-    vmas,
-    (vma) => {
-      const extent = cursor.endingAfter(vma.start);
-      return extent !== undefined && extent.address < vma.end;
-    },
-    { isMerged: mm.memoryMerge === 1 },
-  );
+  const plan = planSpace(space, storedRanges(extents), {
+    isMerged: mm.memoryMerge === 1,
+    isAlone: inherited === undefined ? undefined : (vma) => inherited.kept.has(vma),
+  });
 
-  if (inherited === undefined) mapVdso(parts, vmas);
+  if (inherited === undefined) mapVdso(parts, others);
   setMmFields(parts, mm, subject, inherited !== undefined);
-  let before: VmaPlan | undefined;
+  let before: number | undefined;
   const policies = checkpoint.tables.memoryPolicies.filter((row) => row.mm === mmIndex);
   const rings: RingMapping[] = [];
-  const runs = runsOfPlans(plans, ({ vma }) => inherited?.kept.has(vma) === true);
-  for (const run of runs) {
-    const [plan] = run;
-    if (isRing(parts, plan.vma)) rings.push({ vma: plan.vma, fd: mappedFd(parts, plan.vma, subject) as Slot, prot: plan.loadProt });
-    else if (inherited?.kept.has(plan.vma) === true) openForPages(b, plan, extents);
+  for (const run of plan.runs) {
+    const { first } = run;
+    if (isRing(parts, first.vma)) rings.push({ vma: first.vma, fd: mappedFd(parts, first.vma, subject) as Slot, prot: first.loadProt });
+    else if (inherited?.kept.has(first.vma) === true) openForPages(b, first, extents);
     else {
-      if (run.length === 1) mapVma(parts, plan, before, subject);
-      else mapRun(b, run);
-      if (policies.length > 0) for (const { vma } of run) setMemoryPolicies(b, vma, policies);
+      if (run.count === 1) mapVma(parts, first, before, subject);
+      else mapRun(b, space, plan, run);
+      for (let index = 0; index < run.count && policies.length > 0; index++) setMemoryPolicies(b, space.row(run.from + index), policies);
     }
-    before = run.at(-1);
+    before = run.lastProt;
   }
-  mapRings(b, rings, [...vmas.filter((vma) => !isRing(parts, vma)), ...(parts.staged.range === undefined ? [] : [parts.staged.range])]);
+  if (rings.length > 0) {
+    const taken = rowsOf(space).filter((vma) => !isRing(parts, vma));
+    mapRings(b, rings, [...taken, ...(parts.staged.range === undefined ? [] : [parts.staged.range])]);
+  }
   for (const { start, end } of inherited?.dropped ?? []) {
     b.syscall("madvise", [start, end - start, MADV.dontneed], { message: `drop ${hex(start)}-${hex(end)}, which only the parent has` });
   }
-  readStored(parts, mmIndex, plans, extents);
-  for (const vma of vmas) if (vma.kind === "aio_ring") makeAioRing(b, vma);
+  readStored(parts, mmIndex, plan.large, extents);
+  for (const vma of others) if (vma.kind === "aio_ring") makeAioRing(b, vma);
   for (const { mm, start, end } of checkpoint.tables.guardRegions) {
     if (mm !== mmIndex) continue;
     b.syscall("madvise", [start, end - start, MADV.guardInstall], {
@@ -99,7 +99,7 @@ export function lowerMemory(parts: MemoryParts & ReadingParts, mmIndex: number, 
       hint: "MADV_GUARD_INSTALL needs Linux 6.13, for mappings of files 6.15",
     });
   }
-  finishVmas(b, plans, inherited?.kept ?? new Set());
+  finishVmas(b, plan, inherited?.kept ?? new Set());
 }
 
 /** What the kernel maps into every program. */
@@ -118,20 +118,20 @@ function mapVdso({ builder: b, otherVdso }: MemoryParts, vmas: readonly VmaRow[]
 }
 
 /** Stored pages; in a lazy resume only those that cannot come later. */
-function readStored(parts: MemoryParts & ReadingParts, mm: number, plans: readonly VmaPlan[], extents: readonly ExtentRow[]): void {
+function readStored(parts: MemoryParts & ReadingParts, mm: number, large: readonly VmaPlan[], extents: readonly ExtentRow[]): void {
   const { builder: b, lazy } = parts;
   const space = lazy?.spaces.get(mm);
   if (lazy === undefined || space === undefined) {
-    readPages(parts, plans, extents);
+    readPages(parts, large, extents);
     return;
   }
   const eager = b.label("all memory is read");
   const done = b.label("memory is read");
   b.jumpIf(lazy.isLazy, "eq", 0, eager);
-  readPages(parts, plans, withoutRanges(extents, space.ranges));
+  readPages(parts, large, withoutRanges(extents, space.ranges));
   b.jump(done);
   b.place(eager);
-  readPages(parts, plans, extents);
+  readPages(parts, large, extents);
   b.place(done);
 }
 
@@ -151,7 +151,7 @@ export function unmapParents(parts: MemoryParts, parentMm: number, inherited: In
   const kept = [...(inherited?.kept ?? [])];
   const isGoing = ({ kind }: VmaRow): boolean => kind !== "vsyscall" && (inherited === undefined || (kind !== "vdso" && kind !== "vvar"));
   const runs: { start: bigint; end: bigint }[] = [];
-  for (const vma of checkpoint.vmasOf(parentMm).map((index) => vmaAt(parts, index))) {
+  for (const vma of rowsOf(columnsOf(checkpoint, parentMm))) {
     if (!isGoing(vma)) continue;
     for (const { start, end } of subtract(vma, kept)) {
       const last = runs.at(-1);
@@ -177,7 +177,8 @@ function openForPages(
   b.syscall("mprotect", [vma.start, vma.end - vma.start, loadProt], { message: `protect ${where}` });
 }
 
-function mapVma(parts: MemoryParts, plan: VmaPlan, before: VmaPlan | undefined, subject: string): void {
+/** @param before the protection of the mapping before it while pages are loaded */
+function mapVma(parts: MemoryParts, plan: VmaPlan, before: number | undefined, subject: string): void {
   const { builder: b } = parts;
   const { vma } = plan;
   const length = vma.end - vma.start;
@@ -198,7 +199,7 @@ function mapVma(parts: MemoryParts, plan: VmaPlan, before: VmaPlan | undefined, 
     case "mmap": {
       const fd = mappedFd(parts, vma, subject);
       // Unlike the mapping before it for as long as both get pages: see VmaPlan.isSeparate.
-      const prot = plan.isSeparate ? (before?.loadProt === 0 ? PROT.read : 0) : plan.loadProt;
+      const prot = plan.isSeparate ? (before === 0 ? PROT.read : 0) : plan.loadProt;
       b.syscall(
         "mmap",
         [
@@ -225,16 +226,16 @@ function mapVma(parts: MemoryParts, plan: VmaPlan, before: VmaPlan | undefined, 
 }
 
 /** Mappings that differ in nothing but their protection, by one call. */
-function mapRun(b: ProgramBuilder, run: MappingRun): void {
-  const [first] = run;
-  const [start, end] = [first.vma.start, (run.at(-1) ?? first).vma.end];
-  b.syscall("mmap", [start, end - start, protAtBirth(run), first.mapFlags | MAP.fixedNoreplace, -1, 0], {
+function mapRun(b: ProgramBuilder, space: SpaceColumns, plan: SpacePlan, run: MappingRun): void {
+  const { first, birth } = run;
+  const [start, end] = [first.vma.start, BigInt(run.end)];
+  b.syscall("mmap", [start, end - start, birth, first.mapFlags | MAP.fixedNoreplace, -1, 0], {
     expect: start,
     message: `map memory at ${hex(start)}-${hex(end)}`,
     hint: noMemory,
   });
   adviseAndName(b, first, start, end);
-  protectRun(b, run);
+  protectionsWithin(space, plan, run).protect(b);
 }
 
 const noMemory = "there is not enough memory, or a limit (ulimit -v, vm.max_map_count) is lower than at the dump";
@@ -276,20 +277,16 @@ function setMemoryPolicies(b: ProgramBuilder, vma: VmaRow, policies: readonly Me
 }
 
 /** What comes after the pages. */
-function finishVmas(b: ProgramBuilder, plans: readonly VmaPlan[], kept: ReadonlySet<VmaRow>): void {
-  plans.forEach((plan, index) => {
+function finishVmas(b: ProgramBuilder, { separate, held, touched, later, sealed }: SpacePlan, kept: ReadonlySet<VmaRow>): void {
+  for (const { before, plan } of separate) {
     // What came by a fork is not joined with what did not.
-    if (!plan.isSeparate || kept.has(plan.vma)) return;
-    for (const { vma } of [plans[index - 1], plan].filter((one) => one !== undefined)) {
-      b.syscall("madvise", [vma.start, pageSize, MADV.populateWrite], { expect: "any" });
-    }
+    if (kept.has(plan.vma)) continue;
+    for (const { start } of [before, plan.vma]) b.syscall("madvise", [start, pageSize, MADV.populateWrite], { expect: "any" });
     const { start, end } = plan.vma;
     const isAdvised = plan.advice.includes(MADV.random) || plan.advice.includes(MADV.sequential);
     if (!isAdvised) b.syscall("madvise", [start, end - start, MADV.normal], { message: `take the advice on ${hex(start)} back` });
-  });
-  for (const { vma, source, lock, prot } of plans) {
-    if (source === "kernel") continue;
-    if (lock === undefined && vma.pkey === 0) continue;
+  }
+  for (const { vma, lock, prot } of held) {
     const length = vma.end - vma.start;
     const where = `${hex(vma.start)}-${hex(vma.end)}`;
     if (lock !== undefined) {
@@ -302,22 +299,16 @@ function finishVmas(b: ProgramBuilder, plans: readonly VmaPlan[], kept: Readonly
       b.syscall("pkey_mprotect", [vma.start, length, prot, vma.pkey], { message: `protect ${where} by key ${vma.pkey}` });
     }
   }
-  for (const { vma, mustHaveHadPage } of plans) {
-    if (!mustHaveHadPage || kept.has(vma)) continue;
+  for (const vma of touched) {
+    if (kept.has(vma)) continue;
     b.syscall("madvise", [vma.start, pageSize, MADV.populateWrite], { expect: "any" });
     b.syscall("madvise", [vma.start, pageSize, MADV.dontneed], { expect: "any" });
   }
   // Only now: memory that cannot be written any more stays accounted only where it has had pages.
-  protectAll(b, plans, ({ vma, source, loadProt, prot }) =>
-    source === "kernel" || vma.pkey !== 0 || loadProt === prot ? undefined : prot,
-  );
-  for (const { vma, source } of plans) {
-    if (source === "kernel" || (vma.vmFlags & vmaVmFlagsBits.sl) === 0n) continue;
+  later.protect(b);
+  for (const { start, end } of sealed) {
     // Nothing can be done to it any more.
-    b.syscall("mseal", [vma.start, vma.end - vma.start, 0], {
-      message: `seal ${hex(vma.start)}-${hex(vma.end)}`,
-      hint: "mseal needs Linux 6.10",
-    });
+    b.syscall("mseal", [start, end - start, 0], { message: `seal ${hex(start)}-${hex(end)}`, hint: "mseal needs Linux 6.10" });
   }
 }
 
@@ -386,10 +377,20 @@ function describe(parts: MemoryParts, vma: VmaRow): string {
   return parts.checkpoint.tables.objects[vma.object]?.path || "memory";
 }
 
-function vmaAt(parts: MemoryParts, index: number): VmaRow {
-  const vma = parts.checkpoint.tables.vmas[index];
-  if (vma === undefined || vma.end <= vma.start || (vma.end > taskSize && vma.kind !== "vsyscall")) throw new RangeError(`vmas[${index}]`);
-  return vma;
+function rowsOf(space: SpaceColumns): VmaRow[] {
+  return Array.from({ length: space.count }, (_, index) => space.row(index));
+}
+
+/** Where extents (ascending, disjoint) are. */
+function storedRanges(extents: readonly ExtentRow[]): StoredRanges {
+  const count = extents.length;
+  const [starts, ends] = [new Float64Array(count + 1).fill(Infinity), new Float64Array(count + 1).fill(Infinity)];
+  for (let index = 0; index < count; index++) {
+    const { address, length } = extents[index] as ExtentRow;
+    starts[index] = Number(address);
+    ends[index] = (starts[index] as number) + Number(length);
+  }
+  return { starts, ends };
 }
 
 function hex(value: bigint): string {

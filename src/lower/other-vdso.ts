@@ -9,6 +9,7 @@
 import { dynamicFunctions } from "../elf/dynamic-functions.js";
 import { vmaProtBits, type VmaRow } from "../gen/tables.js";
 import type { Checkpoint } from "../model/checkpoint.js";
+import { unlikeOthers } from "../model/space-columns.js";
 import { storedVdso } from "../model/vdso-image.js";
 import { type AddressRange, findRoom } from "./address-space.js";
 import { ARCH, AUXV, MAP, PROT, pageSize } from "./constants.js";
@@ -60,7 +61,8 @@ function usableVdso(checkpoint: Checkpoint): { readonly image: Uint8Array; reado
   const image = storedVdso(checkpoint);
   const functions = image && vdsoFunctions(image);
   if (image === undefined || functions === undefined) return undefined;
-  const fits = checkpoint.tables.vmas.every(({ kind, start, end }) => kind !== "vdso" || end - start === BigInt(image.length));
+  const isOther = ({ kind, start, end }: VmaRow): boolean => kind === "vdso" && end - start !== BigInt(image.length);
+  const fits = ![...unlikeOthers(checkpoint.tables.vmas)].some(([, row]) => isOther(row));
   return fits ? { image, functions } : undefined;
 }
 
@@ -69,7 +71,7 @@ export const hasUsableVdso = (checkpoint: Checkpoint): boolean => usableVdso(che
 /** A thread inside the vDSO: its next instruction would be of code that nobody has any more. */
 export function threadInVdso({ tables }: Checkpoint): number | undefined {
   const code = new Map<number, VmaRow[]>();
-  for (const vma of tables.vmas) if (vma.kind === "vdso") code.set(vma.mm, [...(code.get(vma.mm) ?? []), vma]);
+  for (const [, vma] of unlikeOthers(tables.vmas)) if (vma.kind === "vdso") code.set(vma.mm, [...(code.get(vma.mm) ?? []), vma]);
   return tables.threads.find(({ task, regs }) => {
     const areas = code.get(tables.tasks[task]?.mm ?? -1);
     return areas?.some((vma) => vma.start <= regs.ip && regs.ip < vma.end) === true;

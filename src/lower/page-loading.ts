@@ -119,23 +119,6 @@ export function verifyExtents(b: ProgramBuilder, imageFd: Slot, extents: readonl
   }
 }
 
-/** Finds extents by addresses, fastest where these ascend: of many mappings each is only a step further. */
-export class ExtentCursor {
-  #next = 0;
-
-  constructor(private readonly extents: readonly Piece[]) {}
-
-  /** The first extent that ends behind an address. */
-  endingAfter(address: bigint): Piece | undefined {
-    const { extents } = this;
-    const before = extents[this.#next - 1];
-    if (before !== undefined && before.address + before.length > address) this.#next = firstExtentEndingAfter(extents, address);
-    for (let extent = extents[this.#next]; extent !== undefined && extent.address + extent.length <= address; )
-      extent = extents[++this.#next];
-    return extents[this.#next];
-  }
-}
-
 /** The runs of huge size that the extents cover completely, within [start, end). */
 export function longRuns(extents: readonly Piece[], start: bigint, end: bigint): readonly Piece[] {
   const runs: Piece[] = [];

@@ -8,7 +8,6 @@ import { alignUp } from "./align.js";
 import {
   hugePageSize,
   O,
-  PROT,
   UFFD_API,
   UFFD_USER_MODE_ONLY,
   UFFDIO_API,
@@ -42,11 +41,13 @@ const neverFilled = notByUserfault | vm.hg;
 /** Bytes that are made huge pages to see what that takes: a few are had where many are not. */
 const trial = 128n << 20n;
 
-/** Ops of the task: reads the extents (ascending, disjoint) into the mappings that `plans` made. */
-export function readPages(parts: ReadingParts, plans: readonly VmaPlan[], extents: readonly Extent[]): void {
+/**
+ * Ops of the task: reads the extents (ascending, disjoint) into the mappings.
+ * @param large mappings whose pages can be made before they are read, and may be huge ones
+ */
+export function readPages(parts: ReadingParts, large: readonly VmaPlan[], extents: readonly Extent[]): void {
   const total = extents.reduce((sum, { length }) => sum + length, 0n);
   const learnt = parts.builder.slot("what huge pages have saved");
-  const large = plans.filter((plan) => plan.vma.end - plan.vma.start >= hugePageSize && mayPopulate(plan));
   if (total < worthHelp && extents.length < manyPieces) readPart(parts, large, extents, learnt);
   else {
     const { builder: b } = parts;
@@ -58,11 +59,6 @@ export function readPages(parts: ReadingParts, plans: readonly VmaPlan[], extent
     b.syscall("close", [filler]);
     b.place(done);
   }
-}
-
-/** Whether pages can be made in a mapping before they are read. */
-function mayPopulate({ vma, loadProt, source, isSeparate }: VmaPlan): boolean {
-  return source === "mmap" && vma.kind === "anon_private" && !isSeparate && (loadProt & PROT.write) !== 0;
 }
 
 /**

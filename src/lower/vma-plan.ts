@@ -27,60 +27,10 @@ export interface VmaPlan {
    * have pages of their own (different anon_vma) before they become alike: see memory.ts.
    */
   readonly isSeparate: boolean;
-  /** Whether stored pages lie in it. */
-  readonly hasPages: boolean;
-  /**
-   * It differs from a neighbour only in being accounted, and the kernel forgets that of what cannot be written and has never
-   * had a page: it must have had one.
-   */
-  readonly mustHaveHadPage: boolean;
 }
 
-/** Plans the mappings of one address space. `vmas` ascending; `hasPages` says whether stored pages lie in one. */
-export function planVmas(
-  vmas: readonly VmaRow[],
-  hasPages: (vma: VmaRow) => boolean,
-  { isMerged = false }: { /** The address space is under PR_SET_MEMORY_MERGE. */ readonly isMerged?: boolean } = {},
-): readonly VmaPlan[] {
-  const known: VmaPlan[] = [];
-  let before: VmaRow | undefined;
-  return vmas.map((vma, index) => {
-    const last = before;
-    before = vma;
-    const isSeparate = isSeparateFrom(last, vma);
-    const mustHold = hasPages(vma);
-    let like: VmaPlan | undefined;
-    for (let place = 0; place < known.length && like === undefined; place++) {
-      const plan = known[place] as VmaPlan;
-      if (isPlannedAlike(plan, vma, mustHold, isSeparate)) like = plan;
-    }
-    const mustHaveHadPage =
-      !mustHold && isForgotten(vma) && (isAlikeButForAccount(last, vma) || isAlikeButForAccount(vma, vmas[index + 1]));
-    if (like !== undefined) return { ...like, vma, mustHaveHadPage };
-    const plan = { ...planVma(vma, mustHold, isSeparate, isMerged), mustHaveHadPage };
-    known.unshift(plan);
-    if (known.length > mostKnown) known.pop();
-    return plan;
-  });
-}
-
-/** Plans that others are compared with: of tens of thousands of mappings most are like one of the last few kinds. */
-const mostKnown = 4;
-
-/** Whether the plan of a mapping is that of another, but for the place: all that `planVma` looks at is the same. */
-function isPlannedAlike({ vma: other, hasPages, isSeparate }: VmaPlan, vma: VmaRow, itsPages: boolean, itsSeparation: boolean): boolean {
-  return (
-    hasPages === itsPages &&
-    isSeparate === itsSeparation &&
-    other.kind === vma.kind &&
-    other.prot === vma.prot &&
-    other.isStack === vma.isStack &&
-    other.hugeShift === vma.hugeShift &&
-    other.vmFlags === vma.vmFlags
-  );
-}
-
-function planVma(vma: VmaRow, hasPages: boolean, isSeparate: boolean, isMerged: boolean): Omit<VmaPlan, "mustHaveHadPage"> {
+/** @param isMerged the address space is under PR_SET_MEMORY_MERGE */
+export function planVma(vma: VmaRow, hasPages: boolean, isSeparate: boolean, isMerged: boolean): VmaPlan {
   const has = (flag: bigint) => (vma.vmFlags & flag) !== 0n;
   const prot = vma.prot & (vmaProtBits.read | vmaProtBits.write | vmaProtBits.exec);
   // A ring's content waits in private memory until its context is made (aio-rings.ts).
@@ -117,7 +67,6 @@ function planVma(vma: VmaRow, hasPages: boolean, isSeparate: boolean, isMerged: 
     advice,
     lock: has(vm.lo) ? (has(vm.lf) ? 1 : 0) : undefined,
     isSeparate,
-    hasPages,
   };
 }
 
@@ -141,7 +90,7 @@ function sourceOf(vma: VmaRow): VmaPlan["source"] {
 }
 
 /** True if the kernel would make one mapping of both, though they were two. */
-function isSeparateFrom(before: VmaRow | undefined, vma: VmaRow, ignored: bigint = volatileFlags): boolean {
+export function isSeparateFrom(before: VmaRow | undefined, vma: VmaRow, ignored: bigint = volatileFlags): boolean {
   if (before === undefined || before.end !== vma.start || before.kind !== vma.kind) return false;
   if (vma.kind !== "anon_private" && vma.kind !== "file_private") return false;
   if (before.prot !== vma.prot || before.pkey !== vma.pkey || before.name !== vma.name || before.object !== vma.object) return false;
@@ -149,13 +98,16 @@ function isSeparateFrom(before: VmaRow | undefined, vma: VmaRow, ignored: bigint
   return vma.kind === "anon_private" || before.offset + (before.end - before.start) === vma.offset;
 }
 
-/** Whether two neighbours would be one mapping if both were accounted, or none. */
-function isAlikeButForAccount(before: VmaRow | undefined, vma: VmaRow | undefined): boolean {
+/**
+ * Whether two neighbours would be one mapping if both were accounted, or none. The kernel forgets that of what cannot be written
+ * and has never had a page: it must have had one.
+ */
+export function isAlikeButForAccount(before: VmaRow | undefined, vma: VmaRow | undefined): boolean {
   if (before === undefined || vma === undefined || ((before.vmFlags ^ vma.vmFlags) & vm.ac) === 0n) return false;
   return isSeparateFrom(before, vma, volatileFlags | vm.ac);
 }
 
 /** Accounted memory that cannot be written (mprotect_fixup in the kernel). */
-function isForgotten({ kind, prot, vmFlags }: VmaRow): boolean {
+export function isForgotten({ kind, prot, vmFlags }: VmaRow): boolean {
   return kind === "anon_private" && (vmFlags & vm.ac) !== 0n && (prot & PROT.write) === 0;
 }

@@ -49,6 +49,17 @@ export interface Addon {
   readSmaps(pid: number, bits: Uint8Array, rows: Uint8Array, names: Uint8Array): number;
   areSameMappings(before: Uint8Array, now: Uint8Array): boolean;
   summarizeSmaps(rows: Uint8Array, summary: BigInt64Array, code: Int32Array, others: Int32Array, writable: BigInt64Array): void;
+  sortMappings(
+    rows: Uint8Array,
+    others: Int32Array,
+    starts: Float64Array,
+    ends: Float64Array,
+    kinds: Uint8Array,
+    samples: Int32Array,
+    alone: Int32Array,
+    counts: Int32Array,
+  ): void;
+  encodeMappings(rows: Uint8Array, kinds: Uint8Array, template: Uint8Array, record: Uint32Array, records: Uint8Array): void;
   findExtents(pagemap: number, rows: Uint8Array, kinds: Uint8Array, runs: BigInt64Array, guards: BigInt64Array, counts: Int32Array): number;
   awaitStops(ids: Int32Array, stops: Uint8Array, milliseconds: number): void;
   stubCode(): Buffer;

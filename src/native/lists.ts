@@ -328,6 +328,44 @@ export function summarizeSmaps(rows: Uint8Array, unusual: bigint): SmapsSummary 
   };
 }
 
+/** Mappings as columns; by index. */
+export interface SortedMappings {
+  readonly starts: Float64Array;
+  readonly ends: Float64Array;
+  /** The number of the sample that it is like but for its place; 255: of none. */
+  readonly kinds: Uint8Array;
+  /** Indices of mappings. */
+  readonly samples: Int32Array;
+  /** Indices of those that are like no sample, ascending. */
+  readonly alone: Int32Array;
+}
+
+/** @param others mappings (ascending) of which there is more to be told than rows do */
+export function sortMappings(rows: Uint8Array, others: Int32Array): SortedMappings {
+  const count = rows.length / smapsRow.length;
+  const [starts, ends, kinds] = [new Float64Array(count), new Float64Array(count), new Uint8Array(count)];
+  const [samples, alone, counts] = [new Int32Array(255), new Int32Array(count), new Int32Array(2)];
+  addon().sortMappings(rows, others, starts, ends, kinds, samples, alone, counts);
+  return { starts, ends, kinds, samples: samples.slice(0, counts[0]), alone: alone.slice(0, counts[1]) };
+}
+
+/** Where in a record is what of a mapping, in bytes; protection and key are one byte. */
+export interface MappingRecord {
+  readonly start: number;
+  readonly end: number;
+  readonly flags: number;
+  readonly prot: number;
+  readonly key: number;
+}
+
+/** Records, each from a template, of all mappings that have a sample; those of the others are zeros. */
+export function encodeMappings(rows: Uint8Array, kinds: Uint8Array, template: Uint8Array, record: MappingRecord): Uint8Array {
+  const { start, end, flags, prot, key } = record;
+  const records = new Uint8Array(kinds.length * template.length);
+  addon().encodeMappings(rows, kinds, template, Uint32Array.of(template.length, start, end, flags, prot, key), records);
+  return records;
+}
+
 /**
  * Whether mappings are what they were before, but for the numbers of their pages.
  * @param before what `readSmaps` gave, and `now` likewise

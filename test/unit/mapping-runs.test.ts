@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import assert from "node:assert/strict";
 import test from "node:test";
-import { type VmaRow, vmaRow, vmaVmFlagsBits as vm } from "../../src/gen/tables.js";
-import { protAtBirth, runsOfPlans } from "../../src/lower/mapping-runs.js";
-import { planVmas } from "../../src/lower/vma-plan.js";
+import fc from "fast-check";
+import { emptyTables, type VmaRow, vmaRow, vmaVmFlagsBits as vm } from "../../src/gen/tables.js";
+import { planSpace, type SpacePlan } from "../../src/lower/space-plan.js";
+import { Checkpoint } from "../../src/model/checkpoint.js";
+import { columnsOf } from "../../src/model/space-columns.js";
 
 const page = 4096n;
 const base = 0x10000000n;
@@ -15,25 +17,25 @@ const rows = (...fields: readonly Partial<VmaRow>[]): VmaRow[] =>
     return vmaRow({ kind: "anon_private", start, end: start + page, object: null, vmFlags: vm.mr | vm.mw | vm.me, ...one });
   });
 const accounted = vm.mr | vm.mw | vm.me | vm.ac;
-const runsOf = (vmas: readonly VmaRow[]) =>
-  runsOfPlans(
-    planVmas(vmas, () => false),
-    () => false,
-  );
-const lengths = (vmas: readonly VmaRow[]): number[] => runsOf(vmas).map((run) => run.length);
+const nowhere = { starts: Float64Array.of(Infinity), ends: Float64Array.of(Infinity) };
+const everywhere = { starts: Float64Array.of(0, Infinity), ends: Float64Array.of(Number.MAX_SAFE_INTEGER, Infinity) };
+const planOf = (vmas: readonly VmaRow[], stored = nowhere): SpacePlan =>
+  planSpace(columnsOf(new Checkpoint({ tables: { ...emptyTables(), vmas }, sources: [] }), 0), stored);
+const runsOf = (vmas: readonly VmaRow[]) => planOf(vmas).runs;
+const lengths = (vmas: readonly VmaRow[]): number[] => runsOf(vmas).map(({ count }) => count);
 
 test("mappings that touch and differ in protection only are made together", () => {
   const guards = rows(...[3, 0, 3, 0, 3].map((prot) => ({ prot, vmFlags: accounted })));
   assert.deepEqual(lengths(guards), [5]);
-  assert.equal(protAtBirth(runsOf(guards)[0] ?? assert.fail()), 3, "all of it was writable once");
+  assert.equal(runsOf(guards)[0]?.birth, 3, "all of it was writable once");
   const gap = guards.map((row, index) => (index < 2 ? row : { ...row, start: row.start + page, end: row.end + page }));
   assert.deepEqual(lengths(gap), [2, 3]);
 });
 
 test("what is not accounted never becomes writable: where some is not, the others do later", () => {
   const [run] = runsOf(rows({ prot: 0 }, { prot: 3, vmFlags: accounted }, { prot: 1 }));
-  assert.equal(run?.length, 3);
-  assert.equal(protAtBirth(run ?? assert.fail()), 0);
+  assert.equal(run?.count, 3);
+  assert.equal(run?.birth, 0);
 });
 
 test("what differs in more than protection is made alone", () => {
@@ -56,7 +58,33 @@ test("what differs in more than protection is made alone", () => {
 
 test("what differs from its neighbour only in being accounted, and cannot be written, has to have had a page", () => {
   const vmas = rows({ prot: 5 }, { prot: 5, vmFlags: accounted }, { prot: 0, vmFlags: accounted }, { prot: 3, vmFlags: accounted });
-  const hadPage = (hasPages: boolean) => planVmas(vmas, () => hasPages).map(({ mustHaveHadPage }) => mustHaveHadPage);
-  assert.deepEqual(hadPage(false), [false, true, false, false]);
-  assert.deepEqual(hadPage(true), [false, false, false, false], "it gets pages anyway");
+  assert.deepEqual(planOf(vmas).touched, [vmas[1]]);
+  assert.deepEqual(planOf(vmas, everywhere).touched, [], "it gets pages anyway");
+});
+
+test("stored pages are found in the mappings where they are, in whatever order these come", () => {
+  fc.assert(
+    fc.property(
+      fc.array(fc.tuple(fc.nat(5), fc.integer({ min: 1, max: 5 })), { maxLength: 20 }),
+      fc.array(fc.tuple(fc.nat(120), fc.integer({ min: 1, max: 5 }), fc.boolean()), { maxLength: 30 }),
+      (gaps, places) => {
+        let end = 0;
+        const extents = gaps.map(([gap, length]) => ({ start: end + gap, end: (end += gap + length) }));
+        const stored = {
+          starts: Float64Array.from([...extents.map(({ start }) => start * 8192), Infinity]),
+          ends: Float64Array.from([...extents.map((one) => one.end * 8192 - 4096), Infinity]),
+        };
+        // None touches another, or it would have to be kept apart from that.
+        const vmas = places.map(([at, length, isNamed]) => {
+          const [start, end] = [BigInt(2 * at) * page, BigInt(2 * (at + length) - 1) * page];
+          return vmaRow({ start, end, vmFlags: vm.mr, name: isNamed ? "a name" : "" });
+        });
+        const { loadProts } = planOf(vmas, stored);
+        places.forEach(([at, length], index) => {
+          const hasPages = extents.some((one) => one.start < at + length && at < one.end);
+          assert.equal(loadProts[index] !== 0, hasPages);
+        });
+      },
+    ),
+  );
 });

@@ -7,10 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test from "node:test";
 import { isDeepStrictEqual } from "node:util";
-import fc from "fast-check";
 import { readMappings } from "../../src/dump/smaps.js";
-import { ExtentCursor } from "../../src/lower/page-loading.js";
-import { firstExtentEndingAfter } from "../../src/model/ascending.js";
 import { addressOf, BackgroundRead, extentKind, fcntlCommand, findExtents, tryFcntl } from "../../src/native/index.js";
 
 const page = 4096;
@@ -146,23 +143,4 @@ test("a file that another thread reads is read whole, and a missing one is missi
   } finally {
     rmSync(folder, { recursive: true });
   }
-});
-
-test("a cursor finds what a search finds", () => {
-  fc.assert(
-    fc.property(
-      fc.array(fc.tuple(fc.bigInt(0n, 5n), fc.bigInt(1n, 5n)), { maxLength: 20 }),
-      fc.array(fc.bigInt(0n, 120n), { maxLength: 30 }),
-      (gaps, addresses) => {
-        let end = 0n;
-        const extents = gaps.map(([gap, length]) => {
-          const address = end + gap;
-          end = address + length;
-          return { address, length };
-        });
-        const cursor = new ExtentCursor(extents);
-        for (const address of addresses) assert.equal(cursor.endingAfter(address), extents[firstExtentEndingAfter(extents, address)]);
-      },
-    ),
-  );
 });
