@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * Makes the bundles' code caches, one a command: node code-cache.mjs. A cache holds the functions that ran until it was
- * made, so the commands run here, on an image of a child that sleeps. Where that may not be dumped (another process
+ * made, so the commands run here, on an image of a child that waits. Where that may not be dumped (another process
  * traces us, say) the caches hold less, and nothing is lost.
  *
  * node code-cache.mjs NAME WORDS… makes one: of a command line, or of several with "+" between them. With "whole:" before the
@@ -65,14 +65,17 @@ if (name !== undefined) {
   await makeOne(name, lines);
 } else {
   const directory = mkdtempSync(join(tmpdir(), "crimg-build-"));
-  const [sleeper, ended] = [1, 2].map(() => spawn("sleep", ["60"], { stdio: "ignore" }));
+  const ended = spawn("sleep", ["60"], { stdio: "ignore" });
+  // It waits for more, and has so much memory that its mappings are read before it is frozen (src/dump/early-mappings.ts).
+  const waiting = spawn("sort", [], { stdio: ["pipe", "ignore", "ignore"] });
+  waiting.stdin.write(Buffer.alloc(8 << 20, "a line of text\n"));
   // What larger programs have: threads, much memory, descriptors of several kinds.
   const large = spawn(process.execPath, ["-e", "setTimeout(() => {}, 60_000)"], { stdio: "ignore", env: { UV_USE_IO_URING: "0" } });
   try {
     await new Promise((resolve) => setTimeout(resolve, 300));
-    makeAll(directory, { pid: sleeper.pid, largePid: large.pid, endedPid: ended.pid });
+    makeAll(directory, { pid: waiting.pid, largePid: large.pid, endedPid: ended.pid });
   } finally {
-    sleeper.kill();
+    waiting.kill();
     ended.kill();
     large.kill();
     rmSync(directory, { recursive: true, force: true });
