@@ -68,11 +68,13 @@ if (name !== undefined) {
   const ended = spawn("sleep", ["60"], { stdio: "ignore" });
   // It waits for more, and has so much memory that its mappings are read before it is frozen (src/dump/early-mappings.ts).
   const waiting = spawn("sort", [], { stdio: ["pipe", "ignore", "ignore"] });
-  waiting.stdin.write(Buffer.alloc(8 << 20, "a line of text\n"));
+  // If the write fails so do the dumps, which say why.
+  waiting.stdin.on("error", () => undefined);
+  const isWritten = new Promise((resolve) => waiting.stdin.write(Buffer.alloc(8 << 20, "a line of text\n"), resolve));
   // What larger programs have: threads, much memory, descriptors of several kinds.
   const large = spawn(process.execPath, ["-e", "setTimeout(() => {}, 60_000)"], { stdio: "ignore", env: { UV_USE_IO_URING: "0" } });
   try {
-    await new Promise((resolve) => setTimeout(resolve, 300));
+    await Promise.all([isWritten, new Promise((resolve) => setTimeout(resolve, 300))]);
     makeAll(directory, { pid: waiting.pid, largePid: large.pid, endedPid: ended.pid });
   } finally {
     waiting.kill();
