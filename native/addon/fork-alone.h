@@ -100,8 +100,11 @@ static int64_t fork_by(const struct fork_job *job, const struct alone *one, int6
 	result = ptrace(P_SETREGS, helper, 0, address_of(regs));
 	for (int stop = 0; stop < 2 && result >= 0; stop++) {
 		result = ptrace(P_SYSCALL, helper, 0, 0);
-		if (result >= 0)
+		if (result >= 0) {
 			result = await_held(helper);
+			if (result < 0 && result != -ESRCH && result != -ETIMEDOUT)
+				result = await_held(helper);
+		}
 	}
 	return result < 0 ? result : result_of(helper);
 }
@@ -119,8 +122,13 @@ static int64_t call_alone(struct alone *one, int64_t number, int64_t a, int64_t 
 	result = ptrace(P_SETREGS, one->process->pid, 0, address_of(regs));
 	for (int stop = 0; stop < 2 && result >= 0; stop++) {
 		result = send_on(one, P_SYSCALL);
-		if (result >= 0)
-			result = await_alone(one, AT_CALL, P_SYSCALL);
+		/* Once more if that fails: whom an unseen call makes nobody would end. */
+		for (int attempt = 0; attempt < 2 && result >= 0 && one->where != AT_CALL; attempt++) {
+			int64_t found = await_alone(one, AT_CALL, P_SYSCALL);
+
+			if (found < 0 && (attempt > 0 || one->where != IS_MOVING || found == -ESRCH || found == -ETIMEDOUT))
+				result = found;
+		}
 	}
 	if (result >= 0)
 		return result_of(one->process->pid);

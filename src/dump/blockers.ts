@@ -27,6 +27,11 @@ const mostTold = 100;
 export class Blockers {
   readonly #found: CrimgError[] = [];
 
+  /** How many there are. */
+  get count(): number {
+    return this.#found.length;
+  }
+
   /** Notes a refusal; the search goes on. */
   add(blocker: CrimgError): void {
     this.#found.push(blocker);

@@ -9,7 +9,7 @@
 import { logStep } from "../errors/log.js";
 import { type Checkpoint as CheckpointModel, Checkpoint } from "../model/checkpoint.js";
 import { checkpointRow, vdsoImageRow, type ClockPolicy, type CredRow, emptyTables, type TaskRow } from "../gen/tables.js";
-import { clockNs, failed, getRegset, regset, tryReadMemory, uname } from "../native/index.js";
+import { clockNs, failed, getRegset, letAnswer, regset, tryReadMemory, uname } from "../native/index.js";
 import { SysError } from "../native/sys.js";
 import type { SyscallName } from "../linux/syscall-numbers.js";
 import type { AskedArgument } from "../state/asking.js";
@@ -29,8 +29,9 @@ import { checkNamespaces } from "./namespaces/check.js";
 import { collectNamespaces } from "./namespaces/collect.js";
 import { takeIdsInside } from "./namespaces/ids.js";
 import { collectObjectContents, type MappedProcess } from "./object-contents.js";
-import type { EarlyMappings } from "./early-mappings.js";
+import { type EarlyMappings, StaleMappings } from "./early-mappings.js";
 import { checkKeyrings } from "./keyrings.js";
+import { type Gone, letGo, obstacle } from "./let-go.js";
 import { assertNotPaged } from "./paged.js";
 import { unpin } from "./pin.js";
 import { dumpPlan } from "./plan.js";
@@ -66,6 +67,8 @@ export interface CollectOptions {
   readonly gadgets?: Gadgets | undefined;
   /** The mappings of the only process as they were just before; see there. */
   readonly early?: EarlyMappings | undefined;
+  /** The tree is to run on from a fork of its only process, as soon as what a fork does not keep is known: see let-go.ts. */
+  readonly mayLetGo?: boolean;
   /** "crimg 0.1.0". */
   readonly creator: string;
   /** Fills the descriptor tables; runs after tasks, before mappings. */
@@ -76,6 +79,8 @@ export interface CollectOptions {
 export interface Collection {
   readonly context: DumpContext;
   readonly checkpoint: CheckpointModel;
+  /** The tree runs already, and this keeps what has been collected. */
+  readonly gone?: Gone | undefined;
   close(): void;
 }
 
@@ -185,6 +190,7 @@ class CollectedProcess implements DumpedProcess {
 export function collect(tree: FrozenTree, options: CollectOptions): Collection {
   const context = new DumpContext(emptyTables(), tree, options.ignored);
   const processes: CollectedProcess[] = [];
+  let gone: Gone | undefined;
   const close = (): void => {
     const failures: unknown[] = [];
     // Page sources first: one may have a descriptor in its process that an injected call closes.
@@ -195,11 +201,12 @@ export function collect(tree: FrozenTree, options: CollectOptions): Collection {
         failures.push(error);
       }
     }
+    gone?.snapshot.end();
     unpin();
     if (failures.length > 0) throw failures[0];
   };
   try {
-    collectAll(context, processes, options);
+    gone = collectAll(context, processes, options);
   } catch (error) {
     context.releaseHeld();
     try {
@@ -210,10 +217,10 @@ export function collect(tree: FrozenTree, options: CollectOptions): Collection {
     }
     throw error;
   }
-  return { context, checkpoint: new Checkpoint({ tables: context.tables, sources: context.sources }), close };
+  return { context, checkpoint: new Checkpoint({ tables: context.tables, sources: context.sources }), gone, close };
 }
 
-function collectAll(context: DumpContext, processes: CollectedProcess[], options: CollectOptions): void {
+function collectAll(context: DumpContext, processes: CollectedProcess[], options: CollectOptions): Gone | undefined {
   const { tables, tree } = context;
   const rowOf = new Map<number, number>();
   const early = tree.processes.length === 1 ? options.early?.take() : undefined;
@@ -245,63 +252,119 @@ function collectAll(context: DumpContext, processes: CollectedProcess[], options
 
   const live = processes.filter((process) => !process.frozen.isZombie);
   runAllLists(live);
-  // Not before: while another thread reads of the mappings of a process, that cannot map the page that its calls are made from.
-  const policies = beginMemoryPolicies(live, early !== undefined && options.early?.haveNoPolicy === true);
-  const threadRows = new Map<CollectedProcess, number[]>();
-  for (const process of live) {
-    collectInnerTask(context, process);
-    const rows = process.frozen.threads.map((thread, index) => collectOneThread(context, process, thread, index));
-    threadRows.set(process, rows);
-    collectThreadDirectories(context, process, rows);
-    collectSeccomp(context, process, rows);
-    checkKeyrings(context, process);
-    collectRlimits(context, process);
-    collectSignalActions(context, process);
-  }
-  if (dropsCapabilities) tables.creds.forEach((row, index) => (tables.creds[index] = withoutCapabilities(row)));
-  logStep(() => `asked ${tables.threads.length} threads, limits, signals, credentials`);
   const cgroups = options.cgroups ?? (hasOtherGroups && !context.ignored.classes.has("cgroup") ? { mode: "soft", roots: [] } : undefined);
-  if (cgroups !== undefined)
+  const collectGroups = (rowsOf: (process: CollectedProcess) => readonly number[]): void => {
+    if (cgroups === undefined) return;
     collectCgroups(
       context,
-      live.map((process) => [process, threadRows.get(process) ?? []]),
+      live.map((process) => [process, rowsOf(process)]),
       cgroups,
     );
-  options.collectDescriptors?.(context);
-  logStep(() => `collected ${tables.descriptors.length} descriptors of ${tables.files.length} open files`);
+  };
+  const collectOpenFiles = (): void => {
+    options.collectDescriptors?.(context);
+    logStep(() => `collected ${tables.descriptors.length} descriptors of ${tables.files.length} open files`);
+  };
+  const [only] = live;
+  const isEarly = early !== undefined && options.early !== undefined && mayLetGo(context, only, options.early, options);
+  if (isEarly) {
+    collectGroups(({ frozen }) => [...frozen.threads.keys()]);
+    for (const process of live) checkKeyrings(context, process);
+    collectOpenFiles();
+  }
+  const gone = isEarly && only !== undefined ? letGo(context, only, options.early?.written ?? []) : undefined;
+  try {
+    collectRest();
+  } catch (error) {
+    if (gone === undefined) throw error;
+    gone.snapshot.end();
+    // What was in the way may have been only that it ran on. In the ordinary order it is found again, and told.
+    throw new StaleMappings(`while it ran on: ${messageOf(error)}`);
+  } finally {
+    if (gone !== undefined) letAnswer(undefined);
+  }
+  return gone;
 
-  const mapped: MappedProcess[] = [];
-  const mms: number[] = [];
-  for (const process of live) {
-    const mm = collectMm(context, process, process.mappings);
-    tables.tasks[process.row] = { ...(tables.tasks[process.row] as TaskRow), mm };
-    const vmas = collectVmas(context, process, mm, process.mappings);
-    collectMemoryPolicies(context, process, mm, process.mappings, policies.get(process));
-    const source = context.objects.addSource(new ProcessPageSource(process.pid, () => process.borrowed, sharesLittle(process.mappings)));
-    mapped.push({ process, vmas, source });
-    mms.push(mm);
+  function collectRest(): void {
+    // Not before: while another thread reads of the mappings of a process, that cannot map the page that its calls are made from.
+    const policies = beginMemoryPolicies(live, early !== undefined && options.early?.haveNoPolicy === true);
+    const threadRows = new Map<CollectedProcess, number[]>();
+    for (const process of live) {
+      collectInnerTask(context, process);
+      const rows = process.frozen.threads.map((thread, index) => collectOneThread(context, process, thread, index));
+      threadRows.set(process, rows);
+      if (gone === undefined) collectThreadDirectories(context, process, rows);
+      collectSeccomp(context, process, rows);
+      if (!isEarly) checkKeyrings(context, process);
+      collectRlimits(context, process);
+      collectSignalActions(context, process);
+    }
+    if (dropsCapabilities) tables.creds.forEach((row, index) => (tables.creds[index] = withoutCapabilities(row)));
+    logStep(() => `asked ${tables.threads.length} threads, limits, signals, credentials`);
+    if (!isEarly) {
+      collectGroups((process) => threadRows.get(process) ?? []);
+      collectOpenFiles();
+    }
+
+    const mapped: MappedProcess[] = [];
+    const mms: number[] = [];
+    for (const process of live) {
+      const mm = collectMm(context, process, process.mappings);
+      tables.tasks[process.row] = { ...(tables.tasks[process.row] as TaskRow), mm };
+      const vmas = collectVmas(context, process, mm, process.mappings);
+      collectMemoryPolicies(context, process, mm, process.mappings, policies.get(process));
+      const source = context.objects.addSource(gone === undefined ? liveSource(process) : sourceOf(gone, options.early));
+      mapped.push({ process, vmas, source });
+      mms.push(mm);
+    }
+    const systemV = gone === undefined ? context.view.inIpc(() => collectSystemV(context, mapped)) : undefined;
+    logStep(() => `collected ${tables.vmas.length} mappings of ${tables.objects.length} files and objects`);
+    const clocks = readClocks(live[0] as CollectedProcess);
+    for (const process of live) {
+      collectIntervalTimers(context, process);
+      collectPosixTimers(context, process);
+      if (gone === undefined) collectPendingSignals(context, process, threadRows.get(process) ?? []);
+    }
+    blockers.assertNone();
+    mapped.forEach(({ process, vmas, source }, index) => collectExtents(context, process, mms[index] as number, vmas, source));
+    shareWithParents(tables, spacesOf(tables.tasks, mapped, mms));
+    collectObjectContents(context, mapped);
+    if (systemV !== undefined) context.view.inIpc(() => systemV.storeContents());
+    logStep(() => `found the pages: ${tables.extents.length} extents`);
+    context.takeAll();
+    if (idMaps.length > 0) takeIdsInside(tables, idMaps);
+    addCheckpointRow(context, live[0] as CollectedProcess, clocks, options);
+    for (const process of live) process.forget();
+    // What follows are few and large calls: better on whichever processor is free.
+    unpin();
   }
-  const systemV = context.view.inIpc(() => collectSystemV(context, mapped));
-  logStep(() => `collected ${tables.vmas.length} mappings of ${tables.objects.length} files and objects`);
-  const clocks = readClocks(live[0] as CollectedProcess);
-  for (const process of live) {
-    collectIntervalTimers(context, process);
-    collectPosixTimers(context, process);
-    collectPendingSignals(context, process, threadRows.get(process) ?? []);
-  }
-  blockers.assertNone();
-  mapped.forEach(({ process, vmas, source }, index) => collectExtents(context, process, mms[index] as number, vmas, source));
-  shareWithParents(tables, spacesOf(tables.tasks, mapped, mms));
-  collectObjectContents(context, mapped);
-  context.view.inIpc(() => systemV.storeContents());
-  logStep(() => `found the pages: ${tables.extents.length} extents`);
-  context.takeAll();
-  if (idMaps.length > 0) takeIdsInside(tables, idMaps);
-  addCheckpointRow(context, live[0] as CollectedProcess, clocks, options);
-  for (const process of live) process.forget();
-  // What follows are few and large calls: better on whichever processor is free.
-  unpin();
 }
+
+/** Whether a process may be let go as soon as its descriptors are known. */
+function mayLetGo(context: DumpContext, only: CollectedProcess | undefined, early: EarlyMappings, { mayLetGo }: CollectOptions): boolean {
+  if (mayLetGo !== true || only === undefined || early.written === undefined || !early.haveNoPolicy) return false;
+  const reason = obstacle(context, only);
+  if (reason !== undefined) logStep(() => `it stands still until all is known: ${reason}`);
+  return reason === undefined;
+}
+
+function liveSource(process: CollectedProcess): ProcessPageSource {
+  return new ProcessPageSource(process.pid, () => process.borrowed, sharesLittle(process.mappings));
+}
+
+/** The memory of a process that runs on. Its fork ends as soon as nobody looks at it any more. */
+function sourceOf({ snapshot }: Gone, early: EarlyMappings | undefined): ProcessPageSource {
+  return new ProcessPageSource(
+    snapshot.pid,
+    () => snapshot.overlay,
+    false,
+    (mayWait) => {
+      if (early?.awaitLook(mayWait) !== false) snapshot.kill();
+    },
+  );
+}
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 /** Has all threads make the calls of the plan. */
 function runAllLists(live: readonly CollectedProcess[]): void {

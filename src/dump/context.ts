@@ -3,6 +3,7 @@
 import type { CrimgErrorFields } from "../errors/crimg-error.js";
 import type { MutableTables } from "../gen/tables.js";
 import type { PageSource } from "../model/page-source.js";
+import { clockNs } from "../native/index.js";
 import type { FrozenProcess, FrozenThread, FrozenTree } from "./freeze.js";
 import type { Injector, ThreadCalls } from "./injector.js";
 import { Blockers } from "./blockers.js";
@@ -54,6 +55,7 @@ export class DumpContext {
   /** What cannot be kept; told all together before anything is written. */
   readonly blockers = new Blockers();
   readonly #ends = new Map<string, TreeEnd>();
+  #momentNs: bigint | undefined;
 
   readonly #takes = new Map<object, () => (() => void) | undefined>();
   readonly #returns: (() => void)[] = [];
@@ -64,6 +66,16 @@ export class DumpContext {
     readonly ignored: Ignored = nothingIgnored,
   ) {
     this.objects = new ObjectTable(tables, this.sources, this.view);
+  }
+
+  /** The moment that is collected, CLOCK_MONOTONIC, nanoseconds: now, as long as the tree stands still. */
+  get momentNs(): bigint {
+    return this.#momentNs ?? clockNs(1);
+  }
+
+  /** The tree runs on from now. */
+  standsStillUntil(): void {
+    this.#momentNs = clockNs(1);
   }
 
   /**
@@ -77,6 +89,11 @@ export class DumpContext {
   /** Nothing is to be taken after all: the descriptors are collected anew. */
   forgetTakes(): void {
     this.#takes.clear();
+  }
+
+  /** Whether something is to be taken. */
+  get isToTake(): boolean {
+    return this.#takes.size > 0;
   }
 
   /** Takes what is taken last. */

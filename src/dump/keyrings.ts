@@ -6,6 +6,7 @@
 import { failed, tryCall } from "../native/index.js";
 import type { Asking } from "../state/asking.js";
 import type { DumpContext, DumpedProcess } from "./context.js";
+import type { PreparedCalls } from "./prepared-calls.js";
 
 const KEYCTL_GET_KEYRING_ID = 0;
 const KEYCTL_DESCRIBE = 6;
@@ -48,6 +49,11 @@ export function askThreadKeyring(calls: Calls): void {
 export function askKeyrings(calls: Calls): void {
   idOf(calls, PROCESS_KEYRING);
   idOf(calls, SESSION_KEYRING);
+}
+
+/** Whether a thread that has made its calls has a keyring of its own. */
+export function hasOwnKeyring(made: Pick<PreparedCalls, "peek">): boolean {
+  return (made.peek("keyctl", [KEYCTL_GET_KEYRING_ID, THREAD_KEYRING, 0]) ?? 0n) >= 0n;
 }
 
 /** A keyring that one thread has to itself. */

@@ -58,6 +58,15 @@ export class PreparedCalls {
     return undefined;
   }
 
+  /** As `take`, but it stays to be taken. */
+  peek(name: SyscallName, args: readonly AskedArgument[]): bigint | undefined {
+    for (const [index, list] of this.made.lists.entries()) {
+      const call = list.calls.findIndex((one) => isSameCall(one, name, args));
+      if (call >= 0) return this.#answer(this.made.answers[index] as InjectedAnswers, call, args);
+    }
+    return undefined;
+  }
+
   #find(calls: readonly InjectedCall[], taken: Uint8Array, name: SyscallName, args: readonly AskedArgument[]): number {
     for (let offset = 0; offset < calls.length; offset++) {
       const at = (this.#call + offset) % calls.length;

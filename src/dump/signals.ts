@@ -3,6 +3,7 @@
 import { pendingSignalRow, signalActionRow } from "../gen/tables.js";
 import { peekSiginfo, QuestionList } from "../native/index.js";
 import type { DumpContext, DumpedProcess, Questioned } from "./context.js";
+import type { FrozenThread } from "./freeze.js";
 
 const SIGKILL = 9;
 const SIGSTOP = 19;
@@ -24,6 +25,12 @@ export function collectSignalActions(context: Pick<DumpContext, "tables">, proce
 const queued = new QuestionList([
   { call: "ptrace", args: [0x4209, { id: 1 }, { in: new Uint8Array(new BigUint64Array([0n, 1n << 32n]).buffer) }, { room: 128 }] },
 ]);
+
+/** Whether any of these threads has a signal in its own queue. */
+export function haveQueuedSignals(threads: readonly FrozenThread[]): boolean {
+  const waiting = queued.ask(Int32Array.from(threads.flatMap(({ pid, tid }) => [pid, tid])));
+  return threads.some((_, row) => waiting.result(row, 0) !== 0);
+}
 
 /** Queued signals of the process and of each thread. `threadRows` in the order of the frozen threads. */
 export function collectPendingSignals(context: DumpContext, process: DumpedProcess, threadRows: readonly number[]): void {

@@ -3,7 +3,7 @@
 import { InternedBytes } from "../bytes/interned.js";
 import { type CredRow, credRow, threadRow } from "../gen/tables.js";
 import { PR } from "../linux/prctl.js";
-import { clockNs, getRegset, regset } from "../native/index.js";
+import { getRegset, regset } from "../native/index.js";
 import { statesOfThread } from "../state/states.js";
 import type { DumpContext, DumpedProcess } from "./context.js";
 import type { FrozenThread } from "./freeze.js";
@@ -38,9 +38,9 @@ export function idleStack(stack: AlternateStack): { start: bigint; end: bigint }
 }
 
 /** Registers as stored: see the comment of `regs` in the spec. */
-function storedRegs(thread: FrozenThread): Buffer {
+function storedRegs(context: DumpContext, thread: FrozenThread): Buffer {
   // A dump is no reason to wait longer either, where the registers can say so.
-  const rest = thread.wait === undefined ? undefined : withRest(thread, clockNs(1));
+  const rest = thread.wait === undefined ? undefined : withRest(thread, context.momentNs);
   if (rest !== undefined) return rest;
   const number = restartNumber(thread.pid, thread.regs);
   return number === undefined ? thread.regs : rewound(thread.regs, number);
@@ -50,7 +50,7 @@ function storedRegs(thread: FrozenThread): Buffer {
 export function collectThread(context: DumpContext, process: DumpedProcess, thread: FrozenThread, injector: ThreadCalls): number {
   const { tid } = thread;
   const ask = new ThreadAsking(process, tid, injector, process.facts?.of(thread));
-  const regs = storedRegs(thread);
+  const regs = storedRegs(context, thread);
   checkThreadKeyring(context, process, tid, ask);
   const securebits = injector.call("prctl", PR.getSecurebits);
   const creds = addCreds(context, ask.statusFields, securebits > 0 ? securebits : 0);

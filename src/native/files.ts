@@ -4,14 +4,16 @@ import { isLogged, logCall } from "../errors/log.js";
 import { errno } from "../linux/errno.js";
 import { AT_FDCWD, openFlags } from "../linux/open-flags.js";
 import { addon } from "./addon.js";
+import { fileTold, pathAsked, statTold } from "./stand-in.js";
 import { call, check, cString, failed, tryCall, tryCallBig } from "./sys.js";
 
 export { AT_FDCWD, openFlags as openFlag };
 
 /** Opens a file, close-on-exec. Returns the descriptor or −errno. */
 export function tryOpen(path: string | Uint8Array, flags: number, mode = 0): number {
+  const asked = typeof path === "string" ? pathAsked(path) : path;
   for (;;) {
-    const fd = tryCall("openat", AT_FDCWD, cString(path), flags | openFlags.CLOEXEC, mode);
+    const fd = tryCall("openat", AT_FDCWD, cString(asked), flags | openFlags.CLOEXEC, mode);
     if (fd !== -errno.EINTR) return fd;
   }
 }
@@ -67,7 +69,9 @@ const mostRead = 64 << 20;
  * (the process may be gone), with the errno in `failure`.
  */
 export function tryReadSmall(path: string, failure?: { errno: number }): Buffer | undefined {
-  const length = addon().readFile(path, smallRoom);
+  const before = fileTold(path);
+  if (before !== undefined) return before;
+  const length = addon().readFile(pathAsked(path), smallRoom);
   if (isLogged()) logCall("crimg", "open, read, close", length);
   if (length >= 0) return Buffer.from(smallRoom.subarray(0, length));
   return length === -E2BIG ? tryReadLarge(path, failure) : told(length, failure);
@@ -75,7 +79,7 @@ export function tryReadSmall(path: string, failure?: { errno: number }): Buffer 
 
 /** A file read into `room` by one call of this process; what of it was read, or undefined if it cannot be, or is longer. */
 export function tryReadInto(path: string, room: Buffer): Buffer | undefined {
-  const length = addon().readFile(path, room);
+  const length = addon().readFile(pathAsked(path), room);
   if (isLogged()) logCall("crimg", "open, read, close", length);
   return length < 0 ? undefined : room.subarray(0, length);
 }
@@ -93,7 +97,7 @@ function tryReadLarge(path: string, failure: { errno: number } | undefined): Buf
   for (let size = 1 << 20; ; size *= 8) {
     // Only what is written to takes memory.
     const room = Buffer.allocUnsafeSlow(Math.min(size, mostRead));
-    const length = addon().readFile(path, room);
+    const length = addon().readFile(pathAsked(path), room);
     if (isLogged()) logCall("crimg", "open, read, close", length);
     if (length >= 0) return room.subarray(0, length);
     if (length !== -E2BIG) return told(length, failure);
@@ -112,7 +116,7 @@ export class BackgroundRead {
     room: number,
   ) {
     this.#into = Buffer.allocUnsafeSlow(room);
-    addon().readInBackground(path, this.#into, this.#state);
+    addon().readInBackground(pathAsked(path), this.#into, this.#state);
   }
 
   /** Waits for it; undefined if it cannot be read. */
@@ -177,8 +181,10 @@ export function parseFileStat(data: Buffer): FileStat {
 
 /** stat of a path (links are followed, magic links of /proc too). Returns −errno when it fails. */
 export function tryStat(path: string): FileStat | number {
+  const before = statTold(path);
+  if (before !== undefined) return before;
   const data = Buffer.alloc(144);
-  const result = tryCall("stat", cString(path), data);
+  const result = tryCall("stat", cString(pathAsked(path)), data);
   return failed(result) ? result : parseFileStat(data);
 }
 
@@ -192,7 +198,7 @@ export function tryFstat(fd: number): FileStat | number {
 /** f_type of the file system that a path is on (links followed), or −errno. */
 export function tryStatfsType(path: string): bigint | number {
   const data = Buffer.alloc(120);
-  const result = tryCall("statfs", cString(path), data);
+  const result = tryCall("statfs", cString(pathAsked(path)), data);
   return failed(result) ? result : data.readBigUInt64LE(0);
 }
 
@@ -208,7 +214,7 @@ const linkRoom = Buffer.allocUnsafeSlow(8192);
 /** Where a symbolic link leads, as bytes; undefined when it cannot be read. */
 export function tryReadlink(path: string): Buffer | undefined {
   const data = linkRoom;
-  const length = tryCall("readlink", cString(path), data, data.length);
+  const length = tryCall("readlink", cString(pathAsked(path)), data, data.length);
   return failed(length) ? undefined : Buffer.from(data.subarray(0, length));
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The typed door to the kernel. Conventions: `tryX` returns −errno on failure, `X` throws SysError. */
 export * from "./sys.js";
+export * from "./stand-in.js";
 export * from "../linux/errno.js";
 export * from "../linux/syscall-numbers.js";
 export * from "./ptrace.js";

@@ -8,6 +8,7 @@ import { isLogged, logCall } from "../errors/log.js";
 import { nr, type SyscallName } from "../linux/syscall-numbers.js";
 import { addon } from "./addon.js";
 import { requestName } from "./ptrace-requests.js";
+import { assertAskableIds } from "./stand-in.js";
 
 /** An argument of a question: a value, an id of the row, room for what comes back, bytes that go in, or an earlier result. */
 export type QuestionArgument =
@@ -101,6 +102,7 @@ export class QuestionList {
 
   /** Room for answers, and what the addon is given. `ready`: for the number of rows that are there, if they are asked elsewhere. */
   prepare(ids: Int32Array, arenaLength: number, ready?: Int32Array): { readonly answers: Answers; readonly given: GivenList } {
+    assertAskableIds(ids);
     const count = ids.length >> 1;
     const rows = Buffer.alloc(Math.max(count * this.#stride, 8));
     for (const { at, value } of this.#counters) for (let row = 0; row < count; row++) rows.writeInt32LE(value, row * this.#stride + at);

@@ -2,6 +2,7 @@
 /** The memory of another process: process_vm_readv/writev, /proc/PID/mem and PAGEMAP_SCAN. */
 import { failed, SysError, addressOf, tryCall } from "./sys.js";
 import { errno } from "../linux/errno.js";
+import { memoryAsked } from "./stand-in.js";
 
 const remoteIov = Buffer.alloc(16);
 const localIov = Buffer.alloc(16);
@@ -15,7 +16,7 @@ function oneIov(iov: Buffer, address: bigint, length: number): Buffer {
 /** process_vm_readv of one range. Returns the bytes read (may be short), or −errno. Needs readable mappings. */
 export function tryReadMemory(pid: number, address: bigint, into: Uint8Array): number {
   oneIov(localIov, addressOf(into), into.length);
-  return tryCall("process_vm_readv", pid, localIov, 1, oneIov(remoteIov, address, into.length), 1, 0);
+  return tryCall("process_vm_readv", memoryAsked(pid), localIov, 1, oneIov(remoteIov, address, into.length), 1, 0);
 }
 
 /** process_vm_writev of one range. Returns the bytes written (may be short), or −errno. */

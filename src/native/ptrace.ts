@@ -7,6 +7,7 @@ import { openFlags } from "../linux/open-flags.js";
 import { close, tryOpen } from "./files.js";
 import { request } from "./ptrace-requests.js";
 import { errno } from "../linux/errno.js";
+import { xstateTold } from "./stand-in.js";
 import { addressOf, check, failed, tryCall } from "./sys.js";
 
 /** Options for seize and setOptions. */
@@ -89,6 +90,8 @@ const regsetRoom = Buffer.allocUnsafeSlow(32768);
 
 /** A register set, as long as the kernel has it. */
 export function getRegset(tid: number, type: number): Buffer {
+  const told = type === regset.X86_XSTATE ? xstateTold(tid) : undefined;
+  if (told !== undefined) return told;
   const data = regsetRoom;
   const iov = iovec(data);
   ptrace("GETREGSET", tid, type, iov);

@@ -4,6 +4,7 @@ import { CrimgError, type CrimgErrorFields } from "../errors/crimg-error.js";
 import { addon, type RawArgument } from "./addon.js";
 import { errnoMessage, errnoName } from "../linux/errno.js";
 import { nr, type SyscallName } from "../linux/syscall-numbers.js";
+import { assertAskable } from "./stand-in.js";
 
 /** A system call that failed. Callers that know the object concerned wrap it in an error with its name. */
 export class SysError extends CrimgError {
@@ -22,6 +23,7 @@ export class SysError extends CrimgError {
 
 /** Runs a system call. Returns its result, or −errno; exact up to 2^53. */
 export function tryCall(name: SyscallName, ...args: RawArgument[]): number {
+  assertAskable(name, args);
   return addon().syscall(nr[name], ...args);
 }
 

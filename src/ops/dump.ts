@@ -40,7 +40,7 @@ import { frozenText, modelText } from "./report/words.js";
 import { warmUp } from "./warm-up.js";
 import { assertCompressible, writeWithoutZeros } from "./write-without-zeros.js";
 import { openOutput, type PendingOutput } from "./output.js";
-import { detach, type DetachedCheckpoint } from "./snapshot.js";
+import { detach, detachedAlready, type DetachedCheckpoint } from "./snapshot.js";
 import { programVersion } from "./version.js";
 
 /** Lets the event loop turn, so that signals are noticed. */
@@ -155,8 +155,17 @@ async function dumpOnce(options: DumpOptions, started: number, isFirst: boolean)
       // How long a program stands still that will not go on hurts nobody; how long the dump takes does.
       if (options.after === "leave-running") await warmUp({ isDetached: true, mayFork: options.fork !== false });
     }
-    const { frozenAt, tree, early, ...frozen } = await freeze(pid, ignored, { ...options, maps, readEarly, order }, () =>
-      guard.check("dump"),
+    const { frozenAt, tree, early, ...frozen } = await freeze(
+      pid,
+      ignored,
+      {
+        ...options,
+        maps,
+        readEarly,
+        order,
+        mayLetGo: mayReadEarly && devices === undefined && options.rehearse !== true && !options.bundle,
+      },
+      () => guard.check("dump"),
     );
     let collection: Collection | undefined = frozen.collection;
     let context: DumpContext | undefined;
@@ -181,7 +190,10 @@ async function dumpOnce(options: DumpOptions, started: number, isFirst: boolean)
         const folder = options.output === "-" ? tmpdir() : dirname(resolve(options.output));
         const watch = { onProgress: () => guard.check("dump") };
         const beforeEnd = (mayWait: boolean): boolean => early?.awaitLook(mayWait) ?? true;
-        detached = await writing(options.output, detach(collection, { folder, mayFork: options.fork !== false, watch, beforeEnd }));
+        detached =
+          collection.gone === undefined
+            ? await writing(options.output, detach(collection, { folder, mayFork: options.fork !== false, watch, beforeEnd }))
+            : detachedAlready(collection, collection.gone, pid);
       }
       const fork = detached?.forkOf(pid);
       if (fork === undefined) {
@@ -190,14 +202,17 @@ async function dumpOnce(options: DumpOptions, started: number, isFirst: boolean)
       }
       if (detached !== undefined) {
         ({ checkpoint } = detached);
-        collection.close();
+        const { gone } = collection;
+        if (gone === undefined) {
+          collection.close();
+          context.giveBack();
+          context.releaseHeld();
+          tree.release();
+        }
         collection = undefined;
-        context.giveBack();
-        context.releaseHeld();
-        tree.release();
-        frozenMs = performance.now() - frozenAt;
+        frozenMs = (gone?.at ?? performance.now()) - frozenAt;
         detached.settle();
-        logStep(() => "the tree runs on");
+        if (gone === undefined) logStep(() => "the tree runs on");
         if (fork !== undefined) early?.look(fork);
       }
       // Standard output may be a pipe that nobody reads from: from here on a signal ends this process, which lets the tree go.
@@ -275,6 +290,8 @@ interface Ahead {
   /** What maps said; undefined: it is to be asked again. */
   readonly maps: Buffer | undefined;
   readonly readEarly: (() => EarlyMappings | undefined) | undefined;
+  /** See CollectOptions. */
+  readonly mayLetGo: boolean;
 }
 
 interface Frozen {
@@ -303,6 +320,7 @@ async function freeze(pid: number, ignored: Ignored, options: DumpOptions & Desc
         creator,
         gadgets,
         early,
+        mayLetGo: options.mayLetGo,
         ...cgroupsToKeep(options),
         ...(options.clock === undefined ? {} : { clock: options.clock }),
         isLazy: options.isLazy === true,

@@ -7,6 +7,7 @@
 import type { Collection } from "../dump/collect.js";
 import type { DumpedProcess } from "../dump/context.js";
 import { forkSnapshot, type Snapshot, SnapshotRefused } from "../dump/fork-snapshot.js";
+import type { Gone } from "../dump/let-go.js";
 import { logStep } from "../errors/log.js";
 import { type ExtentRow, vmaVmFlagsBits as vm, type VmaRow } from "../gen/tables.js";
 import { Checkpoint } from "../model/checkpoint.js";
@@ -108,6 +109,19 @@ export async function detach({ context, checkpoint }: Collection, options: Snaps
     close();
     throw error;
   }
+}
+
+/** That of a tree which runs on already: its collection is the checkpoint's, and closed with it. */
+export function detachedAlready({ checkpoint, close }: Collection, { snapshot }: Gone, root: number): DetachedCheckpoint {
+  logStep(() => "of the tree's memory, 1 forks keep what they can, and 0 bytes are copied");
+  return {
+    checkpoint,
+    forkOf: (pid) => (pid === root ? snapshot.pid : undefined),
+    settle() {
+      // It has left the program's session and descriptors before it was looked at.
+    },
+    close,
+  };
 }
 
 /** An extent, or a part of one, and the row that it comes from. */

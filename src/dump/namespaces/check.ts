@@ -45,7 +45,8 @@ export function checkNamespaces(context: DumpContext, processes: readonly Dumped
     live.flatMap(({ frozen }) => frozen.threads),
     told,
   );
-  const findings = namespaceKinds.flatMap((kind) => [...wholeTree(kind, root), ...partsOf(kind, root, live, links)]);
+  const findings = namespaceKinds.flatMap((kind) => [...wholeTree(kind, root, links), ...partsOf(kind, root, live, links)]);
+  if (findings.length === 0) return { dropsCapabilities: false, kinds: new Set(), outsideUsers: new Set() };
   let dropsCapabilities = false;
   let isBlocked = false;
   const kinds = new Set<NamespaceKind>();
@@ -90,10 +91,19 @@ function name({ pid, name }: DumpedProcess): string {
   return `process ${pid} (${name})`;
 }
 
+/** Links to crimg's own namespaces: it leaves them for moments only. */
+const ownLinks = new Map<NamespaceKind, string | undefined>();
+
+function ownLink(kind: NamespaceKind): string | undefined {
+  const link = ownLinks.get(kind) ?? namespaceLink("/proc/self", kind);
+  ownLinks.set(kind, link);
+  return link;
+}
+
 /** The root's namespace against crimg's. */
-function wholeTree(kind: NamespaceKind, root: DumpedProcess): Finding[] {
+function wholeTree(kind: NamespaceKind, root: DumpedProcess, links: NamespaceLinks): Finding[] {
   const { title, model } = namespaceRules[kind];
-  if (model === undefined || namespaceLink(procPath(root.pid), kind) === namespaceLink("/proc/self", kind)) return [];
+  if (model === undefined || links.of(root.pid, kind) === ownLink(kind)) return [];
   return [{ kind, text: `${name(root)} lives in another ${title} namespace than crimg`, isWhole: true }];
 }
 

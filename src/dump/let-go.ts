@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * `--leave-running` of one process: it runs on as soon as what only itself can tell has been asked, and a fork of it keeps the rest.
+ * The fork has its memory, program, directories and namespaces of that very moment and stands still, so everything about these
+ * is found out from it while the program runs. What it does not keep, or would keep otherwise, must not be there; where anything is
+ * out of the ordinary, the process stands still to the end, as a tree of several does.
+ *
+ * From then on nothing may be asked of the process itself: `letAnswer` sees to that. Whoever does all the same ends this attempt, and
+ * the dump begins anew in the ordinary order.
+ */
+import { PR } from "../linux/prctl.js";
+import { failed, type Answers, letAnswer, peekSiginfo, QuestionList, type StandIn, tryStat } from "../native/index.js";
+import type { DumpContext, DumpedProcess } from "./context.js";
+import { forkSnapshot, type Snapshot, SnapshotRefused } from "./fork-snapshot.js";
+import { logStep } from "../errors/log.js";
+import { hasOwnKeyring } from "./keyrings.js";
+import { unpin } from "./pin.js";
+import { procPath } from "./procfs.js";
+import { threadsApart } from "./sharing.js";
+import { haveQueuedSignals } from "./signals.js";
+import { type Mapping, vmFlags } from "./smaps.js";
+import { mapFilesPath } from "./vmas.js";
+
+/** What keeps the process as it was when it was let go. */
+export interface Gone {
+  readonly snapshot: Snapshot;
+  /** When it ran on, milliseconds of performance.now(). */
+  readonly at: number;
+}
+
+/** Kibibytes of memory from which a fork is made. */
+const worthFork = 4096;
+
+/** Flags that a fork does not have, or memory that it has not as its parent has it. */
+const notForked = vmFlags("dc", "wf", "dp", "ht", "lo", "lf", "um", "uw", "ui", "ss");
+/** Names of what is no file that another process could map. */
+const nameless = / \(deleted\)$|^\/(anon_inode:|\[aio\]|memfd:)/;
+const special = /^\[(heap|stack|vdso|vvar|vvar_vclock|vsyscall|anon:.*)\]$/s;
+
+/** Files that are written through mappings, at most: each is looked at while the process stands still. */
+const mostShared = 16;
+
+/**
+ * Whether a fork keeps all of these mappings: private memory, and files that have a name. Those that are written through their
+ * mappings are returned: they may be others a moment later. undefined: it does not keep them all.
+ */
+export function writtenFiles(mappings: readonly Mapping[]): readonly Mapping[] | undefined {
+  const { table } = mappings[0] ?? {};
+  if (table === undefined || (table.summary.flags & notForked) !== 0n) return undefined;
+  const written: Mapping[] = [];
+  for (const index of table.summary.others) {
+    const mapping = mappings[index] as Mapping;
+    const { text } = mapping;
+    const isFile = mapping.ino !== 0n && text.startsWith("/") && !nameless.test(text);
+    if (!isFile && (mapping.isShared || (text !== "" && !special.test(text)))) return undefined;
+    if (mapping.isShared && mapping.isWritable) written.push(mapping);
+  }
+  return written.length > mostShared ? undefined : written;
+}
+
+const systemV = new QuestionList(["shm", "sem", "msg"].map((kind) => ({ file: `/proc/sysvipc/${kind}` })));
+
+/** Whether the ipc namespace has an object of System V. */
+function hasSystemV(): boolean {
+  const answers: Answers = systemV.ask(Int32Array.of(0, 0), 4096);
+  return [0, 1, 2].some((kind) => {
+    const bytes = answers.bytes(0, kind);
+    // A line of headings, and one for each object.
+    return answers.result(0, kind) !== noSuchFile && (bytes === undefined || bytes.indexOf(newline) !== bytes.length - 1);
+  });
+}
+
+const [newline, noSuchFile] = [10, -2];
+
+/** Why a process that all has been asked cannot be let go yet; undefined if it can, as far as one knows before its descriptors. */
+export function obstacle(context: DumpContext, process: DumpedProcess): string | undefined {
+  const { facts, lists, own } = process;
+  const status = own?.status;
+  if (facts === undefined || lists === undefined || own === undefined || status === undefined) return "it has not been asked in one go";
+  if (Number.parseInt(status.get("RssAnon") ?? "0", 10) < worthFork) return "it has little memory";
+  if (!/^\d+$/.test(status.get("NSpid") ?? "")) return "it is in a pid namespace";
+  if (context.view.spaces.length > 0 || context.view.ownsIpc || context.tables.namespaces.length > 0)
+    return "it is in namespaces of its own";
+  const { threads } = process.frozen;
+  for (const thread of threads) {
+    const made = lists.of(thread);
+    if (made === undefined || facts.of(thread)?.status?.get("Seccomp") !== "0") return "a thread must be asked by itself";
+    if (hasOwnKeyring(made)) return "a thread has keys";
+  }
+  const first = lists.of(threads[0] as (typeof threads)[number]);
+  const subreaper = Buffer.alloc(8);
+  if (first === undefined || failed(Number(first.peek("prctl", [PR.getChildSubreaper, { out: subreaper }]) ?? -1n)))
+    return "it must be asked by itself";
+  if ((subreaper.readUInt8() & 1) !== 0) return "it is a child subreaper";
+  if ((own.file("timers")?.length ?? 1) > 0) return "it has timers";
+  if (peekSiginfo(process.pid, true).length > 0 || haveQueuedSignals(threads)) return "signals wait for it";
+  if (threadsApart(process, "FS").length > 0) return "a thread has directories of its own";
+  return hasSystemV() ? "there are objects of System V" : undefined;
+}
+
+/**
+ * Lets a process go of which everything else is known. Undefined if that is not to be: it stands still as before.
+ * @param written see `writtenFiles`
+ * @throws what letting go throws
+ */
+export function letGo(context: DumpContext, process: DumpedProcess, written: readonly Mapping[]): Gone | undefined {
+  const { tables, sources, blockers } = context;
+  if (tables.extents.length > 0 || sources.length > 0 || blockers.count > 0 || context.isToTake) return undefined;
+  const files = new Map(written.map((mapping) => mapFilesPath(process.pid, mapping)).map((path) => [path, tryStat(path)]));
+  const snapshot = fork(process);
+  if (snapshot === undefined) return undefined;
+  context.standsStillUntil();
+  process.injector().close();
+  context.releaseHeld();
+  context.tree.release();
+  const at = performance.now();
+  unpin();
+  logStep(() => "the process runs on; its fork answers for it");
+  answerFor(process, snapshot, files);
+  try {
+    snapshot.settle();
+  } catch (error) {
+    letAnswer(undefined);
+    snapshot.end();
+    throw error;
+  }
+  return { snapshot, at };
+}
+
+function fork(process: DumpedProcess): Snapshot | undefined {
+  try {
+    return forkSnapshot(process);
+  } catch (error) {
+    if (error instanceof SnapshotRefused) return undefined;
+    throw error;
+  }
+}
+
+function answerFor(process: DumpedProcess, snapshot: Snapshot, files: StandIn["files"]): void {
+  const { pid, frozen, facts, lists } = process;
+  const told = new Map<string, Buffer>();
+  const xstates = new Map<number, Buffer>();
+  const tids = new Set<number>();
+  for (const thread of frozen.threads) {
+    const { tid } = thread;
+    tids.add(tid);
+    const of = facts?.of(thread);
+    for (const name of ["status", "stat"]) {
+      const bytes = of?.file(name);
+      if (bytes === undefined) continue;
+      told.set(`${procPath(pid, tid)}/${name}`, bytes);
+      if (tid === pid) told.set(`${procPath(pid)}/${name}`, bytes);
+    }
+    const xstate = lists?.xstate(thread);
+    if (xstate !== undefined) xstates.set(tid, xstate);
+  }
+  letAnswer({ pid, tids, fork: snapshot.pid, told, files, xstates });
+}

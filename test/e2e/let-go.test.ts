@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+/** --leave-running of one process, which runs on before most of it has been collected: the image is of one moment all the same. */
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { existsSync, readFileSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import test, { type TestContext } from "node:test";
+import { compile, crimg, endTree, isAlive, spawned, start, temporaryDirectory, until } from "../support/processes.js";
+
+/** Executes an image, which waits for its program; ended with the test. */
+function resumed(t: TestContext, image: string): ChildProcess {
+  const child = spawn(image, [], { stdio: "ignore" }) as ChildProcess & { readonly pid: number };
+  spawned.add(child.pid);
+  t.after(() => endTree(child.pid));
+  return child;
+}
+
+/** It goes on. */
+async function moreLines(log: string, more: number): Promise<void> {
+  const lines = (): number => (existsSync(log) ? readFileSync(log, "latin1").split("\n").length : 0);
+  const from = lines();
+  await until(`${more} lines beyond ${from} in ${log}`, () => lines() >= from + more, 20);
+}
+
+const ranOn = /its fork answers for it[\s\S]*collected \d+ mappings/;
+const childrenOf = (pid: number): string => readFileSync(`/proc/${pid}/task/${pid}/children`, "latin1").trim();
+
+for (const { program, args } of [
+  { program: "one-moment.c", args: ["file"] },
+  { program: "churns.c", args: ["16", "7", "0"] },
+]) {
+  test(`${program}: memory, registers and positions are of one moment`, { timeout: 120_000 }, async (t) => {
+    const directory = temporaryDirectory(t);
+    const [log, image] = [join(directory, "log"), join(directory, "image.elf")];
+    const { pid } = start(t, compile(program, directory, "-lpthread"), [log, ...args], { cwd: directory });
+    await moreLines(log, 2);
+    let waiter: ChildProcess | undefined;
+    for (let round = 0; round < 4; round++) {
+      rmSync(image, { force: true });
+      const { status, stderr } = crimg("dump", String(pid), "-o", image, "--leave-running", "-v");
+      assert.equal(status, 0, stderr);
+      // It changes its mappings all the time: then they are not what they were before the freeze, now and then.
+      if (program === "one-moment.c") {
+        assert.match(stderr, ranOn);
+        assert.doesNotMatch(stderr, /once more/);
+      }
+      await moreLines(log, 2);
+      endTree(pid);
+      waiter?.kill("SIGCONT");
+      await until("it is gone", () => !existsSync(`/proc/${pid}`));
+      waiter = resumed(t, image);
+      await moreLines(log, 2);
+      assert.doesNotMatch(readFileSync(log, "latin1"), /BAD/);
+    }
+  });
+}
+
+test("what is found to be in the way when it runs on is told by a dump that begins anew", { timeout: 60_000 }, async (t) => {
+  const directory = temporaryDirectory(t);
+  const log = join(directory, "log");
+  const { pid: other } = start(t, "sleep", ["1000"]);
+  const { pid } = start(t, compile("one-moment.c", directory), [log, join(directory, "file")], { cwd: `/proc/${other}/task/${other}` });
+  await moreLines(log, 1);
+  endTree(other);
+  await until("it is gone", () => !isAlive(other));
+  const { status, stderr } = crimg("dump", String(pid), "-o", join(directory, "image.elf"), "--leave-running", "-v");
+  assert.match(stderr, /its fork answers for it[\s\S]*once more: while it ran on[\s\S]*froze 1 processes/);
+  assert.notEqual(status, 0);
+  assert.match(stderr, /current directory/);
+  assert.equal(existsSync(join(directory, "image.elf")), false);
+  await moreLines(log, 2);
+  assert.equal(childrenOf(pid), "");
+});
