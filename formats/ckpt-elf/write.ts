@@ -32,8 +32,8 @@ import type { ExtentRow, ParentRow } from "../../src/gen/tables.js";
 import { Checkpoint } from "../../src/model/checkpoint.js";
 import { alignUp } from "../../src/lower/align.js";
 import { reserve } from "../../src/pages/reserve.js";
-import type { StoreRange } from "../../src/pages/store-pages.js";
-import { planStorage, storedParts, type StoragePlan, type StoredPart } from "../../src/pages/storage-plan.js";
+import type { RangeColumns, StoreRange } from "../../src/pages/store-pages.js";
+import { placedColumns, planColumns, planStorage, storedParts, type StoragePlan, type StoredPart } from "../../src/pages/storage-plan.js";
 import { lookAndSum, StoredRuns, storePages } from "../../src/pages/store-pages.js";
 import { streamPages } from "../../src/pages/stream-pages.js";
 import { writeFully } from "../../src/pages/file-source.js";
@@ -42,6 +42,10 @@ import { pageSize } from "./image-header.js";
 import { type Helper, helperFor } from "./helper.js";
 import { linkProgramOf } from "./link.js";
 import { type Interpreter, readInterpreter } from "./interpreter.js";
+import { extentOwnerValues } from "../../src/gen/tables.js";
+import { extentRowSize } from "../../src/gen/ckpt-elf-v2.js";
+import { type ExtentColumns, extentRowsOf } from "../../src/model/extent-columns.js";
+import { noteRecords } from "../../src/elf/known-records.js";
 import { EncodedTables, type TablesSegment } from "../../src/elf/write-tables.js";
 import { cutExtent, StoredChunks } from "../../src/model/stored-chunks.js";
 import { crcOf } from "../../src/pages/checksum.js";
@@ -135,11 +139,12 @@ async function writeOn(whole: Checkpoint, output: Output, options: WriteOptions,
   const checkpoint = withParents(whole, parent?.rows ?? []);
   const helper = helperFor(checkpoint);
   const firstPage = pageSize + BigInt(interpreter.bytes.length) + alignUp(BigInt(helper?.bytes.length ?? 0), pageSize);
-  const plan = planStorage(checkpoint, parent?.findBase);
   if (output.stream !== undefined) {
+    const plan = planStorage(checkpoint, parent?.findBase);
     await writeStream(checkpoint, output.stream, plan, { interpreter, helper, firstPage }, options);
     return;
   }
+  const plan = layOut(checkpoint, parent);
   const { fd } = output.file();
   const abort = new AbortController();
   const onProgress = (done: bigint): void => options.onProgress?.(done, plan.total);
@@ -151,7 +156,7 @@ async function writeOn(whole: Checkpoint, output: Output, options: WriteOptions,
   try {
     encoded = new EncodedTables(checkpoint.tables, checkpoint.unknownTables);
     if (plan.total >= worthGuess && !isLongToDerive(checkpoint, plan.total))
-      guess = tailOf(checkpoint, guessedExtents(checkpoint, plan, firstPage), encoded);
+      guess = tailOf(checkpoint, plan.placed(guessedRuns(plan.lengths, firstPage)), encoded);
   } catch (error) {
     abort.abort();
     await storing.catch(() => undefined);
@@ -164,8 +169,8 @@ async function writeOn(whole: Checkpoint, output: Output, options: WriteOptions,
   // Of much memory a fork is in the way of the program, which gets copies of what it writes to. Of little it is kept until the rest
   // is made if another thread is still looking at it.
   release(plan.total >= worthGuess);
-  if (guess !== undefined && runs.end !== Number(firstPage + storedLength(plan))) guess = undefined;
-  const tail = guess ?? tailOf(checkpoint, extentsOf(checkpoint, storedParts(checkpoint, plan, runs)), encoded, release);
+  if (guess !== undefined && runs.end !== guessedRuns(plan.lengths, firstPage).end) guess = undefined;
+  const tail = guess ?? tailOf(checkpoint, plan.placed(runs), encoded, release);
   release(true);
   const { chunks } = tail;
   if (chunks.count !== runs.sums.length) throw new Error(`${chunks.count} chunks have ${runs.sums.length} checksums`);
@@ -254,25 +259,41 @@ function parentSums({ foreign }: ImageTail, { baseSums }: StoredRuns): ForeignSu
   return sums;
 }
 
-/** Bytes that the ranges take in the file if all are stored. */
-function storedLength({ ranges }: StoragePlan): bigint {
-  return ranges.reduce((sum, { length }) => sum + alignUp(length, pageSize), 0n);
+/** What is stored of a checkpoint, and how to tell where it is then. */
+interface Layout {
+  readonly ranges: readonly StoreRange[] | RangeColumns;
+  /** Bytes of the ranges. */
+  readonly total: bigint;
+  readonly lengths: readonly number[] | Float64Array;
+  readonly placed: (runs: StoredRuns) => PlacedExtents;
 }
 
-/** The extents if all of them are stored whole. */
-function guessedExtents(checkpoint: Checkpoint, plan: StoragePlan, firstPage: bigint): PlacedExtents {
+function layOut(checkpoint: Checkpoint, parent: ParentImage | undefined): Layout {
+  const columns = parent === undefined ? planColumns(checkpoint) : undefined;
+  if (columns !== undefined) {
+    const { ranges, total } = columns;
+    return { ranges, total, lengths: ranges.lengths, placed: (runs) => placedByColumns(placedColumns(columns, runs)) };
+  }
+  const plan = planStorage(checkpoint, parent?.findBase);
+  const { ranges, total } = plan;
+  const lengths = ranges.map(({ length }) => Number(alignUp(length, pageSize)));
+  return { ranges, total, lengths, placed: (runs) => extentsOf(checkpoint, storedParts(checkpoint, plan, runs)) };
+}
+
+/** The runs if all ranges are stored whole. */
+function guessedRuns(lengths: readonly number[] | Float64Array, firstPage: bigint): StoredRuns {
   const runs = new StoredRuns();
   runs.end = Number(firstPage);
-  plan.ranges.forEach(({ length }, range) => runs.addWhole(range, Number(alignUp(length, pageSize))));
-  return extentsOf(checkpoint, storedParts(checkpoint, plan, runs));
+  lengths.forEach((length, range) => runs.addWhole(range, length));
+  return runs;
 }
 
 /** Where everything that is stored is in the file. */
 interface PlacedExtents {
   /** All extents. */
   readonly extents: readonly ExtentRow[];
-  /** Those that have bytes of their own, ascending. */
-  readonly own: readonly ExtentRow[];
+  /** The chunks of those that have bytes of their own, ascending. */
+  readonly chunks: () => StoredChunks;
   /** Those whose bytes a parent has. */
   readonly foreign: readonly ExtentRow[];
 }
@@ -293,7 +314,35 @@ function extentsOf({ tables }: Checkpoint, parts: readonly StoredPart[]): Placed
     return placed;
   });
   if (!ascend) own.sort((a, b) => Number(a.fileOffset - b.fileOffset));
-  return { extents, own, foreign };
+  return { extents, chunks: () => StoredChunks.of(own), foreign };
+}
+
+/** Ascending extents that have bytes of their own. */
+function placedByColumns(columns: ExtentColumns): PlacedExtents {
+  const extents = extentRowsOf(columns);
+  noteRecords(extents, () => ({ bytes: extentRecords(columns), open: new Int32Array(0) }));
+  return { extents, chunks: () => StoredChunks.ofColumns(columns), foreign: [] };
+}
+
+/** Records `extent`. */
+function extentRecords({ mm, source, starts, lengths, offsets }: ExtentColumns): Uint8Array {
+  const words = new Uint32Array((starts.length * extentRowSize) / 4);
+  const owner = extentOwnerValues.mm;
+  for (let index = 0, at = 0; index < starts.length; index++, at += extentRowSize / 4) {
+    const start = starts[index] as number;
+    const length = lengths[index] as number;
+    const offset = offsets[index] as number;
+    words[at] = owner;
+    words[at + 1] = mm;
+    words[at + 2] = start;
+    words[at + 3] = start / 2 ** 32;
+    words[at + 4] = length;
+    words[at + 5] = length / 2 ** 32;
+    words[at + 6] = offset;
+    words[at + 7] = offset / 2 ** 32;
+    words[at + 8] = source;
+  }
+  return new Uint8Array(words.buffer);
 }
 
 /**
@@ -302,13 +351,13 @@ function extentsOf({ tables }: Checkpoint, parts: readonly StoredPart[]): Placed
  */
 function tailOf(
   checkpoint: Checkpoint,
-  { extents, own, foreign }: PlacedExtents,
+  { extents, chunks: cut, foreign }: PlacedExtents,
   encoded: EncodedTables,
   release?: (mayWait: boolean) => void,
   frames: readonly StoredFrame[] = [],
 ): ImageTail {
   const placed = checkpoint.withExtents(extents);
-  const chunks = StoredChunks.of(own);
+  const chunks = cut();
   const tables = encoded.segment(extents, chunks.count, frames.length);
   release?.(false);
   return { chunks, foreign, tables, program: linkProgramOf(placed, frames) };

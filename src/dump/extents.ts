@@ -3,6 +3,7 @@
 import { guardRegionRow, type VmaKind } from "../gen/tables.js";
 import { close, errno, extentKind, failed, findExtents, open, openFlag, smapsRow, SysError, tryPread } from "../native/index.js";
 import type { DumpContext, DumpedProcess } from "./context.js";
+import { type ExtentColumns, noteExtents } from "../model/extent-columns.js";
 import { ringLayout, ringOffset, sqesLength } from "../linux/io-uring.js";
 import { isRing, type VmaInfo } from "./vmas.js";
 
@@ -72,12 +73,29 @@ export function collectExtents(context: DumpContext, process: DumpedProcess, mm:
     if (typeof found === "number") throw new SysError("ioctl(PAGEMAP_SCAN)", -found, `process ${process.pid}`);
     const { runs, guards } = found;
     for (let at = 0; at < runs.length; at += 2) emit(runs[at] as bigint, runs[at + 1] as bigint);
+    if (extents.length * 2 === runs.length && extents.length >= worthColumns) noteExtents(extents, columnsOfRuns(runs, mm, source));
     for (let at = 0; at < guards.length; at += 2)
       guardRegions.push(guardRegionRow({ mm, start: guards[at] as bigint, end: guards[at + 1] as bigint }));
     if (!isOrdered) extents.push(...extents.splice(first).sort((a, b) => (a.address < b.address ? -1 : 1)));
   } finally {
     close(fd);
   }
+}
+
+/** Extents of a tree's only process from which on it pays to pass them on as columns too. */
+const worthColumns = 256;
+
+function columnsOfRuns(runs: BigInt64Array, mm: number, source: number): ExtentColumns {
+  const count = runs.length / 2;
+  const [starts, lengths] = [new Float64Array(count), new Float64Array(count)];
+  // No bigints: each would be an object.
+  const halves = new Uint32Array(runs.buffer, runs.byteOffset, runs.length * 2);
+  for (let index = 0, at = 0; index < count; index++, at += 4) {
+    const start = (halves[at] as number) + (halves[at + 1] as number) * 2 ** 32;
+    starts[index] = start;
+    lengths[index] = (halves[at + 2] as number) + (halves[at + 3] as number) * 2 ** 32 - start;
+  }
+  return { mm, source, starts, lengths, offsets: starts };
 }
 
 /** The memory of an io_uring is shared, but nobody else keeps it. A mapping may be longer than what it is of. */

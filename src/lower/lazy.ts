@@ -17,14 +17,15 @@
 import { type ExtentRow, type VmaRow, vmaVmFlagsBits as vm } from "../gen/tables.js";
 import { lazyRunSize, lazySpaceSize, memoryModeValues, optionSlotValues } from "../gen/restore-program.js";
 import type { Checkpoint } from "../model/checkpoint.js";
-import { firstExtentEndingAfter } from "../model/ascending.js";
+import { firstWhere } from "../model/ascending.js";
+import { extentColumns } from "../model/extent-columns.js";
 import { columnsOf } from "../model/space-columns.js";
 import { chunkSize } from "../model/stored-chunks.js";
 import type { SharedRange } from "../model/shared-pages.js";
 import { CLONE, O, PR, UFFD_API, UFFDIO_API, UFFDIO_REGISTER, UFFDIO_REGISTER_MODE_MISSING, WAIT, pageSize } from "./constants.js";
 import { clip, type Inheritance, subtract } from "./inheritance.js";
 import type { DataRef, Label, Shared, Slot } from "./operands.js";
-import { notByUserfault, runsOf } from "./page-loading.js";
+import { columnsOfExtents, notByUserfault, rangesOf, runsOf } from "./page-loading.js";
 import type { ProcessMaker } from "./process.js";
 import type { ProgramBuilder } from "./program-builder.js";
 
@@ -273,13 +274,14 @@ function lazyRanges(checkpoint: Checkpoint, task: number, mm: number, inheritanc
   // Of tens of thousands of small ones none may be.
   const large = largeMappings(checkpoint, mm);
   if (large.length === 0) return [];
-  const extents = checkpoint.extentsOf({ mm });
+  const columns = extentColumns(checkpoint);
+  const { starts, ends } = columns === undefined ? rangesOf(columnsOfExtents(checkpoint.extentsOf({ mm }))) : rangesOf(columns);
   const kept = inheritance.get(task)?.kept;
   const isLazy = (row: VmaRow): boolean =>
     row.kind === "anon_private" &&
     (row.vmFlags & neverLazy) === 0n &&
     kept?.has(row) !== true &&
-    bytesStoredIn(extents, row) >= leastOfMapping;
+    bytesStoredIn(starts, ends, row) >= Number(leastOfMapping);
   const rows = large.filter(isLazy);
   if (rows.length === 0) return [];
   const there = [
@@ -358,14 +360,14 @@ export function storedIn(extents: readonly Stored[], ranges: readonly SharedRang
   );
 }
 
-/** Bytes of ascending extents that lie in a mapping; there may be many of both. */
-function bytesStoredIn(extents: readonly Stored[], { start, end }: SharedRange): bigint {
-  let sum = 0n;
-  for (let index = firstExtentEndingAfter(extents, start); index < extents.length; index++) {
-    const { address, length } = extents[index] as Stored;
-    if (address >= end) break;
-    const to = address + length;
-    sum += (to < end ? to : end) - (address > start ? address : start);
+/** Bytes of ascending ranges that lie in a mapping; there may be many of both. */
+function bytesStoredIn(starts: Float64Array, ends: Float64Array, { start, end }: SharedRange): number {
+  const [low, high] = [Number(start), Number(end)];
+  let sum = 0;
+  for (let index = firstWhere(starts.length, (at) => (ends[at] as number) > low); index < starts.length; index++) {
+    const from = starts[index] as number;
+    if (from >= high) break;
+    sum += Math.min(ends[index] as number, high) - Math.max(from, low);
   }
   return sum;
 }

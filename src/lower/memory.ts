@@ -11,6 +11,7 @@ import { ARCH, MADV, MAP, MREMAP, O, PR, PR_SET_MM_MAP, PR_SET_VMA_ANON_NAME, PR
 import { ringName } from "../linux/io-uring.js";
 import { firstExtentEndingAfter } from "../model/ascending.js";
 import { withoutRanges } from "../model/shared-pages.js";
+import { extentColumns } from "../model/extent-columns.js";
 import { columnsOf, type SpaceColumns } from "../model/space-columns.js";
 import { type Inheritance, subtract } from "./inheritance.js";
 import type { LazyMemory } from "./lazy.js";
@@ -20,10 +21,11 @@ import type { Slot } from "./operands.js";
 import type { OtherVdso } from "./other-vdso.js";
 import type { ProgramBuilder } from "./program-builder.js";
 import { mapRings, type RingMapping } from "./ring-mappings.js";
+import { columnsOfExtents, rangesOf, type StoredColumns } from "./page-loading.js";
 import { type ReadingParts, readPages } from "./read-pages.js";
 import { mayWrite, noHugePages, type StagedMemory } from "./shared-memory.js";
 import { SHM } from "../linux/sysv-ipc.js";
-import { planSpace, protectionsWithin, type SpacePlan, type StoredRanges } from "./space-plan.js";
+import { planSpace, protectionsWithin, type SpacePlan } from "./space-plan.js";
 import type { VmaPlan } from "./vma-plan.js";
 
 /** vm.mmap_min_addr; PR_SET_MM_MAP refuses lower addresses. */
@@ -59,10 +61,11 @@ export function lowerMemory(parts: MemoryParts & ReadingParts, mmIndex: number, 
   // two programs resumed from one image must not go on with the same one.
   const mayBeDropped = ({ vmFlags }: VmaRow): boolean => (vmFlags & vmaVmFlagsBits.dp) !== 0n;
   const droppable = [...space.samples, ...others].some(mayBeDropped) ? rowsOf(space).filter(mayBeDropped) : [];
-  const own = withoutRanges(checkpoint.extentsOf({ mm: mmIndex }), inherited?.shared ?? []);
-  const isKept = ({ address, length }: ExtentRow): boolean => !droppable.some((vma) => address >= vma.start && address + length <= vma.end);
-  const extents = droppable.length === 0 ? own : own.filter(isKept);
-  const plan = planSpace(space, storedRanges(extents), {
+  const known = inherited === undefined && droppable.length === 0 ? extentColumns(checkpoint) : undefined;
+  let rows: readonly ExtentRow[] | undefined;
+  const extentRows = (): readonly ExtentRow[] => (rows ??= rowsToRead(checkpoint, mmIndex, droppable, inherited));
+  const stored = known === undefined ? columnsOfExtents(extentRows()) : { ...known, sources: undefined };
+  const plan = planSpace(space, rangesOf(stored), {
     isMerged: mm.memoryMerge === 1,
     isAlone: inherited === undefined ? undefined : (vma) => inherited.kept.has(vma),
   });
@@ -75,7 +78,7 @@ export function lowerMemory(parts: MemoryParts & ReadingParts, mmIndex: number, 
   for (const run of plan.runs) {
     const { first } = run;
     if (isRing(parts, first.vma)) rings.push({ vma: first.vma, fd: mappedFd(parts, first.vma, subject) as Slot, prot: first.loadProt });
-    else if (inherited?.kept.has(first.vma) === true) openForPages(b, first, extents);
+    else if (inherited?.kept.has(first.vma) === true) openForPages(b, first, extentRows());
     else {
       if (run.count === 1) mapVma(parts, first, before, subject);
       else mapRun(b, space, plan, run);
@@ -90,7 +93,7 @@ export function lowerMemory(parts: MemoryParts & ReadingParts, mmIndex: number, 
   for (const { start, end } of inherited?.dropped ?? []) {
     b.syscall("madvise", [start, end - start, MADV.dontneed], { message: `drop ${hex(start)}-${hex(end)}, which only the parent has` });
   }
-  readStored(parts, mmIndex, plan.large, extents);
+  readStored(parts, mmIndex, plan.large, stored, extentRows);
   for (const vma of others) if (vma.kind === "aio_ring") makeAioRing(b, vma);
   for (const { mm, start, end } of checkpoint.tables.guardRegions) {
     if (mm !== mmIndex) continue;
@@ -117,21 +120,39 @@ function mapVdso({ builder: b, otherVdso }: MemoryParts, vmas: readonly VmaRow[]
   b.place(done);
 }
 
+/** Stored pages that are not there already. */
+function rowsToRead(
+  checkpoint: Checkpoint,
+  mm: number,
+  droppable: readonly VmaRow[],
+  inherited: Inheritance | undefined,
+): readonly ExtentRow[] {
+  const own = withoutRanges(checkpoint.extentsOf({ mm }), inherited?.shared ?? []);
+  const isKept = ({ address, length }: ExtentRow): boolean => !droppable.some((vma) => address >= vma.start && address + length <= vma.end);
+  return droppable.length === 0 ? own : own.filter(isKept);
+}
+
 /** Stored pages; in a lazy resume only those that cannot come later. */
-function readStored(parts: MemoryParts & ReadingParts, mm: number, large: readonly VmaPlan[], extents: readonly ExtentRow[]): void {
+function readStored(
+  parts: MemoryParts & ReadingParts,
+  mm: number,
+  large: readonly VmaPlan[],
+  stored: StoredColumns,
+  rows: () => readonly ExtentRow[],
+): void {
   const { builder: b, lazy } = parts;
   const space = lazy?.spaces.get(mm);
   if (lazy === undefined || space === undefined) {
-    readPages(parts, large, extents);
+    readPages(parts, large, stored);
     return;
   }
   const eager = b.label("all memory is read");
   const done = b.label("memory is read");
   b.jumpIf(lazy.isLazy, "eq", 0, eager);
-  readPages(parts, large, withoutRanges(extents, space.ranges));
+  readPages(parts, large, columnsOfExtents(withoutRanges(rows(), space.ranges)));
   b.jump(done);
   b.place(eager);
-  readPages(parts, large, extents);
+  readPages(parts, large, stored);
   b.place(done);
 }
 
@@ -379,18 +400,6 @@ function describe(parts: MemoryParts, vma: VmaRow): string {
 
 function rowsOf(space: SpaceColumns): VmaRow[] {
   return Array.from({ length: space.count }, (_, index) => space.row(index));
-}
-
-/** Where extents (ascending, disjoint) are. */
-function storedRanges(extents: readonly ExtentRow[]): StoredRanges {
-  const count = extents.length;
-  const [starts, ends] = [new Float64Array(count + 1).fill(Infinity), new Float64Array(count + 1).fill(Infinity)];
-  for (let index = 0; index < count; index++) {
-    const { address, length } = extents[index] as ExtentRow;
-    starts[index] = Number(address);
-    ends[index] = (starts[index] as number) + Number(length);
-  }
-  return { starts, ends };
 }
 
 function hex(value: bigint): string {

@@ -4,12 +4,13 @@
  * are still in the processor's cache when it sums them. Large runs get their memory before (the op `populate`), which
  * costs half of what a fault for every page does.
  */
+import { pieceSize } from "../gen/restore-program.js";
 import { type ExtentRow, vmaVmFlagsBits as vm } from "../gen/tables.js";
-import { firstExtentEndingAfter } from "../model/ascending.js";
+import { firstWhere } from "../model/ascending.js";
 import { chunkSize } from "../model/stored-chunks.js";
 import { alignUp } from "./align.js";
 import { hugePageSize, MAP, PROT, pageSize } from "./constants.js";
-import type { Slot } from "./operands.js";
+import type { DataRef, Slot } from "./operands.js";
 import type { ProgramBuilder } from "./program-builder.js";
 
 /** Of one op: what goes wrong is told by op, and tasks look between ops whether the restore is over. */
@@ -87,19 +88,29 @@ export const inImage = (fd: Slot): StoredIn => ({
 /** Ops that read the extents, which are all in one file, to where `place` says, and look at their checksums. */
 export function readExtents(
   b: ProgramBuilder,
-  { source, fd, name, hint }: StoredIn,
+  file: StoredIn,
   extents: readonly Stored[],
   place: (address: bigint) => bigint,
   what: string,
 ): void {
   for (const { start, length, parts } of runsOf(extents)) {
-    const pieces = b.pieces(start, parts, place, source);
-    b.op("load", [fd, pieces.at, pieces.count, start, 0, b.noVerify], {
-      expect: length,
-      message: `read ${length} bytes of ${what} from ${name} at offset ${start}`,
-      hint,
-    });
+    const { at, count } = b.pieces(start, parts, place, file.source);
+    load(b, file, { at, count, start, length }, what);
   }
+}
+
+/** The op that reads pieces. */
+function load(
+  b: ProgramBuilder,
+  { fd, name, hint }: StoredIn,
+  { at, count, start, length }: { readonly at: DataRef; readonly count: number; readonly start: bigint; readonly length: bigint },
+  what: string,
+): void {
+  b.op("load", [fd, at, count, start, 0, b.noVerify], {
+    expect: length,
+    message: `read ${length} bytes of ${what} from ${name} at offset ${start}`,
+    hint,
+  });
 }
 
 /** Ops that look at the checksums of extents which the kernel copies by itself: the image is mapped for a moment. */
@@ -119,35 +130,136 @@ export function verifyExtents(b: ProgramBuilder, imageFd: Slot, extents: readonl
   }
 }
 
-/** The runs of huge size that the extents cover completely, within [start, end). */
-export function longRuns(extents: readonly Piece[], start: bigint, end: bigint): readonly Piece[] {
+/** Addresses by index, ascending, disjoint. */
+export interface StoredRanges {
+  readonly starts: Float64Array;
+  readonly ends: Float64Array;
+}
+
+/** Stored pages of an address space as columns: by index, ascending, disjoint; numbers that doubles hold exactly. */
+export interface StoredColumns {
+  readonly starts: Float64Array;
+  readonly lengths: Float64Array;
+  readonly offsets: Float64Array;
+  /** Which file each is in; undefined: all are in the image. */
+  readonly sources: Uint32Array | undefined;
+}
+
+export function columnsOfExtents(extents: readonly Pick<ExtentRow, "address" | "length" | "fileOffset" | "source">[]): StoredColumns {
+  const count = extents.length;
+  const [starts, lengths, offsets] = [new Float64Array(count), new Float64Array(count), new Float64Array(count)];
+  const sources = new Uint32Array(count);
+  for (let index = 0; index < count; index++) {
+    const { address, length, fileOffset, source } = extents[index] as (typeof extents)[number];
+    starts[index] = Number(address);
+    lengths[index] = Number(length);
+    offsets[index] = Number(fileOffset);
+    sources[index] = source;
+  }
+  return { starts, lengths, offsets, sources };
+}
+
+/** Where stored pages are; there is one more range behind all addresses. */
+export function rangesOf({ starts: addresses, lengths }: Pick<StoredColumns, "starts" | "lengths">): StoredRanges {
+  const count = addresses.length;
+  const [starts, ends] = [new Float64Array(count + 1), new Float64Array(count + 1)];
+  starts.set(addresses);
+  for (let index = 0; index < count; index++) ends[index] = (addresses[index] as number) + (lengths[index] as number);
+  starts[count] = ends[count] = Infinity;
+  return { starts, ends };
+}
+
+const bytesOfPage = Number(pageSize);
+const bytesOfChunk = Number(chunkSize);
+const bytesOfRun = Number(maxBytes);
+
+/** Ops that read what is in one file to where it was, as `readExtents`; a step each, and no objects. */
+export function readColumns(b: ProgramBuilder, file: StoredIn, columns: StoredColumns, what: string): void {
+  const { starts, lengths, offsets, sources } = columns;
+  const pieces = new PieceRecords();
+  let [runStart, runLength, runEnd] = [0, 0, -1];
+  const flush = (): void => {
+    if (runLength === 0) return;
+    const [start, length] = [BigInt(runStart), BigInt(runLength)];
+    const { at, count } = b.pieceRecords(start, pieces.take(), file.source);
+    load(b, file, { at, count, start, length }, what);
+  };
+  for (let index = 0; index < starts.length; index++) {
+    if (sources !== undefined && sources[index] !== file.source) continue;
+    const address = starts[index] as number;
+    const offset = offsets[index] as number;
+    const whole = Math.ceil((lengths[index] as number) / bytesOfPage) * bytesOfPage;
+    for (let done = 0; done < whole; ) {
+      if (runLength >= bytesOfRun || offset + done !== runEnd) {
+        flush();
+        runStart = offset + done;
+        runLength = 0;
+      }
+      // Cut where chunks end.
+      const from = address + done;
+      const part = Math.min(whole - done, Math.ceil((from + bytesOfRun - runLength) / bytesOfChunk) * bytesOfChunk - from);
+      pieces.cut(from, part);
+      runLength += part;
+      done += part;
+      runEnd = runStart + runLength;
+    }
+  }
+  flush();
+}
+
+/** Records `piece`, without checksums. */
+class PieceRecords {
+  #words = new Uint32Array(1024);
+  #used = 0;
+
+  /** Adds the chunks of a part. */
+  cut(address: number, length: number): void {
+    const end = address + length;
+    for (let at = address; at < end; ) {
+      const next = Math.min(end, at - (at % bytesOfChunk) + bytesOfChunk);
+      if (this.#used === this.#words.length) {
+        const larger = new Uint32Array(4 * this.#used);
+        larger.set(this.#words);
+        this.#words = larger;
+      }
+      const words = this.#words;
+      words[this.#used] = at;
+      words[this.#used + 1] = at / 2 ** 32;
+      words[this.#used + 2] = next - at;
+      this.#used += pieceSize / 4;
+      at = next;
+    }
+  }
+
+  /** All of them, to be copied; none are left. */
+  take(): Uint8Array {
+    const bytes = new Uint8Array(this.#words.buffer, 0, this.#used * 4);
+    this.#used = 0;
+    return bytes;
+  }
+}
+
+/** The runs of huge size that stored pages cover completely, within [start, end). */
+export function longRuns({ starts, lengths }: StoredColumns, start: bigint, end: bigint): readonly Piece[] {
   const runs: Piece[] = [];
   if (end - start < hugePageSize) return runs;
-  let from = -1n;
-  let to = -1n;
+  const [low, high] = [Number(start), Number(end)];
+  let from = -1;
+  let to = -1;
   const flush = (): void => {
-    const [first, last] = [max(from, start), min(to, end)];
-    if (from >= 0n && last - first >= hugePageSize) runs.push({ address: first, length: last - first });
+    const [first, last] = [Math.max(from, low), Math.min(to, high)];
+    if (from >= 0 && last - first >= Number(hugePageSize)) runs.push({ address: BigInt(first), length: BigInt(last - first) });
   };
-  for (let index = firstExtentEndingAfter(extents, start); index < extents.length; index++) {
-    const { address, length } = extents[index] as Piece;
-    if (address >= end) break;
-    if (address === to) {
-      to = address + length;
-      continue;
+  const first = firstWhere(starts.length, (index) => (starts[index] as number) + (lengths[index] as number) > low);
+  for (let index = first; index < starts.length; index++) {
+    const address = starts[index] as number;
+    if (address >= high) break;
+    if (address !== to) {
+      flush();
+      from = address;
     }
-    flush();
-    from = address;
-    to = address + length;
+    to = address + (lengths[index] as number);
   }
   flush();
   return runs;
-}
-
-function max(a: bigint, b: bigint): bigint {
-  return a > b ? a : b;
-}
-
-function min(a: bigint, b: bigint): bigint {
-  return a < b ? a : b;
 }

@@ -209,6 +209,13 @@ export class ProgramBuilder {
     return { at, count };
   }
 
+  /** The same of records that are there; chunks follow each other in the file from `fileOffset` on. */
+  pieceRecords(fileOffset: bigint, records: Uint8Array, source: number): { readonly at: DataRef; readonly count: number } {
+    const [at, count] = [this.bytes(records), records.length / pieceSize];
+    this.sums.push({ at, fileOffset, count, source });
+    return { at, count };
+  }
+
   /** Records one `piece` whose checksum is known. */
   piece(to: DataRef, length: number, sum: number): DataRef {
     const bytes = new DataView(new ArrayBuffer(pieceSize));

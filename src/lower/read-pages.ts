@@ -3,8 +3,7 @@
  * The stored pages of an address space. Much of it is read by two: the task and a helper, a child that shares its
  * memory and ends when its half is read, since most of the time goes into making pages and not into copying.
  */
-import { type ExtentRow, vmaVmFlagsBits as vm } from "../gen/tables.js";
-import { alignUp } from "./align.js";
+import { vmaVmFlagsBits as vm } from "../gen/tables.js";
 import {
   hugePageSize,
   O,
@@ -15,13 +14,12 @@ import {
   UFFDIO_REGISTER_MODE_MISSING,
   WAIT,
 } from "./constants.js";
+import { bytesOf } from "../model/extent-columns.js";
 import type { Slot } from "./operands.js";
-import { inImage, longRuns, notByUserfault, readExtents, type StoredIn } from "./page-loading.js";
+import { inImage, longRuns, notByUserfault, readColumns, type StoredColumns, type StoredIn } from "./page-loading.js";
 import type { ProcessMaker } from "./process.js";
 import type { ProgramBuilder } from "./program-builder.js";
 import type { VmaPlan } from "./vma-plan.js";
-
-type Extent = Pick<ExtentRow, "address" | "length" | "fileOffset" | "source">;
 
 export interface ReadingParts {
   readonly builder: ProgramBuilder;
@@ -33,7 +31,7 @@ export interface ReadingParts {
 }
 
 /** Bytes from which a helper is worth the making, and pieces: each mapping's first page takes as long as many bytes. */
-const worthHelp = 32n << 20n;
+const worthHelp = 32 << 20;
 const manyPieces = 2048;
 
 /** Flags of mappings whose pages are not made by a userfaultfd. */
@@ -42,17 +40,17 @@ const neverFilled = notByUserfault | vm.hg;
 const trial = 128n << 20n;
 
 /**
- * Ops of the task: reads the extents (ascending, disjoint) into the mappings.
+ * Ops of the task: reads stored pages into the mappings.
  * @param large mappings whose pages can be made before they are read, and may be huge ones
  */
-export function readPages(parts: ReadingParts, large: readonly VmaPlan[], extents: readonly Extent[]): void {
-  const total = extents.reduce((sum, { length }) => sum + length, 0n);
+export function readPages(parts: ReadingParts, large: readonly VmaPlan[], stored: StoredColumns): void {
+  const total = bytesOf(stored);
   const learnt = parts.builder.slot("what huge pages have saved");
-  if (total < worthHelp && extents.length < manyPieces) readPart(parts, large, extents, learnt);
+  if (total < worthHelp && stored.starts.length < manyPieces) readPart(parts, large, stored, learnt);
   else {
     const { builder: b } = parts;
-    const filler = beginFilling(b, large, extents, learnt);
-    readInHalves(parts, large, splitAfter(extents, total / 2n), learnt, filler);
+    const filler = beginFilling(b, large, stored, learnt);
+    readInHalves(parts, large, splitAfter(stored, Math.floor(total / 2)), learnt, filler);
     const done = b.label("no userfaultfd has to be closed");
     b.jumpIf(filler, "lt", 0, done);
     b.op("populate", [-1n, 0, 0]);
@@ -66,13 +64,13 @@ export function readPages(parts: ReadingParts, large: readonly VmaPlan[], extent
  * that is returned), else as populate makes them. A mapping is registered whole: a part would be one of its own from then on,
  * and not become one with the rest again.
  */
-function beginFilling(b: ProgramBuilder, populable: readonly VmaPlan[], extents: readonly Extent[], learnt: Slot): Slot {
+function beginFilling(b: ProgramBuilder, populable: readonly VmaPlan[], stored: StoredColumns, learnt: Slot): Slot {
   const filler = b.slot("userfaultfd that pages come by");
   const known = b.label("it is known how pages come");
   b.compute(filler, "move", -1n);
-  const large = populable.filter(({ vma }) => longRuns(extents, vma.start, vma.end).length > 0);
+  const large = populable.filter(({ vma }) => longRuns(stored, vma.start, vma.end).length > 0);
   const mayHide = large.filter(({ vma }) => (vma.vmFlags & neverFilled) === 0n);
-  const [first] = large.flatMap(({ vma }) => longRuns(extents, vma.start, vma.end));
+  const [first] = large.flatMap(({ vma }) => longRuns(stored, vma.start, vma.end));
   if (first === undefined || mayHide.length === 0) return filler;
   b.op("populate", [first.address, first.length < trial ? first.length : trial, learnt.address, 1]);
   b.jumpIf(learnt, "ge", 1, known);
@@ -99,7 +97,7 @@ function beginFilling(b: ProgramBuilder, populable: readonly VmaPlan[], extents:
 function readInHalves(
   parts: ReadingParts,
   large: readonly VmaPlan[],
-  [first, second]: readonly [readonly Extent[], readonly Extent[]],
+  [first, second]: readonly [StoredColumns, StoredColumns],
   learnt: Slot,
   filler: Slot,
 ): void {
@@ -123,37 +121,55 @@ function readInHalves(
 function readPart(
   { builder: b, imageFd, parents }: ReadingParts,
   large: readonly VmaPlan[],
-  extents: readonly Extent[],
+  stored: StoredColumns,
   learnt: Slot,
   filler?: Slot,
 ): void {
   const come = b.label("pages come as they are read");
   if (filler !== undefined) b.jumpIf(filler, "ge", 0, come);
   for (const { vma } of large) {
-    for (const { address, length } of longRuns(extents, vma.start, vma.end)) b.op("populate", [address, length, learnt.address]);
+    for (const { address, length } of longRuns(stored, vma.start, vma.end)) b.op("populate", [address, length, learnt.address]);
   }
   b.place(come);
-  for (const file of [inImage(imageFd), ...parents]) {
-    const own = parents.length === 0 ? extents : extents.filter(({ source }) => source === file.source);
-    readExtents(b, file, own, (address) => address, "memory");
-  }
+  const columns = parents.length === 0 ? { ...stored, sources: undefined } : stored;
+  for (const file of [inImage(imageFd), ...parents]) readColumns(b, file, columns, "memory");
 }
 
 /** Cuts where a huge page begins, at least `bytes` after the start. */
-function splitAfter(extents: readonly Extent[], bytes: bigint): [Extent[], Extent[]] {
-  const first: Extent[] = [];
-  const second: Extent[] = [];
+function splitAfter(stored: StoredColumns, bytes: number): [StoredColumns, StoredColumns] {
+  const { starts, lengths } = stored;
+  const huge = Number(hugePageSize);
   let left = bytes;
-  for (const extent of extents) {
-    const { address, length, fileOffset, source } = extent;
-    const wanted = left <= 0n ? 0n : alignUp(address + left, hugePageSize) - address;
-    if (wanted >= length) first.push(extent);
-    else if (wanted === 0n) second.push(extent);
-    else {
-      first.push({ address, length: wanted, fileOffset, source });
-      second.push({ address: address + wanted, length: length - wanted, fileOffset: fileOffset + wanted, source });
-    }
-    left -= length;
+  let index = 0;
+  for (; index < starts.length && left > 0; left -= lengths[index++] as number) {
+    const address = starts[index] as number;
+    const wanted = Math.ceil((address + left) / huge) * huge - address;
+    if (wanted < (lengths[index] as number)) return cutWithin(stored, index, wanted);
   }
-  return [first, second];
+  return [part(stored, 0, index), part(stored, index, starts.length)];
+}
+
+function part({ starts, lengths, offsets, sources }: StoredColumns, from: number, to: number): StoredColumns {
+  return {
+    starts: starts.subarray(from, to),
+    lengths: lengths.subarray(from, to),
+    offsets: offsets.subarray(from, to),
+    sources: sources?.subarray(from, to),
+  };
+}
+
+/** Cuts `bytes` behind the beginning of one of them. */
+function cutWithin(stored: StoredColumns, index: number, bytes: number): [StoredColumns, StoredColumns] {
+  const first = part(stored, 0, index + 1);
+  const { sources } = first;
+  const [lengths, rest] = [first.lengths.slice(), part(stored, index, stored.starts.length)];
+  const [starts, restLengths, offsets] = [rest.starts.slice(), rest.lengths.slice(), rest.offsets.slice()];
+  lengths[index] = bytes;
+  starts[0] = (starts[0] as number) + bytes;
+  restLengths[0] = (restLengths[0] as number) - bytes;
+  offsets[0] = (offsets[0] as number) + bytes;
+  return [
+    { ...first, lengths, sources },
+    { starts, lengths: restLengths, offsets, sources: rest.sources },
+  ];
 }

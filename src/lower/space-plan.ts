@@ -9,13 +9,8 @@ import { firstWhere } from "../model/ascending.js";
 import { alone, type SpaceColumns } from "../model/space-columns.js";
 import { hugePageSize, PROT } from "./constants.js";
 import { addRange, canShareCall, isMadeAlike, type MappingRun, RangesToProtect } from "./mapping-runs.js";
+import type { StoredRanges } from "./page-loading.js";
 import { isAlikeButForAccount, isForgotten, isSeparateFrom, planVma, type VmaPlan } from "./vma-plan.js";
-
-/** Where stored pages are: addresses, ascending, disjoint, with one more behind all. */
-export interface StoredRanges {
-  readonly starts: Float64Array;
-  readonly ends: Float64Array;
-}
 
 export interface SpacePlan {
   /** All mappings, ascending. */
@@ -56,6 +51,7 @@ export interface SpaceOptions {
   readonly isAlone?: ((vma: VmaRow) => boolean) | undefined;
 }
 
+/** @param stored ends with a range behind all addresses */
 export function planSpace(space: SpaceColumns, stored: StoredRanges, { isMerged = false, isAlone }: SpaceOptions = {}): SpacePlan {
   const { starts, ends, kinds, samples, count } = space;
   const neighbours = new Neighbours(space);

@@ -5,6 +5,7 @@
  * whoever needs a single page reads and checks no more than that.
  */
 import type { ExtentRow } from "../gen/tables.js";
+import type { ExtentColumns } from "./extent-columns.js";
 
 /** Bytes of a chunk that is not cut short by its extent. */
 export const chunkSize = 0x40000n;
@@ -86,6 +87,27 @@ export class StoredChunks {
     for (const extent of extents) {
       start = Number(extent.fileOffset);
       cutExtent(extent, take);
+    }
+    return chunks;
+  }
+
+  /** The same of columns. */
+  static ofColumns({ starts, lengths: bytes, offsets: places }: ExtentColumns): StoredChunks {
+    let count = 0;
+    for (let index = 0; index < starts.length; index++)
+      count += Math.ceil((((starts[index] as number) % bytesOfChunk) + (bytes[index] as number)) / bytesOfChunk);
+    const chunks = new StoredChunks(new Float64Array(count), new Uint32Array(count), new Uint32Array(count));
+    const { offsets, lengths } = chunks;
+    let next = 0;
+    for (let index = 0; index < starts.length; index++) {
+      const whole = bytes[index] as number;
+      const place = places[index] as number;
+      let part = bytesOfChunk - ((starts[index] as number) % bytesOfChunk);
+      for (let done = 0; done < whole; done += part, part = bytesOfChunk) {
+        if (part > whole - done) part = whole - done;
+        offsets[next] = place + done;
+        lengths[next++] = part;
+      }
     }
     return chunks;
   }

@@ -79,11 +79,7 @@ export class PartList {
 
   add({ position, length, keep, expected, base, target = 0 }: StorePart): void {
     const at = this.count++ * wordsOfPart;
-    if (at === this.#words.length) {
-      const larger = new Uint32Array(2 * at);
-      larger.set(this.#words);
-      this.#words = larger;
-    }
+    if (at === this.#words.length) this.#grow();
     const words = this.#words;
     words[at] = low(position);
     words[at + 1] = high(position);
@@ -99,6 +95,27 @@ export class PartList {
     words[at + partWord.target] = low(target);
     words[at + partWord.target + 1] = high(target);
     this.pages += pagesOf(length);
+  }
+
+  /** Adds whole pages that no other file may have and that are put one behind the other. */
+  addPlain(position: number, length: number, keep: number, expected: number): void {
+    const at = this.count++ * wordsOfPart;
+    if (at === this.#words.length) this.#grow();
+    const words = this.#words;
+    words[at] = position;
+    words[at + 1] = position / 2 ** 32;
+    words[at + partWord.baseFd] = -1;
+    words[at + partWord.length] = length;
+    words[at + partWord.keep] = keep;
+    words[at + partWord.expected] = expected;
+    words[at + partWord.firstPage] = this.pages;
+    this.pages += length / pageLength;
+  }
+
+  #grow(): void {
+    const larger = new Uint32Array(4 * this.#words.length);
+    larger.set(this.#words);
+    this.#words = larger;
   }
 
   #word(part: number, index: number): number {

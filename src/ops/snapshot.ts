@@ -11,6 +11,7 @@ import type { Gone } from "../dump/let-go.js";
 import { logStep } from "../errors/log.js";
 import { type ExtentRow, vmaVmFlagsBits as vm, type VmaRow } from "../gen/tables.js";
 import { Checkpoint } from "../model/checkpoint.js";
+import { bytesOf, extentColumns } from "../model/extent-columns.js";
 import type { CopyWatch, PageSource } from "../model/page-source.js";
 import { FilePageSource } from "../pages/file-source.js";
 import { ProcessPageSource } from "../pages/process-source.js";
@@ -69,7 +70,8 @@ export async function detach({ context, checkpoint }: Collection, options: Snaps
       forks.set(source, fork);
       mms.set(source, { mm, isWhole: ((process.mappings[0]?.table.summary.flags ?? 0n) & notForked) === 0n });
     }
-    const { kept, copied } = split(checkpoint, mms);
+    const isWhole = isKeptWhole(checkpoint, mms);
+    const { kept, copied } = isWhole ? { kept: [], copied: [] } : split(checkpoint, mms);
     const bytes = copied.reduce((sum, { length }) => sum + length, 0n);
     if (bytes > mostCopied) {
       logStep(() => `${bytes} bytes would have to be copied: the image is written while the tree stands still`);
@@ -92,7 +94,7 @@ export async function detach({ context, checkpoint }: Collection, options: Snaps
     const extents = copies.length === 0 ? kept : [...kept, ...copies];
     if (copies.length > 0) extents.sort((a, b) => a.row - b.row || (a.extent.address < b.extent.address ? -1 : 1));
     return {
-      checkpoint: new Checkpoint({ tables: { ...tables, extents: extents.map(({ extent }) => extent) }, sources }),
+      checkpoint: new Checkpoint({ tables: isWhole ? tables : { ...tables, extents: extents.map(({ extent }) => extent) }, sources }),
       forkOf: (pid) => forks.get(sourceOf(checkpoint, { pid }) ?? -1)?.pid,
       settle() {
         for (const fork of forks.values()) fork.settle();
@@ -138,6 +140,8 @@ function wantsForks(checkpoint: Checkpoint, { mayFork }: SnapshotOptions): Reado
     logStep(() => "no fork: the fork's end would be told to a child subreaper of the tree");
     return new Set();
   }
+  const columns = extentColumns(checkpoint);
+  if (columns !== undefined) return new Set(bytesOf(columns) >= Number(worthFork) ? [columns.source] : []);
   const bytes = new Map<number, bigint>();
   for (const { ownerKind, source, length } of tables.extents) {
     if (ownerKind === "mm") bytes.set(source, (bytes.get(source) ?? 0n) + length);
@@ -165,6 +169,12 @@ function tryFork(process: DumpedProcess): Snapshot | undefined {
 interface ForkedSpace {
   readonly mm: number;
   readonly isWhole: boolean;
+}
+
+/** Whether a fork keeps all there is. */
+function isKeptWhole(checkpoint: Checkpoint, forked: ReadonlyMap<number, ForkedSpace>): boolean {
+  const columns = extentColumns(checkpoint);
+  return columns !== undefined && forked.get(columns.source)?.isWhole === true;
 }
 
 /** What forks keep, and what has to be copied. */

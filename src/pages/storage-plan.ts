@@ -10,7 +10,9 @@ import { firstEndingAfter } from "../model/ascending.js";
 import { ByteHolders } from "../model/byte-holders.js";
 import { Checkpoint } from "../model/checkpoint.js";
 import type { CopyWatch } from "../model/page-source.js";
-import type { Base, StoredRuns, StoreRange } from "./store-pages.js";
+import { bytesOf, type ExtentColumns, extentColumns } from "../model/extent-columns.js";
+import { alone, columnsOf } from "../model/space-columns.js";
+import type { Base, RangeColumns, StoredRuns, StoreRange } from "./store-pages.js";
 import { storePages } from "./store-pages.js";
 
 const pageSize = 4096n;
@@ -97,6 +99,51 @@ export function planStorage(checkpoint: Checkpoint, findBase?: FindBase): Storag
   return { ranges, total, origins };
 }
 
+/** Extents that are known as columns, as they are stored: each by itself. */
+export interface ColumnsPlan {
+  readonly extents: ExtentColumns;
+  readonly ranges: RangeColumns;
+  readonly total: bigint;
+}
+
+/** The same for extents that are known as columns. Undefined where they are not, or some have to be cut. */
+export function planColumns(checkpoint: Checkpoint): ColumnsPlan | undefined {
+  const extents = extentColumns(checkpoint);
+  const source = extents === undefined ? undefined : checkpoint.sources[extents.source];
+  if (extents === undefined || source?.dataRanges !== undefined || source === undefined) return undefined;
+  const { starts: positions, lengths, mm } = extents;
+  const keeps = new Uint32Array(positions.length);
+  const keepsAll = keptWhole.has(checkpoint.tables.checkpoint[0]?.sourceFormat ?? "");
+  const space = columnsOf(checkpoint, mm);
+  const { starts, ends, kinds, count } = space;
+  let [vma, seen] = [0, -1];
+  for (let index = 0; index < positions.length; index++) {
+    const start = positions[index] as number;
+    while (vma < count && (ends[vma] as number) <= start) vma++;
+    if (vma === count || (starts[vma] as number) > start || (ends[vma] as number) < start + (lengths[index] as number)) return undefined;
+    const isPlain = kinds[vma] !== alone || isPlainMemory(space.row(vma));
+    keeps[index] = !isPlain || keepsAll ? all : seen === vma ? 0 : 1;
+    seen = vma;
+  }
+  return { extents, ranges: { source, positions, lengths, keeps }, total: BigInt(bytesOf(extents)) };
+}
+
+/** Where extents are that were stored as columns. */
+export function placedColumns({ extents: { mm, starts: addresses, lengths: all } }: ColumnsPlan, runs: StoredRuns): ExtentColumns {
+  const { range, skip, length, offset, count } = runs;
+  const [starts, lengths, offsets] = [new Float64Array(count), new Float64Array(count), new Float64Array(count)];
+  for (let run = 0; run < count; run++) {
+    const row = range[run] as number;
+    const before = skip[run] as number;
+    starts[run] = (addresses[row] as number) + before;
+    lengths[run] = Math.min(length[run] as number, (all[row] as number) - before);
+    offsets[run] = offset[run] as number;
+  }
+  return { mm, source: 0, starts, lengths, offsets };
+}
+
+const isPlainMemory = ({ kind, object }: VmaRow): boolean => kind === "anon_private" && object === null;
+
 /** Who has the bytes of an extent already: a row of `extents`. */
 function holderOf(extents: readonly ExtentRow[], holders: ByteHolders, extent: ExtentRow): number | undefined {
   const holder = extent.ownerKind === "mm" ? holders.find(extent) : undefined;
@@ -138,7 +185,7 @@ class Keeper {
     }
     while (vma !== undefined && vma.end <= address) vma = vmas[++this.#next];
     if (vma === undefined || vma.start > address || vma.end < address + length) return undefined;
-    const keep = vma.kind !== "anon_private" || vma.object !== null ? all : this.#seen === vma ? 0 : 1;
+    const keep = !isPlainMemory(vma) ? all : this.#seen === vma ? 0 : 1;
     this.#seen = vma;
     return keep;
   }
@@ -164,7 +211,7 @@ class Keeper {
       if (start > at) take(at - address, start - at, all);
       if (vma === undefined || vma.start >= end) return;
       const [from, to] = [start > at ? start : at, vma.end < end ? vma.end : end];
-      const isPlain = vma.kind === "anon_private" && vma.object === null;
+      const isPlain = isPlainMemory(vma);
       take(from - address, to - from, isPlain ? (this.#seen === vma ? 0 : 1) : all);
       this.#seen = vma;
       at = to;

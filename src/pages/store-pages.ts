@@ -56,6 +56,15 @@ export interface StoreRange {
   readonly target?: bigint;
 }
 
+/** Ranges of one source as columns, for many thousands: by index. Each is at its position, and goes where the last one ended. */
+export interface RangeColumns {
+  readonly source: PageSource;
+  /** Positions, which are addresses too, and bytes: multiples of a page. */
+  readonly positions: Float64Array;
+  readonly lengths: Float64Array;
+  readonly keeps: Uint32Array;
+}
+
 /** Runs of pages, in the order of the ranges; the rest of them is zero. By index. */
 export class StoredRuns {
   /** Index of the range. */
@@ -173,6 +182,40 @@ function* roundsOf(ranges: readonly StoreRange[]): Generator<Round> {
         room -= needed;
         skip += length;
       }
+    }
+  }
+  if (round !== undefined) yield round;
+}
+
+/** The same of columns. */
+function* roundsOfColumns({ source, positions, lengths, keeps }: RangeColumns): Generator<Round> {
+  const direct = canCallDirectly() ? source.direct?.() : undefined;
+  let round: Round | undefined;
+  let room = 0;
+  for (let index = 0; index < positions.length; index++) {
+    const position = positions[index] as number;
+    const end = lengths[index] as number;
+    const keep = keeps[index] as number;
+    for (let skip = 0; skip < end; ) {
+      const at = position + skip;
+      const length = Math.min(chunk - (at % chunk), end - skip);
+      const expected = direct?.expects === undefined ? 0 : direct.expects(at, length);
+      const isDirect = direct !== undefined && expected >= 0;
+      const isSame = round !== undefined && (round.direct !== undefined) === isDirect;
+      if (round === undefined || !isSame || (length > room && (!isDirect || round.pieces.length === piecesOfJob))) {
+        if (round !== undefined) yield round;
+        round = { source, direct: isDirect ? direct : undefined, parts: new PartList(), ranges: [], skips: [], pieces: [] };
+        room = 0;
+      }
+      if (length > room) {
+        round.pieces.push(round.parts.count);
+        room = storeBufferLength;
+      }
+      round.parts.addPlain(at, length, Math.max(0, keep - skip / pageSize), Math.max(0, expected));
+      round.ranges.push(index);
+      round.skips.push(skip);
+      room -= length;
+      skip += length;
     }
   }
   if (round !== undefined) yield round;
@@ -410,7 +453,7 @@ function idle(): Promise<void> {
 export async function storePages(
   fd: number,
   start: number,
-  ranges: readonly StoreRange[],
+  ranges: readonly StoreRange[] | RangeColumns,
   watch: CopyWatch & { readonly isCompressed?: boolean },
 ): Promise<StoredRuns> {
   const storing = new Storing(fd, false);
@@ -429,7 +472,7 @@ export async function copyPages(fd: number, ranges: readonly StoreRange[], watch
   await watched(new Storing(fd, true), ranges, watch);
 }
 
-async function watched(storing: Storing, ranges: readonly StoreRange[], watch: CopyWatch): Promise<void> {
+async function watched(storing: Storing, ranges: readonly StoreRange[] | RangeColumns, watch: CopyWatch): Promise<void> {
   const failures: unknown[] = [];
   const look = setInterval(() => {
     try {
@@ -443,7 +486,7 @@ async function watched(storing: Storing, ranges: readonly StoreRange[], watch: C
   watch.signal?.addEventListener("abort", stop);
   if (watch.signal?.aborted) stop();
   try {
-    for (const round of roundsOf(ranges)) {
+    for (const round of "source" in ranges ? roundsOfColumns(ranges) : roundsOf(ranges)) {
       if (storing.isOver) break;
       await storing.round(round);
     }
