@@ -68,7 +68,7 @@ export interface CollectOptions {
   /** The mappings of the only process as they were just before; see there. */
   readonly early?: EarlyMappings | undefined;
   /** The tree is to run on from a fork of its only process, as soon as what a fork does not keep is known: see let-go.ts. */
-  readonly mayLetGo?: boolean;
+  readonly mayLetGo?: boolean | "practise";
   /** "crimg 0.1.0". */
   readonly creator: string;
   /** Fills the descriptor tables; runs after tasks, before mappings. */
@@ -223,8 +223,10 @@ export function collect(tree: FrozenTree, options: CollectOptions): Collection {
 function collectAll(context: DumpContext, processes: CollectedProcess[], options: CollectOptions): Gone | undefined {
   const { tables, tree } = context;
   const rowOf = new Map<number, number>();
-  const early = tree.processes.length === 1 ? options.early?.take() : undefined;
-  const facts = TreeFacts.begin(tree.processes, dumpPlan(), early === undefined);
+  const [root] = tree.processes;
+  const mayBeEarly = tree.processes.length === 1 && options.early !== undefined;
+  const facts = TreeFacts.begin(tree.processes, dumpPlan(), !mayBeEarly);
+  const early = mayBeEarly && root !== undefined ? options.early?.take(facts.of(root)?.status) : undefined;
   for (const frozen of tree.processes) {
     for (const thread of frozen.threads) assert64Bit(frozen.pid, getReg(thread.regs, "cs"));
     const parent = rowOf.get(frozen.parent) ?? null;
@@ -342,7 +344,8 @@ function collectAll(context: DumpContext, processes: CollectedProcess[], options
 
 /** Whether a process may be let go as soon as its descriptors are known. */
 function mayLetGo(context: DumpContext, only: CollectedProcess | undefined, early: EarlyMappings, { mayLetGo }: CollectOptions): boolean {
-  if (mayLetGo !== true || only === undefined || early.written === undefined || !early.haveNoPolicy) return false;
+  if (mayLetGo === false || mayLetGo === undefined || only === undefined) return false;
+  if (mayLetGo !== "practise" && (early.written === undefined || !early.haveNoPolicy)) return false;
   const reason = obstacle(context, only);
   if (reason !== undefined) logStep(() => `it stands still until all is known: ${reason}`);
   return reason === undefined;

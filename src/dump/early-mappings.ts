@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * The mappings of a process with much memory, or with many of them, read before it is frozen. Only smaps tells their flags, and
+ * The mappings of a process, read before it is frozen. Only smaps tells their flags, and
  * for that the kernel looks at every page, 14 ms for a GiB of small ones, and writes 700 bytes a mapping, 25 ms for ten thousand.
  * Likewise numa_maps, which alone tells that mappings have memory policies. While the process stands still it is only asked
  * whether its mappings are where they were (maps: a tenth of that). What that does not tell, flags and policies that an madvise or
@@ -14,8 +14,6 @@ import { type Mapping, readMappings, vmFlags } from "./smaps.js";
 import { showsPolicy } from "./memory-policies.js";
 import { beginLookAtSpace, lookAtSpace, type PendingLook, type SpaceLook } from "./tree-facts.js";
 
-/** Bytes of memory that are worth it: from about here on there is a fork to look at. */
-const worth = 4n << 20n;
 /** Bytes of maps from which on another thread reads: of a thousand mappings. */
 const manyMappings = 1 << 16;
 /** Flags that a fork does not have as its parent has them, or that it has no mapping with. */
@@ -51,12 +49,10 @@ export class EarlyMappings {
     return maps === undefined || read === undefined ? () => EarlyMappings.read(pid) : () => EarlyMappings.#of(pid, maps, read.wait);
   }
 
-  /** Reads them. Undefined where that is not worth it, or could not be confirmed. */
+  /** Reads them. Undefined where they could not be confirmed. */
   static read(pid: number): EarlyMappings | undefined {
     const maps = readMaps(pid);
-    if (maps === undefined) return undefined;
-    const isWorth = maps.length >= manyMappings || kibibytes(readStatus(procPath(pid))?.get("RssAnon")) << 10n >= worth;
-    return isWorth ? EarlyMappings.#of(pid, maps, () => lookAtSpace(pid)) : undefined;
+    return maps === undefined ? undefined : EarlyMappings.#of(pid, maps, () => lookAtSpace(pid));
   }
 
   static #of(pid: number, maps: Buffer, read: () => SpaceLook): EarlyMappings | undefined {
@@ -72,11 +68,13 @@ export class EarlyMappings {
     }
   }
 
-  /** While the process stands still: the mappings, if they seem to be the same as before. */
-  take(): Mapping[] | undefined {
+  /**
+   * While the process stands still: the mappings, if they seem to be the same as before.
+   * @param status of the process, if it is known
+   */
+  take(status = readStatus(procPath(this.pid))): Mapping[] | undefined {
     const now = readMaps(this.pid, this.#room);
-    const locked = kibibytes(readStatus(procPath(this.pid))?.get("VmLck"));
-    this.#isTaken = now !== undefined && this.maps.equals(now) && locked === 0n;
+    this.#isTaken = now !== undefined && this.maps.equals(now) && /^0 /.test(status?.get("VmLck") ?? "");
     return this.#isTaken ? this.mappings : undefined;
   }
 
@@ -108,5 +106,3 @@ export class EarlyMappings {
     if (!isSame || hasPolicy) throw new StaleMappings("its mappings have changed while it was being frozen");
   }
 }
-
-const kibibytes = (text: string | undefined): bigint => BigInt(/^\d+/.exec(text ?? "")?.[0] ?? "0");

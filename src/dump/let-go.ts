@@ -15,7 +15,7 @@ import { forkSnapshot, type Snapshot, SnapshotRefused } from "./fork-snapshot.js
 import { logStep } from "../errors/log.js";
 import { hasOwnKeyring } from "./keyrings.js";
 import { unpin } from "./pin.js";
-import { procPath } from "./procfs.js";
+import { listChildren, procPath } from "./procfs.js";
 import { threadsApart } from "./sharing.js";
 import { haveQueuedSignals } from "./signals.js";
 import { type Mapping, vmFlags } from "./smaps.js";
@@ -27,9 +27,6 @@ export interface Gone {
   /** When it ran on, milliseconds of performance.now(). */
   readonly at: number;
 }
-
-/** Kibibytes of memory from which a fork is made. */
-const worthFork = 4096;
 
 /** Flags that a fork does not have, or memory that it has not as its parent has it. */
 const notForked = vmFlags("dc", "wf", "dp", "ht", "lo", "lf", "um", "uw", "ui", "ss");
@@ -58,6 +55,12 @@ export function writtenFiles(mappings: readonly Mapping[]): readonly Mapping[] |
   return written.length > mostShared ? undefined : written;
 }
 
+/** Whether it looks as if a process that runs will be let go. @param maps what /proc/PID/maps says of it */
+export function seemsToBeLetGo(pid: number, maps: Buffer | undefined): boolean {
+  if (maps === undefined || listChildren(pid, pid)?.length !== 0) return false;
+  return ![" (deleted)\n", "anon_inode:", "/SYSV"].some((text) => maps.includes(text));
+}
+
 const systemV = new QuestionList(["shm", "sem", "msg"].map((kind) => ({ file: `/proc/sysvipc/${kind}` })));
 
 /** Whether the ipc namespace has an object of System V. */
@@ -77,7 +80,6 @@ export function obstacle(context: DumpContext, process: DumpedProcess): string |
   const { facts, lists, own } = process;
   const status = own?.status;
   if (facts === undefined || lists === undefined || own === undefined || status === undefined) return "it has not been asked in one go";
-  if (Number.parseInt(status.get("RssAnon") ?? "0", 10) < worthFork) return "it has little memory";
   if (!/^\d+$/.test(status.get("NSpid") ?? "")) return "it is in a pid namespace";
   if (context.view.spaces.length > 0 || context.view.ownsIpc || context.tables.namespaces.length > 0)
     return "it is in namespaces of its own";

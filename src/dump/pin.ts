@@ -31,6 +31,11 @@ export function pinTo(pid: number, tid: number): void {
   if (trySchedSetaffinity(0, mask) >= 0) current = cpu;
 }
 
+/** Moves there beforehand if the thread sleeps: one that runs would have to share its processor. */
+export function pinToSleeper(pid: number): void {
+  if (readStat(procPath(pid))?.state === "S") pinTo(pid, pid);
+}
+
 /** Notes that this thread is moved about by others: `unpin` will let it run everywhere again. */
 export function drivesFrom(): void {
   beforePinned();

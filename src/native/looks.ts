@@ -29,7 +29,7 @@ const statLength = 144;
 
 /** Numbers for each row that the addon works with. */
 const scratchOfRow = 7;
-const firstRows = 4096;
+const firstRows = 256;
 /** Bytes of fdinfo and of the link of a descriptor, usually: what does not fit is asked by itself. */
 const arenaOfRow = 512;
 const longestArena = 0x7fff_ffff;

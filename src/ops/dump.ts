@@ -20,7 +20,9 @@ import { disownChildren } from "../dump/disown.js";
 import { EarlyMappings, StaleMappings } from "../dump/early-mappings.js";
 import { FrozenTree } from "../dump/freeze.js";
 import { makeHugePages } from "../dump/huge-pages.js";
+import { seemsToBeLetGo } from "../dump/let-go.js";
 import { lookAhead } from "../dump/look-ahead.js";
+import { pinToSleeper } from "../dump/pin.js";
 import { dumpPlan } from "../dump/plan.js";
 import { processExists, procPath, readMaps, readStat } from "../dump/procfs.js";
 import { programOf } from "../dump/restore-process.js";
@@ -153,7 +155,10 @@ async function dumpOnce(options: DumpOptions, started: number, isFirst: boolean)
         if (mayReadEarly && devices === undefined) readEarly = EarlyMappings.begin(pid, maps);
       }
       // How long a program stands still that will not go on hurts nobody; how long the dump takes does.
-      if (options.after === "leave-running") await warmUp({ isDetached: true, mayFork: options.fork !== false });
+      if (options.after === "leave-running") {
+        const isLetGo = readEarly !== undefined && seemsToBeLetGo(pid, maps);
+        await warmUp({ isDetached: true, mayFork: options.fork !== false, isLetGo });
+      }
     }
     const { frozenAt, tree, early, ...frozen } = await freeze(
       pid,
@@ -311,6 +316,7 @@ async function freeze(pid: number, ignored: Ignored, options: DumpOptions & Desc
   options.order?.settle();
   for (let { readEarly } = options; ; readEarly &&= () => EarlyMappings.read(pid)) {
     const early = readEarly?.();
+    pinToSleeper(pid);
     const frozenAt = performance.now();
     const tree = FrozenTree.freeze(pid, { noTree: !options.isTree });
     logStep(() => frozenText(tree));

@@ -9,6 +9,7 @@
 import { tmpdir } from "node:os";
 import { collect, type Collection } from "../dump/collect.js";
 import { collectDescriptors } from "../dump/fds/collect.js";
+import { EarlyMappings } from "../dump/early-mappings.js";
 import { forkSnapshot } from "../dump/fork-snapshot.js";
 import { FrozenTree } from "../dump/freeze.js";
 import { quietly } from "../errors/log.js";
@@ -21,6 +22,8 @@ export interface WarmUp {
   readonly isDetached: boolean;
   /** The snapshot may be a fork. */
   readonly mayFork: boolean;
+  /** The tree will run on before it is collected. */
+  readonly isLetGo?: boolean;
 }
 
 /** Makes everything that happens while a tree stands still happen once. */
@@ -35,9 +38,10 @@ export async function practise(what: WarmUp): Promise<void> {
   let tree: FrozenTree | undefined;
   let collection: Collection | undefined;
   try {
+    const early = what.isLetGo === true ? ({ mayLetGo: "practise", early: EarlyMappings.read(pid) } as const) : {};
     tree = FrozenTree.freeze(pid);
-    collection = collect(tree, { creator: "", collectDescriptors: (context) => collectDescriptors(context) });
-    if (what.isDetached) await practiseDetaching(collection, what);
+    collection = collect(tree, { ...early, creator: "", collectDescriptors: (context) => collectDescriptors(context) });
+    if (what.isDetached && collection.gone === undefined) await practiseDetaching(collection, what);
   } catch {
     // The dump itself will say what is wrong.
   } finally {

@@ -43,7 +43,10 @@ test("threads that help may run everywhere while the first one is kept on a proc
       bundle: true,
       platform: "node",
       format: "cjs",
-      define: { "import.meta.url": JSON.stringify(pathToFileURL(join(projectRoot, "dist/src/native/addon.js")).href) },
+      define: {
+        "import.meta.url": JSON.stringify(pathToFileURL(join(projectRoot, "dist/src/native/addon.js")).href),
+        "import.meta.dirname": JSON.stringify(join(projectRoot, "dist/src/resources")),
+      },
     });
     const { stdout, stderr } = spawnSync(process.execPath, [outfile], { encoding: "utf8", timeout: 30_000 });
     assert.notEqual(stdout, "", stderr);

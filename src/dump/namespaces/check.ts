@@ -45,6 +45,7 @@ export function checkNamespaces(context: DumpContext, processes: readonly Dumped
     live.flatMap(({ frozen }) => frozen.threads),
     told,
   );
+  if (links.areAll(ownLinks())) return { dropsCapabilities: false, kinds: new Set(), outsideUsers: new Set() };
   const findings = namespaceKinds.flatMap((kind) => [...wholeTree(kind, root, links), ...partsOf(kind, root, live, links)]);
   if (findings.length === 0) return { dropsCapabilities: false, kinds: new Set(), outsideUsers: new Set() };
   let dropsCapabilities = false;
@@ -91,19 +92,17 @@ function name({ pid, name }: DumpedProcess): string {
   return `process ${pid} (${name})`;
 }
 
-/** Links to crimg's own namespaces: it leaves them for moments only. */
-const ownLinks = new Map<NamespaceKind, string | undefined>();
+let own: NamespaceLinks | undefined;
 
-function ownLink(kind: NamespaceKind): string | undefined {
-  const link = ownLinks.get(kind) ?? namespaceLink("/proc/self", kind);
-  ownLinks.set(kind, link);
-  return link;
+/** Links to crimg's own namespaces: it leaves them for moments only. */
+function ownLinks(): NamespaceLinks {
+  return (own ??= new NamespaceLinks([{ pid: process.pid, tid: process.pid }]));
 }
 
 /** The root's namespace against crimg's. */
 function wholeTree(kind: NamespaceKind, root: DumpedProcess, links: NamespaceLinks): Finding[] {
   const { title, model } = namespaceRules[kind];
-  if (model === undefined || links.of(root.pid, kind) === ownLink(kind)) return [];
+  if (model === undefined || links.of(root.pid, kind) === ownLinks().of(process.pid, kind)) return [];
   return [{ kind, text: `${name(root)} lives in another ${title} namespace than crimg`, isWhole: true }];
 }
 

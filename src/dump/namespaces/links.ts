@@ -24,6 +24,19 @@ export class NamespaceLinks {
     threads.forEach(({ tid }, row) => this.#rows.set(tid, row));
   }
 
+  /** Whether all threads are in the namespaces of the only one of others, and their children will be. */
+  areAll(others: NamespaceLinks): boolean {
+    const there = kinds.map((_, index) => others.#answers.bytes(0, index));
+    for (const row of this.#rows.values()) {
+      this.#answers.awaitRow(row);
+      for (let index = 0; index < kinds.length; index++) {
+        const [link, other] = [this.#answers.bytes(row, index), there[index]];
+        if (link === undefined || other === undefined || !link.equals(other)) return false;
+      }
+    }
+    return true;
+  }
+
   /** What a link of a thread leads to; undefined where there is none. */
   of(tid: number, name: string): string | undefined {
     const row = this.#rows.get(tid);
