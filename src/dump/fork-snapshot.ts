@@ -31,7 +31,7 @@ import {
 } from "../native/index.js";
 import type { Overlay } from "../pages/process-source.js";
 import type { DumpedProcess } from "./context.js";
-import { pinTo } from "./pin.js";
+import { isPinned, pinTo } from "./pin.js";
 import { procPath, readStatus } from "./procfs.js";
 import { setSyscall } from "./registers.js";
 import { restartedBy } from "./restart.js";
@@ -120,7 +120,7 @@ export function forkSnapshot(process: DumpedProcess): Snapshot {
   const { pid, frozen } = process;
   const leader = frozen.threads[0];
   if (leader === undefined) throw new SnapshotRefused("it has ended");
-  const status = readStatus(procPath(pid));
+  const status = process.facts?.of(leader)?.status ?? readStatus(procPath(pid));
   if (status === undefined || !/^\d+$/.test(status.get("NSpid") ?? "") || pid === 1) throw new SnapshotRefused("it is in a pid namespace");
   const injector = process.injector();
   if (!injector.canHeal) throw new SnapshotRefused("it could not go on by itself if crimg died meanwhile");
@@ -128,7 +128,7 @@ export function forkSnapshot(process: DumpedProcess): Snapshot {
   if (room === undefined) throw new SnapshotRefused("no memory can be borrowed for calls in it");
   // What it has been asked is over: it stands where it stood.
   injector.close();
-  pinTo(pid, leader.tid);
+  if (!isPinned()) pinTo(pid, leader.tid);
   const { syscall, restorer } = injector.gadgets;
   const made = forkAlone({
     ...{ pid, syscall, restorer, top: room.top, room: room.length, restarted: restartedBy(leader) },

@@ -31,6 +31,9 @@ export function pinTo(pid: number, tid: number): void {
   if (trySchedSetaffinity(0, mask) >= 0) current = cpu;
 }
 
+/** Whether this thread has been moved to where a thread of the tree was. */
+export const isPinned = (): boolean => current >= 0;
+
 /** Moves there beforehand if the thread sleeps: one that runs would have to share its processor. */
 export function pinToSleeper(pid: number): void {
   if (readStat(procPath(pid))?.state === "S") pinTo(pid, pid);

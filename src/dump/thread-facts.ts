@@ -18,6 +18,7 @@ export class ThreadQuestions {
   readonly tracersCalls: QuestionRecorder["outer"];
 
   constructor({ files, outer }: QuestionRecorder) {
+    // The first two as of processes: see tree-facts.ts.
     this.files = ["status", "stat", "cgroup", ...files];
     this.calls = outer.filter(({ call }) => call !== "ptrace");
     this.tracersCalls = outer.filter(({ call }) => call === "ptrace");

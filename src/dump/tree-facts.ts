@@ -33,25 +33,27 @@ export class FactsOfProcess {
     private readonly files: Answers,
     private readonly names: readonly string[],
     private readonly row: number,
+    /** Its row in `common`. */
+    private readonly commonRow: number,
     private readonly hasMappings: boolean,
   ) {}
 
   /** undefined if they were not asked for, or could not be read. */
   mappings(): MappingsRead | undefined {
     if (!this.hasMappings) return undefined;
-    this.common.awaitRow(this.row);
-    const read = this.common.mappings(this.row, wanted.mappings);
+    this.common.awaitRow(this.commonRow);
+    const read = this.common.mappings(this.commonRow, wanted.mappings);
     return typeof read === "number" ? undefined : read;
   }
 
   get status(): StatusFields | undefined {
-    this.common.awaitRow(this.row);
-    return (this.#status ??= parseStatus(this.common.bytes(this.row, wanted.status)));
+    this.common.awaitRow(this.commonRow);
+    return (this.#status ??= parseStatus(this.common.bytes(this.commonRow, wanted.status)));
   }
 
   get stat(): ProcStat | undefined {
-    this.common.awaitRow(this.row);
-    return (this.#stat ??= parseStat(this.common.bytes(this.row, wanted.stat)));
+    this.common.awaitRow(this.commonRow);
+    return (this.#stat ??= parseStat(this.common.bytes(this.commonRow, wanted.stat)));
   }
 
   /** undefined if it was not asked for, or could not be read. */
@@ -90,14 +92,20 @@ export class TreeFacts {
     { processFiles }: DumpPlan,
     hasMappings: boolean,
   ) {
-    const of = (row: number): FactsOfProcess => new FactsOfProcess(common, files, processFiles.names, row, hasMappings);
-    this.#processes = new Map(processes.map((process, row) => [process, of(row)]));
     const rows = new Map<FrozenProcess, number>();
     let row = 0;
     for (const process of processes) {
       rows.set(process, row);
       row += process.threads.length;
     }
+    // What was asked of first threads is not asked of processes again.
+    const rowOf = (process: FrozenProcess, index: number): number => (common === threads ? (rows.get(process) ?? 0) : index);
+    this.#processes = new Map(
+      processes.map((process, index) => [
+        process,
+        new FactsOfProcess(common, files, processFiles.names, index, rowOf(process, index), hasMappings),
+      ]),
+    );
     this.threads = { answers: threads, rows };
     this.links = links;
   }
@@ -124,7 +132,14 @@ export class TreeFacts {
       ? askElsewhere(bitNumbers, readsMappings ? lists(common, roomOfLargest) : lists(withoutMappings, 0))
       : undefined;
     if (elsewhere !== undefined) return new TreeFacts(processes, elsewhere as unknown as All, plan, readsMappings);
-    const here = lists(withoutMappings, 0).map(({ list, ids, room }) => list.ask(ids, room));
+    const [ofProcess, ofThread, ...others] = lists(withoutMappings, 0).map(
+      ({ list, ids, room }) =>
+        (): Answers =>
+          list.ask(ids, room),
+    );
+    const told = ofThread?.();
+    const areAlive = processes.every(({ threads }) => threads.length > 0);
+    const here = [areAlive ? told : ofProcess?.(), told, ...others.map((ask) => ask())];
     return new TreeFacts(processes, here as unknown as All, plan, false);
   }
 

@@ -19,6 +19,7 @@ import { prepareForDescriptors } from "../dump/fds/room.js";
 import { disownChildren } from "../dump/disown.js";
 import { EarlyMappings, StaleMappings } from "../dump/early-mappings.js";
 import { FrozenTree } from "../dump/freeze.js";
+import { hurry } from "../dump/hurry.js";
 import { makeHugePages } from "../dump/huge-pages.js";
 import { seemsToBeLetGo } from "../dump/let-go.js";
 import { lookAhead } from "../dump/look-ahead.js";
@@ -142,6 +143,7 @@ async function dumpOnce(options: DumpOptions, started: number, isFirst: boolean)
   let output = format.shapeOf === undefined ? open(format.shapeOfName?.(options.output) ?? format.shape) : undefined;
   const guard = new InterruptGuard(options.ignoresSignals);
   let devices: DeviceHold | undefined;
+  let calm = (): void => undefined;
   try {
     devices = await takeDevices(pid, options, maps, () => guard.check("dump"));
     // The driver has unmapped its own.
@@ -160,6 +162,7 @@ async function dumpOnce(options: DumpOptions, started: number, isFirst: boolean)
         await warmUp({ isDetached: true, mayFork: options.fork !== false, isLetGo });
       }
     }
+    if (options.after === "leave-running") calm = hurry();
     const { frozenAt, tree, early, ...frozen } = await freeze(
       pid,
       ignored,
@@ -216,6 +219,7 @@ async function dumpOnce(options: DumpOptions, started: number, isFirst: boolean)
         }
         collection = undefined;
         frozenMs = (gone?.at ?? performance.now()) - frozenAt;
+        calm();
         detached.settle();
         if (gone === undefined) logStep(() => "the tree runs on");
         if (fork !== undefined) early?.look(fork);
@@ -285,6 +289,7 @@ async function dumpOnce(options: DumpOptions, started: number, isFirst: boolean)
     await devices?.release();
     throw error;
   } finally {
+    calm();
     await devices?.close();
     guard.close();
   }
