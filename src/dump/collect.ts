@@ -275,6 +275,8 @@ function collectAll(context: DumpContext, processes: CollectedProcess[], options
     collectOpenFiles();
   }
   const gone = isEarly && only !== undefined ? letGo(context, only, options.early?.written ?? []) : undefined;
+  // By other threads, which this one leaves idle while it collects.
+  if (gone !== undefined) options.early?.look(gone.snapshot.pid);
   try {
     collectRest();
   } catch (error) {
