@@ -79,11 +79,11 @@ export class EarlyMappings {
   }
 
   /**
-   * Begins to look whether they were the same, if they have been taken and nobody is looking yet.
+   * Begins to look whether they were the same, if they have been taken.
    * @param pid the process, while it stands still, or its fork, which must be there until `awaitLook` has returned
    */
   look(pid: number): void {
-    if (this.#isTaken) this.#look ??= beginLookAtSpace(pid, this.maps.length);
+    if (this.#isTaken) this.#look = beginLookAtSpace(pid, this.maps.length);
   }
 
   /** Waits until it has been looked. False: it has not, and `mayWait` is false. */

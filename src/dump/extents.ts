@@ -3,9 +3,9 @@
 import { guardRegionRow, type VmaKind } from "../gen/tables.js";
 import { close, errno, extentKind, failed, findExtents, open, openFlag, smapsRow, SysError, tryPread } from "../native/index.js";
 import type { DumpContext, DumpedProcess } from "./context.js";
-import { type ExtentColumns, noteExtents } from "../model/extent-columns.js";
+import { type ExtentColumns, extentRowsOf } from "../model/extent-columns.js";
 import { ringLayout, ringOffset, sqesLength } from "../linux/io-uring.js";
-import { isRing, type VmaInfo } from "./vmas.js";
+import { isRing, unusualVmas, type VmaInfo } from "./vmas.js";
 
 const page = 4096n;
 
@@ -52,12 +52,13 @@ class ExtentBuilder {
 
 /** Adds the extents of one address space; their source is the process's memory, positions are addresses. */
 export function collectExtents(context: DumpContext, process: DumpedProcess, mm: number, vmas: readonly VmaInfo[], source: number): void {
-  const { extents, guardRegions } = context.tables;
+  const { tables } = context;
+  const { extents, guardRegions } = tables;
   const emit = (start: bigint, end: bigint): void => {
     extents.push({ ownerKind: "mm", owner: mm, address: start, length: end - start, fileOffset: start, source });
   };
   const first = extents.length;
-  for (const vma of vmas) if (vma.kind === "file_shared" && isRing(vma.mapping)) storeRing(context, vma, emit);
+  for (const vma of unusualVmas(vmas)) if (vma.kind === "file_shared" && isRing(vma.mapping)) storeRing(context, vma, emit);
   const isOrdered = extents.length === first;
   const fd = open(`/proc/${process.pid}/pagemap`, openFlag.RDONLY);
   try {
@@ -72,8 +73,8 @@ export function collectExtents(context: DumpContext, process: DumpedProcess, mm:
     }
     if (typeof found === "number") throw new SysError("ioctl(PAGEMAP_SCAN)", -found, `process ${process.pid}`);
     const { runs, guards } = found;
-    for (let at = 0; at < runs.length; at += 2) emit(runs[at] as bigint, runs[at + 1] as bigint);
-    if (extents.length * 2 === runs.length && extents.length >= worthColumns) noteExtents(extents, columnsOfRuns(runs, mm, source));
+    if (extents.length === 0 && runs.length >= 2 * worthColumns) tables.extents = extentRowsOf(columnsOfRuns(runs, mm, source));
+    else for (let at = 0; at < runs.length; at += 2) emit(runs[at] as bigint, runs[at + 1] as bigint);
     for (let at = 0; at < guards.length; at += 2)
       guardRegions.push(guardRegionRow({ mm, start: guards[at] as bigint, end: guards[at + 1] as bigint }));
     if (!isOrdered) extents.push(...extents.splice(first).sort((a, b) => (a.address < b.address ? -1 : 1)));
@@ -82,7 +83,7 @@ export function collectExtents(context: DumpContext, process: DumpedProcess, mm:
   }
 }
 
-/** Extents of a tree's only process from which on it pays to pass them on as columns too. */
+/** Extents of the first process from which on it pays to pass them on as columns. */
 const worthColumns = 256;
 
 function columnsOfRuns(runs: BigInt64Array, mm: number, source: number): ExtentColumns {
@@ -119,8 +120,9 @@ const kindOf: Readonly<Partial<Record<VmaKind, number>>> = {
 
 /** For each of `count` mappings, what is to be found out. Those that are refused are in no `vmas`. */
 function kindsOf(vmas: readonly VmaInfo[], count: number): Uint8Array {
-  const kinds = new Uint8Array(count).fill(extentKind.noPlace);
-  for (const { mapping, kind } of vmas) kinds[mapping.index] = kindOf[kind] ?? extentKind.none;
+  const areAllThere = vmas.length === count;
+  const kinds = new Uint8Array(count).fill(areAllThere ? extentKind.mayBeFull : extentKind.noPlace);
+  for (const { mapping, kind } of areAllThere ? unusualVmas(vmas) : vmas) kinds[mapping.index] = kindOf[kind] ?? extentKind.none;
   return kinds;
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The mappings of a process from /proc/PID/smaps: the only place that tells VmFlags. */
+import { lazyRows } from "../model/lazy-rows.js";
 import { tableSpecs } from "../gen/table-specs.js";
 import { readSmaps, type SmapsSummary, smapsRow, summarizeSmaps, SysError } from "../native/index.js";
 
@@ -176,10 +177,12 @@ export function readMappingRows(pid: number): MappingsRead {
   return read;
 }
 
+/** Mappings from which on most are not looked at. */
+const many = 256;
+
 /** Reads all mappings, ascending, or takes those that were read already. Throws SysError when the process cannot be looked into. */
 export function readMappings(pid: number, there?: MappingsRead): Mapping[] {
   const read = there ?? readMappingRows(pid);
-  const mappings: Mapping[] = [];
   const { buffer, byteOffset, length } = read.rows;
   const table: MappingTable = {
     ...read,
@@ -187,6 +190,7 @@ export function readMappings(pid: number, there?: MappingsRead): Mapping[] {
     words: new BigUint64Array(buffer, byteOffset, length >> 3),
     halves: new Uint32Array(buffer, byteOffset, length >> 2),
   };
-  for (let index = 0; index * smapsRow.length < read.rows.length; index++) mappings.push(new Mapping(table, index));
-  return mappings;
+  const count = length / smapsRow.length;
+  const make = (index: number): Mapping => new Mapping(table, index);
+  return count < many ? Array.from({ length: count }, (_, index) => make(index)) : lazyRows(count, make);
 }

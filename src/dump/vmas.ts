@@ -7,6 +7,7 @@ import { vmaRowSize, writeVmaRow } from "../gen/ckpt-elf-v2.js";
 import { tableSpecs } from "../gen/table-specs.js";
 import type { VmaRow, VmaKind } from "../gen/tables.js";
 import { noteRecords } from "../elf/known-records.js";
+import { lazyRows } from "../model/lazy-rows.js";
 import { noteColumns } from "../model/space-columns.js";
 import {
   close,
@@ -71,26 +72,34 @@ const knownFiles = new WeakMap<ObjectTable, Map<string, number>>();
 export function collectVmas(context: DumpContext, process: DumpedProcess, mm: number, mappings: readonly Mapping[]): VmaInfo[] {
   const files = knownFiles.get(context.objects) ?? new Map<string, number>();
   knownFiles.set(context.objects, files);
-  const infos: VmaInfo[] = [];
-  const { vmas } = context.tables;
+  const { tables } = context;
   const { table } = mappings[0] ?? {};
-  if (table === undefined) return infos;
+  if (table === undefined) return [];
   const { others } = table.summary;
-  let next = 0;
-  for (const mapping of mappings) {
-    // Anonymous memory of which there may be very many mappings: nothing is to be found out about it.
-    if (others[next] !== mapping.index) {
-      infos.push({ mapping, kind: "anon_private", object: null });
-      vmas.push(ordinaryRow(mm, table, mapping.index));
-      continue;
-    }
-    next++;
-    const info = ofOther(mapping);
-    if (info === undefined) continue;
-    vmas.push(rowOf(mm, info));
-    infos.push(info);
+  // Anonymous memory, of which there may be very many mappings, is not among these: nothing is to be found out about it.
+  const found = Array.from(others, (index) => ofOther(mappings[index] as Mapping));
+  const plain = (index: number): VmaInfo => ({ mapping: mappings[index] as Mapping, kind: "anon_private", object: null });
+  const isWhole = !found.includes(undefined);
+  if (isWhole && tables.vmas.length === 0 && mappings.length >= worthColumns) {
+    const infos = lazyRows(mappings.length, plain);
+    const rows = lazyRows(mappings.length, (index) => ordinaryRow(mm, table, index));
+    others.forEach((index, place) => {
+      const info = found[place] as VmaInfo;
+      infos[index] = info;
+      rows[index] = rowOf(mm, info);
+    });
+    tables.vmas = rows;
+    noteAllAtOnce(rows, table);
+    return infos;
   }
-  if (mappings.length >= worthColumns && vmas.length === mappings.length) noteAllAtOnce(vmas, table);
+  const infos: VmaInfo[] = [];
+  for (let index = 0, next = 0; index < mappings.length; index++) {
+    const isOther = others[next] === index;
+    const info = isOther ? found[next++] : plain(index);
+    if (info === undefined) continue;
+    infos.push(info);
+    tables.vmas.push(isOther ? rowOf(mm, info) : ordinaryRow(mm, table, index));
+  }
   return infos;
 
   function ofOther(mapping: Mapping): VmaInfo | undefined {
@@ -102,11 +111,11 @@ export function collectVmas(context: DumpContext, process: DumpedProcess, mm: nu
   }
 }
 
-/** Mappings of a tree's only process from which on it pays to pass them on as the addon has them, and not only as rows. */
+/** Mappings of the first process from which on it pays to pass them on as the addon has them. */
 const worthColumns = 256;
 
 /** Says of the table of mappings what its columns are, and most of its records. */
-function noteAllAtOnce(vmas: VmaRow[], table: MappingTable): void {
+function noteAllAtOnce(vmas: readonly VmaRow[], table: MappingTable): void {
   let sorted: SortedMappings | undefined;
   const sort = (): SortedMappings => (sorted ??= sortMappings(table.rows, table.summary.others));
   noteColumns(vmas, () => {

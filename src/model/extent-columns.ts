@@ -5,6 +5,7 @@
  */
 import type { ExtentRow } from "../gen/tables.js";
 import type { Checkpoint } from "./checkpoint.js";
+import { lazyRows } from "./lazy-rows.js";
 
 /** Extents by index, ascending, disjoint, of whole pages, all of one address space and in one source. Doubles are exact: see below. */
 export interface ExtentColumns {
@@ -31,28 +32,16 @@ export function extentColumns({ tables: { extents, mms } }: Checkpoint): ExtentC
 }
 
 /** Rows of columns, which are made when somebody looks at one. */
-export function extentRowsOf(columns: ExtentColumns): readonly ExtentRow[] {
+export function extentRowsOf(columns: ExtentColumns): ExtentRow[] {
   const { mm, source, starts, lengths, offsets } = columns;
-  const rows: ExtentRow[] = [];
-  const make = (): ExtentRow[] => {
-    for (let index = rows.length; index < starts.length; index++) {
-      rows.push({
-        ownerKind: "mm",
-        owner: mm,
-        address: BigInt(starts[index] as number),
-        length: BigInt(lengths[index] as number),
-        fileOffset: BigInt(offsets[index] as number),
-        source,
-      });
-    }
-    return rows;
-  };
-  const lazy = new Proxy(rows, {
-    get: (_, key): unknown => (key === "length" ? starts.length : Reflect.get(make(), key)),
-    has: (_, key) => Reflect.has(make(), key),
-    ownKeys: () => Reflect.ownKeys(make()),
-    getOwnPropertyDescriptor: (_, key) => Reflect.getOwnPropertyDescriptor(make(), key),
-  });
+  const lazy = lazyRows<ExtentRow>(starts.length, (index) => ({
+    ownerKind: "mm",
+    owner: mm,
+    address: BigInt(starts[index] as number),
+    length: BigInt(lengths[index] as number),
+    fileOffset: BigInt(offsets[index] as number),
+    source,
+  }));
   noteExtents(lazy, columns);
   return lazy;
 }

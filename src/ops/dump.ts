@@ -222,7 +222,8 @@ async function dumpOnce(options: DumpOptions, started: number, isFirst: boolean)
         calm();
         detached.settle();
         if (gone === undefined) logStep(() => "the tree runs on");
-        if (fork !== undefined) early?.look(fork);
+        // Whoever was let go before is being looked at.
+        if (fork !== undefined && gone === undefined) early?.look(fork);
       }
       // Standard output may be a pipe that nobody reads from: from here on a signal ends this process, which lets the tree go.
       if (options.output === "-") guard.close();
