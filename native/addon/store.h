@@ -39,10 +39,12 @@ enum {
 	STORE_PLACES,      /* address of int64_t[count]: by piece before the ticket, where it goes */
 	STORE_LOCK,        /* 1: a thread is deciding places */
 	STORE_WRITER,      /* 1: a thread is writing */
+	STORE_ALIGNED,     /* where a piece was last moved to a multiple of its length; -1: none is */
 	STORE_WORDS
 };
 
-enum { STORE_BUFFER = 1 << 18, STORE_PAGE = 4096, STORE_SLOTS = 8 };
+/* STORE_MOVE: a whole piece goes to a multiple of its length so many bytes after the last one that had to be moved there. */
+enum { STORE_BUFFER = 1 << 18, STORE_PAGE = 4096, STORE_SLOTS = 8, STORE_MOVE = 8 << 20 };
 
 /* What became of a page. */
 enum { STORE_ZERO, STORE_KEPT, STORE_IN_BASE };
@@ -57,7 +59,7 @@ struct store_part {
 	uint32_t expected;     /* checksum of the bytes; 0: not known */
 	uint32_t first_page;   /* index in KINDS and SUMS */
 	uint32_t uniform;      /* set: 1 + what became of all its pages; 0: not the same of all */
-	uint64_t target;       /* where it goes if parts go to places of their own */
+	uint64_t target;       /* where it goes if parts go to places of their own; else, if set: 1 + what its place is modulo 256 KiB */
 };
 _Static_assert(sizeof(struct store_part) == 48, "store_part");
 
@@ -297,6 +299,29 @@ static void store_wake(int64_t *job)
 		call(__NR_futex, (int64_t)(uintptr_t)&job[STORE_TICKET], FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT32_MAX, 0);
 }
 
+/*
+ * Moves the place of the next piece so that whole chunks begin at multiples of their length: the page cache then takes each as one
+ * block, not as eight, which is a quarter of the time of writing it. That is done before the first piece of much memory, and again
+ * where pages of zeros that were left out have brought a whole piece out of step: every 8 MiB, so that at most 3 % are lost.
+ * src/pages/store-pages.ts counts likewise.
+ */
+static void store_align(int64_t *job, int64_t piece, int64_t length)
+{
+	const uint32_t *pieces = (const uint32_t *)(uintptr_t)job[STORE_PIECES];
+	const struct store_part *part = (const struct store_part *)(uintptr_t)job[STORE_PARTS] + pieces[piece];
+	int64_t at = job[STORE_POSITION], gap = 0;
+
+	/* Nothing lies before the very first. */
+	if (job[STORE_ALIGNED] < 0 || job[STORE_ALIGNED] == at || job[STORE_IN_PLACE] || !length)
+		return;
+	if (part->target)
+		gap = ((int64_t)part->target - 1 - at) & (STORE_BUFFER - 1);
+	else if (length == STORE_BUFFER && pieces[piece + 1] - pieces[piece] == 1 && at - job[STORE_ALIGNED] >= STORE_MOVE)
+		gap = -at & (STORE_BUFFER - 1);
+	if (gap)
+		job[STORE_POSITION] = job[STORE_ALIGNED] = at + gap;
+}
+
 /* Places of the pieces that are next and whose lengths are known. */
 static void store_place(int64_t *job, const int64_t *lengths)
 {
@@ -306,6 +331,7 @@ static void store_place(int64_t *job, const int64_t *lengths)
 	for (; piece < job[STORE_COUNT] && (length = __atomic_load_n(&lengths[2 * piece], __ATOMIC_SEQ_CST)); piece++) {
 		int64_t written = lengths[2 * piece + 1];
 
+		store_align(job, piece, length - 1);
 		places[piece] = job[STORE_POSITION];
 		job[STORE_POSITION] += length - 1;
 		if (!frames)

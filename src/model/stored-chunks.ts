@@ -72,10 +72,16 @@ export class StoredChunks {
     this.sums = sums;
   }
 
-  /** Those of extents that ascend in the file. */
+  /** Those of extents that ascend in the file. What is between two of them is a chunk of zeros. */
   static of(extents: readonly ExtentRow[]): StoredChunks {
     let count = 0;
-    for (const extent of extents) count += countOf(extent);
+    let last = 0;
+    for (const extent of extents) {
+      const start = Number(extent.fileOffset);
+      if (last !== 0 && start > last) count++;
+      count += countOf(extent);
+      last = start + wholePages(extent.length);
+    }
     const chunks = new StoredChunks(new Float64Array(count), new Uint32Array(count), new Uint32Array(count));
     let index = 0;
     const { offsets, lengths } = chunks;
@@ -84,9 +90,15 @@ export class StoredChunks {
       offsets[index] = start + done;
       lengths[index++] = length;
     };
+    let end = 0;
     for (const extent of extents) {
       start = Number(extent.fileOffset);
+      if (end !== 0 && start > end) {
+        offsets[index] = end;
+        lengths[index++] = start - end;
+      }
       cutExtent(extent, take);
+      end = start + wholePages(extent.length);
     }
     return chunks;
   }
@@ -94,14 +106,25 @@ export class StoredChunks {
   /** The same of columns. */
   static ofColumns({ starts, lengths: bytes, offsets: places }: ExtentColumns): StoredChunks {
     let count = 0;
-    for (let index = 0; index < starts.length; index++)
+    let end = 0;
+    for (let index = 0; index < starts.length; index++) {
+      const place = places[index] as number;
+      if (end !== 0 && place > end) count++;
       count += Math.ceil((((starts[index] as number) % bytesOfChunk) + (bytes[index] as number)) / bytesOfChunk);
+      end = place + (bytes[index] as number);
+    }
     const chunks = new StoredChunks(new Float64Array(count), new Uint32Array(count), new Uint32Array(count));
     const { offsets, lengths } = chunks;
     let next = 0;
+    end = 0;
     for (let index = 0; index < starts.length; index++) {
       const whole = bytes[index] as number;
       const place = places[index] as number;
+      if (end !== 0 && place > end) {
+        offsets[next] = end;
+        lengths[next++] = place - end;
+      }
+      end = place + whole;
       let part = bytesOfChunk - ((starts[index] as number) % bytesOfChunk);
       for (let done = 0; done < whole; done += part, part = bytesOfChunk) {
         if (part > whole - done) part = whole - done;

@@ -5,6 +5,8 @@ import { addressOf } from "./sys.js";
 
 /** Most bytes of a piece: the buffer of a thread. */
 export const storeBufferLength = 1 << 18;
+/** Bytes from where a piece was moved to a multiple of its length to the next that is (STORE_MOVE). */
+export const storeMoveLength = 8 << 20;
 const pageLength = 4096;
 /** Bytes of struct store_part. */
 const partLength = 48;
@@ -35,7 +37,8 @@ const word = {
   places: 21,
   lock: 22,
   writer: 23,
-  length: 24,
+  aligned: 24,
+  length: 25,
 } as const;
 
 /** What became of a page. */
@@ -112,6 +115,17 @@ export class PartList {
     this.pages += length / pageLength;
   }
 
+  /** The last part is the first of a piece, whose place in the file is to be this modulo the length of a piece. */
+  startInStep(phase: number): void {
+    this.#words[(this.count - 1) * wordsOfPart + partWord.target] = 1 + phase;
+  }
+
+  /** Undefined: its place may be any. */
+  phase(part: number): number | undefined {
+    const said = this.#word(part, partWord.target);
+    return said === 0 ? undefined : said - 1;
+  }
+
   #grow(): void {
     const larger = new Uint32Array(4 * this.#words.length);
     larger.set(this.#words);
@@ -181,6 +195,8 @@ export interface StoreJobOptions {
   readonly targetFd: number;
   /** Where the first page goes; undefined: parts go to their targets, and pages of zeros become holes. */
   readonly position: number | undefined;
+  /** Where a piece was last moved to a multiple of its length; undefined: none is. */
+  readonly aligned?: number | undefined;
   /** Pieces are compressed, each by itself, and go to the file from here on, each to a page; `position` counts what they hold. */
   readonly frameNext?: number | undefined;
 }
@@ -216,6 +232,7 @@ export class StoreJob {
     set(word.position, options.position ?? 0);
     set(word.inPlace, options.position === undefined ? 1 : 0);
     set(word.failed, this.count);
+    set(word.aligned, options.aligned ?? -1);
     set(word.lengths, addressOf(this.#lengths));
     set(word.places, addressOf(this.#places));
     if (options.frameNext !== undefined && this.count > 0) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Copying ranges of any length from any source to places in a file, with the progress of one piece of work. */
 import { fstatSync, ftruncateSync } from "node:fs";
-import type { ByteRange, PageSource } from "../model/page-source.js";
+import type { ByteRange, CopySignal, PageSource } from "../model/page-source.js";
 import { copyPages } from "./store-pages.js";
 
 /** Bytes of a source, and where in the file they belong. */
@@ -18,7 +18,7 @@ export class PageCopies {
   constructor(
     private readonly report: ((done: bigint, total: bigint) => void) | undefined,
     /** Ends copies early, without an error. */
-    private readonly signal?: AbortSignal,
+    private readonly signal?: CopySignal,
   ) {}
 
   /** Announces bytes, before the first copy. */

@@ -8,7 +8,7 @@ import { availableParallelism } from "node:os";
 import type { ByteRange, CopyWatch, DirectReading, PageSource } from "../model/page-source.js";
 import { chunkSize, offsetInChunk } from "../model/stored-chunks.js";
 import type { StoredFrame } from "../model/stored-frames.js";
-import { pageKind, pagesOf, PartList, StoreJob, storeBufferLength, type StorePart } from "../native/store.js";
+import { pageKind, pagesOf, PartList, StoreJob, storeBufferLength, storeMoveLength, type StorePart } from "../native/store.js";
 import { checksumOf } from "./checksum.js";
 import { writeFully } from "./file-source.js";
 import { canCallDirectly } from "./kernel-copy.js";
@@ -85,6 +85,16 @@ export class StoredRuns {
   frames: StoredFrame[] | undefined;
   /** Where the last frame ends in the file, a multiple of the page size. */
   endOfFrames = 0;
+  #aligned: number | undefined;
+
+  /** Where a part was last moved to a multiple of its length; undefined: none is. */
+  get aligned(): number | undefined {
+    return this.#aligned;
+  }
+
+  set aligned(at: number | undefined) {
+    this.#aligned = at;
+  }
 
   get count(): number {
     return this.range.length;
@@ -110,15 +120,56 @@ export class StoredRuns {
     }
   }
 
-  /** Adds a whole range of whole pages. */
-  addWhole(range: number, length: number): void {
-    if (length > 0) this.#push(range, 0, length, true);
+  /** Adds a whole range of whole pages. @param address where chunks are cut, as `StoreRange` has it */
+  addWhole(range: number, length: number, address: number): void {
+    if (length >= storeMoveLength) this.moveTo(address % chunk);
+    for (let skip = 0, part = chunk - (address % chunk); skip < length; skip += part, part = chunk) {
+      if (part > length - skip) part = length - skip;
+      else if (part === chunk) {
+        this.moveWhole();
+        // From here on all are in step.
+        if (this.#aligned === undefined || this.end % chunk === 0) part = length - skip - ((length - skip) % chunk);
+      }
+      this.#push(range, skip, part, true);
+    }
+  }
+
+  /**
+   * Moves the end to where a file is in step with the addresses of much memory, before its first pages, as store_align in
+   * native/addon/store.h does it. What is left out is a chunk of zeros; returns its bytes.
+   */
+  moveTo(phase: number): number {
+    // Nothing lies before the very first.
+    if (this.#aligned === undefined || this.#aligned === this.end) return 0;
+    const gap = (phase - (this.end % chunk) + chunk) % chunk;
+    if (gap === 0) return 0;
+    this.sums.push(checksumOf(new Uint8Array(gap)));
+    this.end = this.#aligned = this.end + gap;
+    return gap;
+  }
+
+  /** The same before any whole chunk, if it is out of step, and was not so for a while. */
+  moveWhole(): number {
+    return this.#aligned === undefined || this.end - this.#aligned < storeMoveLength ? 0 : this.moveTo(0);
+  }
+
+  /** Whether the very same is where it is in others. */
+  isLike(other: StoredRuns): boolean {
+    const { range, skip, length, offset } = other;
+    if (this.count !== other.count || this.end !== other.end) return false;
+    for (let run = 0; run < this.count; run++) {
+      if (this.range[run] !== range[run] || this.skip[run] !== skip[run]) return false;
+      if (this.length[run] !== length[run] || this.offset[run] !== offset[run]) return false;
+    }
+    return true;
   }
 
   #push(range: number, skip: number, length: number, isKept: boolean): void {
     const last = this.count - 1;
     const isNext = last >= 0 && this.range[last] === range && (this.skip[last] ?? 0) + (this.length[last] ?? 0) === skip;
-    if (isNext && (this.offset[last] ?? 0) >= 0 === isKept) this.length[last] = (this.length[last] ?? 0) + length;
+    const offset = this.offset[last] ?? 0;
+    if (isNext && (isKept ? offset + (this.length[last] ?? 0) === this.end : offset < 0))
+      this.length[last] = (this.length[last] ?? 0) + length;
     else {
       this.range.push(range);
       this.skip.push(skip);
@@ -161,6 +212,8 @@ function* roundsOf(ranges: readonly StoreRange[]): Generator<Round> {
     for (let place = 0; place < count; place++) {
       const end = data === undefined ? Number(range.length) : (data[place]?.[1] ?? 0);
       for (let skip = data?.[place]?.[0] ?? 0; skip < end; ) {
+        const isFirst = skip === 0 && range.target === undefined && Number(range.length) >= storeMoveLength;
+        if (isFirst) room = 0;
         const length = Math.min(roomOf(range, skip, direct), end - skip);
         // Below zero: calls do not read these bytes as they shall be.
         const expected = direct?.expects === undefined ? 0 : direct.expects(start + skip, length);
@@ -177,6 +230,7 @@ function* roundsOf(ranges: readonly StoreRange[]): Generator<Round> {
           room = storeBufferLength;
         }
         round.parts.add(partOf(range, skip, length, expected));
+        if (isFirst) round.parts.startInStep(offsetInChunk(range.address));
         round.ranges.push(index);
         round.skips.push(skip);
         room -= needed;
@@ -198,6 +252,8 @@ function* roundsOfColumns({ source, positions, lengths, keeps }: RangeColumns): 
     const keep = keeps[index] as number;
     for (let skip = 0; skip < end; ) {
       const at = position + skip;
+      const isFirst = skip === 0 && end >= storeMoveLength;
+      if (isFirst) room = 0;
       const length = Math.min(chunk - (at % chunk), end - skip);
       const expected = direct?.expects === undefined ? 0 : direct.expects(at, length);
       const isDirect = direct !== undefined && expected >= 0;
@@ -212,6 +268,7 @@ function* roundsOfColumns({ source, positions, lengths, keeps }: RangeColumns): 
         room = storeBufferLength;
       }
       round.parts.addPlain(at, length, Math.max(0, keep - skip / pageSize), Math.max(0, expected));
+      if (isFirst) round.parts.startInStep(at % chunk);
       round.ranges.push(index);
       round.skips.push(skip);
       room -= length;
@@ -291,11 +348,14 @@ class Storing {
   async #direct(round: Round, direct: DirectReading, first: number): Promise<number> {
     const { source, parts, pieces } = round;
     const isShared = direct.sharesBlocks === true && this.fd >= 0 && this.runs.frames === undefined;
+    // The file system copies without the page cache.
+    if (isShared) this.runs.aligned = undefined;
     const job = new StoreJob(parts, [...pieces.slice(first), parts.count], {
       sourceFd: direct.fd,
       sourcePid: direct.pid ?? 0,
       targetFd: isShared ? -2 : this.fd,
       position: this.isInPlace ? undefined : this.runs.end,
+      aligned: this.runs.aligned,
       frameNext: this.runs.frames === undefined ? undefined : this.runs.endOfFrames,
     });
     this.#job = job;
@@ -330,9 +390,21 @@ class Storing {
     const skip = skips[part] ?? 0;
     const kind = parts.kindOf(part);
     if (isShared) this.#copyBlocks(source, parts.position(part), parts.length(part), parts.kinds.subarray(page, page + pages));
+    const before = this.runs.end;
+    const gap = this.#move(parts, part, kind, page, pages);
+    // Pages may be there that had to be stored elsewhere once more.
+    if (gap > 0) writeFully(this.fd, new Uint8Array(gap), BigInt(before));
     if (kind !== undefined) this.runs.addUniform(range, skip, kind, pages, parts.sums[page] ?? 0);
     else this.runs.add(range, skip, parts.kinds.subarray(page, page + pages), parts.sums.subarray(page, page + pages));
     this.#done += pages * pageSize;
+  }
+
+  /** Before what is stored of a part: see StoredRuns.moveTo. */
+  #move(parts: PartList, part: number, kind: number | undefined, page: number, pages: number): number {
+    const phase = parts.phase(part);
+    if (phase === undefined) return kind === pageKind.kept && pages * pageSize === chunk ? this.runs.moveWhole() : 0;
+    const isStored = kind === pageKind.kept || (kind === undefined && parts.kinds.subarray(page, page + pages).includes(pageKind.kept));
+    return isStored ? this.runs.moveTo(phase) : 0;
   }
 
   /** A frame that holds what the runs have got since they ended at `before`. */
@@ -446,7 +518,8 @@ function idle(): Promise<void> {
 }
 
 /**
- * Stores ranges, one behind the other, from `start` of an open file on, without pages of zeros.
+ * Stores ranges, one behind the other, from `start` of an open file on, without pages of zeros. If it may, it moves whole chunks to
+ * multiples of their length, behind a chunk of zeros, where the page cache then takes them as one block.
  * @param fd -1: nothing is written, and the runs say what would be; `lookAndSum`: with checksums
  * @throws what the sources throw, SysError of the write, and what `watch.onProgress` throws
  */
@@ -454,10 +527,11 @@ export async function storePages(
   fd: number,
   start: number,
   ranges: readonly StoreRange[] | RangeColumns,
-  watch: CopyWatch & { readonly isCompressed?: boolean },
+  watch: CopyWatch & { readonly isCompressed?: boolean; readonly mayMove?: boolean },
 ): Promise<StoredRuns> {
   const storing = new Storing(fd, false);
   storing.runs.end = start;
+  if (watch.mayMove === true) storing.runs.aligned = start;
   if (watch.isCompressed === true) [storing.runs.frames, storing.runs.endOfFrames] = [[], start];
   await watched(storing, ranges, watch);
   return storing.runs;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Stored pages: nothing that is not zero is lost, nothing that is zero is stored, and each chunk has its checksum. */
 import assert from "node:assert/strict";
-import { closeSync, openSync, readFileSync, writeFileSync } from "node:fs";
+import { closeSync, openSync, readFileSync, readSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { sumInFile } from "../../src/pages/checksum.js";
 import test from "node:test";
@@ -16,7 +16,7 @@ import { BufferPageSource } from "../../src/pages/buffer-source.js";
 import { CheckedPageSource } from "../../src/pages/checked-source.js";
 import { FilePageSource } from "../../src/pages/file-source.js";
 import { ProcessPageSource } from "../../src/pages/process-source.js";
-import { lookAndSum, type StoreRange, storePages } from "../../src/pages/store-pages.js";
+import { lookAndSum, StoredRuns, type StoreRange, storePages } from "../../src/pages/store-pages.js";
 import { streamPages } from "../../src/pages/stream-pages.js";
 import { temporaryDirectory } from "../support/processes.js";
 
@@ -139,6 +139,59 @@ for (const kind of ["file", "process", "buffer", "checked"] as const) {
     );
   });
 }
+
+test("whole chunks of much memory begin at multiples of their length, with zeros before them that have a checksum", async (t) => {
+  const chunk = 64 * page;
+  const much = Buffer.alloc(100 * chunk, 7);
+  // Left out, so that what follows is out of step: soon after the beginning, and far behind it.
+  for (const zero of [3, 70 * 64 + 5]) much.fill(0, zero * page, (zero + 1) * page);
+  const fd = openSync(join(temporaryDirectory(t), "out"), "w+");
+  t.after(() => closeSync(fd));
+  const source = new ProcessPageSource(process.pid);
+  const origin = addressOf(much);
+  const length = BigInt(much.length);
+  const range = { source, position: origin, length, address: 5n * BigInt(page), keep: 0 };
+  const little = { source, position: origin, length: BigInt(page), address: 0n, keep: 0 };
+  const runs = await storePages(fd, start, [little, range], { mayMove: true });
+  const stored = Buffer.alloc(runs.end);
+  readSync(fd, stored, 0, runs.end, 0);
+  const extents = [];
+  for (let run = 0; run < runs.count; run++) {
+    const [skip = 0, bytesOfRun = 0, offset = 0] = [runs.skip[run], runs.length[run], runs.offset[run]];
+    assert.ok(stored.subarray(offset, offset + bytesOfRun).equals(much.subarray(skip, skip + bytesOfRun)), `run ${run}`);
+    const address = run === 0 ? little.address : range.address;
+    extents.push(extentRow({ address: address + BigInt(skip), length: BigInt(bytesOfRun), fileOffset: BigInt(offset) }));
+  }
+  assert.equal(
+    extents.reduce((sum, { length: bytesOfRun }) => sum + Number(bytesOfRun), 0),
+    much.length - page,
+  );
+  // Moved thrice: at the beginning, 8 MiB behind it, and behind the second page of zeros.
+  assert.equal(runs.offset[1], 5 * page);
+  assert.equal(runs.offset.filter((offset) => offset % chunk === 0).length, 2);
+  const chunks = StoredChunks.of(extents);
+  assert.deepEqual(
+    runs.sums,
+    [...chunks.offsets].map((offset, index) => storedSum(crc32c(stored.subarray(offset, chunks.endOf(index))))),
+  );
+  chunks.offsets.forEach((offset, index) => assert.equal(offset, index === 0 ? start : chunks.endOf(index - 1)));
+  const [starts, lengths, offsets] = [
+    runs.skip.map((skip, run) => (run === 0 ? 0 : Number(range.address)) + skip),
+    runs.length,
+    runs.offset,
+  ].map((all) => Float64Array.from(all)) as [Float64Array, Float64Array, Float64Array];
+  assert.deepEqual(StoredChunks.ofColumns({ mm: 0, source: 0, starts, lengths, offsets }), StoredChunks.of(extents));
+  // As it is foreseen where no page is zero.
+  for (const zero of [3, 70 * 64 + 5]) much.fill(7, zero * page, (zero + 1) * page);
+  for (const first of [0, 1, 63]) {
+    const whole = { ...range, address: BigInt(first * page), length: length - BigInt(page) };
+    const guessed = new StoredRuns();
+    guessed.end = guessed.aligned = start;
+    guessed.addWhole(0, page, 0);
+    guessed.addWhole(1, Number(whole.length), first * page);
+    assert.ok((await storePages(fd, start, [little, whole], { mayMove: true })).isLike(guessed), `from page ${first} of a chunk on`);
+  }
+});
 
 test("what differs from its checksum is not stored", async (t) => {
   const directory = temporaryDirectory(t);
