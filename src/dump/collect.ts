@@ -23,7 +23,7 @@ import { collectExtents } from "./extents.js";
 import type { FrozenProcess, FrozenThread, FrozenTree } from "./freeze.js";
 import { findGadgets, type Gadgets } from "./gadgets.js";
 import { type InjectionSite, Injector, type ThreadCalls } from "./injector.js";
-import { beginMemoryPolicies, collectMemoryPolicies } from "./memory-policies.js";
+import { beginMemoryPolicies, collectMemoryPolicies, policiesTold } from "./memory-policies.js";
 import { collectMm } from "./mm.js";
 import { checkNamespaces } from "./namespaces/check.js";
 import { collectNamespaces } from "./namespaces/collect.js";
@@ -31,7 +31,7 @@ import { takeIdsInside } from "./namespaces/ids.js";
 import { collectObjectContents, type MappedProcess } from "./object-contents.js";
 import { type EarlyMappings, StaleMappings } from "./early-mappings.js";
 import { checkKeyrings } from "./keyrings.js";
-import { type Gone, letGo, obstacle } from "./let-go.js";
+import { type Gone, letGo, obstacle, writtenFiles } from "./let-go.js";
 import { assertNotPaged } from "./paged.js";
 import { unpin } from "./pin.js";
 import { dumpPlan } from "./plan.js";
@@ -268,13 +268,14 @@ function collectAll(context: DumpContext, processes: CollectedProcess[], options
     logStep(() => `collected ${tables.descriptors.length} descriptors of ${tables.files.length} open files`);
   };
   const [only] = live;
-  const isEarly = early !== undefined && options.early !== undefined && mayLetGo(context, only, options.early, options);
+  const written = tree.processes.length === 1 && only !== undefined ? writtenBy(only, early && options.early) : undefined;
+  const isEarly = only !== undefined && mayLetGo(context, only, written, options);
   if (isEarly) {
     collectGroups(({ frozen }) => [...frozen.threads.keys()]);
     for (const process of live) checkKeyrings(context, process);
     collectOpenFiles();
   }
-  const gone = isEarly && only !== undefined ? letGo(context, only, options.early?.written ?? []) : undefined;
+  const gone = isEarly && only !== undefined ? letGo(context, only, written ?? []) : undefined;
   // By other threads, which this one leaves idle while it collects.
   if (gone !== undefined) options.early?.look(gone.snapshot.pid);
   try {
@@ -291,7 +292,8 @@ function collectAll(context: DumpContext, processes: CollectedProcess[], options
 
   function collectRest(): void {
     // Not before: while another thread reads of the mappings of a process, that cannot map the page that its calls are made from.
-    const policies = beginMemoryPolicies(live, early !== undefined && options.early?.haveNoPolicy === true);
+    const haveNoPolicy = early !== undefined && options.early?.haveNoPolicy === true;
+    const policies = gone !== undefined && !haveNoPolicy ? policiesTold(live) : beginMemoryPolicies(live, haveNoPolicy);
     const threadRows = new Map<CollectedProcess, number[]>();
     for (const process of live) {
       collectInnerTask(context, process);
@@ -344,10 +346,20 @@ function collectAll(context: DumpContext, processes: CollectedProcess[], options
   }
 }
 
-/** Whether a process may be let go as soon as its descriptors are known. */
-function mayLetGo(context: DumpContext, only: CollectedProcess | undefined, early: EarlyMappings, { mayLetGo }: CollectOptions): boolean {
-  if (mayLetGo === false || mayLetGo === undefined || only === undefined) return false;
-  if (mayLetGo !== "practise" && (early.written === undefined || !early.haveNoPolicy)) return false;
+/** Files that a process may write to through its mappings, if a fork keeps all of these; undefined if not, or they have policies. */
+function writtenBy(only: CollectedProcess, early: EarlyMappings | undefined): readonly Mapping[] | undefined {
+  if (early === undefined) return writtenFiles(only.mappings);
+  return early.haveNoPolicy ? early.written : undefined;
+}
+
+/** Whether a process may be let go as soon as its descriptors are known. `written`: see `writtenBy`. */
+function mayLetGo(
+  context: DumpContext,
+  only: CollectedProcess,
+  written: readonly Mapping[] | undefined,
+  { mayLetGo }: CollectOptions,
+): boolean {
+  if (mayLetGo === false || mayLetGo === undefined || (mayLetGo !== "practise" && written === undefined)) return false;
   const reason = obstacle(context, only);
   if (reason !== undefined) logStep(() => `it stands still until all is known: ${reason}`);
   return reason === undefined;

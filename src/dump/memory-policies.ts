@@ -48,6 +48,11 @@ export function beginMemoryPolicies(processes: readonly DumpedProcess[], haveNon
   return begun;
 }
 
+/** The same of processes of which numa_maps can be read, but nothing else be asked. */
+export function policiesTold(processes: readonly DumpedProcess[]): PoliciesBegun {
+  return new Map(processes.map((process) => [process, () => tryReadSmall(numaMapsOf(process.pid)) ?? noPolicies]));
+}
+
 const noPolicies = Buffer.alloc(0);
 
 /** Whether asking about each mapping is quicker. */
