@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The mappings of a process from /proc/PID/smaps: the only place that tells VmFlags. */
 import { lazyRows } from "../model/lazy-rows.js";
-import { tableSpecs } from "../gen/table-specs.js";
+import { vmaVmFlagsBits } from "../gen/tables.js";
 import { readSmaps, type SmapsSummary, smapsRow, summarizeSmaps, SysError } from "../native/index.js";
 
 /** The mappings of one address space as the addon read them. */
@@ -128,11 +128,7 @@ export class Mapping {
 }
 
 /** Bit of each VmFlags word, from the spec. */
-const flagBits: ReadonlyMap<string, bigint> = new Map(
-  Object.entries(tableSpecs.find((table) => table.id === "vma")?.fields.find((field) => field.id === "vm_flags")?.flags ?? {}).map(
-    ([name, bit]) => [name, 1n << BigInt(bit)],
-  ),
-);
+const flagBits: ReadonlyMap<string, bigint> = new Map(Object.entries(vmaVmFlagsBits));
 
 /** The bit of a VmFlags word; 0n for one that the spec does not know. */
 export function vmFlag(name: string): bigint {

@@ -134,20 +134,22 @@ const table = [
 ] as const;
 
 type Row = (typeof table)[number];
-const byNumber: ReadonlyMap<number, Row> = new Map(table.map((row) => [row[0], row]));
+let known: ReadonlyMap<number, Row> | undefined;
+/** Made when it is asked for: most commands have nothing to say. */
+const byNumber = (): ReadonlyMap<number, Row> => (known ??= new Map(table.map((row) => [row[0], row])));
 
 /** errno numbers by name: `errno.ENOENT`. */
 export const errno = Object.fromEntries(table.map(([number, name]) => [name, number])) as { readonly [Each in Row as Each[1]]: Each[0] };
 
 /** Messages by number, in the wording of glibc's strerror. */
-export const errorTexts: ReadonlyMap<number, string> = new Map(table.map(([number, , text]) => [number, text]));
+export const errorTexts = (): ReadonlyMap<number, string> => new Map(table.map(([number, , text]) => [number, text]));
 
 /** "ENOENT" for 2 (the sign does not matter); "errno 999" for an unknown one. */
 export function errnoName(value: number): string {
-  return byNumber.get(Math.abs(value))?.[1] ?? `errno ${Math.abs(value)}`;
+  return byNumber().get(Math.abs(value))?.[1] ?? `errno ${Math.abs(value)}`;
 }
 
 /** "No such file or directory" for 2 (the sign does not matter). */
 export function errnoMessage(value: number): string {
-  return byNumber.get(Math.abs(value))?.[2] ?? `Unknown error ${Math.abs(value)}`;
+  return byNumber().get(Math.abs(value))?.[2] ?? `Unknown error ${Math.abs(value)}`;
 }

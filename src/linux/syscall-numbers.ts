@@ -379,9 +379,10 @@ export const nr = {
 
 export type SyscallName = keyof typeof nr;
 
-const names = new Map<number, string>(Object.entries(nr).map(([name, number]) => [number, name]));
+let names: Map<number, string> | undefined;
 
 /** The name of a system call, or `syscall_N` for one that this table lacks. */
 export function syscallName(number: number): string {
+  names ??= new Map(Object.entries(nr).map(([name, value]) => [value, name]));
   return names.get(number) ?? `syscall_${number}`;
 }

@@ -184,9 +184,10 @@ function addressOf(target: PointerFixup["target"], layout: Layout): bigint {
 }
 
 function errorTable(builder: ProgramBuilder): number[] {
-  const last = Math.max(...errorTexts.keys());
+  const texts = errorTexts();
+  const last = Math.max(...texts.keys());
   return Array.from({ length: last + 1 }, (_, errno) => {
-    const errorText = errno === errnoNumbers.EBADMSG ? "the checksum of the stored bytes is wrong" : errorTexts.get(errno);
+    const errorText = errno === errnoNumbers.EBADMSG ? "the checksum of the stored bytes is wrong" : texts.get(errno);
     return errorText === undefined ? 0 : builder.string(errorText).offset;
   });
 }

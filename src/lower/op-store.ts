@@ -188,9 +188,16 @@ export class OpStore {
     const start = (first % opsOfChunk) * wordsOfOp;
     const chunk = this.#chunk;
     chunk.set(words, start);
-    for (const place of targets) chunk[start + place] = (words[place] as number) + first;
-    for (const place of slots) chunk[start + place] = slot.index;
-    for (const { by, at } of raises) this.#raises[by].push(first * wordsOfOp + at);
+    for (let index = 0; index < targets.length; index++) {
+      const place = targets[index] as number;
+      chunk[start + place] = (words[place] as number) + first;
+    }
+    const number = slot.index;
+    for (let index = 0; index < slots.length; index++) chunk[start + (slots[index] as number)] = number;
+    for (let index = 0; index < raises.length; index++) {
+      const raise = raises[index] as OpStamp["raises"][number];
+      this.#raises[raise.by].push(first * wordsOfOp + raise.at);
+    }
     chunk[start + messageAt] = this.textOnce(message);
     this.#length += words.length / wordsOfOp;
   }

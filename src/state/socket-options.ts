@@ -216,15 +216,21 @@ export interface NamedSocketOption extends SocketOption {
   readonly level: number;
 }
 
-const named: readonly NamedSocketOption[] = Object.entries<SocketOption>(socketOptions).map(([name, row]) => ({
-  ...row,
-  name: name as SocketOptionName,
-  level: levels[row.of],
-}));
-const byNumber: ReadonlyMap<string, NamedSocketOption> = new Map(named.map((row) => [`${row.level}:${row.option}`, row]));
+let all: readonly NamedSocketOption[] | undefined;
+let byNumber: ReadonlyMap<string, NamedSocketOption> | undefined;
+
+/** Made when it is asked for: many programs have no socket. */
+function named(): readonly NamedSocketOption[] {
+  return (all ??= Object.entries<SocketOption>(socketOptions).map(([name, row]) => ({
+    ...row,
+    name: name as SocketOptionName,
+    level: levels[row.of],
+  })));
+}
 
 /** The row of an option by its numbers; undefined for one that the table does not have. */
 export function socketOption({ level, option }: Pick<SocketOptionRow, "level" | "option">): NamedSocketOption | undefined {
+  byNumber ??= new Map(named().map((row) => [`${row.level}:${row.option}`, row]));
   return byNumber.get(`${level}:${option}`);
 }
 
@@ -251,5 +257,5 @@ export function optionsFor(family: number, type: number, protocol: number): Name
     netlink: family === 16,
     packet: family === 17,
   };
-  return named.filter(({ of, how, notForStreams }) => has[of] && (how === undefined || how === "text") && !(notForStreams && type === 1));
+  return named().filter(({ of, how, notForStreams }) => has[of] && (how === undefined || how === "text") && !(notForStreams && type === 1));
 }
