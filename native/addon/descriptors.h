@@ -132,10 +132,10 @@ static int64_t list_numbers(struct looking *l, int32_t process, int64_t director
 }
 
 /* What a copy tells, which is closed again. */
-static void ask_copy(struct look *row, int64_t pidfd)
+static void ask_copy(struct look *row, int64_t pidfd, call_maker *make)
 {
 	int64_t statfs[STATFS_LENGTH / 8];
-	int64_t copy = counted_call(__NR_pidfd_getfd, pidfd, row->fd, 0, 0);
+	int64_t copy = make(__NR_pidfd_getfd, pidfd, row->fd, 0, 0);
 
 	clear_bytes(&row->copied, sizeof(*row) - __builtin_offsetof(struct look, copied));
 	row->alike = row->same = -1;
@@ -143,13 +143,13 @@ static void ask_copy(struct look *row, int64_t pidfd)
 		row->copied = copy;
 		return;
 	}
-	row->stat_result = counted_call(__NR_fstat, copy, address_of(row->stat), 0, 0);
-	row->magic_result = counted_call(__NR_fstatfs, copy, address_of(statfs), 0, 0);
+	row->stat_result = make(__NR_fstat, copy, address_of(row->stat), 0, 0);
+	row->magic_result = make(__NR_fstatfs, copy, address_of(statfs), 0, 0);
 	if (row->magic_result == 0)
 		row->magic = statfs[0];
-	row->flags = counted_call(__NR_fcntl, copy, F_GETFL, 0, 0);
-	row->signal = counted_call(__NR_fcntl, copy, F_GETSIG, 0, 0);
-	row->owner_result = counted_call(__NR_fcntl, copy, F_GETOWN_EX, address_of(row->owner), 0);
+	row->flags = make(__NR_fcntl, copy, F_GETFL, 0, 0);
+	row->signal = make(__NR_fcntl, copy, F_GETSIG, 0, 0);
+	row->owner_result = make(__NR_fcntl, copy, F_GETOWN_EX, address_of(row->owner), 0);
 	call(__NR_close, copy, 0, 0, 0);
 }
 
@@ -203,24 +203,27 @@ static void ask_link(struct looking *l, struct look *row, int64_t links, const c
 		l->arena_used += row->link_length;
 }
 
+/* What /proc tells of a row, by the directories of its process. */
+static void ask_proc_of(struct looking *l, struct look *row, int64_t links, int64_t infos)
+{
+	char name[PATH_ROOM];
+
+	put_number(row->fd, name);
+	row->info_at = (int32_t)l->arena_used;
+	row->info_length = (int32_t)(infos < 0 ? infos
+					       : read_record(infos, name, l->arena + l->arena_used,
+							     l->arena_length - l->arena_used, maker_of(l)));
+	if (row->info_length > 0)
+		l->arena_used += row->info_length;
+	ask_link(l, row, links, name);
+}
+
 /* What /proc tells of the rows of one process. */
 static void ask_proc(struct looking *l, int64_t from, int64_t to, int32_t pid)
 {
 	int64_t links = open_numbers(pid, 0, O_PATH, maker_of(l)), infos = open_numbers(pid, 1, O_PATH, maker_of(l));
 
-	for (int64_t index = from; index < to; index++) {
-		struct look *row = l->rows + index;
-		char name[PATH_ROOM];
-
-		put_number(row->fd, name);
-		row->info_at = (int32_t)l->arena_used;
-		row->info_length = (int32_t)(infos < 0 ? infos
-						       : read_record(infos, name, l->arena + l->arena_used,
-								     l->arena_length - l->arena_used, maker_of(l)));
-		if (row->info_length > 0)
-			l->arena_used += row->info_length;
-		ask_link(l, row, links, name);
-	}
+	for (int64_t index = from; index < to; index++) ask_proc_of(l, l->rows + index, links, infos);
 	if (links >= 0)
 		call(__NR_close, links, 0, 0, 0);
 	if (infos >= 0)
@@ -414,12 +417,11 @@ static int64_t find_same(struct looking *l)
 	return 0;
 }
 
-/* Work that another thread does meanwhile: comparing, and reading /proc from row `from` on. */
+/* Work that another thread does meanwhile: comparing. */
 enum { MOST_KEPT = 6 };
 
 struct comparing {
 	struct looking l;
-	int64_t from;
 	napi_async_work work;
 	napi_ref kept[MOST_KEPT];
 	int kept_count;
@@ -429,11 +431,9 @@ struct comparing {
 static void comparing_execute(napi_env env, void *data)
 {
 	struct comparing *comparing = data;
-	int64_t result = find_same(&comparing->l);
 
 	(void)env;
-	look_at_proc(&comparing->l, comparing->from, comparing->l.count);
-	background_end(comparing->shared, result);
+	background_end(comparing->shared, find_same(&comparing->l));
 }
 
 static void comparing_complete(napi_env env, napi_status status, void *data)
@@ -448,8 +448,8 @@ static void comparing_complete(napi_env env, napi_status status, void *data)
 }
 
 /* Has another thread work; `kept`: the arrays that it uses, at most MOST_KEPT. Returns 0 if it cannot. */
-static int work_elsewhere(napi_env env, const struct looking *l, int64_t from, const napi_value *kept, int kept_count,
-			  int64_t *shared, napi_async_execute_callback execute)
+static int work_elsewhere(napi_env env, const struct looking *l, const napi_value *kept, int kept_count, int64_t *shared,
+			  napi_async_execute_callback execute)
 {
 	const int64_t words[7] = { __NR_mmap, 0, sizeof(struct comparing), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0 };
 	int64_t place = counted(words);
@@ -460,7 +460,6 @@ static int work_elsewhere(napi_env env, const struct looking *l, int64_t from, c
 		return 0;
 	comparing->l = *l;
 	comparing->l.is_elsewhere = 1;
-	comparing->from = from;
 	comparing->shared = shared;
 	for (; comparing->kept_count < kept_count; comparing->kept_count++)
 		if (napi_create_reference(env, kept[comparing->kept_count], 1, &comparing->kept[comparing->kept_count]) != napi_ok)
@@ -477,22 +476,138 @@ static int64_t failed_at(struct looking *l, int32_t step, int64_t process, int64
 	return result;
 }
 
-/* The numbers of one process, and what copies tell of them. */
-static int64_t look_at_copies(struct looking *l, int32_t process)
+/* The numbers of one process. */
+static int64_t list_process(struct looking *l, int32_t process)
 {
-	int64_t first = l->count, pidfd, directory, result;
+	int64_t directory = open_numbers(l->pids[process], 0, 0, counted_call);
+	int64_t result = directory < 0 ? directory : list_numbers(l, process, directory);
 
-	pidfd = counted_call(__NR_pidfd_open, l->pids[process], 0, 0, 0);
-	if (pidfd < 0)
-		return failed_at(l, LOOK_PIDFD, process, pidfd);
-	directory = open_numbers(l->pids[process], 0, 0, counted_call);
-	result = directory < 0 ? directory : list_numbers(l, process, directory);
 	if (directory >= 0)
 		call(__NR_close, directory, 0, 0, 0);
-	for (int64_t index = first; result >= 0 && index < l->count; index++)
-		ask_copy(l->rows + index, pidfd);
-	call(__NR_close, pidfd, 0, 0, 0);
 	return result < 0 ? failed_at(l, LOOK_LIST, process, result) : 0;
+}
+
+/* What copies tell of all rows. */
+static int64_t look_at_copies(struct looking *l)
+{
+	for (int64_t index = 0; index < l->count;) {
+		int32_t process = l->rows[index].process;
+		int64_t pidfd = counted_call(__NR_pidfd_open, l->pids[process], 0, 0, 0);
+
+		if (pidfd < 0)
+			return failed_at(l, LOOK_PIDFD, process, pidfd);
+		for (; index < l->count && l->rows[index].process == process; index++)
+			ask_copy(l->rows + index, pidfd, counted_call);
+		call(__NR_close, pidfd, 0, 0, 0);
+	}
+	return 0;
+}
+
+/* Rows from which on two threads ask all of them, and rows that each takes at a time. */
+enum { MANY_TO_ASK = 128, ASKED_TOGETHER = 16 };
+
+/* What two threads share that ask of rows. */
+struct asking {
+	struct looking l; /* of the other thread */
+	int64_t next, done; /* rows */
+	int64_t failed, failed_process; /* -errno of pidfd_open, and whose */
+	napi_async_work work;
+	napi_ref kept[MOST_KEPT];
+	int kept_count;
+};
+
+/* Asks everything of rows that nobody has taken yet. */
+static void ask_rows(struct looking *l, struct asking *shared)
+{
+	int32_t process = -1;
+	int64_t pidfd = -1, links = -1, infos = -1;
+
+	for (;;) {
+		int64_t from = __atomic_fetch_add(&shared->next, ASKED_TOGETHER, __ATOMIC_ACQ_REL), to = from + ASKED_TOGETHER;
+
+		if (from >= l->count)
+			break;
+		if (to > l->count)
+			to = l->count;
+		for (int64_t index = from; index < to; index++) {
+			struct look *row = l->rows + index;
+
+			if (row->process != process) {
+				const int64_t old[3] = { pidfd, links, infos };
+
+				for (int i = 0; i < 3; i++)
+					if (old[i] >= 0)
+						call(__NR_close, old[i], 0, 0, 0);
+				process = row->process;
+				pidfd = call(__NR_pidfd_open, l->pids[process], 0, 0, 0);
+				links = open_numbers(l->pids[process], 0, O_PATH, call);
+				infos = open_numbers(l->pids[process], 1, O_PATH, call);
+			}
+			if (pidfd < 0) {
+				__atomic_store_n(&shared->failed_process, process, __ATOMIC_RELAXED);
+				__atomic_store_n(&shared->failed, pidfd, __ATOMIC_RELEASE);
+				continue;
+			}
+			ask_copy(row, pidfd, call);
+			ask_proc_of(l, row, links, infos);
+		}
+		if (__atomic_add_fetch(&shared->done, to - from, __ATOMIC_ACQ_REL) == l->count)
+			call(__NR_futex, address_of(&shared->done), FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, 0);
+	}
+	if (pidfd >= 0)
+		call(__NR_close, pidfd, 0, 0, 0);
+	if (links >= 0)
+		call(__NR_close, links, 0, 0, 0);
+	if (infos >= 0)
+		call(__NR_close, infos, 0, 0, 0);
+}
+
+static void asking_execute(napi_env env, void *data)
+{
+	struct asking *shared = data;
+
+	(void)env;
+	ask_rows(&shared->l, shared);
+}
+
+static void asking_complete(napi_env env, napi_status status, void *data)
+{
+	struct asking *shared = data;
+
+	(void)status;
+	for (int i = 0; i < shared->kept_count; i++)
+		napi_delete_reference(env, shared->kept[i]);
+	napi_delete_async_work(env, shared->work);
+	call(__NR_munmap, address_of(shared), sizeof(*shared), 0, 0);
+}
+
+/*
+ * Asks everything of all rows, with another thread if there is one in time: who comes too late finds nothing left. Counted as one
+ * call, so that tests meet the same one every time. Returns 0 or -errno.
+ */
+static int64_t ask_by_two(napi_env env, struct looking *l, const napi_value kept[MOST_KEPT])
+{
+	const int64_t words[7] = { __NR_mmap, 0, sizeof(struct asking), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0 };
+	int64_t place = counted(words), done;
+	struct asking *shared = (struct asking *)(uintptr_t)place;
+	struct looking mine = *l;
+	int is_shared = 1;
+	napi_value name;
+
+	if (place < 0)
+		return failed_at(l, LOOK_PIDFD, 0, place);
+	mine.is_elsewhere = 1;
+	shared->l = mine;
+	mine.arena_length = shared->l.arena_used = l->arena_length / 2;
+	for (; is_shared && shared->kept_count < MOST_KEPT; shared->kept_count += is_shared)
+		is_shared = napi_create_reference(env, kept[shared->kept_count], 1, &shared->kept[shared->kept_count]) == napi_ok;
+	is_shared = is_shared && napi_create_string_utf8(env, "crimg ask", NAPI_AUTO_LENGTH, &name) == napi_ok &&
+		    napi_create_async_work(env, NULL, name, asking_execute, asking_complete, shared, &shared->work) == napi_ok &&
+		    napi_queue_async_work(env, shared->work) == napi_ok;
+	ask_rows(&mine, shared);
+	while ((done = __atomic_load_n(&shared->done, __ATOMIC_ACQUIRE)) < l->count)
+		call(__NR_futex, address_of(&shared->done), FUTEX_WAIT | FUTEX_PRIVATE_FLAG, (int32_t)done, 0);
+	return shared->failed ? failed_at(l, LOOK_PIDFD, shared->failed_process, shared->failed) : 0;
 }
 
 /* Gives the tables of `l` their places. Returns 0 if there is no room. */
@@ -510,33 +625,13 @@ static int place_scratch(struct looking *l, void *rows, size_t rows_length, void
 	return 1;
 }
 
-/* Compares and reads /proc, on two threads if that pays. */
-static void look_at_rest(napi_env env, struct looking *l, const napi_value kept[MOST_KEPT], int64_t *shared)
+/* Compares: on another thread if that takes long. */
+static void compare_all(napi_env env, struct looking *l, const napi_value kept[MOST_KEPT], int64_t *shared)
 {
-	int64_t together = make_groups(l), from = l->count, whole = l->arena_length;
-
-	if (together >= MANY_TO_COMPARE) {
-		struct looking other;
-
-		if (l->ranks) {
-			from = l->count / 2;
-			l->arena_length = l->arena_used = whole / 2;
-		}
-		other = *l;
-		other.arena_length = whole;
-		l->arena_used = 0;
-		if (work_elsewhere(env, &other, from, kept, MOST_KEPT, shared, comparing_execute)) {
-			look_at_proc(l, 0, from);
-			/* With what the other has read one sees what is alike. */
-			if (from < l->count)
-				background_wait(shared);
-			return;
-		}
-		l->arena_length = whole;
-	}
+	if (make_groups(l) >= MANY_TO_COMPARE && work_elsewhere(env, l, kept, MOST_KEPT, shared, comparing_execute))
+		return;
 	shared[BACKGROUND_RESULT] = find_same(l);
 	shared[BACKGROUND_DONE] = 1;
-	look_at_proc(l, 0, l->count);
 }
 
 /*
@@ -569,11 +664,21 @@ static napi_value js_look_at_descriptors(napi_env env, napi_callback_info info)
 	shared = addresses[5];
 	shared[BACKGROUND_DONE] = 0;
 	for (int32_t process = 0; process < l.process_count && result >= 0; process++)
-		result = look_at_copies(&l, process);
+		result = list_process(&l, process);
 	if (result >= 0) {
 		const napi_value kept[MOST_KEPT] = { values[0], values[1], values[2], values[3], values[5], values[6] };
 
-		look_at_rest(env, &l, kept, shared);
+		if (l.count >= MANY_TO_ASK) {
+			result = ask_by_two(env, &l, kept);
+		} else {
+			result = look_at_copies(&l);
+			if (result >= 0)
+				look_at_proc(&l, 0, l.count);
+		}
+		if (result >= 0)
+			compare_all(env, &l, kept, shared);
+	}
+	if (result >= 0) {
 		for (int64_t index = 0; index < l.count; index++)
 			find_alike(&l, (int32_t)index);
 	}
@@ -648,7 +753,7 @@ static napi_value js_order_descriptors(napi_env env, napi_callback_info info)
 		return throw_type(env, "orderDescriptors: no room");
 	shared = addresses[4];
 	shared[BACKGROUND_DONE] = 0;
-	if (!work_elsewhere(env, &l, 0, values, 5, shared, ordering_execute)) {
+	if (!work_elsewhere(env, &l, values, 5, shared, ordering_execute)) {
 		shared[BACKGROUND_RESULT] = -ENOMEM;
 		shared[BACKGROUND_DONE] = 1;
 	}
