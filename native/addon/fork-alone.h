@@ -3,10 +3,11 @@
  * The fork of a frozen process that keeps its memory (src/dump/fork-snapshot.ts says why it is made so): its first thread makes a
  * helper, the helper the fork. Some ten stops, of which none goes through JavaScript, because all of the tree waits for them.
  *
- * Below `top`, low to high:   [ E | F ]
+ * Below `top`, low to high:   [ W | E | F ]
  *
  * F is the signal frame with the thread's whole state, as in inject-alone.h. E ends who runs on to it: helper and fork begin their
- * lives there, should the tracer die before it holds them.
+ * lives there, should the tracer die before it holds them. W waits for the end of the helper, and goes on to F: it would be a
+ * zombie of the program otherwise.
  */
 #ifndef CRIMG_FORK_ALONE_H
 #define CRIMG_FORK_ALONE_H
@@ -34,6 +35,9 @@ enum { FORK_PREPARE, FORK_HELPER, FORK_HOLD, FORK_FORK, FORK_REAP };
 
 /* Longest wait for one step, milliseconds: copying the page tables of a TiB takes seconds. */
 enum { FORK_TIMEOUT = 60000, KILL = 9 };
+
+/* CLONE_PARENT_SETTID; where in a signal frame the first argument of the call is that it makes. */
+enum { SET_PID = 0x00100000, AT_FIRST = 8 + 40 + 64 };
 
 /* Waits until a process that the program has made stands still. */
 static int64_t await_held(int64_t pid)
@@ -109,16 +113,16 @@ static int64_t fork_by(const struct fork_job *job, const struct alone *one, int6
 	return result < 0 ? result : result_of(helper);
 }
 
-/* Has the thread make a call, from a trap or the exit of another; it stands at its exit then. Returns its result, or -errno. */
-static int64_t call_alone(struct alone *one, int64_t number, int64_t a, int64_t b, int64_t c, int64_t d)
+/* Has the thread make a call, from a trap or the exit of another; it stands at its exit then, from where it
+ * would go on by the frame `back`. Returns its result, or -errno. */
+static int64_t call_alone(struct alone *one, int64_t number, int64_t a, int64_t b, int64_t c, int64_t back)
 {
 	int64_t regs[REGS_WORDS];
 	int64_t result;
 
-	regs_for_call(one, number, a, b, one->frame, regs);
+	regs_for_call(one, number, a, b, back, regs);
 	regs[R_DX] = c;
-	regs[R_R10] = d;
-	regs[R_R8] = 0;
+	regs[R_R10] = regs[R_R8] = 0;
 	result = ptrace(P_SETREGS, one->process->pid, 0, address_of(regs));
 	for (int stop = 0; stop < 2 && result >= 0; stop++) {
 		result = send_on(one, P_SYSCALL);
@@ -153,7 +157,8 @@ static int64_t prepare_fork(struct fork_job *job, struct alone *one)
 	copy_bytes(one->xstate, inject_xstate, io[1]);
 	one->frame = frame_below(job->top, io[1]);
 	one->stopping = ((one->frame - FRAME_HEAD) & ~15ll) - 8;
-	one->start = job->start = one->stopping & ~63ll;
+	one->unmapping = ((one->stopping - FRAME_HEAD) & ~15ll) - 8; /* W */
+	one->start = job->start = one->unmapping & ~63ll;
 	one->length = job->length = job->top - one->start;
 	if (one->length > INJECT_ROOM || one->length > job->room)
 		return -ENOSPC;
@@ -163,6 +168,11 @@ static int64_t prepare_fork(struct fork_job *job, struct alone *one)
 	clear_bytes(inject_image, one->length);
 	regs_for_call(one, __NR_exit_group, 0, 0, one->frame, regs);
 	build_plain(inject_image + (one->stopping - one->start), job->restorer, regs, all);
+	/* There is no process of that number: the kernel puts the helper's here. */
+	regs_for_call(one, __NR_wait4, 0x7fffffff, 0, one->frame, regs);
+	regs[R_DX] = WAIT_ALL;
+	regs[R_R10] = 0;
+	build_plain(inject_image + (one->unmapping - one->start), job->restorer, regs, all);
 	regs_to_go_on(one->stop->regs, job->restarted, regs);
 	build_frame(inject_image + (one->frame - one->start), one->frame, job->restorer, regs, (uint64_t)one->stop->sigmask, inject_xstate,
 		    one->xstate_length);
@@ -190,8 +200,8 @@ static void fork_alone(struct fork_job *job, const struct stop_row *stop, uint8_
 	result = prepare_fork(job, &one);
 	if (result >= 0) {
 		job->step = FORK_HELPER;
-		/* Its stack pointer is at E. */
-		result = helper = call_alone(&one, __NR_clone, job->helper_flags, one.stopping, 0, 0);
+		/* Its stack pointer is at E, its pid where W has it. */
+		result = helper = call_alone(&one, __NR_clone, job->helper_flags | SET_PID, one.stopping, one.unmapping + AT_FIRST, one.unmapping);
 	}
 	if (helper > 0) {
 		job->step = FORK_HOLD;
@@ -205,9 +215,9 @@ static void fork_alone(struct fork_job *job, const struct stop_row *stop, uint8_
 			result = hold(job, job->fork);
 		}
 		end_held(helper);
-		reaped = call_alone(&one, __NR_wait4, helper, 0, WAIT_ALL, 0);
+		reaped = call_alone(&one, __NR_wait4, helper, 0, WAIT_ALL, one.frame);
 		if (reaped < 0 && reaped != -ECHILD && settle(&one) >= 0)
-			reaped = call_alone(&one, __NR_wait4, helper, 0, WAIT_ALL, 0);
+			reaped = call_alone(&one, __NR_wait4, helper, 0, WAIT_ALL, one.frame);
 		if (reaped < 0 && result >= 0) {
 			job->step = FORK_REAP;
 			result = reaped;
