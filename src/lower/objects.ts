@@ -7,6 +7,7 @@ import type { ExtentRow, ObjectRow, VmaRow } from "../gen/tables.js";
 import { vmaVmFlagsBits } from "../gen/tables.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import { isSharedForWriting } from "../model/needed-files.js";
+import { unlikeRows } from "../model/space-columns.js";
 import { ringName } from "../linux/io-uring.js";
 import { hugeShiftIn } from "../linux/huge-pages.js";
 import { alignUp } from "./align.js";
@@ -212,7 +213,10 @@ export class ObjectOpener {
   #isMappedBeforeSeal(index: number, { seals }: ObjectRow): boolean {
     const isWritable = ({ prot, vmFlags }: VmaRow): boolean => (prot & PROT.write) !== 0 || (vmFlags & vmaVmFlagsBits.mw) !== 0n;
     const { vmas } = this.#checkpoint.tables;
-    return (seals & F_SEAL_FUTURE_WRITE) !== 0 && vmas.some((vma) => vma.object === index && vma.kind === "file_shared" && isWritable(vma));
+    return (
+      (seals & F_SEAL_FUTURE_WRITE) !== 0 &&
+      unlikeRows(vmas).some((vma) => vma.object === index && vma.kind === "file_shared" && isWritable(vma))
+    );
   }
 
   /** Whether `finishLate` has something to do once every task has its mappings. */

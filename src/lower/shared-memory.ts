@@ -6,6 +6,7 @@
  */
 import { alignUp } from "./align.js";
 import type { Checkpoint } from "../model/checkpoint.js";
+import { unlikeRows } from "../model/space-columns.js";
 import { CrimgError } from "../errors/crimg-error.js";
 import { type SysvSegmentRow, type VmaRow, vmaVmFlagsBits as vm } from "../gen/tables.js";
 import { type AddressRange, findRoom } from "./address-space.js";
@@ -40,7 +41,7 @@ export class StagedMemory {
     const isReadOnly = new Set<number>();
     const grow = (object: number, size: bigint): unknown =>
       this.#lengths.set(object, alignUp(max(size, this.#lengths.get(object) ?? 0n), this.#pageSizeOf(object)));
-    for (const vma of vmas) {
+    for (const vma of unlikeRows(vmas)) {
       if (vma.kind !== "anon_shared" || vma.object === null) continue;
       grow(vma.object, max(vma.offset + (vma.end - vma.start), objects[vma.object]?.size ?? 0n));
       if (this.#segments.has(vma.object) && !mayWrite(vma)) isReadOnly.add(vma.object);
@@ -75,7 +76,7 @@ export class StagedMemory {
   #shiftOf(object: number): number {
     const { objects, vmas } = this.checkpoint.tables;
     const shift = hugeShiftIn(objects[object]?.memfdFlags ?? 0);
-    return shift === 0 && vmas.some((vma) => vma.object === object && (vma.vmFlags & vm.ht) !== 0n) ? 21 : shift;
+    return shift === 0 && unlikeRows(vmas).some((vma) => vma.object === object && (vma.vmFlags & vm.ht) !== 0n) ? 21 : shift;
   }
 
   /**
@@ -140,7 +141,7 @@ export class StagedMemory {
   }
 
   #mapAnonymous({ builder: b }: LowerContext, object: number, address: bigint, length: bigint): void {
-    const users = this.checkpoint.tables.vmas.filter((vma) => vma.object === object && vma.kind === "anon_shared");
+    const users = unlikeRows(this.checkpoint.tables.vmas).filter((vma) => vma.object === object && vma.kind === "anon_shared");
     const flags = users.length > 0 && users.every((vma) => (vma.vmFlags & vm.nr) !== 0n) ? MAP.noreserve : 0;
     const shift = this.#shiftOf(object);
     const hugetlb = shift === 0 ? 0 : hugeMapFlags(shift);

@@ -3,6 +3,7 @@
 import { openFlags } from "../linux/open-flags.js";
 import { fuseFileSystem, viewFileSystems } from "../linux/file-systems.js";
 import type { ObjectRow, Tables } from "../gen/tables.js";
+import { unlikeRows } from "./space-columns.js";
 import { vmaProtBits, vmaVmFlagsBits } from "../gen/tables.js";
 import { useOfFile } from "./file-use.js";
 
@@ -19,7 +20,7 @@ export interface NeededFile {
 
 /** Whether somebody can write to the file through memory: what is there at the resume is no matter of the image. */
 export function isSharedForWriting({ vmas }: Pick<Tables, "vmas">, object: number): boolean {
-  return vmas.some(
+  return unlikeRows(vmas).some(
     (vma) =>
       vma.object === object &&
       vma.kind === "file_shared" &&
@@ -30,7 +31,7 @@ export function isSharedForWriting({ vmas }: Pick<Tables, "vmas">, object: numbe
 /** Every regular file with a name that the tree maps, executes or has open, in the order of the table. */
 export function neededFiles(tables: Tables): readonly NeededFile[] {
   const mapped = new Set<number>();
-  for (const { kind, object } of tables.vmas)
+  for (const { kind, object } of unlikeRows(tables.vmas))
     if (object !== null && (kind === "file_private" || kind === "file_shared")) mapped.add(object);
   for (const { exe } of tables.mms) if (exe !== null) mapped.add(exe);
   const opened = new Set<number>();

@@ -106,6 +106,12 @@ export function unlikeOthers(vmas: readonly VmaRow[]): Iterable<readonly [number
   return columns === undefined ? vmas.entries() : Array.from(columns.others, (row) => [row, vmas[row] as VmaRow] as const);
 }
 
+/** Rows of a table of mappings, of those that are known to differ in their place only one of each kind. */
+export function unlikeRows(vmas: readonly VmaRow[]): readonly VmaRow[] {
+  const columns = columnsOfAll(vmas);
+  return columns === undefined ? vmas : [...columns.samples, ...columns.otherRows()];
+}
+
 function spacesOf(vmas: readonly VmaRow[]): Map<number, SpaceColumns> {
   let spaces = known.get(vmas);
   if (spaces === undefined) known.set(vmas, (spaces = new Map<number, SpaceColumns>()));

@@ -6,6 +6,7 @@
  */
 
 import type { Tables } from "../gen/tables.js";
+import { unlikeRows } from "./space-columns.js";
 
 /** A component: its bytes in the area. */
 export interface XstateComponent {
@@ -90,7 +91,7 @@ export const defaultKeys = 0x5555_5554;
  * misses nothing on one without.
  */
 export function usesKeys({ checkpoint, threads, vmas, mms }: Pick<Tables, "checkpoint" | "threads" | "vmas" | "mms">): boolean {
-  if (vmas.some(({ pkey }) => pkey !== 0) || mms.some(({ pkeys }) => pkeys !== 0)) return true;
+  if (unlikeRows(vmas).some(({ pkey }) => pkey !== 0) || mms.some(({ pkeys }) => pkeys !== 0)) return true;
   return threads.some(({ xstate }) => {
     if (xstate.length < headerEnd) return false;
     const view = new DataView(xstate.buffer, xstate.byteOffset, xstate.length);

@@ -33,6 +33,7 @@ import { CrimgError } from "../errors/crimg-error.js";
 import { logStep } from "../errors/log.js";
 import { errno, errnoMessage, SysError } from "../native/index.js";
 import type { Checkpoint } from "../model/checkpoint.js";
+import { bytesOf, extentColumns } from "../model/extent-columns.js";
 import type { WithRoot } from "./changes/bundle-root.js";
 import { withRootFiles } from "./changes/own-root.js";
 import { rehearsalFailed, rehearse } from "./rehearse.js";
@@ -247,7 +248,7 @@ async function dumpOnce(options: DumpOptions, started: number, isFirst: boolean)
         format: format.id,
         processes: checkpoint.tables.tasks.length,
         threads: checkpoint.tables.threads.length,
-        pageBytes: checkpoint.tables.extents.reduce((sum, extent) => sum + extent.length, 0n),
+        pageBytes: storedBytes(checkpoint),
         losses,
       };
       logStep(() => `written: ${report.pageBytes} bytes of pages, format ${format.id}`);
@@ -294,6 +295,11 @@ async function dumpOnce(options: DumpOptions, started: number, isFirst: boolean)
     await devices?.close();
     guard.close();
   }
+}
+
+function storedBytes(checkpoint: Checkpoint): bigint {
+  const columns = extentColumns(checkpoint);
+  return columns === undefined ? checkpoint.tables.extents.reduce((sum, { length }) => sum + length, 0n) : BigInt(bytesOf(columns));
 }
 
 /** What is known of the mappings before the freeze. */
