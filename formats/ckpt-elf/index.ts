@@ -33,6 +33,8 @@ export const format: FormatAdapter = {
   probe,
   read: async (path, options) => readImage(path, options),
   losses: (checkpoint, { bundle }) => (bundle === true ? bundleLosses(checkpoint) : []),
+  pagesBegin: async () => (await import("./write.js")).pagesBegin(),
+  practise: async (checkpoint) => (await import("./write.js")).practise(checkpoint),
   async write(checkpoint, output, options) {
     // Lowering is a third of crimg's code: who only reads an image should not wait for it.
     const { writeImage } = await import("./write.js");

@@ -32,6 +32,7 @@ import type { ExtentRow, ParentRow } from "../../src/gen/tables.js";
 import { Checkpoint } from "../../src/model/checkpoint.js";
 import { CopyEnd } from "../../src/model/page-source.js";
 import { alignUp } from "../../src/lower/align.js";
+import { AdoptedPages } from "../../src/pages/adopted-pages.js";
 import { reserve } from "../../src/pages/reserve.js";
 import type { RangeColumns, StoreRange } from "../../src/pages/store-pages.js";
 import { placedColumns, planColumns, planStorage, storedParts, type StoragePlan, type StoredPart } from "../../src/pages/storage-plan.js";
@@ -150,6 +151,11 @@ async function writeOn(whole: Checkpoint, output: Output, options: WriteOptions,
   }
   const plan = layOut(checkpoint, parent);
   const { fd } = output.file();
+  const adopted = checkpoint.sources.find((source) => source instanceof AdoptedPages);
+  if (adopted !== undefined) {
+    await writeAround(checkpoint, fd, planStorage(checkpoint), { interpreter, helper, firstPage }, adopted, options);
+    return;
+  }
   const abort = new CopyEnd();
   const onProgress = (done: bigint): void => options.onProgress?.(done, plan.total);
   reserve(fd, firstPage, plan.total);
@@ -190,6 +196,60 @@ async function writeOn(whole: Checkpoint, output: Output, options: WriteOptions,
     helper,
     firstPage,
   });
+}
+
+/** Where pages begin that are written before it is known what they are of. */
+export function pagesBegin(): number {
+  return Number(pageSize) + readInterpreter().bytes.length;
+}
+
+/** See `FormatAdapter.practise`. */
+export function practise(checkpoint: Checkpoint): void {
+  const firstPage = BigInt(pagesBegin());
+  const encoded = new EncodedTables(checkpoint.tables, checkpoint.unknownTables);
+  const plan = layOut(checkpoint, undefined);
+  tailOf(checkpoint, plan.placed(guessedRuns(plan, firstPage, false)), encoded);
+}
+
+/** Stores what is not in the file yet behind what is. */
+async function writeAround(
+  checkpoint: Checkpoint,
+  fd: number,
+  plan: StoragePlan,
+  front: Front,
+  adopted: AdoptedPages,
+  options: WriteOptions,
+): Promise<void> {
+  if (adopted.begin !== Number(front.firstPage)) throw new Error("pages were written where they do not belong");
+  const rows = [...plan.ranges.keys()];
+  const there = new StoredRuns();
+  const theirs = rows.filter((row) => plan.ranges[row]?.source === adopted);
+  theirs.forEach((row, index) => {
+    there.range.push(index);
+    there.skip.push(0);
+    there.length.push(Number(plan.ranges[row]?.length ?? 0n));
+    there.offset.push(Number(plan.ranges[row]?.position ?? 0n));
+  });
+  const others = rows.filter((row) => plan.ranges[row]?.source !== adopted);
+  const stored = await storePages(
+    fd,
+    adopted.end,
+    others.map((row) => plan.ranges[row] as StoreRange),
+    { onProgress: (done) => options.onProgress?.(done, plan.total) },
+  );
+  const runs = mergeRuns([
+    { runs: there, rows: theirs },
+    { runs: stored, rows: others },
+  ]);
+  const encoded = new EncodedTables(checkpoint.tables, checkpoint.unknownTables);
+  const tail = tailOf(checkpoint, extentsOf(checkpoint, storedParts(checkpoint, plan, runs)), encoded);
+  const { chunks } = tail;
+  const sums = [...adopted.sumsOf(chunks), ...stored.sums];
+  if (chunks.count !== sums.length) throw new Error(`${chunks.count} chunks have ${sums.length} checksums`);
+  chunks.sums.set(sums);
+  putChunkSums(tail.tables, chunks);
+  putProgramSums(tail.program, chunks, front.interpreter.checksum);
+  writeTail(tail, fd, BigInt(runs.end), front);
 }
 
 /**

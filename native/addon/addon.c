@@ -359,6 +359,7 @@ static napi_value js_run_batch(napi_env env, napi_callback_info info)
 }
 
 #include "background.h"
+#include "written.h"
 #include "store.h"
 
 /*
@@ -817,6 +818,7 @@ NAPI_MODULE_INIT()
 	export_function(env, exports, "encodeMappings", js_encode_mappings);
 	export_function(env, exports, "areSameMappings", js_are_same_mappings);
 	export_function(env, exports, "findExtents", js_find_extents);
+	export_function(env, exports, "scanPages", js_scan_pages);
 	export_function(env, exports, "awaitStops", js_await_stops);
 	export_function(env, exports, "stubCode", js_stub_code);
 	export_function(env, exports, "injectLists", js_inject_lists);

@@ -103,6 +103,10 @@ export interface FormatAdapter {
   shapeOfName?(name: string): "file" | "directory";
   /** Whether the file written is executable (mode 0700, else 0600). */
   readonly isExecutable?: boolean;
+  /** Where stored pages begin in a file without a helper, if they may be written before anything else is known (AdoptedPages). */
+  pagesBegin?(): Promise<number>;
+  /** Makes of a checkpoint what `write` makes of one, but for the pages, for nothing: what has been done once takes half the time. */
+  practise?(checkpoint: Checkpoint): Promise<void>;
   readonly facets: Readonly<Record<FacetName, FacetSupport>>;
   /** Memory that is not known stays unknown in it; other formats get zeros, which `convert` reports. */
   readonly keepsAbsentMemory?: true;

@@ -10,7 +10,7 @@
 import { areSameMappings } from "../native/index.js";
 import { procPath, readMaps, readStatus } from "./procfs.js";
 import { writtenFiles } from "./let-go.js";
-import { type Mapping, readMappings, vmFlags } from "./smaps.js";
+import { type Mapping, type MappingsRead, readMappings, vmFlags } from "./smaps.js";
 import { showsPolicy } from "./memory-policies.js";
 import { beginLookAtSpace, lookAtSpace, type PendingLook, type SpaceLook } from "./tree-facts.js";
 
@@ -19,11 +19,18 @@ const manyMappings = 1 << 16;
 /** Flags that a fork does not have as its parent has them, or that it has no mapping with. */
 const notForked = vmFlags("lo", "lf", "dc", "um", "uw", "ui");
 
+/** Flags that follow from the protection, which maps tells, and mprotect(2) changes. */
+const byProtection = vmFlags("rd", "wr", "ex", "ac");
+
 /** What was read before the freeze is not so any more. */
 export class StaleMappings extends Error {}
 
+/** The same where it could not be found out in a fork. */
+export class StalePreCopy extends StaleMappings {}
+
 export class EarlyMappings {
   #isTaken = false;
+  #isRunning = false;
   #look: PendingLook | undefined;
   /** Where maps are read to while the process stands still: there already. */
   readonly #room: Buffer;
@@ -86,6 +93,15 @@ export class EarlyMappings {
     if (this.#isTaken) this.#look = beginLookAtSpace(pid, this.maps.length);
   }
 
+  /**
+   * The same, of the process itself when it runs again, where it has no fork: of what it has mapped since nothing is expected. That
+   * the flags of a mapping change just before it stands still, and back just after, is not seen.
+   */
+  lookAgain(): void {
+    this.look(this.pid);
+    this.#isRunning = true;
+  }
+
   /** Waits until it has been looked. False: it has not, and `mayWait` is false. */
   awaitLook(mayWait: boolean): boolean {
     if (this.#look === undefined) return true;
@@ -95,14 +111,32 @@ export class EarlyMappings {
     return true;
   }
 
+  #haveSameFlags(now: MappingsRead): boolean {
+    const after = readMappings(this.pid, now);
+    let next = 0;
+    return this.mappings.every(({ start, end, vmFlags }) => {
+      while ((after[next]?.end ?? end) <= start) next++;
+      let at = start;
+      for (let index = next; at < end; index++) {
+        const one = after[index];
+        if (one === undefined || one.start > at || ((one.vmFlags ^ vmFlags) & ~byProtection) !== 0n) return false;
+        at = one.end;
+      }
+      return true;
+    });
+  }
+
   /** @throws StaleMappings if they were not the same, SysError if it could not be looked */
   confirm(): void {
     if (this.#look === undefined) return;
     const { mappings: now, numaMaps } = this.#look.wait();
     const before = this.mappings[0]?.table;
-    const isSame = before?.names.equals(now.names) === true && areSameMappings(before.rows, now.rows);
+    const isSame = this.#isRunning
+      ? this.#haveSameFlags(now)
+      : before?.names.equals(now.names) === true && areSameMappings(before.rows, now.rows);
     // Policies that there were before have been asked for while it stood still.
     const hasPolicy = this.haveNoPolicy && numaMaps !== undefined && showsPolicy(numaMaps);
-    if (!isSame || hasPolicy) throw new StaleMappings("its mappings have changed while it was being frozen");
+    if (isSame && !hasPolicy) return;
+    throw new (this.#isRunning ? StalePreCopy : StaleMappings)("its mappings have changed while it was being frozen");
   }
 }

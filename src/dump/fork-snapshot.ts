@@ -13,8 +13,9 @@
  */
 import { logCall } from "../errors/log.js";
 import { CLONE } from "../linux/clone-flags.js";
-import { errnoMessage } from "../linux/errno.js";
+import { errno, errnoMessage } from "../linux/errno.js";
 import {
+  close,
   contToSyscall,
   decodeWaitStatus,
   failed,
@@ -26,6 +27,9 @@ import {
   SysError,
   type SyscallName,
   tryKill,
+  tryPidfdGetfd,
+  tryPidfdOpen,
+  userfaultfdFlags,
   waitOption,
   waitTimeout,
 } from "../native/index.js";
@@ -88,10 +92,14 @@ class HeldProcess {
   end(): void {
     if (this.#isGone) return;
     this.#isGone = true;
-    tryKill(this.pid, SIGKILL);
-    for (;;) {
+    // Whoever is not killed would be waited for as long as can be.
+    for (let attempt = 0; attempt < 3; attempt++) if (!failed(tryKill(this.pid, SIGKILL))) break;
+    for (let failures = 0; ; ) {
       const { pid, status } = waitTimeout(this.pid, waitOption.WALL, stepMs);
-      if (failed(pid)) return;
+      if (failed(pid)) {
+        if (pid === -errno.ECHILD || pid === -errno.ETIMEDOUT || ++failures === 3) return;
+        continue;
+      }
       const { kind } = decodeWaitStatus(status);
       if (kind === "exited" || kind === "killed") return;
     }
@@ -117,6 +125,47 @@ export interface Snapshot {
  * @throws SnapshotRefused if that cannot be: the process is as before
  */
 export function forkSnapshot(process: DumpedProcess): Snapshot {
+  const { held, start, bytes } = fork(process, asSnapshot);
+  return {
+    pid: held.pid,
+    overlay: { start, end: start + BigInt(bytes.length), bytes },
+    settle() {
+      held.call("close_range", 0, lastFd, CLOSE_RANGE_UNSHARE);
+      held.call("setsid");
+    },
+    kill: () => held.kill(),
+    end: () => held.end(),
+  };
+}
+
+type Forked = Pick<DumpedProcess, "pid" | "frozen" | "facts" | "injector">;
+
+/**
+ * A userfaultfd of a process that stands still, which gets no descriptor of it: one that shares its memory makes it, and is gone.
+ * @returns a descriptor of it
+ * @throws SnapshotRefused if that cannot be
+ */
+export function takeUserfaultfd(process: Forked): number {
+  const { held } = fork(process, asSnapshot | CLONE.vm);
+  try {
+    // Who is its parent by then may not look at its end for long.
+    held.call("setsid");
+    const left = held.call("close_range", 0, lastFd, CLOSE_RANGE_UNSHARE);
+    if (failed(left)) throw new SnapshotRefused(`close_range: ${errnoMessage(-left)}`);
+    const fd = held.call("userfaultfd", userfaultfdFlags);
+    if (failed(fd)) throw new SnapshotRefused(`userfaultfd: ${errnoMessage(-fd)}`);
+    const pidfd = tryPidfdOpen(held.pid);
+    const own = failed(pidfd) ? pidfd : tryPidfdGetfd(pidfd, fd);
+    if (!failed(pidfd)) close(pidfd);
+    if (failed(own)) throw new SnapshotRefused(`pidfd_getfd: ${errnoMessage(-own)}`);
+    return own;
+  } finally {
+    held.end();
+  }
+}
+
+/** @throws SnapshotRefused */
+function fork(process: Forked, forkFlags: number): { readonly held: HeldProcess; readonly start: bigint; readonly bytes: Buffer } {
   const { pid, frozen } = process;
   const leader = frozen.threads[0];
   if (leader === undefined) throw new SnapshotRefused("it has ended");
@@ -133,7 +182,7 @@ export function forkSnapshot(process: DumpedProcess): Snapshot {
   const made = forkAlone({
     ...{ pid, syscall, restorer, top: room.top, room: room.length, restarted: restartedBy(leader) },
     options: ptraceOption.TRACESYSGOOD | ptraceOption.EXITKILL | (status.get("Seccomp") === "0" ? 0 : ptraceOption.SUSPEND_SECCOMP),
-    ...{ helperFlags: asHelper, forkFlags: asSnapshot, regs: leader.regs, sigmask: leader.sigmask },
+    ...{ helperFlags: asHelper, forkFlags, regs: leader.regs, sigmask: leader.sigmask },
   });
   leader.owedSignals.push(...made.owed);
   logCall("crimg", "clone", made.pid);
@@ -142,16 +191,5 @@ export function forkSnapshot(process: DumpedProcess): Snapshot {
     if (made.isOnItsWay) throw new SysError(made.step, -made.pid, `process ${pid}`);
     throw new SnapshotRefused(reason);
   }
-  const held = new HeldProcess(made.pid, syscall);
-  const { start, bytes } = made;
-  return {
-    pid: held.pid,
-    overlay: { start, end: start + BigInt(bytes.length), bytes },
-    settle() {
-      held.call("close_range", 0, lastFd, CLOSE_RANGE_UNSHARE);
-      held.call("setsid");
-    },
-    kill: () => held.kill(),
-    end: () => held.end(),
-  };
+  return { held: new HeldProcess(made.pid, syscall), start: made.start, bytes: made.bytes };
 }

@@ -66,7 +66,7 @@ export function assertUnshared(processes: readonly DumpedProcess[]): void {
 }
 
 /** Syscall user dispatch of every thread. */
-export function checkDispatch({ pid, name, frozen }: DumpedProcess): void {
+export function checkDispatch({ pid, name, frozen }: Pick<DumpedProcess, "pid" | "name" | "frozen">): void {
   for (const { tid } of frozen.threads) {
     if (isDispatching(pid, tid)) {
       throw refusal(

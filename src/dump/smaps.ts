@@ -154,6 +154,23 @@ const noName = Buffer.alloc(0);
 /** Memory of devices, of a userfaultfd, of huge pages, shadow stacks: flags that make a mapping more than anonymous memory. */
 const unusualFlags = vmFlags("io", "pf", "um", "uw", "ui", "ss", "ht");
 
+/** Processes whose memory crimg itself has registered with a userfaultfd. */
+const tracked = new Set<number>();
+
+/** From now on mappings of a process do not show that they are registered with a userfaultfd: it is crimg's. */
+export function noteTracked(pid: number): void {
+  tracked.add(pid);
+}
+
+export function leaveTracked(pid: number): void {
+  tracked.delete(pid);
+}
+
+function forgetProtection(words: BigUint64Array): void {
+  const protection = vmFlag("uw");
+  for (let at = smapsRow.flags >> 3; at < words.length; at += smapsRow.length >> 3) words[at] = (words[at] as bigint) & ~protection;
+}
+
 /** The first mapping of that name, without a look at each of thousands that have none. */
 export function findNamed(mappings: readonly Mapping[], name: string): Mapping | undefined {
   for (const index of mappings[0]?.table.summary.others ?? []) if (mappings[index]?.text === name) return mappings[index];
@@ -180,10 +197,12 @@ const many = 256;
 export function readMappings(pid: number, there?: MappingsRead): Mapping[] {
   const read = there ?? readMappingRows(pid);
   const { buffer, byteOffset, length } = read.rows;
+  const words = new BigUint64Array(buffer, byteOffset, length >> 3);
+  if (tracked.has(pid)) forgetProtection(words);
   const table: MappingTable = {
     ...read,
     summary: summarizeSmaps(read.rows, unusualFlags),
-    words: new BigUint64Array(buffer, byteOffset, length >> 3),
+    words,
     halves: new Uint32Array(buffer, byteOffset, length >> 2),
   };
   const count = length / smapsRow.length;

@@ -61,6 +61,7 @@ export interface Addon {
   ): void;
   encodeMappings(rows: Uint8Array, kinds: Uint8Array, template: Uint8Array, record: Uint32Array, records: Uint8Array): void;
   findExtents(pagemap: number, rows: Uint8Array, kinds: Uint8Array, runs: BigInt64Array, guards: BigInt64Array, counts: Int32Array): number;
+  scanPages(pagemap: number, protects: boolean, ranges: BigInt64Array, out: BigInt64Array, state?: BigInt64Array): number | undefined;
   awaitStops(ids: Int32Array, stops: Uint8Array, milliseconds: number): void;
   stubCode(): Buffer;
   injectLists(

@@ -19,4 +19,5 @@ export type { RawArgument } from "./addon.js";
 export * from "./store.js";
 export * from "./mount-copy.js";
 export * from "./trainee.js";
+export * from "./userfaultfd.js";
 export * from "./v8-flags.js";

@@ -17,10 +17,11 @@ import { collectDescriptors } from "../dump/fds/collect.js";
 import type { DescriptorOptions } from "../dump/fds/context.js";
 import { prepareForDescriptors } from "../dump/fds/room.js";
 import { disownChildren } from "../dump/disown.js";
-import { EarlyMappings, StaleMappings } from "../dump/early-mappings.js";
+import { EarlyMappings, StaleMappings, StalePreCopy } from "../dump/early-mappings.js";
 import { FrozenTree } from "../dump/freeze.js";
 import { hurry } from "../dump/hurry.js";
 import { makeHugePages } from "../dump/huge-pages.js";
+import type { Gadgets } from "../dump/gadgets.js";
 import { seemsToBeLetGo } from "../dump/let-go.js";
 import { lookAhead } from "../dump/look-ahead.js";
 import { pinToSleeper } from "../dump/pin.js";
@@ -30,8 +31,8 @@ import { programOf } from "../dump/restore-process.js";
 import { isPaged, untilThere } from "../dump/paged.js";
 import { type Ignored, parseIgnored } from "../dump/refusal.js";
 import { CrimgError } from "../errors/crimg-error.js";
-import { logStep } from "../errors/log.js";
-import { errno, errnoMessage, SysError } from "../native/index.js";
+import { logStep, quietly } from "../errors/log.js";
+import { errno, errnoMessage, SysError, uncounted } from "../native/index.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import { bytesOf, extentColumns } from "../model/extent-columns.js";
 import type { WithRoot } from "./changes/bundle-root.js";
@@ -44,6 +45,7 @@ import { frozenText, modelText } from "./report/words.js";
 import { warmUp } from "./warm-up.js";
 import { assertCompressible, writeWithoutZeros } from "./write-without-zeros.js";
 import { openOutput, type PendingOutput } from "./output.js";
+import { PreCopy } from "./pre-copy.js";
 import { detach, detachedAlready, type DetachedCheckpoint } from "./snapshot.js";
 import { programVersion } from "./version.js";
 
@@ -106,27 +108,33 @@ function untilStopped({ processes }: FrozenTree): Promise<void> {
  */
 export async function dump(options: DumpOptions): Promise<DumpReport> {
   const started = performance.now();
-  try {
-    return await dumpOnce(options, started, true);
-  } catch (error) {
-    if (!(error instanceof StaleMappings)) throw error;
-    logStep(() => `once more: ${error.message}`);
-    return await dumpOnce(options, started, false);
+  for (let before: BeforeFreeze = "memory"; ; ) {
+    try {
+      return await dumpOnce(options, started, before);
+    } catch (error) {
+      if (!(error instanceof StaleMappings)) throw error;
+      logStep(() => `once more: ${error.message}`);
+      before = error instanceof StalePreCopy ? "mappings" : "nothing";
+    }
   }
 }
 
 /**
- * @param isFirst what a second time finds done is prepared, and mappings may be read before the freeze: StaleMappings is thrown if
- * they changed until then
+ * What may be taken from the program before the freeze, where that is worth it: its memory and its mappings, the latter, or nothing.
+ * StaleMappings is thrown if they changed until then.
  */
-async function dumpOnce(options: DumpOptions, started: number, isFirst: boolean): Promise<DumpReport> {
+type BeforeFreeze = "memory" | "mappings" | "nothing";
+
+/** @param before what a second time finds done is prepared only the first time, with "memory" */
+async function dumpOnce(options: DumpOptions, started: number, before: BeforeFreeze): Promise<DumpReport> {
+  const isFirst = before === "memory";
   const words = options.manageCgroups === "ignore" ? [...options.ignore, "cgroup"] : options.ignore;
   const ignored = parseIgnored(words, options.forceLoss === true);
   assertDumpable(options.pid);
   const { pid, waiters } = programOf(options.pid);
   // Whoever looks at the mappings before the freeze takes these. Reading more of them takes longest, so it begins first.
-  let maps = isFirst ? readMaps(pid) : undefined;
-  const mayReadEarly = isFirst && options.after === "leave-running" && options.fork !== false;
+  const mayReadEarly = before !== "nothing" && options.after === "leave-running" && options.fork !== false;
+  let maps = isFirst || mayReadEarly ? readMaps(pid) : undefined;
   let readEarly = mayReadEarly && options.hugePages !== true ? EarlyMappings.begin(pid, maps) : undefined;
   // Everything that loads code happens while the target still runs.
   const format = await options.registry.load(options.to ?? "ckpt-elf");
@@ -145,12 +153,14 @@ async function dumpOnce(options: DumpOptions, started: number, isFirst: boolean)
   const guard = new InterruptGuard(options.ignoresSignals);
   let devices: DeviceHold | undefined;
   let calm = (): void => undefined;
+  let preCopy: PreCopy | undefined;
   try {
     devices = await takeDevices(pid, options, maps, () => guard.check("dump"));
     // The driver has unmapped its own.
     if (devices !== undefined) [maps, readEarly] = [undefined, undefined];
     dumpPlan();
     const order = prepareForDescriptors(pid);
+    let practised: Checkpoint | undefined;
     if (isFirst) {
       if (options.hugePages === true) {
         makeHugePages(pid, { isTree: options.isTree, check: () => guard.check("dump") });
@@ -160,20 +170,29 @@ async function dumpOnce(options: DumpOptions, started: number, isFirst: boolean)
       // How long a program stands still that will not go on hurts nobody; how long the dump takes does.
       if (options.after === "leave-running") {
         const isLetGo = readEarly !== undefined && seemsToBeLetGo(pid, maps);
-        await warmUp({ isDetached: true, mayFork: options.fork !== false, isLetGo });
+        practised = await warmUp({ isDetached: true, mayFork: options.fork !== false, isLetGo });
       }
     }
+    let stoodStill = 0;
+    const onStop = (milliseconds: number): void => void (stoodStill += milliseconds);
+    const place = isFirst && devices === undefined ? await placeOfPages(format, output, options) : undefined;
+    if (place !== undefined) {
+      const findGadgets = (): Gadgets | undefined => lookAhead(pid, maps);
+      const meanwhile = (): Promise<void> => (practised === undefined ? Promise.resolve() : practiseWriting(format, practised));
+      const check = (): void => guard.check("dump");
+      preCopy = await writing(options.output, PreCopy.begin(pid, { ...place, findGadgets, onStop, meanwhile, check }));
+    }
+    if (preCopy !== undefined) {
+      // It took a while.
+      maps = readMaps(pid);
+      readEarly = EarlyMappings.begin(pid, maps);
+    }
     if (options.after === "leave-running") calm = hurry();
+    const isForked = mayReadEarly && devices === undefined && options.rehearse !== true && !options.bundle;
     const { frozenAt, tree, early, ...frozen } = await freeze(
       pid,
       ignored,
-      {
-        ...options,
-        maps,
-        readEarly,
-        order,
-        mayLetGo: mayReadEarly && devices === undefined && options.rehearse !== true && !options.bundle,
-      },
+      { ...options, maps, readEarly, order, preCopy, mayLetGo: isForked && preCopy === undefined },
       () => guard.check("dump"),
     );
     let collection: Collection | undefined = frozen.collection;
@@ -199,18 +218,19 @@ async function dumpOnce(options: DumpOptions, started: number, isFirst: boolean)
         const folder = options.output === "-" ? tmpdir() : dirname(resolve(options.output));
         const watch = { onProgress: () => guard.check("dump") };
         const beforeEnd = (mayWait: boolean): boolean => early?.awaitLook(mayWait) ?? true;
+        const mayFork = options.fork !== false;
         detached =
           collection.gone === undefined
-            ? await writing(options.output, detach(collection, { folder, mayFork: options.fork !== false, watch, beforeEnd }))
+            ? await writing(options.output, detach(collection, { folder, mayFork, watch, beforeEnd, preCopy }))
             : detachedAlready(collection, collection.gone, pid);
       }
       const fork = detached?.forkOf(pid);
-      if (fork === undefined) {
+      const isPreCopied = detached?.isPreCopied === true;
+      if (fork === undefined && !isPreCopied) {
         early?.look(pid);
         early?.confirm();
       }
       if (detached !== undefined) {
-        ({ checkpoint } = detached);
         const { gone } = collection;
         if (gone === undefined) {
           collection.close();
@@ -221,10 +241,13 @@ async function dumpOnce(options: DumpOptions, started: number, isFirst: boolean)
         collection = undefined;
         frozenMs = (gone?.at ?? performance.now()) - frozenAt;
         calm();
+        preCopy?.letGo();
         detached.settle();
+        ({ checkpoint } = detached);
         if (gone === undefined) logStep(() => "the tree runs on");
         // Whoever was let go before is being looked at.
         if (fork !== undefined && gone === undefined) early?.look(fork);
+        else if (isPreCopied) early?.lookAgain();
       }
       // Standard output may be a pipe that nobody reads from: from here on a signal ends this process, which lets the tree go.
       if (options.output === "-") guard.close();
@@ -276,7 +299,7 @@ async function dumpOnce(options: DumpOptions, started: number, isFirst: boolean)
       logStep(() => `the tree: ${options.after}`);
       const now = performance.now();
       if (options.after === "leave-running") await devices?.giveBack();
-      const times = { frozenMs: frozenMs ?? now - frozenAt, totalMs: performance.now() - started };
+      const times = { frozenMs: (frozenMs ?? now - frozenAt) + stoodStill, totalMs: performance.now() - started };
       return { ...report, ...times, ...(devices === undefined ? {} : { gpu: devices.report }) };
     } catch (error) {
       abandon(collection, tree, context);
@@ -292,6 +315,7 @@ async function dumpOnce(options: DumpOptions, started: number, isFirst: boolean)
     throw error;
   } finally {
     calm();
+    await preCopy?.close();
     await devices?.close();
     guard.close();
   }
@@ -309,6 +333,24 @@ interface Ahead {
   readonly readEarly: (() => EarlyMappings | undefined) | undefined;
   /** See CollectOptions. */
   readonly mayLetGo: boolean;
+  readonly preCopy: PreCopy | undefined;
+}
+
+/** Where pages can be written before the tree is frozen; undefined: nowhere, or it is of no use. */
+async function placeOfPages(
+  format: FormatAdapter,
+  output: PendingOutput | undefined,
+  { after, hugePages, compress, dedup, parent, bundle, rehearse, output: name }: DumpOptions,
+): Promise<{ readonly fd: number; readonly begin: number } | undefined> {
+  const isOtherwise = compress !== undefined || dedup === true || parent !== undefined || bundle || rehearse === true || name === "-";
+  if (after !== "leave-running" || hugePages === true || isOtherwise || output === undefined || format.pagesBegin === undefined)
+    return undefined;
+  return { fd: output.file().fd, begin: await format.pagesBegin() };
+}
+
+/** Quietly, and uncounted: it is practice. */
+function practiseWriting(format: FormatAdapter, checkpoint: Checkpoint): Promise<void> {
+  return quietly(() => uncounted(() => format.practise?.(checkpoint) ?? Promise.resolve()));
 }
 
 interface Frozen {
@@ -331,6 +373,7 @@ async function freeze(pid: number, ignored: Ignored, options: DumpOptions & Desc
     pinToSleeper(pid);
     const frozenAt = performance.now();
     const tree = FrozenTree.freeze(pid, { noTree: !options.isTree });
+    options.preCopy?.beginScan();
     logStep(() => frozenText(tree));
     try {
       const collection = collect(tree, {

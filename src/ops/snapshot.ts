@@ -18,6 +18,7 @@ import { ProcessPageSource } from "../pages/process-source.js";
 import { planStorage, storedParts } from "../pages/storage-plan.js";
 import { storePages } from "../pages/store-pages.js";
 import { openScratch } from "./output.js";
+import type { PreCopy } from "./pre-copy.js";
 
 /** Bytes of one process from which a fork is cheaper than a copy. */
 const worthFork = 4n << 20n;
@@ -32,13 +33,18 @@ export interface SnapshotOptions {
   /** False: nothing is forked. */
   readonly mayFork: boolean;
   readonly watch: CopyWatch;
+  /** What has been copied of the memory of a process already. */
+  readonly preCopy?: PreCopy | undefined;
   /** Called before a fork ends, which others may be looking at. False: they are, and are not to be waited for. */
   readonly beforeEnd?: (mayWait: boolean) => boolean;
 }
 
 /** A checkpoint that does not need the tree any more. */
 export interface DetachedCheckpoint {
+  /** Complete when it is settled. */
   readonly checkpoint: Checkpoint;
+  /** Whether most of it had been copied before. */
+  readonly isPreCopied?: boolean;
   /** The fork that keeps the memory of a process, if there is one. */
   forkOf(pid: number): number | undefined;
   /** Once the tree runs. */
@@ -52,7 +58,11 @@ export interface DetachedCheckpoint {
  * @returns undefined if the image is to be written while the tree stands still, after all
  * @throws what reading the tree and writing the copies throw; nothing is left then
  */
-export async function detach({ context, checkpoint }: Collection, options: SnapshotOptions): Promise<DetachedCheckpoint | undefined> {
+export async function detach(collection: Collection, options: SnapshotOptions): Promise<DetachedCheckpoint | undefined> {
+  return (await detachPreCopied(collection, options)) ?? (await detachByFork(collection, options));
+}
+
+async function detachByFork({ context, checkpoint }: Collection, options: SnapshotOptions): Promise<DetachedCheckpoint | undefined> {
   const { tables } = checkpoint;
   const forks = new Map<number, Snapshot>();
   /** Address spaces by the sources that forks keep, and whether a fork has something else of some of their mappings. */
@@ -130,6 +140,51 @@ export function detachedAlready({ checkpoint, close }: Collection, { snapshot }:
 interface Part {
   readonly row: number;
   readonly extent: ExtentRow;
+}
+
+/**
+ * The same of a process whose memory has been copied already, but for what it has written to since. Undefined: it has to be forked.
+ * @throws StalePreCopy, and as `detach`
+ */
+async function detachPreCopied({ checkpoint }: Collection, options: SnapshotOptions): Promise<DetachedCheckpoint | undefined> {
+  const { preCopy } = options;
+  if (preCopy === undefined) return undefined;
+  const { tables } = checkpoint;
+  const source = tables.tasks.length === 1 ? sourceOf(checkpoint, preCopy) : undefined;
+  const isOwn = (extent: ExtentRow): boolean =>
+    extent.ownerKind === "mm" && extent.source === source && extent.address === extent.fileOffset;
+  const parts = tables.extents.map((extent, row): Part => ({ row, extent }));
+  const left = source === undefined ? undefined : preCopy.divide(parts.filter(({ extent }) => isOwn(extent)));
+  if (left === undefined) return undefined;
+  const copied = [...left, ...parts.filter(({ extent }) => !isOwn(extent))].sort((a, b) => a.row - b.row);
+  const bytes = copied.reduce((sum, { extent }) => sum + extent.length, 0n);
+  if (bytes > preCopy.mostLeft) {
+    logStep(() => `${bytes} bytes would have to be copied: a fork takes less time`);
+    return undefined;
+  }
+  const sources: PageSource[] = [...checkpoint.sources];
+  const stored = copied.map(({ row, extent }): StoredExtent => ({ ...extent, row }));
+  const copies = stored.length === 0 ? [] : await copy(checkpoint, stored, options, sources);
+  const scratch = stored.length === 0 ? undefined : sources.at(-1);
+  logStep(() => `${bytes} bytes of the tree's memory are copied, the rest has been before`);
+  let complete: Checkpoint | undefined;
+  return {
+    get checkpoint() {
+      return complete ?? checkpoint;
+    },
+    isPreCopied: true,
+    forkOf: () => undefined,
+    settle() {
+      const mayMove = ({ row }: Part): boolean => isOwn(tables.extents[row] as ExtentRow);
+      const { pages, placed, left: others } = preCopy.place(copies.filter(mayMove), tables.extents, sources, sources.length);
+      const extents = [...placed, ...others, ...copies.filter((part) => !mayMove(part))];
+      extents.sort((a, b) => a.row - b.row || (a.extent.address < b.extent.address ? -1 : 1));
+      complete = new Checkpoint({ tables: { ...tables, extents: extents.map(({ extent }) => extent) }, sources: [...sources, pages] });
+    },
+    close() {
+      scratch?.close();
+    },
+  };
 }
 
 /** Sources of processes whose memory should be forked. */

@@ -13,6 +13,7 @@ import { EarlyMappings } from "../dump/early-mappings.js";
 import { forkSnapshot } from "../dump/fork-snapshot.js";
 import { FrozenTree } from "../dump/freeze.js";
 import { quietly } from "../errors/log.js";
+import type { Checkpoint } from "../model/checkpoint.js";
 import { endTrainee, startTrainee, uncounted } from "../native/index.js";
 import { detach } from "./snapshot.js";
 
@@ -26,15 +27,18 @@ export interface WarmUp {
   readonly isLetGo?: boolean;
 }
 
-/** Makes everything that happens while a tree stands still happen once. */
-export function warmUp(what: WarmUp): Promise<void> {
+/**
+ * Makes everything that happens while a tree stands still happen once.
+ * @returns what was found, whose pages cannot be read any more; undefined where the practice failed
+ */
+export function warmUp(what: WarmUp): Promise<Checkpoint | undefined> {
   return quietly(() => uncounted(() => practise(what)));
 }
 
 /** The same, counted and logged. */
-export async function practise(what: WarmUp): Promise<void> {
+export async function practise(what: WarmUp): Promise<Checkpoint | undefined> {
   const pid = startTrainee();
-  if (pid < 0) return;
+  if (pid < 0) return undefined;
   let tree: FrozenTree | undefined;
   let collection: Collection | undefined;
   try {
@@ -42,8 +46,10 @@ export async function practise(what: WarmUp): Promise<void> {
     tree = FrozenTree.freeze(pid);
     collection = collect(tree, { ...early, creator: "", collectDescriptors: (context) => collectDescriptors(context) });
     if (what.isDetached && collection.gone === undefined) await practiseDetaching(collection, what);
+    return collection.checkpoint;
   } catch {
     // The dump itself will say what is wrong.
+    return undefined;
   } finally {
     collection?.context.releaseHeld();
     close(collection);

@@ -12,6 +12,9 @@ import { moreTicks } from "../support/cycle.js";
 import { compile, crimg, endTree, isAlive, list, spawned, start, temporaryDirectory, until } from "../support/processes.js";
 import { crimgCommand } from "../support/project.js";
 
+// Forks are looked at here: memory that is copied before (pre-copy.test.ts) needs none.
+process.env["CRIMG_PRE_COPY"] = "999999";
+
 /** Other processes of the program in `directory` than its own. */
 function strangers(program: string, own: readonly number[]): number[] {
   const isOfProgram = (pid: number): boolean => {

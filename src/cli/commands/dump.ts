@@ -35,7 +35,7 @@ export const command = defineCommand({
     },
     noFork: {
       type: "boolean",
-      describe: "With --leave-running: keep no copy of the memory by a fork; the tree stands still until its memory is written",
+      describe: "With --leave-running: fork nothing to keep the memory; the tree stands still until what was not copied before is written",
     },
     hugePages: {
       type: "boolean",
