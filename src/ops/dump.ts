@@ -160,6 +160,7 @@ async function dumpOnce(options: DumpOptions, started: number, before: BeforeFre
     if (devices !== undefined) [maps, readEarly] = [undefined, undefined];
     dumpPlan();
     const order = prepareForDescriptors(pid);
+    const place = isFirst && devices === undefined ? await placeOfPages(format, output, options) : undefined;
     let practised: Checkpoint | undefined;
     if (isFirst) {
       if (options.hugePages === true) {
@@ -169,13 +170,16 @@ async function dumpOnce(options: DumpOptions, started: number, before: BeforeFre
       }
       // How long a program stands still that will not go on hurts nobody; how long the dump takes does.
       if (options.after === "leave-running") {
-        const isLetGo = readEarly !== undefined && seemsToBeLetGo(pid, maps);
+        const isCopied = place !== undefined && PreCopy.isWorth(pid);
+        const isLetGo = readEarly !== undefined && !isCopied && seemsToBeLetGo(pid, maps);
         practised = await warmUp({ isDetached: true, mayFork: options.fork !== false, isLetGo });
       }
     }
     let stoodStill = 0;
-    const onStop = (milliseconds: number): void => void (stoodStill += milliseconds);
-    const place = isFirst && devices === undefined ? await placeOfPages(format, output, options) : undefined;
+    const onStop = (milliseconds: number): void => {
+      stoodStill += milliseconds;
+      logStep(() => `it stood still for ${milliseconds.toFixed(1)} ms`);
+    };
     if (place !== undefined) {
       const findGadgets = (): Gadgets | undefined => lookAhead(pid, maps);
       const meanwhile = (): Promise<void> => (practised === undefined ? Promise.resolve() : practiseWriting(format, practised));

@@ -100,6 +100,11 @@ export class PreCopy {
     }
   }
 
+  /** Whether a process has as much memory as that it will be tried. */
+  static isWorth(pid: number): boolean {
+    return WriteTracking.residentIn(pid) >= limits().least;
+  }
+
   get pid(): number {
     return this.tracking.pid;
   }
