@@ -254,6 +254,9 @@ export class OpStore {
         return this.#putData(words, place, op, index, arg.mode, arg.ref);
       case "control4":
         return this.#putShared(words, place, op, index, "control4", arg.shared);
+      case "row":
+        words[place] = arg.offset;
+        return modes[arg.as] | inRow.u4;
       case "control_aborted":
         return modes.control4;
       case "control_supervisor":

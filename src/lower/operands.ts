@@ -89,10 +89,23 @@ export type Operand =
   | { readonly mode: "slot_address"; readonly slot: Slot }
   | { readonly mode: "mem4" | "mem4s" | "mem8"; readonly ref: DataRef }
   | { readonly mode: "control4"; readonly shared: Shared }
+  /** What the row of `ProgramBuilder.forRows` has at an offset. */
+  | { readonly mode: "row"; readonly as: RowValue; readonly offset: number }
   /** An entry of the auxiliary vector that the image was started with (AT_*). */
   | { readonly mode: "auxv"; readonly type: number }
   /** Addresses and sizes that linking decides. */
   | { readonly mode: "hole_base" | "hole_end" | "hole_size" | "control_aborted" | "control_supervisor" };
+
+/** Fewer than these are not worth ops for rows. */
+export const leastRows = 8;
+
+/** What a u4 of a row is: a number, or a slot of which the content, or the address, is meant. */
+export type RowValue = "imm" | "slot" | "slot_address";
+
+/** The u4 of a column of the row, counted from 0, which is the id. */
+export function ofRow(column: number, as: RowValue = "imm"): Operand {
+  return { mode: "row", as, offset: 4 * column };
+}
 
 export type Arg = number | bigint | Slot | DataRef | Shared | Operand;
 

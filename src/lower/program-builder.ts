@@ -248,6 +248,23 @@ export class ProgramBuilder {
     });
   }
 
+  /**
+   * Ops that are run for each of many rows whose values are known already: `columns` u4 each (`ofRow`), the first of which is what
+   * `rowId` in texts stands for. For slots and short data see `forEach`: what is needed later must be there before.
+   */
+  forRows(rows: Uint32Array, columns: number, build: () => void): void {
+    if (this.#localSlots !== undefined) throw new Error("ops for rows within ops for rows");
+    const at = this.#place(new Uint8Array(rows.buffer, rows.byteOffset, rows.byteLength), 8);
+    this.#add("each", 0, [at, rows.length / columns, 4 * columns]);
+    this.#localSlots = 0;
+    try {
+      build();
+    } finally {
+      this.#localSlots = undefined;
+    }
+    this.#add("next", 0, []);
+  }
+
   /** A new slot. */
   slot(name: string): Slot {
     if (this.#localSlots !== undefined && this.#localSlots < numLocalSlots) return new Slot(firstLocalSlot + this.#localSlots++, name);

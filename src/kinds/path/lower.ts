@@ -1,14 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Files, directories and devices: opened by their path as they were, positions put back. */
 import type { OpenFileRow } from "../../gen/tables.js";
-import { eachAlone, type FileLowering } from "../../lower/fds/kind.js";
+import type { FileLowering, Opened } from "../../lower/fds/kind.js";
 import { AT_FDCWD, type FileSlots, flagsToOpen, objectOf, openFlags } from "../../lower/fds/shared.js";
+import { SameOpenings } from "../../lower/fds/same-openings.js";
 import type { Slot } from "../../lower/operands.js";
 
 /** NSFS_MAGIC */
 const namespaceFs = 0x6e736673n;
 
-export const lowering: FileLowering = { open: eachAlone(openPath), late: { applies: isLate, open: openLate } };
+export const lowering: FileLowering = { open: openPaths, late: { applies: isLate, open: openLate } };
+
+function openPaths(slots: FileSlots, members: readonly number[]): Opened {
+  const opened = new Map<number, Slot>();
+  const same = new SameOpenings(slots);
+  for (const file of members) if (!same.takes(file)) opened.set(file, openPath(slots, file));
+  for (const [file, slot] of same.open((few) => openPath(slots, few))) opened.set(file, slot);
+  return { slots: opened };
+}
 
 /** Opens a path-based file (or memfd) and puts its position back. */
 export function openPath(slots: FileSlots, index: number): Slot {

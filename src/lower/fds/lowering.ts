@@ -4,7 +4,8 @@ import { CrimgError } from "../../errors/crimg-error.js";
 import type { FileKind, ObjectRow } from "../../gen/tables.js";
 import { ringName } from "../../linux/io-uring.js";
 import type { DescriptorLowering, LowerContext } from "../context.js";
-import type { Slot } from "../operands.js";
+import { type Arg, leastRows, ofRow, rowId, type Slot } from "../operands.js";
+import type { ProgramBuilder } from "../program-builder.js";
 import type { FileLowering } from "./kind.js";
 import { fileLowerings } from "./kinds.js";
 import { openLate } from "./late-files.js";
@@ -94,14 +95,17 @@ export class DescriptorProgram implements DescriptorLowering {
     const { builder, checkpoint, firstHighFd } = this.context;
     const rows = checkpoint.descriptorsOf(task).map((index) => checkpoint.tables.descriptors[index]);
     const numbers: number[] = [];
+    const [plain, cloexec]: [Placed[], Placed[]] = [[], []];
     for (const row of rows) {
       if (row === undefined) continue;
       numbers.push(row.fd);
       const source = this.#sourceOf(row.file, row.fd);
       // late files are opened when the processes of the tree exist
       if (source === undefined) continue;
-      builder.syscall("dup3", [source, row.fd, row.flags !== 0 ? openFlags.CLOEXEC : 0], { message: `put a file at fd ${row.fd}` });
+      (row.flags !== 0 ? cloexec : plain).push({ fd: row.fd, source });
     }
+    putAll(builder, plain, 0);
+    putAll(builder, cloexec, openFlags.CLOEXEC);
     for (const { first, last } of rangesToClose(numbers, firstHighFd)) {
       builder.syscall("close_range", [first, last, CLOSE_RANGE_NONE], { message: "close what the task does not have" });
     }
@@ -168,4 +172,22 @@ export class DescriptorProgram implements DescriptorLowering {
     const { kind } = this.#slots.file(index);
     return this.kinds[kind].sourceAt?.(this.#slots, index, fd) ?? this.#slots.get(index);
   }
+}
+
+interface Placed {
+  readonly fd: number;
+  readonly source: Slot;
+}
+
+/** Puts files at their numbers, in any order: none is the source of another. */
+function putAll(builder: ProgramBuilder, placed: readonly Placed[], flags: number): void {
+  const put = (source: Arg, fd: Arg, name: string | number): void => {
+    builder.syscall("dup3", [source, fd, flags], { message: `put a file at fd ${name}` });
+  };
+  if (placed.length < leastRows) {
+    for (const { fd, source } of placed) put(source, fd, fd);
+    return;
+  }
+  const rows = Uint32Array.from(placed.flatMap(({ fd, source }) => [fd, source.index]));
+  builder.forRows(rows, 2, () => put(ofRow(1, "slot"), ofRow(0), rowId));
 }
