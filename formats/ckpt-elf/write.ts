@@ -177,6 +177,7 @@ async function writeOn(whole: Checkpoint, output: Output, options: WriteOptions,
     throw error;
   }
   const runs = await storing;
+  options.onStored?.();
   const release = (mayWait: boolean): void => {
     for (const source of checkpoint.sources) source.release?.(mayWait);
   };

@@ -89,6 +89,8 @@ export interface WriteOptions {
   readonly extra?: Readonly<Record<string, string | boolean>>;
   /** Called between pieces of long work; throws to abort. */
   readonly onProgress?: (doneBytes: bigint, totalBytes: bigint) => void;
+  /** Called once no page will be read any more, by formats with `pagesBegin`; throws to abort. */
+  readonly onStored?: (() => void) | undefined;
 }
 
 export interface FormatAdapter {

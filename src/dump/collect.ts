@@ -69,6 +69,8 @@ export interface CollectOptions {
   readonly early?: EarlyMappings | undefined;
   /** The tree is to run on from a fork of its only process, as soon as what a fork does not keep is known: see let-go.ts. */
   readonly mayLetGo?: boolean | "practise";
+  /** Whether `early` is looked at while the process stands still, since it will not be forked. */
+  readonly looksWhileFrozen?: boolean | undefined;
   /** "crimg 0.1.0". */
   readonly creator: string;
   /** Fills the descriptor tables; runs after tasks, before mappings. */
@@ -278,6 +280,7 @@ function collectAll(context: DumpContext, processes: CollectedProcess[], options
   const gone = isEarly && only !== undefined ? letGo(context, only, written ?? []) : undefined;
   // By other threads, which this one leaves idle while it collects.
   if (gone !== undefined) options.early?.look(gone.snapshot.pid);
+  else if (options.looksWhileFrozen === true && only !== undefined) options.early?.look(only.pid);
   try {
     collectRest();
   } catch (error) {

@@ -136,7 +136,10 @@ export class EarlyMappings {
       : before?.names.equals(now.names) === true && areSameMappings(before.rows, now.rows);
     // Policies that there were before have been asked for while it stood still.
     const hasPolicy = this.haveNoPolicy && numaMaps !== undefined && showsPolicy(numaMaps);
-    if (isSame && !hasPolicy) return;
+    if (isSame && !hasPolicy) {
+      this.#look = undefined;
+      return;
+    }
     throw new (this.#isRunning ? StalePreCopy : StaleMappings)("its mappings have changed while it was being frozen");
   }
 }

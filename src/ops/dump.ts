@@ -45,6 +45,7 @@ import { frozenText, modelText } from "./report/words.js";
 import { warmUp } from "./warm-up.js";
 import { assertCompressible, writeWithoutZeros } from "./write-without-zeros.js";
 import { openOutput, type PendingOutput } from "./output.js";
+import { WriteTracking } from "../dump/write-tracking.js";
 import { PreCopy } from "./pre-copy.js";
 import { detach, detachedAlready, type DetachedCheckpoint } from "./snapshot.js";
 import { programVersion } from "./version.js";
@@ -162,6 +163,7 @@ async function dumpOnce(options: DumpOptions, started: number, before: BeforeFre
     const order = prepareForDescriptors(pid);
     const place = isFirst && devices === undefined ? await placeOfPages(format, output, options) : undefined;
     let practised: Checkpoint | undefined;
+    let isStoredFrozen = false;
     if (isFirst) {
       if (options.hugePages === true) {
         makeHugePages(pid, { isTree: options.isTree, check: () => guard.check("dump") });
@@ -172,7 +174,8 @@ async function dumpOnce(options: DumpOptions, started: number, before: BeforeFre
       if (options.after === "leave-running") {
         const isCopied = place !== undefined && PreCopy.isWorth(pid);
         const isLetGo = readEarly !== undefined && !isCopied && seemsToBeLetGo(pid, maps);
-        practised = await warmUp({ isDetached: true, mayFork: options.fork !== false, isLetGo });
+        isStoredFrozen = isLetGo && place !== undefined && isLongerToFork(pid, maps);
+        practised = await warmUp({ isDetached: !isStoredFrozen, mayFork: options.fork !== false, isLetGo: isLetGo && !isStoredFrozen });
       }
     }
     let stoodStill = 0;
@@ -196,7 +199,7 @@ async function dumpOnce(options: DumpOptions, started: number, before: BeforeFre
     const { frozenAt, tree, early, ...frozen } = await freeze(
       pid,
       ignored,
-      { ...options, maps, readEarly, order, preCopy, mayLetGo: isForked && preCopy === undefined },
+      { ...options, maps, readEarly, order, preCopy, mayLetGo: isForked && preCopy === undefined && !isStoredFrozen, isStoredFrozen },
       () => guard.check("dump"),
     );
     let collection: Collection | undefined = frozen.collection;
@@ -218,7 +221,22 @@ async function dumpOnce(options: DumpOptions, started: number, before: BeforeFre
         options.onProgress?.(done, total);
       };
       output ??= open(format.shapeOf?.(checkpoint, {}) ?? format.shape);
-      if (options.after === "leave-running" && devices === undefined && !isRehearsed && !options.bundle) {
+      const letRun = (): void => {
+        collection?.close();
+        context?.giveBack();
+        context?.releaseHeld();
+        tree.release();
+        logStep(() => "the tree runs on");
+      };
+      isStoredFrozen &&= early !== undefined && devices === undefined;
+      const onStored = (): void => {
+        early?.confirm();
+        letRun();
+        collection = undefined;
+        frozenMs = performance.now() - frozenAt;
+        calm();
+      };
+      if (options.after === "leave-running" && devices === undefined && !isRehearsed && !options.bundle && !isStoredFrozen) {
         const folder = options.output === "-" ? tmpdir() : dirname(resolve(options.output));
         const watch = { onProgress: () => guard.check("dump") };
         const beforeEnd = (mayWait: boolean): boolean => early?.awaitLook(mayWait) ?? true;
@@ -230,25 +248,19 @@ async function dumpOnce(options: DumpOptions, started: number, before: BeforeFre
       }
       const fork = detached?.forkOf(pid);
       const isPreCopied = detached?.isPreCopied === true;
-      if (fork === undefined && !isPreCopied) {
+      if (fork === undefined && !isPreCopied && !isStoredFrozen) {
         early?.look(pid);
         early?.confirm();
       }
       if (detached !== undefined) {
         const { gone } = collection;
-        if (gone === undefined) {
-          collection.close();
-          context.giveBack();
-          context.releaseHeld();
-          tree.release();
-        }
+        if (gone === undefined) letRun();
         collection = undefined;
         frozenMs = (gone?.at ?? performance.now()) - frozenAt;
         calm();
         preCopy?.letGo();
         detached.settle();
         ({ checkpoint } = detached);
-        if (gone === undefined) logStep(() => "the tree runs on");
         // Whoever was let go before is being looked at.
         if (fork !== undefined && gone === undefined) early?.look(fork);
         else if (isPreCopied) early?.lookAgain();
@@ -265,6 +277,7 @@ async function dumpOnce(options: DumpOptions, started: number, before: BeforeFre
           dedup: options.dedup,
           parent: options.parent,
           onProgress,
+          onStored: isStoredFrozen ? onStored : undefined,
         }),
       );
       early?.confirm();
@@ -289,7 +302,7 @@ async function dumpOnce(options: DumpOptions, started: number, before: BeforeFre
         context.releaseHeld();
         if (isGone) await untilReaped(tree, waiters);
         await devices?.forget();
-      } else if (detached === undefined) {
+      } else if (detached === undefined && !isStoredFrozen) {
         context.giveBack();
         context.releaseHeld();
         // With nothing running but the driver's threads; a program that goes on need not wait for crimg.
@@ -337,7 +350,27 @@ interface Ahead {
   readonly readEarly: (() => EarlyMappings | undefined) | undefined;
   /** See CollectOptions. */
   readonly mayLetGo: boolean;
+  /** Its pages will be stored while it stands still. */
+  readonly isStoredFrozen: boolean;
   readonly preCopy: PreCopy | undefined;
+}
+
+/** Bytes of a line of maps that says of a mapping without a name, and some. */
+const lineOfMaps = 64;
+/** Mappings from which on it takes long to fork them, and bytes of pages that can be stored meanwhile, at most. */
+const manyMappings = 4000;
+const mostStored = 64n << 20n;
+
+/**
+ * Whether it takes longer to fork a process than to store its pages: the kernel copies 2 µs a mapping, and frees them as long
+ * when the fork ends; of a page both take some 3 µs.
+ * @param maps what maps says of it
+ */
+function isLongerToFork(pid: number, maps: Buffer | undefined): boolean {
+  const mappings = (maps?.length ?? 0) / lineOfMaps;
+  if (mappings < manyMappings) return false;
+  const resident = WriteTracking.residentIn(pid);
+  return resident <= mostStored && Number(resident / 4096n) <= mappings;
 }
 
 /** Where pages can be written before the tree is frozen; undefined: nowhere, or it is of no use. */
@@ -386,6 +419,7 @@ async function freeze(pid: number, ignored: Ignored, options: DumpOptions & Desc
         gadgets,
         early,
         mayLetGo: options.mayLetGo,
+        looksWhileFrozen: options.isStoredFrozen,
         ...cgroupsToKeep(options),
         ...(options.clock === undefined ? {} : { clock: options.clock }),
         isLazy: options.isLazy === true,
