@@ -69,3 +69,36 @@ test("what is found to be in the way when it runs on is told by a dump that begi
   await moreLines(log, 2);
   assert.equal(childrenOf(pid), "");
 });
+
+for (const { how, args, saw } of [
+  { how: "calm", args: [], saw: /found the pages[\s\S]*the tree runs on\n[\s\S]*written: / },
+  { how: "whose mappings get other flags", args: ["advise"], saw: /once more: its mappings have changed[\s\S]*the tree runs on\n/ },
+]) {
+  test(`many small mappings are stored while it stands still, instead of being forked: ${how}`, { timeout: 120_000 }, async (t) => {
+    const directory = temporaryDirectory(t);
+    const [log, image] = [join(directory, "log"), join(directory, "image.elf")];
+    const { pid } = start(t, compile("many-mappings.c", directory, "-lpthread"), [log, "9000", ...args]);
+    await moreLines(log, 2);
+    const dumpUntil = (wanted: RegExp): void => {
+      // Of flags that change all the time a look may find what the other found.
+      for (let attempt = 0; ; attempt++) {
+        rmSync(image, { force: true });
+        const { status, stderr } = crimg("dump", String(pid), "-o", image, "--leave-running", "-v");
+        assert.equal(status, 0, stderr);
+        if (wanted.test(stderr)) {
+          if (how === "calm") assert.doesNotMatch(stderr, /forks? keep|its fork answers|once more/);
+          return;
+        }
+        assert.ok(how !== "calm" && attempt < 20, stderr);
+      }
+    };
+    dumpUntil(saw);
+    await moreLines(log, 2);
+    assert.equal(childrenOf(pid), "");
+    endTree(pid);
+    await until("it is gone", () => !existsSync(`/proc/${pid}`));
+    resumed(t, image);
+    await moreLines(log, 2);
+    assert.doesNotMatch(readFileSync(log, "latin1"), /BAD/);
+  });
+}

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * many-mappings LOG COUNT [advise]: memory of COUNT small mappings, every other one readable only, and half of these never
+ * written to. Writes the number of the
+ * round to each page that it can, sees whether it is in all of them, and adds a line to LOG: "round N", or "BAD ...". With
+ * "advise" another thread changes a flag of a mapping that nobody sees in /proc/PID/maps, all the time.
+ */
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum { PAGE = 4096 };
+
+static void *advise(void *page)
+{
+	for (;;) {
+		madvise(page, PAGE, MADV_DONTDUMP);
+		usleep(300);
+		madvise(page, PAGE, MADV_DODUMP);
+		usleep(300);
+	}
+	return NULL;
+}
+
+int main(int argc, char **argv)
+{
+	long count = argc > 2 ? atol(argv[2]) : 0, round = 0;
+	FILE *log = argc > 2 ? fopen(argv[1], "a") : NULL;
+	char *pages = mmap(NULL, count * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	pthread_t thread;
+
+	if (!log || pages == MAP_FAILED)
+		return 1;
+	for (long page = 1; page < count; page += 2) {
+		if (page % 4 == 1)
+			*(long *)(pages + page * PAGE) = -page;
+		if (mprotect(pages + page * PAGE, PAGE, PROT_READ))
+			return 2;
+	}
+	if (argc > 3 && pthread_create(&thread, NULL, advise, pages + 2 * PAGE))
+		return 3;
+	for (;; round++) {
+		const char *state = "round";
+
+		for (long page = 0; page < count; page += 2)
+			*(volatile long *)(pages + page * PAGE) = round + page;
+		for (long page = 0; page < count; page++)
+			if (*(volatile long *)(pages + page * PAGE) != (page % 4 == 3 ? 0 : page % 4 == 1 ? -page : round + page))
+				state = "BAD round";
+		fprintf(log, "%s %ld\n", state, round);
+		fflush(log);
+		usleep(2000);
+	}
+}
