@@ -19,7 +19,7 @@ const always = "--interrupt-budget=600000 --semi-space-growth-factor=8 --no-para
 const little = "--no-sparkplug";
 
 /** From where on functions run often: bytes of maps, threads, descriptors. */
-const many = { maps: 1 << 14, threads: 32, descriptors: 256 };
+const many = { maps: 1 << 14, threads: 32, descriptors: 1024 };
 
 /** Left by the build in a process that makes a code cache, which has to be one of V8's own flags (tools/bundle/code-cache.mjs). */
 const makesCache = Symbol.for("crimg.makes-cache");
