@@ -131,8 +131,15 @@ static int64_t list_numbers(struct looking *l, int32_t process, int64_t director
 	}
 }
 
-/* What a copy tells, which is closed again. */
-static void ask_copy(struct look *row, int64_t pidfd, call_maker *make)
+/* Whether the file system of an inode was asked for already. */
+static int is_of_inode(const struct look *row, const struct look *other)
+{
+	return other && !row->stat_result && !other->copied && !other->stat_result && !other->magic_result &&
+	       equal_bytes(row->stat, other->stat, STAT_INO + 8);
+}
+
+/* What a copy tells, which is closed again. `other`: null, or a row that has been asked. */
+static void ask_copy(struct look *row, const struct look *other, int64_t pidfd, call_maker *make)
 {
 	int64_t statfs[STATFS_LENGTH / 8];
 	int64_t copy = make(__NR_pidfd_getfd, pidfd, row->fd, 0, 0);
@@ -144,9 +151,13 @@ static void ask_copy(struct look *row, int64_t pidfd, call_maker *make)
 		return;
 	}
 	row->stat_result = make(__NR_fstat, copy, address_of(row->stat), 0, 0);
-	row->magic_result = make(__NR_fstatfs, copy, address_of(statfs), 0, 0);
-	if (row->magic_result == 0)
-		row->magic = statfs[0];
+	if (is_of_inode(row, other)) {
+		row->magic = other->magic;
+	} else {
+		row->magic_result = make(__NR_fstatfs, copy, address_of(statfs), 0, 0);
+		if (row->magic_result == 0)
+			row->magic = statfs[0];
+	}
 	row->flags = make(__NR_fcntl, copy, F_GETFL, 0, 0);
 	row->signal = make(__NR_fcntl, copy, F_GETSIG, 0, 0);
 	row->owner_result = make(__NR_fcntl, copy, F_GETOWN_EX, address_of(row->owner), 0);
@@ -492,12 +503,13 @@ static int64_t look_at_copies(struct looking *l)
 {
 	for (int64_t index = 0; index < l->count;) {
 		int32_t process = l->rows[index].process;
+		int64_t first = index;
 		int64_t pidfd = counted_call(__NR_pidfd_open, l->pids[process], 0, 0, 0);
 
 		if (pidfd < 0)
 			return failed_at(l, LOOK_PIDFD, process, pidfd);
 		for (; index < l->count && l->rows[index].process == process; index++)
-			ask_copy(l->rows + index, pidfd, counted_call);
+			ask_copy(l->rows + index, index > first ? l->rows + index - 1 : 0, pidfd, counted_call);
 		call(__NR_close, pidfd, 0, 0, 0);
 	}
 	return 0;
@@ -521,6 +533,7 @@ static void ask_rows(struct looking *l, struct asking *shared)
 {
 	int32_t process = -1;
 	int64_t pidfd = -1, links = -1, infos = -1;
+	const struct look *before = 0;
 
 	for (;;) {
 		int64_t from = __atomic_fetch_add(&shared->next, ASKED_TOGETHER, __ATOMIC_ACQ_REL), to = from + ASKED_TOGETHER;
@@ -548,7 +561,8 @@ static void ask_rows(struct looking *l, struct asking *shared)
 				__atomic_store_n(&shared->failed, pidfd, __ATOMIC_RELEASE);
 				continue;
 			}
-			ask_copy(row, pidfd, call);
+			ask_copy(row, before, pidfd, call);
+			before = row;
 			ask_proc_of(l, row, links, infos);
 		}
 		if (__atomic_add_fetch(&shared->done, to - from, __ATOMIC_ACQ_REL) == l->count)

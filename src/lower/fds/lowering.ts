@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The descriptors' part of a restore program: what is the same for files of every kind. */
 import { CrimgError } from "../../errors/crimg-error.js";
-import type { FileKind, ObjectRow } from "../../gen/tables.js";
+import type { FileKind, ObjectRow, OpenFileRow } from "../../gen/tables.js";
 import { ringName } from "../../linux/io-uring.js";
 import type { DescriptorLowering, LowerContext } from "../context.js";
 import { type Arg, leastRows, ofRow, rowId, type Slot } from "../operands.js";
@@ -113,10 +113,17 @@ export class DescriptorProgram implements DescriptorLowering {
 
   finishDescriptors(task: number): void {
     const { checkpoint } = this.context;
+    // Files that are alike are often one row.
+    let plain: OpenFileRow | undefined;
     for (const index of checkpoint.descriptorsOf(task)) {
       const row = checkpoint.tables.descriptors[index];
       if (row === undefined) continue;
       const file = this.#slots.file(row.file);
+      if (file === plain) continue;
+      if (this.#isPlain(file)) {
+        plain = file;
+        continue;
+      }
       const { late, finish } = this.kinds[file.kind];
       // What is open already is not late.
       if (late !== undefined && this.#slots.get(row.file) === undefined && late.applies(this.#slots, file))
@@ -130,6 +137,14 @@ export class DescriptorProgram implements DescriptorLowering {
     }
     for (const { finishTask } of Object.values(this.kinds)) finishTask?.(this.#slots, task);
     takeLocks(this.#slots, task);
+  }
+
+  /** Whether nothing is left to do once such a file has its number. */
+  #isPlain(file: OpenFileRow): boolean {
+    const { late, finish } = this.kinds[file.kind];
+    const isSet = file.ownerSignal !== 0 || file.ownerType !== "none" || (file.flags & openFlags.ASYNC) !== 0;
+    if (finish !== undefined || isSet || late?.applies(this.#slots, file) === true) return false;
+    return !this.context.checkpoint.tables.fileLocks.some(({ kind }) => kind === "lease");
   }
 
   finishThread(thread: number): void {

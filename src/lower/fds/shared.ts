@@ -23,6 +23,8 @@ export class FileSlots {
   readonly #streams = new Map<number, Slot>();
   readonly #holders = new Map<number, { readonly task: number; readonly fd: number }[]>();
 
+  #judged: { readonly row: OpenFileRow; readonly isLate: boolean } | undefined;
+
   constructor(
     readonly context: LowerContext,
     private readonly kinds: Readonly<Record<FileKind, FileLowering>>,
@@ -47,7 +49,9 @@ export class FileSlots {
   /** True for a file that waits until the processes of the tree exist. */
   isLate(file: number): boolean {
     const row = this.file(file);
-    return this.kinds[row.kind].late?.applies(this, row) ?? false;
+    // Files that are alike are often one row.
+    if (this.#judged?.row !== row) this.#judged = { row, isLate: this.kinds[row.kind].late?.applies(this, row) ?? false };
+    return this.#judged.isLate;
   }
 
   setStream(number: number, slot: Slot): void {
