@@ -228,7 +228,7 @@ function collectAll(context: DumpContext, processes: CollectedProcess[], options
   const [root] = tree.processes;
   const mayBeEarly = tree.processes.length === 1 && options.early !== undefined;
   const facts = TreeFacts.begin(tree.processes, dumpPlan(), !mayBeEarly);
-  const early = mayBeEarly && root !== undefined ? options.early?.take(facts.of(root)?.status) : undefined;
+  const early = mayBeEarly && root !== undefined ? options.early?.take(facts.of(root)?.status, options.looksWhileFrozen) : undefined;
   for (const frozen of tree.processes) {
     for (const thread of frozen.threads) assert64Bit(frozen.pid, getReg(thread.regs, "cs"));
     const parent = rowOf.get(frozen.parent) ?? null;

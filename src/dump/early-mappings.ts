@@ -8,7 +8,7 @@
  * thread while the image is written. If anything differs, the dump begins anew without this.
  */
 import { areSameMappings } from "../native/index.js";
-import { procPath, readMaps, readStatus } from "./procfs.js";
+import { procPath, readMaps, readStatus, type StatusFields } from "./procfs.js";
 import { writtenFiles } from "./let-go.js";
 import { type Mapping, type MappingsRead, readMappings, vmFlags } from "./smaps.js";
 import { showsPolicy } from "./memory-policies.js";
@@ -18,6 +18,9 @@ import { beginLookAtSpace, lookAtSpace, type PendingLook, type SpaceLook } from 
 const manyMappings = 1 << 16;
 /** Flags that a fork does not have as its parent has them, or that it has no mapping with. */
 const notForked = vmFlags("lo", "lf", "dc", "um", "uw", "ui");
+
+/** Sizes of mappings by kinds (proc_pid_status(5)): what is mapped, unmapped or protected changes one of them. */
+const sizes = ["VmSize", "VmData", "VmStk", "VmExe", "VmLib", "VmPin"];
 
 /** Flags that follow from the protection, which maps tells, and mprotect(2) changes. */
 const byProtection = vmFlags("rd", "wr", "ex", "ac");
@@ -30,6 +33,8 @@ export class StalePreCopy extends StaleMappings {}
 
 export class EarlyMappings {
   #isTaken = false;
+  /** What status said before, where maps are not to be compared while the process stands still. */
+  #status: StatusFields | undefined;
   #isRunning = false;
   #look: PendingLook | undefined;
   /** Where maps are read to while the process stands still: there already. */
@@ -50,10 +55,17 @@ export class EarlyMappings {
   /**
    * Begins to read them; what it returns is to be called right before the freeze, once, and waits for them.
    * @param maps what maps says now; undefined where the process is gone
+   * @param willLook it will probably be looked while the process stands still: what that tells is not looked at twice
    */
-  static begin(pid: number, maps: Buffer | undefined): () => EarlyMappings | undefined {
-    const read = maps === undefined || maps.length < manyMappings ? undefined : beginLookAtSpace(pid, maps.length);
-    return maps === undefined || read === undefined ? () => EarlyMappings.read(pid) : () => EarlyMappings.#of(pid, maps, read.wait);
+  static begin(pid: number, maps: Buffer | undefined, willLook = false): () => EarlyMappings | undefined {
+    const read = maps === undefined || maps.length < manyMappings ? undefined : beginLookAtSpace(pid, maps.length, !willLook);
+    if (maps === undefined || read === undefined) return () => EarlyMappings.read(pid);
+    const status = willLook ? readStatus(procPath(pid)) : undefined;
+    return () => {
+      const early = EarlyMappings.#of(pid, maps, read.wait);
+      if (early !== undefined) early.#status = status;
+      return early;
+    };
   }
 
   /** Reads them. Undefined where they could not be confirmed. */
@@ -78,11 +90,18 @@ export class EarlyMappings {
   /**
    * While the process stands still: the mappings, if they seem to be the same as before.
    * @param status of the process, if it is known
+   * @param looks it will be looked while it stands still: that they have the same sizes in all is enough until then
    */
-  take(status = readStatus(procPath(this.pid))): Mapping[] | undefined {
-    const now = readMaps(this.pid, this.#room);
-    this.#isTaken = now !== undefined && this.maps.equals(now) && /^0 /.test(status?.get("VmLck") ?? "");
+  take(status = readStatus(procPath(this.pid)), looks = false): Mapping[] | undefined {
+    const before = looks ? this.#status : undefined;
+    const isSame = before === undefined ? this.#hasSameMaps() : sizes.every((name) => before.get(name) === status?.get(name));
+    this.#isTaken = isSame && /^0 /.test(status?.get("VmLck") ?? "");
     return this.#isTaken ? this.mappings : undefined;
+  }
+
+  #hasSameMaps(): boolean {
+    const now = readMaps(this.pid, this.#room);
+    return now !== undefined && this.maps.equals(now);
   }
 
   /**
@@ -124,6 +143,16 @@ export class EarlyMappings {
       }
       return true;
     });
+  }
+
+  /** What `confirm` throws if they were not the same: then that is why something else went wrong. */
+  staleness(): StaleMappings | undefined {
+    try {
+      this.confirm();
+    } catch (error) {
+      if (error instanceof StaleMappings) return error;
+    }
+    return undefined;
   }
 
   /** @throws StaleMappings if they were not the same, SysError if it could not be looked */

@@ -187,13 +187,15 @@ export interface PendingLook {
 /**
  * Begins to, by two other threads: the kernel takes 3 µs for what smaps says of a mapping, and 1 for what numa_maps does.
  * @param length bytes of its maps, about
+ * @param hasPolicies whether numa_maps is read
  */
-export function beginLookAtSpace(pid: number, length: number): PendingLook {
+export function beginLookAtSpace(pid: number, length: number, hasPolicies = true): PendingLook {
   // A line of maps has some 50 bytes, one of numa_maps up to 190; a row of mappings has 96, and the name.
   const ids = Int32Array.of(pid, pid);
   const [mappings] = askElsewhere(bitNumbers, [{ list: onlyMappings, ids, room: 4 * length + roomOfProcess }]) ?? [];
-  const [policies] = askElsewhere(bitNumbers, [{ list: numaMaps, ids, room: 4 * length + roomOfProcess }]) ?? [];
-  const isOver = (): boolean => mappings?.isThere(0) === true && policies?.isThere(0) === true;
+  const [policies] =
+    (hasPolicies ? askElsewhere(bitNumbers, [{ list: numaMaps, ids, room: 4 * length + roomOfProcess }]) : undefined) ?? [];
+  const isOver = (): boolean => mappings?.isThere(0) === true && (!hasPolicies || policies?.isThere(0) === true);
   const wait = (): SpaceLook => {
     mappings?.awaitRow(0);
     policies?.awaitRow(0);
@@ -201,6 +203,7 @@ export function beginLookAtSpace(pid: number, length: number): PendingLook {
     const told = policies?.result(0, 0) ?? 0;
     // Without NUMA there is no such file; what else there was no room for is read here.
     const isThere = read !== undefined && typeof read !== "number" && (told >= 0 || told === -errno.ENOENT);
+    if (isThere && !hasPolicies) return { mappings: read, numaMaps: undefined };
     if (!isThere || policies === undefined) return lookAtSpace(pid);
     return { mappings: read, numaMaps: policies.bytes(0, 0) };
   };

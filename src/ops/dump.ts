@@ -136,7 +136,7 @@ async function dumpOnce(options: DumpOptions, started: number, before: BeforeFre
   // Whoever looks at the mappings before the freeze takes these. Reading more of them takes longest, so it begins first.
   const mayReadEarly = before !== "nothing" && options.after === "leave-running" && options.fork !== false;
   let maps = isFirst || mayReadEarly ? readMaps(pid) : undefined;
-  let readEarly = mayReadEarly && options.hugePages !== true ? EarlyMappings.begin(pid, maps) : undefined;
+  let readEarly = mayReadEarly && options.hugePages !== true ? EarlyMappings.begin(pid, maps, isLongerToFork(pid, maps)) : undefined;
   // Everything that loads code happens while the target still runs.
   const format = await options.registry.load(options.to ?? "ckpt-elf");
   if (format.write === undefined) {
@@ -319,9 +319,10 @@ async function dumpOnce(options: DumpOptions, started: number, before: BeforeFre
       const times = { frozenMs: (frozenMs ?? now - frozenAt) + stoodStill, totalMs: performance.now() - started };
       return { ...report, ...times, ...(devices === undefined ? {} : { gpu: devices.report }) };
     } catch (error) {
+      const stale = isStoredFrozen && collection !== undefined ? early?.staleness() : undefined;
       abandon(collection, tree, context);
       logStep(() => "the tree goes on as it was");
-      throw error;
+      throw stale ?? error;
     } finally {
       bundled?.close();
       detached?.close();
@@ -428,7 +429,9 @@ async function freeze(pid: number, ignored: Ignored, options: DumpOptions & Desc
       });
       return { frozenAt, tree, collection, early };
     } catch (error) {
+      const stale = options.isStoredFrozen ? early?.staleness() : undefined;
       tree.release();
+      if (stale !== undefined) throw stale;
       if (!isPaged(error)) throw error;
       await untilThere(
         tree.processes.map((process) => process.pid),

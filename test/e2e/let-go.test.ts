@@ -73,11 +73,12 @@ test("what is found to be in the way when it runs on is told by a dump that begi
 for (const { how, args, saw } of [
   { how: "calm", args: [], saw: /found the pages[\s\S]*the tree runs on\n[\s\S]*written: / },
   { how: "whose mappings get other flags", args: ["advise"], saw: /once more: its mappings have changed[\s\S]*the tree runs on\n/ },
+  { how: "one of which moves", args: ["move"], saw: /once more: its mappings have changed[\s\S]*the tree runs on\n/ },
 ]) {
   test(`many small mappings are stored while it stands still, instead of being forked: ${how}`, { timeout: 120_000 }, async (t) => {
     const directory = temporaryDirectory(t);
     const [log, image] = [join(directory, "log"), join(directory, "image.elf")];
-    const { pid } = start(t, compile("many-mappings.c", directory, "-lpthread"), [log, "9000", ...args]);
+    const { pid } = start(t, compile("many-mappings.c", directory, "-lpthread"), [log, "5600", ...args]);
     await moreLines(log, 2);
     const dumpUntil = (wanted: RegExp): void => {
       // Of flags that change all the time a look may find what the other found.

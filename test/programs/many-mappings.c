@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * many-mappings LOG COUNT [advise]: memory of COUNT small mappings, every other one readable only, and half of these never
+ * many-mappings LOG COUNT [advise|move]: memory of COUNT small mappings, every other one readable only, and half of these never
  * written to. Writes the number of the
  * round to each page that it can, sees whether it is in all of them, and adds a line to LOG: "round N", or "BAD ...". With
  * "advise" another thread changes a flag of a mapping that nobody sees in /proc/PID/maps, all the time.
  */
+#define _GNU_SOURCE
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -22,6 +24,26 @@ static void *advise(void *page)
 		usleep(300);
 	}
 	return NULL;
+}
+
+static void *move(void *unused)
+{
+	char *page = mmap(NULL, 9 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), *other = page + 4 * PAGE;
+
+	munmap(page, PAGE);
+	munmap(page + 2 * PAGE, 7 * PAGE);
+	page += PAGE;
+	*page = 1;
+	for (;;) {
+		char *moved = mremap(page, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, other);
+
+		if (moved != other || *moved != 1)
+			_exit(4);
+		other = page;
+		page = moved;
+		usleep(300);
+	}
+	return unused;
 }
 
 int main(int argc, char **argv)
@@ -39,7 +61,7 @@ int main(int argc, char **argv)
 		if (mprotect(pages + page * PAGE, PAGE, PROT_READ))
 			return 2;
 	}
-	if (argc > 3 && pthread_create(&thread, NULL, advise, pages + 2 * PAGE))
+	if (argc > 3 && pthread_create(&thread, NULL, strcmp(argv[3], "move") ? advise : move, pages + 2 * PAGE))
 		return 3;
 	for (;; round++) {
 		const char *state = "round";
