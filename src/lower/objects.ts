@@ -7,7 +7,7 @@ import type { ExtentRow, ObjectRow, VmaRow } from "../gen/tables.js";
 import { vmaVmFlagsBits } from "../gen/tables.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import { isSharedForWriting } from "../model/needed-files.js";
-import { unlikeRows } from "../model/space-columns.js";
+import { mappingsOfObject } from "../model/mappings-of-object.js";
 import { ringName } from "../linux/io-uring.js";
 import { hugeShiftIn } from "../linux/huge-pages.js";
 import { alignUp } from "./align.js";
@@ -214,8 +214,7 @@ export class ObjectOpener {
     const isWritable = ({ prot, vmFlags }: VmaRow): boolean => (prot & PROT.write) !== 0 || (vmFlags & vmaVmFlagsBits.mw) !== 0n;
     const { vmas } = this.#checkpoint.tables;
     return (
-      (seals & F_SEAL_FUTURE_WRITE) !== 0 &&
-      unlikeRows(vmas).some((vma) => vma.object === index && vma.kind === "file_shared" && isWritable(vma))
+      (seals & F_SEAL_FUTURE_WRITE) !== 0 && mappingsOfObject(vmas, index).some((vma) => vma.kind === "file_shared" && isWritable(vma))
     );
   }
 

@@ -6,6 +6,7 @@
  */
 import { alignUp } from "./align.js";
 import type { Checkpoint } from "../model/checkpoint.js";
+import { mappingsOfObject } from "../model/mappings-of-object.js";
 import { unlikeRows } from "../model/space-columns.js";
 import { CrimgError } from "../errors/crimg-error.js";
 import { type SysvSegmentRow, type VmaRow, vmaVmFlagsBits as vm } from "../gen/tables.js";
@@ -76,7 +77,7 @@ export class StagedMemory {
   #shiftOf(object: number): number {
     const { objects, vmas } = this.checkpoint.tables;
     const shift = hugeShiftIn(objects[object]?.memfdFlags ?? 0);
-    return shift === 0 && unlikeRows(vmas).some((vma) => vma.object === object && (vma.vmFlags & vm.ht) !== 0n) ? 21 : shift;
+    return shift === 0 && mappingsOfObject(vmas, object).some((vma) => (vma.vmFlags & vm.ht) !== 0n) ? 21 : shift;
   }
 
   /**
@@ -141,7 +142,7 @@ export class StagedMemory {
   }
 
   #mapAnonymous({ builder: b }: LowerContext, object: number, address: bigint, length: bigint): void {
-    const users = unlikeRows(this.checkpoint.tables.vmas).filter((vma) => vma.object === object && vma.kind === "anon_shared");
+    const users = mappingsOfObject(this.checkpoint.tables.vmas, object).filter((vma) => vma.kind === "anon_shared");
     const flags = users.length > 0 && users.every((vma) => (vma.vmFlags & vm.nr) !== 0n) ? MAP.noreserve : 0;
     const shift = this.#shiftOf(object);
     const hugetlb = shift === 0 ? 0 : hugeMapFlags(shift);
