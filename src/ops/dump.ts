@@ -137,6 +137,7 @@ async function dumpOnce(options: DumpOptions, started: number, before: BeforeFre
   const mayReadEarly = before !== "nothing" && options.after === "leave-running" && options.fork !== false;
   let maps = isFirst || mayReadEarly ? readMaps(pid) : undefined;
   let readEarly = mayReadEarly && options.hugePages !== true ? EarlyMappings.begin(pid, maps, isLongerToFork(pid, maps)) : undefined;
+  const order = prepareForDescriptors(pid);
   // Everything that loads code happens while the target still runs.
   const format = await options.registry.load(options.to ?? "ckpt-elf");
   if (format.write === undefined) {
@@ -160,7 +161,6 @@ async function dumpOnce(options: DumpOptions, started: number, before: BeforeFre
     // The driver has unmapped its own.
     if (devices !== undefined) [maps, readEarly] = [undefined, undefined];
     dumpPlan();
-    const order = prepareForDescriptors(pid);
     const place = isFirst && devices === undefined ? await placeOfPages(format, output, options) : undefined;
     let practised: Checkpoint | undefined;
     let isStoredFrozen = false;
