@@ -83,8 +83,12 @@ export interface Collection {
   readonly checkpoint: CheckpointModel;
   /** The tree runs already, and this keeps what has been collected. */
   readonly gone?: Gone | undefined;
-  close(): void;
+  /** @param later takes what is to be waited for, in place of waiting at once */
+  close(later?: Later): void;
 }
+
+/** Takes work that may be done later. */
+export type Later = (work: () => void) => void;
 
 /** Per process: mappings, gadgets, injectors. */
 class CollectedProcess implements DumpedProcess {
@@ -193,7 +197,7 @@ export function collect(tree: FrozenTree, options: CollectOptions): Collection {
   const context = new DumpContext(emptyTables(), tree, options.ignored);
   const processes: CollectedProcess[] = [];
   let gone: Gone | undefined;
-  const close = (): void => {
+  const close = (later?: Later): void => {
     const failures: unknown[] = [];
     // Page sources first: one may have a descriptor in its process that an injected call closes.
     for (const closable of [...context.sources, ...processes]) {
@@ -203,7 +207,11 @@ export function collect(tree: FrozenTree, options: CollectOptions): Collection {
         failures.push(error);
       }
     }
-    gone?.snapshot.end();
+    if (later === undefined) gone?.snapshot.end();
+    else {
+      gone?.snapshot.kill();
+      later(() => gone?.snapshot.end());
+    }
     unpin();
     if (failures.length > 0) throw failures[0];
   };

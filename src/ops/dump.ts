@@ -156,6 +156,7 @@ async function dumpOnce(options: DumpOptions, started: number, before: BeforeFre
   let devices: DeviceHold | undefined;
   let calm = (): void => undefined;
   let preCopy: PreCopy | undefined;
+  const later: (() => void)[] = [];
   try {
     devices = await takeDevices(pid, options, maps, () => guard.check("dump"));
     // The driver has unmapped its own.
@@ -175,7 +176,12 @@ async function dumpOnce(options: DumpOptions, started: number, before: BeforeFre
         const isCopied = place !== undefined && PreCopy.isWorth(pid);
         const isLetGo = readEarly !== undefined && !isCopied && seemsToBeLetGo(pid, maps);
         isStoredFrozen = isLetGo && place !== undefined && isLongerToFork(pid, maps);
-        practised = await warmUp({ isDetached: !isStoredFrozen, mayFork: options.fork !== false, isLetGo: isLetGo && !isStoredFrozen });
+        practised = await warmUp({
+          isDetached: !isStoredFrozen,
+          mayFork: options.fork !== false,
+          isLetGo: isLetGo && !isStoredFrozen,
+          later: (work) => later.push(work),
+        });
       }
     }
     let stoodStill = 0;
@@ -333,6 +339,7 @@ async function dumpOnce(options: DumpOptions, started: number, before: BeforeFre
     throw error;
   } finally {
     calm();
+    for (const work of later) work();
     await preCopy?.close();
     await devices?.close();
     guard.close();

@@ -7,7 +7,7 @@
  * It changes nothing but time: whatever fails in it is forgotten, and what it found is thrown away.
  */
 import { tmpdir } from "node:os";
-import { collect, type Collection } from "../dump/collect.js";
+import { collect, type Collection, type Later } from "../dump/collect.js";
 import { collectDescriptors } from "../dump/fds/collect.js";
 import { EarlyMappings } from "../dump/early-mappings.js";
 import { forkSnapshot } from "../dump/fork-snapshot.js";
@@ -25,6 +25,8 @@ export interface WarmUp {
   readonly mayFork: boolean;
   /** The tree will run on before it is collected. */
   readonly isLetGo?: boolean;
+  /** Takes what can be done when the dump is over: to wait for the end of a process. */
+  readonly later?: Later;
 }
 
 /**
@@ -52,15 +54,15 @@ export async function practise(what: WarmUp): Promise<Checkpoint | undefined> {
     return undefined;
   } finally {
     collection?.context.releaseHeld();
-    close(collection);
+    close(collection, what.later);
     tree?.release();
     endTrainee(pid);
   }
 }
 
-function close(collection: Collection | undefined): void {
+function close(collection: Collection | undefined, later: Later | undefined): void {
   try {
-    collection?.close();
+    collection?.close(later);
   } catch {
     // It is going to be ended in any case.
   }
