@@ -11,6 +11,7 @@
 #include <cpuid.h>
 #include <linux/mman.h>
 #include <node_api.h>
+#include "async-job.h"
 #include "crc32c.h"
 #include "extents.h"
 #include "gather.h"
@@ -255,9 +256,7 @@ static napi_value js_checksum(napi_env env, napi_callback_info info)
 enum { BATCH_DONE, BATCH_RESULT, BATCH_STOP, BATCH_STATE_WORDS };
 
 struct batch {
-	napi_async_work work;
-	napi_deferred deferred;
-	napi_ref calls, state; /* keep both arrays where they are */
+	struct async_job job;
 	const int64_t *words;
 	int64_t *shared;
 	int64_t count;
@@ -271,22 +270,12 @@ static void sum_runs(const uint8_t *bytes, int64_t count, const uint32_t *length
 		sums[i] = crc32c_stored(crc32c_of(0, bytes, lengths[i], state));
 }
 
-/* Zeroed memory for a batch; NULL if there is none. */
-static struct batch *map_batch(void)
+/* Makes the calls. */
+static void batch_run(void *job)
 {
-	const int64_t words[7] = { __NR_mmap, 0, sizeof(struct batch), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0 };
-	int64_t result = raw_syscall(words);
-
-	return result < 0 ? NULL : (struct batch *)(uintptr_t)result;
-}
-
-/* Makes the calls, on a thread of libuv's pool (which blocks signals). */
-static void batch_execute(napi_env env, void *data)
-{
-	struct batch *batch = data;
+	struct batch *batch = job;
 	struct crc32c state;
 
-	(void)env;
 	crc32c_look(&state);
 	for (int64_t i = 0; i < batch->count; i++) {
 		const int64_t *call = batch->words + i * BATCH_WORDS;
@@ -308,20 +297,6 @@ static void batch_execute(napi_env env, void *data)
 	}
 }
 
-static void batch_complete(napi_env env, napi_status status, void *data)
-{
-	struct batch *batch = data;
-	napi_value nothing;
-
-	(void)status;
-	napi_get_undefined(env, &nothing);
-	napi_resolve_deferred(env, batch->deferred, nothing);
-	napi_delete_reference(env, batch->calls);
-	napi_delete_reference(env, batch->state);
-	napi_delete_async_work(env, batch->work);
-	call(__NR_munmap, (int64_t)(uintptr_t)batch, sizeof(*batch), 0, 0);
-}
-
 /*
  * runBatch(calls: BigInt64Array of 8 words a call, state: BigInt64Array(3)): Promise<void>. The calls are made in turn
  * until one has another result than its eighth word, or state[2] is set. state[0] counts those that went well, state[1]
@@ -330,17 +305,19 @@ static void batch_complete(napi_env env, napi_status status, void *data)
 static napi_value js_run_batch(napi_env env, napi_callback_info info)
 {
 	size_t count = 2, length, state_length;
-	napi_value values[2], name, promise;
+	napi_value values[2], promise;
 	void *words, *shared;
 	struct batch *batch;
+	int64_t place;
 
 	if (napi_get_cb_info(env, info, &count, values, NULL, NULL) != napi_ok || count < 2 ||
 	    !buffer_address(env, values[0], &words, &length) || length % (BATCH_WORDS * 8) ||
 	    !buffer_address(env, values[1], &shared, &state_length) || state_length < BATCH_STATE_WORDS * 8)
 		return throw_type(env, "runBatch(BigInt64Array(8 n), BigInt64Array(3))");
-	batch = map_batch();
-	if (!batch)
+	place = async_map(sizeof(*batch));
+	if (place < 0)
 		return throw_type(env, "runBatch: out of memory");
+	batch = (struct batch *)(uintptr_t)place;
 	batch->words = words;
 	batch->shared = shared;
 	batch->count = (int64_t)(length / (BATCH_WORDS * 8));
@@ -348,14 +325,8 @@ static napi_value js_run_batch(napi_env env, napi_callback_info info)
 	batch->fault_index = fault_at > calls_made && fault_at <= calls_made + batch->count ? fault_at - calls_made - 1 : -1;
 	batch->fault_errno = fault_errno;
 	calls_made += batch->count;
-	if (napi_create_reference(env, values[0], 1, &batch->calls) != napi_ok ||
-	    napi_create_reference(env, values[1], 1, &batch->state) != napi_ok ||
-	    napi_create_string_utf8(env, "crimg batch", NAPI_AUTO_LENGTH, &name) != napi_ok ||
-	    napi_create_promise(env, &batch->deferred, &promise) != napi_ok ||
-	    napi_create_async_work(env, NULL, name, batch_execute, batch_complete, batch, &batch->work) != napi_ok ||
-	    napi_queue_async_work(env, batch->work) != napi_ok)
-		return throw_type(env, "runBatch: cannot start"); /* leaks a few words, once, in a process that ends */
-	return promise;
+	promise = async_promise(env, &batch->job, batch_run, "crimg batch", values, 2);
+	return promise ? promise : throw_type(env, "runBatch: cannot start");
 }
 
 #include "background.h"

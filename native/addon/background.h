@@ -4,13 +4,13 @@
 #define CRIMG_BACKGROUND_H
 
 #include <linux/futex.h>
+#include "async-job.h"
 
 /* Words of its state. */
 enum { BACKGROUND_DONE, BACKGROUND_RESULT, BACKGROUND_WORDS };
 
 struct background {
-	napi_async_work work;
-	napi_ref into, state; /* keep both arrays where they are */
+	struct async_job job;
 	uint8_t *bytes;
 	int64_t length;
 	int64_t *shared;
@@ -33,31 +33,18 @@ static int64_t background_wait(int64_t *shared)
 	return shared[BACKGROUND_RESULT];
 }
 
-static void background_execute(napi_env env, void *data)
+static void background_run(void *job)
 {
-	struct background *read = data;
+	struct background *read = job;
 
-	(void)env;
 	background_end(read->shared, read_file(read->path, read->bytes, read->length, call));
-}
-
-static void background_complete(napi_env env, napi_status status, void *data)
-{
-	struct background *read = data;
-
-	(void)status;
-	napi_delete_reference(env, read->into);
-	napi_delete_reference(env, read->state);
-	napi_delete_async_work(env, read->work);
-	call(__NR_munmap, address_of(read), sizeof(*read), 0, 0);
 }
 
 /* readInBackground(path, into, state: BigInt64Array(2)): begins. `state` belongs to it until awaitBackground has returned. */
 static napi_value js_read_in_background(napi_env env, napi_callback_info info)
 {
-	const int64_t words[7] = { __NR_mmap, 0, sizeof(struct background), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0 };
 	size_t count = 3, length, state_length, written;
-	napi_value values[3], name;
+	napi_value values[3];
 	void *into, *state;
 	struct background *read;
 	int64_t place, fault;
@@ -70,22 +57,20 @@ static napi_value js_read_in_background(napi_env env, napi_callback_info info)
 		return throw_type(env, "readInBackground(path, into, BigInt64Array(2))");
 	/* Counted here, so that tests meet the same call every time. */
 	fault = count_call();
-	place = raw_syscall(words);
-	if (fault || place < 0) {
-		((int64_t *)state)[BACKGROUND_RESULT] = fault ? -fault : place;
+	place = fault ? -fault : async_map(sizeof(struct background));
+	if (place < 0) {
+		((int64_t *)state)[BACKGROUND_RESULT] = place;
 		((int64_t *)state)[BACKGROUND_DONE] = 1;
 		return NULL;
 	}
 	read = (struct background *)(uintptr_t)place;
-	*read = (struct background){ .bytes = into, .length = (int64_t)length, .shared = state };
+	read->bytes = into;
+	read->length = (int64_t)length;
+	read->shared = state;
 	copy_bytes(read->path, path, (int64_t)written + 1);
 	read->shared[BACKGROUND_DONE] = 0;
-	if (napi_create_reference(env, values[1], 1, &read->into) != napi_ok ||
-	    napi_create_reference(env, values[2], 1, &read->state) != napi_ok ||
-	    napi_create_string_utf8(env, "crimg read", NAPI_AUTO_LENGTH, &name) != napi_ok ||
-	    napi_create_async_work(env, NULL, name, background_execute, background_complete, read, &read->work) != napi_ok ||
-	    napi_queue_async_work(env, read->work) != napi_ok)
-		return throw_type(env, "readInBackground: cannot start"); /* leaks a few words, once, in a process that ends */
+	if (!async_start(env, &read->job, background_run, "crimg read", values + 1, 2))
+		return throw_type(env, "readInBackground: cannot start");
 	return NULL;
 }
 

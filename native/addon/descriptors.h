@@ -432,52 +432,31 @@ static int64_t find_same(struct looking *l)
 enum { MOST_KEPT = 6 };
 
 struct comparing {
+	struct async_job job;
 	struct looking l;
-	napi_async_work work;
-	napi_ref kept[MOST_KEPT];
-	int kept_count;
 	int64_t *shared;
 };
 
-static void comparing_execute(napi_env env, void *data)
+static void comparing_run(void *job)
 {
-	struct comparing *comparing = data;
+	struct comparing *comparing = job;
 
-	(void)env;
 	background_end(comparing->shared, find_same(&comparing->l));
 }
 
-static void comparing_complete(napi_env env, napi_status status, void *data)
-{
-	struct comparing *comparing = data;
-
-	(void)status;
-	for (int i = 0; i < comparing->kept_count; i++)
-		napi_delete_reference(env, comparing->kept[i]);
-	napi_delete_async_work(env, comparing->work);
-	call(__NR_munmap, address_of(comparing), sizeof(*comparing), 0, 0);
-}
-
-/* Has another thread work; `kept`: the arrays that it uses, at most MOST_KEPT. Returns 0 if it cannot. */
+/* Has another thread work; `kept`: the arrays that it uses. Returns 0 if it cannot. */
 static int work_elsewhere(napi_env env, const struct looking *l, const napi_value *kept, int kept_count, int64_t *shared,
-			  napi_async_execute_callback execute)
+			  void (*run)(void *job))
 {
-	const int64_t words[7] = { __NR_mmap, 0, sizeof(struct comparing), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0 };
-	int64_t place = counted(words);
+	int64_t fault = count_call(), place = fault ? -fault : async_map(sizeof(struct comparing));
 	struct comparing *comparing = (struct comparing *)(uintptr_t)place;
-	napi_value name;
 
 	if (place < 0)
 		return 0;
 	comparing->l = *l;
 	comparing->l.is_elsewhere = 1;
 	comparing->shared = shared;
-	for (; comparing->kept_count < kept_count; comparing->kept_count++)
-		if (napi_create_reference(env, kept[comparing->kept_count], 1, &comparing->kept[comparing->kept_count]) != napi_ok)
-			return 0;
-	return napi_create_string_utf8(env, "crimg compare", NAPI_AUTO_LENGTH, &name) == napi_ok &&
-	       napi_create_async_work(env, NULL, name, execute, comparing_complete, comparing, &comparing->work) == napi_ok &&
-	       napi_queue_async_work(env, comparing->work) == napi_ok;
+	return async_start(env, &comparing->job, run, "crimg compare", kept, kept_count);
 }
 
 static int64_t failed_at(struct looking *l, int32_t step, int64_t process, int64_t result)
@@ -520,12 +499,10 @@ enum { MANY_TO_ASK = 128, ASKED_TOGETHER = 16 };
 
 /* What two threads share that ask of rows. */
 struct asking {
+	struct async_job job;
 	struct looking l; /* of the other thread */
 	int64_t next, done; /* rows */
 	int64_t failed, failed_process; /* -errno of pidfd_open, and whose */
-	napi_async_work work;
-	napi_ref kept[MOST_KEPT];
-	int kept_count;
 };
 
 /* Asks everything of rows that nobody has taken yet. */
@@ -576,23 +553,11 @@ static void ask_rows(struct looking *l, struct asking *shared)
 		call(__NR_close, infos, 0, 0, 0);
 }
 
-static void asking_execute(napi_env env, void *data)
+static void asking_run(void *job)
 {
-	struct asking *shared = data;
+	struct asking *shared = job;
 
-	(void)env;
 	ask_rows(&shared->l, shared);
-}
-
-static void asking_complete(napi_env env, napi_status status, void *data)
-{
-	struct asking *shared = data;
-
-	(void)status;
-	for (int i = 0; i < shared->kept_count; i++)
-		napi_delete_reference(env, shared->kept[i]);
-	napi_delete_async_work(env, shared->work);
-	call(__NR_munmap, address_of(shared), sizeof(*shared), 0, 0);
 }
 
 /*
@@ -601,23 +566,17 @@ static void asking_complete(napi_env env, napi_status status, void *data)
  */
 static int64_t ask_by_two(napi_env env, struct looking *l, const napi_value kept[MOST_KEPT])
 {
-	const int64_t words[7] = { __NR_mmap, 0, sizeof(struct asking), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0 };
-	int64_t place = counted(words), done;
+	int64_t fault = count_call(), place = fault ? -fault : async_map(sizeof(struct asking)), done;
 	struct asking *shared = (struct asking *)(uintptr_t)place;
 	struct looking mine = *l;
-	int is_shared = 1;
-	napi_value name;
 
 	if (place < 0)
 		return failed_at(l, LOOK_PIDFD, 0, place);
 	mine.is_elsewhere = 1;
 	shared->l = mine;
 	mine.arena_length = shared->l.arena_used = l->arena_length / 2;
-	for (; is_shared && shared->kept_count < MOST_KEPT; shared->kept_count += is_shared)
-		is_shared = napi_create_reference(env, kept[shared->kept_count], 1, &shared->kept[shared->kept_count]) == napi_ok;
-	is_shared = is_shared && napi_create_string_utf8(env, "crimg ask", NAPI_AUTO_LENGTH, &name) == napi_ok &&
-		    napi_create_async_work(env, NULL, name, asking_execute, asking_complete, shared, &shared->work) == napi_ok &&
-		    napi_queue_async_work(env, shared->work) == napi_ok;
+	/* If it cannot, this one asks them all. */
+	async_start(env, &shared->job, asking_run, "crimg ask", kept, MOST_KEPT);
 	ask_rows(&mine, shared);
 	while ((done = __atomic_load_n(&shared->done, __ATOMIC_ACQUIRE)) < l->count)
 		call(__NR_futex, address_of(&shared->done), FUTEX_WAIT | FUTEX_PRIVATE_FLAG, (int32_t)done, 0);
@@ -642,7 +601,7 @@ static int place_scratch(struct looking *l, void *rows, size_t rows_length, void
 /* Compares: on another thread if that takes long. */
 static void compare_all(napi_env env, struct looking *l, const napi_value kept[MOST_KEPT], int64_t *shared)
 {
-	if (make_groups(l) >= MANY_TO_COMPARE && work_elsewhere(env, l, kept, MOST_KEPT, shared, comparing_execute))
+	if (make_groups(l) >= MANY_TO_COMPARE && work_elsewhere(env, l, kept, MOST_KEPT, shared, comparing_run))
 		return;
 	shared[BACKGROUND_RESULT] = find_same(l);
 	shared[BACKGROUND_DONE] = 1;
@@ -700,15 +659,14 @@ static napi_value js_look_at_descriptors(napi_env env, napi_callback_info info)
 }
 
 /* Sorts what a running process has open, as far as it can be sorted. */
-static void ordering_execute(napi_env env, void *data)
+static void ordering_run(void *job)
 {
-	struct comparing *comparing = data;
+	struct comparing *comparing = job;
 	struct looking *l = &comparing->l;
 	int32_t *ranks = (int32_t *)(uintptr_t)l->ranks, rank = 0;
 	int64_t directory = open_numbers(l->pids[0], 0, 0, call), result = directory;
 	char name[PATH_ROOM];
 
-	(void)env;
 	l->ranks = NULL;
 	if (directory >= 0)
 		result = list_numbers(l, 0, directory);
@@ -767,7 +725,7 @@ static napi_value js_order_descriptors(napi_env env, napi_callback_info info)
 		return throw_type(env, "orderDescriptors: no room");
 	shared = addresses[4];
 	shared[BACKGROUND_DONE] = 0;
-	if (!work_elsewhere(env, &l, values, 5, shared, ordering_execute)) {
+	if (!work_elsewhere(env, &l, values, 5, shared, ordering_run)) {
 		shared[BACKGROUND_RESULT] = -ENOMEM;
 		shared[BACKGROUND_DONE] = 1;
 	}

@@ -3,14 +3,16 @@
 #ifndef CRIMG_GATHER_ELSEWHERE_H
 #define CRIMG_GATHER_ELSEWHERE_H
 
+#include "async-job.h"
 #include "smaps.h"
 
 enum { MOST_LISTS = 4, WORDS_OF_LIST = 7, BUFFERS_OF_LIST = 6, MAPPINGS_ROOM = 1 << 17, NAMES_ROOM = 1 << 23 };
 
+_Static_assert(MOST_LISTS * BUFFERS_OF_LIST + 1 <= ASYNC_MOST_KEPT, "all arrays are kept");
+
 struct elsewhere {
-	napi_async_work work;
-	napi_ref references[MOST_LISTS * BUFFERS_OF_LIST + 1]; /* keep the arrays where they are */
-	int reference_count, list_count;
+	struct async_job job;
+	int list_count;
 	struct gathering lists[MOST_LISTS];
 	const uint8_t *bits;
 	struct smaps smaps;
@@ -38,7 +40,7 @@ static int64_t gather_mappings(struct gathering *g, int32_t pid)
 	return count;
 }
 
-static void elsewhere_execute(napi_env env, void *data)
+static void elsewhere_run(void *data)
 {
 	struct elsewhere *job = data;
 	int64_t room = MAPPINGS_ROOM * SMAPS_WORDS * 8 + NAMES_ROOM + SMAPS_BUFFER;
@@ -46,7 +48,6 @@ static void elsewhere_execute(napi_env env, void *data)
 	int64_t place = raw_syscall(words);
 	uint8_t *bytes = (uint8_t *)(uintptr_t)place;
 
-	(void)env;
 	/* Only what is written to takes memory. */
 	job->smaps = (struct smaps){ .bits = job->bits, .make = call, .row_room = place < 0 ? 0 : MAPPINGS_ROOM, .name_room = NAMES_ROOM };
 	if (place >= 0) {
@@ -62,27 +63,16 @@ static void elsewhere_execute(napi_env env, void *data)
 		call(__NR_munmap, place, room, 0, 0);
 }
 
-static void elsewhere_complete(napi_env env, napi_status status, void *data)
-{
-	struct elsewhere *job = data;
-
-	(void)status;
-	for (int i = 0; i < job->reference_count; i++)
-		napi_delete_reference(env, job->references[i]);
-	napi_delete_async_work(env, job->work);
-	call(__NR_munmap, address_of(job), sizeof(*job), 0, 0);
-}
-
 /*
  * gatherElsewhere(bits, questions, names, ids, rows, stride, arena, ready: Int32Array(1), questions, …): begins; returns 0, or -errno.
  * The arrays belong to it until all rows are ready.
  */
 static napi_value js_gather_elsewhere(napi_env env, napi_callback_info info)
 {
-	const int64_t words[7] = { __NR_mmap, 0, sizeof(struct elsewhere), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0 };
 	size_t count = 1 + MOST_LISTS * WORDS_OF_LIST, length;
-	napi_value values[1 + MOST_LISTS * WORDS_OF_LIST], name, value;
+	napi_value values[1 + MOST_LISTS * WORDS_OF_LIST], kept[ASYNC_MOST_KEPT], value;
 	struct elsewhere *job;
+	int kept_count = 0;
 	int64_t place, fault;
 	void *bits;
 
@@ -92,7 +82,7 @@ static napi_value js_gather_elsewhere(napi_env env, napi_callback_info info)
 		return throw_type(env, "gatherElsewhere(bits, questions, names, ids, rows, stride, arena, ready, ...)");
 	/* Counted here, so that tests meet the same call every time. */
 	fault = count_call();
-	place = fault ? -fault : raw_syscall(words);
+	place = fault ? -fault : async_map(sizeof(*job));
 	if (place < 0)
 		return napi_create_int64(env, place, &value) == napi_ok ? value : NULL;
 	job = (struct elsewhere *)(uintptr_t)place;
@@ -115,16 +105,13 @@ static napi_value js_gather_elsewhere(napi_env env, napi_callback_info info)
 			.rows = addresses[3], .stride = stride, .arena = addresses[4], .arena_length = (int64_t)lengths[4],
 			.ready = addresses[5], .read_mappings = gather_mappings,
 		};
-		for (int j = 0; j < WORDS_OF_LIST; j++) {
-			if (j != 4 && napi_create_reference(env, given[j], 1, &job->references[job->reference_count++]) != napi_ok)
-				return throw_type(env, "gatherElsewhere: cannot start");
-		}
+		for (int j = 0; j < WORDS_OF_LIST; j++)
+			if (j != 4)
+				kept[kept_count++] = given[j];
 	}
-	if (napi_create_reference(env, values[0], 1, &job->references[job->reference_count++]) != napi_ok ||
-	    napi_create_string_utf8(env, "crimg gather", NAPI_AUTO_LENGTH, &name) != napi_ok ||
-	    napi_create_async_work(env, NULL, name, elsewhere_execute, elsewhere_complete, job, &job->work) != napi_ok ||
-	    napi_queue_async_work(env, job->work) != napi_ok)
-		return throw_type(env, "gatherElsewhere: cannot start"); /* leaks a few words, once, in a process that ends */
+	kept[kept_count++] = values[0];
+	if (!async_start(env, &job->job, elsewhere_run, "crimg gather", kept, kept_count))
+		return throw_type(env, "gatherElsewhere: cannot start");
 	return napi_create_int64(env, 0, &value) == napi_ok ? value : NULL;
 }
 

@@ -506,31 +506,15 @@ static int64_t store_run(int64_t *job)
 }
 
 struct store_work {
-	napi_async_work work;
-	napi_deferred deferred;
-	napi_ref keep; /* keeps the words where they are */
+	struct async_job async;
 	int64_t *job;
 };
 
-static void store_execute(napi_env env, void *data)
+static void store_work_run(void *data)
 {
 	struct store_work *work = data;
 
-	(void)env;
 	store_run(work->job);
-}
-
-static void store_complete(napi_env env, napi_status status, void *data)
-{
-	struct store_work *work = data;
-	napi_value nothing;
-
-	(void)status;
-	napi_get_undefined(env, &nothing);
-	napi_resolve_deferred(env, work->deferred, nothing);
-	napi_delete_reference(env, work->keep);
-	napi_delete_async_work(env, work->work);
-	call(__NR_munmap, (int64_t)(uintptr_t)work, sizeof(*work), 0, 0);
 }
 
 /*
@@ -539,9 +523,8 @@ static void store_complete(napi_env env, napi_status status, void *data)
  */
 static napi_value js_store_pages(napi_env env, napi_callback_info info)
 {
-	const int64_t words[7] = { __NR_mmap, 0, sizeof(struct store_work), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0 };
 	size_t count = 1, length;
-	napi_value value, name, promise;
+	napi_value value, promise;
 	struct store_work *work;
 	int64_t memory;
 	void *job;
@@ -549,7 +532,7 @@ static napi_value js_store_pages(napi_env env, napi_callback_info info)
 	if (napi_get_cb_info(env, info, &count, &value, NULL, NULL) != napi_ok || count < 1 ||
 	    !buffer_address(env, value, &job, &length) || length < STORE_WORDS * 8)
 		return throw_type(env, "storePages(BigInt64Array)");
-	memory = raw_syscall(words);
+	memory = async_map(sizeof(*work));
 	if (memory < 0)
 		return throw_type(env, "storePages: out of memory");
 	work = (struct store_work *)(uintptr_t)memory;
@@ -561,11 +544,6 @@ static napi_value js_store_pages(napi_env env, napi_callback_info info)
 		work->job[STORE_FAULT_PIECE] = fault_at > calls_made && fault_at <= calls_made + calls ? (fault_at - calls_made - 1) / 2 : -1;
 		calls_made += calls;
 	}
-	if (napi_create_reference(env, value, 1, &work->keep) != napi_ok ||
-	    napi_create_string_utf8(env, "crimg store", NAPI_AUTO_LENGTH, &name) != napi_ok ||
-	    napi_create_promise(env, &work->deferred, &promise) != napi_ok ||
-	    napi_create_async_work(env, NULL, name, store_execute, store_complete, work, &work->work) != napi_ok ||
-	    napi_queue_async_work(env, work->work) != napi_ok)
-		return throw_type(env, "storePages: cannot start"); /* leaks a page, once, in a process that ends */
-	return promise;
+	promise = async_promise(env, &work->async, store_work_run, "crimg store", &value, 1);
+	return promise ? promise : throw_type(env, "storePages: cannot start");
 }

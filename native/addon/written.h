@@ -12,14 +12,17 @@
 enum { SCAN_PROTECT = 1, SCAN_CHECK = 2, SCAN_IS_WRITTEN = 2 };
 
 struct page_scan {
-	napi_async_work work;
-	napi_ref ranges_ref, out_ref, state_ref;
 	int64_t fd;
 	const int64_t *ranges; /* start and end each */
 	int64_t range_count;
 	int64_t *out; /* start, end and categories each */
 	int64_t room; /* of triples */
 	int64_t flags;
+};
+
+struct page_scan_job {
+	struct async_job job;
+	struct page_scan scan;
 	int64_t *shared;
 };
 
@@ -74,24 +77,11 @@ static int64_t scan_pages(const struct page_scan *scan, call_maker *make)
 	return count;
 }
 
-static void page_scan_execute(napi_env env, void *data)
+static void page_scan_run(void *job)
 {
-	struct page_scan *scan = data;
+	struct page_scan_job *there = job;
 
-	(void)env;
-	background_end(scan->shared, scan_pages(scan, call));
-}
-
-static void page_scan_complete(napi_env env, napi_status status, void *data)
-{
-	struct page_scan *scan = data;
-
-	(void)status;
-	napi_delete_reference(env, scan->ranges_ref);
-	napi_delete_reference(env, scan->out_ref);
-	napi_delete_reference(env, scan->state_ref);
-	napi_delete_async_work(env, scan->work);
-	call(__NR_munmap, address_of(scan), sizeof(*scan), 0, 0);
+	background_end(there->shared, scan_pages(&there->scan, call));
 }
 
 /*
@@ -100,11 +90,12 @@ static void page_scan_complete(napi_env env, napi_status status, void *data)
  */
 static napi_value js_scan_pages(napi_env env, napi_callback_info info)
 {
-	const int64_t words[7] = { __NR_mmap, 0, sizeof(struct page_scan), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0 };
 	size_t count = 5, range_bytes, out_bytes, state_bytes;
-	napi_value values[5], name, value;
+	napi_value values[5], value;
 	void *ranges, *out, *state;
-	struct page_scan scan = { 0 }, *there;
+	struct page_scan scan = { 0 };
+	struct page_scan_job *there;
+	int64_t *shared;
 	int32_t fd;
 	bool protects;
 	int64_t place, fault;
@@ -122,25 +113,21 @@ static napi_value js_scan_pages(napi_env env, napi_callback_info info)
 	scan.room = (int64_t)out_bytes / 24;
 	if (count == 4)
 		return napi_create_int64(env, scan_pages(&scan, counted_call), &value) == napi_ok ? value : NULL;
-	scan.shared = state;
+	shared = state;
 	/* Counted here, so that tests meet the same call every time. */
 	fault = count_call();
-	place = raw_syscall(words);
-	if (fault || place < 0) {
-		scan.shared[BACKGROUND_RESULT] = fault ? -fault : place;
-		scan.shared[BACKGROUND_DONE] = 1;
+	place = fault ? -fault : async_map(sizeof(*there));
+	if (place < 0) {
+		shared[BACKGROUND_RESULT] = place;
+		shared[BACKGROUND_DONE] = 1;
 		return NULL;
 	}
-	there = (struct page_scan *)(uintptr_t)place;
-	*there = scan;
-	there->shared[BACKGROUND_DONE] = 0;
-	if (napi_create_reference(env, values[2], 1, &there->ranges_ref) != napi_ok ||
-	    napi_create_reference(env, values[3], 1, &there->out_ref) != napi_ok ||
-	    napi_create_reference(env, values[4], 1, &there->state_ref) != napi_ok ||
-	    napi_create_string_utf8(env, "crimg scan", NAPI_AUTO_LENGTH, &name) != napi_ok ||
-	    napi_create_async_work(env, NULL, name, page_scan_execute, page_scan_complete, there, &there->work) != napi_ok ||
-	    napi_queue_async_work(env, there->work) != napi_ok)
-		return throw_type(env, "scanPages: cannot start"); /* leaks a few words, once, in a process that ends */
+	there = (struct page_scan_job *)(uintptr_t)place;
+	there->scan = scan;
+	there->shared = shared;
+	shared[BACKGROUND_DONE] = 0;
+	if (!async_start(env, &there->job, page_scan_run, "crimg scan", values + 2, 3))
+		return throw_type(env, "scanPages: cannot start");
 	return NULL;
 }
 
