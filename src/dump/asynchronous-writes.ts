@@ -12,7 +12,7 @@ import {
   failed,
   kcmpType,
   nr,
-  tryCall,
+  tryGetsockopt,
   tryKcmp,
   tryListDirectory,
   tryPidfdGetfd,
@@ -21,17 +21,16 @@ import {
   tryReadSmall,
   tryStat,
 } from "../native/index.js";
+import { isStatelessDevice, isTerminal } from "./fds/facts.js";
+import { SOL_SOCKET } from "./fds/socket-options.js";
 import { listChildren, listThreads } from "./procfs.js";
 
 const S_IFMT = 0o170000;
 const S_IFCHR = 0o020000;
 const S_IFBLK = 0o060000;
-/** /dev/null, zero, full, random, urandom: drivers/char/mem.c */
-const harmlessMemoryDevices: ReadonlySet<number> = new Set([3, 5, 7, 8, 9]);
-/** Terminals: virtual and serial ones, /dev/tty and its like, and pseudo-terminals. */
-const isTerminal = (major: number): boolean => major === 4 || major === 5 || (major >= 136 && major <= 143);
+/** Of /dev/tty, the console, and the masters of pseudo-terminals. */
+const terminalsMajor = 5;
 const harmlessInodes = /^anon_inode:(\[eventpoll\]|\[eventfd\]|\[timerfd\]|\[signalfd\]|inotify|\[pidfd\])$/;
-const SOL_SOCKET = 1;
 const SO_DOMAIN = 39;
 /** AF_UNIX, AF_INET, AF_INET6, AF_NETLINK: they copy. */
 const copyingFamilies: ReadonlySet<number> = new Set([1, 2, 10, 16]);
@@ -114,7 +113,7 @@ function isHarmless(name: string, path: string, pidfd: number, fd: number): bool
   const kind = stat.mode & S_IFMT;
   if (kind === S_IFBLK) return false;
   if (kind !== S_IFCHR) return true;
-  return isTerminal(stat.rdevMajor) || (stat.rdevMajor === 1 && harmlessMemoryDevices.has(stat.rdevMinor));
+  return isTerminal(stat) || stat.rdevMajor === terminalsMajor || isStatelessDevice(stat);
 }
 
 /** 0 where it cannot be asked. */
@@ -122,8 +121,8 @@ function familyOf(pidfd: number, fd: number): number {
   const own = tryPidfdGetfd(pidfd, fd);
   if (failed(own)) return 0;
   try {
-    const [value, length] = [new Int32Array(1), new Int32Array([4])];
-    return failed(tryCall("getsockopt", own, SOL_SOCKET, SO_DOMAIN, value, length)) ? 0 : (value[0] ?? 0);
+    const value = tryGetsockopt(own, SOL_SOCKET, SO_DOMAIN, 4);
+    return typeof value === "number" ? 0 : value.readInt32LE();
   } finally {
     close(own);
   }

@@ -76,20 +76,12 @@ export class WriteTracking {
   }
 
   /**
-   * @param least bytes of anonymous memory from which on it is worth it
    * @param find where its code has what calls need
    * @param onStop told how long the process has stood still for it, whenever it has
    * @throws NotTracked; the process runs as before
    */
-  static async begin(
-    pid: number,
-    least: bigint,
-    find: () => Gadgets | undefined,
-    onStop: (milliseconds: number) => void,
-  ): Promise<WriteTracking> {
+  static async begin(pid: number, find: () => Gadgets | undefined, onStop: (milliseconds: number) => void): Promise<WriteTracking> {
     const status = readStatus(procPath(pid));
-    const resident = WriteTracking.residentIn(pid);
-    if (resident < least) throw new NotTracked(`it has ${resident} bytes of private memory`);
     if (status?.get("Seccomp") !== "0") throw new NotTracked("it has a seccomp filter");
     if (/shstk/.test(status.get("x86_Thread_features") ?? "")) throw new NotTracked("it has a shadow stack");
     const obstacle = unseenWriter(pid);

@@ -30,6 +30,7 @@ export class SpaceColumns {
   readonly kinds: Uint8Array;
   readonly samples: readonly VmaRow[];
   readonly others: Int32Array;
+  #otherRows: readonly VmaRow[] | undefined;
 
   /** @param indices rows of the table; undefined: all */
   constructor(
@@ -59,8 +60,8 @@ export class SpaceColumns {
   }
 
   /** All that are alone. */
-  otherRows(): VmaRow[] {
-    return Array.from(this.others, (index) => this.row(index));
+  otherRows(): readonly VmaRow[] {
+    return (this.#otherRows ??= Array.from(this.others, (index) => this.row(index)));
   }
 
   /** The first that ends behind an address. */

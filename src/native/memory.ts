@@ -31,13 +31,6 @@ export function readMemory(pid: number, address: bigint, into: Uint8Array): void
   if (got !== into.length) throw new SysError("process_vm_readv", failed(got) ? -got : errno.EFAULT, place(pid, address));
 }
 
-/** Reads `length` bytes of memory. The caller has bounded `length`. */
-export function readMemoryBytes(pid: number, address: bigint, length: number): Buffer {
-  const into = Buffer.alloc(length);
-  readMemory(pid, address, into);
-  return into;
-}
-
 /** Writes the whole buffer, or throws. */
 export function writeMemory(pid: number, address: bigint, from: Uint8Array): void {
   const got = tryWriteMemory(pid, address, from);

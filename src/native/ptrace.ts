@@ -181,13 +181,6 @@ export function getSeccompFlags(tid: number, offset: number): number {
   return failed(tryCall("ptrace", request.SECCOMP_GET_METADATA, tid, data.length, data)) ? 0 : Number(data.readBigUInt64LE(8));
 }
 
-/** siginfo of the signal at whose delivery the thread is stopped. */
-export function getSiginfo(tid: number): Buffer {
-  const info = Buffer.alloc(siginfoLength);
-  ptrace("GETSIGINFO", tid, 0, info);
-  return info;
-}
-
 /** Lets a stopped thread run, with a signal (0: none). */
 export function cont(tid: number, signal = 0): void {
   ptrace("CONT", tid, 0, signal);

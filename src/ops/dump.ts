@@ -163,6 +163,7 @@ async function dumpOnce(options: DumpOptions, started: number, before: BeforeFre
     if (devices !== undefined) [maps, readEarly] = [undefined, undefined];
     dumpPlan();
     const place = isFirst && devices === undefined ? await placeOfPages(format, output, options) : undefined;
+    const copyTo = place !== undefined && PreCopy.isWorth(pid) ? place : undefined;
     let practised: Checkpoint | undefined;
     let isStoredFrozen = false;
     if (isFirst) {
@@ -173,8 +174,7 @@ async function dumpOnce(options: DumpOptions, started: number, before: BeforeFre
       }
       // How long a program stands still that will not go on hurts nobody; how long the dump takes does.
       if (options.after === "leave-running") {
-        const isCopied = place !== undefined && PreCopy.isWorth(pid);
-        const isLetGo = readEarly !== undefined && !isCopied && seemsToBeLetGo(pid, maps);
+        const isLetGo = readEarly !== undefined && copyTo === undefined && seemsToBeLetGo(pid, maps);
         isStoredFrozen = isLetGo && place !== undefined && isLongerToFork(pid, maps);
         practised = await warmUp({
           isDetached: !isStoredFrozen,
@@ -189,11 +189,11 @@ async function dumpOnce(options: DumpOptions, started: number, before: BeforeFre
       stoodStill += milliseconds;
       logStep(() => `it stood still for ${milliseconds.toFixed(1)} ms`);
     };
-    if (place !== undefined) {
+    if (copyTo !== undefined) {
       const findGadgets = (): Gadgets | undefined => lookAhead(pid, maps);
       const meanwhile = (): Promise<void> => (practised === undefined ? Promise.resolve() : practiseWriting(format, practised));
       const check = (): void => guard.check("dump");
-      preCopy = await writing(options.output, PreCopy.begin(pid, { ...place, findGadgets, onStop, meanwhile, check }));
+      preCopy = await writing(options.output, PreCopy.begin(pid, { ...copyTo, findGadgets, onStop, meanwhile, check }));
     }
     if (preCopy !== undefined) {
       // It took a while.

@@ -89,7 +89,7 @@ export class PreCopy {
   static async begin(pid: number, options: PreCopyOptions): Promise<PreCopy | undefined> {
     let copy: PreCopy | undefined;
     try {
-      copy = new PreCopy(await WriteTracking.begin(pid, limits().least, options.findGadgets, options.onStop), options);
+      copy = new PreCopy(await WriteTracking.begin(pid, options.findGadgets, options.onStop), options);
       await copy.#copyAll();
       return copy;
     } catch (error) {

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import test, { type TestContext } from "node:test";
 import { waitNow, waitOption } from "../../src/native/index.js";
 import { compile, crimg, endTree, isAlive, list, run, start, temporaryDirectory, until } from "../support/processes.js";
+import { goesOn } from "../support/checking-log.js";
 import { crimgCommand } from "../support/project.js";
 
 const nobody = 65534;
@@ -17,21 +18,6 @@ interface Churns {
   readonly pid: number;
   readonly log: string;
   readonly image: string;
-}
-
-const linesOf = (log: string): string[] => (existsSync(log) ? readFileSync(log, "utf8").split("\n") : []);
-
-/** Waits until it has gone on; fails as soon as a byte is wrong. */
-async function goesOn(log: string, lines = 2): Promise<void> {
-  const before = linesOf(log).length;
-  await until("the program goes on", () => {
-    const now = linesOf(log);
-    assert.deepEqual(
-      now.filter((line) => line.startsWith("BAD")),
-      [],
-    );
-    return now.length >= before + lines;
-  });
 }
 
 /** Without forks nothing is shared with a child, which would be read before. */

@@ -8,25 +8,11 @@ import test, { type TestContext } from "node:test";
 import { unseenWriter } from "../../src/dump/asynchronous-writes.js";
 import { waitNow, waitOption } from "../../src/native/index.js";
 import { compile, crimg, endTree, list, run, start, temporaryDirectory, until } from "../support/processes.js";
+import { goesOn, linesOf } from "../support/checking-log.js";
 import { crimgCommand } from "../support/project.js";
 
 // From 1 MiB on, and whatever is left to be copied in the end.
 process.env["CRIMG_PRE_COPY"] = "1";
-
-const linesOf = (log: string): string[] => (existsSync(log) ? readFileSync(log, "utf8").split("\n") : []);
-
-/** Waits until it has gone on; fails as soon as a byte is wrong. */
-async function goesOn(log: string, lines = 2): Promise<void> {
-  const before = linesOf(log).length;
-  await until("the program goes on", () => {
-    const now = linesOf(log);
-    assert.deepEqual(
-      now.filter((line) => line.startsWith("BAD")),
-      [],
-    );
-    return now.length >= before + lines;
-  });
-}
 
 /** Dumps again and again, ends the program, and resumes it. Returns how often its memory was copied before. */
 async function rounds(t: TestContext, pid: number, log: string, image: string, count: number): Promise<number> {

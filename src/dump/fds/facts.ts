@@ -78,8 +78,10 @@ export function kernelObject({ fsMagic, isPath }: DescriptorFacts): KernelObject
   return isPath ? undefined : kernelFileSystems.get(fsMagic);
 }
 
+type DeviceNumbers = Pick<DescriptorFacts, "rdevMajor" | "rdevMinor">;
+
 /** Terminals: tty and console devices (4, 5), pty slaves (136 to 143). */
-export function isTerminal({ rdevMajor, rdevMinor }: DescriptorFacts): boolean {
+export function isTerminal({ rdevMajor, rdevMinor }: DeviceNumbers): boolean {
   return rdevMajor === 4 || (rdevMajor === 5 && rdevMinor <= 1) || (rdevMajor >= 136 && rdevMajor <= 143);
 }
 
@@ -92,6 +94,6 @@ const statelessMinors: ReadonlySet<number> = new Set([
   9, // /dev/urandom
 ]);
 
-export function isStatelessDevice({ rdevMajor, rdevMinor }: DescriptorFacts): boolean {
+export function isStatelessDevice({ rdevMajor, rdevMinor }: DeviceNumbers): boolean {
   return rdevMajor === 1 && statelessMinors.has(rdevMinor);
 }
