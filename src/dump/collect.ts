@@ -31,6 +31,7 @@ import { takeIdsInside } from "./namespaces/ids.js";
 import { collectObjectContents, type MappedProcess } from "./object-contents.js";
 import { type EarlyMappings, StaleMappings } from "./early-mappings.js";
 import { checkKeyrings } from "./keyrings.js";
+import { forkSource } from "./fork-snapshot.js";
 import { type Gone, letGo, obstacle, writtenFiles } from "./let-go.js";
 import { assertNotPaged } from "./paged.js";
 import { unpin } from "./pin.js";
@@ -330,7 +331,9 @@ function collectAll(context: DumpContext, processes: CollectedProcess[], options
       tables.tasks[process.row] = { ...(tables.tasks[process.row] as TaskRow), mm };
       const vmas = collectVmas(context, process, mm, process.mappings);
       collectMemoryPolicies(context, process, mm, process.mappings, policies.get(process));
-      const source = context.objects.addSource(gone === undefined ? liveSource(process) : sourceOf(gone, options.early));
+      const source = context.objects.addSource(
+        gone === undefined ? liveSource(process) : forkSource(gone.snapshot, (mayWait) => options.early?.awaitLook(mayWait) ?? true),
+      );
       mapped.push({ process, vmas, source });
       mms.push(mm);
     }
@@ -378,18 +381,6 @@ function mayLetGo(
 
 function liveSource(process: CollectedProcess): ProcessPageSource {
   return new ProcessPageSource(process.pid, () => process.borrowed, sharesLittle(process.mappings));
-}
-
-/** The memory of a process that runs on. Its fork ends as soon as nobody looks at it any more. */
-function sourceOf({ snapshot }: Gone, early: EarlyMappings | undefined): ProcessPageSource {
-  return new ProcessPageSource(
-    snapshot.pid,
-    () => snapshot.overlay,
-    false,
-    (mayWait) => {
-      if (early?.awaitLook(mayWait) !== false) snapshot.kill();
-    },
-  );
 }
 
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

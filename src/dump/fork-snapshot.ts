@@ -39,6 +39,7 @@ import { isPinned, pinTo } from "./pin.js";
 import { procPath, readStatus } from "./procfs.js";
 import { setSyscall } from "./registers.js";
 import { restartedBy } from "./restart.js";
+import { ProcessPageSource } from "../pages/process-source.js";
 
 /** The helper shares everything that it can, so that making and ending it takes no time. */
 const asHelper = CLONE.vm | CLONE.fs | CLONE.files | CLONE.sighand | CLONE.sysvsem | CLONE.ptrace;
@@ -136,6 +137,21 @@ export function forkSnapshot(process: DumpedProcess): Snapshot {
     kill: () => held.kill(),
     end: () => held.end(),
   };
+}
+
+/**
+ * The memory that a fork keeps. It ends as soon as nobody reads it any more.
+ * @param mayEnd false: others look at it still, and are not to be waited for
+ */
+export function forkSource(fork: Snapshot, mayEnd?: (mayWait: boolean) => boolean): ProcessPageSource {
+  return new ProcessPageSource(
+    fork.pid,
+    () => fork.overlay,
+    false,
+    (mayWait) => {
+      if (mayEnd?.(mayWait) !== false) fork.kill();
+    },
+  );
 }
 
 type Forked = Pick<DumpedProcess, "pid" | "frozen" | "facts" | "injector">;

@@ -6,7 +6,7 @@
  */
 import type { Collection } from "../dump/collect.js";
 import type { DumpedProcess } from "../dump/context.js";
-import { forkSnapshot, type Snapshot, SnapshotRefused } from "../dump/fork-snapshot.js";
+import { forkSnapshot, forkSource, type Snapshot, SnapshotRefused } from "../dump/fork-snapshot.js";
 import type { Gone } from "../dump/let-go.js";
 import { logStep } from "../errors/log.js";
 import { type ExtentRow, vmaVmFlagsBits as vm, type VmaRow } from "../gen/tables.js";
@@ -90,14 +90,7 @@ async function detachByFork({ context, checkpoint }: Collection, options: Snapsh
     }
     const sources: PageSource[] = [...checkpoint.sources];
     for (const [source, fork] of forks) {
-      sources[source] = new ProcessPageSource(
-        fork.pid,
-        () => fork.overlay,
-        false,
-        (mayWait) => {
-          if (options.beforeEnd?.(mayWait) !== false) fork.kill();
-        },
-      );
+      sources[source] = forkSource(fork, options.beforeEnd);
     }
     const copies = copied.length === 0 ? [] : await copy(checkpoint, copied, options, sources);
     logStep(() => `of the tree's memory, ${forks.size} forks keep what they can, and ${bytes} bytes are copied`);
