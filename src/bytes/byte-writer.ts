@@ -124,10 +124,16 @@ export class ByteWriter {
     this.zeros(length - bytes.length);
   }
 
-  /** The last `count` bytes once more. */
-  again(count: number): void {
-    const at = this.#take(count);
-    this.#buffer.copyWithin(at, at - count, at);
+  /** The last `count` bytes once more, or several times. */
+  again(count: number, times = 1): void {
+    const begin = this.#length - count;
+    const end = this.#take(count * times) + count * times;
+    // Twice as many each time.
+    for (let at = begin + count; at < end; ) {
+      const length = Math.min(at - begin, end - at);
+      this.#buffer.copyWithin(at, begin, begin + length);
+      at += length;
+    }
   }
 
   /** Text and a NUL, in one go: there may be thousands of texts. Returns where it begins. @throws CrimgError `text.surrogate` */

@@ -127,7 +127,10 @@ function tablePart(kind: number, id: string, size: number, rows: readonly object
     // Those of a file that is open a thousand times are one object. (Blobs are not always stored once.)
     if (row === before && (row === repeated || hasNoBlob(row))) {
       repeated = row;
-      writer.again(rowLength);
+      let count = 1;
+      while (rows[index + count] === row) count++;
+      writer.again(rowLength, count);
+      index += count - 1;
       continue;
     }
     before = row;

@@ -38,16 +38,23 @@ export function chooseHighFds(checkpoint: Checkpoint): HighFds {
 function chooseRange(checkpoint: Checkpoint): FdRange {
   const { descriptors, epollWatches } = checkpoint.tables;
   // Items of epoll sets are added under their numbers, which may be of descriptors that are gone.
-  const used = [...new Set([...descriptors, ...epollWatches].map(({ fd }) => fd))].sort((a, b) => a - b);
-  const above = { first: Math.max(used.at(-1) ?? 0, leastFirst - 1) + 1, last: noLimit };
+  const highest = Math.max(leastFirst - 1, highestOf(descriptors), highestOf(epollWatches));
+  const above = { first: highest + 1, last: noLimit };
   const needed = mostNeeded(checkpoint) + mostLasting(checkpoint) + mostUntilEnd(checkpoint) + ofThreads(checkpoint);
   if (above.first + needed <= leastHardLimit(checkpoint)) return above;
   let first = leastFirst;
+  const used = [...new Set([...descriptors, ...epollWatches].map(({ fd }) => fd))].sort((a, b) => a - b);
   for (const number of used) {
     if (number - first >= needed) return { first, last: number - 1 };
     first = Math.max(first, number + 1);
   }
   return above;
+}
+
+function highestOf(rows: readonly { readonly fd: number }[]): number {
+  let highest = -1;
+  for (let index = 0; index < rows.length; index++) highest = Math.max(highest, rows[index]?.fd ?? -1);
+  return highest;
 }
 
 /** More descriptors than a restore holds at once: what is open, mapped or stood in, each perhaps twice, and a few. */

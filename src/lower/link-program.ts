@@ -96,11 +96,7 @@ export function linkProgram(builder: ProgramBuilder, entry: Label, options: Link
   const errors = builder.u4s(...errorTable(builder));
   const usage = builder.string(options.usage);
   const title = builder.string(options.title);
-  const slotNames = builder.string(
-    [...builder.slots, ...builder.counters, ...builder.pids, ...builder.endingPids]
-      .map(({ name }) => name.replaceAll(/[\0\n]/g, " "))
-      .join("\n"),
-  );
+  const slotNames = builder.string(namesOf([builder.slots, builder.counters, builder.pids, builder.endingPids]));
   const files = builder.u4s(...builder.files.flatMap(({ path, slot }) => [builder.string(path).offset, slot.index]));
   builder.data.align(64);
 
@@ -169,6 +165,20 @@ export function linkProgram(builder: ProgramBuilder, entry: Label, options: Link
   const sum = putChecksum(head, options.codeChecksum, [...ops, gap, data]);
   const sums = builder.sums.map(({ at, fileOffset, count, source }) => ({ offset: at.offset, fileOffset, count, source }));
   return new LinkedProgram([head, ...ops, gap, data], { ...header, checksum: sum }, sums);
+}
+
+/** Names of slots and the like, one a line. Those of a file that is open a thousand times are one text. */
+function namesOf(groups: readonly (readonly { readonly name: string }[])[]): string {
+  const lines: string[] = [];
+  let [last, line] = ["", ""];
+  for (const group of groups) {
+    for (let index = 0; index < group.length; index++) {
+      const { name } = group[index] as { readonly name: string };
+      if (name !== last) [last, line] = [name, name.replaceAll(/[\0\n]/g, " ")];
+      lines.push(line);
+    }
+  }
+  return lines.join("\n");
 }
 
 /** Offset from the start of the data; zeroed buffers lie behind what the file holds. */

@@ -8,6 +8,7 @@
  */
 import { openParents } from "./parents.js";
 import { CrimgError } from "../errors/crimg-error.js";
+import type { OpenFileRow } from "../gen/tables.js";
 import type { Checkpoint } from "../model/checkpoint.js";
 import { unlikeOthers } from "../model/space-columns.js";
 import { findRoom, usedRanges } from "./address-space.js";
@@ -269,9 +270,12 @@ function prepareFirstProcess(l: Lowering, vdsoBuildId: Uint8Array, devices: Devi
 
 /** Descriptors of the caller that the program takes over, beside its standard streams. */
 function inheritedNumbers(l: Lowering): number[] {
-  const numbers = l.checkpoint.tables.files.flatMap(({ kind, detail }) =>
-    kind === "inherited" && detail !== null && detail > 2 ? [detail] : [],
-  );
+  const { files } = l.checkpoint.tables;
+  const numbers: number[] = [];
+  for (let index = 0; index < files.length; index++) {
+    const { kind, detail } = files[index] as OpenFileRow;
+    if (kind === "inherited" && detail !== null && detail > 2) numbers.push(detail);
+  }
   const wrong = numbers.find((number) => number >= l.firstHighFd);
   if (wrong !== undefined) {
     throw new CrimgError("lower.inherited", `descriptor ${wrong} is too large a number to be taken over`, {

@@ -128,12 +128,17 @@ export class Checkpoint {
 
 function group<Row>(rows: readonly Row[], keyOf: (row: Row) => number | null): Map<number, number[]> {
   const groups = new Map<number, number[]>();
-  rows.forEach((row, index) => {
-    const key = keyOf(row);
-    if (key === null) return;
-    const members = groups.get(key);
-    if (members) members.push(index);
-    else groups.set(key, [index]);
-  });
+  let [last, members]: [number | null, number[]] = [null, []];
+  for (let index = 0; index < rows.length; index++) {
+    const key = keyOf(rows[index] as Row);
+    if (key === null) continue;
+    // Rows of one owner mostly follow each other.
+    if (key !== last) {
+      last = key;
+      members = groups.get(key) ?? [];
+      groups.set(key, members);
+    }
+    members.push(index);
+  }
   return groups;
 }

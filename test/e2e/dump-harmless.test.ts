@@ -2,7 +2,7 @@
 /** Dumping a process that goes on: it must not notice, whatever happens to crimg meanwhile. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { closeSync, constants, openSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { closeSync, constants, existsSync, openSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import test from "node:test";
 import { collect } from "../../src/dump/collect.js";
@@ -64,6 +64,20 @@ test("collecting twice finds the same", async (t) => {
   assert.equal(first.threads.length, 5);
   assert.equal(first.threads[0]?.sigMask, 1n << 11n, "SIGUSR2 is blocked");
   assert.equal(first.threads[0]?.altstackSize, 65536n);
+});
+
+test("files that are open alike are one row, which all that follows handles once", { timeout: 60_000 }, async (t) => {
+  const directory = temporaryDirectory(t);
+  const there = join(directory, "there");
+  const script = `for i in {100..349}; do eval "exec $i</etc/passwd"; done; exec 400</etc/passwd; read -r -u 400; >"$0"; sleep 600`;
+  const { pid } = start(t, "bash", ["-c", script, there]);
+  await until("it has opened its files", () => existsSync(there));
+  const { files, descriptors } = collectOnce(pid, directory);
+  const rowOf = (fd: number) => files[descriptors.find((row) => row.task === 0 && row.fd === fd)?.file ?? assert.fail(`no fd ${fd}`)];
+  const first = rowOf(100) ?? assert.fail();
+  for (let fd = 101; fd < 350; fd++) assert.equal(rowOf(fd), first, `fd ${fd}`);
+  assert.notEqual(rowOf(400), first, "another position");
+  assert.notEqual(descriptors.find(({ fd }) => fd === 100)?.file, descriptors.find(({ fd }) => fd === 101)?.file, "files of their own");
 });
 
 /** Threads that wait. A second line of input makes it catch all signals that a process may ignore: crimg then asks call by call. */

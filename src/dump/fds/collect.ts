@@ -11,6 +11,7 @@ import {
   DescriptorRefusal,
   type DescriptorOptions,
   factsOf,
+  type Holder,
   nameOf,
   refuseDescription,
   rememberingPids,
@@ -106,43 +107,65 @@ function restore(tables: MutableTables, before: MutableTables): void {
 function collectEach(collecting: Collecting): void {
   collecting.context.forgetTakes();
   const collectors = new Map<FileKind, FileCollector>();
-  const { descriptions } = collecting;
+  const { descriptions, options } = collecting;
   /** By the place of a description; undefined for crimg's own streams. */
   const collectorsOf: (FileCollector | undefined)[] = [];
-  let before: { readonly told: Told; readonly collector: FileCollector } | undefined;
-  for (const description of descriptions) {
-    if (isOwnStream(collecting, description)) {
+  const mayBeOwn = options.inheritStreams === true;
+  let [told, ofTold]: [Told?, FileCollector?] = [];
+  // Indices: of thousands an iterator takes longer than what is done with each.
+  for (let index = 0; index < descriptions.length; index++) {
+    const description = descriptions[index] as Description;
+    if (mayBeOwn && isOwnStream(collecting, description)) {
       collectorsOf.push(undefined);
       continue;
     }
-    const { told } = description;
-    if (before?.told !== told) {
+    if (told !== description.told || ofTold === undefined) {
       const kind = kindOf(description);
-      const collector = collectors.get(kind) ?? collectorOf(collecting, kind);
-      collectors.set(kind, collector);
-      before = { told, collector };
+      ofTold = collectors.get(kind) ?? collectorOf(collecting, kind);
+      collectors.set(kind, ofTold);
+      ({ told } = description);
     }
-    collectorsOf.push(before.collector);
-    before.collector.note?.(description);
+    collectorsOf.push(ofTold);
+    if (ofTold.note !== undefined) ofTold.note(description);
   }
   for (const collector of collectors.values()) collector.prepare?.();
-  const { files } = collecting.context.tables;
-  const rows = new Map<Told, OpenFileRow>();
-  for (const [index, description] of descriptions.entries()) {
-    const collector = collectorsOf[index];
-    const isForAll = stdioNumber(description) === undefined && collector?.speaksForAll !== undefined;
-    const known = isForAll ? rows.get(description.told) : undefined;
-    if (known !== undefined) {
-      description.row = files.push(known) - 1;
-      continue;
-    }
-    addFile(collecting, description, collector?.collect(description) ?? { kind: "inherited", detail: stdioNumber(description) ?? null });
-    if (isForAll && description.signals?.owner === undefined && collector.speaksForAll?.(description) === true)
-      rows.set(description.told, files.at(-1) as OpenFileRow);
-  }
+  addFiles(collecting, collectorsOf);
   for (const collector of collectors.values()) collector.finish?.();
   addDescriptors(collecting);
   collectLocks(collecting);
+}
+
+/** Rows of `files`: those that are alike are often one. */
+function addFiles(collecting: Collecting, collectors: readonly (FileCollector | undefined)[]): void {
+  const { descriptions } = collecting;
+  const { files } = collecting.context.tables;
+  const rows = new Map<Told, OpenFileRow>();
+  /** Of the last description: what is open often comes in a row. */
+  let [told, known]: [Told?, OpenFileRow?] = [];
+  for (let index = 0; index < descriptions.length; index++) {
+    const description = descriptions[index] as Description;
+    const number = stdioNumber(description);
+    if (number === undefined) {
+      if (told !== description.told) {
+        ({ told } = description);
+        known = rows.get(told);
+      }
+      if (known !== undefined) {
+        description.row = files.push(known) - 1;
+        continue;
+      }
+    }
+    const collector = collectors[index];
+    addFile(collecting, description, collector?.collect(description) ?? { kind: "inherited", detail: number ?? null });
+    if (number !== undefined || hasOwner(description) || collector?.speaksForAll?.(description) !== true) continue;
+    known = files.at(-1) as OpenFileRow;
+    rows.set(description.told, known);
+  }
+}
+
+/** Whether signals go to somebody, who has to be one of the holders. Of most the kernel says that they go to process 0. */
+function hasOwner({ signals }: Description): boolean {
+  return signals === undefined || (signals.owner !== undefined && signals.owner[1] > 0);
 }
 
 function collectorOf(collecting: Collecting, kind: FileKind): FileCollector {
@@ -172,11 +195,18 @@ function addFile({ context }: Collecting, description: Description, fields: File
 /** Rows of `descriptors`, ascending by task and number. */
 function addDescriptors({ context, descriptions }: Collecting): void {
   const rows: DescriptorRow[] = [];
-  for (const { holders, row } of descriptions) {
-    if (row === undefined) continue;
-    for (const { process, fd, isCloexec } of holders) rows.push({ task: process.row, fd, file: row, flags: isCloexec ? 1 : 0 });
+  let [last, isSorted]: [DescriptorRow | undefined, boolean] = [undefined, true];
+  for (let index = 0; index < descriptions.length; index++) {
+    const { holders, row: file } = descriptions[index] as Description;
+    if (file === undefined) continue;
+    for (let holder = 0; holder < holders.length; holder++) {
+      const { process, fd, isCloexec } = holders[holder] as Holder;
+      const row = { task: process.row, fd, file, flags: isCloexec ? 1 : 0 };
+      if (last !== undefined && (row.task < last.task || (row.task === last.task && fd < last.fd))) isSorted = false;
+      rows.push((last = row));
+    }
   }
-  rows.sort((a, b) => a.task - b.task || a.fd - b.fd);
+  if (!isSorted) rows.sort((a, b) => a.task - b.task || a.fd - b.fd);
   const { descriptors } = context.tables;
-  for (const row of rows) descriptors.push(row);
+  for (let index = 0; index < rows.length; index++) descriptors.push(rows[index] as DescriptorRow);
 }

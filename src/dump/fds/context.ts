@@ -116,9 +116,12 @@ export function refuseDescription(description: Description, code: string, text: 
 }
 
 /** The number under which a description is standard input, output or error of some task; undefined if it is not. */
-export function stdioNumber(description: Description): number | undefined {
+export function stdioNumber({ holders }: Description): number | undefined {
   let least: number | undefined;
-  for (const { fd } of description.holders) if (fd <= 2 && (least === undefined || fd < least)) least = fd;
+  for (let index = 0; index < holders.length; index++) {
+    const { fd } = holders[index] as Holder;
+    if (fd <= 2 && (least === undefined || fd < least)) least = fd;
+  }
   return least;
 }
 

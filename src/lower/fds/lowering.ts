@@ -30,12 +30,18 @@ export class DescriptorProgram implements DescriptorLowering {
   openFiles(): void {
     this.#keepStandardStreams();
     const members = new Map<FileKind, number[]>();
-    this.context.checkpoint.tables.files.forEach(({ kind }, index) => {
-      if (this.#slots.isLate(index)) return;
-      const known = members.get(kind);
-      if (known === undefined) members.set(kind, [index]);
-      else known.push(index);
-    });
+    const { files } = this.context.checkpoint.tables;
+    let [kind, ofKind]: [FileKind?, number[]?] = [];
+    for (let index = 0; index < files.length; index++) {
+      if (this.#slots.isLate(index)) continue;
+      const row = files[index] as OpenFileRow;
+      if (row.kind !== kind || ofKind === undefined) {
+        ({ kind } = row);
+        ofKind = members.get(kind) ?? [];
+        members.set(kind, ofKind);
+      }
+      ofKind.push(index);
+    }
     const opened = (Object.keys(this.kinds) as FileKind[]).map((kind) => this.#openKind(kind, members.get(kind) ?? []));
     for (const { complete } of opened) complete?.();
     this.#finishInFlight();
@@ -44,28 +50,36 @@ export class DescriptorProgram implements DescriptorLowering {
   /** @throws CrimgError `lower.unopened` for a file that its kind left without a slot: a task would silently lack it */
   #openKind(kind: FileKind, members: readonly number[]): ReturnType<FileLowering["open"]> {
     const opened = this.kinds[kind].open(this.#slots, members);
-    for (const index of members) {
+    const isKept = this.kinds[kind].settle !== undefined;
+    for (let at = 0; at < members.length; at++) {
+      const index = members[at] as number;
       const slot = opened.slots.get(index);
       if (slot === undefined) {
         throw new CrimgError("lower.unopened", `nothing opens the ${kind} ${this.#slots.purposeOf(index)}`, { path: `files[${index}]` });
       }
       this.#slots.set(index, slot);
-      if (this.kinds[kind].settle !== undefined) this.context.keepLast(slot, slot);
+      if (isKept) this.context.keepLast(slot, slot);
     }
     return opened;
   }
 
   /** What only a message holds has no task that would finish it. */
   #finishInFlight(): void {
+    if (!this.#someKind(({ finish }) => finish !== undefined)) return;
     this.context.checkpoint.tables.files.forEach((file, index) => {
       const slot = this.#slots.get(index);
-      if (slot === undefined || this.#slots.holdersOf(index).length > 0) return;
+      if (slot === undefined || this.#slots.firstHolder(index) !== undefined) return;
       this.kinds[file.kind].finish?.(this.#slots, index, slot);
     });
   }
 
+  /** Whether there are files of a kind of which something is true. */
+  #someKind(isSo: (lowering: FileLowering) => boolean): boolean {
+    return [...this.#slots.kindsThere].some((kind) => isSo(this.kinds[kind]));
+  }
+
   get hasSettling(): boolean {
-    return this.context.checkpoint.tables.files.some(({ kind }) => this.kinds[kind].settle !== undefined);
+    return this.#someKind(({ settle }) => settle !== undefined);
   }
 
   settle(): void {
@@ -93,16 +107,24 @@ export class DescriptorProgram implements DescriptorLowering {
 
   placeDescriptors(task: number): void {
     const { builder, checkpoint, firstHighFd } = this.context;
-    const rows = checkpoint.descriptorsOf(task).map((index) => checkpoint.tables.descriptors[index]);
+    const { descriptors } = checkpoint.tables;
+    const indices = checkpoint.descriptorsOf(task);
     const numbers: number[] = [];
-    const [plain, cloexec]: [Placed[], Placed[]] = [[], []];
-    for (const row of rows) {
+    const [plain, cloexec]: [Placed, Placed] = [new Placed(), new Placed()];
+    // Files that are alike are often one row.
+    let [file, sourceAt]: [OpenFileRow?, FileLowering["sourceAt"]?] = [];
+    for (let at = 0; at < indices.length; at++) {
+      const row = descriptors[indices[at] as number];
       if (row === undefined) continue;
       numbers.push(row.fd);
-      const source = this.#sourceOf(row.file, row.fd);
+      const own = this.#slots.file(row.file);
+      if (own !== file) {
+        file = own;
+        ({ sourceAt } = this.kinds[own.kind]);
+      }
+      const source = (sourceAt === undefined ? undefined : sourceAt(this.#slots, row.file, row.fd)) ?? this.#slots.get(row.file);
       // late files are opened when the processes of the tree exist
-      if (source === undefined) continue;
-      (row.flags !== 0 ? cloexec : plain).push({ fd: row.fd, source });
+      if (source !== undefined) (row.flags !== 0 ? cloexec : plain).add(row.fd, source);
     }
     putAll(builder, plain, 0);
     putAll(builder, cloexec, openFlags.CLOEXEC);
@@ -128,7 +150,7 @@ export class DescriptorProgram implements DescriptorLowering {
       // What is open already is not late.
       if (late !== undefined && this.#slots.get(row.file) === undefined && late.applies(this.#slots, file))
         openLate(this.#slots, late, row.file, row.fd, row.flags !== 0);
-      const [first] = this.#slots.holdersOf(row.file);
+      const first = this.#slots.firstHolder(row.file);
       if (first?.task !== task || first.fd !== row.fd) continue;
       finish?.(this.#slots, row.file, row.fd);
       takeLease(this.#slots, row.file, row.fd);
@@ -154,6 +176,7 @@ export class DescriptorProgram implements DescriptorLowering {
   /** The caller's 0, 1 and 2, as far as the image takes them over or needs their numbers for a moment. */
   #keepStandardStreams(): void {
     const { builder, checkpoint, firstHighFd } = this.context;
+    if (!this.#someKind(({ streamsNeeded }) => streamsNeeded !== undefined)) return;
     const needed = new Set(
       checkpoint.tables.files.flatMap((file, index) => this.kinds[file.kind].streamsNeeded?.(this.#slots, index) ?? []),
     );
@@ -182,27 +205,32 @@ export class DescriptorProgram implements DescriptorLowering {
       this.#slots.setStream(number, slot);
     }
   }
-
-  #sourceOf(index: number, fd: number): Slot | undefined {
-    const { kind } = this.#slots.file(index);
-    return this.kinds[kind].sourceAt?.(this.#slots, index, fd) ?? this.#slots.get(index);
-  }
 }
 
-interface Placed {
-  readonly fd: number;
-  readonly source: Slot;
+/** Files and the numbers that they get. */
+class Placed {
+  readonly fds: number[] = [];
+  readonly sources: Slot[] = [];
+
+  add(fd: number, source: Slot): void {
+    this.fds.push(fd);
+    this.sources.push(source);
+  }
 }
 
 /** Puts files at their numbers, in any order: none is the source of another. */
-function putAll(builder: ProgramBuilder, placed: readonly Placed[], flags: number): void {
+function putAll(builder: ProgramBuilder, { fds, sources }: Placed, flags: number): void {
   const put = (source: Arg, fd: Arg, name: string | number): void => {
     builder.syscall("dup3", [source, fd, flags], { message: `put a file at fd ${name}` });
   };
-  if (placed.length < leastRows) {
-    for (const { fd, source } of placed) put(source, fd, fd);
+  if (fds.length < leastRows) {
+    for (const [index, fd] of fds.entries()) put(sources[index] as Slot, fd, fd);
     return;
   }
-  const rows = Uint32Array.from(placed.flatMap(({ fd, source }) => [fd, source.index]));
+  const rows = new Uint32Array(2 * fds.length);
+  for (let index = 0; index < fds.length; index++) {
+    rows[2 * index] = fds[index] as number;
+    rows[2 * index + 1] = (sources[index] as Slot).index;
+  }
   builder.forRows(rows, 2, () => put(ofRow(1, "slot"), ofRow(0), rowId));
 }

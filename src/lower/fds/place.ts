@@ -20,11 +20,19 @@ export interface CloseRange {
  */
 export function rangesToClose(numbers: readonly number[], limit: number): CloseRange[] {
   const ranges: CloseRange[] = [];
+  const ascending = isAscending(numbers) ? numbers : [...numbers].sort((a, b) => a - b);
   let next = 0;
-  for (const number of numbers.filter((one) => one < limit).sort((a, b) => a - b)) {
+  for (let index = 0; index < ascending.length; index++) {
+    const number = ascending[index] as number;
+    if (number >= limit) break;
     if (number > next) ranges.push({ first: next, last: number - 1 });
     next = Math.max(next, number + 1);
   }
   if (next < limit) ranges.push({ first: next, last: limit - 1 });
   return ranges;
+}
+
+function isAscending(numbers: readonly number[]): boolean {
+  for (let index = 1; index < numbers.length; index++) if ((numbers[index] as number) < (numbers[index - 1] as number)) return false;
+  return true;
 }

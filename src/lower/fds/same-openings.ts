@@ -29,7 +29,7 @@ export class SameOpenings {
   takes(index: number): boolean {
     const { slots } = this;
     const { object, flags, pos } = slots.file(index);
-    const [holder] = slots.holdersOf(index);
+    const holder = slots.firstHolder(index);
     if (object === null || holder === undefined || (pos > 0n && (flags & openFlags.PATH) === 0)) return false;
     const { task, fd } = holder;
     let same = this.#last;

@@ -16,12 +16,34 @@ export const errno = { ENOENT: 2, EBADF: 9, EAGAIN: 11, EEXIST: 17, EINVAL: 22, 
 /** Flags that F_SETFL can change (fcntl(2)); O_ASYNC waits until the owner is set. */
 const settableFlags = openFlags.APPEND | openFlags.DIRECT | openFlags.NOATIME | openFlags.NONBLOCK;
 
+/** A number in a task's table. */
+export interface Place {
+  readonly task: number;
+  readonly fd: number;
+}
+
+function kindsOf(files: readonly OpenFileRow[]): ReadonlySet<FileKind> {
+  const kinds = new Set<FileKind>();
+  let last: FileKind | undefined;
+  for (let index = 0; index < files.length; index++) {
+    const { kind } = files[index] as OpenFileRow;
+    if (kind !== last) kinds.add((last = kind));
+  }
+  return kinds;
+}
+
 /** Lowering state: the slot of every file that has been made in the first process, and the caller's standard streams. */
 export class FileSlots {
   readonly repeated: RepeatedOpenings;
-  readonly #slots = new Map<number, Slot>();
+  /** Kinds of which there are files. */
+  readonly kindsThere: ReadonlySet<FileKind>;
+  /** By file. */
+  readonly #slots: (Slot | undefined)[] = [];
   readonly #streams = new Map<number, Slot>();
-  readonly #holders = new Map<number, { readonly task: number; readonly fd: number }[]>();
+  /** By file its first descriptor, by descriptor the next of the same file: rows, counted from 1; 0: none. */
+  readonly #first: Int32Array;
+  readonly #next: Int32Array;
+  readonly #holders = new Map<number, readonly Place[]>();
 
   #judged: { readonly row: OpenFileRow; readonly isLate: boolean } | undefined;
 
@@ -30,20 +52,25 @@ export class FileSlots {
     private readonly kinds: Readonly<Record<FileKind, FileLowering>>,
   ) {
     this.repeated = new RepeatedOpenings(context.builder);
-    for (const { task, fd, file } of context.checkpoint.tables.descriptors) {
-      const holders = this.#holders.get(file);
-      if (holders) holders.push({ task, fd });
-      else this.#holders.set(file, [{ task, fd }]);
+    const { descriptors, files } = context.checkpoint.tables;
+    this.kindsThere = kindsOf(files);
+    const [first, next] = [new Int32Array(files.length), new Int32Array(descriptors.length)];
+    // From the last one on, so that they come in table order.
+    for (let row = descriptors.length - 1; row >= 0; row--) {
+      const { file } = descriptors[row] as Place & { readonly file: number };
+      next[row] = first[file] ?? 0;
+      first[file] = row + 1;
     }
+    [this.#first, this.#next] = [first, next];
   }
 
   set(file: number, slot: Slot): void {
-    this.#slots.set(file, slot);
+    this.#slots[file] = slot;
   }
 
   /** The high descriptor of a file; undefined for those that are opened late. */
   get(file: number): Slot | undefined {
-    return this.#slots.get(file);
+    return this.#slots[file];
   }
 
   /** True for a file that waits until the processes of the tree exist. */
@@ -64,8 +91,21 @@ export class FileSlots {
   }
 
   /** Tasks and numbers that hold a file, in table order. */
-  holdersOf(file: number): readonly { readonly task: number; readonly fd: number }[] {
-    return this.#holders.get(file) ?? [];
+  holdersOf(file: number): readonly Place[] {
+    let holders = this.#holders.get(file);
+    if (holders === undefined) {
+      const { descriptors } = this.context.checkpoint.tables;
+      const found: Place[] = [];
+      for (let row = this.#first[file] ?? 0; row > 0; row = this.#next[row - 1] ?? 0) found.push(descriptors[row - 1] as Place);
+      this.#holders.set(file, (holders = found));
+    }
+    return holders;
+  }
+
+  /** The first of these; undefined for a file that only a message holds. */
+  firstHolder(file: number): Place | undefined {
+    const row = this.#first[file] ?? 0;
+    return row > 0 ? this.context.checkpoint.tables.descriptors[row - 1] : undefined;
   }
 
   file(index: number): OpenFileRow {
@@ -76,7 +116,7 @@ export class FileSlots {
 
   /** `for fd 8 of task 4711 (redis-server)`. */
   purposeOf(file: number): string {
-    const [holder] = this.holdersOf(file);
+    const holder = this.firstHolder(file);
     return holder ? `for fd ${holder.fd} of ${this.context.taskSubject(holder.task)}` : `for file ${file}`;
   }
 }
