@@ -4,7 +4,7 @@
  * the functions compiled, which is half of the time from the start to the first thing done. A cache of another V8, of
  * other flags or of another bundle is rejected by V8 and does no harm.
  */
-const { existsSync, readFileSync, writeSync } = require("node:fs");
+const { existsSync, readFileSync, statSync, writeSync } = require("node:fs");
 const { dirname, join } = require("node:path");
 const { Script } = require("node:vm");
 
@@ -83,6 +83,32 @@ function keepEarlySignals() {
   for (const name of ["SIGUSR1", "SIGUSR2", "SIGTERM"]) process.on(name, (signal) => early.push(signal));
 }
 
+/** Descriptors from which on their order is found beforehand, and how many are too many (src/dump/fds/room.ts). */
+const [manyDescriptors, tooMany] = [96, 1 << 15];
+/** Numbers of 4 bytes a descriptor, and bytes, that the addon works with (src/native/looks.ts). */
+const [scratchOfRow, rowLength] = [7, 240];
+
+/**
+ * Of a process with many descriptors: has another thread find their order while this one loads the code, which takes as long.
+ * Whoever needs it finds it in globalThis (DescriptorOrder); it is of no consequence if it is not there.
+ */
+function beginOrder(words) {
+  const pid = words.find((word) => /^[1-9]\d{0,8}$/.test(word));
+  if (pid === undefined) return;
+  try {
+    const count = statSync(`/proc/${pid}/fd`).size;
+    if (count < manyDescriptors || count > tooMany) return;
+    let room = 256;
+    while (room < count + 32) room *= 2;
+    const order = { pid: Number(pid), room, ranks: new Int32Array(2 * room), state: new BigInt64Array(2) };
+    const [rows, scratch] = [Buffer.allocUnsafeSlow(room * rowLength), new Int32Array(room * scratchOfRow)];
+    require("../build/addon.node").orderDescriptors(Int32Array.of(order.pid), rows, scratch, order.ranks, order.state);
+    globalThis[Symbol.for("crimg.descriptor-order")] = order;
+  } catch {
+    // The dump will say what is wrong.
+  }
+}
+
 /** Runs a command line to its end, as the process. */
 function runAsProcess(words) {
   if (words[0] === "run") keepEarlySignals();
@@ -96,6 +122,7 @@ function runAsProcess(words) {
     writeSync(1, `${version}\n`);
     return;
   }
+  if (words[0] === "dump") beginOrder(words);
   const { endWith, runCommandLine } = loadBundle(words[0], words);
   endWith(runCommandLine(words));
 }

@@ -134,22 +134,43 @@ export class DescriptorLooks {
 /** Numbers of a process whose place in the order is remembered. */
 const mostRanked = 1 << 16;
 
+/** An order that bin/bundle.cjs has begun to find, before it loads any code: what it gave to the addon. */
+interface BegunOrder {
+  readonly pid: number;
+  /** Descriptors for which there is room. */
+  readonly room: number;
+  readonly ranks: Int32Array;
+  readonly state: BigInt64Array;
+}
+
+/** Where it leaves that. */
+const begunOrder = Symbol.for("crimg.descriptor-order");
+
 /**
  * The order that kcmp gives the descriptors of a process which still runs, found by another thread. It need not be right: when
  * the process stands still it only has to be confirmed, which takes a tenth of the calls.
  */
 export class DescriptorOrder {
   readonly #ranks: Int32Array;
-  readonly #state = new BigInt64Array(2);
+  readonly #state: BigInt64Array;
+  /** Descriptors for which there is room: a power of two. */
+  readonly room: number;
 
-  /** Begins. @param count descriptors of the process, as far as is known */
+  /** Begins, unless that was done already. @param count descriptors of the process, as far as is known */
   constructor(
     readonly pid: number,
-    count: number,
+    readonly count: number,
   ) {
+    const begun = Reflect.get(globalThis, begunOrder) as BegunOrder | undefined;
+    if (begun?.pid === pid && begun.room >= count) {
+      [this.room, this.#ranks, this.#state] = [begun.room, begun.ranks, begun.state];
+      return;
+    }
     let room = 64;
     while (room < count + 32) room *= 2;
+    this.room = room;
     this.#ranks = new Int32Array(Math.min(room * 2, mostRanked));
+    this.#state = new BigInt64Array(2);
     const rows = Buffer.allocUnsafeSlow(room * rowLength);
     addon().orderDescriptors(Int32Array.of(pid), rows, new Int32Array(room * scratchOfRow), this.#ranks, this.#state);
   }
@@ -168,7 +189,7 @@ export class DescriptorOrder {
 /** Looks at every descriptor of frozen processes. `order`: of one of them, from before. @throws SysError */
 export function lookAtDescriptors(pids: readonly number[], order?: DescriptorOrder): DescriptorLooks {
   const failure = new Int32Array(2);
-  for (let room = firstRows; ; room *= 4) {
+  for (let room = Math.max(firstRows, order?.room ?? 0); ; room *= 4) {
     // Only what is written to takes memory.
     const rows = Buffer.allocUnsafeSlow(room * rowLength);
     const arena = Buffer.allocUnsafeSlow(Math.min(room * arenaOfRow, longestArena));

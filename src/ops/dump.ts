@@ -9,7 +9,7 @@ import type { FormatAdapter, Loss } from "../adapter/format.js";
 import { assertDumpable } from "../dump/admission.js";
 import { DeviceHold } from "../cuda/hold.js";
 import { StaleMappings, StalePreCopy } from "../dump/early-mappings.js";
-import { prepareForDescriptors } from "../dump/fds/room.js";
+import { areMany, prepareForDescriptors } from "../dump/fds/room.js";
 import { dumpPlan } from "../dump/plan.js";
 import { programOf } from "../dump/restore-process.js";
 import { type Ignored, parseIgnored } from "../dump/refusal.js";
@@ -76,7 +76,7 @@ async function dumpOnce(options: DumpOptions, started: number, before: BeforeFre
   try {
     devices = await takeDevices(pid, options, prepared.maps, check);
     dumpPlan();
-    await prepared.prepare({ format, output, hasDevices: devices !== undefined, check });
+    await prepared.prepare({ format, output, hasDevices: devices !== undefined, isPractised: !areMany(order), check });
     held = await freeze(pid, prepared, { ...options, order, ignored, check });
     devices?.record(held.context);
     const { checkpoint } = held.collection;

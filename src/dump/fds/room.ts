@@ -31,6 +31,16 @@ export function prepareForDescriptors(pid: number): DescriptorOrder | undefined 
 }
 
 /**
+ * Descriptors from which on practice (ops/warm-up.ts) costs a dump more than the program gains by it: of the time that it stands
+ * still next to all is spent in the kernel then.
+ */
+const tooManyToPractise = 512;
+
+export function areMany(order: DescriptorOrder | undefined): boolean {
+  return order !== undefined && order.count >= tooManyToPractise;
+}
+
+/**
  * Begins to make crimg's descriptor table as large as copies of a process's descriptors may need. Where a process has several
  * threads, as Node has, the kernel waits for a grace period of RCU, milliseconds, each time it doubles the table
  * (expand_fdtable in fs/file.c): better once, before anything stands still, and on a thread that nobody waits for. Plain files

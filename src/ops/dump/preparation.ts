@@ -50,6 +50,8 @@ export interface Prepared {
   readonly output: PendingOutput | undefined;
   /** A driver has to give back what it holds before the tree can run on, and has changed its mappings. */
   readonly hasDevices: boolean;
+  /** Whether it is worth to practise. */
+  readonly isPractised: boolean;
   /** Throws if the dump is to end. */
   readonly check: () => void;
 }
@@ -131,7 +133,7 @@ export class Preparation {
     if (this.#isFirst && this.options.hugePages === true) this.#makeHugePages(what);
     this.#seemsLetGo = this.#isFirst && this.#readEarly !== undefined && copyTo === undefined && seemsToBeLetGo(this.pid, this.#maps);
     this.#way = this.#wayWithout(place, what);
-    const practised = await this.#practise();
+    const practised = what.isPractised || copyTo !== undefined ? await this.#practise() : undefined;
     if (copyTo !== undefined) await this.#beginPreCopy(copyTo, what, practised);
   }
 
