@@ -14,6 +14,7 @@
 import { logCall } from "../errors/log.js";
 import { CLONE } from "../linux/clone-flags.js";
 import { errno, errnoMessage } from "../linux/errno.js";
+import { PR } from "../linux/prctl.js";
 import {
   close,
   contToSyscall,
@@ -29,6 +30,7 @@ import {
   tryKill,
   tryPidfdGetfd,
   tryPidfdOpen,
+  tryReadlink,
   userfaultfdFlags,
   waitOption,
   waitTimeout,
@@ -162,6 +164,7 @@ type Forked = Pick<DumpedProcess, "pid" | "frozen" | "facts" | "injector">;
  * @throws SnapshotRefused if that cannot be
  */
 export function takeUserfaultfd(process: Forked): number {
+  assertUnnoticed(process);
   const { held } = fork(process, asSnapshot | CLONE.vm);
   try {
     // Who is its parent by then may not look at its end for long.
@@ -178,6 +181,22 @@ export function takeUserfaultfd(process: Forked): number {
   } finally {
     held.end();
   }
+}
+
+/**
+ * What a dump finds out of its own accord before it forks. A child subreaper would be told that a child of it has ended. The first
+ * process of a new pid namespace takes it along when it ends: the program could not fork any more.
+ * @throws SnapshotRefused
+ */
+function assertUnnoticed(process: Forked): void {
+  const link = (name: string): string | undefined => tryReadlink(`${procPath(process.pid)}/ns/${name}`)?.toString("latin1");
+  for (const kind of ["pid", "time"]) {
+    if (link(kind) !== link(`${kind}_for_children`)) throw new SnapshotRefused(`its children will be in another ${kind} namespace`);
+  }
+  const subreaper = Buffer.alloc(8);
+  const result = process.injector().call("prctl", PR.getChildSubreaper, { out: subreaper });
+  if (failed(result)) throw new SnapshotRefused(`prctl(PR_GET_CHILD_SUBREAPER): ${errnoMessage(-result)}`);
+  if ((subreaper.readUInt8() & 1) !== 0) throw new SnapshotRefused("it is a child subreaper");
 }
 
 /** @throws SnapshotRefused */
