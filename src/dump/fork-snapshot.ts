@@ -158,12 +158,17 @@ export function forkSource(fork: Snapshot, mayEnd?: (mayWait: boolean) => boolea
 
 type Forked = Pick<DumpedProcess, "pid" | "frozen" | "facts" | "injector">;
 
+/** A descriptor, and whether faults in system calls wait as well; else they fail. */
+export interface TakenUserfaultfd {
+  readonly fd: number;
+  readonly isForCalls: boolean;
+}
+
 /**
  * A userfaultfd of a process that stands still, which gets no descriptor of it: one that shares its memory makes it, and is gone.
- * @returns a descriptor of it
  * @throws SnapshotRefused if that cannot be
  */
-export function takeUserfaultfd(process: Forked): number {
+export function takeUserfaultfd(process: Forked): TakenUserfaultfd {
   assertUnnoticed(process);
   const { held } = fork(process, asSnapshot | CLONE.vm);
   try {
@@ -171,13 +176,15 @@ export function takeUserfaultfd(process: Forked): number {
     held.call("setsid");
     const left = held.call("close_range", 0, lastFd, CLOSE_RANGE_UNSHARE);
     if (failed(left)) throw new SnapshotRefused(`close_range: ${errnoMessage(-left)}`);
-    const fd = held.call("userfaultfd", userfaultfdFlags);
+    const privileged = held.call("userfaultfd", userfaultfdFlags.privileged);
+    const isForCalls = !failed(privileged);
+    const fd = isForCalls ? privileged : held.call("userfaultfd", userfaultfdFlags.userModeOnly);
     if (failed(fd)) throw new SnapshotRefused(`userfaultfd: ${errnoMessage(-fd)}`);
     const pidfd = tryPidfdOpen(held.pid);
     const own = failed(pidfd) ? pidfd : tryPidfdGetfd(pidfd, fd);
     if (!failed(pidfd)) close(pidfd);
     if (failed(own)) throw new SnapshotRefused(`pidfd_getfd: ${errnoMessage(-own)}`);
-    return own;
+    return { fd: own, isForCalls };
   } finally {
     held.end();
   }

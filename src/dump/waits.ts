@@ -26,6 +26,7 @@ import {
   tryReadSmall,
   tryWriteMemory,
 } from "../native/index.js";
+import { anyPlacesBelow, placesBelow } from "./below-stack.js";
 import { pinTo } from "./pin.js";
 import { procPath, readStat, readStatus, type StatusFields } from "./procfs.js";
 import { getReg, isAboutToCall, setReg } from "./registers.js";
@@ -208,9 +209,6 @@ function shortenWritten(thread: WaitingThread): void {
   tryWriteMemory(pid, address, bytes);
 }
 
-/** Below the stack pointer: beyond what a signal frame and its handler take, or, on a small stack, just below the red zone. */
-const belowStack = [32_768n, 192n];
-
 /**
  * sigtimedwait and semtimedop read a timespec that is the program's own and may be constant. They get another one below
  * the stack, where nothing lives; it is read as soon as the thread goes on.
@@ -224,9 +222,7 @@ function setTimespec(thread: WaitingThread, call: number, now: bigint): void {
   const bytes = Buffer.alloc(16);
   bytes.writeBigInt64LE(left / billion, 0);
   bytes.writeBigInt64LE(left % billion, 8);
-  const place = belowStack
-    .map((distance) => (getReg(regs, "sp") - distance) & ~15n)
-    .find((address) => tryWriteMemory(pid, address, bytes) === bytes.length);
+  const place = placesBelow(pid, getReg(regs, "sp")).find((address) => tryWriteMemory(pid, address, bytes) === bytes.length);
   if (place === undefined) return;
   const changed = Buffer.from(regs);
   setReg(changed, register, place);
@@ -267,21 +263,17 @@ function noteHead({ pid, tid, sp, switches }: WaitOnStack): Buffer {
   return head;
 }
 
-function notePlaces({ sp }: WaitOnStack): bigint[] {
-  return belowStack.map((distance) => (sp - distance) & ~15n);
-}
-
 function leaveNote(where: WaitOnStack, began: bigint): void {
   const note = Buffer.alloc(noteLength);
   noteHead(where).copy(note);
   note.writeBigInt64LE(began, noteLength - 8);
-  notePlaces(where).find((place) => tryWriteMemory(where.pid, place, note) === note.length);
+  placesBelow(where.pid, where.sp).find((place) => tryWriteMemory(where.pid, place, note) === note.length);
 }
 
 function beganBefore(where: WaitOnStack): bigint | undefined {
   const head = noteHead(where);
   const note = Buffer.alloc(noteLength);
-  for (const place of notePlaces(where)) {
+  for (const place of anyPlacesBelow(where.sp)) {
     if (tryReadMemory(where.pid, place, note) !== note.length || !note.subarray(0, head.length).equals(head)) continue;
     return note.readBigInt64LE(head.length);
   }

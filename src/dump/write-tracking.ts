@@ -9,7 +9,9 @@
  * never there before.
  */
 import {
+  addUnprotect,
   addUnregister,
+  addUnregisterUnprotected,
   BackgroundScan,
   CallBatch,
   close,
@@ -42,8 +44,9 @@ const worth = 256n << 10n;
 const mostMappings = 8192;
 /** Looks at the threads, a millisecond apart, until they are stopped to see where they are. */
 const mostLooks = 4;
-/** Bytes that are let go of at once. */
+/** Bytes whose protection is taken away at once, and how long others are let in between, nanoseconds. */
 const step = 16n << 20n;
+const betweenSteps = new BigInt64Array([0n, 20_000n]);
 
 /** Bytes that are looked at in one call: in the meantime the program cannot map what calls in it need. */
 const scanStep = 64n << 20n;
@@ -58,6 +61,7 @@ const pause = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 
 
 export class WriteTracking {
   #fd = -1;
+  #isForCalls = false;
   #pagemap = -1;
   #scan: BackgroundScan | undefined;
   #end: Promise<void> | undefined;
@@ -114,7 +118,8 @@ export class WriteTracking {
       if (gadgets === undefined) throw new NotTracked("no call can be made in it");
       const injector = new Injector(leader, { gadgets, ranges, writable: writableOf(ranges) });
       try {
-        this.#fd = takeUserfaultfd({ pid: this.pid, frozen, injector: () => injector });
+        const { fd, isForCalls } = takeUserfaultfd({ pid: this.pid, frozen, injector: () => injector });
+        [this.#fd, this.#isForCalls] = [fd, isForCalls];
       } catch (error) {
         throw error instanceof SnapshotRefused ? new NotTracked(error.message) : error;
       } finally {
@@ -217,14 +222,26 @@ export class WriteTracking {
     return steps;
   }
 
-  /** Begins to end it, by another thread; the process may run. */
+  /**
+   * Begins to end it, by another thread; the process may run. No mapping is cut, not even for a moment: mremap(2) would fail.
+   * So protection is taken away bit by bit, 18 ms for a GiB, in which nobody waits for long, and each mapping is then let go of
+   * as a whole. Where something is not as it was, the rest goes with the descriptor. In calls of a program that may have only
+   * userfaultfds of user mode, a page that is missing just then would be an error: it waits with its maps instead.
+   */
   letGo(): void {
     if (this.#fd < 0 || this.#end !== undefined) return;
-    const steps = this.#steps(step);
-    // Bit by bit: the kernel looks at every page, 18 ms for a GiB, and page faults of the program wait meanwhile. Parts of a mapping
-    // that have and have not been become one again in the end. Where it is not as it was, the rest goes with the descriptor.
-    const batch = new CallBatch(steps.length);
-    for (const [start, end] of steps) addUnregister(batch, this.#fd, start, end - start);
+    const parts = this.#isForCalls ? this.#steps(step) : [];
+    const batch = new CallBatch(2 * parts.length + this.#ranges.length);
+    const pause = batch.address(betweenSteps);
+    for (const [start, end] of parts) {
+      addUnprotect(batch, this.#fd, start, end - start);
+      batch.add(0, "nanosleep", pause, 0);
+    }
+    const add = this.#isForCalls ? addUnregisterUnprotected : addUnregister;
+    for (let index = 0; index < this.#ranges.length; index += 2) {
+      const start = this.#ranges[index] as bigint;
+      add(batch, this.#fd, start, (this.#ranges[index + 1] as bigint) - start);
+    }
     this.#end = batch.run();
   }
 

@@ -4,8 +4,8 @@ import { addon } from "./addon.js";
 import type { CallBatch } from "./batch.js";
 import { tryIoctl } from "./descriptors.js";
 
-/** Flags of userfaultfd(2): O_CLOEXEC | UFFD_USER_MODE_ONLY, which anybody may have. */
-export const userfaultfdFlags = 0o2000000 | 1;
+/** Flags of userfaultfd(2): O_CLOEXEC, and UFFD_USER_MODE_ONLY: that one anybody may have. */
+export const userfaultfdFlags = { privileged: 0o2000000, userModeOnly: 0o2000000 | 1 };
 
 const UFFD_API = 0xaan;
 /** UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_ASYNC: the kernel itself lets a write pass, and notes it. */
@@ -13,7 +13,8 @@ const features = 1n | (1n << 15n);
 const UFFDIO_API = 0xc018aa3f;
 const UFFDIO_REGISTER = 0xc020aa00;
 const UFFDIO_UNREGISTER = 0x8010aa01;
-const REGISTER_MODE_WP = 2n;
+const UFFDIO_WRITEPROTECT = 0xc018aa06;
+const [REGISTER_MODE_MISSING, REGISTER_MODE_WP] = [1n, 2n];
 
 /** Agrees on what a userfaultfd is for. Returns 0 or −errno: EINVAL where the kernel does not have it (before 6.7). */
 export function tryTrackWrites(fd: number): number {
@@ -25,9 +26,23 @@ export function tryRegister(fd: number, start: bigint, length: bigint): number {
   return tryIoctl(fd, UFFDIO_REGISTER, new BigUint64Array([start, length, REGISTER_MODE_WP, 0n]));
 }
 
-/** Has a batch end what `tryRegister` began, for part of it, and take away the protection. */
+/** Has a batch take away the protection of part of what `tryRegister` began. Page faults go on meanwhile. */
+export function addUnprotect(batch: CallBatch, fd: number, start: bigint, length: bigint): void {
+  batch.add(0, "ioctl", fd, UFFDIO_WRITEPROTECT, batch.address(new BigUint64Array([start, length, 0n])));
+}
+
+/** Has a batch end what `tryRegister` began, and take away what protection there is: the kernel looks at every page. */
 export function addUnregister(batch: CallBatch, fd: number, start: bigint, length: bigint): void {
   batch.add(0, "ioctl", fd, UFFDIO_UNREGISTER, batch.address(new BigUint64Array([start, length])));
+}
+
+/**
+ * The same of what has no protection any more, which takes some microseconds: registered for missing pages it is not for writes, and
+ * then the kernel does not look. Who meets a missing page just then waits until the second call.
+ */
+export function addUnregisterUnprotected(batch: CallBatch, fd: number, start: bigint, length: bigint): void {
+  batch.add(0, "ioctl", fd, UFFDIO_REGISTER, batch.address(new BigUint64Array([start, length, REGISTER_MODE_MISSING, 0n])));
+  addUnregister(batch, fd, start, length);
 }
 
 /** Runs of pages that exist, ascending within each range. By index. */

@@ -2,7 +2,7 @@
 /** --leave-running of memory that is copied before the program stands still: no byte is lost that it writes meanwhile. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { existsSync, readFileSync, readlinkSync } from "node:fs";
+import { closeSync, existsSync, openSync, readFileSync, readlinkSync, readSync } from "node:fs";
 import { join } from "node:path";
 import test, { type TestContext } from "node:test";
 import { unseenWriter } from "../../src/dump/asynchronous-writes.js";
@@ -61,11 +61,35 @@ test("a program whose memory a disk writes to", { timeout: 120_000 }, async (t) 
   assert.ok((await rounds(t, child.pid, log, join(directory, "image.elf"), 3)) > 0, "its memory was never copied before");
 });
 
-/** Ranges and flags of its mappings, and its descriptors. */
-function looks(pid: number): { readonly mappings: readonly string[]; readonly descriptors: readonly string[] } {
+interface Looks {
+  readonly mappings: readonly string[];
+  readonly protectedPages: number;
+  readonly descriptors: readonly string[];
+}
+
+/** Pages whose entries say that a userfaultfd protects them (Documentation/admin-guide/mm/pagemap.rst: bit 57). */
+function protectedPages(pid: number, smaps: readonly string[]): number {
+  const pagemap = openSync(`/proc/${pid}/pagemap`, "r");
+  try {
+    let count = 0;
+    for (const [, from, to] of smaps.map((line) => /^([0-9a-f]{1,12})-([0-9a-f]+) /.exec(line) ?? [])) {
+      const [start, end] = [Number.parseInt(from ?? "0", 16), Number.parseInt(to ?? "0", 16)];
+      const entries = Buffer.alloc(Math.min((end - start) / 512, 1 << 20));
+      const got = readSync(pagemap, entries, 0, entries.length, start / 512);
+      for (let at = 7; at < got; at += 8) count += ((entries[at] as number) >> 1) & 1;
+    }
+    return count;
+  } finally {
+    closeSync(pagemap);
+  }
+}
+
+/** Ranges and flags of its mappings, protected pages, and its descriptors. */
+function looks(pid: number): Looks {
   const smaps = readFileSync(`/proc/${pid}/smaps`, "latin1").split("\n");
   return {
     mappings: smaps.filter((line) => /^([0-9a-f]+-|VmFlags)/.test(line)),
+    protectedPages: protectedPages(pid, smaps),
     descriptors: list(`/proc/${pid}/fd`).map((fd) => `${fd} ${readlinkSync(`/proc/${pid}/fd/${fd}`)}`),
   };
 }
@@ -92,6 +116,36 @@ test("nothing is left in the program when it is over, nor when crimg is killed m
     assert.match(readFileSync(`/proc/${pid}/status`, "latin1"), /TracerPid:\t0\n/);
   }
   assert.ok(tracked > 0, "crimg was never killed in the midst of it");
+});
+
+/** What a program notices of some dumps (programs/notices.c). Undefined where it cannot be. */
+async function noticed(
+  t: TestContext,
+  how: string,
+  dumps: number,
+): Promise<{ readonly said: string; readonly isCopied: boolean } | undefined> {
+  const directory = temporaryDirectory(t);
+  const child = start(t, compile("notices.c", directory, "-lpthread"), [how], { stdio: ["ignore", "pipe", "ignore"] });
+  let said = "";
+  child.stdout?.on("data", (bytes: Buffer) => (said += bytes.toString()));
+  await until("it is ready", () => said.includes("\n"));
+  if (said.startsWith("skip")) return undefined;
+  let isCopied = false;
+  for (let dump = 0; dump < dumps; dump++) {
+    const { stderr } = crimg("dump", String(child.pid), "-o", join(directory, "image.elf"), "--force", "--leave-running", "-v");
+    isCopied ||= stderr.includes("the rest has been before");
+  }
+  child.kill("SIGUSR1");
+  await until("it ends", () => child.exitCode !== null && said.trimEnd().includes("\n"));
+  return { said: said.trim().split("\n").at(-1) ?? "", isCopied };
+}
+
+test("a program does not notice that its memory is copied before", { timeout: 60_000 }, async (t) => {
+  assert.equal((await noticed(t, "subreaper", 2))?.said, "0 signals, 0 children");
+  const inNamespace = await noticed(t, "namespace", 1);
+  if (inNamespace !== undefined) assert.equal(inNamespace.said, "forked");
+  assert.deepEqual(await noticed(t, "mremap", 3), { said: "0 calls failed", isCopied: true });
+  assert.equal((await noticed(t, "stack", 2))?.said, "0 bytes");
 });
 
 test("what may write to memory unseen is found", { timeout: 60_000 }, async (t) => {
