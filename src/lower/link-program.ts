@@ -169,16 +169,23 @@ export function linkProgram(builder: ProgramBuilder, entry: Label, options: Link
 
 /** Names of slots and the like, one a line. Those of a file that is open a thousand times are one text. */
 function namesOf(groups: readonly (readonly { readonly name: string }[])[]): string {
-  const lines: string[] = [];
-  let [last, line] = ["", ""];
+  let lines = "";
+  let [last, count] = ["", 0];
+  const end = (): void => {
+    if (count > 0) lines += `${last.replaceAll(/[\0\n]/g, " ")}\n`.repeat(count);
+  };
   for (const group of groups) {
     for (let index = 0; index < group.length; index++) {
       const { name } = group[index] as { readonly name: string };
-      if (name !== last) [last, line] = [name, name.replaceAll(/[\0\n]/g, " ")];
-      lines.push(line);
+      if (name !== last) {
+        end();
+        [last, count] = [name, 0];
+      }
+      count++;
     }
   }
-  return lines.join("\n");
+  end();
+  return lines.slice(0, -1);
 }
 
 /** Offset from the start of the data; zeroed buffers lie behind what the file holds. */

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Collects every descriptor of a frozen tree into the tables `files`, `descriptors` and those of each kind. */
 import { decodeText } from "../../bytes/text.js";
+import { noteRecords } from "../../elf/known-records.js";
+import { descriptorRowSize } from "../../gen/ckpt-elf-v2.js";
 import { type DescriptorRow, type FileKind, type MutableTables, type OpenFileRow, openFileRow } from "../../gen/tables.js";
 import { type FileStat, openFlag } from "../../native/index.js";
 import type { DumpContext } from "../context.js";
@@ -209,4 +211,18 @@ function addDescriptors({ context, descriptions }: Collecting): void {
   if (!isSorted) rows.sort((a, b) => a.task - b.task || a.fd - b.fd);
   const { descriptors } = context.tables;
   for (let index = 0; index < rows.length; index++) descriptors.push(rows[index] as DescriptorRow);
+  noteRecords(descriptors, () => ({ bytes: descriptorRecords(descriptors), open: new Int32Array(0) }));
+}
+
+/** Records `descriptor`. */
+function descriptorRecords(rows: readonly DescriptorRow[]): Uint8Array {
+  const words = new Uint32Array((rows.length * descriptorRowSize) / 4);
+  for (let index = 0, at = 0; index < rows.length; index++, at += descriptorRowSize / 4) {
+    const { task, fd, file, flags } = rows[index] as DescriptorRow;
+    words[at] = task;
+    words[at + 1] = fd;
+    words[at + 2] = file;
+    words[at + 3] = flags;
+  }
+  return new Uint8Array(words.buffer);
 }

@@ -14,8 +14,11 @@ export const lowering: FileLowering = { open: openPaths, late: { applies: isLate
 function openPaths(slots: FileSlots, members: readonly number[]): Opened {
   const opened = new Map<number, Slot>();
   const same = new SameOpenings(slots);
-  for (const file of members) if (!same.takes(file)) opened.set(file, openPath(slots, file));
-  for (const [file, slot] of same.open((few) => openPath(slots, few))) opened.set(file, slot);
+  for (let at = 0; at < members.length; at++) {
+    const file = members[at] as number;
+    if (!same.takes(file)) opened.set(file, openPath(slots, file));
+  }
+  same.open(opened, (few) => openPath(slots, few));
   return { slots: opened };
 }
 

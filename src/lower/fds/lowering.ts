@@ -31,16 +31,18 @@ export class DescriptorProgram implements DescriptorLowering {
     this.#keepStandardStreams();
     const members = new Map<FileKind, number[]>();
     const { files } = this.context.checkpoint.tables;
-    let [kind, ofKind]: [FileKind?, number[]?] = [];
+    // Files that are alike are often one row.
+    let [row, ofKind]: [OpenFileRow?, number[]?] = [];
     for (let index = 0; index < files.length; index++) {
-      if (this.#slots.isLate(index)) continue;
-      const row = files[index] as OpenFileRow;
-      if (row.kind !== kind || ofKind === undefined) {
-        ({ kind } = row);
-        ofKind = members.get(kind) ?? [];
-        members.set(kind, ofKind);
+      if (files[index] !== row) {
+        row = files[index] as OpenFileRow;
+        ofKind = undefined;
+        if (!this.#slots.isLate(index)) {
+          ofKind = members.get(row.kind) ?? [];
+          members.set(row.kind, ofKind);
+        }
       }
-      ofKind.push(index);
+      if (ofKind !== undefined) ofKind.push(index);
     }
     const opened = (Object.keys(this.kinds) as FileKind[]).map((kind) => this.#openKind(kind, members.get(kind) ?? []));
     for (const { complete } of opened) complete?.();

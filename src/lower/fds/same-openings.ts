@@ -3,6 +3,7 @@
  * Openings that differ in nothing but whose they are: the first is made like any other, later ones are rows of one. A tree that has
  * a file open a thousand times would have ten thousand ops otherwise.
  */
+import type { OpenFileRow } from "../../gen/tables.js";
 import { isOpenedByName, slotNameOf } from "../objects.js";
 import { leastRows, ofRow, rowId, type Slot } from "../operands.js";
 import { type FileSlots, flagsToOpen, objectOf, openFlags } from "./shared.js";
@@ -22,59 +23,65 @@ export class SameOpenings {
   readonly #all = new Map<string, Openings>();
   /** What is opened often comes in a row. */
   #last: Openings | undefined;
+  /** A row of which all files are of the last. */
+  #row: OpenFileRow | undefined;
 
   constructor(private readonly slots: FileSlots) {}
 
   /** Whether `open` is going to open a file. The first of its like it does not, and none that needs more than to be opened. */
   takes(index: number): boolean {
     const { slots } = this;
-    const { object, flags, pos } = slots.file(index);
+    const row = slots.file(index);
     const holder = slots.firstHolder(index);
-    if (object === null || holder === undefined || (pos > 0n && (flags & openFlags.PATH) === 0)) return false;
+    if (holder === undefined) return false;
     const { task, fd } = holder;
     let same = this.#last;
-    if (same?.object !== object || same.flags !== flags || same.task !== task) {
+    // Files that are alike are often one row.
+    if (row !== this.#row || same?.task !== task) {
+      const { object, flags, pos } = row;
+      if (object === null || (pos > 0n && (flags & openFlags.PATH) === 0)) return false;
       const key = `${object} ${flags} ${task}`;
       same = this.#all.get(key);
       if (same === undefined) {
-        if (!isOpenedByName(objectOf(slots, slots.file(index)))) return false;
+        if (!isOpenedByName(objectOf(slots, row))) return false;
         this.#last = { object, flags, task, files: [], numbers: [] };
+        this.#row = row;
         this.#all.set(key, this.#last);
         return false;
       }
       this.#last = same;
+      this.#row = row;
     }
     same.files.push(index);
     same.numbers.push(fd);
     return true;
   }
 
-  /** Opens all that were taken, few by `open`. What is there once for all openings is there since the first. */
-  *open(open: (file: number) => Slot): Generator<readonly [number, Slot]> {
+  /** Opens all that were taken, few by `open`, into `opened`. What is there once for all openings is there since the first. */
+  open(opened: Map<number, Slot>, open: (file: number) => Slot): void {
     for (const openings of this.#all.values()) {
-      if (openings.files.length >= leastRows) yield* this.#open(openings);
-      else for (const file of openings.files) yield [file, open(file)];
+      if (openings.files.length >= leastRows) this.#open(openings, opened);
+      else for (const file of openings.files) opened.set(file, open(file));
     }
   }
 
-  #open({ object, flags, task, files, numbers }: Openings): (readonly [number, Slot])[] {
+  #open({ object, flags, task, files, numbers }: Openings, opened: Map<number, Slot>): void {
     const { context } = this.slots;
     const { builder } = context;
     const row = objectOf(this.slots, this.slots.file(files[0] as number));
     const name = slotNameOf(row);
     const rows = new Uint32Array(2 * files.length);
-    const opened = files.map((file, index) => {
+    for (let index = 0; index < files.length; index++) {
       const slot = builder.slot(name);
       rows[2 * index] = numbers[index] as number;
       rows[2 * index + 1] = slot.index;
-      return [file, slot] as const;
-    });
+      opened.set(files[index] as number, slot);
+    }
     builder.forRows(rows, 2, () => {
       const purpose = `for fd ${rowId} of ${context.taskSubject(task)}`;
       const again = context.openObject(object, flagsToOpen(this.slots.file(files[0] as number), row), purpose);
       if ((flags & openFlags.PATH) === 0) context.checkOpened(again, object, purpose);
       builder.store8(ofRow(1, "slot_address"), again);
     });
-    return opened;
   }
 }

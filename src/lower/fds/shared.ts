@@ -44,6 +44,8 @@ export class FileSlots {
   readonly #first: Int32Array;
   readonly #next: Int32Array;
   readonly #holders = new Map<number, readonly Place[]>();
+  readonly #files: readonly OpenFileRow[];
+  readonly #descriptors: readonly Place[];
 
   #judged: { readonly row: OpenFileRow; readonly isLate: boolean } | undefined;
 
@@ -53,6 +55,7 @@ export class FileSlots {
   ) {
     this.repeated = new RepeatedOpenings(context.builder);
     const { descriptors, files } = context.checkpoint.tables;
+    [this.#files, this.#descriptors] = [files, descriptors];
     this.kindsThere = kindsOf(files);
     const [first, next] = [new Int32Array(files.length), new Int32Array(descriptors.length)];
     // From the last one on, so that they come in table order.
@@ -94,9 +97,8 @@ export class FileSlots {
   holdersOf(file: number): readonly Place[] {
     let holders = this.#holders.get(file);
     if (holders === undefined) {
-      const { descriptors } = this.context.checkpoint.tables;
       const found: Place[] = [];
-      for (let row = this.#first[file] ?? 0; row > 0; row = this.#next[row - 1] ?? 0) found.push(descriptors[row - 1] as Place);
+      for (let row = this.#first[file] ?? 0; row > 0; row = this.#next[row - 1] ?? 0) found.push(this.#descriptors[row - 1] as Place);
       this.#holders.set(file, (holders = found));
     }
     return holders;
@@ -105,11 +107,11 @@ export class FileSlots {
   /** The first of these; undefined for a file that only a message holds. */
   firstHolder(file: number): Place | undefined {
     const row = this.#first[file] ?? 0;
-    return row > 0 ? this.context.checkpoint.tables.descriptors[row - 1] : undefined;
+    return row > 0 ? this.#descriptors[row - 1] : undefined;
   }
 
   file(index: number): OpenFileRow {
-    const row = this.context.checkpoint.tables.files[index];
+    const row = this.#files[index];
     if (row === undefined) throw badReference(`files[${index}]`);
     return row;
   }
