@@ -25,7 +25,7 @@
 #define RESTORE_OP_KIND_CPUID 18 /* result = register arg2 (0 ax, 1 bx, 2 cx, 3 dx) of cpuid leaf arg0, subleaf arg1. */
 #define RESTORE_OP_KIND_XGETBV 19 /* result = XCR0. */
 #define RESTORE_OP_KIND_FILL_TILES 20 /* Uses AMX once, so that the kernel makes room for its state. */
-#define RESTORE_OP_KIND_LOAD 21 /* Reads arg2 pieces of stored bytes, which lie one after the other in the file of descriptor arg0 from offset arg3 on, to where the records `piece` at arg1 say, arg4 added to their addresses, and looks at their checksums unless arg5 is not 0. With a negative arg0 nothing is read: the bytes are there already. result = bytes read (those of the pieces, if nothing is read), fewer where the file ends before, -EBADMSG for a wrong checksum, or what preadv said. */
+#define RESTORE_OP_KIND_LOAD 21 /* Reads arg2 pieces of stored bytes, which lie one after the other in the file of descriptor arg0 from offset arg3 on, to where the records `piece` at arg1 say, arg4 added to their addresses, and looks at their checksums unless arg5 is not 0. With a negative arg0 nothing is read: the bytes are there already. result = bytes read (those of the pieces, if nothing is read), fewer where the file ends before, -EBADMSG for a wrong checksum, or what preadv said. With an nr of 1 the bytes go to private anonymous memory, each page of which is written to before it is read: its fault then does not wait for whoever changes other mappings. */
 #define RESTORE_OP_KIND_PAGE 22 /* The pager of a lazy resume (SPEC 10): answers faults from the image at descriptor arg0, and fills in the rest. Tasks send what it serves over the socket arg1, which knows arg3 records `lazy_space` at arg2. It looks at checksums unless arg4 is not 0. result = 0 when no memory is missing any more. If it cannot go on it stores the errno in the u4 at arg5, kills the tasks, and ends. */
 #define RESTORE_OP_KIND_KEEP 23 /* Waits for the pager, the child arg0. If it ends otherwise than with status 0, kills the tasks, and waits until no memory that the pager served is left; result = 1 then, else 0. */
 #define RESTORE_OP_KIND_FRAMES 24 /* From here on stored bytes are in the arg1 records `frame` at arg0, ascending: `load` and `page` count as if nothing were compressed, and inflate what they need. What lies before the first is not compressed. */
@@ -182,7 +182,7 @@ struct restore_op {
 	uint8_t kind; /* What it does. */
 	uint8_t expect; /* Which results are right. */
 	uint16_t flags; /* else_jump: a wrong result is no failure, go to `target`. quiet: nobody needs to see it in a trace. patient: -EEXIST is tried again for half a second, since an id is in use a little longer than its process is there. */
-	uint32_t nr; /* syscall: its number. jump, compute: the operator. */
+	uint32_t nr; /* syscall: its number. jump, compute: the operator. load: how. */
 	uint8_t modes[6]; /* arg_mode of each argument, the low six bits. 0x40: the value is the u4, 0x80: the u8 that the row has at the argument (see the op each). */
 	uint16_t reserved; /* Zero. */
 	uint64_t args[6]; /* Arguments. */

@@ -92,7 +92,9 @@ static __attribute__((noreturn, used)) void run(struct context *context, uint64_
 			context->frames = (const struct restore_frame *)a[0];
 			context->num_frames = a[1];
 			break;
-		case RESTORE_OP_KIND_LOAD: result = load(context, (int32_t)a[0], (const struct restore_piece *)a[1], a[2], a[3], a[4], a[5]); break;
+		case RESTORE_OP_KIND_LOAD:
+			result = load(context, (int32_t)a[0], (const struct restore_piece *)a[1], a[2], a[3], a[4], a[5], op->nr);
+			break;
 		case RESTORE_OP_KIND_PROTECT: result = protect((const struct restore_range *)a[0], a[1], a[2]); break;
 		case RESTORE_OP_KIND_PAGE: result = page(context, a); break;
 		case RESTORE_OP_KIND_KEEP: result = keep_pager((uint32_t)a[0]); break;

@@ -9,6 +9,8 @@ enum {
 	SYS_preadv = 295,
 	/* Bytes of one read, less than half of a core's second cache, and pieces of one: both readers' stacks hold vectors. */
 	LOAD_BYTES = 1 << 18, LOAD_PIECES = 64,
+	/* op.nr */
+	LOAD_TOUCHES = 1,
 };
 
 struct vector {
@@ -69,9 +71,15 @@ static int64_t load_filling(struct context *context, int32_t fd, const struct re
 	return result ? result : total;
 }
 
+/* A fault here takes the lock of a mapping, one in a read that of the whole address space, which whoever changes mappings holds. */
+static void touch(const struct vector *vector)
+{
+	for (uint64_t at = 0; at < vector->length; at += PAGE) *(volatile uint8_t *)(vector->address + at) = 0;
+}
+
 /* See the op load in restore_program.ksy. */
 static int64_t load(struct context *context, int32_t fd, const struct restore_piece *pieces, uint64_t count, uint64_t offset,
-	uint64_t base, uint64_t no_verify)
+	uint64_t base, uint64_t no_verify, uint32_t how)
 {
 	struct vector vectors[LOAD_PIECES];
 	struct crc32c state;
@@ -86,6 +94,7 @@ static int64_t load(struct context *context, int32_t fd, const struct restore_pi
 		while (taken < count && taken < LOAD_PIECES && (!taken || length + pieces[taken].length <= LOAD_BYTES)) {
 			vectors[taken].address = pieces[taken].address + base;
 			vectors[taken].length = pieces[taken].length;
+			if (how == LOAD_TOUCHES) touch(vectors + taken);
 			length += pieces[taken++].length;
 		}
 		if (fd >= 0) {

@@ -61,7 +61,7 @@ types:
       - { id: flags, type: u2, -crimg-flags: { else_jump: 0, quiet: 1, patient: 2 }, doc: "else_jump: a wrong result is no failure, go to
           `target`. quiet: nobody needs to see it in a trace. patient: -EEXIST is tried again for half a second, since an id is in use a
           little longer than its process is there." }
-      - { id: nr, type: u4, doc: "syscall: its number. jump, compute: the operator." }
+      - { id: nr, type: u4, doc: "syscall: its number. jump, compute: the operator. load: how." }
       - { id: modes, type: u1, repeat: expr, repeat-expr: 6, doc: "arg_mode of each argument, the low six bits. 0x40: the value is the u4,
           0x80: the u8 that the row has at the argument (see the op each)." }
       - { id: reserved, type: u2, doc: "Zero." }
@@ -198,7 +198,8 @@ enums:
         Reads arg2 pieces of stored bytes, which lie one after the other in the file of descriptor arg0 from offset arg3 on, to where the
         records `piece` at arg1 say, arg4 added to their addresses, and looks at their checksums unless arg5 is not 0. With a negative arg0
         nothing is read: the bytes are there already. result = bytes read (those of the pieces, if nothing is read), fewer where the file
-        ends before, -EBADMSG for a wrong checksum, or what preadv said.
+        ends before, -EBADMSG for a wrong checksum, or what preadv said. With an nr of 1 the bytes go to private anonymous memory, each
+        page of which is written to before it is read: its fault then does not wait for whoever changes other mappings.
     22:
       id: page
       doc: |

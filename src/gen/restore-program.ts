@@ -45,7 +45,7 @@ export const opKindValues = {
   xgetbv: 19,
   /** Uses AMX once, so that the kernel makes room for its state. */
   fill_tiles: 20,
-  /** Reads arg2 pieces of stored bytes, which lie one after the other in the file of descriptor arg0 from offset arg3 on, to where the records `piece` at arg1 say, arg4 added to their addresses, and looks at their checksums unless arg5 is not 0. With a negative arg0 nothing is read: the bytes are there already. result = bytes read (those of the pieces, if nothing is read), fewer where the file ends before, -EBADMSG for a wrong checksum, or what preadv said. */
+  /** Reads arg2 pieces of stored bytes, which lie one after the other in the file of descriptor arg0 from offset arg3 on, to where the records `piece` at arg1 say, arg4 added to their addresses, and looks at their checksums unless arg5 is not 0. With a negative arg0 nothing is read: the bytes are there already. result = bytes read (those of the pieces, if nothing is read), fewer where the file ends before, -EBADMSG for a wrong checksum, or what preadv said. With an nr of 1 the bytes go to private anonymous memory, each page of which is written to before it is read: its fault then does not wait for whoever changes other mappings. */
   load: 21,
   /** The pager of a lazy resume (SPEC 10): answers faults from the image at descriptor arg0, and fills in the rest. Tasks send what it serves over the socket arg1, which knows arg3 records `lazy_space` at arg2. It looks at checksums unless arg4 is not 0. result = 0 when no memory is missing any more. If it cannot go on it stores the errno in the u4 at arg5, kills the tasks, and ends. */
   page: 22,
@@ -489,7 +489,7 @@ export interface Op {
   readonly expect: number;
   /** else_jump: a wrong result is no failure, go to `target`. quiet: nobody needs to see it in a trace. patient: -EEXIST is tried again for half a second, since an id is in use a little longer than its process is there. */
   readonly flags: number;
-  /** syscall: its number. jump, compute: the operator. */
+  /** syscall: its number. jump, compute: the operator. load: how. */
   readonly nr: number;
   /** arg_mode of each argument, the low six bits. 0x40: the value is the u4, 0x80: the u8 that the row has at the argument (see the op each). */
   readonly modes: readonly number[];

@@ -49,19 +49,36 @@ export class RangesToProtect {
     return words;
   }
 
+  /** Adds ranges that are not there, ascending, all of them behind most that are. */
+  add(prot: number, added: readonly number[]): void {
+    const words = this.of(prot);
+    let behind = words.length;
+    while (behind > 0 && (words[behind - 2] as number) > (added[0] as number)) behind -= 2;
+    const rest = words.splice(behind);
+    for (let one = 0, other = 0; one < rest.length || other < added.length; ) {
+      const isNext = other >= added.length || (one < rest.length && (rest[one] as number) < (added[other] as number));
+      if (isNext) addRange(words, rest[one++] as number, rest[one++] as number);
+      else addRange(words, added[other++] as number, added[other++] as number);
+    }
+  }
+
   /** Ops that protect them, one for each protection, in the order in which these were met. */
   protect(b: ProgramBuilder): void {
     for (const [prot, words] of this.#byProt) {
-      const count = words.length / 2;
-      if (count === 0) continue;
-      const where = `${(words[0] ?? 0).toString(16)}-${(words.at(-1) ?? 0).toString(16)}`;
-      b.op("protect", [ranges(b, words), count, prot], {
-        expect: 0,
-        message: count === 1 ? `protect ${where}` : `protect ${count} parts of ${where}`,
-        hint: "there is not enough memory, or a limit (vm.max_map_count) is lower than at the dump",
-      });
+      if (words.length > 0) protectRanges(b, words, prot);
     }
   }
+}
+
+/** The op that protects ranges, at least one. */
+export function protectRanges(b: ProgramBuilder, words: readonly number[], prot: number): void {
+  const count = words.length / 2;
+  const where = `${(words[0] ?? 0).toString(16)}-${(words.at(-1) ?? 0).toString(16)}`;
+  b.op("protect", [ranges(b, words), count, prot], {
+    expect: 0,
+    message: count === 1 ? `protect ${where}` : `protect ${count} parts of ${where}`,
+    hint: "there is not enough memory, or a limit (vm.max_map_count) is lower than at the dump",
+  });
 }
 
 /** Adds a range behind those that are there. */

@@ -15,17 +15,17 @@ import { extentColumns } from "../model/extent-columns.js";
 import { columnsOf, type SpaceColumns } from "../model/space-columns.js";
 import { type Inheritance, subtract } from "./inheritance.js";
 import type { LazyMemory } from "./lazy.js";
-import type { MappingRun } from "./mapping-runs.js";
+import { type MappingRun, protectRanges } from "./mapping-runs.js";
 import type { ObjectOpener } from "./objects.js";
 import type { Slot } from "./operands.js";
 import type { OtherVdso } from "./other-vdso.js";
 import type { ProgramBuilder } from "./program-builder.js";
 import { mapRings, type RingMapping } from "./ring-mappings.js";
 import { columnsOfExtents, rangesOf, type StoredColumns } from "./page-loading.js";
-import { type ReadingParts, readPages } from "./read-pages.js";
+import { isWorthProtecting, type ReadingParts, readPages, readWhileProtecting } from "./read-pages.js";
 import { mayWrite, noHugePages, type StagedMemory } from "./shared-memory.js";
 import { SHM } from "../linux/sysv-ipc.js";
-import { planSpace, protectionsWithin, type SpacePlan } from "./space-plan.js";
+import { planSpace, protectionsWithin, type ProtectedSoon, type SpacePlan } from "./space-plan.js";
 import type { VmaPlan } from "./vma-plan.js";
 
 /** vm.mmap_min_addr; PR_SET_MM_MAP refuses lower addresses. */
@@ -93,7 +93,10 @@ export function lowerMemory(parts: MemoryParts & ReadingParts, mmIndex: number, 
   for (const { start, end } of inherited?.dropped ?? []) {
     b.syscall("madvise", [start, end - start, MADV.dontneed], { message: `drop ${hex(start)}-${hex(end)}, which only the parent has` });
   }
-  readStored(parts, mmIndex, plan.large, stored, extentRows);
+  const isSimple = inherited === undefined && policies.length === 0 && !checkpoint.tables.guardRegions.some((row) => row.mm === mmIndex);
+  const isSoon = isSimple && isWorthProtecting(plan.soon, stored);
+  if (!isSoon && plan.soon.words.length > 0) plan.later.add(0, plan.soon.words);
+  readStored(parts, mmIndex, plan.large, stored, extentRows, isSoon ? plan.soon : undefined);
   for (const vma of others) if (vma.kind === "aio_ring") makeAioRing(b, vma);
   for (const { mm, start, end } of checkpoint.tables.guardRegions) {
     if (mm !== mmIndex) continue;
@@ -132,27 +135,33 @@ function rowsToRead(
   return droppable.length === 0 ? own : own.filter(isKept);
 }
 
-/** Stored pages; in a lazy resume only those that cannot come later. */
+/** Stored pages; in a lazy resume only those that cannot come later. `soon`: what is to be protected as well. */
 function readStored(
   parts: MemoryParts & ReadingParts,
   mm: number,
   large: readonly VmaPlan[],
   stored: StoredColumns,
   rows: () => readonly ExtentRow[],
+  soon: ProtectedSoon | undefined,
 ): void {
   const { builder: b, lazy } = parts;
   const space = lazy?.spaces.get(mm);
+  const readAll = (): void => {
+    if (soon === undefined) readPages(parts, large, stored);
+    else readWhileProtecting(parts, large, stored, soon);
+  };
   if (lazy === undefined || space === undefined) {
-    readPages(parts, large, stored);
+    readAll();
     return;
   }
   const eager = b.label("all memory is read");
   const done = b.label("memory is read");
   b.jumpIf(lazy.isLazy, "eq", 0, eager);
   readPages(parts, large, columnsOfExtents(withoutRanges(rows(), space.ranges)));
+  if (soon !== undefined) protectRanges(b, soon.words, 0);
   b.jump(done);
   b.place(eager);
-  readPages(parts, large, stored);
+  readAll();
   b.place(done);
 }
 

@@ -105,12 +105,10 @@ function load(
   { fd, name, hint }: StoredIn,
   { at, count, start, length }: { readonly at: DataRef; readonly count: number; readonly start: bigint; readonly length: bigint },
   what: string,
+  touches = false,
 ): void {
-  b.op("load", [fd, at, count, start, 0, b.noVerify], {
-    expect: length,
-    message: `read ${length} bytes of ${what} from ${name} at offset ${start}`,
-    hint,
-  });
+  const message = `read ${length} bytes of ${what} from ${name} at offset ${start}`;
+  b.load([fd, at, count, start, 0, b.noVerify], { expect: length, message, hint }, touches);
 }
 
 /** Ops that look at the checksums of extents which the kernel copies by itself: the image is mapped for a moment. */
@@ -121,7 +119,7 @@ export function verifyExtents(b: ProgramBuilder, imageFd: Slot, extents: readonl
     const message = `read ${length} bytes of ${what} from the image at offset ${start}`;
     b.syscall("mmap", [0, length, PROT.read, MAP.private, imageFd, start], { store: at, message });
     const pieces = b.pieces(start, parts, (_address, fileOffset) => fileOffset - start);
-    b.op("load", [-1, pieces.at, pieces.count, start, at, b.noVerify], {
+    b.load([-1, pieces.at, pieces.count, start, at, b.noVerify], {
       expect: length,
       message,
       hint: "the image is damaged; crimg validate says where",
@@ -173,8 +171,8 @@ const bytesOfPage = Number(pageSize);
 const bytesOfChunk = Number(chunkSize);
 const bytesOfRun = Number(maxBytes);
 
-/** Ops that read what is in one file to where it was, as `readExtents`; a step each, and no objects. */
-export function readColumns(b: ProgramBuilder, file: StoredIn, columns: StoredColumns, what: string): void {
+/** Ops that read what is in one file to where it was, as `readExtents`; a step each, and no objects. For `touches` see the op load. */
+export function readColumns(b: ProgramBuilder, file: StoredIn, columns: StoredColumns, what: string, touches = false): void {
   const { starts, lengths, offsets, sources } = columns;
   const pieces = new PieceRecords();
   let [runStart, runLength, runEnd] = [0, 0, -1];
@@ -182,7 +180,7 @@ export function readColumns(b: ProgramBuilder, file: StoredIn, columns: StoredCo
     if (runLength === 0) return;
     const [start, length] = [BigInt(runStart), BigInt(runLength)];
     const { at, count } = b.pieceRecords(start, pieces.take(), file.source);
-    load(b, file, { at, count, start, length }, what);
+    load(b, file, { at, count, start, length }, what, touches);
   };
   for (let index = 0; index < starts.length; index++) {
     if (sources !== undefined && sources[index] !== file.source) continue;

@@ -18,7 +18,7 @@ export function openParents(l: Lowering): void {
     b.syscall("openat", [AT.fdcwd, b.string(path), O.rdonly | O.cloexec, 0], { store: file.fd, message, hint });
     l.keepHigh(file.fd);
     const room = b.buffer(checkLength);
-    b.op("load", [file.fd, b.piece(room, checkLength, checkSum), 1, checkOffset, 0, 0], {
+    b.load([file.fd, b.piece(room, checkLength, checkSum), 1, checkOffset, 0, 0], {
       expect: checkLength,
       message: `find the tables of ${file.name} as they were`,
       hint: file.hint,

@@ -445,6 +445,11 @@ export class ProgramBuilder {
     this.#add("fail", 0, [result], { message, hint });
   }
 
+  /** Stored bytes go to memory: see the op load. `touches`: to private anonymous memory, which others may be changing the mappings of. */
+  load(args: readonly Arg[], options: OpOptions, touches = false): void {
+    this.#add("load", touches ? loadTouches : 0, args, options);
+  }
+
   /** Any other op. */
   op(kind: OpKind, args: readonly Arg[], options: OpOptions = {}, target?: Label): void {
     this.#add(kind, 0, args, options, target);
@@ -465,5 +470,7 @@ export class ProgramBuilder {
 }
 
 const noOptions: OpOptions = {};
+/** `nr` of an op load. */
+const loadTouches = 1;
 const jumpIfs = jumpIfValues;
 const computeOps = computeOpValues;

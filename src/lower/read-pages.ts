@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * The stored pages of an address space. Much of it is read by two: the task and a helper, a child that shares its
- * memory and ends when its half is read, since most of the time goes into making pages and not into copying.
+ * memory and ends when its half is read, since most of the time goes into making pages and not into copying. Where thousands of
+ * mappings are cut out of others by their protection, which takes as long as to read a page for each, the task does that meanwhile.
  */
 import { vmaVmFlagsBits as vm } from "../gen/tables.js";
 import {
   hugePageSize,
   O,
+  pageSize,
   UFFD_API,
   UFFD_USER_MODE_ONLY,
   UFFDIO_API,
@@ -14,11 +16,14 @@ import {
   UFFDIO_REGISTER_MODE_MISSING,
   WAIT,
 } from "./constants.js";
+import { firstWhere } from "../model/ascending.js";
 import { bytesOf } from "../model/extent-columns.js";
+import { protectRanges } from "./mapping-runs.js";
 import type { Slot } from "./operands.js";
 import { inImage, longRuns, notByUserfault, readColumns, type StoredColumns, type StoredIn } from "./page-loading.js";
 import type { ProcessMaker } from "./process.js";
 import type { ProgramBuilder } from "./program-builder.js";
+import type { ProtectedSoon } from "./space-plan.js";
 import type { VmaPlan } from "./vma-plan.js";
 
 export interface ReadingParts {
@@ -33,6 +38,8 @@ export interface ReadingParts {
 /** Bytes from which a helper is worth the making, and pieces: each mapping's first page takes as long as many bytes. */
 const worthHelp = 32 << 20;
 const manyPieces = 2048;
+
+const bytesOfPage = Number(pageSize);
 
 /** Flags of mappings whose pages are not made by a userfaultfd. */
 const neverFilled = notByUserfault | vm.hg;
@@ -90,10 +97,7 @@ function beginFilling(b: ProgramBuilder, populable: readonly VmaPlan[], stored: 
   return filler;
 }
 
-/**
- * Where no helper can be made (a limit, or its id is in use) the task reads both halves. The helper, which
- * runs on into the same ops, is told from a task without one by the slot of its id, which is never negative for it.
- */
+/** Each reads one half. */
 function readInHalves(
   parts: ReadingParts,
   large: readonly VmaPlan[],
@@ -101,21 +105,84 @@ function readInHalves(
   learnt: Slot,
   filler: Slot,
 ): void {
-  const b = parts.builder;
-  const help = b.label("second half of the pages");
+  byTwo(
+    parts,
+    () => readPart(parts, large, first, learnt, filler),
+    () => readPart(parts, large, second, learnt, filler),
+  );
+}
+
+/**
+ * Ops that a task and its helper do at the same time. Where no helper can be made (a limit, or its id is in use) the task does both.
+ * The helper, which runs on into the same ops, is told from a task without one by the slot of its id, which is never negative for it.
+ */
+function byTwo({ builder: b, processes, spareId }: ReadingParts, ofTask: () => void, ofHelper: () => void): void {
+  const help = b.label("what the helper does");
   const done = b.label("all pages are read");
   const status = b.buffer(8);
-  const helper = parts.processes.helper(parts.spareId(), help);
-  readPart(parts, large, first, learnt, filler);
+  const helper = processes.helper(spareId(), help);
+  ofTask();
   b.jumpIf(helper, "lt", 0, help);
   b.syscall("wait4", [helper, status, WAIT.wall, 0], { message: "see the helper that reads pages end" });
   b.jumpIf(status.u4, "eq", 0, done);
   b.fail("the helper that reads pages was killed", "there may not be enough memory");
   b.place(help);
-  readPart(parts, large, second, learnt, filler);
+  ofHelper();
   b.jumpIf(helper, "lt", 0, done);
   b.syscall("exit", [0]);
   b.place(done);
+}
+
+/** Ranges from which on it is worth to protect them while pages are read, and ranges and pieces after which the other one is told. */
+const manyRanges = 512;
+const wordsOfStep = 2 * 128;
+/** What it takes to protect a range, and to read a page, ns. */
+const [protectNs, readNs] = [2900, 2200];
+
+/** Whether `readWhileProtecting` is quicker than to protect afterwards. More than that is read in other ways. */
+export function isWorthProtecting({ words }: ProtectedSoon, stored: StoredColumns): boolean {
+  return words.length >= 2 * manyRanges && stored.starts.length >= manyRanges && bytesOf(stored) < worthHelp;
+}
+
+/**
+ * Ops of the task: reads stored pages and protects mappings that have none. Whoever protects holds a lock of the address space, so
+ * the helper touches pages before it reads them: such a fault waits for the lock only where the very mapping is being changed, and the
+ * helper stays behind the task. Stored pages and ranges ascend.
+ */
+export function readWhileProtecting(parts: ReadingParts, large: readonly VmaPlan[], stored: StoredColumns, soon: ProtectedSoon): void {
+  const { builder: b } = parts;
+  const learnt = b.slot("what huge pages have saved");
+  const total = bytesOf(stored);
+  // From here on what is protected stays accounted (mprotect_fixup in the kernel), and of one piece for whoever joins mappings.
+  for (const page of soon.pages) b.store4(page, 0);
+  const ownBytes = Math.max(0, Math.floor((total - ((soon.words.length / 2) * protectNs * bytesOfPage) / readNs) / 2));
+  const [first, second] = splitAfter(stored, total - ownBytes);
+  const steps = Array.from({ length: Math.ceil(soon.words.length / wordsOfStep) }, (_, step) =>
+    soon.words.slice(step * wordsOfStep, (step + 1) * wordsOfStep),
+  );
+  const counter = b.counter("parts that are protected");
+  byTwo(
+    parts,
+    () => {
+      for (const words of steps) {
+        protectRanges(b, words, 0);
+        b.count(counter);
+      }
+      readPart(parts, large, second, learnt, undefined, true);
+    },
+    () => {
+      let from = 0;
+      for (const [step, words] of steps.entries()) {
+        const end = words.at(-1) as number;
+        const to =
+          step === steps.length - 1 ? first.starts.length : firstWhere(first.starts.length, (at) => (first.starts[at] as number) >= end);
+        if (to === from) continue;
+        b.wait(counter, step + 1);
+        readPart(parts, large, part(first, from, to), learnt, undefined, true);
+        from = to;
+      }
+    },
+  );
 }
 
 function readPart(
@@ -124,6 +191,7 @@ function readPart(
   stored: StoredColumns,
   learnt: Slot,
   filler?: Slot,
+  touches = false,
 ): void {
   const come = b.label("pages come as they are read");
   if (filler !== undefined) b.jumpIf(filler, "ge", 0, come);
@@ -132,7 +200,7 @@ function readPart(
   }
   b.place(come);
   const columns = parents.length === 0 ? { ...stored, sources: undefined } : stored;
-  for (const file of [inImage(imageFd), ...parents]) readColumns(b, file, columns, "memory");
+  for (const file of [inImage(imageFd), ...parents]) readColumns(b, file, columns, "memory", touches);
 }
 
 /** Cuts where a huge page begins, at least `bytes` after the start. */

@@ -28,6 +28,18 @@ export interface SpacePlan {
   readonly loadProts: Uint8Array;
   /** What is protected when they are. */
   readonly later: RangesToProtect;
+  readonly soon: ProtectedSoon;
+}
+
+/**
+ * Mappings that cannot be accessed and have no pages, but are made as one with others that have some, and are writable until
+ * these are loaded: as soon as the first page is there they can be protected and stay accounted.
+ */
+export interface ProtectedSoon {
+  /** Starts and ends, ascending. */
+  readonly words: number[];
+  /** Of each such one a page that is stored, ascending. */
+  readonly pages: number[];
 }
 
 /** What is planned for all mappings of a kind, with or without pages, and separate or not. */
@@ -42,6 +54,8 @@ interface Shape {
   readonly mayPopulate: boolean;
   /** Where it goes to be protected later. */
   readonly words: number[] | undefined;
+  /** It may be protected soon. */
+  readonly isSoon: boolean;
 }
 
 export interface SpaceOptions {
@@ -59,6 +73,9 @@ export function planSpace(space: SpaceColumns, stored: StoredRanges, { isMerged 
   const separate: { before: VmaRow; plan: VmaPlan }[] = [];
   const [touched, sealed]: [VmaRow[], VmaRow[]] = [[], []];
   const later = new RangesToProtect();
+  const soon: ProtectedSoon = { words: [], pages: [] };
+  /** Of the mappings so far that are one while pages are loaded: a page that is stored, or -1, and how many words there were before. */
+  let [firstPage, wordsBefore] = [-1, 0];
   const loadProts = new Uint8Array(count);
   const shapes: (Shape | undefined)[] = new Array<Shape | undefined>(samples.length * 4).fill(undefined);
   let run: MappingRun | undefined;
@@ -87,25 +104,44 @@ export function planSpace(space: SpaceColumns, stored: StoredRanges, { isMerged 
     loadProts[index] = plan.loadProt;
     const mayJoin = shape.canShare && (isAlone === undefined || !isAlone(space.row(index)));
     if (mayJoin && run !== undefined && last !== undefined && touches && (last === shape || isMadeAlike(last.plan, plan))) {
+      if (run.lastProt !== plan.loadProt) {
+        endOfOne(firstPage, wordsBefore, soon, later);
+        [firstPage, wordsBefore] = [-1, soon.words.length];
+      }
       run.count++;
       run.end = end;
       run.lastProt = plan.loadProt;
       if (run.birth !== plan.loadProt) run.birth = 0;
     } else {
+      endOfOne(firstPage, wordsBefore, soon, later);
+      [firstPage, wordsBefore] = [-1, soon.words.length];
       run = { from: index, count: 1, first: planAt(space, index, plan), end, lastProt: plan.loadProt, birth: plan.loadProt };
       runs.push(run);
     }
+    if (hasPages && firstPage < 0) firstPage = Math.max(start, stored.starts[page] as number);
     last = mayJoin ? shape : undefined;
-    if (shape.words !== undefined) addRange(shape.words, start, end);
+    const isTouched = shape.isForgotten && neighbours.differInAccount(index, kindBefore, kind);
+    if (shape.isSoon && !isTouched) {
+      if (soon.words.length === wordsBefore) soon.words.push(start, end);
+      else addRange(soon.words, start, end);
+    } else if (shape.words !== undefined) addRange(shape.words, start, end);
     if (shape.mayPopulate && end - start >= largeSize) large.push(planAt(space, index, plan));
     if (isApart) separate.push({ before: space.row(index - 1), plan: planAt(space, index, plan) });
     if (shape.isLocked) held.push(planAt(space, index, plan));
-    if (shape.isForgotten && neighbours.differInAccount(index, kindBefore, kind)) touched.push(space.row(index));
+    if (isTouched) touched.push(space.row(index));
     if (shape.isSealed) sealed.push(space.row(index));
     endBefore = end;
     kindBefore = kind;
   }
-  return { runs, large, separate, held, touched, sealed, loadProts, later };
+  endOfOne(firstPage, wordsBefore, soon, later);
+  return { runs, large, separate, held, touched, sealed, loadProts, later, soon };
+}
+
+/** What is to be protected of mappings that are one while pages are loaded, and have none, cannot be soon. */
+function endOfOne(page: number, wordsBefore: number, soon: ProtectedSoon, later: RangesToProtect): void {
+  if (soon.words.length === wordsBefore) return;
+  if (page >= 0) soon.pages.push(page);
+  else later.add(0, soon.words.splice(wordsBefore));
 }
 
 /** What of a run is protected otherwise than it is made. */
@@ -125,6 +161,7 @@ const planAt = (space: SpaceColumns, index: number, plan: VmaPlan): VmaPlan => (
 function shapeOf(plan: VmaPlan, hasPages: boolean, later: RangesToProtect): Shape {
   const { vma, source, loadProt, prot, lock, isSeparate } = plan;
   const isOurs = source !== "kernel";
+  const isProtectedLater = isOurs && vma.pkey === 0 && loadProt !== prot;
   return {
     plan,
     canShare: canShareCall(plan),
@@ -132,7 +169,8 @@ function shapeOf(plan: VmaPlan, hasPages: boolean, later: RangesToProtect): Shap
     isSealed: isOurs && (vma.vmFlags & vm.sl) !== 0n,
     isForgotten: !hasPages && isForgotten(vma),
     mayPopulate: source === "mmap" && vma.kind === "anon_private" && !isSeparate && (loadProt & PROT.write) !== 0,
-    words: isOurs && vma.pkey === 0 && loadProt !== prot ? later.of(prot) : undefined,
+    words: isProtectedLater ? later.of(prot) : undefined,
+    isSoon: isProtectedLater && prot === 0 && !hasPages && lock === undefined && canShareCall(plan),
   };
 }
 

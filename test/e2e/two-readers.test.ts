@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-/** A process with much memory: a helper reads half of its pages, and where there can be none, the process reads all. */
+/**
+ * A process with much memory: a helper reads half of its pages, and where there can be none, the process reads all. One of many
+ * mappings: the helper reads them while the process protects others.
+ */
 import assert from "node:assert/strict";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import test, { type TestContext } from "node:test";
 import { assertUnbroken, dumpAndResume, moreTicks } from "../support/cycle.js";
@@ -54,3 +58,43 @@ test("alone, where the id of the helper is in use", { timeout: 120_000 }, async 
   await moreTicks(log, 2);
   assertUnbroken(log);
 });
+
+/** Mappings as smaps shows them: addresses, protection, flags but soft-dirty, bytes that are there. */
+function mappingsOf(pid: number): string {
+  const wanted = readFileSync(`/proc/${pid}/smaps`, "latin1").match(/^(?:[0-9a-f]+-.*|VmFlags:.*|Anonymous:.*)$/gm) ?? [];
+  return wanted.join("\n").replaceAll(/ sd\b/g, "");
+}
+
+async function more(log: string, count: number): Promise<void> {
+  const lines = (): number => (existsSync(log) ? readFileSync(log, "latin1").split("\n").length : 0);
+  const before = lines();
+  await until("the program goes on", () => lines() >= before + count);
+}
+
+for (const how of ["by two", "alone, where the id of the helper is in use"]) {
+  test(`many mappings are protected while others are read: ${how}`, { timeout: 120_000 }, async (t) => {
+    if (process.getuid?.() !== 0) return t.skip("ids are chosen by root only");
+    const directory = temporaryDirectory(t);
+    const [log, image] = [join(directory, "log"), join(directory, "image.elf")];
+    const { pid } = start(t, compile("many-mappings.c", directory, "-lpthread"), [log, "5600", "guard"]);
+    await more(log, 2);
+    const before = mappingsOf(pid);
+    assert.ok([...before.matchAll(/---p/g)].length >= 1400);
+    const { status, stderr } = crimg("dump", String(pid), "-o", image);
+    assert.equal(status, 0, stderr);
+    await until("it is gone", () => !existsSync(`/proc/${pid}`));
+    const { stdout } = crimg("explain", image);
+    assert.match(stdout, /protect\(.*PROT_NONE[\s\S]*wait\(.*parts[\s\S]*touched before/);
+    if (how !== "by two") {
+      const id = /id of helper (\d+)/.exec(stdout)?.[1] ?? assert.fail("no helper");
+      const occupant = start(t, compile("occupy.c", directory), [id], { stdio: ["ignore", "pipe", "ignore"] });
+      let said = "";
+      occupant.stdout?.on("data", (data) => (said += String(data)));
+      await until("the id is in use", () => said === "ready\n");
+    }
+    start(t, image, [], { cwd: directory });
+    await more(log, 2);
+    assert.equal(mappingsOf(pid), before);
+    assert.doesNotMatch(readFileSync(log, "latin1"), /BAD/);
+  });
+}

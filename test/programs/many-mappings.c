@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * many-mappings LOG COUNT [advise|move]: memory of COUNT small mappings, every other one readable only, and half of these never
+ * many-mappings LOG COUNT [advise|move|guard]: memory of COUNT small mappings, every other one readable only, and half of these never
  * written to. Writes the number of the
  * round to each page that it can, sees whether it is in all of them, and adds a line to LOG: "round N", or "BAD ...". With
- * "advise" another thread changes a flag of a mapping that nobody sees in /proc/PID/maps, all the time.
+ * "advise" another thread changes a flag of a mapping that nobody sees in /proc/PID/maps, all the time; with "guard" what was never
+ * written to cannot be accessed.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -48,6 +49,7 @@ static void *move(void *unused)
 
 int main(int argc, char **argv)
 {
+	int guards = argc > 3 && !strcmp(argv[3], "guard");
 	long count = argc > 2 ? atol(argv[2]) : 0, round = 0;
 	FILE *log = argc > 2 ? fopen(argv[1], "a") : NULL;
 	char *pages = mmap(NULL, count * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -58,10 +60,10 @@ int main(int argc, char **argv)
 	for (long page = 1; page < count; page += 2) {
 		if (page % 4 == 1)
 			*(long *)(pages + page * PAGE) = -page;
-		if (mprotect(pages + page * PAGE, PAGE, PROT_READ))
+		if (mprotect(pages + page * PAGE, PAGE, guards && page % 4 == 3 ? PROT_NONE : PROT_READ))
 			return 2;
 	}
-	if (argc > 3 && pthread_create(&thread, NULL, strcmp(argv[3], "move") ? advise : move, pages + 2 * PAGE))
+	if (argc > 3 && !guards && pthread_create(&thread, NULL, strcmp(argv[3], "move") ? advise : move, pages + 2 * PAGE))
 		return 3;
 	for (;; round++) {
 		const char *state = "round";
@@ -69,7 +71,7 @@ int main(int argc, char **argv)
 		for (long page = 0; page < count; page += 2)
 			*(volatile long *)(pages + page * PAGE) = round + page;
 		for (long page = 0; page < count; page++)
-			if (*(volatile long *)(pages + page * PAGE) != (page % 4 == 3 ? 0 : page % 4 == 1 ? -page : round + page))
+			if (!(guards && page % 4 == 3) && *(volatile long *)(pages + page * PAGE) != (page % 4 == 3 ? 0 : page % 4 == 1 ? -page : round + page))
 				state = "BAD round";
 		fprintf(log, "%s %ld\n", state, round);
 		fflush(log);

@@ -62,6 +62,66 @@ test("what differs from its neighbour only in being accounted, and cannot be wri
   assert.deepEqual(planOf(vmas, everywhere).touched, [], "it gets pages anyway");
 });
 
+test("what has no pages and is made as one with what has some is protected soon, all else later", () => {
+  const one = fc.record({ prot: fc.constantFrom(0, 0, 1, 3, 3), isAccounted: fc.boolean(), hasPage: fc.boolean(), gap: fc.boolean() });
+  const pages = (words: readonly number[]): number[] => {
+    const found: number[] = [];
+    for (let at = 0; at < words.length; at += 2) {
+      assert.ok(
+        (words[at] as number) < (words[at + 1] as number) && (at === 0 || (words[at - 1] as number) <= (words[at] as number)),
+        "they ascend",
+      );
+      for (let page = words[at] as number; page < (words[at + 1] as number); page += 4096) found.push(page);
+    }
+    return found;
+  };
+  let soonest = 0;
+  fc.assert(
+    fc.property(fc.array(one, { maxLength: 40 }), (ones) => {
+      let at = Number(base);
+      const places = ones.map(({ gap }) => (at += gap ? 8192 : 4096));
+      const vmas = ones.map(({ prot, isAccounted }, index) => {
+        const start = BigInt(places[index] as number);
+        return vmaRow({
+          kind: "anon_private",
+          object: null,
+          start,
+          end: start + page,
+          prot,
+          vmFlags: isAccounted ? accounted : vm.mr | vm.mw | vm.me,
+        });
+      });
+      const starts = places.filter((_, index) => ones[index]?.hasPage);
+      const stored = {
+        starts: Float64Array.of(...starts, Infinity),
+        ends: Float64Array.of(...starts.map((start) => start + 4096), Infinity),
+      };
+      const { soon, later, loadProts, runs, touched } = planOf(vmas, stored);
+      const [early, late] = [pages(soon.words), [0, 1, 3].map((prot) => pages(later.of(prot)))];
+      soonest = Math.max(soonest, early.length);
+      for (const [index, { prot, hasPage }] of ones.entries()) {
+        const place = places[index] as number;
+        assert.equal(
+          early.filter((page) => page === place).length + late.flat().filter((page) => page === place).length,
+          loadProts[index] === prot ? 0 : 1,
+        );
+        for (const [which, other] of [0, 1, 3].entries()) if (other !== prot) assert.ok(late[which]?.includes(place) === false);
+        if (!early.includes(place)) continue;
+        assert.ok(prot === 0 && !hasPage && !touched.some(({ start }) => Number(start) === place));
+        // The page that is made first is in the same mapping, which nothing cuts until then.
+        const run = runs.find(({ from, count }) => index >= from && index < from + count) ?? assert.fail("no run");
+        const isOne = (a: number, b: number): boolean => {
+          for (let between = Math.min(a, b); between <= Math.max(a, b); between++)
+            if (between < run.from || between >= run.from + run.count || loadProts[between] !== loadProts[index]) return false;
+          return true;
+        };
+        assert.ok(soon.pages.some((page) => starts.includes(page) && isOne(places.indexOf(page), index)));
+      }
+    }),
+  );
+  assert.ok(soonest > 0, "there are such");
+});
+
 test("stored pages are found in the mappings where they are, in whatever order these come", () => {
   fc.assert(
     fc.property(

@@ -83,7 +83,7 @@ function renderOp(program: RestoreProgram, op: Op): string {
     case "load":
       return (
         `load(${argument(0, "fd")}, ${argument(1)}, ${argument(2, "dec")} pieces, ${argument(3, "dec")}, ` +
-        `+${argument(4)})${renderExpectation(op)}`
+        `+${argument(4)})${op.nr === 1 ? ", touched before" : ""}${renderExpectation(op)}`
       );
     case "frames":
       return `frames(${argument(0)}, ${argument(1, "dec")})`;

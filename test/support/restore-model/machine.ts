@@ -192,6 +192,12 @@ export class Machine {
     return Buffer.from(block.bytes.subarray(start, block.bytes.indexOf(0, start))).toString("utf8");
   }
 
+  /** Whether there is memory of a task that is still to be read from the image: a page of it may be made before. */
+  private canTouch(process: Process, address: bigint): boolean {
+    const isLoaded = (this.loaded.get(process.mappings) ?? []).some(({ start, end }) => address >= start && address < end);
+    return !isLoaded && !this.isInHole(address, address + 4n) && process.mappings.covers(address, address + 4n, 3);
+  }
+
   /** Nothing is ever written to memory of the tasks that is not theirs: all that ops touch is the restore's own. */
   private blockAt(process: Process, address: bigint, length: number): Block {
     for (const block of [process.memory, this.control, ...process.own.values()]) if (block.has(address, length)) return block;
@@ -279,6 +285,7 @@ export class Machine {
       case OpKind.syscall:
         return this.systemCall(thread, op, args);
       case OpKind.store4:
+        if (b === 0n && this.canTouch(process, a)) return 0n;
         this.store4(process, a, Number(b & 0xffff_ffffn));
         return 0n;
       case OpKind.store8:
