@@ -637,19 +637,33 @@ static napi_value js_inject_alone(napi_env env, napi_callback_info info)
 	return napi_create_int64(env, inject.arena_used, &value) == napi_ok ? value : NULL;
 }
 
-/* forkAlone(job, stop, saved): see fork-alone.h. */
-static napi_value js_fork_alone(napi_env env, napi_callback_info info)
+/* beginFork(job, stop, saved): see fork-alone.h. */
+static napi_value js_begin_fork(napi_env env, napi_callback_info info)
 {
 	size_t count = 3, lengths[3];
 	napi_value values[3];
 	void *addresses[3];
 
-	if (napi_get_cb_info(env, info, &count, values, NULL, NULL) != napi_ok || count < 3 ||
+	if (napi_get_cb_info(env, info, &count, values, NULL, NULL) != napi_ok || count < 3 || forking.job ||
 	    !buffers(env, values, 3, addresses, lengths) || lengths[0] < sizeof(struct fork_job) || lengths[1] < sizeof(struct stop_row))
-		return throw_type(env, "forkAlone(job, stop, saved)");
+		return throw_type(env, "beginFork(job, stop, saved)");
 	if (((struct fork_job *)addresses[0])->room > (int64_t)lengths[2])
-		return throw_type(env, "forkAlone: no room for what is borrowed");
-	fork_alone(addresses[0], addresses[1], addresses[2]);
+		return throw_type(env, "beginFork: no room for what is borrowed");
+	begin_fork_alone(addresses[0], addresses[1], addresses[2]);
+	return NULL;
+}
+
+/* endFork(isWanted): see fork-alone.h. */
+static napi_value js_end_fork(napi_env env, napi_callback_info info)
+{
+	size_t count = 1;
+	napi_value values[1];
+	bool is_wanted;
+
+	if (napi_get_cb_info(env, info, &count, values, NULL, NULL) != napi_ok || count < 1 ||
+	    napi_get_value_bool(env, values[0], &is_wanted) != napi_ok)
+		return throw_type(env, "endFork(isWanted)");
+	end_fork(is_wanted);
 	return NULL;
 }
 
@@ -800,7 +814,8 @@ NAPI_MODULE_INIT()
 	export_function(env, exports, "setFlags", js_set_flags);
 	export_function(env, exports, "pauseCounting", js_pause_counting);
 	export_function(env, exports, "injectAlone", js_inject_alone);
-	export_function(env, exports, "forkAlone", js_fork_alone);
+	export_function(env, exports, "beginFork", js_begin_fork);
+	export_function(env, exports, "endFork", js_end_fork);
 	export_function(env, exports, "setFault", js_set_fault);
 	export_function(env, exports, "callCount", js_call_count);
 	return exports;

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The fork of a frozen process that keeps its memory (src/dump/fork-snapshot.ts says why it is made so): its first thread makes a
- * helper, the helper the fork. Some ten stops, of which none goes through JavaScript, because all of the tree waits for them.
+ * helper, the helper the fork. Some ten stops, of which none goes through JavaScript, because all of the tree waits for them. While
+ * the kernel copies page tables, which takes most of the time, the tracer may do something else: what it asks of the thread meanwhile
+ * must not be its registers, its signal mask, or a call in it.
  *
  * Below `top`, low to high:   [ W | E | F ]
  *
@@ -55,6 +57,14 @@ static int64_t await_held(int64_t pid)
 	}
 }
 
+/* Once more if that fails: who is not held is forgotten. */
+static int64_t await_held_twice(int64_t pid)
+{
+	int64_t result = await_held(pid);
+
+	return result < 0 && result != -ESRCH && result != -ETIMEDOUT ? await_held(pid) : result;
+}
+
 /* Waits for its first stop, and has it end if the tracer does. */
 static int64_t hold(const struct fork_job *job, int64_t pid)
 {
@@ -93,8 +103,8 @@ static int64_t result_of(int64_t tid)
 	return regs[R_AX];
 }
 
-/* Has the helper fork. Returns the pid, or -errno. */
-static int64_t fork_by(const struct fork_job *job, const struct alone *one, int64_t helper)
+/* Has the helper begin to fork. Returns 0 when it is in the midst of it, or -errno. */
+static int64_t begin_fork(const struct fork_job *job, const struct alone *one, int64_t helper)
 {
 	int64_t regs[REGS_WORDS];
 	int64_t result;
@@ -102,14 +112,18 @@ static int64_t fork_by(const struct fork_job *job, const struct alone *one, int6
 	regs_for_call(one, __NR_clone, job->fork_flags, 0, one->stopping, regs);
 	regs[R_DX] = regs[R_R10] = regs[R_R8] = 0;
 	result = ptrace(P_SETREGS, helper, 0, address_of(regs));
-	for (int stop = 0; stop < 2 && result >= 0; stop++) {
+	if (result >= 0)
 		result = ptrace(P_SYSCALL, helper, 0, 0);
-		if (result >= 0) {
-			result = await_held(helper);
-			if (result < 0 && result != -ESRCH && result != -ETIMEDOUT)
-				result = await_held(helper);
-		}
-	}
+	if (result >= 0)
+		result = await_held_twice(helper);
+	return result < 0 ? result : ptrace(P_SYSCALL, helper, 0, 0);
+}
+
+/* Waits for it. Returns the pid of the fork, or -errno. */
+static int64_t await_fork(int64_t helper)
+{
+	int64_t result = await_held_twice(helper);
+
 	return result < 0 ? result : result_of(helper);
 }
 
@@ -186,38 +200,75 @@ static int64_t prepare_fork(struct fork_job *job, struct alone *one)
 	return result < 0 ? result : ptrace(P_SETSIGMASK, job->pid, 8, address_of(&all));
 }
 
-/* The process stands where it stood when this returns. `saved`: at least `room` bytes. */
-static void fork_alone(struct fork_job *job, const struct stop_row *stop, uint8_t *saved)
+/* A fork under way: there is one at a time. */
+static struct {
+	struct fork_job *job; /* 0: none */
+	struct alone_process process;
+	struct inject_row row;
+	struct alone one;
+	int64_t helper; /* its pid, if there is one */
+	int64_t result;
+} forking;
+
+/*
+ * Has the process begin to be forked, by the helper, which copies the page tables on another processor if there is one. The first
+ * thread stands at the exit of its call, from where it goes on to W, and what is borrowed of its memory is in `saved` (at least `room`
+ * bytes), until `end_fork`. Both, and `stop`, must be there until then.
+ */
+static void begin_fork_alone(struct fork_job *job, const struct stop_row *stop, uint8_t *saved)
 {
 	static uint8_t xstate[XSTATE_ROOM] __attribute__((aligned(64)));
-	const struct alone_process process = { .pid = job->pid, .syscall = job->syscall, .restorer = job->restorer };
-	struct inject_row row = { 0 };
-	struct alone one = { .process = &process, .stop = stop, .row = &row, .saved = saved, .xstate = xstate };
-	int64_t helper = 0, result, reaped;
+	struct alone *one = &forking.one;
+	int64_t result;
 
+	forking.job = job;
+	forking.process = (struct alone_process){ .pid = job->pid, .syscall = job->syscall, .restorer = job->restorer };
+	forking.row = (struct inject_row){ 0 };
+	forking.one = (struct alone){ .process = &forking.process, .stop = stop, .row = &forking.row, .saved = saved, .xstate = xstate };
+	forking.helper = 0;
 	begin_waits();
 	job->step = FORK_PREPARE;
-	result = prepare_fork(job, &one);
+	result = prepare_fork(job, one);
 	if (result >= 0) {
 		job->step = FORK_HELPER;
 		/* Its stack pointer is at E, its pid where W has it. */
-		result = helper = call_alone(&one, __NR_clone, job->helper_flags | SET_PID, one.stopping, one.unmapping + AT_FIRST, one.unmapping);
+		result = forking.helper =
+			call_alone(one, __NR_clone, job->helper_flags | SET_PID, one->stopping, one->unmapping + AT_FIRST, one->unmapping);
 	}
-	if (helper > 0) {
+	if (forking.helper > 0) {
 		job->step = FORK_HOLD;
-		result = hold(job, helper);
+		result = hold(job, forking.helper);
 		if (result >= 0) {
 			job->step = FORK_FORK;
-			result = job->fork = fork_by(job, &one, helper);
+			result = begin_fork(job, one, forking.helper);
 		}
+	}
+	end_waits();
+	forking.result = result;
+}
+
+/* The process stands where it stood when this returns. `is_wanted`: else the fork ends, too. */
+static void end_fork(int is_wanted)
+{
+	struct fork_job *job = forking.job;
+	struct alone *one = &forking.one;
+	int64_t result = forking.result, reaped;
+
+	if (!job)
+		return;
+	forking.job = 0;
+	begin_waits();
+	if (forking.helper > 0) {
+		if (result >= 0)
+			result = job->fork = await_fork(forking.helper);
 		if (job->fork > 0) {
 			job->step = FORK_HOLD;
 			result = hold(job, job->fork);
 		}
-		end_held(helper);
-		reaped = call_alone(&one, __NR_wait4, helper, 0, WAIT_ALL, one.frame);
-		if (reaped < 0 && reaped != -ECHILD && settle(&one) >= 0)
-			reaped = call_alone(&one, __NR_wait4, helper, 0, WAIT_ALL, one.frame);
+		end_held(forking.helper);
+		reaped = call_alone(one, __NR_wait4, forking.helper, 0, WAIT_ALL, one->frame);
+		if (reaped < 0 && reaped != -ECHILD && settle(one) >= 0)
+			reaped = call_alone(one, __NR_wait4, forking.helper, 0, WAIT_ALL, one->frame);
 		if (reaped < 0 && result >= 0) {
 			job->step = FORK_REAP;
 			result = reaped;
@@ -225,14 +276,14 @@ static void fork_alone(struct fork_job *job, const struct stop_row *stop, uint8_
 		if (result < 0 && job->fork > 0)
 			end_held(job->fork);
 	}
-	if (one.has_begun)
-		put_alone_back(&one);
-	if (result >= 0 && one.result < 0 && job->fork > 0)
+	if (one->has_begun)
+		put_alone_back(one);
+	if (result >= 0 && (one->result < 0 || !is_wanted) && job->fork > 0)
 		end_held(job->fork);
 	end_waits();
-	job->result = result < 0 ? result : one.result < 0 ? one.result : 0;
-	job->owed = one.owed;
-	job->is_on_its_way = row.is_on_its_way;
+	job->result = result < 0 ? result : one->result < 0 ? one->result : 0;
+	job->owed = one->owed;
+	job->is_on_its_way = forking.row.is_on_its_way;
 }
 
 #endif

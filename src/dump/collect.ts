@@ -31,8 +31,8 @@ import { takeIdsInside } from "./namespaces/ids.js";
 import { collectObjectContents, type MappedProcess } from "./object-contents.js";
 import { type EarlyMappings, StaleMappings } from "./early-mappings.js";
 import { checkKeyrings } from "./keyrings.js";
-import { forkSource } from "./fork-snapshot.js";
-import { type Gone, letGo, obstacle, writtenFiles } from "./let-go.js";
+import { beginSnapshot, forkSource, type PendingSnapshot } from "./fork-snapshot.js";
+import { type Gone, letGo, obstacle, unlessRefused, writtenFiles } from "./let-go.js";
 import { assertNotPaged } from "./paged.js";
 import { unpin } from "./pin.js";
 import { dumpPlan } from "./plan.js";
@@ -100,6 +100,8 @@ class CollectedProcess implements DumpedProcess {
   facts: ThreadFacts | undefined;
   own: FactsOfProcess | undefined;
   lists: ListsMade | undefined;
+  /** Its fork, once it has been begun. */
+  #fork: PendingSnapshot | undefined;
 
   constructor(
     readonly frozen: FrozenProcess,
@@ -121,7 +123,8 @@ class CollectedProcess implements DumpedProcess {
         `process ${frozen.pid} (${this.name}): no system call instruction in its memory; crimg cannot question it`,
       );
     }
-    this.#site = { gadgets, ranges: this.mappings, writable: summary?.writable ?? new BigInt64Array(0) };
+    const writable = summary?.writable ?? new BigInt64Array(0);
+    this.#site = { gadgets, ranges: this.mappings, writable, beforeOpen: () => this.#awaitFork() };
     this.facts = new ThreadFacts(frozen, dumpPlan().threads, told.threads);
   }
 
@@ -160,6 +163,17 @@ class CollectedProcess implements DumpedProcess {
 
   get gadgets(): Gadgets | undefined {
     return this.#site?.gadgets;
+  }
+
+  /** Begins to fork it; undefined if that cannot be. */
+  beginFork(): PendingSnapshot | undefined {
+    return (this.#fork = unlessRefused(() => beginSnapshot(this)));
+  }
+
+  /** No call is injected while it is being forked: the fork would have what is borrowed for that. */
+  #awaitFork(): void {
+    const fork = this.#fork;
+    if (fork !== undefined) unlessRefused(() => fork.finish());
   }
 
   injector(): Injector {
@@ -281,12 +295,20 @@ function collectAll(context: DumpContext, processes: CollectedProcess[], options
   const [only] = live;
   const written = tree.processes.length === 1 && only !== undefined ? writtenBy(only, early && options.early) : undefined;
   const isEarly = only !== undefined && mayLetGo(context, only, written, options);
-  if (isEarly) {
-    collectGroups(({ frozen }) => [...frozen.threads.keys()]);
-    for (const process of live) checkKeyrings(context, process);
-    collectOpenFiles();
+  let gone: Gone | undefined;
+  if (isEarly && only !== undefined) {
+    // While the kernel copies the page tables, on another processor if there is one.
+    const fork = only.beginFork();
+    try {
+      collectGroups(({ frozen }) => [...frozen.threads.keys()]);
+      for (const process of live) checkKeyrings(context, process);
+      collectOpenFiles();
+      gone = fork && letGo(context, only, fork, written ?? []);
+    } catch (error) {
+      fork?.abandon();
+      throw error;
+    }
   }
-  const gone = isEarly && only !== undefined ? letGo(context, only, written ?? []) : undefined;
   // By other threads, which this one leaves idle while it collects.
   if (gone !== undefined) options.early?.look(gone.snapshot.pid);
   else if (options.looksWhileFrozen === true && only !== undefined) options.early?.look(only.pid);

@@ -16,11 +16,12 @@ import { CLONE } from "../linux/clone-flags.js";
 import { errno, errnoMessage } from "../linux/errno.js";
 import { PR } from "../linux/prctl.js";
 import {
+  beginFork as beginForkAlone,
   close,
   contToSyscall,
   decodeWaitStatus,
   failed,
-  forkAlone,
+  type ForkMade,
   getRegs,
   nr,
   ptraceOption,
@@ -123,21 +124,56 @@ export interface Snapshot {
   end(): void;
 }
 
+/** A snapshot that is being made. Until it is finished or abandoned no call may be injected into the process. */
+export interface PendingSnapshot {
+  /**
+   * Waits for it: the process stands where it stood. Asked again it is the same one.
+   * @throws SnapshotRefused if it could not be made
+   */
+  finish(): Snapshot;
+  /** The same, but there is to be none. */
+  abandon(): void;
+}
+
 /**
- * Forks a process that stands still and is to run on. Its injector is open afterwards.
+ * Forks a process that stands still and is to run on.
  * @throws SnapshotRefused if that cannot be: the process is as before
  */
 export function forkSnapshot(process: DumpedProcess): Snapshot {
-  const { held, start, bytes } = fork(process, asSnapshot);
+  return beginSnapshot(process).finish();
+}
+
+/**
+ * Begins to: while the kernel copies page tables, whatever else is to be asked of the process from outside can be asked.
+ * @throws as `forkSnapshot`
+ */
+export function beginSnapshot(process: DumpedProcess): PendingSnapshot {
+  const fork = beginFork(process, asSnapshot);
+  let made: Snapshot | undefined;
+  let isOver = false;
   return {
-    pid: held.pid,
-    overlay: { start, end: start + BigInt(bytes.length), bytes },
-    settle() {
-      held.call("close_range", 0, lastFd, CLOSE_RANGE_UNSHARE);
-      held.call("setsid");
+    finish() {
+      if (made !== undefined) return made;
+      if (isOver) throw new SnapshotRefused("it could not be made");
+      isOver = true;
+      const { held, start, bytes } = fork.finish();
+      made = {
+        pid: held.pid,
+        overlay: { start, end: start + BigInt(bytes.length), bytes },
+        settle() {
+          held.call("close_range", 0, lastFd, CLOSE_RANGE_UNSHARE);
+          held.call("setsid");
+        },
+        kill: () => held.kill(),
+        end: () => held.end(),
+      };
+      return made;
     },
-    kill: () => held.kill(),
-    end: () => held.end(),
+    abandon() {
+      made?.end();
+      if (!isOver) fork.abandon();
+      isOver = true;
+    },
   };
 }
 
@@ -206,8 +242,20 @@ function assertUnnoticed(process: Forked): void {
   if ((subreaper.readUInt8() & 1) !== 0) throw new SnapshotRefused("it is a child subreaper");
 }
 
+interface ForkedProcess {
+  readonly held: HeldProcess;
+  /** What had been borrowed at that moment. */
+  readonly start: bigint;
+  readonly bytes: Buffer;
+}
+
 /** @throws SnapshotRefused */
-function fork(process: Forked, forkFlags: number): { readonly held: HeldProcess; readonly start: bigint; readonly bytes: Buffer } {
+function fork(process: Forked, forkFlags: number): ForkedProcess {
+  return beginFork(process, forkFlags).finish();
+}
+
+/** One of the two is to be called, once. @throws SnapshotRefused, as `finish` */
+function beginFork(process: Forked, forkFlags: number): { finish(): ForkedProcess; abandon(): void } {
   const { pid, frozen } = process;
   const leader = frozen.threads[0];
   if (leader === undefined) throw new SnapshotRefused("it has ended");
@@ -221,17 +269,26 @@ function fork(process: Forked, forkFlags: number): { readonly held: HeldProcess;
   injector.close();
   if (!isPinned()) pinTo(pid, leader.tid);
   const { syscall, restorer } = injector.gadgets;
-  const made = forkAlone({
+  const pending = beginForkAlone({
     ...{ pid, syscall, restorer, top: room.top, room: room.length, restarted: restartedBy(leader) },
     options: ptraceOption.TRACESYSGOOD | ptraceOption.EXITKILL | (status.get("Seccomp") === "0" ? 0 : ptraceOption.SUSPEND_SECCOMP),
     ...{ helperFlags: asHelper, forkFlags, regs: leader.regs, sigmask: leader.sigmask },
   });
-  leader.owedSignals.push(...made.owed);
-  logCall("crimg", "clone", made.pid);
-  if (failed(made.pid)) {
-    const reason = `${made.step}: ${errnoMessage(-made.pid)}`;
-    if (made.isOnItsWay) throw new SysError(made.step, -made.pid, `process ${pid}`);
-    throw new SnapshotRefused(reason);
-  }
-  return { held: new HeldProcess(made.pid, syscall), start: made.start, bytes: made.bytes };
+  const end = (isWanted: boolean): ForkMade => {
+    const made = pending.end(isWanted);
+    leader.owedSignals.push(...made.owed);
+    logCall("crimg", "clone", made.pid);
+    if (failed(made.pid) && made.isOnItsWay) throw new SysError(made.step, -made.pid, `process ${pid}`);
+    return made;
+  };
+  return {
+    finish() {
+      const made = end(true);
+      if (failed(made.pid)) throw new SnapshotRefused(`${made.step}: ${errnoMessage(-made.pid)}`);
+      return { held: new HeldProcess(made.pid, syscall), start: made.start, bytes: made.bytes };
+    },
+    abandon() {
+      end(false);
+    },
+  };
 }

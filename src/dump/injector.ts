@@ -77,6 +77,8 @@ export interface InjectionSite {
   readonly writable: BigInt64Array;
   /** The alternate signal stack if it is idle. */
   readonly altstack?: { readonly start: bigint; readonly end: bigint };
+  /** Called before memory is borrowed for calls. */
+  readonly beforeOpen?: () => void;
 }
 
 /** What calls in a thread need: its registers for them, and memory of it. */
@@ -164,6 +166,7 @@ export class Injector {
   /** Borrows the memory and puts the thread on the frame. Order matters: at every point the thread can go on. */
   open(): void {
     if (this.#isOpen) return;
+    this.#site.beforeOpen?.();
     pinTo(this.#pid, this.tid);
     const { area } = this.#place;
     if (area !== undefined) readMemory(this.#pid, area.start, area.saved);

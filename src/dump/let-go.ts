@@ -11,7 +11,7 @@
 import { PR } from "../linux/prctl.js";
 import { failed, type Answers, letAnswer, peekSiginfo, QuestionList, type StandIn, tryStat } from "../native/index.js";
 import type { DumpContext, DumpedProcess } from "./context.js";
-import { forkSnapshot, type Snapshot, SnapshotRefused } from "./fork-snapshot.js";
+import { type PendingSnapshot, type Snapshot, SnapshotRefused } from "./fork-snapshot.js";
 import { logStep } from "../errors/log.js";
 import { hasOwnKeyring } from "./keyrings.js";
 import { unpin } from "./pin.js";
@@ -102,14 +102,23 @@ export function obstacle(context: DumpContext, process: DumpedProcess): string |
 
 /**
  * Lets a process go of which everything else is known. Undefined if that is not to be: it stands still as before.
+ * @param pending its fork
  * @param written see `writtenFiles`
  * @throws what letting go throws
  */
-export function letGo(context: DumpContext, process: DumpedProcess, written: readonly Mapping[]): Gone | undefined {
+export function letGo(
+  context: DumpContext,
+  process: DumpedProcess,
+  pending: PendingSnapshot,
+  written: readonly Mapping[],
+): Gone | undefined {
   const { tables, sources, blockers } = context;
-  if (tables.extents.length > 0 || sources.length > 0 || blockers.count > 0 || context.isToTake) return undefined;
+  if (tables.extents.length > 0 || sources.length > 0 || blockers.count > 0 || context.isToTake) {
+    pending.abandon();
+    return undefined;
+  }
   const files = new Map(written.map((mapping) => mapFilesPath(process.pid, mapping)).map((path) => [path, tryStat(path)]));
-  const snapshot = fork(process);
+  const snapshot = unlessRefused(() => pending.finish());
   if (snapshot === undefined) return undefined;
   context.standsStillUntil();
   process.injector().close();
@@ -129,9 +138,10 @@ export function letGo(context: DumpContext, process: DumpedProcess, written: rea
   return { snapshot, at };
 }
 
-function fork(process: DumpedProcess): Snapshot | undefined {
+/** The snapshot, or what is to become one; undefined if it cannot be made. */
+export function unlessRefused<Made>(make: () => Made): Made | undefined {
   try {
-    return forkSnapshot(process);
+    return make();
   } catch (error) {
     if (error instanceof SnapshotRefused) return undefined;
     throw error;

@@ -90,7 +90,8 @@ export interface Addon {
     out: Uint8Array,
     arena: Uint8Array,
   ): number;
-  forkAlone(job: BigInt64Array, stop: Uint8Array, saved: Uint8Array): void;
+  beginFork(job: BigInt64Array, stop: Uint8Array, saved: Uint8Array): void;
+  endFork(isWanted: boolean): void;
   setFault(nth: number, errno: number): void;
   callCount(): number;
 }

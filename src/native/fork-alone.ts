@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** The fork of a frozen process that keeps its memory: made by the addon in one go (native/addon/fork-alone.h). */
+/** The fork of a frozen process that keeps its memory: made by the addon (native/addon/fork-alone.h). */
 import { addon } from "./addon.js";
 import { stopRow, writeStop } from "./lists.js";
 
@@ -40,8 +40,17 @@ export interface ForkMade {
 const steps = ["borrowing memory", "clone", "holding it", "clone", "wait4"] as const;
 const word = { result: 9, fork: 10, start: 11, length: 12, owed: 13, isOnItsWay: 14, step: 15, all: 16 } as const;
 
-/** Forks a process. It stands where it stood afterwards. */
-export function forkAlone(place: ForkPlace): ForkMade {
+/** A fork under way. */
+export interface PendingFork {
+  /** Waits for it; the process stands where it stood then. With false the fork ends. To be called once. */
+  end(isWanted: boolean): ForkMade;
+}
+
+/**
+ * Begins to fork a process; one at a time. While the kernel copies its page tables, its first thread stands elsewhere, with another
+ * signal mask, and some of its memory below the stack pointer is borrowed; everything else may be asked.
+ */
+export function beginFork(place: ForkPlace): PendingFork {
   const job = new BigInt64Array(word.all);
   const numbers = [place.restarted, place.options, place.helperFlags, place.forkFlags].map(BigInt);
   const addresses = [place.syscall, place.restorer, place.top].map((address) => BigInt.asIntN(64, address));
@@ -49,7 +58,17 @@ export function forkAlone(place: ForkPlace): ForkMade {
   const stop = Buffer.alloc(stopRow.length);
   writeStop(stop, 0, place);
   const saved = Buffer.alloc(place.room);
-  addon().forkAlone(job, stop, saved);
+  addon().beginFork(job, stop, saved);
+  // The addon has the addresses of all three until then.
+  return {
+    end(isWanted) {
+      addon().endFork(isWanted);
+      return madeOf(job, stop, saved);
+    },
+  };
+}
+
+function madeOf(job: BigInt64Array, _stop: Buffer, saved: Buffer): ForkMade {
   const at = (index: number): bigint => job[index] as bigint;
   const owed = BigInt.asUintN(64, at(word.owed));
   return {
