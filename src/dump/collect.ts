@@ -3,8 +3,8 @@
  * Collects the state of a frozen tree. Nothing of the target changes that is not put back by `close`.
  *
  * Order: what can refuse without touching anything comes first; calls are injected after the mappings are known
- * (they borrow memory); timers before pending signals, so that one that fires meanwhile is seen as the signal it
- * became; page extents last.
+ * (they borrow memory); timers before and after pending signals, so that one that fires meanwhile is either a timer or
+ * the signal it became; page extents last.
  */
 import { logStep } from "../errors/log.js";
 import { type Checkpoint as CheckpointModel, Checkpoint } from "../model/checkpoint.js";
@@ -43,7 +43,7 @@ import { getReg } from "./registers.js";
 import { type ListsMade, runLists, runListsAlone } from "./run-lists.js";
 import { collectSeccomp, suspendSeccomp } from "./seccomp.js";
 import { assertUnshared, checkDispatch } from "./sharing.js";
-import { collectPendingSignals, collectSignalActions } from "./signals.js";
+import { collectSignalActions, collectSignalsOfMoment } from "./signals.js";
 import { findNamed, type Mapping, readMappings } from "./smaps.js";
 import { collectSystemV } from "./sysv/collect.js";
 import { collectInnerTask, collectRlimits, outerTaskRow, processName } from "./tasks.js";
@@ -365,7 +365,7 @@ function collectAll(context: DumpContext, processes: CollectedProcess[], options
     for (const process of live) {
       collectIntervalTimers(context, process);
       collectPosixTimers(context, process);
-      if (gone === undefined) collectPendingSignals(context, process, threadRows.get(process) ?? []);
+      if (gone === undefined) collectSignalsOfMoment(context, process, threadRows.get(process) ?? []);
     }
     blockers.assertNone();
     mapped.forEach(({ process, vmas, source }, index) => collectExtents(context, process, mms[index] as number, vmas, source));

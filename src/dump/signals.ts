@@ -4,6 +4,7 @@ import { pendingSignalRow, signalActionRow } from "../gen/tables.js";
 import { peekSiginfo, QuestionList } from "../native/index.js";
 import type { DumpContext, DumpedProcess, Questioned } from "./context.js";
 import type { FrozenThread } from "./freeze.js";
+import { refreshTimers } from "./timers.js";
 
 const SIGKILL = 9;
 const SIGSTOP = 19;
@@ -32,8 +33,22 @@ export function haveQueuedSignals(threads: readonly FrozenThread[]): boolean {
   return threads.some((_, row) => waiting.result(row, 0) !== 0);
 }
 
+/** Looks at timers and signals, at most: with a timer of microseconds there would be no end. */
+const mostLooks = 16;
+
+/** Signals that wait, and the timers of the process as they were then; these have been collected. `threadRows`: see below. */
+export function collectSignalsOfMoment(context: DumpContext, process: DumpedProcess, threadRows: readonly number[]): void {
+  const { pendingSignals } = context.tables;
+  const before = pendingSignals.length;
+  for (let look = 0; look < mostLooks; look++) {
+    pendingSignals.splice(before);
+    collectPendingSignals(context, process, threadRows);
+    if (!refreshTimers(context, process)) return;
+  }
+}
+
 /** Queued signals of the process and of each thread. `threadRows` in the order of the frozen threads. */
-export function collectPendingSignals(context: DumpContext, process: DumpedProcess, threadRows: readonly number[]): void {
+function collectPendingSignals(context: DumpContext, process: DumpedProcess, threadRows: readonly number[]): void {
   const { pendingSignals } = context.tables;
   const leader = process.frozen.threads[0];
   if (leader) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Interval timers and POSIX timers with the time that is left. */
-import { intervalTimerRow, type ItimerKind, itimerKindNames, posixTimerRow } from "../gen/tables.js";
+import { type IntervalTimerRow, intervalTimerRow, type ItimerKind, itimerKindNames, posixTimerRow } from "../gen/tables.js";
 import { failed, tryReadSmall } from "../native/index.js";
 import type { DumpContext, DumpedProcess, Questioned } from "./context.js";
 import { innermost, procPath, readStatus } from "./procfs.js";
@@ -48,6 +48,41 @@ export function parseTimers(text: string): TimerEntry[] {
         clock: Number(/^ClockID: (-?\d+)/m.exec(block)?.[1] ?? 0),
       };
     });
+}
+
+const times = (out: Buffer, perUnit: bigint): readonly [bigint, bigint] => [
+  out.readBigInt64LE(0) * (second / perUnit) + out.readBigInt64LE(8),
+  out.readBigInt64LE(16) * (second / perUnit) + out.readBigInt64LE(24),
+];
+
+/** Whether a timer has run out between two looks: it has less than nothing left, or more than before. */
+const hasEnded = (before: bigint, now: bigint): boolean => before > 0n && (now === 0n || now > before);
+
+/**
+ * The timers of a process once more, after its signals. One that has run out in between is also among the signals, perhaps: it would
+ * ring twice. Its row is set to what is left now. Returns whether there was one: then the signals are to be looked at again.
+ */
+export function refreshTimers({ tables }: DumpContext, process: DumpedProcess): boolean {
+  const { intervalTimers, posixTimers } = tables;
+  const out = Buffer.alloc(32);
+  let found = false;
+  for (let index = intervalTimers.length - 1; index >= 0; index--) {
+    const row = intervalTimers[index] as IntervalTimerRow;
+    const number = [...itimerKindNames].find(([, name]) => name === row.which)?.[0];
+    if (row.task !== process.row || number === undefined || failed(process.injector().call("getitimer", number, { out }))) continue;
+    const [intervalUs, valueUs] = times(out, 1000n);
+    if (!hasEnded(row.valueUs, valueUs)) continue;
+    intervalTimers.splice(index, 1, ...(valueUs === 0n && intervalUs === 0n ? [] : [{ ...row, valueUs, intervalUs }]));
+    found = true;
+  }
+  for (const [index, row] of posixTimers.entries()) {
+    if (row.task !== process.row || failed(process.injector().call("timer_gettime", row.timerId, { out }))) continue;
+    const [intervalNs, valueNs] = times(out, 1n);
+    if (!hasEnded(row.valueNs, valueNs)) continue;
+    posixTimers[index] = { ...row, valueNs, intervalNs };
+    found = true;
+  }
+  return found;
 }
 
 /** timer_create(2) timers. */

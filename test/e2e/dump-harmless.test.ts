@@ -15,12 +15,18 @@ import { crimgCommand, projectRoot } from "../support/project.js";
 import { outerState, startSteady } from "../support/steady.js";
 
 /** Freezes, collects, copies all pages into an unnamed file, lets go. Returns the tables. */
-function collectOnce(pid: number, directory: string) {
+function collectOnce(pid: number, directory: string, beforeDescriptors = (): void => undefined) {
   const output = openSync(directory, 0o20200000 | constants.O_RDWR, 0o600);
   try {
     const tree = FrozenTree.freeze(pid);
     try {
-      const collection = collect(tree, { creator: "test", collectDescriptors: (context) => collectDescriptors(context) });
+      const collection = collect(tree, {
+        creator: "test",
+        collectDescriptors: (context) => {
+          beforeDescriptors();
+          collectDescriptors(context);
+        },
+      });
       try {
         let offset = 0n;
         for (const { source, fileOffset, length } of collection.checkpoint.tables.extents) {
@@ -110,6 +116,27 @@ test("threads that make their calls in one go tell what those tell that are aske
   assert.deepEqual(together.tables.threads, apart.tables.threads);
   assert.deepEqual(together.tables, apart.tables);
   assert.ok(together.calls < apart.calls / 2, `${together.calls} calls together, ${apart.calls} one by one`);
+});
+
+const ringsOnce = `
+import signal
+signal.signal(signal.SIGALRM, lambda *_: None)
+signal.setitimer(signal.ITIMER_REAL, 0.5)
+print("armed", flush=True)
+while True: signal.pause()`;
+
+test("a timer that runs out while it is being dumped rings once: it is a signal, or a timer", async (t) => {
+  const directory = temporaryDirectory(t);
+  const program = start(t, "python3", ["-c", ringsOnce], { stdio: ["ignore", "pipe", "inherit"], cwd: directory });
+  let said = "";
+  program.stdout?.on("data", (data: Buffer) => (said += data.toString()));
+  await until("it is armed", () => said.includes("armed"));
+  const pending = (): boolean => /^ShdPnd:\s*0*2000$/m.test(readFileSync(`/proc/${program.pid}/status`, "latin1"));
+  const { intervalTimers, pendingSignals } = collectOnce(program.pid, directory, () => {
+    for (const end = Date.now() + 5000; !pending() && Date.now() < end; );
+  });
+  assert.equal(intervalTimers.length, 0);
+  assert.equal(pendingSignals.length, 1);
 });
 
 /** Access times change by being read. */
