@@ -154,21 +154,30 @@ const noName = Buffer.alloc(0);
 /** Memory of devices, of a userfaultfd, of huge pages, shadow stacks: flags that make a mapping more than anonymous memory. */
 const unusualFlags = vmFlags("io", "pf", "um", "uw", "ui", "ss", "ht");
 
-/** Processes whose memory crimg itself has registered with a userfaultfd. */
-const tracked = new Set<number>();
+/** What crimg itself has registered with a userfaultfd, by process: start and end each. */
+const tracked = new Map<number, BigInt64Array>();
 
-/** From now on mappings of a process do not show that they are registered with a userfaultfd: it is crimg's. */
-export function noteTracked(pid: number): void {
-  tracked.add(pid);
+/** From now on mappings in these ranges of a process do not show that they are registered with a userfaultfd: it is crimg's. */
+export function noteTracked(pid: number, ranges: BigInt64Array): void {
+  tracked.set(pid, ranges);
 }
 
 export function leaveTracked(pid: number): void {
   tracked.delete(pid);
 }
 
-function forgetProtection(words: BigUint64Array): void {
+/** Elsewhere the program may have a userfaultfd of its own, which another process holds. */
+function forgetProtection(words: BigUint64Array, ranges: BigInt64Array): void {
   const protection = vmFlag("uw");
-  for (let at = smapsRow.flags >> 3; at < words.length; at += smapsRow.length >> 3) words[at] = (words[at] as bigint) & ~protection;
+  let next = 0;
+  for (let at = 0; at < words.length; at += smapsRow.length >> 3) {
+    const start = words[at + (smapsRow.start >> 3)] as bigint;
+    while (next < ranges.length && (ranges[next + 1] as bigint) <= start) next += 2;
+    if (next === ranges.length) return;
+    const flags = at + (smapsRow.flags >> 3);
+    // A stack may have grown since.
+    if ((ranges[next] as bigint) < (words[at + (smapsRow.end >> 3)] as bigint)) words[flags] = (words[flags] as bigint) & ~protection;
+  }
 }
 
 /** The first mapping of that name, without a look at each of thousands that have none. */
@@ -198,7 +207,8 @@ export function readMappings(pid: number, there?: MappingsRead): Mapping[] {
   const read = there ?? readMappingRows(pid);
   const { buffer, byteOffset, length } = read.rows;
   const words = new BigUint64Array(buffer, byteOffset, length >> 3);
-  if (tracked.has(pid)) forgetProtection(words);
+  const ours = tracked.get(pid);
+  if (ours !== undefined) forgetProtection(words, ours);
   const table: MappingTable = {
     ...read,
     summary: summarizeSmaps(read.rows, unusualFlags),

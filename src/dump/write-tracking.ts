@@ -131,10 +131,10 @@ export class WriteTracking {
   #register(wanted: readonly MappedRange[]): void {
     const agreed = tryTrackWrites(this.#fd);
     if (failed(agreed)) throw new NotTracked(`UFFDIO_API: ${errnoMessage(-agreed)}`);
-    noteTracked(this.pid);
     // What cannot be registered has been unmapped, or is somebody else's.
     const ranges = wanted.filter(({ start, end }) => !failed(tryRegister(this.#fd, start, end - start)));
     this.#ranges = BigInt64Array.from(ranges.flatMap(({ start, end }) => [start, end]));
+    noteTracked(this.pid, this.#ranges);
     this.#pagemap = tryOpen(`${procPath(this.pid)}/pagemap`, openFlag.RDONLY);
     if (failed(this.#pagemap)) throw new NotTracked(`its page tables cannot be read: ${errnoMessage(-this.#pagemap)}`);
   }

@@ -172,3 +172,20 @@ test("what may write to memory unseen is found", { timeout: 60_000 }, async (t) 
     else assert.match(found ?? "nothing", reason);
   }
 });
+
+test("a userfaultfd that only another process has is refused, though crimg has one of the same program", { timeout: 60_000 }, async (t) => {
+  const directory = temporaryDirectory(t);
+  const child = start(t, compile("may-write.c", directory), ["outside"], { stdio: ["ignore", "pipe", "ignore"] });
+  let said = "";
+  child.stdout?.on("data", (bytes: Buffer) => (said += bytes.toString()));
+  await until("it is ready", () => said.includes("\n") || child.exitCode !== null);
+  if (child.exitCode === 77) {
+    t.skip("no userfaultfd");
+    return;
+  }
+  t.after(() => process.kill(Number(said)));
+  const { status, stderr } = crimg("dump", String(child.pid), "-o", join(directory, "image.elf"), "--leave-running", "-v");
+  assert.equal(status, 4, stderr);
+  assert.match(stderr, /after round 1 of copying/);
+  assert.match(stderr, /registered with userfaultfd/);
+});
