@@ -223,9 +223,13 @@ function ended(child: ReturnType<typeof spawn>): Promise<void> {
   return new Promise((resolve) => child.on("close", () => resolve()));
 }
 
-/** KiB of a process's pages that others have too. */
+/** KiB of a process's pages that others have too; 0 in the moment in which it becomes another program, when it has none. */
 function sharedKib(pid: number): number {
-  return Number(/^Shared_Dirty: +(\d+)/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, "latin1"))?.[1] ?? 0);
+  try {
+    return Number(/^Shared_Dirty: +(\d+)/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, "latin1"))?.[1] ?? 0);
+  } catch {
+    return 0;
+  }
 }
 
 test("pages that processes share since a fork stay shared", async (t) => {
