@@ -86,7 +86,7 @@ function keepEarlySignals() {
 /** Descriptors from which on their order is found beforehand, and how many are too many (src/dump/fds/room.ts). */
 const [manyDescriptors, tooMany] = [96, 1 << 15];
 /** Numbers of 4 bytes a descriptor, and bytes, that the addon works with (src/native/looks.ts). */
-const [scratchOfRow, rowLength] = [7, 240];
+const [scratchOfRow, rowLength] = [9, 240];
 
 /**
  * Of a process with many descriptors: has another thread find their order while this one loads the code, which takes as long.

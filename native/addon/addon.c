@@ -797,6 +797,7 @@ NAPI_MODULE_INIT()
 	export_function(env, exports, "samePages", js_same_pages);
 	export_function(env, exports, "lookAtDescriptors", js_look_at_descriptors);
 	export_function(env, exports, "orderDescriptors", js_order_descriptors);
+	export_function(env, exports, "beginLook", js_begin_look);
 	export_function(env, exports, "readSmaps", js_read_smaps);
 	export_function(env, exports, "summarizeSmaps", js_summarize_smaps);
 	export_function(env, exports, "sortMappings", js_sort_mappings);

@@ -6,7 +6,7 @@
  * The order of kcmp(2) needs n log n calls for n descriptions of one inode. Where these are many another thread makes them,
  * with the processes' own numbers, while this one reads /proc: no copy has to stay open for it. If a process was looked at
  * shortly before, while it still ran (orderDescriptors), n calls are enough: they show that the order is what it was. The other
- * thread then reads half of /proc.
+ * thread then reads half of /proc, and begins as soon as the process stands still (beginLook), with the numbers that it had before.
  */
 #ifndef CRIMG_DESCRIPTORS_H
 #define CRIMG_DESCRIPTORS_H
@@ -48,8 +48,11 @@ struct looking {
 	int64_t capacity, count; /* `capacity`: a power of two */
 	uint8_t *arena;
 	int64_t arena_length, arena_used;
-	/* Two tables of twice the capacity, then a number for each row three times. */
+	/* Two tables of twice the capacity, then a number for each row five times. */
 	int32_t *alike_table, *group_table, *next, *members, *room;
+	/* Of rows whose order was known when they were asked: the row that followed it in that order, from 1 on, and what kcmp said
+	 * of the two, from 1 on; 0: nothing. */
+	int32_t *after, *compared;
 	int32_t *failure;
 	int is_elsewhere; /* on another thread, whose calls are not counted */
 	int is_guess;     /* the process runs: what cannot be compared has any order */
@@ -59,7 +62,7 @@ struct looking {
 	int32_t ranked_pid;
 };
 
-enum { SCRATCH_FACTOR = 7 };
+enum { SCRATCH_FACTOR = 9 };
 
 static call_maker *maker_of(const struct looking *l)
 {
@@ -313,8 +316,11 @@ static int64_t compare_rows(const struct looking *l, int32_t left, int32_t right
 {
 	const struct look *a = l->rows + left, *b = l->rows + right;
 	const int64_t words[7] = { __NR_kcmp, l->pids[a->process], l->pids[b->process], 0 /* KCMP_FILE */, a->fd, b->fd };
-	int64_t order = l->is_elsewhere ? raw_syscall(words) : counted(words);
+	int64_t order;
 
+	if (l->compared[left] && l->after[left] == right + 1)
+		return l->compared[left] - 1;
+	order = l->is_elsewhere ? raw_syscall(words) : counted(words);
 	if (l->is_guess && (order < 0 || order > 2))
 		return 1;
 	return order > 2 ? -EDOM : order;
@@ -498,15 +504,30 @@ static int64_t look_at_copies(struct looking *l)
 enum { MANY_TO_ASK = 128, ASKED_TOGETHER = 16 };
 
 /* What two threads share that ask of rows. */
+struct asked {
+	int64_t next, done; /* rows */
+	int64_t failed, failed_process; /* -errno of pidfd_open, and whose */
+	int64_t count; /* rows that there are */
+};
+
 struct asking {
 	struct async_job job;
 	struct looking l; /* of the other thread */
-	int64_t next, done; /* rows */
-	int64_t failed, failed_process; /* -errno of pidfd_open, and whose */
+	struct asked *asked;
 };
 
+/* Compares a row with that which followed it in the order from before. */
+static void ask_order(struct looking *l, int32_t index)
+{
+	if (l->after[index]) {
+		int64_t order = compare_rows(l, index, l->after[index] - 1);
+
+		l->compared[index] = order < 0 || order > 2 ? 0 : (int32_t)order + 1;
+	}
+}
+
 /* Asks everything of rows that nobody has taken yet. */
-static void ask_rows(struct looking *l, struct asking *shared)
+static void ask_rows(struct looking *l, struct asked *shared)
 {
 	int32_t process = -1;
 	int64_t pidfd = -1, links = -1, infos = -1;
@@ -541,8 +562,11 @@ static void ask_rows(struct looking *l, struct asking *shared)
 			ask_copy(row, before, pidfd, call);
 			before = row;
 			ask_proc_of(l, row, links, infos);
+			ask_order(l, (int32_t)index);
 		}
-		if (__atomic_add_fetch(&shared->done, to - from, __ATOMIC_ACQ_REL) == l->count)
+		/* Whoever waits may not wait for all of them (ask_begun). */
+		__atomic_add_fetch(&shared->done, to - from, __ATOMIC_ACQ_REL);
+		if (__atomic_load_n(&shared->next, __ATOMIC_ACQUIRE) >= l->count)
 			call(__NR_futex, address_of(&shared->done), FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, 0);
 	}
 	if (pidfd >= 0)
@@ -555,32 +579,103 @@ static void ask_rows(struct looking *l, struct asking *shared)
 
 static void asking_run(void *job)
 {
-	struct asking *shared = job;
+	struct asking *asking = job;
 
-	ask_rows(&shared->l, shared);
+	ask_rows(&asking->l, asking->asked);
+}
+
+/* Has another thread ask of rows; its texts go to the second half of the arena. Returns 0, or -errno if there is no room for it. */
+static int64_t ask_elsewhere(napi_env env, const struct looking *l, const napi_value *kept, int kept_count, struct asked *shared)
+{
+	int64_t fault = count_call(), place = fault ? -fault : async_map(sizeof(struct asking));
+	struct asking *asking = (struct asking *)(uintptr_t)place;
+
+	if (place < 0)
+		return place;
+	asking->l = *l;
+	asking->l.is_elsewhere = 1;
+	asking->l.arena_used = l->arena_length / 2;
+	asking->asked = shared;
+	/* If it cannot, this one asks them all. */
+	async_start(env, &asking->job, asking_run, "crimg ask", kept, kept_count);
+	return 0;
+}
+
+static void await_asked(struct asked *shared, int64_t rows)
+{
+	int64_t done;
+
+	while ((done = __atomic_load_n(&shared->done, __ATOMIC_ACQUIRE)) < rows)
+		call(__NR_futex, address_of(&shared->done), FUTEX_WAIT | FUTEX_PRIVATE_FLAG, (int32_t)done, 0);
+}
+
+/* Asks what the other thread has not yet taken, and waits for it. Returns 0 or -errno. */
+static int64_t ask_too(struct looking *l, struct asked *shared)
+{
+	struct looking mine = *l;
+
+	mine.is_elsewhere = 1;
+	mine.arena_length = l->arena_length / 2;
+	ask_rows(&mine, shared);
+	await_asked(shared, l->count);
+	return shared->failed ? failed_at(l, LOOK_PIDFD, shared->failed_process, shared->failed) : 0;
 }
 
 /*
  * Asks everything of all rows, with another thread if there is one in time: who comes too late finds nothing left. Counted as one
  * call, so that tests meet the same one every time. Returns 0 or -errno.
  */
-static int64_t ask_by_two(napi_env env, struct looking *l, const napi_value kept[MOST_KEPT])
+static int64_t ask_by_two(napi_env env, struct looking *l, const napi_value kept[MOST_KEPT], struct asked *shared)
 {
-	int64_t fault = count_call(), place = fault ? -fault : async_map(sizeof(struct asking)), done;
-	struct asking *shared = (struct asking *)(uintptr_t)place;
-	struct looking mine = *l;
+	int64_t result;
 
-	if (place < 0)
-		return failed_at(l, LOOK_PIDFD, 0, place);
-	mine.is_elsewhere = 1;
-	shared->l = mine;
-	mine.arena_length = shared->l.arena_used = l->arena_length / 2;
-	/* If it cannot, this one asks them all. */
-	async_start(env, &shared->job, asking_run, "crimg ask", kept, MOST_KEPT);
-	ask_rows(&mine, shared);
-	while ((done = __atomic_load_n(&shared->done, __ATOMIC_ACQUIRE)) < l->count)
-		call(__NR_futex, address_of(&shared->done), FUTEX_WAIT | FUTEX_PRIVATE_FLAG, (int32_t)done, 0);
-	return shared->failed ? failed_at(l, LOOK_PIDFD, shared->failed_process, shared->failed) : 0;
+	clear_bytes(shared, sizeof(*shared));
+	shared->count = l->count;
+	result = ask_elsewhere(env, l, kept, MOST_KEPT, shared);
+	return result < 0 ? failed_at(l, LOOK_PIDFD, 0, result) : ask_too(l, shared);
+}
+
+/* Whether a process has the numbers that the rows have. */
+static int has_numbers(const struct looking *l)
+{
+	uint8_t entries[16384] __attribute__((aligned(8)));
+	int64_t directory = open_numbers(l->pids[0], 0, 0, counted_call), length = -1, row = 0;
+	int is_so = 1;
+
+	while (directory >= 0 && is_so && (length = call(__NR_getdents64, directory, address_of(entries), sizeof(entries), 0)) > 0) {
+		for (int64_t at = 0; at < length; at += *(uint16_t *)(void *)(entries + at + 16)) {
+			int32_t number = 0;
+
+			if (entries[at + 19] == '.')
+				continue;
+			for (const uint8_t *digit = entries + at + 19; *digit; digit++)
+				number = number * 10 + (*digit - '0');
+			is_so &= row < l->count && l->rows[row].fd == number;
+			row++;
+		}
+	}
+	if (directory >= 0)
+		call(__NR_close, directory, 0, 0, 0);
+	return length == 0 && is_so && row == l->count;
+}
+
+/* Asks what is left of the rows that were begun with; 0 if the process has others, and -errno. */
+static int64_t ask_begun(struct looking *l, struct asked *shared)
+{
+	int64_t result;
+
+	l->count = shared->count;
+	if (has_numbers(l)) {
+		result = ask_too(l, shared);
+		return result < 0 ? result : 1;
+	}
+	/* Nothing more is taken, and nobody is at work with what was. */
+	result = __atomic_exchange_n(&shared->next, INT64_MAX / 2, __ATOMIC_ACQ_REL);
+	await_asked(shared, result < l->count ? result : l->count);
+	l->count = 0;
+	clear_bytes(l->after, (int64_t)sizeof(*l->after) * l->capacity);
+	clear_bytes(l->compared, (int64_t)sizeof(*l->compared) * l->capacity);
+	return 0;
 }
 
 /* Gives the tables of `l` their places. Returns 0 if there is no room. */
@@ -595,6 +690,8 @@ static int place_scratch(struct looking *l, void *rows, size_t rows_length, void
 	l->next = l->group_table + l->capacity * 2;
 	l->members = l->next + l->capacity;
 	l->room = l->members + l->capacity;
+	l->after = l->room + l->capacity;
+	l->compared = l->after + l->capacity;
 	return 1;
 }
 
@@ -607,23 +704,99 @@ static void compare_all(napi_env env, struct looking *l, const napi_value kept[M
 	shared[BACKGROUND_DONE] = 1;
 }
 
+/* Has rows be what the process ranked had open when it was looked at before, in the order of kcmp. Returns how many, 0 if too many. */
+static int64_t guess_rows(struct looking *l)
+{
+	int32_t *of_rank = l->members, *next = l->room, before = 0;
+
+	for (int64_t number = 0; number < l->rank_count; number++) {
+		if (!l->ranks[number])
+			continue;
+		if (l->count == l->capacity || l->ranks[number] < 0 || l->ranks[number] > l->capacity)
+			return 0;
+		l->rows[l->count].process = 0;
+		l->rows[l->count++].fd = (int32_t)number;
+	}
+	for (int64_t index = l->count - 1; index >= 0; index--) {
+		int32_t *first = of_rank + l->ranks[l->rows[index].fd] - 1;
+
+		next[index] = *first;
+		*first = (int32_t)index + 1;
+	}
+	for (int64_t rank = 0; rank < l->capacity; rank++) {
+		for (int32_t row = of_rank[rank]; row; row = next[row - 1]) {
+			if (before)
+				l->after[before - 1] = row;
+			before = row;
+		}
+	}
+	return l->count;
+}
+
 /*
- * lookAtDescriptors(pids: Int32Array, rows of 240 bytes each: a power of two, scratch: Int32Array of 7 a row, zeroed, arena,
- * failure: Int32Array(2), state: BigInt64Array(2), ranks: Int32Array, which are of the process ranked): the number of
- * descriptors, or -errno, with what failed; -E2BIG if they are more than rows. What is the same is known when
- * awaitBackground(state) has returned 0.
+ * beginLook(pid: Int32Array(1), rows, scratch, arena, asked: BigInt64Array(10), zeroed, ranks): has another thread begin with what
+ * lookAtDescriptors will do with the same of a frozen process, by the numbers that it had before, which ranks has.
+ */
+static napi_value js_begin_look(napi_env env, napi_callback_info info)
+{
+	size_t count = 6, lengths[6];
+	napi_value values[6];
+	void *addresses[6];
+	struct looking l = { .process_count = 1 };
+	struct asked *shared;
+
+	if (napi_get_cb_info(env, info, &count, values, NULL, NULL) != napi_ok || count < 6 || !buffers(env, values, 6, addresses, lengths))
+		return throw_type(env, "beginLook(pid, rows, scratch, arena, asked, ranks)");
+	l.pids = addresses[0];
+	l.arena = addresses[3];
+	l.arena_length = (int64_t)lengths[3];
+	shared = addresses[4];
+	l.ranks = addresses[5];
+	l.rank_count = (int64_t)(lengths[5] / 4);
+	if (lengths[0] < 4 || !place_scratch(&l, addresses[1], lengths[1], addresses[2], lengths[2]) ||
+	    lengths[4] < 2 * sizeof(struct asked) || l.arena_length > 0x7fffffff)
+		return throw_type(env, "beginLook: no room");
+	shared->count = guess_rows(&l);
+	if (shared->count < MANY_TO_ASK || ask_elsewhere(env, &l, values, MOST_KEPT, shared) < 0)
+		shared->count = 0;
+	return NULL;
+}
+
+/* Asks everything of all rows. Returns 0 or -errno. */
+static int64_t ask_all(napi_env env, struct looking *l, const napi_value kept[MOST_KEPT], struct asked *shared)
+{
+	int64_t result = 0;
+
+	for (int32_t process = 0; process < l->process_count && result >= 0; process++)
+		result = list_process(l, process);
+	if (result < 0)
+		return result;
+	if (l->count >= MANY_TO_ASK)
+		return ask_by_two(env, l, kept, shared);
+	result = look_at_copies(l);
+	if (result >= 0)
+		look_at_proc(l, 0, l->count);
+	return result;
+}
+
+/*
+ * lookAtDescriptors(pids: Int32Array, rows of 240 bytes each: a power of two, scratch: Int32Array of 9 a row, zeroed, arena,
+ * failure: Int32Array(2), state: BigInt64Array(2), ranks: Int32Array, which are of the process ranked, asked: BigInt64Array(10),
+ * zeroed, or that which beginLook was given): the number of descriptors, or -errno, with what failed; -E2BIG if they are more than
+ * rows. What is the same is known when awaitBackground(state) has returned 0.
  */
 static napi_value js_look_at_descriptors(napi_env env, napi_callback_info info)
 {
-	size_t count = 8, lengths[7];
-	napi_value values[8], value;
-	void *addresses[7];
+	size_t count = 9, lengths[8];
+	napi_value values[9], value;
+	void *addresses[8];
 	struct looking l = { 0 };
-	int64_t result = 0, *shared;
+	struct asked *asked;
+	int64_t result, *shared;
 
-	if (napi_get_cb_info(env, info, &count, values, NULL, NULL) != napi_ok || count < 8 || !buffers(env, values, 7, addresses, lengths) ||
-	    napi_get_value_int32(env, values[7], &l.ranked_pid) != napi_ok)
-		return throw_type(env, "lookAtDescriptors(pids, rows, scratch, arena, failure, state, ranks, ranked)");
+	if (napi_get_cb_info(env, info, &count, values, NULL, NULL) != napi_ok || count < 9 || !buffers(env, values, 8, addresses, lengths) ||
+	    napi_get_value_int32(env, values[8], &l.ranked_pid) != napi_ok)
+		return throw_type(env, "lookAtDescriptors(pids, rows, scratch, arena, failure, state, ranks, asked, ranked)");
 	l.pids = addresses[0];
 	l.process_count = (int64_t)(lengths[0] / 4);
 	l.arena = addresses[3];
@@ -632,22 +805,22 @@ static napi_value js_look_at_descriptors(napi_env env, napi_callback_info info)
 	l.ranks = lengths[6] ? addresses[6] : NULL;
 	l.rank_count = (int64_t)(lengths[6] / 4);
 	if (!place_scratch(&l, addresses[1], lengths[1], addresses[2], lengths[2]) || lengths[4] < 8 || lengths[5] < BACKGROUND_WORDS * 8 ||
-	    l.arena_length > 0x7fffffff)
+	    lengths[7] < 2 * sizeof(*asked) || l.arena_length > 0x7fffffff)
 		return throw_type(env, "lookAtDescriptors: no room");
 	shared = addresses[5];
 	shared[BACKGROUND_DONE] = 0;
-	for (int32_t process = 0; process < l.process_count && result >= 0; process++)
-		result = list_process(&l, process);
-	if (result >= 0) {
+	asked = addresses[7];
+	result = asked->count ? ask_begun(&l, asked) : 0;
+	if (result > 0) {
+		/* Most has been compared already. */
+		make_groups(&l);
+		shared[BACKGROUND_RESULT] = find_same(&l);
+		shared[BACKGROUND_DONE] = 1;
+	} else if (result == 0) {
 		const napi_value kept[MOST_KEPT] = { values[0], values[1], values[2], values[3], values[5], values[6] };
+		const napi_value asking[MOST_KEPT] = { values[0], values[1], values[2], values[3], values[6], values[7] };
 
-		if (l.count >= MANY_TO_ASK) {
-			result = ask_by_two(env, &l, kept);
-		} else {
-			result = look_at_copies(&l);
-			if (result >= 0)
-				look_at_proc(&l, 0, l.count);
-		}
+		result = ask_all(env, &l, asking, asked + 1);
 		if (result >= 0)
 			compare_all(env, &l, kept, shared);
 	}

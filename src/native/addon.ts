@@ -43,8 +43,10 @@ export interface Addon {
     failure: Int32Array,
     state: BigInt64Array,
     ranks: Int32Array,
+    asked: BigInt64Array,
     ranked: number,
   ): number;
+  beginLook(pid: Int32Array, rows: Uint8Array, scratch: Int32Array, arena: Uint8Array, asked: BigInt64Array, ranks: Int32Array): void;
   orderDescriptors(pid: Int32Array, rows: Uint8Array, scratch: Int32Array, ranks: Int32Array, state: BigInt64Array): void;
   readSmaps(pid: number, bits: Uint8Array, rows: Uint8Array, names: Uint8Array): number;
   areSameMappings(before: Uint8Array, now: Uint8Array): boolean;

@@ -28,7 +28,7 @@ const statAt = 16;
 const statLength = 144;
 
 /** Numbers for each row that the addon works with. */
-const scratchOfRow = 7;
+const scratchOfRow = 9;
 const firstRows = 256;
 /** Bytes of fdinfo and of the link of a descriptor, usually: what does not fit is asked by itself. */
 const arenaOfRow = 512;
@@ -146,6 +146,22 @@ interface BegunOrder {
 /** Where it leaves that. */
 const begunOrder = Symbol.for("crimg.descriptor-order");
 
+/** What a look works with, for `room` descriptors: a power of two. */
+class LookRoom {
+  // Only what is written to takes memory.
+  readonly rows: Buffer;
+  readonly arena: Buffer;
+  readonly scratch: Int32Array;
+  /** How far it is: struct asked, twice. */
+  readonly asked = new BigInt64Array(10);
+
+  constructor(room: number) {
+    this.rows = Buffer.allocUnsafeSlow(room * rowLength);
+    this.arena = Buffer.allocUnsafeSlow(Math.min(room * arenaOfRow, longestArena));
+    this.scratch = new Int32Array(room * scratchOfRow);
+  }
+}
+
 /**
  * The order that kcmp gives the descriptors of a process which still runs, found by another thread. It need not be right: when
  * the process stands still it only has to be confirmed, which takes a tenth of the calls.
@@ -153,6 +169,7 @@ const begunOrder = Symbol.for("crimg.descriptor-order");
 export class DescriptorOrder {
   readonly #ranks: Int32Array;
   readonly #state: BigInt64Array;
+  #begun: LookRoom | undefined;
   /** Descriptors for which there is room: a power of two. */
   readonly room: number;
 
@@ -180,6 +197,26 @@ export class DescriptorOrder {
     addon().awaitBackground(this.#state);
   }
 
+  /**
+   * Has another thread begin to look at the descriptors now that the process stands still, until `lookAtDescriptors` goes on with it.
+   * @param isAlone no other process will be looked at
+   */
+  beginLook(isAlone: boolean): void {
+    const { ranks } = this;
+    this.#begun = undefined;
+    if (!isAlone || ranks.length === 0) return;
+    this.#begun = new LookRoom(this.room);
+    const { rows, scratch, arena, asked } = this.#begun;
+    addon().beginLook(Int32Array.of(this.pid), rows, scratch, arena, asked, ranks);
+  }
+
+  /** What has been begun, once. */
+  takeBegun(): LookRoom | undefined {
+    const begun = this.#begun;
+    this.#begun = undefined;
+    return begun;
+  }
+
   /** Places by number, from 1 on; 0 where it is not known. Empty if they are not all found yet. */
   get ranks(): Int32Array {
     return Atomics.load(this.#state, 0) !== 0n && this.#state[1] === 0n ? this.#ranks : new Int32Array(0);
@@ -189,14 +226,13 @@ export class DescriptorOrder {
 /** Looks at every descriptor of frozen processes. `order`: of one of them, from before. @throws SysError */
 export function lookAtDescriptors(pids: readonly number[], order?: DescriptorOrder): DescriptorLooks {
   const failure = new Int32Array(2);
-  for (let room = Math.max(firstRows, order?.room ?? 0); ; room *= 4) {
-    // Only what is written to takes memory.
-    const rows = Buffer.allocUnsafeSlow(room * rowLength);
-    const arena = Buffer.allocUnsafeSlow(Math.min(room * arenaOfRow, longestArena));
+  const begun = order?.takeBegun();
+  let known = pids.length === 1 && pids[0] === order?.pid ? begun : undefined;
+  for (let room = Math.max(firstRows, order?.room ?? 0); ; room *= 4, known = undefined) {
+    const { rows, scratch, arena, asked } = known ?? new LookRoom(room);
     const state = new BigInt64Array(2);
-    const scratch = new Int32Array(room * scratchOfRow);
     const ranks = order?.ranks ?? new Int32Array(0);
-    const count = addon().lookAtDescriptors(Int32Array.from(pids), rows, scratch, arena, failure, state, ranks, order?.pid ?? 0);
+    const count = addon().lookAtDescriptors(Int32Array.from(pids), rows, scratch, arena, failure, state, ranks, asked, order?.pid ?? 0);
     if (count >= 0) {
       if (isLogged()) logLooks(count);
       return new DescriptorLooks(count, rows, arena, state);

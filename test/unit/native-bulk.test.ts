@@ -12,6 +12,9 @@ import { addressOf, BackgroundRead, extentKind, fcntlCommand, findExtents, tryFc
 
 const page = 4096;
 
+/** What is known of descriptors before they are looked at: their order, and whether another thread begins with it. */
+type Order = "none" | "right" | "wrong" | "begun" | "begun, mixed" | "begun, one more" | "begun, one less";
+
 test("pages of private memory are found, within their mappings, ascending", () => {
   const touched = Buffer.allocUnsafeSlow(64 * page);
   const first = (addressOf(touched) + BigInt(page - 1)) & -BigInt(page);
@@ -74,7 +77,7 @@ test("all descriptors are looked at, and copies of one are the same", () => {
   const folder = mkdtempSync(join(tmpdir(), "crimg-test-"));
   const fds: number[] = [];
   // In a process of its own: what this one opens meanwhile would be seen.
-  const look = (order: "none" | "right" | "wrong"): string =>
+  const look = (order: Order): string =>
     execFileSync(
       process.execPath,
       [
@@ -84,6 +87,11 @@ test("all descriptors are looked at, and copies of one are the same", () => {
          const order = ${order === "none"} ? undefined : new DescriptorOrder(${process.pid}, 750);
          while (order?.ranks.length === 0) await new Promise((resolve) => setTimeout(resolve, 1));
          if (${order === "wrong"}) order.ranks.reverse();
+         const most = order === undefined ? 0 : Math.max(...order.ranks);
+         if (${order === "begun, mixed"}) for (const [fd, rank] of order.ranks.entries()) if (rank > 0) order.ranks[fd] = most + 1 - rank;
+         if (${order === "begun, one more"}) order.ranks[order.ranks.indexOf(0, 3)] = 1;
+         if (${order === "begun, one less"}) order.ranks[order.ranks.findLastIndex((rank) => rank > 0)] = 0;
+         if (${order.startsWith("begun")}) order.beginLook(true);
          const looks = lookAtDescriptors([${process.pid}], order);
          looks.awaitSame();
          const rows = Array.from({ length: looks.count }, (_, row) =>
@@ -104,11 +112,13 @@ test("all descriptors are looked at, and copies of one are the same", () => {
     readSync(moved, Buffer.alloc(3));
     type Row = [number, number, number, number, number, number, string, string, number];
     // Pipes to the process that looks come and go.
-    const lookAtFiles = (order: "none" | "right" | "wrong"): readonly Row[] =>
-      (JSON.parse(look(order)) as Row[]).filter(([, fd]) => fds.includes(fd));
+    const lookAtFiles = (order: Order): readonly Row[] => (JSON.parse(look(order)) as Row[]).filter(([, fd]) => fds.includes(fd));
     const rows = lookAtFiles("none");
     assert.ok(isDeepStrictEqual(lookAtFiles("right"), rows), "an order from before changes nothing");
     assert.ok(isDeepStrictEqual(lookAtFiles("wrong"), rows), "nor does a wrong one");
+    for (const order of ["begun", "begun, mixed", "begun, one more", "begun, one less"] as const) {
+      assert.ok(isDeepStrictEqual(lookAtFiles(order), rows), `nor does another thread that has begun before: ${order}`);
+    }
     const found = new Map(rows.map((row) => [row[1], row]));
     assert.deepEqual(
       [...found.keys()],

@@ -48,6 +48,7 @@ async function freezeCalmly(pid: number, prepared: Preparation, options: FreezeO
     pinToSleeper(pid);
     const frozenAt = performance.now();
     const tree = FrozenTree.freeze(pid, { noTree: !options.isTree });
+    options.order?.beginLook(tree.processes.length === 1);
     prepared.preCopy?.beginScan();
     logStep(() => frozenText(tree));
     try {
