@@ -67,8 +67,12 @@ function loadBundle(command = "other", words = [], isWhole = false) {
   const cachedData = (isName ? read(cacheOf(command, filename)) : undefined) ?? read(cacheOf("other", bundle));
   const script = new Script(source, { filename, cachedData });
   const module = { exports: {} };
-  // As createRequire() would make it, but that takes 1 ms to load.
-  const requireThere = (id) => require(id.startsWith(".") ? join(dirname(filename), id) : id);
+  // As createRequire() would make it, but that takes 1 ms to load. Each of some fifty modules asks for the same few.
+  const known = new Map();
+  const requireThere = (id) => {
+    if (!known.has(id)) known.set(id, require(id.startsWith(".") ? join(dirname(filename), id) : id));
+    return known.get(id);
+  };
   script.runInThisContext()(module.exports, requireThere, module, filename, dirname(filename));
   return { ...module.exports, script, filename, isCached: cachedData !== undefined && script.cachedDataRejected === false };
 }

@@ -43,18 +43,21 @@ const seldomUsed = {
 const lazy = (module, name) =>
   `export function ${name}(...words) { return ${/^[A-Z]/.test(name) ? "new " : ""}(require("${module}").${name})(...words); }`;
 
-/** Loading them takes milliseconds, since they bring streams and keys along. A name that is missing above fails the build. */
-const lazyModules = {
-  name: "lazy modules",
+/** Loading them takes milliseconds, since they bring streams and keys along. A name that is missing in `names` fails the build. */
+const lazyModules = (names) => ({
+  name: `lazy ${Object.keys(names)}`,
   setup({ onResolve, onLoad }) {
-    onResolve({ filter: new RegExp(`^(${Object.keys(seldomUsed).join("|")})$`) }, ({ path: module, namespace }) =>
+    onResolve({ filter: new RegExp(`^(${Object.keys(names).join("|")})$`) }, ({ path: module, namespace }) =>
       namespace === "lazy" ? { path: module, external: true } : { path: module, namespace: "lazy" },
     );
-    onLoad({ filter: /.*/, namespace: "lazy" }, ({ path: module }) => ({
-      contents: seldomUsed[module].map((name) => lazy(module, name)).join("\n"),
+    onLoad({ filter: new RegExp(`^(${Object.keys(names).join("|")})$`), namespace: "lazy" }, ({ path: module }) => ({
+      contents: names[module].map((name) => lazy(module, name)).join("\n"),
     }));
   },
-};
+});
+
+/** The same of `dump`, which other bundles use at once. */
+const seldomUsedByDump = { "node:os": ["release", "tmpdir"] };
 
 /** What a module of a bundle requires is required from where the bundle is, as bin/bundle.cjs has it. */
 const ownRequire = {
@@ -144,7 +147,7 @@ const bundle = (name, plugins = [], external = []) =>
     entryPoints: [path("../dist/src/cli/main.js")],
     // As deep as dist/src/cli, since modules find the addon and the schemas relative to themselves.
     outfile: path(`../dist/bundle/cli/${name}.cjs`),
-    plugins: [lazyModules, ownRequire, ...plugins],
+    plugins: [lazyModules(seldomUsed), ownRequire, ...plugins],
     bundle: true,
     minify: true,
     platform: "node",
@@ -178,7 +181,7 @@ await bundle(
   ["xz-decompress", "tar-stream", "fzstd"],
 );
 // A small program is dumped in less time than it takes to load what the other commands need.
-await bundle("dump", [only("dump"), ownFormatOnly, withoutYargs, allAtOnce]);
+await bundle("dump", [lazyModules(seldomUsedByDump), only("dump"), ownFormatOnly, withoutYargs, allAtOnce]);
 // Only JSON images are checked with a schema.
 await build({
   stdin: { contents: 'export { Ajv2020 } from "ajv/dist/2020.js";', resolveDir: path("..") },

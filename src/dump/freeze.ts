@@ -143,8 +143,10 @@ export class FrozenTree {
       for (let index = 0; index < this.processes.length; index++) {
         const process = this.processes[index] as FrozenProcess;
         if (process.isZombie) continue;
-        news += this.#seizeThreads(process);
-        if (!options.noTree) news += this.#findChildren(process);
+        const seized = this.#seizeThreads(process);
+        news += seized;
+        // The root will be looked at again: one that has no children is asked for them once.
+        if (!options.noTree && (index > 0 || round > 0 || seized === 0)) news += this.#findChildren(process);
       }
       if (news === 0) break;
     }

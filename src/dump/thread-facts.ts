@@ -6,6 +6,9 @@ import type { FrozenProcess, FrozenThread } from "./freeze.js";
 import { parseStat, parseStatus, type ProcStat, type StatusFields } from "./procfs.js";
 import type { QuestionRecorder } from "./questions.js";
 
+/** A process that is asked from outside, whether it stands still or not. */
+export type AskedProcess = Pick<FrozenProcess, "pid"> & { readonly threads: readonly Pick<FrozenThread, "pid" | "tid">[] };
+
 /** Bytes of `status`, `stat` and the small files of one thread. */
 export const roomOfThread = 4096;
 
@@ -39,7 +42,7 @@ export class ThreadFacts {
   constructor(
     process: FrozenProcess,
     private readonly questions: ThreadQuestions,
-    asked?: { readonly answers: Answers; readonly rows: ReadonlyMap<FrozenProcess, number> },
+    asked?: { readonly answers: Answers; readonly rows: ReadonlyMap<AskedProcess, number> },
   ) {
     this.#first = asked?.rows.get(process) ?? 0;
     process.threads.forEach(({ tid }, row) => this.#rows.set(tid, row));

@@ -5,12 +5,11 @@
  * to be logged, it is read by this thread. What there was no room for is read by whoever wants it.
  */
 import { type Answers, askElsewhere, type AskedList, errno, QuestionList, tryReadSmall } from "../native/index.js";
-import type { FrozenProcess } from "./freeze.js";
 import { linkQuestions, roomOfLinks } from "./namespaces/links.js";
 import type { DumpPlan } from "./plan.js";
 import { parseStat, parseStatus, procPath, type ProcStat, type StatusFields } from "./procfs.js";
 import { bitNumbers, type MappingsRead, readMappingRows } from "./smaps.js";
-import { roomOfThread } from "./thread-facts.js";
+import { type AskedProcess, roomOfThread } from "./thread-facts.js";
 
 /** Bytes of mappings, `status` and `stat` of a process, usually; of the other files that are asked for. */
 const [roomOfProcess, roomOfFiles] = [24 << 10, 3072];
@@ -80,26 +79,26 @@ export class FactsOfProcess {
 /** Answers, and the row of the first thread of each process in them. */
 interface ByThread {
   readonly answers: Answers;
-  readonly rows: ReadonlyMap<FrozenProcess, number>;
+  readonly rows: ReadonlyMap<AskedProcess, number>;
 }
 
 export class TreeFacts {
-  readonly #processes: ReadonlyMap<FrozenProcess, FactsOfProcess>;
+  readonly #processes: ReadonlyMap<AskedProcess, FactsOfProcess>;
 
   private constructor(
-    processes: readonly FrozenProcess[],
+    processes: readonly AskedProcess[],
     [common, threads, links, files]: readonly [Answers, Answers, Answers, Answers],
     { processFiles }: DumpPlan,
     hasMappings: boolean,
   ) {
-    const rows = new Map<FrozenProcess, number>();
+    const rows = new Map<AskedProcess, number>();
     let row = 0;
     for (const process of processes) {
       rows.set(process, row);
       row += process.threads.length;
     }
     // What was asked of first threads is not asked of processes again.
-    const rowOf = (process: FrozenProcess, index: number): number => (common === threads ? (rows.get(process) ?? 0) : index);
+    const rowOf = (process: AskedProcess, index: number): number => (common === threads ? (rows.get(process) ?? 0) : index);
     this.#processes = new Map(
       processes.map((process, index) => [
         process,
@@ -116,7 +115,7 @@ export class TreeFacts {
   readonly links: Answers;
 
   /** Begins. `readsMappings`: they are not known yet. */
-  static begin(processes: readonly FrozenProcess[], plan: DumpPlan, readsMappings: boolean): TreeFacts {
+  static begin(processes: readonly AskedProcess[], plan: DumpPlan, readsMappings: boolean): TreeFacts {
     const ofProcesses = Int32Array.from(processes.flatMap(({ pid }) => [pid, pid]));
     const ofThreads = Int32Array.from(processes.flatMap(({ threads }) => threads.flatMap(({ pid, tid }) => [pid, tid])));
     const [processCount, threadCount] = [processes.length, ofThreads.length >> 1];
@@ -143,7 +142,7 @@ export class TreeFacts {
     return new TreeFacts(processes, here as unknown as All, plan, false);
   }
 
-  of(process: FrozenProcess): FactsOfProcess | undefined {
+  of(process: AskedProcess): FactsOfProcess | undefined {
     return this.#processes.get(process);
   }
 }

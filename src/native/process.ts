@@ -35,6 +35,13 @@ export function schedGetaffinity(tid: number): Buffer {
   return Buffer.from(mask.subarray(0, length));
 }
 
+/** How many CPUs the calling thread may run on. */
+export function usableCpus(): number {
+  let count = 0;
+  for (const byte of schedGetaffinity(0)) for (let bits = byte; bits !== 0; bits &= bits - 1) count++;
+  return Math.max(count, 1);
+}
+
 /** Restricts a thread (0: the caller) to the CPUs of a mask. Returns −errno when refused. */
 export function trySchedSetaffinity(tid: number, mask: Uint8Array): number {
   return tryCall("sched_setaffinity", tid, mask.length, mask);

@@ -14,8 +14,10 @@ import { forkSnapshot } from "../dump/fork-snapshot.js";
 import { FrozenTree } from "../dump/freeze.js";
 import { quietly } from "../errors/log.js";
 import type { Checkpoint } from "../model/checkpoint.js";
-import { endTrainee, startTrainee, uncounted } from "../native/index.js";
+import { endTrainee, startTrainee, tryKill, uncounted } from "../native/index.js";
 import { detach } from "./snapshot.js";
+
+const SIGKILL = 9;
 
 /** What is practised. */
 export interface WarmUp {
@@ -56,7 +58,11 @@ export async function practise(what: WarmUp): Promise<Checkpoint | undefined> {
     collection?.context.releaseHeld();
     close(collection, what.later);
     tree?.release();
-    endTrainee(pid);
+    if (what.later === undefined) endTrainee(pid);
+    else {
+      tryKill(pid, SIGKILL);
+      what.later(() => endTrainee(pid));
+    }
   }
 }
 

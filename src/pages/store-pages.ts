@@ -4,10 +4,10 @@
  * (native/addon/store.h), so that every byte is looked at once, while it is in the processor's cache.
  */
 import { readSync } from "node:fs";
-import { availableParallelism } from "node:os";
 import type { ByteRange, CopyWatch, DirectReading, PageSource } from "../model/page-source.js";
 import { chunkSize, offsetInChunk } from "../model/stored-chunks.js";
 import type { StoredFrame } from "../model/stored-frames.js";
+import { usableCpus } from "../native/process.js";
 import { pageKind, pagesOf, PartList, StoreJob, storeBufferLength, storeMoveLength, type StorePart } from "../native/store.js";
 import { checksumOf } from "./checksum.js";
 import { writeFully } from "./file-source.js";
@@ -362,7 +362,8 @@ class Storing {
     // The second begins when this thread has nothing else to do: threads that share a processor wait for whichever was
     // stopped while it wrote.
     const lanes = [job.run()];
-    for (let lane = 1; lane < Math.min(maxLanes, availableParallelism(), job.count); lane++) lanes.push(idle().then(() => job.run()));
+    const count = Math.min(maxLanes, usableCpus(), job.count);
+    for (let lane = 1; lane < count; lane++) lanes.push(idle().then(() => job.run()));
     await Promise.all(lanes);
     this.#job = undefined;
     if (this.isOver) return pieces.length;

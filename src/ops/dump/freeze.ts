@@ -7,7 +7,7 @@ import type { DescriptorOptions } from "../../dump/fds/context.js";
 import { EarlyMappings } from "../../dump/early-mappings.js";
 import { FrozenTree } from "../../dump/freeze.js";
 import { hurry } from "../../dump/hurry.js";
-import { lookAhead } from "../../dump/look-ahead.js";
+import { lookAhead, lookOnce } from "../../dump/look-ahead.js";
 import { isPaged, untilThere } from "../../dump/paged.js";
 import { pinToSleeper } from "../../dump/pin.js";
 import type { Ignored } from "../../dump/refusal.js";
@@ -43,6 +43,7 @@ async function freezeCalmly(pid: number, prepared: Preparation, options: FreezeO
   const looksWhileFrozen = way === "store-frozen";
   const [creator, gadgets] = [programVersion(), lookAhead(pid, prepared.maps)];
   options.order?.settle();
+  if (way === "let-go") lookOnce(pid);
   for (let { readEarly } = prepared; ; readEarly &&= () => EarlyMappings.read(pid)) {
     const early = readEarly?.();
     pinToSleeper(pid);
