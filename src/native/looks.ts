@@ -170,6 +170,8 @@ export class DescriptorOrder {
   readonly #ranks: Int32Array;
   readonly #state: BigInt64Array;
   #begun: LookRoom | undefined;
+  /** Made before the process stands still. */
+  #spare: LookRoom | undefined;
   /** Descriptors for which there is room: a power of two. */
   readonly room: number;
 
@@ -195,6 +197,7 @@ export class DescriptorOrder {
   /** Waits until it is found: better now than while the process stands still. */
   settle(): void {
     addon().awaitBackground(this.#state);
+    this.#spare ??= new LookRoom(this.room);
   }
 
   /**
@@ -205,7 +208,8 @@ export class DescriptorOrder {
     const { ranks } = this;
     this.#begun = undefined;
     if (!isAlone || ranks.length === 0) return;
-    this.#begun = new LookRoom(this.room);
+    this.#begun = this.#spare ?? new LookRoom(this.room);
+    this.#spare = undefined;
     const { rows, scratch, arena, asked } = this.#begun;
     addon().beginLook(Int32Array.of(this.pid), rows, scratch, arena, asked, ranks);
   }

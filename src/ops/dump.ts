@@ -75,7 +75,8 @@ async function dumpOnce(options: DumpOptions, started: number, before: BeforeFre
   let bundled: WithRoot | undefined;
   try {
     devices = await takeDevices(pid, options, prepared.maps, check);
-    dumpPlan();
+    // Where another thread is going to look at many descriptors, it is made meanwhile.
+    if (!areMany(order)) dumpPlan();
     await prepared.prepare({ format, output, hasDevices: devices !== undefined, isPractised: !areMany(order), check });
     held = await freeze(pid, prepared, { ...options, order, ignored, check });
     devices?.record(held.context);

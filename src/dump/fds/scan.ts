@@ -59,21 +59,16 @@ export class DescriptorScan {
       owners.map(({ pid }) => pid),
       order,
     );
-    const { count } = looks;
+    // Until then the rows are not ours alone.
+    looks.awaitSame();
     const told: (SeenTold | undefined)[] = [];
-    try {
-      for (let row = 0; row < count; row++) {
-        const process = owners[looks.process(row)] as DumpedProcess;
-        if (looks.alike(row) === row) told[row] = this.#tell(looks, row, process);
-      }
-    } finally {
-      // Until then the rows are not ours alone.
-      looks.awaitSame();
-    }
     const known: Description[] = [];
-    for (let row = 0; row < count; row++) {
-      const { seen, isCloexec } = told[looks.alike(row)] as SeenTold;
-      const holder: Holder = { process: owners[looks.process(row)] as DumpedProcess, fd: looks.fd(row), isCloexec };
+    for (let row = 0; row < looks.count; row++) {
+      const process = owners[looks.process(row)] as DumpedProcess;
+      const alike = looks.alike(row);
+      if (alike === row) told[row] = this.#tell(looks, row, process);
+      const { seen, isCloexec } = told[alike] as SeenTold;
+      const holder: Holder = { process, fd: looks.fd(row), isCloexec };
       const same = looks.same(row);
       if (same !== row) (known[same] as Description).holders.push(holder);
       else {

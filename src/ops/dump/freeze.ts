@@ -4,6 +4,7 @@ import type { CgroupMode } from "../../gen/tables.js";
 import { collect, type CollectOptions } from "../../dump/collect.js";
 import { collectDescriptors } from "../../dump/fds/collect.js";
 import type { DescriptorOptions } from "../../dump/fds/context.js";
+import { areMany } from "../../dump/fds/room.js";
 import { EarlyMappings } from "../../dump/early-mappings.js";
 import { FrozenTree } from "../../dump/freeze.js";
 import { hurry } from "../../dump/hurry.js";
@@ -41,7 +42,8 @@ export async function freeze(pid: number, prepared: Preparation, options: Freeze
 async function freezeCalmly(pid: number, prepared: Preparation, options: FreezeOptions, calm: () => void): Promise<HeldTree> {
   const { way } = prepared;
   const looksWhileFrozen = way === "store-frozen";
-  const [creator, gadgets] = [programVersion(), lookAhead(pid, prepared.maps)];
+  const [creator, isForLater] = [programVersion(), areMany(options.order)];
+  let gadgets = isForLater ? undefined : lookAhead(pid, prepared.maps);
   options.order?.settle();
   if (way === "let-go") lookOnce(pid);
   for (let { readEarly } = prepared; ; readEarly &&= () => EarlyMappings.read(pid)) {
@@ -53,6 +55,8 @@ async function freezeCalmly(pid: number, prepared: Preparation, options: FreezeO
     prepared.preCopy?.beginScan();
     logStep(() => frozenText(tree));
     try {
+      // While another thread looks at the descriptors.
+      if (isForLater) gadgets ??= lookAhead(pid, prepared.maps);
       const collection = collect(tree, {
         ignored: options.ignored,
         creator,
