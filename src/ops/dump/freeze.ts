@@ -45,7 +45,7 @@ async function freezeCalmly(pid: number, prepared: Preparation, options: FreezeO
   const [creator, isForLater] = [programVersion(), areMany(options.order)];
   let gadgets = isForLater ? undefined : lookAhead(pid, prepared.maps);
   options.order?.settle();
-  if (way === "let-go") lookOnce(pid);
+  if (way === "let-go" && !isForLater) lookOnce(pid);
   for (let { readEarly } = prepared; ; readEarly &&= () => EarlyMappings.read(pid)) {
     const early = readEarly?.();
     pinToSleeper(pid);
