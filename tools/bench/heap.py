@@ -19,6 +19,7 @@ words[2] = 1
 while True:
     now = time.time_ns()
     if now - words[0] > 5_000_000:
-        words[1] = now
+        words[1] = words[8 + words[3] % 504] = now
+        words[3] += 1
     words[0] = now
     time.sleep(0.0005)
