@@ -4,7 +4,7 @@
  * the functions compiled, which is half of the time from the start to the first thing done. A cache of another V8, of
  * other flags or of another bundle is rejected by V8 and does no harm.
  */
-const { existsSync, readFileSync, statSync, writeSync } = require("node:fs");
+const { closeSync, existsSync, openSync, readFileSync, readSync, statSync, writeSync } = require("node:fs");
 const { dirname, join } = require("node:path");
 const { Script } = require("node:vm");
 
@@ -113,6 +113,48 @@ function beginOrder(words) {
   }
 }
 
+/** Options with which the mappings are not read before all else is known (src/ops/dump/preparation.ts). */
+const readsLate = /^--(no-fork|fork=false|huge-pages.*|verbose|help)$|^-[vh]$/;
+/**
+ * Bytes of maps from which on another thread reads (src/dump/early-mappings.ts), and room for what it reads: of some thirty thousand
+ * mappings. With much more V8 would look for memory to free.
+ */
+const [manyMappings, roomOfMappings] = [1 << 16, 4 << 20];
+
+/**
+ * The same for a process with many mappings that is to run on: what smaps says of them. That takes the kernel 3 µs for each, and is
+ * waited for before the process is frozen; whoever needs it finds it in globalThis (begunElsewhere in src/native/lists.ts).
+ */
+function beginMappings(words) {
+  const pid = words.find((word) => /^[1-9]\d{0,8}$/.test(word));
+  if (pid === undefined || !words.includes("--leave-running") || words.some((word) => readsLate.test(word))) return;
+  try {
+    if (!isLonger(`/proc/${pid}/maps`, manyMappings)) return;
+    const bits = readFileSync(join(dirname(bundle), "vm-flags.bin"));
+    // One question of a list, of the mappings (wordsOf and kindOf there), and a row with one result.
+    const questions = new BigInt64Array(12);
+    questions[0] = 3n;
+    const begun = { pid: Number(pid), rows: Buffer.alloc(16), arena: Buffer.allocUnsafeSlow(roomOfMappings), ready: new Int32Array(1) };
+    const ids = Int32Array.of(begun.pid, begun.pid);
+    const { gatherElsewhere } = require("../build/addon.node");
+    if (gatherElsewhere(bits, questions, Buffer.alloc(1), ids, begun.rows, 16, begun.arena, begun.ready) === 0)
+      globalThis[Symbol.for("crimg.mappings")] = begun;
+  } catch {
+    // The dump will say what is wrong.
+  }
+}
+
+/** Whether a file has at least so many bytes; one of /proc does not tell its size, and gives a page at a time. */
+function isLonger(path, length) {
+  const [fd, page] = [openSync(path), Buffer.allocUnsafe(1 << 15)];
+  try {
+    for (let got; length > 0 && (got = readSync(fd, page)) > 0; ) length -= got;
+  } finally {
+    closeSync(fd);
+  }
+  return length <= 0;
+}
+
 /** Runs a command line to its end, as the process. */
 function runAsProcess(words) {
   if (words[0] === "run") keepEarlySignals();
@@ -126,7 +168,10 @@ function runAsProcess(words) {
     writeSync(1, `${version}\n`);
     return;
   }
-  if (words[0] === "dump") beginOrder(words);
+  if (words[0] === "dump") {
+    beginMappings(words);
+    beginOrder(words);
+  }
   const { endWith, runCommandLine } = loadBundle(words[0], words);
   endWith(runCommandLine(words));
 }

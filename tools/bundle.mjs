@@ -2,7 +2,7 @@
 // Bundles the command line into dist/bundle/cli: starting node on one file with what a command needs is several times
 // faster than resolving and reading some two hundred modules, and a dump is over in less time than that takes.
 import { spawnSync } from "node:child_process";
-import { rmSync } from "node:fs";
+import { rmSync, writeFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { build } from "esbuild";
 import { fileURLToPath } from "node:url";
@@ -180,6 +180,8 @@ await bundle(
   [only("show"), readsOnly, withoutPrograms, apart("ajv/dist/2020.js", "ajv")],
   ["xz-decompress", "tar-stream", "fzstd"],
 );
+// What bin/bundle.cjs reads mappings with, before any bundle is loaded.
+writeFileSync(path("../dist/bundle/cli/vm-flags.bin"), (await import("../dist/src/dump/smaps.js")).bitNumbers);
 // A small program is dumped in less time than it takes to load what the other commands need.
 await bundle("dump", [lazyModules(seldomUsedByDump), only("dump"), ownFormatOnly, withoutYargs, allAtOnce]);
 // Only JSON images are checked with a schema.

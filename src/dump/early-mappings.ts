@@ -58,7 +58,7 @@ export class EarlyMappings {
    * @param willLook it will probably be looked while the process stands still: what that tells is not looked at twice
    */
   static begin(pid: number, maps: Buffer | undefined, willLook = false): () => EarlyMappings | undefined {
-    const read = maps === undefined || maps.length < manyMappings ? undefined : beginLookAtSpace(pid, maps.length, !willLook);
+    const read = maps === undefined || maps.length < manyMappings ? undefined : beginLookAtSpace(pid, maps.length, !willLook, true);
     if (maps === undefined || read === undefined) return () => EarlyMappings.read(pid);
     const status = willLook ? readStatus(procPath(pid)) : undefined;
     return () => {

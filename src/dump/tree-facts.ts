@@ -4,7 +4,7 @@
  * waits only for what it wants next. For few of them, which are read before another thread has woken up, and where each call is
  * to be logged, it is read by this thread. What there was no room for is read by whoever wants it.
  */
-import { type Answers, askElsewhere, type AskedList, errno, QuestionList, tryReadSmall } from "../native/index.js";
+import { type Answers, askElsewhere, type AskedList, begunElsewhere, errno, QuestionList, tryReadSmall } from "../native/index.js";
 import { linkQuestions, roomOfLinks } from "./namespaces/links.js";
 import type { DumpPlan } from "./plan.js";
 import { parseStat, parseStatus, procPath, type ProcStat, type StatusFields } from "./procfs.js";
@@ -187,13 +187,15 @@ export interface PendingLook {
  * Begins to, by two other threads: the kernel takes 3 µs for what smaps says of a mapping, and 1 for what numa_maps does.
  * @param length bytes of its maps, about
  * @param hasPolicies whether numa_maps is read
+ * @param isFirst it will do what smaps has said since this process began
  */
-export function beginLookAtSpace(pid: number, length: number, hasPolicies = true): PendingLook {
+export function beginLookAtSpace(pid: number, length: number, hasPolicies = true, isFirst = false): PendingLook {
   // A line of maps has some 50 bytes, one of numa_maps up to 190; a row of mappings has 96, and the name.
   const ids = Int32Array.of(pid, pid);
-  const [mappings] = askElsewhere(bitNumbers, [{ list: onlyMappings, ids, room: 4 * length + roomOfProcess }]) ?? [];
-  const [policies] =
-    (hasPolicies ? askElsewhere(bitNumbers, [{ list: numaMaps, ids, room: 4 * length + roomOfProcess }]) : undefined) ?? [];
+  const room = 4 * length + roomOfProcess;
+  const begun = isFirst ? begunElsewhere(onlyMappings, pid, room) : undefined;
+  const [mappings] = begun === undefined ? (askElsewhere(bitNumbers, [{ list: onlyMappings, ids, room }]) ?? []) : [begun];
+  const [policies] = (hasPolicies ? askElsewhere(bitNumbers, [{ list: numaMaps, ids, room }]) : undefined) ?? [];
   const isOver = (): boolean => mappings?.isThere(0) === true && (!hasPolicies || policies?.isThere(0) === true);
   const wait = (): SpaceLook => {
     mappings?.awaitRow(0);

@@ -113,6 +113,12 @@ export class QuestionList {
     };
   }
 
+  /** What bin/bundle.cjs has begun to ask of one row. */
+  adopt({ rows, arena, ready }: Begun): Answers {
+    if (rows.length < this.#stride) throw new Error("rows that were begun are not of this list");
+    return new Answers(rows, this.#stride, this.#places, arena, 1, ready);
+  }
+
   /**
    * Asks all of it of each row. `ids`: two numbers a row. `arenaLength`: room for the contents of files and links of all rows;
    * what does not fit is answered by −7 (E2BIG).
@@ -162,6 +168,25 @@ export function askElsewhere(bits: Uint8Array, lists: readonly AskedList[]): Ans
   });
   const result = addon().gatherElsewhere(bits, ...prepared.flatMap(({ given }) => given));
   return result < 0 ? undefined : prepared.map(({ answers }) => answers);
+}
+
+/** What bin/bundle.cjs gave to the addon before any code was loaded, of one process. */
+interface Begun {
+  readonly pid: number;
+  readonly rows: Buffer;
+  readonly arena: Buffer;
+  readonly ready: Int32Array;
+}
+
+/** Where it leaves that. */
+const begunMappings = Symbol.for("crimg.mappings");
+
+/** Answers to a list that asks for mappings only, begun by bin/bundle.cjs for this process, if it has `room` for them; once. */
+export function begunElsewhere(list: QuestionList, pid: number, room: number): Answers | undefined {
+  const begun = Reflect.get(globalThis, begunMappings) as Begun | undefined;
+  if (begun === undefined || isLogged()) return undefined;
+  Reflect.deleteProperty(globalThis, begunMappings);
+  return begun.pid === pid && begun.arena.length >= room ? list.adopt(begun) : undefined;
 }
 
 /** Answers to a list of questions. */

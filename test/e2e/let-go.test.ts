@@ -105,6 +105,10 @@ for (const { how, args, saw } of [
     dumpUntil(saw);
     await moreLines(log, 2);
     assert.equal(childrenOf(pid), "");
+    // Without -v what smaps says is asked for before any code is loaded.
+    const { status, stderr } = crimg("dump", String(pid), "-o", image, "--leave-running", "--force");
+    assert.equal(status, 0, stderr);
+    await moreLines(log, 2);
     endTree(pid);
     await until("it is gone", () => !existsSync(`/proc/${pid}`));
     resumed(t, image);

@@ -65,6 +65,7 @@ export async function makeNpm(): Promise<string> {
     "LICENSE",
     "README.md",
     "dist/bundle/cli/main.cjs",
+    "dist/bundle/cli/vm-flags.bin",
     "dist/bundle/report",
   ])
     take(stage, path);

@@ -37,6 +37,12 @@ export type BeforeFreeze = "memory" | "mappings" | "nothing";
  */
 export type Way = "pre-copy" | "let-go" | "detach" | "store-frozen" | "hold";
 
+/**
+ * Ways in which next to all of the time that the program stands still is the kernel's. To practise takes a dump of thousands of mappings
+ * 12 ms longer and spares the program 3 of 40.
+ */
+const isMostlyKernel: ReadonlySet<Way> = new Set(["store-frozen"]);
+
 /** Where pages can be written before the tree is frozen. */
 interface Place {
   readonly fd: number;
@@ -133,7 +139,8 @@ export class Preparation {
     if (this.#isFirst && this.options.hugePages === true) this.#makeHugePages(what);
     this.#seemsLetGo = this.#isFirst && this.#readEarly !== undefined && copyTo === undefined && seemsToBeLetGo(this.pid, this.#maps);
     this.#way = this.#wayWithout(place, what);
-    const practised = what.isPractised || copyTo !== undefined ? await this.#practise() : undefined;
+    const isPractised = what.isPractised && !isMostlyKernel.has(this.#way);
+    const practised = isPractised || copyTo !== undefined ? await this.#practise() : undefined;
     if (copyTo !== undefined) await this.#beginPreCopy(copyTo, what, practised);
   }
 
