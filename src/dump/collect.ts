@@ -70,6 +70,8 @@ export interface CollectOptions {
   readonly early?: EarlyMappings | undefined;
   /** The tree is to run on from a fork of its only process, as soon as what a fork does not keep is known: see let-go.ts. */
   readonly mayLetGo?: boolean | "practise";
+  /** When the process is gone nothing else is wanted: what it left is not looked at. */
+  readonly endsWhenGone?: boolean;
   /** Whether `early` is looked at while the process stands still, since it will not be forked. */
   readonly looksWhileFrozen?: boolean | undefined;
   /** "crimg 0.1.0". */
@@ -308,6 +310,10 @@ function collectAll(context: DumpContext, processes: CollectedProcess[], options
       fork?.abandon();
       throw error;
     }
+  }
+  if (gone !== undefined && options.endsWhenGone === true) {
+    letAnswer(undefined);
+    return gone;
   }
   // By other threads, which this one leaves idle while it collects.
   if (gone !== undefined) options.early?.look(gone.snapshot.pid);

@@ -10,13 +10,13 @@
  */
 import { errno } from "../linux/errno.js";
 import { PR } from "../linux/prctl.js";
-import { failed, type Answers, letAnswer, peekSiginfo, QuestionList, type StandIn, tryStat } from "../native/index.js";
+import { failed, type Answers, letAnswer, peekSiginfo, QuestionList, type StandIn, tryReadSmall, tryStat } from "../native/index.js";
 import type { DumpContext, DumpedProcess } from "./context.js";
 import { type PendingSnapshot, type Snapshot, SnapshotRefused } from "./fork-snapshot.js";
 import { logStep } from "../errors/log.js";
 import { hasOwnKeyring } from "./keyrings.js";
 import { unpin } from "./pin.js";
-import { listChildren, procPath } from "./procfs.js";
+import { listChildren, procPath, readStatus } from "./procfs.js";
 import { threadsApart } from "./sharing.js";
 import { haveQueuedSignals } from "./signals.js";
 import { type Mapping, vmFlags } from "./smaps.js";
@@ -60,6 +60,13 @@ export function writtenFiles(mappings: readonly Mapping[]): readonly Mapping[] |
 export function seemsToBeLetGo(pid: number, maps: Buffer | undefined): boolean {
   if (maps === undefined || listChildren(pid, pid)?.length !== 0) return false;
   return ![" (deleted)\n", "anon_inode:", "/SYSV"].some((text) => maps.includes(text));
+}
+
+/** The same of what is found out about a process when it stands still, of `obstacle`. */
+export function seemsPlain(pid: number): boolean {
+  const status = readStatus(procPath(pid));
+  const isAlone = /^\d+$/.test(status?.get("NSpid") ?? "") && status?.get("Seccomp") === "0";
+  return isAlone && tryReadSmall(`${procPath(pid)}/timers`)?.length === 0 && !hasSystemV();
 }
 
 /** shmctl(2), semctl(2) and msgctl(2): how many objects there are, a number of 4 bytes at this place of what is told. */

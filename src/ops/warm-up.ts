@@ -27,6 +27,8 @@ export interface WarmUp {
   readonly mayFork: boolean;
   /** The tree will run on before it is collected. */
   readonly isLetGo?: boolean;
+  /** Then nothing that follows is practised: nobody waits for it. */
+  readonly endsWhenGone?: boolean;
   /** Takes what can be done when the dump is over: to wait for the end of a process. */
   readonly later?: Later;
 }
@@ -46,7 +48,8 @@ export async function practise(what: WarmUp): Promise<Checkpoint | undefined> {
   let tree: FrozenTree | undefined;
   let collection: Collection | undefined;
   try {
-    const early = what.isLetGo === true ? ({ mayLetGo: "practise", early: EarlyMappings.read(pid) } as const) : {};
+    const { isLetGo, endsWhenGone = false } = what;
+    const early = isLetGo === true ? ({ mayLetGo: "practise", early: EarlyMappings.read(pid), endsWhenGone } as const) : {};
     tree = FrozenTree.freeze(pid);
     collection = collect(tree, { ...early, creator: "", collectDescriptors: (context) => collectDescriptors(context) });
     if (what.isDetached && collection.gone === undefined) await practiseDetaching(collection, what);

@@ -109,16 +109,27 @@ function fieldSpecText(field: Field, propertyOf: (table: string) => string): str
   return `{ ${parts.join(", ")} }`;
 }
 
+function fieldsText(record: RecordType, propertyOf: (table: string) => string, indent: string): string {
+  let text = `${indent}get fields() {\n${indent}  return once(${literal(record.id)}, (): readonly FieldSpec[] => [\n`;
+  for (const field of visibleFields(record)) text += `${indent}    ${fieldSpecText(field, propertyOf)},\n`;
+  return `${text}${indent}  ]);\n${indent}},\n`;
+}
+
 export function emitTableSpecs(spec: Spec): string {
   const tables = tablesOf(spec);
   const propertyOf = (name: string) => camelCase(name);
   let text = header([sourceOf(spec)]);
   text += "/** The tables and their fields as data. */\n";
-  text += `import type { EnumSpec, RecordSpec } from "../bytes/record-spec.js";\nimport type { TableName } from "./tables.js";\n\n`;
+  text += `import type { EnumSpec, FieldSpec, RecordSpec } from "../bytes/record-spec.js";\n`;
+  text += `import type { TableName } from "./tables.js";\n\n`;
   text += "/** One table: its record and where it stands. */\nexport interface TableSpec extends RecordSpec {\n";
   text += "  /** Number in the directory of the tables segment. */\n  readonly kind: number;\n";
   text += "  /** ksy name, such as `signal_actions`; its ELF section is `.ckpt.` and this. */\n  readonly tableId: string;\n";
   text += "  /** Property of `Tables`. */\n  readonly table: TableName;\n}\n\n";
+  text += "const known = new Map<string, readonly FieldSpec[]>();\n\n";
+  text += "/** Fields are made when somebody asks for them: a dump needs those of one table. */\n";
+  text += "function once(id: string, make: () => readonly FieldSpec[]): readonly FieldSpec[] {\n";
+  text += "  const fields = known.get(id) ?? make();\n  known.set(id, fields);\n  return fields;\n}\n\n";
   for (const type of spec.enums) {
     const values = type.values.map(({ id, value }) => `${id}: ${value}`).join(", ");
     text += `const ${enumSpecName(type)}: EnumSpec = { id: ${literal(type.id)}, values: { ${values} } };\n`;
@@ -126,17 +137,15 @@ export function emitTableSpecs(spec: Spec): string {
   const nested = [...importedParts(spec, tables), ...rowParts(spec)];
   for (const record of nested) {
     text += `\n/** ${pascalCase(record.id)} */\nconst ${camelCase(record.id)}Spec: RecordSpec = {\n  id: ${literal(record.id)},\n`;
-    text += `  size: ${record.size},\n  doc: ${literal(record.doc)},\n  fields: [\n`;
-    for (const field of visibleFields(record)) text += `    ${fieldSpecText(field, propertyOf)},\n`;
-    text += "  ],\n};\n";
+    text += `  size: ${record.size},\n  doc: ${literal(record.doc)},\n`;
+    text += `${fieldsText(record, propertyOf, "  ")}};\n`;
   }
   text += "\n/** Every table in the order of kinds. */\nexport const tableSpecs: readonly TableSpec[] = [\n";
   for (const record of tables) {
     text += `  {\n    kind: ${kindOf(record)},\n    tableId: ${literal(record.table?.name ?? "")},\n    table: ` +
       `${literal(tableProperty(record))},\n`;
-    text += `    id: ${literal(record.id)},\n    size: ${record.size},\n    doc: ${literal(record.doc)},\n    fields: [\n`;
-    for (const field of visibleFields(record)) text += `      ${fieldSpecText(field, propertyOf)},\n`;
-    text += "    ],\n  },\n";
+    text += `    id: ${literal(record.id)},\n    size: ${record.size},\n    doc: ${literal(record.doc)},\n`;
+    text += `${fieldsText(record, propertyOf, "    ")}  },\n`;
   }
   return `${text}];\n`;
 }

@@ -7,7 +7,7 @@ import type { FormatAdapter } from "../../adapter/format.js";
 import { EarlyMappings } from "../../dump/early-mappings.js";
 import type { Gadgets } from "../../dump/gadgets.js";
 import { makeHugePages } from "../../dump/huge-pages.js";
-import { seemsToBeLetGo } from "../../dump/let-go.js";
+import { seemsPlain, seemsToBeLetGo } from "../../dump/let-go.js";
 import { lookAhead } from "../../dump/look-ahead.js";
 import { readMaps } from "../../dump/procfs.js";
 import { WriteTracking } from "../../dump/write-tracking.js";
@@ -174,10 +174,12 @@ export class Preparation {
   async #practise(): Promise<Checkpoint | undefined> {
     if (!this.#isFirst || this.options.after !== "leave-running") return undefined;
     const isDetached = this.#way !== "store-frozen";
+    const isLetGo = isDetached && this.#seemsLetGo;
     return warmUp({
       isDetached,
       mayFork: this.options.fork !== false,
-      isLetGo: isDetached && this.#seemsLetGo,
+      isLetGo,
+      endsWhenGone: isLetGo && seemsPlain(this.pid),
       later: (work) => this.#later.push(work),
     });
   }
