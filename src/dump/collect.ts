@@ -32,7 +32,7 @@ import { collectObjectContents, type MappedProcess } from "./object-contents.js"
 import { type EarlyMappings, StaleMappings } from "./early-mappings.js";
 import { checkKeyrings } from "./keyrings.js";
 import { beginSnapshot, forkSource, type PendingSnapshot } from "./fork-snapshot.js";
-import { type Gone, letGo, obstacle, unlessRefused, writtenFiles } from "./let-go.js";
+import { type Gone, letGo, obstacle, unlessRefused, changingFiles } from "./let-go.js";
 import { assertNotPaged } from "./paged.js";
 import { unpin } from "./pin.js";
 import { dumpPlan } from "./plan.js";
@@ -295,8 +295,8 @@ function collectAll(context: DumpContext, processes: CollectedProcess[], options
     logStep(() => `collected ${tables.descriptors.length} descriptors of ${tables.files.length} open files`);
   };
   const [only] = live;
-  const written = tree.processes.length === 1 && only !== undefined ? writtenBy(only, early && options.early) : undefined;
-  const isEarly = only !== undefined && mayLetGo(context, only, written, options);
+  const changing = tree.processes.length === 1 && only !== undefined ? changingIn(only, early && options.early) : undefined;
+  const isEarly = only !== undefined && mayLetGo(context, only, changing, options);
   let gone: Gone | undefined;
   if (isEarly && only !== undefined) {
     // While the kernel copies the page tables, on another processor if there is one.
@@ -305,7 +305,7 @@ function collectAll(context: DumpContext, processes: CollectedProcess[], options
       collectGroups(({ frozen }) => [...frozen.threads.keys()]);
       for (const process of live) checkKeyrings(context, process);
       collectOpenFiles();
-      gone = fork && letGo(context, only, fork, written ?? []);
+      gone = fork && letGo(context, only, fork, changing ?? []);
     } catch (error) {
       fork?.abandon();
       throw error;
@@ -388,20 +388,20 @@ function collectAll(context: DumpContext, processes: CollectedProcess[], options
   }
 }
 
-/** Files that a process may write to through its mappings, if a fork keeps all of these; undefined if not, or they have policies. */
-function writtenBy(only: CollectedProcess, early: EarlyMappings | undefined): readonly Mapping[] | undefined {
-  if (early === undefined) return writtenFiles(only.mappings);
-  return early.haveNoPolicy ? early.written : undefined;
+/** Mapped files that may be others a moment later, if a fork keeps all mappings; undefined if not, or they have policies. */
+function changingIn(only: CollectedProcess, early: EarlyMappings | undefined): readonly Mapping[] | undefined {
+  if (early === undefined) return changingFiles(only.mappings);
+  return early.haveNoPolicy ? early.changing : undefined;
 }
 
-/** Whether a process may be let go as soon as its descriptors are known. `written`: see `writtenBy`. */
+/** Whether a process may be let go as soon as its descriptors are known. `changing`: see `changingIn`. */
 function mayLetGo(
   context: DumpContext,
   only: CollectedProcess,
-  written: readonly Mapping[] | undefined,
+  changing: readonly Mapping[] | undefined,
   { mayLetGo }: CollectOptions,
 ): boolean {
-  if (mayLetGo === false || mayLetGo === undefined || (mayLetGo !== "practise" && written === undefined)) return false;
+  if (mayLetGo === false || mayLetGo === undefined || (mayLetGo !== "practise" && changing === undefined)) return false;
   const reason = obstacle(context, only);
   if (reason !== undefined) logStep(() => `it stands still until all is known: ${reason}`);
   return reason === undefined;

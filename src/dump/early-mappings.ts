@@ -9,7 +9,7 @@
  */
 import { areSameMappings } from "../native/index.js";
 import { procPath, readMaps, readStatus, type StatusFields } from "./procfs.js";
-import { writtenFiles } from "./let-go.js";
+import { changingFiles } from "./let-go.js";
 import { type Mapping, type MappingsRead, readMappings, vmFlags } from "./smaps.js";
 import { showsPolicy } from "./memory-policies.js";
 import { beginLookAtSpace, lookAtSpace, type PendingLook, type SpaceLook } from "./tree-facts.js";
@@ -46,8 +46,8 @@ export class EarlyMappings {
     private readonly maps: Buffer,
     /** Whether no mapping, and not the first thread, has a memory policy. */
     readonly haveNoPolicy: boolean,
-    /** Of what a fork of the process keeps, files that it may write to; undefined if a fork does not keep everything. */
-    readonly written: readonly Mapping[] | undefined,
+    /** Of what a fork of the process keeps, files that may be others a moment later; undefined if a fork does not keep everything. */
+    readonly changing: readonly Mapping[] | undefined,
   ) {
     this.#room = Buffer.alloc(maps.length + 1);
   }
@@ -80,7 +80,7 @@ export class EarlyMappings {
       const mappings = readMappings(pid, rows);
       const [first] = mappings;
       if (first === undefined || (first.table.summary.flags & notForked) !== 0n) return undefined;
-      return new EarlyMappings(pid, mappings, maps, numaMaps === undefined || !showsPolicy(numaMaps), writtenFiles(mappings));
+      return new EarlyMappings(pid, mappings, maps, numaMaps === undefined || !showsPolicy(numaMaps), changingFiles(mappings));
     } catch {
       // It cannot be looked into, or has ended: the dump itself will say so.
       return undefined;

@@ -35,25 +35,39 @@ const notForked = vmFlags("dc", "wf", "dp", "ht", "lo", "lf", "um", "uw", "ui", 
 const nameless = / \(deleted\)$|^\/(anon_inode:|\[aio\]|memfd:)/;
 const special = /^\[(heap|stack|vdso|vvar|vvar_vclock|vsyscall|anon:.*)\]$/s;
 
-/** Files that are written through mappings, at most: each is looked at while the process stands still. */
-const mostShared = 16;
+/** Files that may be others a moment later, at most: each is looked at while the process stands still. */
+const mostFiles = 64;
+
+interface MappedFile {
+  readonly first: Mapping;
+  isCode: boolean;
+  isWritten: boolean;
+}
 
 /**
- * Whether a fork keeps all of these mappings: private memory, and files that have a name. Those that are written through their
- * mappings are returned: they may be others a moment later. undefined: it does not keep them all.
+ * Whether a fork keeps all of these mappings: private memory, and files that have a name. Of those that the program may write to,
+ * through a mapping or otherwise, the first mappings are returned, where vmas.ts looks at them: they may be others a moment later.
+ * undefined: it does not keep them all.
  */
-export function writtenFiles(mappings: readonly Mapping[]): readonly Mapping[] | undefined {
+export function changingFiles(mappings: readonly Mapping[]): readonly Mapping[] | undefined {
   const { table } = mappings[0] ?? {};
   if (table === undefined || (table.summary.flags & notForked) !== 0n) return undefined;
-  const written: Mapping[] = [];
+  const files = new Map<string, MappedFile>();
   for (const index of table.summary.others) {
     const mapping = mappings[index] as Mapping;
     const { text } = mapping;
     const isFile = mapping.ino !== 0n && text.startsWith("/") && !nameless.test(text);
     if (!isFile && (mapping.isShared || (text !== "" && !special.test(text)))) return undefined;
-    if (mapping.isShared && mapping.isWritable) written.push(mapping);
+    if (!isFile) continue;
+    const key = `${mapping.devMajor}:${mapping.devMinor}:${mapping.ino}:${text}`;
+    const file = files.get(key) ?? { first: mapping, isCode: false, isWritten: false };
+    files.set(key, file);
+    file.isCode ||= mapping.isExecutable;
+    file.isWritten ||= mapping.isShared && mapping.isWritable;
   }
-  return written.length > mostShared ? undefined : written;
+  // Nobody writes to code that is executed: the kernel does not let it be.
+  const changing = [...files.values()].filter(({ isCode, isWritten }) => isWritten || !isCode);
+  return changing.length > mostFiles ? undefined : changing.map(({ first }) => first);
 }
 
 /** Whether it looks as if a process that runs will be let go. @param maps what /proc/PID/maps says of it */
@@ -118,21 +132,21 @@ export function obstacle(context: DumpContext, process: DumpedProcess): string |
 /**
  * Lets a process go of which everything else is known. Undefined if that is not to be: it stands still as before.
  * @param pending its fork
- * @param written see `writtenFiles`
+ * @param changing see `changingFiles`
  * @throws what letting go throws
  */
 export function letGo(
   context: DumpContext,
   process: DumpedProcess,
   pending: PendingSnapshot,
-  written: readonly Mapping[],
+  changing: readonly Mapping[],
 ): Gone | undefined {
   const { tables, sources, blockers } = context;
   if (tables.extents.length > 0 || sources.length > 0 || blockers.count > 0 || context.isToTake) {
     pending.abandon();
     return undefined;
   }
-  const files = new Map(written.map((mapping) => mapFilesPath(process.pid, mapping)).map((path) => [path, tryStat(path)]));
+  const files = new Map(changing.map((mapping) => mapFilesPath(process.pid, mapping)).map((path) => [path, tryStat(path)]));
   const snapshot = unlessRefused(() => pending.finish());
   if (snapshot === undefined) return undefined;
   context.standsStillUntil();
