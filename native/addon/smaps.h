@@ -283,9 +283,9 @@ static void encode_smaps(const int64_t *rows, int64_t count, const uint8_t *kind
 		if (kinds[index] == SMAPS_ALONE)
 			continue;
 		copy_bytes(out, template, record->length);
-		copy_bytes(out + record->start, (const uint8_t *)&rows[SMAPS_START], 8);
-		copy_bytes(out + record->end, (const uint8_t *)&rows[SMAPS_END], 8);
-		copy_bytes(out + record->flags, (const uint8_t *)&rows[SMAPS_FLAGS], 8);
+		__builtin_memcpy(out + record->start, &rows[SMAPS_START], 8);
+		__builtin_memcpy(out + record->end, &rows[SMAPS_END], 8);
+		__builtin_memcpy(out + record->flags, &rows[SMAPS_FLAGS], 8);
 		out[record->prot] = rows[SMAPS_HOW] & 7;
 		out[record->key] = (uint8_t)(rows[SMAPS_HOW] >> 8);
 	}

@@ -186,7 +186,15 @@ export function readColumns(b: ProgramBuilder, file: StoredIn, columns: StoredCo
     if (sources !== undefined && sources[index] !== file.source) continue;
     const address = starts[index] as number;
     const offset = offsets[index] as number;
-    const whole = Math.ceil((lengths[index] as number) / bytesOfPage) * bytesOfPage;
+    const length = lengths[index] as number;
+    // Of single pages, one behind the other, there are thousands.
+    if (length === bytesOfPage && offset === runEnd && runLength < bytesOfRun) {
+      pieces.add(address, length);
+      runLength += length;
+      runEnd += length;
+      continue;
+    }
+    const whole = Math.ceil(length / bytesOfPage) * bytesOfPage;
     for (let done = 0; done < whole; ) {
       if (runLength >= bytesOfRun || offset + done !== runEnd) {
         flush();
@@ -205,6 +213,9 @@ export function readColumns(b: ProgramBuilder, file: StoredIn, columns: StoredCo
   flush();
 }
 
+const twoTo32 = 2 ** 32;
+const wordsOfPiece = pieceSize / 4;
+
 /** Records `piece`, without checksums. */
 class PieceRecords {
   #words = new Uint32Array(1024);
@@ -215,18 +226,24 @@ class PieceRecords {
     const end = address + length;
     for (let at = address; at < end; ) {
       const next = Math.min(end, at - (at % bytesOfChunk) + bytesOfChunk);
-      if (this.#used === this.#words.length) {
-        const larger = new Uint32Array(4 * this.#used);
-        larger.set(this.#words);
-        this.#words = larger;
-      }
-      const words = this.#words;
-      words[this.#used] = at;
-      words[this.#used + 1] = at / 2 ** 32;
-      words[this.#used + 2] = next - at;
-      this.#used += pieceSize / 4;
+      this.add(at, next - at);
       at = next;
     }
+  }
+
+  /** Adds what is within one chunk. */
+  add(address: number, length: number): void {
+    const used = this.#used;
+    if (used === this.#words.length) {
+      const larger = new Uint32Array(4 * used);
+      larger.set(this.#words);
+      this.#words = larger;
+    }
+    const words = this.#words;
+    words[used] = address;
+    words[used + 1] = address / twoTo32;
+    words[used + 2] = length;
+    this.#used = used + wordsOfPiece;
   }
 
   /** All of them, to be copied; none are left. */

@@ -156,7 +156,7 @@ export function readWhileProtecting(parts: ReadingParts, large: readonly VmaPlan
   // From here on what is protected stays accounted (mprotect_fixup in the kernel), and of one piece for whoever joins mappings.
   for (const page of soon.pages) b.store4(page, 0);
   const ownBytes = Math.max(0, Math.floor((total - ((soon.words.length / 2) * protectNs * bytesOfPage) / readNs) / 2));
-  const [first, second] = splitAfter(stored, total - ownBytes);
+  const [first, second] = ownBytes === 0 ? [stored, part(stored, 0, 0)] : splitAfter(stored, total - ownBytes);
   const steps = Array.from({ length: Math.ceil(soon.words.length / wordsOfStep) }, (_, step) =>
     soon.words.slice(step * wordsOfStep, (step + 1) * wordsOfStep),
   );
