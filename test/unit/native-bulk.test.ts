@@ -13,7 +13,7 @@ import { addressOf, BackgroundRead, extentKind, fcntlCommand, findExtents, tryFc
 const page = 4096;
 
 /** What is known of descriptors before they are looked at: their order, and whether another thread begins with it. */
-type Order = "none" | "right" | "wrong" | "begun" | "begun, mixed" | "begun, one more" | "begun, one less";
+type Order = "none" | "right" | "wrong" | "begun" | "begun, mixed" | "begun, one more" | "begun, one less" | "begun, another";
 
 test("pages of private memory are found, within their mappings, ascending", () => {
   const touched = Buffer.allocUnsafeSlow(64 * page);
@@ -90,6 +90,10 @@ test("all descriptors are looked at, and copies of one are the same", () => {
          const most = order === undefined ? 0 : Math.max(...order.ranks);
          if (${order === "begun, mixed"}) for (const [fd, rank] of order.ranks.entries()) if (rank > 0) order.ranks[fd] = most + 1 - rank;
          if (${order === "begun, one more"}) order.ranks[order.ranks.indexOf(0, 3)] = 1;
+         if (${order === "begun, another"}) {
+           order.ranks[order.ranks.indexOf(0, 3)] = 1;
+           order.ranks[order.ranks.findLastIndex((rank) => rank > 0)] = 0;
+         }
          if (${order === "begun, one less"}) order.ranks[order.ranks.findLastIndex((rank) => rank > 0)] = 0;
          if (${order.startsWith("begun")}) order.beginLook(true);
          const looks = lookAtDescriptors([${process.pid}], order);
@@ -116,7 +120,7 @@ test("all descriptors are looked at, and copies of one are the same", () => {
     const rows = lookAtFiles("none");
     assert.ok(isDeepStrictEqual(lookAtFiles("right"), rows), "an order from before changes nothing");
     assert.ok(isDeepStrictEqual(lookAtFiles("wrong"), rows), "nor does a wrong one");
-    for (const order of ["begun", "begun, mixed", "begun, one more", "begun, one less"] as const) {
+    for (const order of ["begun", "begun, mixed", "begun, one more", "begun, one less", "begun, another"] as const) {
       assert.ok(isDeepStrictEqual(lookAtFiles(order), rows), `nor does another thread that has begun before: ${order}`);
     }
     const found = new Map(rows.map((row) => [row[1], row]));
