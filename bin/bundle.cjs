@@ -31,15 +31,20 @@ function cacheOf(command, filename) {
 /** Commands that use the addon anyway: it also gives the files of their bundles without a copy. */
 const native = new Set(["dump", "exec", "run"]);
 
-/** The addon's way to map a file, undefined where there is none. */
-function fileMapper() {
+/** The addon, undefined where there is none. */
+function addon() {
   try {
-    return require("../build/addon.node").mapFile;
+    return require("../build/addon.node");
   } catch {
-    // Whoever needs the addon says what is wrong.
+    // Whoever needs it says what is wrong.
     return undefined;
   }
 }
+
+/** Has a small dump end before its young objects have to be looked at: bin/crimg begins with it. The heap is made by then. */
+const roomFlag = "--min-semi-space-size=16";
+/** As it was: a cache is for the flags that it was made with. */
+const withoutRoomFlag = "--min-semi-space-size=0";
 
 /** The file's bytes, undefined if it cannot be read. */
 function readIfThere(path) {
@@ -57,7 +62,8 @@ function readIfThere(path) {
  */
 function loadBundle(command = "other", words = [], isWhole = false) {
   const filename = isWhole ? bundle : bundleOf(command, words);
-  const map = native.has(command) ? fileMapper() : undefined;
+  const map = native.has(command) ? addon()?.mapFile : undefined;
+  if (process.execArgv.includes(roomFlag)) addon()?.setFlags(withoutRoomFlag);
   const read = (path) => {
     const mapped = map?.(path, false);
     return mapped === undefined ? readIfThere(path) : new Uint8Array(mapped);
