@@ -133,12 +133,12 @@ export class EarlyMappings {
   #haveSameFlags(now: MappingsRead): boolean {
     const after = readMappings(this.pid, now);
     let next = 0;
-    return this.mappings.every(({ start, end, vmFlags }) => {
+    return this.mappings.every(({ start, end, vmFlags, pkey }) => {
       while ((after[next]?.end ?? end) <= start) next++;
       let at = start;
       for (let index = next; at < end; index++) {
         const one = after[index];
-        if (one === undefined || one.start > at || ((one.vmFlags ^ vmFlags) & ~byProtection) !== 0n) return false;
+        if (one === undefined || one.start > at || one.pkey !== pkey || ((one.vmFlags ^ vmFlags) & ~byProtection) !== 0n) return false;
         at = one.end;
       }
       return true;
