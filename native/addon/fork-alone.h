@@ -200,6 +200,12 @@ static int64_t prepare_fork(struct fork_job *job, struct alone *one)
 	return result < 0 ? result : ptrace(P_SETSIGMASK, job->pid, 8, address_of(&all));
 }
 
+/* The nice value of a process, 0 stands for this thread; it is told as 20 less that. */
+static int64_t nice_of(int64_t pid)
+{
+	return 20 - call(__NR_getpriority, 0 /* PRIO_PROCESS */, pid, 0, 0);
+}
+
 /* A fork under way: there is one at a time. */
 static struct {
 	struct fork_job *job; /* 0: none */
@@ -207,6 +213,7 @@ static struct {
 	struct inject_row row;
 	struct alone one;
 	int64_t helper; /* its pid, if there is one */
+	int64_t nice; /* of the process */
 	int64_t result;
 } forking;
 
@@ -240,6 +247,9 @@ static void begin_fork_alone(struct fork_job *job, const struct stop_row *stop, 
 		result = hold(job, forking.helper);
 		if (result >= 0) {
 			job->step = FORK_FORK;
+			/* All wait for it: it does not wait for others. Failure only costs time. */
+			forking.nice = nice_of(forking.helper);
+			call(__NR_setpriority, 0, forking.helper, nice_of(0), 0);
 			result = begin_fork(job, one, forking.helper);
 		}
 	}
@@ -264,6 +274,7 @@ static void end_fork(int is_wanted)
 		if (job->fork > 0) {
 			job->step = FORK_HOLD;
 			result = hold(job, job->fork);
+			call(__NR_setpriority, 0, job->fork, forking.nice, 0);
 		}
 		end_held(forking.helper);
 		reaped = call_alone(one, __NR_wait4, forking.helper, 0, WAIT_ALL, one->frame);

@@ -28,6 +28,8 @@ const piecesOfJob = 4096;
 const maxLanes = 2;
 /** Time between two looks at the progress, milliseconds. */
 const lookMs = 20;
+/** Bytes that are stored before one would look: Node takes half a millisecond for its first timer. */
+const soonStored = 16 << 20;
 
 /** For a file: nothing is written, but pages are judged and summed as if they were. */
 export const lookAndSum = -2;
@@ -547,16 +549,22 @@ export async function copyPages(fd: number, ranges: readonly StoreRange[], watch
   await watched(new Storing(fd, true), ranges, watch);
 }
 
+function bytesOf(ranges: readonly StoreRange[] | RangeColumns): number {
+  if ("source" in ranges) return ranges.lengths.reduce((sum, length) => sum + length, 0);
+  return ranges.reduce((sum, { length }) => sum + Number(length), 0);
+}
+
 async function watched(storing: Storing, ranges: readonly StoreRange[] | RangeColumns, watch: CopyWatch): Promise<void> {
   const failures: unknown[] = [];
-  const look = setInterval(() => {
+  const lookAtProgress = (): void => {
     try {
       watch.onProgress?.(BigInt(storing.progress));
     } catch (error) {
       failures.push(error);
       storing.stop();
     }
-  }, lookMs);
+  };
+  const look = bytesOf(ranges) <= soonStored ? undefined : setInterval(lookAtProgress, lookMs);
   const stop = (): void => storing.stop();
   watch.signal?.addEventListener("abort", stop);
   if (watch.signal?.aborted) stop();
