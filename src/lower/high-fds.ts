@@ -71,7 +71,10 @@ function mostLasting({ tables }: Checkpoint): number {
   return marked === 0 ? 0 : marked + objects.length;
 }
 
-/** Every TCP connection, and a netlink socket; the control groups of threads that are not in those of their leader. */
+/**
+ * What leads to the pager; every TCP connection, and a netlink socket; the control groups of threads that are not in those of their
+ * leader.
+ */
 function mostUntilEnd({ tables }: Checkpoint): number {
   const { cgroupMembers, threads } = tables;
   const leaders = new Set<number>();
@@ -83,7 +86,8 @@ function mostUntilEnd({ tables }: Checkpoint): number {
   }
   const groupsOfLeaders = new Set(cgroupMembers.flatMap(({ thread, cgroup }) => (leaders.has(thread) ? [cgroup] : [])));
   const apart = cgroupMembers.filter(({ thread, cgroup }) => !leaders.has(thread) && !groupsOfLeaders.has(cgroup)).length;
-  return apart + mostConnections({ tables });
+  const ofPager = tables.extents.length > 0 ? 1 : 0;
+  return ofPager + apart + mostConnections({ tables });
 }
 
 const ofThreads = ({ tables }: Checkpoint): number => 2 * tables.threadDirectories.length;

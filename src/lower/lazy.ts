@@ -58,7 +58,8 @@ export class LazyMemory {
   readonly isLazy: Slot;
   readonly spaces = new Map<number, LazySpace>();
   readonly #b: ProgramBuilder;
-  readonly #socket: Slot;
+  /** Leads to the pager, which begins with what nobody waits for when all that lead there are closed; negative if there is none. */
+  readonly socket: Slot;
   readonly #keeper: Shared;
   readonly #pager: Shared;
   /** The errno for which the pager gave up. */
@@ -71,7 +72,7 @@ export class LazyMemory {
   ) {
     this.#b = b;
     this.isLazy = b.slot("is lazy");
-    this.#socket = b.slot("fd that leads to the pager");
+    this.socket = b.slot("fd that leads to the pager");
     this.#keeper = b.endingPid("keeper of the pager");
     this.#pager = b.endingPid("pager");
     this.failure = b.counter("why the pager gave up");
@@ -105,6 +106,7 @@ export class LazyMemory {
     const done = b.label("it is known how memory comes");
     const cannot = b.label("no lazy resume");
     const wanted = b.label("a lazy resume");
+    b.compute(this.socket, "move", -1n);
     unlessLazy(this.checkpoint, b, done);
     const probe = this.#userfault(cannot);
     b.syscall("close", [probe]);
@@ -117,9 +119,9 @@ export class LazyMemory {
     const served = b.slot("fd that the pager serves");
     b.syscall("socketpair", [AF_UNIX, SOCK_SEQPACKET | O.cloexec, 0, ends], { message: "make a socket for the pager" });
     b.compute(served, "move", ends.u4);
-    b.compute(this.#socket, "move", ends.at(4).u4);
+    b.compute(this.socket, "move", ends.at(4).u4);
     keepHigh(served);
-    keepHigh(this.#socket);
+    keepHigh(this.socket);
     const keeper = b.label("keeper of the pager");
     processes.auxiliary(spareId(), 0, this.#keeper, keeper);
     b.syscall("close", [served]);
@@ -202,7 +204,7 @@ export class LazyMemory {
     b.store4(control.at(16), fd);
     b.store4(control.at(20), own);
     const header = b.u8s(0, 0, b.u8s(b.u8s(space.number), 8), 1, control, 24, 0);
-    b.syscall("sendmsg", [this.#socket, header, noSignal], { expect: 8, message: "have the pager serve the task" });
+    b.syscall("sendmsg", [this.socket, header, noSignal], { expect: 8, message: "have the pager serve the task" });
     b.syscall("close", [own]);
     b.syscall("close", [fd]);
     b.place(eager);

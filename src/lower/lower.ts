@@ -143,6 +143,8 @@ export function lowerCheckpoint(checkpoint: Checkpoint, options: LowerOptions): 
       () => l.spareId(),
       (fd) => l.keepHigh(fd),
     );
+    // Until then all processors are there for what the program waits for: the pager would have one for milliseconds at a time.
+    if (l.lazy !== undefined) l.lasting.keepLongest(l.lazy.socket);
     prepare();
     const rootRow = l.task(tree.root);
     l.processes.fork(

@@ -123,6 +123,7 @@ export function lowerSupervision(l: Lowering, codeSyscallOffset: bigint, done: L
       status,
     );
   });
+  l.lasting.close();
   tell();
   b.jump(done);
 
@@ -134,6 +135,7 @@ export function lowerSupervision(l: Lowering, codeSyscallOffset: bigint, done: L
   for (const [task, row] of l.checkpoint.tables.tasks.entries()) if (row.state !== "zombie") lowerStop(l, task);
   tell();
   b.count(l.go);
+  l.lasting.close();
   devices?.bringBack(false);
   b.jump(done);
 }

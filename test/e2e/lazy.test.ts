@@ -72,6 +72,18 @@ function processesNamed(name: string): number[] {
     });
 }
 
+test("what nobody waits for comes when the program runs: the first process keeps the pager from it until then", {
+  skip: why,
+}, async (t) => {
+  const { pid, image } = await startChurns(t, 8, false);
+  dump(pid, image);
+  const { stdout } = crimg("explain", image);
+  const released = stdout.lastIndexOf("PTRACE_DETACH");
+  const kept = /dup3\(\$fd that leads to the pager, (\d+), O_RDONLY\|O_CLOEXEC\)/.exec(stdout)?.[1] ?? assert.fail("it is not kept");
+  assert.equal(stdout.slice(0, released).includes(`close_range(${kept}, `), false, "it is open when the last thread is let go");
+  assert.ok(stdout.slice(released).split("count(<go>")[0]?.includes(`close_range(${kept}, `), "it is closed behind that");
+});
+
 test("every byte is right, at once and later, and a dump takes what is not there yet", { skip: why, timeout: 120_000 }, async (t) => {
   const { pid, log, image } = await startChurns(t, 48, true);
   let paged = 0;
