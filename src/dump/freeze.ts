@@ -65,6 +65,9 @@ const SIGSTOP = 19;
 
 const SIGTRAP = 5;
 
+/** SIGCONT in a set of signals. */
+const continued = 1n << 17n;
+
 /** Bytes of /proc/PID/task/TID/syscall, at most. */
 const roomOfSyscall = 192;
 
@@ -297,6 +300,7 @@ export class FrozenTree {
       for (const process of this.processes) if (!process.isZombie) tryKill(process.pid, SIGSTOP);
     }
     const threads = [...this.#held.values()];
+    for (const thread of threads) if (thread.owedSignals.length > 0 && isContinued(thread)) thread.owedSignals.splice(0);
     const goOn = threads.filter((thread) => thread.regs.length > 0 && (stopped || !isReleasedWithRest(thread)));
     const detached = detaching.ask(Int32Array.from(goOn.flatMap(({ pid, tid }) => [pid, tid])));
     goOn.forEach((thread, row) => {
@@ -372,6 +376,15 @@ function mendedRegs(pid: number, tid: number, found: Buffer, regs: Buffer): Buff
   const mended = rewound(regs);
   setRegs(tid, mended);
   return mended;
+}
+
+/**
+ * Whether SIGCONT has been sent since the last stop signal: it waits, because of the trace even where it does nothing, and a stop
+ * signal takes it away.
+ */
+function isContinued({ pid, tid }: FrozenThread): boolean {
+  const status = readStatus(procPath(pid, tid));
+  return ["SigPnd", "ShdPnd"].some((name) => (BigInt(`0x${status?.get(name) || "0"}`) & continued) !== 0n);
 }
 
 function isWorker(pid: number, tid: number): boolean {

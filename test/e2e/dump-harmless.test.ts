@@ -7,6 +7,7 @@ import { join } from "node:path";
 import test from "node:test";
 import { collect } from "../../src/dump/collect.js";
 import { collectDescriptors } from "../../src/dump/fds/collect.js";
+import type { DumpContext } from "../../src/dump/context.js";
 import { FrozenTree } from "../../src/dump/freeze.js";
 import { CrimgError } from "../../src/errors/crimg-error.js";
 import { callCount, setFault } from "../../src/native/index.js";
@@ -15,7 +16,7 @@ import { crimgCommand, projectRoot } from "../support/project.js";
 import { outerState, startSteady } from "../support/steady.js";
 
 /** Freezes, collects, copies all pages into an unnamed file, lets go. Returns the tables. */
-function collectOnce(pid: number, directory: string, beforeDescriptors = (): void => undefined) {
+function collectOnce(pid: number, directory: string, beforeDescriptors = (_: DumpContext): void => undefined) {
   const output = openSync(directory, 0o20200000 | constants.O_RDWR, 0o600);
   try {
     const tree = FrozenTree.freeze(pid);
@@ -23,7 +24,7 @@ function collectOnce(pid: number, directory: string, beforeDescriptors = (): voi
       const collection = collect(tree, {
         creator: "test",
         collectDescriptors: (context) => {
-          beforeDescriptors();
+          beforeDescriptors(context);
           collectDescriptors(context);
         },
       });
@@ -137,6 +138,27 @@ test("a timer that runs out while it is being dumped rings once: it is a signal,
   });
   assert.equal(intervalTimers.length, 0);
   assert.equal(pendingSignals.length, 1);
+});
+
+test("a program that is stopped and continued while it is being dumped runs on, one that is only stopped does not", async (t) => {
+  const directory = temporaryDirectory(t);
+  const script = 'import time; print("there", flush=True); time.sleep(600)';
+  const program = start(t, "python3", ["-c", script], { stdio: ["ignore", "pipe", "inherit"], cwd: directory });
+  const { pid } = program;
+  let said = "";
+  program.stdout?.on("data", (data: Buffer) => (said += data.toString()));
+  await until("it is there", () => said.includes("there"));
+  const state = (): string => /^State:\t(.)/m.exec(readFileSync(`/proc/${pid}/status`, "latin1"))?.[1] ?? "";
+  for (const isContinued of [true, false]) {
+    collectOnce(pid, directory, (context) => {
+      process.kill(pid, "SIGSTOP");
+      context.processes[0]?.injector().call("getuid");
+      if (isContinued) process.kill(pid, "SIGCONT");
+    });
+    await until(isContinued ? "it runs on" : "it is stopped", () => state() === (isContinued ? "S" : "T"), 5);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    assert.equal(state(), isContinued ? "S" : "T");
+  }
 });
 
 /** Access times change by being read. */
