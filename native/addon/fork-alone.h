@@ -206,6 +206,25 @@ static int64_t nice_of(int64_t pid)
 	return 20 - call(__NR_getpriority, 0 /* PRIO_PROCESS */, pid, 0, 0);
 }
 
+static int64_t microseconds(void)
+{
+	struct __kernel_timespec now;
+
+	look_at_clock(&now);
+	return now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+/* Processors, by bits; and how long one takes to begin with something new if it has nothing else to do, at most: microseconds. */
+enum { MOST_PROCESSORS = 8192, SOON = 250 };
+struct processors {
+	uint64_t bits[MOST_PROCESSORS / 64];
+};
+
+static int64_t processors_of(int64_t pid, struct processors *mask)
+{
+	return call(__NR_sched_getaffinity, pid, sizeof(*mask), address_of(mask), 0);
+}
+
 /* A fork under way: there is one at a time. */
 static struct {
 	struct fork_job *job; /* 0: none */
@@ -214,8 +233,25 @@ static struct {
 	struct alone one;
 	int64_t helper; /* its pid, if there is one */
 	int64_t nice; /* of the process */
+	struct processors allowed; /* to it, as far as they are */
+	int64_t allowed_length; /* 0: the helper may run there */
 	int64_t result;
 } forking;
+
+/*
+ * Keeps the helper on this processor, where it runs as soon as this thread waits: the other one is busy. A kernel with lazy preemption
+ * would have it wait for the next tick, at each of its stops.
+ */
+static void keep_helper_here(void)
+{
+	struct processors own;
+	int64_t length = processors_of(0, &own);
+
+	if (length > 0)
+		forking.allowed_length = processors_of(forking.helper, &forking.allowed);
+	if (forking.allowed_length > 0)
+		call(__NR_sched_setaffinity, forking.helper, length, address_of(&own), 0);
+}
 
 /*
  * Has the process begin to be forked, by the helper, which copies the page tables on another processor if there is one. The first
@@ -226,13 +262,13 @@ static void begin_fork_alone(struct fork_job *job, const struct stop_row *stop, 
 {
 	static uint8_t xstate[XSTATE_ROOM] __attribute__((aligned(64)));
 	struct alone *one = &forking.one;
-	int64_t result;
+	int64_t result, begin;
 
 	forking.job = job;
 	forking.process = (struct alone_process){ .pid = job->pid, .syscall = job->syscall, .restorer = job->restorer };
 	forking.row = (struct inject_row){ 0 };
 	forking.one = (struct alone){ .process = &forking.process, .stop = stop, .row = &forking.row, .saved = saved, .xstate = xstate };
-	forking.helper = 0;
+	forking.helper = forking.allowed_length = 0;
 	begin_waits();
 	job->step = FORK_PREPARE;
 	result = prepare_fork(job, one);
@@ -244,8 +280,11 @@ static void begin_fork_alone(struct fork_job *job, const struct stop_row *stop, 
 	}
 	if (forking.helper > 0) {
 		job->step = FORK_HOLD;
+		begin = microseconds();
 		result = hold(job, forking.helper);
 		if (result >= 0) {
+			if (microseconds() - begin > SOON)
+				keep_helper_here();
 			job->step = FORK_FORK;
 			/* All wait for it: it does not wait for others. Failure only costs time. */
 			forking.nice = nice_of(forking.helper);
@@ -275,6 +314,8 @@ static void end_fork(int is_wanted)
 			job->step = FORK_HOLD;
 			result = hold(job, job->fork);
 			call(__NR_setpriority, 0, job->fork, forking.nice, 0);
+			if (forking.allowed_length > 0)
+				call(__NR_sched_setaffinity, job->fork, forking.allowed_length, address_of(&forking.allowed), 0);
 		}
 		end_held(forking.helper);
 		reaped = call_alone(one, __NR_wait4, forking.helper, 0, WAIT_ALL, one->frame);
