@@ -21,7 +21,6 @@ import {
   contToSyscall,
   decodeWaitStatus,
   failed,
-  type ForkMade,
   getRegs,
   nr,
   ptraceOption,
@@ -151,7 +150,7 @@ export function beginSnapshot(process: DumpedProcess): PendingSnapshot {
   const fork = beginFork(process, asSnapshot);
   let made: Snapshot | undefined;
   let isOver = false;
-  return {
+  const pending: PendingSnapshot = {
     finish() {
       if (made !== undefined) return made;
       if (isOver) throw new SnapshotRefused("it could not be made");
@@ -170,11 +169,17 @@ export function beginSnapshot(process: DumpedProcess): PendingSnapshot {
       return made;
     },
     abandon() {
-      made?.end();
-      if (!isOver) fork.abandon();
-      isOver = true;
+      try {
+        // Until whoever is its parent looks, which may be never, nobody could have the program's session again.
+        pending.finish().settle();
+      } catch (error) {
+        if (!(error instanceof SnapshotRefused)) throw error;
+      } finally {
+        made?.end();
+      }
     },
   };
+  return pending;
 }
 
 /**
@@ -254,8 +259,8 @@ function fork(process: Forked, forkFlags: number): ForkedProcess {
   return beginFork(process, forkFlags).finish();
 }
 
-/** One of the two is to be called, once. @throws SnapshotRefused, as `finish` */
-function beginFork(process: Forked, forkFlags: number): { finish(): ForkedProcess; abandon(): void } {
+/** `finish` is to be called, once. @throws SnapshotRefused, as `finish` */
+function beginFork(process: Forked, forkFlags: number): { finish(): ForkedProcess } {
   const { pid, frozen } = process;
   const leader = frozen.threads[0];
   if (leader === undefined) throw new SnapshotRefused("it has ended");
@@ -274,21 +279,14 @@ function beginFork(process: Forked, forkFlags: number): { finish(): ForkedProces
     options: ptraceOption.TRACESYSGOOD | ptraceOption.EXITKILL | (status.get("Seccomp") === "0" ? 0 : ptraceOption.SUSPEND_SECCOMP),
     ...{ helperFlags: asHelper, forkFlags, regs: leader.regs, sigmask: leader.sigmask },
   });
-  const end = (isWanted: boolean): ForkMade => {
-    const made = pending.end(isWanted);
-    leader.owedSignals.push(...made.owed);
-    logCall("crimg", "clone", made.pid);
-    if (failed(made.pid) && made.isOnItsWay) throw new SysError(made.step, -made.pid, `process ${pid}`);
-    return made;
-  };
   return {
     finish() {
-      const made = end(true);
+      const made = pending.end(true);
+      leader.owedSignals.push(...made.owed);
+      logCall("crimg", "clone", made.pid);
+      if (failed(made.pid) && made.isOnItsWay) throw new SysError(made.step, -made.pid, `process ${pid}`);
       if (failed(made.pid)) throw new SnapshotRefused(`${made.step}: ${errnoMessage(-made.pid)}`);
       return { held: new HeldProcess(made.pid, syscall), start: made.start, bytes: made.bytes };
-    },
-    abandon() {
-      end(false);
     },
   };
 }
