@@ -9,6 +9,7 @@
  * the dump begins anew in the ordinary order.
  */
 import { errno } from "../linux/errno.js";
+import { rlimitResourceNames } from "../gen/tables.js";
 import { PR } from "../linux/prctl.js";
 import { failed, type Answers, letAnswer, peekSiginfo, QuestionList, type StandIn, tryReadSmall, tryStat } from "../native/index.js";
 import type { DumpContext, DumpedProcess } from "./context.js";
@@ -123,6 +124,9 @@ export function obstacle(context: DumpContext, process: DumpedProcess): string |
   if (first === undefined || failed(Number(first.peek("prctl", [PR.getChildSubreaper, { out: subreaper }]) ?? -1n)))
     return "it must be asked by itself";
   if ((subreaper.readUInt8() & 1) !== 0) return "it is a child subreaper";
+  // Of another user's process a tracer without CAP_SYS_RESOURCE is not told.
+  if (Array.from(rlimitResourceNames.keys()).some((_, place) => own.limit(place) === undefined))
+    return "its limits must be asked by itself";
   if ((own.file("timers")?.length ?? 1) > 0) return "it has timers";
   if (peekSiginfo(process.pid, true).length > 0 || haveQueuedSignals(threads)) return "signals wait for it";
   if (threadsApart(process, "FS").length > 0) return "a thread has directories of its own";
