@@ -42,7 +42,7 @@ function addon() {
 }
 
 /** Has a small dump end before its young objects have to be looked at: bin/crimg begins with it. The heap is made by then. */
-const roomFlag = "--min-semi-space-size=16";
+const roomFlag = "--min-semi-space-size=8";
 /** As it was: a cache is for the flags that it was made with. */
 const withoutRoomFlag = "--min-semi-space-size=0";
 
