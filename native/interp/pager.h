@@ -313,6 +313,7 @@ static int64_t page(struct context *context, uint64_t *a)
 	int32_t keeper = (int32_t)sys(SYS_pidfd_open, (uint64_t)sys(SYS_getppid, 0, 0, 0), 0, 0);
 	syscall6(SYS_dup3, (uint64_t)keeper, KEEPER_FD, O_CLOEXEC, 0, 0, 0);
 	sys(SYS_close, (uint64_t)keeper, 0, 0);
+	int has_waited = 0;
 	for (uint32_t turn = 0;;) {
 		uint32_t living = 0;
 		pager->polls[0] = (struct poll){ KEEPER_FD, POLLIN, 0 };
@@ -325,7 +326,9 @@ static int64_t page(struct context *context, uint64_t *a)
 		int is_made = pager->socket < 0;
 		if (is_made && !living) return 0;
 		uint32_t known = pager->num_spaces;
-		sys(SYS_poll, (uint64_t)pager->polls, 2 + known, is_made || pager->first < pager->last ? 0 : (uint64_t)-1);
+		uint64_t most = has_waited || pager->first < pager->last ? 0 : is_made ? FIRST_TURN_MS : (uint64_t)-1;
+		sys(SYS_poll, (uint64_t)pager->polls, 2 + known, most);
+		has_waited = is_made;
 		if (pager->polls[0].got) give_up(pager, -ECHILD);
 		if (pager->polls[1].got && !is_made && !receive(pager, (const struct restore_lazy_space *)a[2], a[3])) {
 			sys(SYS_close, (uint64_t)pager->socket, 0, 0);

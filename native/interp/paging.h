@@ -12,6 +12,8 @@ enum {
 	POLLIN = 1, O_CLOEXEC = 02000000, MSG_CMSG_CLOEXEC = 0x40000000,
 	/* Of a chunk: a mask has 64 bits. */
 	MAX_PAGES = 64,
+	/* What nobody waits for begins so much later: the program, just let go, may be next on the processor that the pager woke up on. */
+	FIRST_TURN_MS = 2,
 	MAX_SPACES = 1 << 16, MAX_FAULTS = 1 << 16, MOST_TRIES = 500, NO_SPACE = 0xffffffff,
 	/* The image, the socket and the keeper have these descriptors; whatever else the pager has open belongs to the program. */
 	KEEPER_FD = 5, MAX_FD = 1 << 20,
