@@ -18,8 +18,6 @@ const PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG = 0x4211;
 const dispatchConfigSize = 32;
 const IOPRIO_WHO_PROCESS = 1;
 const ioprioClassShift = 13;
-/** ioprio_get for a thread that never set one: best effort, level 4. */
-const ioprioDefault = (2 << ioprioClassShift) | 4;
 /** The kernel's default, 50 microseconds. */
 const defaultSlackNs = 50_000n;
 const EPERM = 1;
@@ -410,10 +408,11 @@ function setScheduling(setting: Setting, row: ThreadRow): void {
   });
 }
 
+/** None for a thread that never set one. Best effort 4, which 5.18 says of these as well, is set: there it means the same. */
 function ioPriorityText({ ioPriority }: ThreadRow): string | undefined {
   const level = ioPriority & ((1 << ioprioClassShift) - 1);
   const group = ioPriority >> ioprioClassShift;
-  if (group === 0 || ioPriority === ioprioDefault) return undefined;
+  if (group === 0) return undefined;
   return `${["none", "real-time", "best effort", "idle"][group] ?? `class ${group}`} ${level}`;
 }
 
