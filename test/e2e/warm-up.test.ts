@@ -5,7 +5,7 @@ import { execFileSync } from "node:child_process";
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import test from "node:test";
 import { callCount, endTrainee, setFault, startTrainee } from "../../src/native/index.js";
-import { practise } from "../../src/ops/warm-up.js";
+import { practise } from "../../src/ops/dump/warm-up.js";
 import { until } from "../support/processes.js";
 
 const childrenOfOurs = (): string => readFileSync(`/proc/self/task/${process.pid}/children`, "utf8");

@@ -31,7 +31,7 @@ export function prepareForDescriptors(pid: number): DescriptorOrder | undefined 
 }
 
 /**
- * Descriptors from which on practice (ops/warm-up.ts) costs a dump more than the program gains by it: of the time that it stands
+ * Descriptors from which on practice (ops/dump/warm-up.ts) costs a dump more than the program gains by it: of the time that it stands
  * still next to all is spent in the kernel then.
  */
 const tooManyToPractise = 512;

@@ -16,8 +16,8 @@ import type { Checkpoint } from "../../model/checkpoint.js";
 import { uncounted } from "../../native/index.js";
 import type { DumpOptions } from "../options.js";
 import type { PendingOutput } from "../output.js";
-import { PreCopy } from "../pre-copy.js";
-import { warmUp } from "../warm-up.js";
+import { PreCopy } from "./pre-copy.js";
+import { warmUp } from "./warm-up.js";
 import { writing } from "./writing.js";
 
 /**

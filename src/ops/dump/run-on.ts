@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { dirname, resolve } from "node:path";
 import type { Checkpoint } from "../../model/checkpoint.js";
 import type { CopyWatch } from "../../model/page-source.js";
-import { detach, detachedAlready, type DetachedCheckpoint } from "../snapshot.js";
+import { detach, detachedAlready, type DetachedCheckpoint } from "./snapshot.js";
 import type { HeldTree } from "./held-tree.js";
 import type { Preparation } from "./preparation.js";
 import { writing } from "./writing.js";

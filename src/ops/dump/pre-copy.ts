@@ -5,21 +5,21 @@
  * copied: a fork of a GiB takes 17 ms, this takes no longer than for a small program. Where it cannot be, or the program
  * writes to too much, it is forked as if nothing had been.
  */
-import { writeFully } from "../pages/file-source.js";
-import { StalePreCopy } from "../dump/early-mappings.js";
-import type { Gadgets } from "../dump/gadgets.js";
-import { NotTracked, WriteTracking } from "../dump/write-tracking.js";
-import { CrimgError } from "../errors/crimg-error.js";
-import { logStep } from "../errors/log.js";
-import type { ExtentRow } from "../gen/tables.js";
-import type { PageSource } from "../model/page-source.js";
-import { cutExtent } from "../model/stored-chunks.js";
-import { type PageRuns, SysError } from "../native/index.js";
-import { AdoptedPages, type KnownSum } from "../pages/adopted-pages.js";
-import { ProcessPageSource } from "../pages/process-source.js";
-import { reserve } from "../pages/reserve.js";
-import { byStart, divide, inBoth, partOfRun, partOfStretch, type Run, type Stretch, without } from "../pages/stretches.js";
-import { storePages, type StoredRuns, type StoreRange } from "../pages/store-pages.js";
+import { writeFully } from "../../pages/file-source.js";
+import { StalePreCopy } from "../../dump/early-mappings.js";
+import type { Gadgets } from "../../dump/gadgets.js";
+import { NotTracked, WriteTracking } from "../../dump/write-tracking.js";
+import { CrimgError } from "../../errors/crimg-error.js";
+import { logStep } from "../../errors/log.js";
+import type { ExtentRow } from "../../gen/tables.js";
+import type { PageSource } from "../../model/page-source.js";
+import { cutExtent } from "../../model/stored-chunks.js";
+import { type PageRuns, SysError } from "../../native/index.js";
+import { AdoptedPages, type KnownSum } from "../../pages/adopted-pages.js";
+import { ProcessPageSource } from "../../pages/process-source.js";
+import { reserve } from "../../pages/reserve.js";
+import { byStart, divide, inBoth, partOfRun, partOfStretch, type Run, type Stretch, without } from "../../pages/stretches.js";
+import { storePages, type StoredRuns, type StoreRange } from "../../pages/store-pages.js";
 
 const pageSize = 4096;
 /** Bytes of private memory from which on it is worth it: a fork of less takes no longer than the stops that this needs. */

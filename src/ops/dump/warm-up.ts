@@ -7,14 +7,14 @@
  * It changes nothing but time: whatever fails in it is forgotten, and what it found is thrown away.
  */
 import { tmpdir } from "node:os";
-import { collect, type Collection, type Later } from "../dump/collect.js";
-import { collectDescriptors } from "../dump/fds/collect.js";
-import { EarlyMappings } from "../dump/early-mappings.js";
-import { forkSnapshot } from "../dump/fork-snapshot.js";
-import { FrozenTree } from "../dump/freeze.js";
-import { quietly } from "../errors/log.js";
-import type { Checkpoint } from "../model/checkpoint.js";
-import { endTrainee, startTrainee, tryKill, uncounted } from "../native/index.js";
+import { collect, type Collection, type Later } from "../../dump/collect.js";
+import { collectDescriptors } from "../../dump/fds/collect.js";
+import { EarlyMappings } from "../../dump/early-mappings.js";
+import { forkSnapshot } from "../../dump/fork-snapshot.js";
+import { FrozenTree } from "../../dump/freeze.js";
+import { quietly } from "../../errors/log.js";
+import type { Checkpoint } from "../../model/checkpoint.js";
+import { endTrainee, startTrainee, tryKill, uncounted } from "../../native/index.js";
 import { detach } from "./snapshot.js";
 
 const SIGKILL = 9;

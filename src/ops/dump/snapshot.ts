@@ -4,20 +4,20 @@
  * process is kept by a fork of it; the rest, and what a fork does not keep as it is (shared memory, MADV_DONTFORK,
  * MADV_WIPEONFORK, which a child reads as zeros), is copied to a nameless file. Then the tree runs on, and the image is made.
  */
-import type { Collection } from "../dump/collect.js";
-import type { DumpedProcess } from "../dump/context.js";
-import { forkSnapshot, forkSource, type Snapshot, SnapshotRefused } from "../dump/fork-snapshot.js";
-import type { Gone } from "../dump/let-go.js";
-import { logStep } from "../errors/log.js";
-import { type ExtentRow, vmaVmFlagsBits as vm, type VmaRow } from "../gen/tables.js";
-import { Checkpoint } from "../model/checkpoint.js";
-import { bytesOf, extentColumns } from "../model/extent-columns.js";
-import type { CopyWatch, PageSource } from "../model/page-source.js";
-import { FilePageSource } from "../pages/file-source.js";
-import { ProcessPageSource } from "../pages/process-source.js";
-import { planStorage, storedParts } from "../pages/storage-plan.js";
-import { storePages } from "../pages/store-pages.js";
-import { openScratch } from "./output.js";
+import type { Collection } from "../../dump/collect.js";
+import type { DumpedProcess } from "../../dump/context.js";
+import { forkSnapshot, forkSource, type Snapshot, SnapshotRefused } from "../../dump/fork-snapshot.js";
+import type { Gone } from "../../dump/let-go.js";
+import { logStep } from "../../errors/log.js";
+import { type ExtentRow, vmaVmFlagsBits as vm, type VmaRow } from "../../gen/tables.js";
+import { Checkpoint } from "../../model/checkpoint.js";
+import { bytesOf, extentColumns } from "../../model/extent-columns.js";
+import type { CopyWatch, PageSource } from "../../model/page-source.js";
+import { FilePageSource } from "../../pages/file-source.js";
+import { ProcessPageSource } from "../../pages/process-source.js";
+import { planStorage, storedParts } from "../../pages/storage-plan.js";
+import { storePages } from "../../pages/store-pages.js";
+import { openScratch } from "../output.js";
 import type { PreCopy } from "./pre-copy.js";
 
 /** Bytes of one process from which a fork is cheaper than a copy. */
