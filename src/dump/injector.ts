@@ -36,6 +36,7 @@ import {
   waitOption,
   waitTimeout,
   writeMemory,
+  growStack,
 } from "../native/index.js";
 import type { AskedArgument, Asking } from "../state/asking.js";
 import type { FrozenThread } from "./freeze.js";
@@ -94,7 +95,7 @@ function findPlace(thread: FrozenThread, site: InjectionSite): Place {
   const xstate = getRegset(thread.tid, regset.X86_XSTATE);
   const frameLength = signalFrameLength(xstate);
   const total = borrowedLength(xstate);
-  const top = findRoom(getReg(thread.regs, "sp") - redZone, total, site);
+  const top = findRoom(thread.pid, getReg(thread.regs, "sp") - redZone, total, site);
   const canHeal = top !== undefined && site.gadgets.returns && site.gadgets.restorer !== 0n;
   // (x mod 16 = 8) at the frame, as after a call.
   const frameAddress = top === undefined ? 0n : ((top - BigInt(frameLength)) & ~15n) - 8n;
@@ -375,12 +376,16 @@ function rangeEndingAt(ranges: readonly MappedRange[], top: bigint): MappedRange
 
 /**
  * The end (exclusive) of `length` bytes that may be borrowed: the idle alternate stack, which is meant to be
- * overwritten at any time, else the stack below the red zone. undefined if there is neither.
+ * overwritten at any time, else the stack below the red zone, which grows if it can. undefined if there is neither.
  */
-function findRoom(below: bigint, length: number, site: InjectionSite): bigint | undefined {
-  const { altstack } = site;
+function findRoom(pid: number, below: bigint, length: number, site: InjectionSite): bigint | undefined {
+  const { altstack, ranges } = site;
   if (altstack !== undefined && altstack.end - altstack.start >= BigInt(length)) return altstack.end & ~63n;
   const top = below & ~63n;
-  const holder = rangeEndingAt(site.ranges, top);
-  return holder?.isWritable && holder.isReadable && top - BigInt(length) >= holder.start ? top : undefined;
+  const start = top - BigInt(length);
+  const holder = rangeEndingAt(ranges, top);
+  if (!holder?.isWritable || !holder.isReadable) return undefined;
+  if (start >= holder.start) return top;
+  const isFree = rangeEndingAt(ranges, start + 1n) === undefined;
+  return isFree && growStack(pid, start) ? top : undefined;
 }

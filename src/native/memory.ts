@@ -2,6 +2,7 @@
 /** The memory of another process: process_vm_readv/writev, /proc/PID/mem and PAGEMAP_SCAN. */
 import { failed, SysError, addressOf, tryCall } from "./sys.js";
 import { errno } from "../linux/errno.js";
+import { close, openFlag, tryOpen, tryPread } from "./files.js";
 import { memoryAsked } from "./stand-in.js";
 
 const remoteIov = Buffer.alloc(16);
@@ -23,6 +24,20 @@ export function tryReadMemory(pid: number, address: bigint, into: Uint8Array): n
 export function tryWriteMemory(pid: number, address: bigint, from: Uint8Array): number {
   oneIov(localIov, addressOf(from), from.length);
   return tryCall("process_vm_writev", pid, localIov, 1, oneIov(remoteIov, address, from.length), 1, 0);
+}
+
+/**
+ * Has the kernel grow a stack down to an address, as a signal would: it does for whoever looks there through /proc/PID/mem
+ * (expand_stack in __access_remote_vm, mm/memory.c). False: there is no mapping above that grows, or it may not grow as far.
+ */
+export function growStack(pid: number, address: bigint): boolean {
+  const fd = tryOpen(`/proc/${pid}/mem`, openFlag.RDONLY);
+  if (failed(fd)) return false;
+  try {
+    return tryPread(fd, new Uint8Array(1), address) === 1;
+  } finally {
+    close(fd);
+  }
 }
 
 /** Fills the whole buffer from memory, or throws (EFAULT when it ends early). */
