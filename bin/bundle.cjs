@@ -102,9 +102,7 @@ const [scratchOfRow, rowLength] = [9, 240];
  * Of a process with many descriptors: has another thread find their order while this one loads the code, which takes as long.
  * Whoever needs it finds it in globalThis (DescriptorOrder); it is of no consequence if it is not there.
  */
-function beginOrder(words) {
-  const pid = words.find((word) => /^[1-9]\d{0,8}$/.test(word));
-  if (pid === undefined) return;
+function beginOrder(pid) {
   try {
     const count = statSync(`/proc/${pid}/fd`).size;
     if (count < manyDescriptors || count > tooMany) return;
@@ -131,9 +129,8 @@ const [manyMappings, roomOfMappings] = [1 << 16, 4 << 20];
  * The same for a process with many mappings that is to run on: what smaps says of them. That takes the kernel 3 µs for each, and is
  * waited for before the process is frozen; whoever needs it finds it in globalThis (begunElsewhere in src/native/lists.ts).
  */
-function beginMappings(words) {
-  const pid = words.find((word) => /^[1-9]\d{0,8}$/.test(word));
-  if (pid === undefined || !words.includes("--leave-running") || words.some((word) => readsLate.test(word))) return;
+function beginMappings(pid, words) {
+  if (!words.includes("--leave-running") || words.some((word) => readsLate.test(word))) return;
   try {
     if (!isLonger(`/proc/${pid}/maps`, manyMappings)) return;
     const bits = readFileSync(join(dirname(bundle), "vm-flags.bin"));
@@ -174,9 +171,10 @@ function runAsProcess(words) {
     writeSync(1, `${version}\n`);
     return;
   }
-  if (words[0] === "dump") {
-    beginMappings(words);
-    beginOrder(words);
+  const pid = words[0] === "dump" ? words.find((word) => /^[1-9]\d{0,8}$/.test(word)) : undefined;
+  if (pid !== undefined) {
+    beginMappings(pid, words);
+    beginOrder(pid);
   }
   const { endWith, runCommandLine } = loadBundle(words[0], words);
   endWith(runCommandLine(words));

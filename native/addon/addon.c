@@ -653,17 +653,12 @@ static napi_value js_begin_fork(napi_env env, napi_callback_info info)
 	return NULL;
 }
 
-/* endFork(isWanted): see fork-alone.h. */
+/* endFork(): see fork-alone.h. */
 static napi_value js_end_fork(napi_env env, napi_callback_info info)
 {
-	size_t count = 1;
-	napi_value values[1];
-	bool is_wanted;
-
-	if (napi_get_cb_info(env, info, &count, values, NULL, NULL) != napi_ok || count < 1 ||
-	    napi_get_value_bool(env, values[0], &is_wanted) != napi_ok)
-		return throw_type(env, "endFork(isWanted)");
-	end_fork(is_wanted);
+	(void)env;
+	(void)info;
+	end_fork();
 	return NULL;
 }
 

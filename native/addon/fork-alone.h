@@ -296,8 +296,8 @@ static void begin_fork_alone(struct fork_job *job, const struct stop_row *stop, 
 	forking.result = result;
 }
 
-/* The process stands where it stood when this returns. `is_wanted`: else the fork ends, too. */
-static void end_fork(int is_wanted)
+/* The process stands where it stood when this returns. */
+static void end_fork(void)
 {
 	struct fork_job *job = forking.job;
 	struct alone *one = &forking.one;
@@ -330,7 +330,7 @@ static void end_fork(int is_wanted)
 	}
 	if (one->has_begun)
 		put_alone_back(one);
-	if (result >= 0 && (one->result < 0 || !is_wanted) && job->fork > 0)
+	if (result >= 0 && one->result < 0 && job->fork > 0)
 		end_held(job->fork);
 	end_waits();
 	job->result = result < 0 ? result : one->result < 0 ? one->result : 0;

@@ -5,7 +5,7 @@
  * is that far below may be somebody else's. So it is used only where the stack is known to reach there; just below the red zone,
  * where the kernel would put a signal frame, is always its own.
  */
-import { decodeText } from "../bytes/text.js";
+import { parseMaps } from "./maps-lines.js";
 import { readMaps } from "./procfs.js";
 
 /** Bytes below the stack pointer: far, and just below the red zone (System V ABI for AMD64, 3.2.2: 128 bytes). */
@@ -20,19 +20,14 @@ interface Stack {
   readonly end: bigint;
 }
 
-const line = /^([0-9a-f]+)-([0-9a-f]+) (....) \S+ \S+ \S+ *(.*)$/;
-
 /** Mappings that are one stack each: the first thread's, and those that begin behind a guard, as C libraries make them. */
 function stacksOf(pid: number): readonly Stack[] {
   if (known?.pid === pid && performance.now() - known.at < believedMs) return known.starts;
   const starts: Stack[] = [];
   let guardEnd = -1n;
-  for (const text of decodeText(readMaps(pid) ?? Buffer.alloc(0)).split("\n")) {
-    const [, from, to, how = "", name = ""] = line.exec(text) ?? [];
-    if (from === undefined || to === undefined) continue;
-    const [start, end] = [BigInt(`0x${from}`), BigInt(`0x${to}`)];
-    if (how.startsWith("rw") && (name === "[stack]" || (name === "" && start === guardEnd))) starts.push({ start, end });
-    guardEnd = how === "---p" && name === "" ? end : -1n;
+  for (const { start, end, isReadable, isWritable, isExecutable, isShared, text } of parseMaps(readMaps(pid))) {
+    if (isReadable && isWritable && (text === "[stack]" || (text === "" && start === guardEnd))) starts.push({ start, end });
+    guardEnd = !isReadable && !isWritable && !isExecutable && !isShared && text === "" ? end : -1n;
   }
   known = { pid, at: performance.now(), starts };
   return starts;

@@ -281,7 +281,7 @@ function beginFork(process: Forked, forkFlags: number): { finish(): ForkedProces
   });
   return {
     finish() {
-      const made = pending.end(true);
+      const made = pending.end();
       leader.owedSignals.push(...made.owed);
       logCall("crimg", "clone", made.pid);
       if (failed(made.pid) && made.isOnItsWay) throw new SysError(made.step, -made.pid, `process ${pid}`);

@@ -7,12 +7,12 @@ import { decodeText } from "../bytes/text.js";
 import { tryStat } from "../native/index.js";
 import { fileBuildId } from "./file-build-id.js";
 import { findGadgets, type Gadgets, type MappedRange } from "./gadgets.js";
+import { parseMapsLine } from "./maps-lines.js";
 import { dumpPlan } from "./plan.js";
 import { readMaps } from "./procfs.js";
 import { TreeFacts } from "./tree-facts.js";
 
-/** A line of /proc/PID/maps whose mapping can be executed (proc_pid_maps(5)). */
-const code = /^([0-9a-f]+)-([0-9a-f]+) r-xp \S+ \S+ \d+ *(.*)$/;
+/** What lines of /proc/PID/maps have whose mapping can be executed. */
 const isCode = Buffer.from(" r-xp ");
 
 /** Bytes of maps that are looked through: a program with more mappings has more to do than that saves. */
@@ -26,19 +26,13 @@ export function lookAhead(pid: number, maps: Buffer | undefined = readMaps(pid))
   if (maps === undefined || maps.length > shortMaps) return undefined;
   const ranges: MappedRange[] = [];
   for (const line of linesWith(maps, isCode)) {
-    const [, start, end, name = ""] = code.exec(line) ?? [];
-    if (start === undefined || end === undefined) continue;
-    ranges.push({
-      start: BigInt(`0x${start}`),
-      end: BigInt(`0x${end}`),
-      isReadable: true,
-      isWritable: false,
-      isExecutable: true,
-      text: name,
-    });
+    const range = parseMapsLine(line);
+    // The word may be in a name.
+    if (range === undefined || !range.isReadable || range.isWritable || !range.isExecutable || range.isShared) continue;
+    ranges.push(range);
     // What another mount namespace has there is another file, by which nobody will look this one up.
-    const stat = name.startsWith("/") ? tryStat(name) : undefined;
-    if (typeof stat === "object") fileBuildId(name, stat);
+    const stat = range.text.startsWith("/") ? tryStat(range.text) : undefined;
+    if (typeof stat === "object") fileBuildId(range.text, stat);
   }
   return findGadgets(pid, ranges);
 }

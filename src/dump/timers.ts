@@ -5,15 +5,21 @@ import { failed, tryReadSmall } from "../native/index.js";
 import type { DumpContext, DumpedProcess, Questioned } from "./context.js";
 import { innermost, procPath, readStatus } from "./procfs.js";
 
-const second = 1_000_000_000n;
+/** Parts of a second that times are told in. */
+const [microseconds, nanoseconds] = [1_000_000n, 1_000_000_000n];
+
+/** Interval and time left of a struct itimerval or itimerspec: seconds, and parts of one, each. */
+const timesOf = (out: Buffer, inSecond: bigint): readonly [bigint, bigint] => [
+  out.readBigInt64LE(0) * inSecond + out.readBigInt64LE(8),
+  out.readBigInt64LE(16) * inSecond + out.readBigInt64LE(24),
+];
 
 /** setitimer(2) timers that are armed. */
 export function collectIntervalTimers(context: Pick<DumpContext, "tables">, process: Questioned): void {
   const out = Buffer.alloc(32);
   for (const [number, which] of itimerKindNames as ReadonlyMap<number, ItimerKind>) {
     if (failed(process.injector().call("getitimer", number, { out }))) continue;
-    const intervalUs = out.readBigInt64LE(0) * 1_000_000n + out.readBigInt64LE(8);
-    const valueUs = out.readBigInt64LE(16) * 1_000_000n + out.readBigInt64LE(24);
+    const [intervalUs, valueUs] = timesOf(out, microseconds);
     if (valueUs === 0n && intervalUs === 0n) continue;
     context.tables.intervalTimers.push(intervalTimerRow({ task: process.row, which, valueUs, intervalUs }));
   }
@@ -50,11 +56,6 @@ export function parseTimers(text: string): TimerEntry[] {
     });
 }
 
-const times = (out: Buffer, perUnit: bigint): readonly [bigint, bigint] => [
-  out.readBigInt64LE(0) * (second / perUnit) + out.readBigInt64LE(8),
-  out.readBigInt64LE(16) * (second / perUnit) + out.readBigInt64LE(24),
-];
-
 /** Whether a timer has run out between two looks: it has less than nothing left, or more than before. */
 const hasEnded = (before: bigint, now: bigint): boolean => before > 0n && (now === 0n || now > before);
 
@@ -70,14 +71,14 @@ export function refreshTimers({ tables }: DumpContext, process: DumpedProcess): 
     const row = intervalTimers[index] as IntervalTimerRow;
     const number = [...itimerKindNames].find(([, name]) => name === row.which)?.[0];
     if (row.task !== process.row || number === undefined || failed(process.injector().call("getitimer", number, { out }))) continue;
-    const [intervalUs, valueUs] = times(out, 1000n);
+    const [intervalUs, valueUs] = timesOf(out, microseconds);
     if (!hasEnded(row.valueUs, valueUs)) continue;
     intervalTimers.splice(index, 1, ...(valueUs === 0n && intervalUs === 0n ? [] : [{ ...row, valueUs, intervalUs }]));
     found = true;
   }
   for (const [index, row] of posixTimers.entries()) {
     if (row.task !== process.row || failed(process.injector().call("timer_gettime", row.timerId, { out }))) continue;
-    const [intervalNs, valueNs] = times(out, 1n);
+    const [intervalNs, valueNs] = timesOf(out, nanoseconds);
     if (!hasEnded(row.valueNs, valueNs)) continue;
     posixTimers[index] = { ...row, valueNs, intervalNs };
     found = true;
@@ -93,8 +94,7 @@ export function collectPosixTimers(context: DumpContext, process: DumpedProcess)
     const injector = process.injector();
     const clockTid = ownerOfClock(context, process, timer);
     if (clockTid === undefined || failed(injector.call("timer_gettime", timer.id, { out }))) continue;
-    const intervalNs = out.readBigInt64LE(0) * second + out.readBigInt64LE(8);
-    const valueNs = out.readBigInt64LE(16) * second + out.readBigInt64LE(24);
+    const [intervalNs, valueNs] = timesOf(out, nanoseconds);
     const overrun = injector.call("timer_getoverrun", timer.id);
     context.tables.posixTimers.push(
       posixTimerRow({
@@ -153,7 +153,7 @@ function threadWhoseWorkCounts(process: DumpedProcess, timer: TimerEntry): numbe
   const out = Buffer.alloc(32);
   const left = (): bigint => {
     leader.call("timer_gettime", timer.id, { out });
-    return out.readBigInt64LE(16) * second + out.readBigInt64LE(24);
+    return timesOf(out, nanoseconds)[1];
   };
   if (left() === 0n) return undefined;
   // Asking is work of the leader.

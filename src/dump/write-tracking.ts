@@ -23,7 +23,6 @@ import {
   tryRegister,
   tryTrackWrites,
 } from "../native/index.js";
-import { decodeText } from "../bytes/text.js";
 import { CrimgError } from "../errors/crimg-error.js";
 import { errnoMessage } from "../linux/errno.js";
 import { assert64Bit } from "./admission.js";
@@ -33,6 +32,7 @@ import { FrozenTree } from "./freeze.js";
 import { unpin } from "./pin.js";
 import { findGadgets, type Gadgets, type MappedRange } from "./gadgets.js";
 import { Injector } from "./injector.js";
+import { type MapsLine, parseMaps } from "./maps-lines.js";
 import { listThreads, procPath, readMaps, readStatus } from "./procfs.js";
 import { getReg } from "./registers.js";
 import { checkDispatch } from "./sharing.js";
@@ -90,7 +90,7 @@ export class WriteTracking {
     if (/shstk/.test(status.get("x86_Thread_features") ?? "")) throw new NotTracked("it has a shadow stack");
     const obstacle = unseenWriter(pid);
     if (obstacle !== undefined) throw new NotTracked(obstacle);
-    const wanted = parseRanges(readMaps(pid)).filter(isFit);
+    const wanted = parseMaps(readMaps(pid)).filter(isFit);
     if (wanted.length === 0 || wanted.length > mostMappings) throw new NotTracked(`it has ${wanted.length} larger mappings`);
     const gadgets = find();
     if (gadgets === undefined) throw new NotTracked("its code is not known");
@@ -113,7 +113,7 @@ export class WriteTracking {
       if (frozen === undefined || leader === undefined) throw new NotTracked("it has ended");
       assert64Bit(this.pid, getReg(leader.regs, "cs"));
       checkDispatch({ pid: this.pid, name: "", frozen });
-      const ranges = parseRanges(readMaps(this.pid));
+      const ranges = parseMaps(readMaps(this.pid));
       const gadgets = findGadgets(this.pid, ranges, hint);
       if (gadgets === undefined) throw new NotTracked("no call can be made in it");
       const injector = new Injector(leader, { gadgets, ranges, writable: writableOf(ranges) });
@@ -257,26 +257,6 @@ export class WriteTracking {
   }
 }
 
-const line = /^([0-9a-f]+)-([0-9a-f]+) (.)(.)(.)(.) \S+ \S+ \d+ *(.*)$/;
-
-interface LargeRange extends MappedRange {
-  readonly isShared: boolean;
-}
-
-/** The mappings that maps tells, which looks at no page, unlike smaps. */
-function parseRanges(maps: Buffer | undefined): LargeRange[] {
-  return decodeText(maps ?? Buffer.alloc(0))
-    .split("\n")
-    .flatMap((text): LargeRange[] => {
-      const [, start, end, r, w, x, p, name = ""] = line.exec(text) ?? [];
-      if (start === undefined || end === undefined) return [];
-      const [isReadable, isWritable, isExecutable] = [r === "r", w === "w", x === "x"];
-      return [
-        { start: BigInt(`0x${start}`), end: BigInt(`0x${end}`), isReadable, isWritable, isExecutable, isShared: p === "s", text: name },
-      ];
-    });
-}
-
 /** Start and end of what can be read and written; ranges that touch are joined. */
 function writableOf(ranges: readonly MappedRange[]): BigInt64Array {
   const found: bigint[] = [];
@@ -294,6 +274,6 @@ function told(found: PageRuns | number): PageRuns {
 }
 
 /** What has a name is a file's, a device's, or made of huge pages. Whatever else cannot be registered the kernel will say. */
-function isFit({ start, end, isShared, text }: LargeRange): boolean {
+function isFit({ start, end, isShared, text }: MapsLine): boolean {
   return !isShared && end - start >= worth && (text === "" || text === "[heap]" || text === "[stack]" || text.startsWith("[anon:"));
 }

@@ -93,7 +93,7 @@ export interface Addon {
     arena: Uint8Array,
   ): number;
   beginFork(job: BigInt64Array, stop: Uint8Array, saved: Uint8Array): void;
-  endFork(isWanted: boolean): void;
+  endFork(): void;
   setFault(nth: number, errno: number): void;
   callCount(): number;
 }

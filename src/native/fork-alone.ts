@@ -42,8 +42,8 @@ const word = { result: 9, fork: 10, start: 11, length: 12, owed: 13, isOnItsWay:
 
 /** A fork under way. */
 export interface PendingFork {
-  /** Waits for it; the process stands where it stood then. With false the fork ends. To be called once. */
-  end(isWanted: boolean): ForkMade;
+  /** Waits for it; the process stands where it stood then. To be called once. */
+  end(): ForkMade;
 }
 
 /**
@@ -61,8 +61,8 @@ export function beginFork(place: ForkPlace): PendingFork {
   addon().beginFork(job, stop, saved);
   // The addon has the addresses of all three until then.
   return {
-    end(isWanted) {
-      addon().endFork(isWanted);
+    end() {
+      addon().endFork();
       return madeOf(job, stop, saved);
     },
   };

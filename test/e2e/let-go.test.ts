@@ -5,6 +5,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import test, { type TestContext } from "node:test";
+import { goesOn } from "../support/checking-log.js";
 import { compile, crimg, endTree, type Outcome, spawned, start, temporaryDirectory, until } from "../support/processes.js";
 
 /** Executes an image, which waits for its program; ended with the test. */
@@ -13,13 +14,6 @@ function resumed(t: TestContext, image: string): ChildProcess {
   spawned.add(child.pid);
   t.after(() => endTree(child.pid));
   return child;
-}
-
-/** It goes on. */
-async function moreLines(log: string, more: number): Promise<void> {
-  const lines = (): number => (existsSync(log) ? readFileSync(log, "latin1").split("\n").length : 0);
-  const from = lines();
-  await until(`${more} lines beyond ${from} in ${log}`, () => lines() >= from + more, 20);
 }
 
 /** Dumps a program that runs on. With objects of System V none is let go, and tests that run beside this one make some. */
@@ -42,7 +36,7 @@ for (const { program, args } of [
     const directory = temporaryDirectory(t);
     const [log, image] = [join(directory, "log"), join(directory, "image.elf")];
     const { pid } = start(t, compile(program, directory, "-lpthread"), [log, ...args], { cwd: directory });
-    await moreLines(log, 2);
+    await goesOn(log, 2, 20);
     let waiter: ChildProcess | undefined;
     for (let round = 0; round < 4; round++) {
       const { status, stderr } = await dumpLettingGo(pid, image);
@@ -50,12 +44,12 @@ for (const { program, args } of [
       // Whether its mappings are what they were before the freeze, or it changes them all the time.
       assert.match(stderr, ranOn);
       if (program === "one-moment.c") assert.doesNotMatch(stderr, /once more/);
-      await moreLines(log, 2);
+      await goesOn(log, 2, 20);
       endTree(pid);
       waiter?.kill("SIGCONT");
       await until("it is gone", () => !existsSync(`/proc/${pid}`));
       waiter = resumed(t, image);
-      await moreLines(log, 2);
+      await goesOn(log, 2, 20);
       assert.doesNotMatch(readFileSync(log, "latin1"), /BAD/);
     }
   });
@@ -66,7 +60,7 @@ test("what is found to be in the way when it runs on is told by a dump that begi
   const log = join(directory, "log");
   const { pid: other } = start(t, "sleep", ["1000"]);
   const { pid } = start(t, compile("one-moment.c", directory), [log, join(directory, "file")], { cwd: `/proc/${other}/task/${other}` });
-  await moreLines(log, 1);
+  await goesOn(log, 1, 20);
   endTree(other);
   // A zombie has its directory still.
   await until("it is gone", () => !existsSync(`/proc/${other}`));
@@ -75,7 +69,7 @@ test("what is found to be in the way when it runs on is told by a dump that begi
   assert.notEqual(status, 0);
   assert.match(stderr, /current directory/);
   assert.equal(existsSync(join(directory, "image.elf")), false);
-  await moreLines(log, 2);
+  await goesOn(log, 2, 20);
   assert.equal(childrenOf(pid), "");
 });
 
@@ -88,7 +82,7 @@ for (const { how, args, saw } of [
     const directory = temporaryDirectory(t);
     const [log, image] = [join(directory, "log"), join(directory, "image.elf")];
     const { pid } = start(t, compile("many-mappings.c", directory, "-lpthread"), [log, "5600", ...args]);
-    await moreLines(log, 2);
+    await goesOn(log, 2, 20);
     const dumpUntil = (wanted: RegExp): void => {
       // Of flags that change all the time a look may find what the other found.
       for (let attempt = 0; ; attempt++) {
@@ -103,16 +97,16 @@ for (const { how, args, saw } of [
       }
     };
     dumpUntil(saw);
-    await moreLines(log, 2);
+    await goesOn(log, 2, 20);
     assert.equal(childrenOf(pid), "");
     // Without -v what smaps says is asked for before any code is loaded.
     const { status, stderr } = crimg("dump", String(pid), "-o", image, "--leave-running", "--force");
     assert.equal(status, 0, stderr);
-    await moreLines(log, 2);
+    await goesOn(log, 2, 20);
     endTree(pid);
     await until("it is gone", () => !existsSync(`/proc/${pid}`));
     resumed(t, image);
-    await moreLines(log, 2);
+    await goesOn(log, 2, 20);
     assert.doesNotMatch(readFileSync(log, "latin1"), /BAD/);
   });
 }

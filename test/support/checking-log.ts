@@ -7,14 +7,15 @@ import { until } from "./processes.js";
 export const linesOf = (log: string): string[] => (existsSync(log) ? readFileSync(log, "utf8").split("\n") : []);
 
 /** Waits until it has gone on; fails as soon as a byte is wrong. */
-export async function goesOn(log: string, lines = 2): Promise<void> {
+export async function goesOn(log: string, lines = 2, seconds = 60): Promise<void> {
   const before = linesOf(log).length;
-  await until("the program goes on", () => {
+  const isOn = (): boolean => {
     const now = linesOf(log);
     assert.deepEqual(
       now.filter((line) => line.startsWith("BAD")),
       [],
     );
     return now.length >= before + lines;
-  });
+  };
+  await until("the program goes on", isOn, seconds);
 }

@@ -90,6 +90,7 @@ export class Preparation {
   #stoodStill = 0;
   /** Whether it looks as if the program will be let go, if nothing is copied before. */
   #seemsLetGo = false;
+  #isLongerToFork = false;
   readonly #later: (() => void)[] = [];
   readonly #isFirst: boolean;
   readonly #mayReadEarly: boolean;
@@ -105,7 +106,8 @@ export class Preparation {
     // Whoever looks at the mappings before the freeze takes these. Reading more of them takes longest, so it begins first.
     this.#maps = this.#isFirst || this.#mayReadEarly ? readMaps(pid) : undefined;
     if (this.#mayReadEarly && options.hugePages !== true) {
-      this.#readEarly = EarlyMappings.begin(pid, this.#maps, isLongerToFork(pid, this.#maps));
+      this.#isLongerToFork = isLongerToFork(pid, this.#maps);
+      this.#readEarly = EarlyMappings.begin(pid, this.#maps, this.#isLongerToFork);
     }
   }
 
@@ -167,7 +169,7 @@ export class Preparation {
     if (after !== "leave-running" || hasDevices || bundle) return "hold";
     // A tree that cannot be rehearsed after all is detached.
     if (!this.#mayReadEarly || rehearse === true) return "detach";
-    return this.#seemsLetGo && place !== undefined && isLongerToFork(this.pid, this.#maps) ? "store-frozen" : "let-go";
+    return this.#seemsLetGo && place !== undefined && this.#isLongerToFork ? "store-frozen" : "let-go";
   }
 
   /** How long a program stands still that will not go on hurts nobody; how long the dump takes does. */
